@@ -1,0 +1,31 @@
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find pcpad tasks datamodules commands configs cli.py pyproject.toml -type f -not -path '*/__pycache__/*' 2>/dev/null)
+
+.PHONY: demo test test-all clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# An ordinary (not editable) install: the tests then prove the wheel too.
+$(VENV)/.installed: $(SOURCES) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps .
+	touch $@
+
+# Train and test on handwritten digits under partial and zero padding; ends with a table and a picture.
+demo: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.demo demo --pcpad $(abspath $(BIN))/pcpad
+
+test: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p pcpad
+	$(BIN)/pytest -m "not slow and not gpu"
+
+test-all: $(VENV)/.installed
+	$(BIN)/pytest
+
+clean:
+	rm -rf $(VENV) build dist demo

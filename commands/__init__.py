@@ -1,0 +1,1 @@
+"""The suite's own verbs beside fit, validate, test and predict, one a file."""

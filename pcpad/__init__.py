@@ -1,0 +1,14 @@
+"""Partial convolution: layers that ignore invalid taps and rescale by how many were valid.
+
+Importing this package needs torch alone. The task suite built on it lives in `pcpad.tasks`,
+`pcpad.datamodules`, `pcpad.commands` and `pcpad.cli`, which need Lightning.
+"""
+
+from pathlib import Path as _Path
+
+__version__ = "0.1.0"
+
+# In a checkout the suite's folders stand beside this package instead of inside it (see pyproject.toml).
+_root = _Path(__file__).resolve().parent.parent
+if (_root / "pyproject.toml").is_file() and (_root / "cli.py").is_file():
+    __path__.append(str(_root))
