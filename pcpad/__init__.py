@@ -12,3 +12,7 @@ __version__ = "0.1.0"
 _root = _Path(__file__).resolve().parent.parent
 if (_root / "pyproject.toml").is_file() and (_root / "cli.py").is_file():
     __path__.append(str(_root))
+
+from pcpad.layers import PartialConv1d, PartialConv2d, PartialConv3d  # noqa: E402  # after the path is complete
+
+__all__ = ["PartialConv1d", "PartialConv2d", "PartialConv3d", "__version__"]

@@ -1,0 +1,351 @@
+"""Partial convolution and partial-convolution padding as stateless functions.
+
+Sources: Liu et al., "Partial Convolution based Padding" (2018, arXiv 1811.11718), Eq. 1-5, and Liu et al.,
+"Partial Convolution for Padding, Inpainting, and Image Synthesis" (2022), Eq. 1-3.
+
+For the window at one output position, with ``m`` the validity of its taps (1 valid, 0 hole or padding)::
+
+    y = W · (x ⊙ m) · r + b,   r = |1| / |m|     where |m| > 0
+    y = 0                                        where no tap is valid (bias included)
+    m' = 1 where |m| > 0, else 0                 the mask for the next layer
+
+Taps are counted as exact integers and divided in float32 or wider; there is no epsilon. A tap is
+valid where the mask is not 0; no value is read back from the device.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pcpad import _border
+from pcpad._border import Geometry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["padding_ratio", "partial_conv1d", "partial_conv2d", "partial_conv3d", "update_mask"]
+
+IntOrTuple = int | tuple[int, ...]
+Padding = IntOrTuple | str
+
+_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+class _Conv(NamedTuple):
+    """The arguments of one convolution, as ``torch.nn.functional.convNd`` takes them."""
+
+    input: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    stride: IntOrTuple
+    padding: Padding
+    dilation: IntOrTuple
+    groups: int
+
+    @property
+    def dims(self) -> int:
+        return self.weight.dim() - 2
+
+    def run(self, input: Tensor | None = None, *, bias: Tensor | None = None) -> Tensor:
+        x = self.input if input is None else input
+        return _CONV[self.dims](x, self.weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def bias_for(self, y: Tensor) -> Tensor:
+        assert self.bias is not None
+        return self.bias.to(y.dtype).view(-1, *[1] * self.dims)
+
+
+def partial_conv1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrTuple = 1,
+    padding: Padding = 0,
+    dilation: IntOrTuple = 1,
+    groups: int = 1,
+    *,
+    mask: Tensor | None = None,
+    mask_channels: Sequence[int] | None = None,
+    return_mask: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Partial convolution of a sequence; see :func:`partial_conv2d`, with one spatial axis (N, C, L)."""
+    conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
+    return _partial_conv(1, conv, mask, mask_channels, return_mask)
+
+
+def partial_conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrTuple = 1,
+    padding: Padding = 0,
+    dilation: IntOrTuple = 1,
+    groups: int = 1,
+    *,
+    mask: Tensor | None = None,
+    mask_channels: Sequence[int] | None = None,
+    return_mask: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Convolve the valid taps only, and rescale by how many there were (2022 paper, Eq. 1-3).
+
+    Without a mask every input position is valid and the padding is not: partial-convolution padding
+    (2018 paper, Eq. 4-5).
+
+    Args:
+        input: (N, C, H, W) or (C, H, W), floating point, any value range.
+        weight: (O, C / groups, kH, kW).
+        bias: (O,) or None.
+        stride: as in ``torch.nn.functional.conv2d``.
+        padding: an int, one int an axis, ``"valid"`` or ``"same"``.
+        dilation: as in ``torch.nn.functional.conv2d``.
+        groups: as in ``torch.nn.functional.conv2d``.
+        mask: (N|1, 1|C, H, W) of bool, integers or floats: 1 (anything but 0) valid, 0 a hole. Without the
+            batch axis if the input has none. What lies under a hole never reaches the output, NaN included.
+        mask_channels: sizes of groups of channels that share a mask, as after a concatenation: with
+            ``(512, 512)`` the mask is (N|1, 2, H, W). They sum to C.
+        return_mask: also return the new mask (Eq. 3).
+
+    Returns:
+        The output (N, O, H', W'), or ``(output, new_mask)``. The new mask is (N|1, 1, H', W') in the input's
+        dtype; it has O channels exactly when ``groups > 1`` and the mask differs between channels.
+
+    Raises:
+        ValueError: if a shape does not fit.
+        TypeError: if the mask is no tensor of bool, integers or floats.
+
+    Example:
+        >>> x, weight = torch.ones(1, 1, 4, 4), torch.ones(1, 1, 3, 3)
+        >>> partial_conv2d(x, weight, padding=1)[0, 0, 0]  # a zero-padded border would give 4, 6, 6, 4
+        tensor([9., 9., 9., 9.])
+    """
+    conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
+    return _partial_conv(2, conv, mask, mask_channels, return_mask)
+
+
+def partial_conv3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: IntOrTuple = 1,
+    padding: Padding = 0,
+    dilation: IntOrTuple = 1,
+    groups: int = 1,
+    *,
+    mask: Tensor | None = None,
+    mask_channels: Sequence[int] | None = None,
+    return_mask: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Partial convolution of a volume or clip; see :func:`partial_conv2d`, with three spatial axes (N, C, T, H, W)."""
+    conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
+    return _partial_conv(3, conv, mask, mask_channels, return_mask)
+
+
+def padding_ratio(
+    size: int | Sequence[int],
+    kernel_size: IntOrTuple,
+    stride: IntOrTuple = 1,
+    padding: Padding = 0,
+    dilation: IntOrTuple = 1,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """The factor ``r`` of partial-convolution padding at every output position (2018 paper, Eq. 5).
+
+    Args:
+        size: the input's spatial size, one int an axis; its length says how many axes there are.
+        kernel_size: taps an axis.
+        stride: as in ``torch.nn.functional.conv2d``.
+        padding: an int, one int an axis, ``"valid"`` or ``"same"``.
+        dilation: as in ``torch.nn.functional.conv2d``.
+        dtype: of the result; divided in float32 or wider.
+        device: of the result.
+
+    Returns:
+        A tensor of the output's spatial size: taps in the window over valid taps; 1 in the interior, more at
+        the border, 0 where a window lies in the padding entirely.
+
+    Example:
+        >>> padding_ratio((3, 3), 3, padding=1)
+        tensor([[2.2500, 1.5000, 2.2500],
+                [1.5000, 1.0000, 1.5000],
+                [2.2500, 1.5000, 2.2500]])
+    """
+    size = (size,) if isinstance(size, int) else tuple(size)
+    geometry = Geometry.of(len(size), kernel_size, stride, padding, dilation)
+    wide = torch.promote_types(dtype, torch.float32)
+    ratio = _border.closed_form(size, geometry.output_size(size), geometry, wide, torch.device(device or "cpu"))
+    return ratio.to(dtype)
+
+
+def update_mask(
+    mask: Tensor,
+    kernel_size: IntOrTuple,
+    stride: IntOrTuple = 1,
+    padding: Padding = 0,
+    dilation: IntOrTuple = 1,
+) -> Tensor:
+    """The mask after one layer: valid where a window holds a valid tap (2018 and 2022 papers, Eq. 3).
+
+    Args:
+        mask: (N, C, *spatial), valid where not 0; each channel is followed by itself.
+        kernel_size: taps an axis.
+        stride: as in ``torch.nn.functional.conv2d``.
+        padding: an int, one int an axis, ``"valid"`` or ``"same"``; it counts as holes.
+        dilation: as in ``torch.nn.functional.conv2d``.
+
+    Returns:
+        (N, C, *output size) in the mask's dtype, of zeros and ones.
+    """
+    geometry = Geometry.of(mask.dim() - 2, kernel_size, stride, padding, dilation)
+    taps = _border.window_sum((mask != 0).to(torch.float32), geometry, geometry.output_size(mask.shape[2:]))
+    return (taps > 0).to(mask.dtype)
+
+
+def _partial_conv(
+    dims: int, conv: _Conv, mask: Tensor | None, mask_channels: Sequence[int] | None, return_mask: bool
+) -> Tensor | tuple[Tensor, Tensor]:
+    _check_input(dims, conv)
+    geometry = Geometry.of(dims, tuple(conv.weight.shape[2:]), conv.stride, conv.padding, conv.dilation)
+    if mask is None:
+        if mask_channels is not None:
+            msg = f"`mask_channels={tuple(mask_channels)}` says how a mask's channels are shared, but no mask came."
+            raise ValueError(msg)
+        y = _padded(conv, geometry)
+        return (y, _mask_of_padding(conv, geometry, y)) if return_mask else y
+    sizes = _check_mask(conv, mask, mask_channels)
+    if conv.input.dim() == dims + 2:
+        y, new_mask = _masked(conv, geometry, mask, sizes)
+    else:
+        y, new_mask = _masked(conv._replace(input=conv.input[None]), geometry, mask[None], sizes)
+        y, new_mask = y[0], new_mask[0]
+    return (y, new_mask.to(conv.input.dtype)) if return_mask else y
+
+
+def _padded(conv: _Conv, geometry: Geometry) -> Tensor:
+    """Partial-convolution padding: only windows that reach into the padding differ from a plain convolution."""
+    if not geometry.pads:
+        return conv.run(bias=conv.bias)
+    size = conv.input.shape[-conv.dims :]
+    params = [conv.weight] if conv.bias is None else [conv.weight, conv.bias]
+    if _border.strips_pay(conv.input, params, size, geometry):
+        y = conv.run(bias=conv.bias)
+        return _border.scale_strips_(y, None if conv.bias is None else conv.bias_for(y), size, geometry)
+    y = conv.run()
+    ratio = _border.ratio_for(y, size, geometry)
+    if conv.bias is None:
+        return y.mul_(ratio)
+    bias = conv.bias_for(y)
+    if geometry.may_miss:
+        return y.mul_(ratio).addcmul_(bias, (ratio > 0).to(y.dtype))
+    # One pass instead of two; in half precision the ratio is wider than y and has to be multiplied first.
+    return torch.addcmul(bias, y, ratio) if ratio.dtype == y.dtype else y.mul_(ratio).add_(bias)
+
+
+def _mask_of_padding(conv: _Conv, geometry: Geometry, y: Tensor) -> Tensor:
+    """The new mask where no mask came: (1, 1, *output size), without the batch axis if the input has none."""
+    ratio = _border.ratio_for(y, conv.input.shape[-conv.dims :], geometry)
+    valid = (ratio > 0).to(conv.input.dtype)
+    return valid.view(*[1] * (conv.input.dim() - conv.dims), *valid.shape)
+
+
+def _masked(conv: _Conv, geometry: Geometry, mask: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Output and new mask (bool) for a batched input and a mask whose channel g covers ``sizes[g]`` channels."""
+    valid = mask != 0
+    y = conv.run(_fill_holes(conv.input, valid, sizes))
+    dtype = torch.promote_types(y.dtype, torch.float32)
+    # With one mask for all channels it is taps that are counted, else taps times channels; the ratio is the same.
+    channels = 1 if len(sizes) == 1 else conv.weight.shape[1]
+    count = _border.window_sum(
+        valid.to(dtype) if len(sizes) == 1 else _valid_channels(valid, sizes, conv.groups, dtype),
+        geometry,
+        y.shape[2:],
+    )
+    if count.shape[1] > 1:
+        count = count.repeat_interleave(y.shape[1] // count.shape[1], dim=1)
+    new_mask = count > 0
+    ratio = torch.where(new_mask, channels * prod(geometry.kernel) / count, torch.zeros_like(count))
+    y = y.mul_(ratio)
+    if conv.bias is not None:
+        y = y.addcmul_(conv.bias_for(y), new_mask.to(y.dtype))
+    return y, new_mask
+
+
+def _fill_holes(input: Tensor, valid: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """Zeros under the holes by selection: a product would let NaN through. No mask is copied a channel."""
+    if valid.shape[1] in (1, input.shape[1]):
+        return input.masked_fill(~valid, 0)
+    if len(set(sizes)) == 1:
+        holes = ~valid.unsqueeze(2)
+        return input.unflatten(1, (len(sizes), sizes[0])).masked_fill(holes, 0).flatten(1, 2)
+    parts = zip(input.split(sizes, dim=1), valid.split(1, dim=1), strict=True)
+    return torch.cat([part.masked_fill(~mask, 0) for part, mask in parts], dim=1)
+
+
+def _valid_channels(valid: Tensor, sizes: tuple[int, ...], groups: int, dtype: torch.dtype) -> Tensor:
+    """How many input channels are valid at each position, a group of the convolution: (N|1, groups, *spatial)."""
+    width = sum(sizes) // groups
+    if len(sizes) == sum(sizes):
+        return valid.unflatten(1, (groups, width)).sum(2, dtype=dtype)
+    counts = []
+    for low in range(0, sum(sizes), width):
+        total, start = torch.zeros((), dtype=dtype, device=valid.device), 0
+        for channel, size in enumerate(sizes):
+            overlap = min(start + size, low + width) - max(start, low)
+            if overlap > 0:
+                total = total + overlap * valid[:, channel : channel + 1].to(dtype)
+            start += size
+        counts.append(total)
+    return torch.cat(counts, dim=1)
+
+
+def _check_input(dims: int, conv: _Conv) -> None:
+    input, weight = conv.input, conv.weight
+    if weight.dim() != dims + 2:
+        msg = f"Expected a weight of {dims + 2} dimensions for a {dims}D convolution, but got {tuple(weight.shape)}."
+        raise ValueError(msg)
+    if input.dim() not in (dims + 1, dims + 2) or input.shape[-dims - 1] != weight.shape[1] * conv.groups:
+        axes = ", ".join(["L", "H, W", "T, H, W"][dims - 1 : dims])
+        c = weight.shape[1] * conv.groups
+        msg = f"Expected an input of shape (N, {c}, {axes}) or ({c}, {axes}), but got {tuple(input.shape)}."
+        raise ValueError(msg)
+
+
+def _check_mask(conv: _Conv, mask: Tensor, mask_channels: Sequence[int] | None) -> tuple[int, ...]:
+    """How many input channels each channel of the mask covers.
+
+    Raises:
+        ValueError: if the mask does not fit the input.
+        TypeError: if it is not a tensor of bool, integers or floats.
+    """
+    meaning = "A mask is 1 where the input is valid and 0 in holes."
+    if not isinstance(mask, Tensor) or mask.is_complex():
+        came = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        msg = f"Expected `mask` to be a tensor of bool, integers or floats, but got {came}. {meaning}"
+        raise TypeError(msg)
+    x = conv.input
+    if mask.device != x.device:
+        msg = f"Expected `mask` on the input's device {x.device}, but it is on {mask.device}."
+        raise ValueError(msg)
+    channels = x.shape[-conv.dims - 1]
+    sizes = tuple(mask_channels) if mask_channels is not None else None
+    if sizes is not None and (sum(sizes) != channels or min(sizes) < 1):
+        msg = f"Expected `mask_channels` to be positive and sum to the input's {channels} channels, but got {sizes}."
+        raise ValueError(msg)
+    batched = x.dim() == conv.dims + 2
+    allowed = {1, channels} if sizes is None else {len(sizes)}
+    fits = mask.dim() == x.dim() and mask.shape[-conv.dims :] == x.shape[-conv.dims :]
+    fits = fits and mask.shape[-conv.dims - 1] in allowed and (not batched or mask.shape[0] in (1, x.shape[0]))
+    if not fits:
+        lead = [f"1 or {x.shape[0]}"] if batched else []
+        wanted = ", ".join([*lead, " or ".join(map(str, sorted(allowed))), *map(str, x.shape[-conv.dims :])])
+        msg = f"Expected `mask` of shape ({wanted}) for an input of {tuple(x.shape)}, but got {tuple(mask.shape)}. "
+        raise ValueError(msg + meaning)
+    if sizes is None:
+        sizes = (channels,) if mask.shape[-conv.dims - 1] == 1 else (1,) * channels
+    return sizes
