@@ -13,6 +13,14 @@ _root = _Path(__file__).resolve().parent.parent
 if (_root / "pyproject.toml").is_file() and (_root / "cli.py").is_file():
     __path__.append(str(_root))
 
-from pcpad.layers import PartialConv1d, PartialConv2d, PartialConv3d  # noqa: E402  # after the path is complete
+from pcpad.convert import convert_padding  # noqa: E402  # after the path is complete
+from pcpad.layers import ExplicitPadConv2d, PartialConv1d, PartialConv2d, PartialConv3d  # noqa: E402
 
-__all__ = ["PartialConv1d", "PartialConv2d", "PartialConv3d", "__version__"]
+__all__ = [
+    "ExplicitPadConv2d",
+    "PartialConv1d",
+    "PartialConv2d",
+    "PartialConv3d",
+    "__version__",
+    "convert_padding",
+]

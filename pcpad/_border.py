@@ -70,6 +70,11 @@ class Geometry(NamedTuple):
         return any(self.lead) or any(self.trail)
 
     @property
+    def pads_of_f_pad(self) -> list[int]:
+        """The padding in the order of ``torch.nn.functional.pad``: before and after, the last axis first."""
+        return [p for pair in zip(reversed(self.lead), reversed(self.trail), strict=True) for p in pair]
+
+    @property
     def may_miss(self) -> bool:
         """Whether a window could hold no valid tap for some input size (all of them hold one at any size otherwise)."""
         return not all(map(_always_hits, self.kernel, self.lead, self.trail, self.dilation))
@@ -148,8 +153,7 @@ def window_sum(values: Tensor, geometry: Geometry, windows: Sequence[int]) -> Te
     a convolution with ones is not (TF32, Winograd), and it takes any stride and dilation.
     """
     dims = len(geometry.kernel)
-    pad = [p for pair in zip(reversed(geometry.lead), reversed(geometry.trail), strict=True) for p in pair]
-    total = F.pad(values, pad)
+    total = F.pad(values, geometry.pads_of_f_pad)
     for axis in range(dims):
         kernel, stride, dilation = geometry.kernel[axis], geometry.stride[axis], geometry.dilation[axis]
         span = (windows[axis] - 1) * stride + 1
@@ -202,19 +206,19 @@ def strips_pay(input: Tensor, params: Sequence[Tensor], size: Sequence[int], geo
     batch = input.shape[0] if input.dim() == len(size) + 2 else 1
     if batch * params[0].shape[0] * prod(windows) < _STRIPS_FROM or geometry.may_miss:
         return False
-    inner = prod(end - start for start, end in interior(size, windows, geometry))
-    return 2 * inner > prod(windows)
+    inner = prod(max(end - start, 0) for start, end in interior(size, windows, geometry))
+    return 2 * inner > prod(windows)  # so the ranges that `scale_strips_` gets are not empty
 
 
 def interior(size: Sequence[int], windows: Sequence[int], geometry: Geometry) -> list[tuple[int, int]]:
-    """The range of windows, an axis, that read no padding; empty ranges as ``(start, start)``."""
+    """The range of windows, an axis, that read no padding; ``start > end`` where windows reach out on both sides."""
     ranges = []
     for length, count, k, s, lead, d in zip(
         size, windows, geometry.kernel, geometry.stride, geometry.lead, geometry.dilation, strict=True
     ):
         start = min(-(-lead // s), count)
         end = min((length - 1 + lead - d * (k - 1)) // s + 1, count)
-        ranges.append((start, max(start, end)))
+        ranges.append((start, max(end, 0)))
     return ranges
 
 

@@ -279,12 +279,11 @@ def _masked(conv: _Conv, geometry: Geometry, mask: Tensor, sizes: tuple[int, ...
 def _fill_holes(input: Tensor, valid: Tensor, sizes: tuple[int, ...]) -> Tensor:
     """Zeros under the holes by selection: a product would let NaN through. No mask is copied a channel."""
     if valid.shape[1] in (1, input.shape[1]):
-        return input.masked_fill(~valid, 0)
+        return torch.where(valid, input, 0)  # masked_fill would lose channels_last
     if len(set(sizes)) == 1:
-        holes = ~valid.unsqueeze(2)
-        return input.unflatten(1, (len(sizes), sizes[0])).masked_fill(holes, 0).flatten(1, 2)
+        return torch.where(valid.unsqueeze(2), input.unflatten(1, (len(sizes), sizes[0])), 0).flatten(1, 2)
     parts = zip(input.split(sizes, dim=1), valid.split(1, dim=1), strict=True)
-    return torch.cat([part.masked_fill(~mask, 0) for part, mask in parts], dim=1)
+    return torch.cat([torch.where(mask, part, 0) for part, mask in parts], dim=1)
 
 
 def _valid_channels(valid: Tensor, sizes: tuple[int, ...], groups: int, dtype: torch.dtype) -> Tensor:
@@ -330,7 +329,7 @@ def _check_mask(conv: _Conv, mask: Tensor, mask_channels: Sequence[int] | None) 
         raise TypeError(msg)
     x = conv.input
     if mask.device != x.device:
-        msg = f"Expected `mask` on the input's device {x.device}, but it is on {mask.device}."
+        msg = f"Expected `mask` on the input's device {x.device}, but it is on {mask.device}. {meaning}"
         raise ValueError(msg)
     channels = x.shape[-conv.dims - 1]
     sizes = tuple(mask_channels) if mask_channels is not None else None
@@ -345,7 +344,8 @@ def _check_mask(conv: _Conv, mask: Tensor, mask_channels: Sequence[int] | None) 
         lead = [f"1 or {x.shape[0]}"] if batched else []
         wanted = ", ".join([*lead, " or ".join(map(str, sorted(allowed))), *map(str, x.shape[-conv.dims :])])
         msg = f"Expected `mask` of shape ({wanted}) for an input of {tuple(x.shape)}, but got {tuple(mask.shape)}. "
-        raise ValueError(msg + meaning)
+        hint = f"`mask_channels={sizes}` asks for one channel a group. " if sizes is not None else ""
+        raise ValueError(msg + hint + meaning)
     if sizes is None:
         sizes = (channels,) if mask.shape[-conv.dims - 1] == 1 else (1,) * channels
     return sizes

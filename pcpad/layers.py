@@ -1,19 +1,30 @@
-"""Partial convolution layers: ``torch.nn``'s convolutions with another forward, and nothing else to keep."""
+"""Convolutions that differ in what happens at the border: ``torch.nn``'s modules with another forward."""
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcpad import functional
+from pcpad._border import Geometry, interior
+from pcpad.paddings import pad_function, too_small
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import torch
-
-__all__ = ["PartialConv1d", "PartialConv2d", "PartialConv3d"]
+__all__ = [
+    "ExplicitPadConv2d",
+    "PaddedConv1d",
+    "PaddedConv2d",
+    "PaddedConv3d",
+    "PartialConv1d",
+    "PartialConv2d",
+    "PartialConv3d",
+]
 
 
 class _PartialConv(nn.modules.conv._ConvNd):
@@ -39,7 +50,7 @@ class _PartialConv(nn.modules.conv._ConvNd):
     ) -> None:
         # The nn.ConvNd that follows in the method resolution order.
         shape: tuple[Any, ...] = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
-        super().__init__(*shape, device=device, dtype=dtype)
+        super().__init__(*shape, device=device, dtype=dtype)  # type: ignore[misc]
         self.return_mask = return_mask
 
     def forward(
@@ -128,3 +139,187 @@ class PartialConv3d(_PartialConv, nn.Conv3d):  # type: ignore[misc]  # forward t
     """
 
     _partial_conv = staticmethod(functional.partial_conv3d)
+
+
+def f_pad_order(module: nn.modules.conv._ConvNd) -> list[int]:
+    """A convolution's padding as it stands now, in the order of ``torch.nn.functional.pad``."""
+    return _geometry(module).pads_of_f_pad
+
+
+def _geometry(module: nn.modules.conv._ConvNd) -> Geometry:
+    # Read at each call, not at construction: networks are dilated after they are built.
+    dims = len(module.kernel_size)
+    return Geometry.of(dims, module.kernel_size, module.stride, module.padding, module.dilation)
+
+
+class _PaddedConv(nn.modules.conv._ConvNd):
+    """What the three share: pad by a registered function, then convolve without padding."""
+
+    fallback: str | None = None
+    layer_name: str | None = None  # where `convert_padding` found the layer, for its errors
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, ...],
+        stride: int | tuple[int, ...] = 1,
+        padding: int | tuple[int, ...] | str = 0,
+        dilation: int | tuple[int, ...] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "reflect",
+        *,
+        fallback: str | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        pad_function(padding_mode)  # refuses an unknown one early
+        shape: tuple[Any, ...] = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        super().__init__(*shape, device=device, dtype=dtype)  # type: ignore[misc]
+        self.padding_mode = padding_mode  # type: ignore[assignment]  # more names than nn.ConvNd knows
+        self.fallback = fallback
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        geometry = _geometry(self)
+        if geometry.pads:
+            input = self._pad(input, geometry.pads_of_f_pad)
+        conv = (F.conv1d, F.conv2d, F.conv3d)[weight.dim() - 3]
+        return conv(input, weight, bias, self.stride, 0, self.dilation, self.groups)
+
+    def _pad(self, input: Tensor, pads: list[int]) -> Tensor:
+        size = input.shape[-len(pads) // 2 :]
+        small = too_small(self.padding_mode, size, pads)
+        if not small:
+            return pad_function(self.padding_mode)(input, pads)
+        if self.fallback is None:
+            where = f"Layer {self.layer_name!r}" if self.layer_name else f"This {type(self).__name__}"
+            msg = (
+                f"{where} cannot pad an input of spatial size {tuple(size)} by {self.padding} with "
+                f"{self.padding_mode!r}: that needs {'more than' if self.padding_mode == 'reflect' else 'at least'} "
+                f"the padding on each axis. Use larger inputs, another padding, or `fallback='replicate'`, "
+                "which replicates on just those axes."
+            )
+            raise ValueError(msg)
+        # Both schemes work an axis at a time, so the small axes can go first and by another one.
+        first, then = [0] * len(pads), list(pads)
+        for axis in small:
+            at = len(pads) - 2 * (axis + 1)
+            first[at : at + 2], then[at : at + 2] = then[at : at + 2], [0, 0]
+        return pad_function(self.padding_mode)(pad_function(self.fallback)(input, first), then)
+
+    def extra_repr(self) -> str:
+        """The arguments that differ from the defaults."""
+        return super().extra_repr() + (f", fallback={self.fallback!r}" if self.fallback else "")
+
+
+class PaddedConv1d(_PaddedConv, nn.Conv1d):
+    """Convolution of sequences under a registered padding; arguments as :class:`PaddedConv2d`."""
+
+
+class PaddedConv2d(_PaddedConv, nn.Conv2d):
+    """Convolution of images whose border is filled by a registered padding function.
+
+    Args are ``nn.Conv2d``'s, and:
+        padding_mode: a name of :mod:`pcpad.paddings`: ``reflect``, ``replicate``, ``circular``, ``mean``,
+            ``extrapolate`` or one registered since.
+        fallback: the padding for axes that are too small for ``reflect`` or ``circular``; None refuses these.
+
+    Raises:
+        ValueError: for an unknown padding; in the forward pass, for an axis too small to be padded.
+
+    Example:
+        >>> layer = PaddedConv2d(3, 8, 3, padding=1, padding_mode="mean")
+        >>> layer(torch.rand(1, 3, 8, 8)).shape
+        torch.Size([1, 8, 8, 8])
+    """
+
+
+class PaddedConv3d(_PaddedConv, nn.Conv3d):
+    """Convolution of clips and volumes under a registered padding; arguments as :class:`PaddedConv2d`."""
+
+
+class ExplicitPadConv2d(nn.Conv2d):
+    """Convolution with filters of its own for the borders and corners (Innamorati et al. 2018, arXiv 1805.03106).
+
+    Nine filters: ``weight`` (O, C / groups, kH, kW) for windows inside the input, and ``border_weight``
+    (8, O, C / groups, kH, kW) for windows that reach out of it, in the order top left, top, top right, left,
+    right, bottom left, bottom, bottom right. A window that reaches out on two opposite sides (an input smaller
+    than the kernel) belongs to the nearer one. The bias is shared, and the padding reads as zeros. The border
+    filters start as copies of ``weight``, so that a new layer is a zero-padded one.
+
+    Args are ``nn.Conv2d``'s, without ``padding_mode``.
+
+    Example:
+        >>> layer = ExplicitPadConv2d(3, 4, 5, stride=2, padding=2)
+        >>> layer.border_weight.shape, layer(torch.rand(1, 3, 9, 9)).shape
+        (torch.Size([8, 4, 3, 5, 5]), torch.Size([1, 4, 5, 5]))
+    """
+
+    border_weight: nn.Parameter
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] | str = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, device=device, dtype=dtype
+        )
+        self.add_border_filters()
+
+    def add_border_filters(self) -> None:
+        """Make ``border_weight`` of eight copies of ``weight``."""
+        copies = self.weight.detach().expand(8, *self.weight.shape).clone()
+        self.border_weight = nn.Parameter(copies, requires_grad=self.weight.requires_grad)
+
+    def reset_parameters(self) -> None:
+        """Initialise as ``nn.Conv2d`` does; the border filters become copies of ``weight``."""
+        super().reset_parameters()
+        if hasattr(self, "border_weight"):
+            with torch.no_grad():
+                self.border_weight.copy_(self.weight.expand_as(self.border_weight))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve (N, C, H, W) or (C, H, W), each output position with its class's filter."""
+        geometry = _geometry(self)
+        size = input.shape[-2:]
+        windows = geometry.output_size(size)
+        padded = F.pad(input, geometry.pads_of_f_pad)
+        filters = [*self.border_weight[:4], self.weight, *self.border_weight[4:]]
+        rows, columns = (
+            _thirds(*span, count) for span, count in zip(interior(size, windows, geometry), windows, strict=True)
+        )
+        lines = []
+        for row, band in enumerate(rows):
+            if band.stop > band.start:
+                patches = [
+                    self._region(padded, filters[3 * row + column], (band, side), geometry)
+                    for column, side in enumerate(columns)
+                    if side.stop > side.start
+                ]
+                lines.append(torch.cat(patches, dim=-1))
+        return torch.cat(lines, dim=-2)
+
+    def _region(self, padded: Tensor, weight: Tensor, windows: tuple[slice, slice], geometry: Geometry) -> Tensor:
+        """The outputs of a rectangle of windows, from the padded input that these windows read."""
+        reads: list[Any] = [...]
+        for where, k, s, d in zip(windows, geometry.kernel, geometry.stride, geometry.dilation, strict=True):
+            reads.append(slice(where.start * s, (where.stop - 1) * s + d * (k - 1) + 1))
+        return F.conv2d(padded[tuple(reads)], weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+
+def _thirds(start: int, end: int, count: int) -> list[slice]:
+    """Windows before, inside and after the interior; those that reach out on both sides go to the nearer one."""
+    if end < start:
+        start = end = (start + end + 1) // 2
+    return list(itertools.starmap(slice, ((0, start), (start, end), (end, count))))

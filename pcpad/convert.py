@@ -1,0 +1,255 @@
+"""Change the padding of every convolution in a network, in place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, overload
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from pcpad import layers
+from pcpad.paddings import check_padding, pad_function
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["ConversionReport", "convert_padding"]
+
+Model = TypeVar("Model", bound=nn.Module)
+
+_PLAIN: dict[type, int] = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
+_PARTIAL: dict[type, int] = {layers.PartialConv1d: 1, layers.PartialConv2d: 2, layers.PartialConv3d: 3}
+_PADDED: dict[type, int] = {layers.PaddedConv1d: 1, layers.PaddedConv2d: 2, layers.PaddedConv3d: 3}
+_EXPLICIT: dict[type, int] = {layers.ExplicitPadConv2d: 2}
+_DIMS = {**_PLAIN, **_PARTIAL, **_PADDED, **_EXPLICIT}
+_EXTRAS = ("return_mask", "fallback", "layer_name")  # attributes that plain convolutions do not have
+
+
+class Row(NamedTuple):
+    """One module of a report: where it is, its class, what it was, what it is now, and why."""
+
+    name: str
+    kind: str
+    before: str
+    after: str
+    why: str
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """What a conversion did: rows for the modules it converted and those it left, each with the reason."""
+
+    converted: tuple[Row, ...]
+    left: tuple[Row, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.converted)} modules converted, {len(self.left)} left as they are"]
+        for row in (*self.converted, *self.left):
+            change = f"{row.before} -> {row.after}" if row.before != row.after else row.before
+            lines.append(f"  {row.name}  {row.kind}  {change}{'  (' + row.why + ')' if row.why else ''}")
+        return "\n".join(lines)
+
+
+@overload
+def convert_padding(
+    model: Model,
+    padding: str = ...,
+    *,
+    fallback: str | None = ...,
+    count_include_pad: bool | None = ...,
+    drop_border_filters: bool = ...,
+    return_report: Literal[False] = ...,
+) -> Model: ...
+
+
+@overload
+def convert_padding(
+    model: Model,
+    padding: str = ...,
+    *,
+    fallback: str | None = ...,
+    count_include_pad: bool | None = ...,
+    drop_border_filters: bool = ...,
+    return_report: Literal[True],
+) -> tuple[Model, ConversionReport]: ...
+
+
+def convert_padding(
+    model: Model,
+    padding: str = "partial",
+    *,
+    fallback: str | None = None,
+    count_include_pad: bool | None = None,
+    drop_border_filters: bool = False,
+    return_report: bool = False,
+) -> Model | tuple[Model, ConversionReport]:
+    """Give every padded convolution of a network another padding, in place.
+
+    Weights, state-dict keys, hooks, shared modules, parametrizations, dtype and device stay as they are, and a
+    network can be converted back and forth: it keeps its weights under every padding. Only ``explicit`` adds
+    parameters (eight border filters a convolution, at first copies of its filter; hand them to the optimizer
+    after converting).
+
+    Converted are ``nn.Conv1d/2d/3d`` and this package's layers, by their current attributes, so convert after a
+    network has been dilated. Subclasses and other modules that pad are left alone and reported.
+
+    Args:
+        model: any module, a single convolution included.
+        padding: ``partial``, ``zeros``, ``reflect``, ``replicate``, ``circular``, ``explicit``, ``mean``,
+            ``extrapolate`` or one registered since.
+        fallback: with ``reflect`` and ``circular``: the padding for axes too small for them, ``"replicate"`` say.
+        count_include_pad: also set this on average pooling that pads; False is its partial padding. None leaves
+            pooling alone.
+        drop_border_filters: allow leaving ``explicit``, which deletes trained border filters.
+        return_report: also return a :class:`ConversionReport`.
+
+    Returns:
+        The model, or the model and the report.
+
+    Raises:
+        ValueError: for an unknown padding; if border filters would be lost; for ``explicit`` on a 1D or 3D
+            convolution. Nothing has been changed then.
+
+    Example:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 1))
+        >>> print(convert_padding(network, "partial", return_report=True)[1])
+        1 modules converted, 1 left as they are
+          0  PartialConv2d  zeros -> partial
+          2  Conv2d  zeros  (no padding)
+    """
+    check_padding(padding)
+    if fallback is not None:
+        pad_function(fallback)
+    changes, left = [], []
+    for name, module in model.named_modules():
+        reason = _why_left(module, padding, count_include_pad)
+        if reason is None and isinstance(module, nn.modules.conv._ConvNd):
+            changes.append((name or "(root)", module))
+        elif reason:
+            current = _padding_of(module) or "-"
+            left.append(Row(name or "(root)", type(module).__name__, current, current, reason))
+    _check(changes, padding, drop_border_filters)
+    converted = [_convert(name, module, padding, fallback) for name, module in changes]
+    if count_include_pad is not None:
+        converted += _convert_pools(model, count_include_pad)
+    return (model, ConversionReport(tuple(converted), tuple(left))) if return_report else model
+
+
+def _base(module: nn.Module) -> type:
+    """The module's class, behind the one that a parametrization puts in front."""
+    return type(module).__bases__[0] if parametrize.is_parametrized(module) else type(module)
+
+
+def _padding_of(module: nn.Module) -> str | None:
+    base = _base(module)
+    if base in _PARTIAL:
+        return "partial"
+    if base is layers.ExplicitPadConv2d:
+        return "explicit"
+    return getattr(module, "padding_mode", None)
+
+
+def _pads(module: nn.modules.conv._ConvNd) -> bool:
+    """Whether the convolution pads; by its current attributes, since networks are dilated after they are built."""
+    if isinstance(module.padding, str):
+        return module.padding == "same" and max(module.kernel_size) > 1
+    return any((module.padding,) if isinstance(module.padding, int) else module.padding)
+
+
+def _why_left(module: nn.Module, padding: str, count_include_pad: bool | None) -> str | None:
+    """Why a module that could matter is left alone; None for one to convert, "" for one that does not matter."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return "TorchScript: convert before scripting"
+    if isinstance(module, nn.modules.conv._ConvTransposeNd):
+        return "a transposed convolution's padding crops its output"
+    if isinstance(module, nn.modules.conv._ConvNd):
+        if isinstance(module, nn.modules.lazy.LazyModuleMixin):
+            return "not initialised yet: run it once first"
+        if _base(module) not in _DIMS:
+            return "a convolution of its own kind, not exactly torch.nn's"
+        if getattr(module, "return_mask", False) and padding != "partial":
+            return "it returns masks, which only partial convolution has"
+        return None if _pads(module) else "no padding"
+    if _pool_pads(module) and count_include_pad is None:
+        return f"average pooling with count_include_pad={module.count_include_pad}: ask for a change by name"
+    if isinstance(module, _PAD_MODULES):
+        return "pads outside of a convolution"
+    return ""
+
+
+_PAD_MODULES = (
+    nn.modules.padding._ConstantPadNd,
+    nn.modules.padding._ReflectionPadNd,
+    nn.modules.padding._ReplicationPadNd,
+    nn.modules.padding._CircularPadNd,
+)
+
+
+def _pool_pads(module: nn.Module) -> bool:
+    if not isinstance(module, nn.AvgPool1d | nn.AvgPool2d | nn.AvgPool3d):
+        return False
+    return any(module.padding if isinstance(module.padding, tuple) else (module.padding,))
+
+
+def _check(changes: list[tuple[str, nn.modules.conv._ConvNd]], padding: str, drop_border_filters: bool) -> None:
+    """Refuse what cannot be done before anything is."""
+    if padding == "explicit":
+        other = [name for name, module in changes if _DIMS[_base(module)] != 2]
+        if other:
+            msg = (
+                f"Explicit padding has nine filters for 2D convolutions; these have another dimension: {_some(other)}."
+            )
+            raise ValueError(msg)
+    elif not drop_border_filters:
+        explicit = [name for name, module in changes if _base(module) is layers.ExplicitPadConv2d]
+        if explicit:
+            msg = (
+                f"Leaving explicit padding would delete the border filters of {_some(explicit)}. "
+                "Pass `drop_border_filters=True` if that is meant."
+            )
+            raise ValueError(msg)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _convert(name: str, module: nn.modules.conv._ConvNd, padding: str, fallback: str | None) -> Row:
+    before, dims = _padding_of(module) or "zeros", _DIMS[_base(module)]
+    kept_mask = padding == "partial" and getattr(module, "return_mask", False)
+    for extra in _EXTRAS:
+        vars(module).pop(extra, None)
+    if before == "explicit" and padding != "explicit":
+        del module.border_weight
+    families: dict[str, dict[type, int]] = {"partial": _PARTIAL, "zeros": _PLAIN, "explicit": _EXPLICIT}
+    family = families.get(padding, _PADDED)
+    _swap_class(module, next(cls for cls, d in family.items() if d == dims))
+    module.padding_mode = "zeros" if padding in families else padding  # type: ignore[assignment]
+    # nn.ConvNd pads reflected borders by this list, which goes stale when a network is dilated.
+    module._reversed_padding_repeated_twice = layers.f_pad_order(module)
+    if isinstance(module, layers.ExplicitPadConv2d) and before != "explicit":
+        module.add_border_filters()
+    extras: dict[str, object] = {"return_mask": True} if kept_mask else {}
+    if family is _PADDED:
+        extras = {"fallback": fallback, "layer_name": name}
+    vars(module).update(extras)
+    return Row(name, type(module).__name__, before, padding, "" if before != padding else "was so already")
+
+
+def _swap_class(module: nn.Module, cls: type) -> None:
+    """Swapping the class keeps what a new module would lose: hooks, keys, sharing, dtype, device."""
+    if parametrize.is_parametrized(module):
+        # The class in front holds a property a parametrized tensor; the same ones go in front of the new class.
+        own = {k: v for k, v in vars(type(module)).items() if k not in ("__dict__", "__weakref__", "__doc__")}
+        cls = type(f"Parametrized{cls.__name__}", (cls,), own)
+    module.__class__ = cls
+
+
+def _convert_pools(model: nn.Module, count_include_pad: bool) -> Iterator[Row]:
+    for name, module in model.named_modules():
+        if _pool_pads(module):
+            before, module.count_include_pad = module.count_include_pad, count_include_pad
+            was, now = (f"count_include_pad={value}" for value in (before, count_include_pad))
+            yield Row(name or "(root)", type(module).__name__, was, now, "")
