@@ -113,11 +113,12 @@ def mean(x: Tensor, pads: Sequence[int]) -> Tensor:
     pairs = list(zip(pads[::2], pads[1::2], strict=True))[::-1]
     window = [min(2 * max(pair) + 1, length) for pair, length in zip(pairs, size, strict=True)]
     padded = [length + sum(pair) for pair, length in zip(pairs, size, strict=True)]
-    batch = x.detach().reshape(-1, x.shape[-dims - 1], *size)
+    # In float32: a CPU has no 3D pooling in half precision, and the means are the better for it.
+    batch = x.detach().to(torch.promote_types(x.dtype, torch.float32)).reshape(-1, x.shape[-dims - 1], *size)
     pool = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[dims]
     mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[dims]
     border = F.interpolate(pool(batch, window, stride=1), size=padded, mode=mode, align_corners=False)
-    border = border.reshape(*x.shape[:-dims], *padded)
+    border = border.reshape(*x.shape[:-dims], *padded).to(x.dtype)
     inside = torch.zeros(padded, dtype=torch.bool, device=x.device)
     inside[tuple(slice(pair[0], pair[0] + length) for pair, length in zip(pairs, size, strict=True))] = True
     return torch.where(inside, F.pad(x, list(pads)), border)

@@ -1,0 +1,141 @@
+"""The registry, the registered paddings against direct definitions, and explicit padding."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pcpad import ExplicitPadConv2d, convert_padding
+from pcpad.layers import PaddedConv1d, PaddedConv2d, PaddedConv3d
+from pcpad.paddings import _FUNCTIONS, pad_function, padding_names, register_padding
+
+
+def padded(name, x, pads):
+    return pad_function(name)(x, pads)
+
+
+def test_the_names_the_suite_promises():
+    promised = {"partial", "zeros", "reflect", "replicate", "circular", "explicit", "mean", "extrapolate"}
+    assert promised <= set(padding_names())
+
+
+def test_extrapolate_continues_a_plane_exactly():
+    rows, columns = torch.meshgrid(torch.arange(12.0), torch.arange(15.0), indexing="ij")
+    plane = (3 * rows - 2 * columns + 1)[None, None].double()
+    assert torch.allclose(padded("extrapolate", plane[..., 3:-4, 2:-5], [2, 5, 3, 4]), plane, atol=1e-12)
+
+
+def test_extrapolate_repeats_a_single_value():
+    assert padded("extrapolate", torch.tensor([[[7.0]]]), [2, 1]).tolist() == [[[7.0] * 4]]
+
+
+def test_mean_keeps_the_interior_and_stops_the_gradient_in_the_border():
+    x = torch.rand(2, 3, 7, 9, dtype=torch.float64, requires_grad=True)
+    y = padded("mean", x, [2, 2, 1, 1])
+    assert torch.equal(y[..., 1:-1, 2:-2], x)
+    y.sum().backward()
+    assert torch.equal(x.grad, torch.ones_like(x))
+
+
+def test_mean_border_is_the_stretched_local_mean():
+    x = torch.rand(1, 2, 8, 10)
+    expected = F.interpolate(F.avg_pool2d(x, 3, stride=1), size=(10, 12), mode="bilinear", align_corners=False)
+    y = padded("mean", x, [1, 1, 1, 1])
+    for edge in (y[..., 0, :] - expected[..., 0, :], y[..., :, -1] - expected[..., :, -1]):
+        assert edge.abs().max() == 0
+
+
+@pytest.mark.parametrize("name", ["mean", "extrapolate", "replicate", "reflect", "circular"])
+@pytest.mark.parametrize(("layer", "size"), [(PaddedConv1d, (9,)), (PaddedConv2d, (9, 8)), (PaddedConv3d, (6, 7, 8))])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_every_padding_runs_in_every_dimension_and_dtype(name, layer, size, dtype):
+    conv = layer(2, 4, 3, stride=2, padding=2, dilation=2, padding_mode=name, dtype=dtype)
+    batch = torch.rand(2, 2, *size, dtype=dtype)
+    alone = conv(batch[0])
+    expected = tuple((s + 4 - 4 - 1) // 2 + 1 for s in size)
+    assert conv(batch).shape[2:] == expected
+    assert torch.allclose(alone.float(), conv(batch)[0].float(), atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["reflect", "circular"])
+def test_too_small_an_input_names_the_layer_and_the_size(name):
+    network = convert_padding(nn.Sequential(nn.Conv2d(1, 1, 7, padding=3)), name)
+    with pytest.raises(ValueError, match=r"Layer '0' cannot pad .*\(2, 9\).*fallback='replicate'"):
+        network(torch.rand(1, 1, 2, 9))
+
+
+def test_fallback_replicates_on_just_the_small_axis():
+    x = torch.rand(1, 1, 2, 9)
+    conv = PaddedConv2d(1, 1, 7, padding=3, padding_mode="reflect", fallback="replicate")
+    by_hand = F.pad(F.pad(x, [0, 0, 3, 3], mode="replicate"), [3, 3, 0, 0], mode="reflect")
+    assert torch.allclose(conv(x), F.conv2d(by_hand, conv.weight, conv.bias), atol=1e-6)
+
+
+def test_a_registered_function_is_a_padding_everywhere():
+    @register_padding("sevens")
+    def sevens(x, pads):
+        return F.pad(x, list(pads), value=7.0)
+
+    try:
+        conv = convert_padding(nn.Conv2d(1, 1, 3, padding=1, bias=False), "sevens")
+        nn.init.ones_(conv.weight)
+        assert conv(torch.zeros(1, 1, 2, 2))[0, 0, 0, 0] == 5 * 7
+        with pytest.raises(ValueError, match="registered already"):
+            register_padding("sevens")
+    finally:
+        del _FUNCTIONS["sevens"]
+
+
+def explicit_by_loops(layer, x):
+    """Each output position with the filter of its class, a window at a time."""
+    (kh, kw), (sh, sw), (ph, pw), (dh, dw) = layer.kernel_size, layer.stride, layer.padding, layer.dilation
+    height, width = x.shape[2:]
+    filters = [*layer.border_weight[:4], layer.weight, *layer.border_weight[4:]]
+    padded_x = F.pad(x, [pw, pw, ph, ph])
+    rows, columns = (height + 2 * ph - dh * (kh - 1) - 1) // sh + 1, (width + 2 * pw - dw * (kw - 1) - 1) // sw + 1
+
+    def third(index, stride, pad, reach, size):
+        before, after = index * stride - pad < 0, index * stride - pad + reach > size - 1
+        assert not (before and after)
+        return 0 if before else 2 if after else 1
+
+    out = x.new_zeros(x.shape[0], layer.out_channels, rows, columns)
+    for i in range(rows):
+        for j in range(columns):
+            which = 3 * third(i, sh, ph, dh * (kh - 1), height) + third(j, sw, pw, dw * (kw - 1), width)
+            window = padded_x[:, :, i * sh : i * sh + dh * (kh - 1) + 1 : dh, j * sw : j * sw + dw * (kw - 1) + 1 : dw]
+            out[:, :, i, j] = F.conv2d(window, filters[which], layer.bias, groups=layer.groups)[..., 0, 0]
+    return out
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "dilation", "groups"),
+    [(3, 1, 1, 1, 1), (5, 2, 2, 1, 2), (3, 2, 2, 2, 1), ((1, 5), (1, 3), (0, 2), 1, 1), (7, 3, 3, 1, 4)],
+)
+def test_explicit_uses_the_filter_of_each_position(kernel, stride, padding, dilation, groups):
+    torch.manual_seed(0)
+    layer = ExplicitPadConv2d(4, 8, kernel, stride, padding, dilation, groups, dtype=torch.float64)
+    nn.init.normal_(layer.border_weight)
+    for size in ((13, 14), (16, 11)):
+        x = torch.rand(2, 4, *size, dtype=torch.float64)
+        assert torch.allclose(layer(x), explicit_by_loops(layer, x), atol=1e-10)
+
+
+def test_explicit_takes_the_nearer_side_when_the_kernel_is_larger_than_the_input():
+    layer = ExplicitPadConv2d(1, 1, 5, padding=2, bias=False)
+    nn.init.zeros_(layer.weight)
+    with torch.no_grad():
+        layer.border_weight.copy_(torch.arange(1.0, 9.0).view(8, 1, 1, 1, 1).expand_as(layer.border_weight))
+    # Every window covers the whole 2x2 input of ones, so an output is 4 times its filter's number.
+    assert layer(torch.ones(1, 1, 2, 2))[0, 0].tolist() == [[4.0, 12.0], [24.0, 32.0]]
+
+
+def test_explicit_gradients():
+    layer = ExplicitPadConv2d(1, 2, 3, padding=1, dtype=torch.float64)
+    x = torch.rand(1, 1, 4, 5, dtype=torch.float64, requires_grad=True)
+    weights = (layer.weight.detach().requires_grad_(), layer.border_weight.detach().requires_grad_())
+
+    def run(x, weight, border):
+        return torch.func.functional_call(layer, {"weight": weight, "border_weight": border}, x)
+
+    assert torch.autograd.gradcheck(run, (x, *weights))
