@@ -16,7 +16,7 @@ $(VENV)/.installed: $(SOURCES) | $(BIN)/python
 
 # Train and test on handwritten digits under partial and zero padding; ends with a table and a picture.
 demo: $(VENV)/.installed
-	$(BIN)/python -m benchmarks.demo demo --pcpad $(abspath $(BIN))/pcpad
+	$(BIN)/python benchmarks/demo.py demo
 
 test: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -1,0 +1,1 @@
+"""Measurements side by side; what was seen is in RESULTS.md."""

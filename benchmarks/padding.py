@@ -1,0 +1,189 @@
+"""What partial-convolution padding costs beside zero padding: ``python -m benchmarks.padding [section …]``.
+
+Whole networks with the same weights under both paddings, and an identical twin of the zero-padded one as the
+control, timed in alternation in one process; the ratio's median with its 95 % interval. ``--json FILE`` keeps it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import resource
+import statistics
+import subprocess
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torchvision.models import get_model
+
+from benchmarks.common import alternate, machine, ratio, save, show
+from pcpad import PartialConv2d, _border, convert_padding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+FORMATS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+def trio(build: Callable[[], nn.Module]) -> dict[str, nn.Module]:
+    """A zero-padded network, its twin, and the same weights under partial padding."""
+    torch.manual_seed(0)
+    zero = build().to(DEVICE)
+    return {"zero": zero, "control": copy.deepcopy(zero), "partial": convert_padding(copy.deepcopy(zero), "partial")}
+
+
+def row(what: str, seconds: dict[str, list]) -> dict[str, object]:
+    """The table's row: milliseconds of zero padding, and the ratios to it."""
+    cells: dict[str, object] = {"what": what, "zero, ms": f"{1e3 * statistics.median(seconds['zero']):.2f}"}
+    for name in ("control", "partial"):
+        middle, low, high = ratio(seconds[name], seconds["zero"])
+        cells[f"{name} / zero"] = f"{middle:.3f} [{low:.3f}, {high:.3f}]"
+    return cells
+
+
+@torch.inference_mode()
+def networks(rounds: int) -> list[dict[str, object]]:
+    """Whole-network inference, batch 1, 224²; R3D-18 at 16×112²."""
+    rows = []
+    for name in ("resnet50", "vgg16_bn"):
+        nets = {key: net.eval() for key, net in trio(lambda name=name: get_model(name)).items()}
+        for label, layout in FORMATS.items():
+            x = torch.randn(1, 3, 224, 224, device=DEVICE).to(memory_format=layout)
+            calls = {key: partial(net.to(memory_format=layout), x) for key, net in nets.items()}
+            rows.append(row(f"{name} {label}, inference", alternate(calls, rounds)))
+    nets = {key: net.eval() for key, net in trio(lambda: get_model("r3d_18")).items()}
+    clip = torch.randn(1, 3, 16, 112, 112, device=DEVICE)
+    calls = {key: partial(net, clip) for key, net in nets.items()}
+    rows.append(row("r3d_18 16×112², inference", alternate(calls, rounds)))
+    return rows
+
+
+@torch.inference_mode()
+def first_call(rounds: int) -> list[dict[str, object]]:
+    """A call with nothing memoised, as after a start or at a new size."""
+    rows = []
+    for name in ("resnet50", "vgg16_bn"):
+        nets = {key: net.eval() for key, net in trio(lambda name=name: get_model(name)).items()}
+        x = torch.randn(1, 3, 224, 224, device=DEVICE)
+
+        def forget_first(net: nn.Module, x: torch.Tensor = x) -> None:
+            _border._memoised.cache_clear()
+            net(x)
+
+        calls = {key: partial(forget_first, net) for key, net in nets.items()}
+        rows.append(row(f"{name} NCHW, first call", alternate(calls, rounds)))
+    return rows
+
+
+def training_step(net: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> None:
+    """Forward, backward and one SGD step."""
+    net.zero_grad()
+    nn.functional.cross_entropy(net(x), labels).backward()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter -= 1e-3 * parameter.grad
+
+
+def training(rounds: int) -> list[dict[str, object]]:
+    """A ResNet-50 training step, batch 4 at 224²: time, and peak memory in processes of their own."""
+    x, labels = torch.randn(4, 3, 224, 224, device=DEVICE), torch.randint(0, 1000, (4,), device=DEVICE)
+    calls = {
+        key: partial(training_step, net.train(), x, labels) for key, net in trio(lambda: get_model("resnet50")).items()
+    }
+    rows = [row("resnet50 training step", alternate(calls, max(rounds // 3, 5)))]
+    peaks = {name: [peak_memory(name) for _ in range(3)] for name in ("zero", "control", "partial")}
+    cells: dict[str, object] = {
+        "what": "resnet50 training step, peak memory",
+        "zero, ms": f"{peaks['zero'][0]:.0f} MiB",
+    }
+    for name in ("control", "partial"):
+        ratios = sorted(a / b for a, b in zip(peaks[name], peaks["zero"], strict=True))
+        cells[f"{name} / zero"] = f"{ratios[1]:.3f} [{ratios[0]:.3f}, {ratios[2]:.3f}]"
+    return [*rows, cells]
+
+
+def peak_memory(padding: str) -> float:
+    """MiB that a training step adds at its peak to what a fresh process holds before it."""
+    code = f"from benchmarks.padding import report_peak; report_peak({padding!r})"
+    return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+
+def report_peak(padding: str) -> None:
+    """Print the peak of one training step; run in a process of its own."""
+    torch.manual_seed(0)
+    net = convert_padding(get_model("resnet50"), "partial" if padding == "partial" else "zeros").to(DEVICE)
+    x, labels = torch.randn(4, 3, 224, 224, device=DEVICE), torch.randint(0, 1000, (4,), device=DEVICE)
+    if DEVICE.type == "cuda":
+        training_step(net, x, labels)
+        torch.cuda.reset_peak_memory_stats()
+        training_step(net, x, labels)
+        print(torch.cuda.max_memory_allocated() / 2**20)
+        return
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    training_step(net, x, labels)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10)
+
+
+@torch.inference_mode()
+def sizes(rounds: int) -> list[dict[str, object]]:
+    """One 3×3 convolution 64→64 over growing maps: the cost belongs to the border, so its share falls."""
+    rows = []
+    for size in (7, 14, 28, 56, 112, 224, 448):
+        layers = trio(lambda: nn.Conv2d(64, 64, 3, padding=1))
+        assert type(layers["partial"]) is PartialConv2d
+        x = torch.randn(1, 64, size, size, device=DEVICE)
+        repeats = max(1, (112 // size) ** 2)
+
+        def many(layer: nn.Module, x: torch.Tensor = x, repeats: int = repeats) -> None:
+            for _ in range(repeats):
+                layer(x)
+
+        cells = row(
+            f"conv 3×3 64→64 at {size}² (×{repeats})",
+            alternate({k: partial(many, v) for k, v in layers.items()}, rounds),
+        )
+        rows.append(cells | {"border's share of the map": f"{100 * (1 - ((size - 2) / size) ** 2):.1f} %"})
+    return rows
+
+
+def start_up(rounds: int) -> list[dict[str, object]]:
+    """``pcpad --help`` beside ``import lightning`` (under "zero") and the same again (under "control")."""
+
+    def call(*command: str) -> Callable[[], object]:
+        return lambda: subprocess.run(command, check=True, capture_output=True)
+
+    lightning = call(sys.executable, "-c", "import lightning")
+    help_page = call(sys.executable, "-c", "from pcpad.cli import main; main(['--help'])")
+    calls = {"zero": lightning, "control": lightning, "partial": help_page}
+    return [row("pcpad --help / import lightning", alternate(calls, max(rounds // 4, 5), warmup=1))]
+
+
+SECTIONS = {function.__name__: function for function in (networks, first_call, training, sizes, start_up)}
+
+
+def main() -> None:
+    """Run the sections asked for, all by default."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sections", nargs="*", help=f"of {', '.join(SECTIONS)}; all by default")
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--json", metavar="FILE")
+    arguments = parser.parse_args()
+    unknown = set(arguments.sections) - set(SECTIONS)
+    if unknown:
+        parser.error(f"unknown section {', '.join(sorted(unknown))}: expected some of {', '.join(SECTIONS)}")
+    print(machine())
+    rows: list[dict[str, object]] = []
+    for name in arguments.sections or SECTIONS:
+        print(f"\n{SECTIONS[name].__doc__}\n")
+        part = SECTIONS[name](arguments.rounds)
+        show(part)
+        rows += part
+    save(rows, arguments.json)
+
+
+if __name__ == "__main__":
+    main()
