@@ -1,1 +1,8 @@
-"""LightningDataModules, one data set a file. A batch's form is stated in each class's docstring."""
+"""LightningDataModules, one data set a file. A batch's form is stated in each class's docstring.
+
+Importing this package imports every class, which is what makes their short names known to LightningCLI.
+"""
+
+from pcpad.datamodules.imagenet import ImageNetDataModule
+
+__all__ = ["ImageNetDataModule"]

@@ -1,0 +1,221 @@
+"""ImageNet, and any other data set of one image folder a class."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from pcpad.datamodules.folders import (
+    FileTable,
+    LabelledFiles,
+    LabelledImages,
+    UnlabelledImages,
+    class_folders,
+    find_images,
+    scan_split,
+)
+from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
+from pcpad.datamodules.transforms import evaluation_transform, training_transform
+
+_NO_DATA = """{what}: {path}
+Expected (any names and image formats; one folder a class, the same names in each split):
+    {root}/train/<class>/*.JPEG    for example train/n01440764/n01440764_10026.JPEG
+    {root}/val/<class>/*.JPEG
+    {root}/test/<class>/*.JPEG     optional; without it, `test` runs on val/
+ImageNet (ILSVRC2012) is to be had at https://image-net.org/download.php and needs an account. Its train archive
+holds one more archive a class, and its val images come without folders: both have to be sorted into class folders.
+A small stand-in of real handwritten digits, written in a second:
+    pcpad sample digits DIR        and then --data.root DIR"""
+
+
+class ImageNetDataModule(LightningDataModule):
+    r"""Image classification from folders, in the layout of ImageNet (ILSVRC2012).
+
+    ```
+    root/train/<class>/*.JPEG     1 281 167 images in 1000 folders n01440764 … n15075141
+    root/val/<class>/*.JPEG          50 000 images
+    root/test/<class>/*.JPEG      optional: `test` uses it where there is one, else val/
+    ```
+
+    Any data set of one folder a class will do. A class's index is the position of its folder among the sorted
+    folder names of train/ (where there is none, of val/, else of test/, for those who only evaluate); the other
+    splits may lack classes but not have others. Images may lie deeper; hidden files are left out. `classes` and
+    `num_classes` are known after `setup`. ImageNet itself is at https://image-net.org and needs an account;
+    its own test images have no labels: a test/ without class folders is passed over, with a warning.
+
+    Batches: `image` `(N, 3, image_size, image_size)` uint8 RGB in [0, 255] (the task normalises) and `label`
+    `(N,)` int64; when predicting `image` and `path`, a list of N strings.
+
+    Training sees a random resized crop and a random flip, evaluation the centre of the resized image: the
+    official PyTorch ImageNet example (bilinear, antialiased). Random draws use torch's generator of the worker
+    process, which is seeded anew for each worker and epoch, and repeatably after
+    `seed_everything(seed, workers=True)`.
+
+    An unreadable training image is stepped over with a warning, up to `max_broken`; when validating, testing or
+    predicting it raises `BrokenImageError`, for a result on fewer images than stated would be no result.
+
+    Args:
+        root: The folder with train/ and val/.
+        batch_size: Images a step **per device**.
+        num_workers: Processes that read images, per device; 0 reads in the training process.
+        image_size: Height and width of the images handed out.
+        resize: What the shorter side is resized to before the centre is cut out; at least `image_size`.
+        crop_scale: Smallest and largest part of the area that a random training crop covers. None: no random
+            crop, training images are cut like evaluation images (digits and other small images).
+        crop_ratio: Smallest and largest width / height of a random crop.
+        horizontal_flip: Probability of mirroring a training image; 0 for digits and letters.
+        predict_images: Folder of images, or one image, for `predict`.
+        max_broken: How many unreadable training images to step over, in each worker process.
+        effective_batch: Images a step over all devices and accumulated batches that the recipe assumes; another
+            one warns. None: no check.
+
+    Raises:
+        ValueError: A value out of range, here; classes that don't match or empty folders, in `setup`.
+        FileNotFoundError: No data, in `setup`; says what was looked for and where to get it.
+    """
+
+    def __init__(
+        self,
+        root: str | Path = "data/imagenet",
+        batch_size: int = 32,
+        num_workers: int = 4,
+        image_size: int = 224,
+        resize: int = 256,
+        crop_scale: tuple[float, float] | None = (0.08, 1.0),
+        crop_ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        horizontal_flip: float = 0.5,
+        predict_images: str | Path | None = None,
+        max_broken: int = 10,
+        effective_batch: int | None = None,
+    ) -> None:
+        super().__init__()
+        _require(batch_size >= 1, "batch_size", "at least 1", batch_size)
+        _require(num_workers >= 0, "num_workers", "at least 0", num_workers)
+        _require(image_size >= 1, "image_size", "at least 1", image_size)
+        # A smaller one would make the centre crop pad with black: a border made up by the data.
+        _require(resize >= image_size, "resize", f"at least image_size={image_size}", resize)
+        if crop_scale is not None:
+            _require(0 < crop_scale[0] <= crop_scale[1] <= 1, "crop_scale", "0 < smallest <= largest <= 1", crop_scale)
+        _require(0 < crop_ratio[0] <= crop_ratio[1], "crop_ratio", "0 < smallest <= largest", crop_ratio)
+        _require(0 <= horizontal_flip <= 1, "horizontal_flip", "in [0, 1]", horizontal_flip)
+        _require(max_broken >= 0, "max_broken", "at least 0", max_broken)
+        if effective_batch is not None:
+            _require(effective_batch >= 1, "effective_batch", "None or at least 1", effective_batch)
+        self.root = Path(root).expanduser()
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.predict_images = None if predict_images is None else Path(predict_images).expanduser()
+        self.max_broken = max_broken
+        self.effective_batch = effective_batch
+        self.eval_transform = evaluation_transform(resize, image_size)
+        self.train_transform = training_transform(resize, image_size, crop_scale, crop_ratio, horizontal_flip)
+        self.classes: list[str] = []
+        self._splits: dict[str, LabelledFiles] = {}
+        self._test_split = "val"
+        self._predict: FileTable | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes; 0 before `setup`, and when predicting without the data set."""
+        return len(self.classes)
+
+    def setup(self, stage: str) -> None:
+        """List the files that a stage needs, so that what is missing stops the run before it starts.
+
+        Args:
+            stage: "fit", "validate", "test" or "predict".
+        """
+        found = (class_folders(self.root / split) for split in ("train", "val", "test"))
+        self.classes = next((names for names in found if names), [])
+        if stage == "predict":
+            if self.predict_images is None:
+                message = "predict needs images: --data.predict_images FOLDER"
+                raise ValueError(message)
+            self._predict = find_images(self.predict_images)
+        elif stage == "fit":
+            warn_of_other_batch(self.trainer, self.batch_size, self.effective_batch)
+            self._scan("train")
+            self._scan("val")
+        elif stage == "validate":
+            self._scan("val")
+        else:
+            self._test_split = self._find_test_split()
+            self._scan(self._test_split)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled, augmented batches; the last, smaller one is left out where there is a full one."""
+        dataset = LabelledImages(self._split("train"), self.train_transform, self.max_broken)
+        world_size = self.trainer.world_size if self.trainer else 1
+        # Batch statistics of a nearly empty last batch are noise.
+        return self._loader(dataset, shuffle=True, drop_last=len(dataset) // world_size >= self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """All images of val/, each once."""
+        return self._evaluation_loader(LabelledImages(self._split("val"), self.eval_transform))
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """All images of test/ where there is one, else of val/, each once."""
+        return self._evaluation_loader(LabelledImages(self._split(self._test_split), self.eval_transform))
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """All images of `predict_images`, each once, sorted by path."""
+        if self._predict is None:
+            message = "the images are not listed yet: call setup('predict') first"
+            raise RuntimeError(message)
+        return self._evaluation_loader(UnlabelledImages(self._predict, self.eval_transform))
+
+    def _evaluation_loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:
+        return self._loader(dataset, sampler=evaluation_sampler(dataset, self.trainer))
+
+    def _loader(
+        self,
+        dataset: Dataset[Any],
+        *,
+        sampler: Sampler[int] | None = None,
+        shuffle: bool = False,
+        drop_last: bool = False,
+    ) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _scan(self, split: str) -> None:
+        folder = self.root / split
+        if not class_folders(folder):
+            raise FileNotFoundError(self._no_data(folder))
+        if split not in self._splits:
+            self._splits[split] = scan_split(folder, self.classes)
+
+    def _split(self, split: str) -> LabelledFiles:
+        if split not in self._splits:
+            message = f"{split}/ is not listed yet: call setup('fit'), setup('validate') or setup('test') first"
+            raise RuntimeError(message)
+        return self._splits[split]
+
+    def _find_test_split(self) -> str:
+        folder = self.root / "test"
+        if class_folders(folder):
+            return "test"
+        if folder.is_dir():
+            rank_zero_warn(f"{folder.absolute()} has no class folders, so no labels: testing on val/ instead")
+        return "val"
+
+    def _no_data(self, folder: Path) -> str:
+        what = "No class folders in" if folder.is_dir() else "No such folder"
+        return _NO_DATA.format(what=what, path=folder.absolute(), root=self.root)
+
+
+def _require(fine: bool, name: str, expected: str, value: object) -> None:
+    if not fine:
+        message = f"Expected argument `{name}` to be {expected}, but got {value}"
+        raise ValueError(message)

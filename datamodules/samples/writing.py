@@ -1,0 +1,108 @@
+"""Writing a sample data set whole or not at all, and never over somebody's files."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+MARKER = "pcpad_sample.json"
+"""The file by which a folder is known as a sample data set written here, and with which settings."""
+
+
+@dataclass(frozen=True)
+class SampleSummary:
+    """What a sample data set holds.
+
+    Attributes:
+        name: The sample's name.
+        root: The folder, absolute.
+        counts: Files in each split.
+        written: False where the complete data set already stood there.
+    """
+
+    name: str
+    root: Path
+    counts: Mapping[str, int]
+    written: bool
+
+    def __str__(self) -> str:
+        """Say in one line what was written where."""
+        counts = ", ".join(f"{count} {split}" for split, count in self.counts.items())
+        return f"{self.name}: {counts} in {self.root}{'' if self.written else ' (already there)'}"
+
+
+def write_once(
+    root: str | Path,
+    name: str,
+    settings: Mapping[str, object],
+    fill: Callable[[Path], Mapping[str, int]],
+) -> SampleSummary:
+    """Have a sample data set written in a folder of its own, in one step as seen from outside.
+
+    The data is written in a hidden folder beside `root` and renamed, so a run that is killed leaves no half data
+    set under the name asked for.
+
+    Args:
+        root: The folder to write: a new one, an empty one, or one with the same sample in it (nothing is done).
+        name: The sample's name.
+        settings: What the content depends on, as JSON types.
+        fill: Writes the data set in the folder it is given; returns the number of files in each split, a split
+            being a folder.
+
+    Returns:
+        What the data set holds.
+
+    Raises:
+        FileExistsError: `root` is a file, or holds something else, the sample with other settings, or only part
+            of it.
+    """
+    root = Path(root).expanduser().resolve()
+    found = _find(root, name, settings)
+    if found is not None:
+        return found
+    root.parent.mkdir(parents=True, exist_ok=True)
+    building = root.with_name(f".{root.name}.{os.getpid()}.partial")
+    building.mkdir()
+    try:
+        counts = dict(fill(building))
+        facts = {"sample": name, "settings": dict(settings), "counts": counts}
+        (building / MARKER).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        if root.is_dir():
+            root.rmdir()  # an empty one; Windows does not rename over a folder
+        building.rename(root)
+    except OSError:
+        # Another process may have been quicker; its result is as good.
+        found = _find(root, name, settings)
+        if found is None:
+            raise
+        return found
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return SampleSummary(name, root, counts, written=True)
+
+
+def _find(root: Path, name: str, settings: Mapping[str, object]) -> SampleSummary | None:
+    """Return what stands in `root`, None where there is room to write; refuse everything else."""
+    if root.is_file():
+        message = f"{root} is a file; name a folder to write the sample {name!r} in"
+        raise FileExistsError(message)
+    if not root.is_dir() or not any(root.iterdir()):
+        return None
+    advice = "Name another folder, or remove this one."
+    try:
+        facts = json.loads((root / MARKER).read_text(encoding="utf-8"))
+        sample, old, counts = facts["sample"], facts["settings"], facts["counts"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"{root} is not empty and was not written by `pcpad sample`: nothing was changed. {advice}"
+        raise FileExistsError(message) from error
+    if (sample, old) != (name, dict(settings)):
+        message = f"{root} holds the sample {sample!r} with {old}, not {name!r} with {dict(settings)}. {advice}"
+        raise FileExistsError(message)
+    for split, count in counts.items():
+        have = sum(1 for path in (root / split).rglob("*") if path.is_file())
+        if have != count:
+            message = f"{root / split} has {have} files, but {count} were written there. {advice}"
+            raise FileExistsError(message)
+    return SampleSummary(name, root, counts, written=False)

@@ -1,0 +1,196 @@
+"""Decoding of single files: every pixel type comes out as RGB, everything damaged raises and names the file."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pcpad.datamodules import images
+from pcpad.datamodules.images import MAX_PIXELS, BrokenImageError, read_image
+
+# Said by torchvision 0.29 for each image; images.py silences it, but pytest resets the filters before each test.
+pytestmark = pytest.mark.filterwarnings("ignore:The image decoding and encoding:DeprecationWarning")
+RNG = np.random.default_rng(0)
+SMALL = Image.fromarray(RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+PHOTO = SMALL.resize((120, 90), Image.Resampling.BICUBIC)
+
+
+def encode(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def pixels(image):
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+
+
+@pytest.fixture(params=["torchvision", "pil"])
+def decoder(request, monkeypatch):
+    """JPEGs by torchvision, and by PIL alone as on a torchvision that has dropped its decoder."""
+    if request.param == "pil":
+        monkeypatch.setattr(images, "decode_jpeg", None)
+    elif images.decode_jpeg is None:
+        pytest.skip("this torchvision has no JPEG decoder")
+
+
+@pytest.fixture
+def write(tmp_path):
+    def _write(data, name="picture.JPEG"):
+        path = tmp_path / name
+        path.write_bytes(data)
+        return path
+
+    return _write
+
+
+def test_jpeg_gives_the_same_pixels_by_both_decoders(decoder, write):
+    data = encode(PHOTO, "JPEG", quality=90)
+    image = read_image(write(data))
+    assert image.shape == (3, 90, 120)
+    assert image.dtype == torch.uint8
+    assert torch.equal(image, pixels(Image.open(io.BytesIO(data))))
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_grey_and_cmyk_jpegs_are_read_as_pil_reads_them(decoder, write, mode):
+    data = encode(PHOTO.convert(mode), "JPEG")
+    assert torch.equal(read_image(write(data)), pixels(Image.open(io.BytesIO(data))))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_every_png_mode_becomes_rgb(write, mode):
+    picture = PHOTO.convert(mode)
+    assert torch.equal(read_image(write(encode(picture, "PNG"))), pixels(picture))
+
+
+def test_transparency_is_dropped_not_blended(write):
+    see_through = PHOTO.copy()
+    see_through.putalpha(0)
+    assert torch.equal(read_image(write(encode(see_through, "PNG"))), pixels(PHOTO))
+
+
+@pytest.mark.filterwarnings("error")
+def test_palette_with_transparency_reads_without_a_warning(write):
+    palette = PHOTO.convert("P")
+    data = encode(palette, "PNG", transparency=bytes([0, 128, 255]))
+    assert torch.equal(read_image(write(data)), pixels(palette))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_not_clipped(write, kind):
+    levels = np.array([[0, 128, 129, 257], [32768, 65278, 65407, 65535]], dtype=np.uint16)
+    image = read_image(write(encode(Image.fromarray(levels), kind)))
+    assert image[0].tolist() == [[0, 0, 1, 1], [128, 254, 255, 255]]
+    assert torch.equal(image[0], image[1])
+
+
+@pytest.mark.parametrize("kind", ["BMP", "WEBP", "TIFF", "GIF", "PPM"])
+def test_other_formats_go_by_content_not_by_name(write, kind):
+    data = encode(PHOTO, kind)
+    assert torch.equal(read_image(write(data)), pixels(Image.open(io.BytesIO(data))))
+
+
+def test_exif_orientation_is_not_applied(decoder, write):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90°
+    assert read_image(write(encode(PHOTO, "JPEG", exif=exif))).shape == (3, 90, 120)
+
+
+def test_one_pixel_image(decoder, write):
+    assert read_image(write(encode(SMALL.resize((1, 1)), "JPEG"))).shape == (3, 1, 1)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("part", [0.02, 0.5, 0.9, 0.999])
+def test_cut_jpeg_raises(decoder, write, progressive, part):
+    data = encode(PHOTO, "JPEG", progressive=progressive)
+    path = write(data[: int(part * len(data))])
+    with pytest.raises(BrokenImageError, match=str(path)):
+        read_image(path)
+
+
+@pytest.mark.parametrize("zeros", [1000, 70_000])
+def test_jpeg_cut_and_filled_with_zeros_raises(decoder, write, zeros):
+    data = encode(PHOTO, "JPEG")
+    with pytest.raises(BrokenImageError, match="truncated"):
+        read_image(write(data[: len(data) // 2] + bytes(zeros)))
+
+
+def test_bytes_after_the_end_of_a_jpeg_are_harmless(decoder, write):
+    assert read_image(write(encode(PHOTO, "JPEG") + bytes(500))).shape == (3, 90, 120)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP", "TIFF", "GIF"])
+def test_other_formats_cut_raise(write, kind):
+    data = encode(PHOTO, kind)
+    with pytest.raises(BrokenImageError, match=r"picture\.JPEG: \w+"):
+        read_image(write(data[: len(data) // 2]))
+
+
+def test_damaged_png_raises(write):
+    # torchvision's own PNG decoder (0.29) dies here of a segmentation fault, and the test run with it.
+    data = bytearray(encode(PHOTO, "PNG"))
+    data[len(data) // 2] ^= 255
+    with pytest.raises(BrokenImageError, match=r"picture\.JPEG: \w+"):
+        read_image(write(bytes(data)))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [(b"", "the file is empty"), (b"<html>not found</html>", "not an image in a known format")],
+)
+def test_no_image_at_all(write, data, reason):
+    with pytest.raises(BrokenImageError, match=reason):
+        read_image(write(data))
+
+
+def test_postscript_is_not_handed_to_an_interpreter(write):
+    with pytest.raises(BrokenImageError, match="not an image in a known format"):
+        read_image(write(encode(PHOTO, "EPS")))
+
+
+@pytest.mark.filterwarnings("error")
+def test_warning_made_an_error_is_not_blamed_on_the_file(write, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100 * 90)
+    with pytest.raises(Image.DecompressionBombWarning):
+        read_image(write(encode(PHOTO, "PNG")))
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(BrokenImageError, match=r"absent\.JPEG: No such file"):
+        read_image(tmp_path / "absent.JPEG")
+    with pytest.raises(BrokenImageError, match="directory"):
+        read_image(tmp_path)
+
+
+def test_float_pixels_are_refused_with_advice(write):
+    with pytest.raises(BrokenImageError, match=r"'F' have no known range; convert"):
+        read_image(write(encode(Image.fromarray(np.ones((4, 4), dtype=np.float32)), "TIFF")))
+
+
+def png_claiming(width, height):
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"0")) + chunk(b"IEND", b"")
+
+
+def jpeg_claiming(width, height):
+    data = bytearray(encode(PHOTO, "JPEG"))
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("limit", [Image.MAX_IMAGE_PIXELS, None])
+@pytest.mark.parametrize("claiming", [png_claiming, jpeg_claiming])
+def test_huge_header_is_refused_before_anything_is_allocated(decoder, write, monkeypatch, claiming, limit):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)  # None: somebody has lifted PIL's own limit
+    with pytest.raises(BrokenImageError, match=rf"the header claims .*{MAX_PIXELS}"):
+        read_image(write(claiming(60_000, 60_000)))

@@ -1,0 +1,472 @@
+"""The ImageNet data module: layout, batches, seeding, and what each kind of bad data leads to."""
+
+import os
+import pickle
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer, seed_everything
+from PIL import Image
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+from pcpad.datamodules import ImageNetDataModule
+from pcpad.datamodules.folders import FileTable, list_images
+from pcpad.datamodules.images import BrokenImageError
+from pcpad.datamodules.transforms import evaluation_transform, training_transform
+
+pytestmark = [
+    # Said by torchvision 0.29 for each image; images.py silences it, but pytest resets the filters before each test.
+    pytest.mark.filterwarnings("ignore:The image decoding and encoding:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+]
+SPLITS = {"train": 6, "val": 3, "test": 2}
+CLASSES = ["n01440764", "n01443537", "n15075141"]
+
+
+def write_picture(path, seed, size=(48, 36)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(path, "JPEG", quality=95)
+
+
+def write_data(root, splits=SPLITS, classes=CLASSES):
+    for number, (split, count) in enumerate(splits.items()):
+        for label, name in enumerate(classes):
+            for index in range(count):
+                write_picture(root / split / name / f"{name}_{index}.JPEG", [number, label, index])
+    return root
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_data(tmp_path / "imagenet")
+
+
+def make(root, **options):
+    defaults = {"batch_size": 4, "num_workers": 0, "image_size": 16, "resize": 20}
+    return ImageNetDataModule(root, **(defaults | options))
+
+
+def ready(root, stage="fit", **options):
+    data = make(root, **options)
+    data.setup(stage)
+    return data
+
+
+def labels_of(loader):
+    return torch.cat([batch["label"] for batch in loader]).tolist()
+
+
+def test_training_batches(root):
+    data = ready(root, batch_size=4)
+    assert (data.num_classes, data.classes) == (3, CLASSES)
+    batches = list(data.train_dataloader())
+    assert [len(batch["label"]) for batch in batches] == [4] * 4  # the last 2 of 18 are left out
+    for batch in batches:
+        assert batch.keys() == {"image", "label"}
+        assert batch["image"].shape == (4, 3, 16, 16)
+        assert batch["image"].dtype == torch.uint8
+        assert batch["image"].is_contiguous()
+        assert batch["label"].dtype == torch.int64
+
+
+def test_training_set_smaller_than_a_batch_is_used(root):
+    assert labels_of(ready(root, batch_size=19).train_dataloader()).count(0) == 6
+    assert len(labels_of(ready(root, batch_size=18).train_dataloader())) == 18
+
+
+def test_labels_are_torchvisions_and_evaluation_is_the_official_one(root):
+    official = v2.Compose([v2.Resize(20), v2.CenterCrop(16), v2.PILToTensor()])
+    reference = ImageFolder(root / "val", official)
+    data = ready(root, "validate")
+    images = torch.cat([batch["image"] for batch in data.val_dataloader()])
+    assert labels_of(data.val_dataloader()) == reference.targets
+    assert data.classes == reference.classes
+    for image, (expected, _) in zip(images, reference, strict=True):
+        # PIL's and torch's antialiased resizing round differently by one level at most.
+        assert (image.int() - expected.int()).abs().max() <= 1
+
+
+def test_test_folder_is_used_where_there_is_one(root):
+    data = ready(root, "test")
+    assert labels_of(data.test_dataloader()) == [0, 0, 1, 1, 2, 2]
+
+
+def test_without_test_folder_val_is_tested(tmp_path):
+    data = ready(write_data(tmp_path, {"val": 3}), "test")
+    assert len(labels_of(data.test_dataloader())) == 9
+
+
+def test_unlabelled_test_folder_is_passed_over_with_a_warning(tmp_path):
+    write_data(tmp_path, {"val": 1})
+    write_picture(tmp_path / "test" / "ILSVRC2012_test_00000001.JPEG", 0)
+    with pytest.warns(UserWarning, match=r"test has no class folders, so no labels: testing on val/"):
+        data = ready(tmp_path, "test")
+    assert len(labels_of(data.test_dataloader())) == 3
+
+
+def test_only_test_is_enough_to_test(tmp_path):
+    data = ready(write_data(tmp_path, {"test": 1}), "test")
+    assert labels_of(data.test_dataloader()) == [0, 1, 2]
+
+
+def test_only_val_is_enough_to_validate_but_not_to_train(tmp_path):
+    write_data(tmp_path, {"val": 2})
+    assert ready(tmp_path, "validate").classes == CLASSES
+    with pytest.raises(FileNotFoundError, match=rf"No such folder: {tmp_path / 'train'}"):
+        ready(tmp_path, "fit")
+
+
+def test_train_without_val_is_refused_before_training(tmp_path):
+    with pytest.raises(FileNotFoundError, match=rf"No such folder: {tmp_path / 'val'}"):
+        ready(write_data(tmp_path, {"train": 1}), "fit")
+
+
+def test_subset_of_classes_in_val_keeps_the_training_labels(tmp_path):
+    write_data(tmp_path, {"train": 1})
+    write_data(tmp_path, {"val": 2}, CLASSES[2:])
+    data = ready(tmp_path, "validate")
+    assert data.num_classes == 3
+    assert labels_of(data.val_dataloader()) == [2, 2]
+
+
+def test_class_that_training_lacks_is_named(root):
+    write_picture(root / "val" / "n99999999" / "a.JPEG", 0)
+    with pytest.raises(ValueError, match=r"val holds 1 class folders that the 3 training classes .*: n99999999\."):
+        ready(root, "fit")
+
+
+def test_empty_class_folder_is_named(root):
+    (root / "train" / "n00000001").mkdir()
+    with pytest.raises(ValueError, match=r"no images \(\.jpg, .*\) in 1 of 4 class folders: n00000001"):
+        ready(root, "fit")
+
+
+def test_many_names_are_cut_short(root):
+    for number in range(20):
+        (root / "train" / f"empty{number:02d}").mkdir()
+    with pytest.raises(ValueError, match=r"in 20 of 23 class folders: empty00, .*empty04, … \(20 in all\)"):
+        ready(root, "fit")
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate", "test"])
+@pytest.mark.parametrize("exists", [False, True])
+def test_missing_data_gives_the_one_error(tmp_path, monkeypatch, stage, exists):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "data" / ("train" if stage == "fit" else "val")
+    if exists:
+        write_picture(folder / "ILSVRC2012_val_00000001.JPEG", 0)  # unpacked, but not sorted into class folders
+    with pytest.raises(FileNotFoundError) as caught:
+        ready("data", stage)
+    text = str(caught.value)
+    assert text.startswith(f"{'No class folders in' if exists else 'No such folder'}: {folder}\n")
+    assert "data/train/<class>/*.JPEG" in text
+    assert "https://image-net.org" in text
+    assert "needs an account" in text
+    assert "pcpad sample digits DIR" in text
+
+
+def test_loaders_before_setup_say_so(root):
+    data = make(root)
+    for loader in (data.train_dataloader, data.val_dataloader, data.test_dataloader, data.predict_dataloader):
+        with pytest.raises(RuntimeError, match=r"call setup\("):
+            loader()
+
+
+def test_listing_skips_hidden_files_follows_links_and_ends(tmp_path):
+    write_picture(tmp_path / "a" / "deeper" / "1.jpg", 0)
+    write_picture(tmp_path / "elsewhere.png", 1)
+    (tmp_path / "a" / "._1.jpg").write_bytes(b"macOS resource fork")
+    (tmp_path / "a" / "notes.txt").write_text("no image")
+    (tmp_path / "a" / ".cache").mkdir()
+    write_picture(tmp_path / "a" / ".cache" / "2.jpg", 2)
+    (tmp_path / "a" / "loop").symlink_to(tmp_path / "a", target_is_directory=True)
+    (tmp_path / "linked").mkdir()
+    write_picture(tmp_path / "linked" / "3.WEBP", 3)
+    (tmp_path / "a" / "link").symlink_to(tmp_path / "linked", target_is_directory=True)
+    assert list_images(tmp_path / "a") == ["deeper/1.jpg", "link/3.WEBP"]
+
+
+def test_file_table_keeps_any_name(tmp_path):
+    names = ["a/1.jpg", "b/ü 名.png", os.fsdecode(b"c/\xff.jpg"), "d"]
+    table = pickle.loads(pickle.dumps(FileTable(tmp_path, names)))
+    assert [table[index] for index in range(len(table))] == [tmp_path / name for name in names]
+
+
+def test_datasets_can_be_pickled_for_spawned_workers(root):
+    data = ready(root)
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        copy = pickle.loads(pickle.dumps(loader.dataset))
+        assert copy[0]["image"].shape == (3, 16, 16)
+
+
+# -- Predicting
+
+
+def test_predicting_a_folder_needs_no_data_set(tmp_path):
+    for number, name in enumerate(("b.jpg", "a/c.png", "a/b.jpg")):
+        write_picture(tmp_path / name, number)
+    data = ready(tmp_path / "absent", "predict", predict_images=tmp_path, batch_size=2)
+    batches = list(data.predict_dataloader())
+    assert [batch["path"] for batch in batches] == [
+        [str(tmp_path / "a/b.jpg"), str(tmp_path / "a/c.png")],
+        [str(tmp_path / "b.jpg")],
+    ]
+    assert batches[0]["image"].shape == (2, 3, 16, 16)
+    assert data.num_classes == 0
+
+
+def test_predicting_one_image_knows_the_classes_where_the_data_is(root):
+    picture = root / "val" / CLASSES[0] / f"{CLASSES[0]}_0.JPEG"
+    data = ready(root, "predict", predict_images=picture)
+    assert [batch["path"] for batch in data.predict_dataloader()] == [[str(picture)]]
+    assert data.classes == CLASSES
+
+
+def test_predicting_without_images(root, tmp_path):
+    with pytest.raises(ValueError, match=r"--data\.predict_images FOLDER"):
+        ready(root, "predict")
+    with pytest.raises(FileNotFoundError, match=f"no such folder or image: {tmp_path / 'nowhere'}"):
+        ready(root, "predict", predict_images=tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=rf"no images \(.*\) below {tmp_path / 'empty'}"):
+        ready(root, "predict", predict_images=tmp_path / "empty")
+
+
+# -- Broken images
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-200])
+    return path
+
+
+def test_broken_training_images_are_stepped_over_with_one_warning_each(root):
+    first = cut(root / "train" / CLASSES[0] / f"{CLASSES[0]}_1.JPEG")
+    last = cut(root / "train" / CLASSES[2] / f"{CLASSES[2]}_5.JPEG")
+    dataset = ready(root, max_broken=2, crop_scale=None, horizontal_flip=0).train_dataloader().dataset
+    with pytest.warns(UserWarning, match=rf"\(1 of at most 2 in this process\): {first}"):
+        taken = dataset[1]
+    assert torch.equal(taken["image"], dataset[2]["image"])
+    with pytest.warns(UserWarning, match=rf"\(2 of at most 2 in this process\): {last}"):
+        taken = dataset[17]
+    assert taken["label"] == 0  # the neighbour of the last is the first
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert [dataset[1]["label"], dataset[17]["label"]] == [0, 0]
+
+
+def test_budget_of_broken_images_ends_with_all_their_names(root):
+    broken = [cut(root / "train" / CLASSES[0] / f"{CLASSES[0]}_{index}.JPEG") for index in range(3)]
+    dataset = ready(root, max_broken=2).train_dataloader().dataset
+    with pytest.warns(UserWarning, match="goes on"), pytest.raises(BrokenImageError) as caught:
+        dataset[0]
+    assert "3 training images cannot be read, more than max_broken=2" in str(caught.value)
+    assert all(str(path) in str(caught.value) for path in broken)
+
+
+def test_budget_of_zero_stops_at_the_first(root):
+    cut(root / "train" / CLASSES[0] / f"{CLASSES[0]}_0.JPEG")
+    with pytest.raises(BrokenImageError, match="1 training images cannot be read, more than max_broken=0"):
+        ready(root, max_broken=0).train_dataloader().dataset[0]
+
+
+def test_search_for_a_readable_neighbour_ends_where_there_is_none(tmp_path):
+    write_data(tmp_path, {"train": 1, "val": 1})
+    for path in (tmp_path / "train").rglob("*.JPEG"):
+        cut(path)
+    dataset = ready(tmp_path, max_broken=10).train_dataloader().dataset
+    with (
+        pytest.warns(UserWarning, match="goes on"),
+        pytest.raises(BrokenImageError, match=r"3 .* and there are no others"),
+    ):
+        dataset[0]
+
+
+def test_broken_training_images_in_worker_processes(root):
+    broken = cut(root / "train" / CLASSES[0] / f"{CLASSES[0]}_0.JPEG")
+    assert len(labels_of(ready(root, num_workers=2, batch_size=9).train_dataloader())) == 18
+    with pytest.raises(BrokenImageError, match=str(broken)):
+        list(ready(root, num_workers=2, batch_size=9, max_broken=0).train_dataloader())
+
+
+@pytest.mark.parametrize("stage", ["validate", "test", "predict"])
+def test_broken_image_stops_an_evaluation(root, stage):
+    split = {"validate": "val", "test": "test", "predict": "val"}[stage]
+    broken = cut(root / split / CLASSES[1] / f"{CLASSES[1]}_1.JPEG")
+    data = ready(root, stage, predict_images=root / "val", max_broken=10)
+    loader = {"validate": data.val_dataloader, "test": data.test_dataloader, "predict": data.predict_dataloader}
+    with pytest.raises(BrokenImageError, match=str(broken)):
+        list(loader[stage]())
+
+
+# -- Randomness
+
+
+def two_epochs(root, seed, num_workers):
+    seed_everything(seed, workers=True)
+    # Cutting at random and mirroring, but not shuffling: the images of two epochs can be compared.
+    dataset = ready(root).train_dataloader().dataset
+    loader = torch.utils.data.DataLoader(
+        dataset,
+        batch_size=3,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+    )
+    return [torch.cat([batch["image"] for batch in loader]) for _ in range(2)]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_augmentation_differs_by_epoch_and_is_repeatable(root, num_workers, monkeypatch):
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")
+    monkeypatch.setenv("PL_SEED_WORKERS", "0")
+    first, second = two_epochs(root, 7, num_workers)
+    again = two_epochs(root, 7, num_workers)
+    other, _ = two_epochs(root, 8, num_workers)
+    assert torch.equal(first, again[0])
+    assert torch.equal(second, again[1])
+    for changed in (second, other):
+        assert all(not torch.equal(one, two) for one, two in zip(first, changed, strict=True))
+
+
+def test_workers_draw_differently(tmp_path, monkeypatch):
+    # The same picture throughout: equal crops in two workers' batches would be equal images.
+    for index in range(6):
+        write_picture(tmp_path / "train" / "a" / f"{index}.JPEG", 0)
+    write_picture(tmp_path / "val" / "a" / "0.JPEG", 0)
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")
+    monkeypatch.setenv("PL_SEED_WORKERS", "0")
+    seed_everything(3, workers=True)
+    loader = ready(tmp_path, num_workers=2, batch_size=3).train_dataloader()
+    one, two = (batch["image"] for batch in loader)
+    assert not torch.equal(one, two)
+    assert len({image.numpy().tobytes() for image in torch.cat([one, two])}) == 6
+
+
+class Recorder(LightningModule):
+    """Records what Lightning hands to the training step."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen = []
+        self.validated = 0
+
+    def training_step(self, batch, batch_idx):
+        self.seen.append((batch["image"].clone(), batch["label"].clone()))
+        return self.weight * 0
+
+    def validation_step(self, batch, batch_idx):
+        self.validated += len(batch["label"])
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(root, seed, **options):
+    seed_everything(seed, workers=True)
+    model = Recorder()
+    trainer = Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+    )
+    trainer.fit(model, datamodule=make(root, **options))
+    return model
+
+
+def test_a_seeded_run_of_two_workers_and_two_epochs_is_repeatable(root, monkeypatch):
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")
+    monkeypatch.setenv("PL_SEED_WORKERS", "0")
+    one, two, other = (fit(root, seed, num_workers=2, batch_size=6) for seed in (5, 5, 6))
+    assert len(one.seen) == 6
+    assert one.validated == 18
+    for (image, label), (image_again, label_again) in zip(one.seen, two.seen, strict=True):
+        assert torch.equal(image, image_again)
+        assert torch.equal(label, label_again)
+    epochs = [torch.cat([image for image, _ in one.seen[start : start + 3]]) for start in (0, 3)]
+    assert not torch.equal(*epochs)
+    assert not all(torch.equal(a[0], b[0]) for a, b in zip(one.seen, other.seen, strict=True))
+
+
+# -- Transforms and options
+
+
+def test_small_images_are_neither_cropped_nor_mirrored(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
+    for split in ("train", "val"):
+        (tmp_path / split / "3").mkdir(parents=True)
+        Image.fromarray(grey).save(tmp_path / split / "3" / "3_0001.png")
+    data = ready(tmp_path, image_size=16, resize=16, crop_scale=None, horizontal_flip=0.0)
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        image = next(iter(loader))["image"]
+        assert torch.equal(image, torch.from_numpy(grey).expand(1, 3, 16, 16))
+
+
+def test_flip_without_crop():
+    ramp = torch.arange(16, dtype=torch.uint8).expand(3, 16, 16)
+    flip = training_transform(16, 16, None, (1, 1), 1.0)
+    assert torch.equal(flip(ramp), ramp.flip(-1))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 100_000), (100_000, 1), (7, 500)])
+def test_extreme_shapes_stay_small(shape):
+    image = torch.full((3, *shape), 77, dtype=torch.uint8)
+    for transform in (evaluation_transform(256, 224), training_transform(256, 224, (0.08, 1), (0.75, 1.34), 0.5)):
+        out = transform(image)
+        assert out.shape == (3, 224, 224)
+        assert (out == 77).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"batch_size": 0}, "`batch_size` to be at least 1, but got 0"),
+        ({"num_workers": -1}, "`num_workers` to be at least 0"),
+        ({"image_size": 0}, "`image_size` to be at least 1"),
+        ({"resize": 15}, "`resize` to be at least image_size=16, but got 15"),
+        ({"crop_scale": (0, 1)}, "`crop_scale` to be 0 < smallest"),
+        ({"crop_scale": (0.5, 1.5)}, "`crop_scale`"),
+        ({"crop_ratio": (2, 1)}, "`crop_ratio`"),
+        ({"horizontal_flip": 1.5}, r"`horizontal_flip` to be in \[0, 1\]"),
+        ({"max_broken": -1}, "`max_broken`"),
+        ({"effective_batch": 0}, "`effective_batch`"),
+    ],
+)
+def test_values_out_of_range(root, options, text):
+    with pytest.raises(ValueError, match=text):
+        make(root, **options)
+
+
+@pytest.mark.parametrize(("batch_size", "warns"), [(32, False), (16, True)])
+def test_effective_batch_counts_devices_and_accumulation(root, batch_size, warns):
+    data = make(root, batch_size=batch_size, effective_batch=256)
+    data.trainer = SimpleNamespace(world_size=4, accumulate_grad_batches=2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        data.setup("fit")
+    said = [str(warning.message) for warning in caught if "the recipe assumes" in str(warning.message)]
+    assert bool(said) == warns
+    if warns:
+        assert said[0].startswith("the recipe assumes 256 images a step, this run takes 128 (batch_size 16 x 4 devices")
+
+
+def test_several_processes_share_an_evaluation_and_drop_by_their_own_share(root):
+    seen = []
+    for rank in range(2):
+        data = ready(root, batch_size=8)
+        data.trainer = SimpleNamespace(world_size=2, global_rank=rank)
+        assert not isinstance(data.train_dataloader().sampler, torch.utils.data.DistributedSampler)  # Lightning's
+        assert data.train_dataloader().drop_last  # 9 images each
+        seen += labels_of(data.val_dataloader())
+    assert sorted(seen) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
