@@ -103,8 +103,8 @@ def per_axis(name: str, value: int | Sequence[int], dims: int) -> tuple[int, ...
     """
     if isinstance(value, int):
         return (value,) * dims
-    if len(value) not in (1, dims):
-        msg = f"Expected `{name}` to be an int or {dims} ints, but got {tuple(value)}."
+    if not isinstance(value, list | tuple) or len(value) not in (1, dims):
+        msg = f"Expected `{name}` to be an int or {dims} ints, but got {value}."
         raise ValueError(msg)
     return tuple(value) * (dims // len(value))
 
@@ -152,17 +152,26 @@ def window_sum(values: Tensor, geometry: Geometry, windows: Sequence[int]) -> Te
     Shifted slices are added an axis at a time: exact for integers in float32 up to 2^24 on every device, which
     a convolution with ones is not (TF32, Winograd), and it takes any stride and dilation.
     """
-    dims = len(geometry.kernel)
     total = F.pad(values, geometry.pads_of_f_pad)
-    for axis in range(dims):
-        kernel, stride, dilation = geometry.kernel[axis], geometry.stride[axis], geometry.dilation[axis]
-        span = (windows[axis] - 1) * stride + 1
-        later: tuple[Any, ...] = (slice(None),) * (dims - 1 - axis)
+    for axis in range(len(geometry.kernel)):
         source = total
-        total = source[(..., slice(0, span, stride), *later)]
-        for k in range(1, kernel):
-            total = total + source[(..., slice(k * dilation, k * dilation + span, stride), *later)]
+        taps = (
+            _every(
+                source, axis - len(geometry.kernel), k * geometry.dilation[axis], windows[axis], geometry.stride[axis]
+            )
+            for k in range(geometry.kernel[axis])
+        )
+        total = sum(taps, start=next(taps))
     return total
+
+
+def _every(values: Tensor, axis: int, start: int, count: int, step: int) -> Tensor:
+    """``count`` entries along ``axis`` (negative), from ``start`` in steps of ``step``."""
+    if step > 1 and torch.compiler.is_compiling():
+        # A strided slice leaves torch.export a guard on a dynamic size that it cannot prove.
+        return values.index_select(axis, torch.arange(count, device=values.device) * step + start)
+    later: tuple[Any, ...] = (slice(None),) * (-axis - 1)
+    return values[(..., slice(start, start + (count - 1) * step + 1, step), *later)]
 
 
 def ratio_for(y: Tensor, size: Sequence[int], geometry: Geometry) -> Tensor:

@@ -16,17 +16,18 @@ valid where the mask is not 0; no value is read back from the device.
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 from pcpad import _border
 from pcpad._border import Geometry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["padding_ratio", "partial_conv1d", "partial_conv2d", "partial_conv3d", "update_mask"]
 
@@ -75,7 +76,7 @@ def partial_conv1d(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Partial convolution of a sequence; see :func:`partial_conv2d`, with one spatial axis (N, C, L)."""
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
-    return _partial_conv(1, conv, mask, mask_channels, return_mask)
+    return _partial_conv(partial_conv1d, 1, conv, mask, mask_channels, return_mask)
 
 
 def partial_conv2d(
@@ -124,7 +125,7 @@ def partial_conv2d(
         tensor([9., 9., 9., 9.])
     """
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
-    return _partial_conv(2, conv, mask, mask_channels, return_mask)
+    return _partial_conv(partial_conv2d, 2, conv, mask, mask_channels, return_mask)
 
 
 def partial_conv3d(
@@ -142,7 +143,7 @@ def partial_conv3d(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Partial convolution of a volume or clip; see :func:`partial_conv2d`, with three spatial axes (N, C, T, H, W)."""
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
-    return _partial_conv(3, conv, mask, mask_channels, return_mask)
+    return _partial_conv(partial_conv3d, 3, conv, mask, mask_channels, return_mask)
 
 
 def padding_ratio(
@@ -152,7 +153,7 @@ def padding_ratio(
     padding: Padding = 0,
     dilation: IntOrTuple = 1,
     *,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
 ) -> Tensor:
     """The factor ``r`` of partial-convolution padding at every output position (2018 paper, Eq. 5).
@@ -163,7 +164,7 @@ def padding_ratio(
         stride: as in ``torch.nn.functional.conv2d``.
         padding: an int, one int an axis, ``"valid"`` or ``"same"``.
         dilation: as in ``torch.nn.functional.conv2d``.
-        dtype: of the result; divided in float32 or wider.
+        dtype: of the result, torch's default if None; divided in float32 or wider.
         device: of the result.
 
     Returns:
@@ -176,6 +177,7 @@ def padding_ratio(
                 [1.5000, 1.0000, 1.5000],
                 [2.2500, 1.5000, 2.2500]])
     """
+    dtype = dtype or torch.get_default_dtype()
     size = (size,) if isinstance(size, int) else tuple(size)
     geometry = Geometry.of(len(size), kernel_size, stride, padding, dilation)
     wide = torch.promote_types(dtype, torch.float32)
@@ -208,8 +210,17 @@ def update_mask(
 
 
 def _partial_conv(
-    dims: int, conv: _Conv, mask: Tensor | None, mask_channels: Sequence[int] | None, return_mask: bool
+    public: Callable[..., Any],
+    dims: int,
+    conv: _Conv,
+    mask: Tensor | None,
+    mask_channels: Sequence[int] | None,
+    return_mask: bool,
 ) -> Tensor | tuple[Tensor, Tensor]:
+    overriding = (conv.input, conv.weight, conv.bias, mask)
+    if has_torch_function(overriding):  # torch.fx's proxies, and tensor subclasses that want to know
+        options = {"mask": mask, "mask_channels": mask_channels, "return_mask": return_mask}
+        return handle_torch_function(public, overriding, *conv, **options)
     _check_input(dims, conv)
     geometry = Geometry.of(dims, tuple(conv.weight.shape[2:]), conv.stride, conv.padding, conv.dilation)
     if mask is None:
@@ -305,6 +316,12 @@ def _valid_channels(valid: Tensor, sizes: tuple[int, ...], groups: int, dtype: t
 
 def _check_input(dims: int, conv: _Conv) -> None:
     input, weight = conv.input, conv.weight
+    if not isinstance(input, Tensor):
+        msg = (
+            f"Expected `input` to be a tensor, but got {type(input).__name__}. A layer with `return_mask=True` hands "
+            "on `(output, mask)`; `pcpad.MaskedSequential` threads masks through layers."
+        )
+        raise TypeError(msg)
     if weight.dim() != dims + 2:
         msg = f"Expected a weight of {dims + 2} dimensions for a {dims}D convolution, but got {tuple(weight.shape)}."
         raise ValueError(msg)
@@ -332,6 +349,9 @@ def _check_mask(conv: _Conv, mask: Tensor, mask_channels: Sequence[int] | None) 
         msg = f"Expected `mask` on the input's device {x.device}, but it is on {mask.device}. {meaning}"
         raise ValueError(msg)
     channels = x.shape[-conv.dims - 1]
+    if isinstance(mask_channels, int):
+        msg = f"Expected `mask_channels` to be a sequence of ints, one a channel of the mask, but got {mask_channels}."
+        raise TypeError(msg)
     sizes = tuple(mask_channels) if mask_channels is not None else None
     if sizes is not None and (sum(sizes) != channels or min(sizes) < 1):
         msg = f"Expected `mask_channels` to be positive and sum to the input's {channels} channels, but got {sizes}."
