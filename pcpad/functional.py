@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 from pcpad import _border
-from pcpad._border import Geometry
+from pcpad._border import Geometry, Plan, plan_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -222,46 +222,43 @@ def _partial_conv(
         options = {"mask": mask, "mask_channels": mask_channels, "return_mask": return_mask}
         return handle_torch_function(public, overriding, *conv, **options)
     _check_input(dims, conv)
-    geometry = Geometry.of(dims, tuple(conv.weight.shape[2:]), conv.stride, conv.padding, conv.dilation)
+    plan = plan_for(conv.input, conv.weight, conv.stride, conv.padding, conv.dilation, conv.groups)
     if mask is None:
         if mask_channels is not None:
-            msg = f"`mask_channels={tuple(mask_channels)}` says how a mask's channels are shared, but no mask came."
+            msg = f"`mask_channels={mask_channels}` says how a mask's channels are shared, but no mask came."
             raise ValueError(msg)
-        y = _padded(conv, geometry)
-        return (y, _mask_of_padding(conv, geometry, y)) if return_mask else y
+        y = _padded(conv, plan)
+        return (y, _mask_of_padding(conv, plan, y)) if return_mask else y
     sizes = _check_mask(conv, mask, mask_channels)
     if conv.input.dim() == dims + 2:
-        y, new_mask = _masked(conv, geometry, mask, sizes)
+        y, new_mask = _masked(conv, plan.geometry, mask, sizes)
     else:
-        y, new_mask = _masked(conv._replace(input=conv.input[None]), geometry, mask[None], sizes)
+        y, new_mask = _masked(conv._replace(input=conv.input[None]), plan.geometry, mask[None], sizes)
         y, new_mask = y[0], new_mask[0]
     return (y, new_mask.to(conv.input.dtype)) if return_mask else y
 
 
-def _padded(conv: _Conv, geometry: Geometry) -> Tensor:
+def _padded(conv: _Conv, plan: Plan) -> Tensor:
     """Partial-convolution padding: only windows that reach into the padding differ from a plain convolution."""
-    if not geometry.pads:
+    if not plan.pads:
         return conv.run(bias=conv.bias)
-    size = conv.input.shape[-conv.dims :]
-    params = [conv.weight] if conv.bias is None else [conv.weight, conv.bias]
-    if _border.strips_pay(conv.input, params, size, geometry):
+    if _border.strips_pay(plan, conv.input, conv.weight, conv.bias):
         y = conv.run(bias=conv.bias)
-        return _border.scale_strips_(y, None if conv.bias is None else conv.bias_for(y), size, geometry)
+        return _border.scale_strips_(y, None if conv.bias is None else conv.bias_for(y), plan)
     y = conv.run()
-    ratio = _border.ratio_for(y, size, geometry)
+    ratio = _border.ratio_for(y, plan)
     if conv.bias is None:
         return y.mul_(ratio)
     bias = conv.bias_for(y)
-    if geometry.may_miss:
+    if plan.may_miss:
         return y.mul_(ratio).addcmul_(bias, (ratio > 0).to(y.dtype))
     # One pass instead of two; in half precision the ratio is wider than y and has to be multiplied first.
     return torch.addcmul(bias, y, ratio) if ratio.dtype == y.dtype else y.mul_(ratio).add_(bias)
 
 
-def _mask_of_padding(conv: _Conv, geometry: Geometry, y: Tensor) -> Tensor:
+def _mask_of_padding(conv: _Conv, plan: Plan, y: Tensor) -> Tensor:
     """The new mask where no mask came: (1, 1, *output size), without the batch axis if the input has none."""
-    ratio = _border.ratio_for(y, conv.input.shape[-conv.dims :], geometry)
-    valid = (ratio > 0).to(conv.input.dtype)
+    valid = (_border.ratio_for(y, plan) > 0).to(conv.input.dtype)
     return valid.view(*[1] * (conv.input.dim() - conv.dims), *valid.shape)
 
 
@@ -324,11 +321,6 @@ def _check_input(dims: int, conv: _Conv) -> None:
         raise TypeError(msg)
     if weight.dim() != dims + 2:
         msg = f"Expected a weight of {dims + 2} dimensions for a {dims}D convolution, but got {tuple(weight.shape)}."
-        raise ValueError(msg)
-    if input.dim() not in (dims + 1, dims + 2) or input.shape[-dims - 1] != weight.shape[1] * conv.groups:
-        axes = ", ".join(["L", "H, W", "T, H, W"][dims - 1 : dims])
-        c = weight.shape[1] * conv.groups
-        msg = f"Expected an input of shape (N, {c}, {axes}) or ({c}, {axes}), but got {tuple(input.shape)}."
         raise ValueError(msg)
 
 
