@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn import Parameter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -223,13 +222,12 @@ _remembered_plan = lru_cache(maxsize=4 * _MEMO_ENTRIES)(make_plan)
 
 def plan_for(input: Tensor, weight: Tensor, *arguments: Any) -> Plan:
     """The plan of a call; ``arguments`` are stride, padding, dilation and groups."""
-    shapes = (input.shape, weight.shape)
-    if _is_ordinary(input):
+    if not torch.compiler.is_compiling() and torch._C._get_tracing_state() is None:
         try:
-            return _remembered_plan(*shapes, *arguments, strips_from=_STRIPS_FROM)
-        except TypeError:  # a list cannot be a key
+            return _remembered_plan(input.shape, weight.shape, *arguments, strips_from=_STRIPS_FROM)
+        except TypeError:  # a list cannot be a key, nor a symbolic size
             pass
-    return make_plan(*shapes, *arguments, strips_from=None)
+    return make_plan(input.shape, weight.shape, *arguments, strips_from=None)
 
 
 def ratio_for(y: Tensor, plan: Plan) -> Tensor:
@@ -253,10 +251,8 @@ def _memoised(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int
 
 
 def _is_ordinary(x: Tensor) -> bool:
-    """Whether sizes are plain numbers and new tensors ordinary ones: no tracing, fake tensor or function transform."""
-    if torch.compiler.is_compiling() or type(x) not in (Tensor, Parameter):
-        return False
-    return not (torch.jit.is_tracing() or torch._C._functorch.is_functorch_wrapped_tensor(x))
+    """Whether tensors made beside this one are ordinary too: no fake tensor, no function transform."""
+    return type(x) is Tensor and not torch._C._functorch.is_functorch_wrapped_tensor(x)
 
 
 def strips_pay(plan: Plan, input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
@@ -267,9 +263,9 @@ def strips_pay(plan: Plan, input: Tensor, weight: Tensor, bias: Tensor | None) -
     """
     if not plan.strips or not input.is_cpu or input.dtype not in (torch.float32, torch.float64):
         return False
-    if not torch.is_grad_enabled():
-        return True
-    return not (input.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad))
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (input, weight, bias)):
+        return False
+    return not torch._C._functorch.is_functorch_wrapped_tensor(input)
 
 
 def interior(size: Sequence[int], windows: Sequence[int], geometry: Geometry) -> list[tuple[int, int]]:

@@ -52,9 +52,9 @@ class _Conv(NamedTuple):
     def dims(self) -> int:
         return self.weight.dim() - 2
 
-    def run(self, input: Tensor | None = None, *, bias: Tensor | None = None) -> Tensor:
-        x = self.input if input is None else input
-        return _CONV[self.dims](x, self.weight, bias, self.stride, self.padding, self.dilation, self.groups)
+    def run(self, input: Tensor, bias: Tensor | None = None) -> Tensor:
+        _, weight, _, stride, padding, dilation, groups = self
+        return _CONV[weight.dim() - 2](input, weight, bias, stride, padding, dilation, groups)
 
     def bias_for(self, y: Tensor) -> Tensor:
         assert self.bias is not None
@@ -217,12 +217,13 @@ def _partial_conv(
     mask_channels: Sequence[int] | None,
     return_mask: bool,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    overriding = (conv.input, conv.weight, conv.bias, mask)
+    input, weight, bias, *arguments = conv
+    overriding = (input, weight, bias, mask)
     if has_torch_function(overriding):  # torch.fx's proxies, and tensor subclasses that want to know
         options = {"mask": mask, "mask_channels": mask_channels, "return_mask": return_mask}
         return handle_torch_function(public, overriding, *conv, **options)
     _check_input(dims, conv)
-    plan = plan_for(conv.input, conv.weight, conv.stride, conv.padding, conv.dilation, conv.groups)
+    plan = plan_for(input, weight, *arguments)
     if mask is None:
         if mask_channels is not None:
             msg = f"`mask_channels={mask_channels}` says how a mask's channels are shared, but no mask came."
@@ -230,22 +231,22 @@ def _partial_conv(
         y = _padded(conv, plan)
         return (y, _mask_of_padding(conv, plan, y)) if return_mask else y
     sizes = _check_mask(conv, mask, mask_channels)
-    if conv.input.dim() == dims + 2:
+    if input.dim() == dims + 2:
         y, new_mask = _masked(conv, plan.geometry, mask, sizes)
     else:
-        y, new_mask = _masked(conv._replace(input=conv.input[None]), plan.geometry, mask[None], sizes)
+        y, new_mask = _masked(conv._replace(input=input[None]), plan.geometry, mask[None], sizes)
         y, new_mask = y[0], new_mask[0]
-    return (y, new_mask.to(conv.input.dtype)) if return_mask else y
+    return (y, new_mask.to(input.dtype)) if return_mask else y
 
 
 def _padded(conv: _Conv, plan: Plan) -> Tensor:
     """Partial-convolution padding: only windows that reach into the padding differ from a plain convolution."""
     if not plan.pads:
-        return conv.run(bias=conv.bias)
+        return conv.run(conv.input, conv.bias)
     if _border.strips_pay(plan, conv.input, conv.weight, conv.bias):
-        y = conv.run(bias=conv.bias)
+        y = conv.run(conv.input, conv.bias)
         return _border.scale_strips_(y, None if conv.bias is None else conv.bias_for(y), plan)
-    y = conv.run()
+    y = conv.run(conv.input)
     ratio = _border.ratio_for(y, plan)
     if conv.bias is None:
         return y.mul_(ratio)
