@@ -1,6 +1,85 @@
 """The `pcpad` command."""
 
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from importlib import import_module
+
+import pcpad
+from pcpad.commands import TRAINER_VERBS, VERBS
+from pcpad.commands.errors import clean_errors
+
+_USAGE = """\
+usage: pcpad VERB [options]
+
+Partial convolution: its tasks, and its comparison with other paddings.
+
+verbs:
+{verbs}
+
+examples:
+  pcpad sample digits data/digits              write the small data set that the next line trains on
+  pcpad fit --config cls_digits.yaml           train by a packaged recipe, or by a file of yours
+  pcpad test --ckpt_path runs/cls_digits/version_0/checkpoints/best.ckpt
+  pcpad test --ckpt_path … --model.padding zeros
+                                               what is typed outranks a config, a config the checkpoint
+  pcpad fit --help                             every option of fit; PCPAD_TRACEBACK=1 for full tracebacks
+"""
+
+
+def usage() -> str:
+    """The text of `pcpad --help`, written without importing Lightning.
+
+    Returns:
+        Usage, verbs and examples.
+    """
+    verbs = "\n".join(f"  {verb:<10} {text}" for verb, text in {**TRAINER_VERBS, **VERBS}.items())
+    return _USAGE.format(verbs=verbs)
+
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line."""
-    raise SystemExit("not built yet")
+    """Run the command line.
+
+    Args:
+        args: The arguments after `pcpad`; the process's own when not given.
+    """
+    args = list(sys.argv[1:] if args is None else args)
+    verb, rest = (args[0], args[1:]) if args else ("--help", [])
+    if verb in ("--help", "-h", "help"):
+        print(usage(), end="")
+    elif verb == "--version":
+        print(f"pcpad {pcpad.__version__}")
+    elif verb in TRAINER_VERBS:
+        with clean_errors():
+            _train(verb, rest)
+    elif verb in VERBS:
+        with clean_errors():
+            import_module(f"pcpad.commands.{verb}").main(rest)
+    else:
+        nearest = difflib.get_close_matches(verb, [*TRAINER_VERBS, *VERBS], n=1)
+        if verb.startswith("-"):
+            hint = " The verb comes first: pcpad fit --config …"
+        else:
+            hint = f" Did you mean {nearest[0]}?" if nearest else ""
+        print(f"pcpad: error: unknown verb {verb!r}.{hint} `pcpad --help` lists them.", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _train(verb: str, args: list[str]) -> None:
+    # albumentations asks the network for updates when imported, and MPS lacks a few operators.
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    from pcpad.commands.run import main as run
+
+    try:
+        run(verb, args)
+    except SIGTERMException:
+        print("pcpad: stopped by SIGTERM; `--ckpt_path …/last.ckpt` goes on from here.", file=sys.stderr)
+        raise SystemExit(143) from None  # 128 + SIGTERM, as a shell reports it
+
+
+if __name__ == "__main__":
+    main()

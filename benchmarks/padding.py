@@ -42,6 +42,7 @@ def row(what: str, seconds: dict[str, list]) -> dict[str, object]:
     for name in ("control", "partial"):
         middle, low, high = ratio(seconds[name], seconds["zero"])
         cells[f"{name} / zero"] = f"{middle:.3f} [{low:.3f}, {high:.3f}]"
+    print(*cells.values(), file=sys.stderr, flush=True)  # while the rest is measured
     return cells
 
 
@@ -170,11 +171,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sections", nargs="*", help=f"of {', '.join(SECTIONS)}; all by default")
     parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--threads", type=int, help="CPU threads; all by default")
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
     unknown = set(arguments.sections) - set(SECTIONS)
     if unknown:
         parser.error(f"unknown section {', '.join(sorted(unknown))}: expected some of {', '.join(SECTIONS)}")
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
     print(machine())
     rows: list[dict[str, object]] = []
     for name in arguments.sections or SECTIONS:

@@ -1,1 +1,17 @@
-"""The suite's own verbs beside fit, validate, test and predict, one a file."""
+"""The suite's own verbs beside fit, validate, test and predict, one a file.
+
+A verb is a module here with a `main(args: list[str]) -> None`, and a line in `VERBS`. Modules are imported when their
+verb is called, so that `pcpad --help` stays quick.
+"""
+
+# What `pcpad --help` says of each, in the order it lists them.
+TRAINER_VERBS = {
+    "fit": "train, and validate after each epoch",
+    "validate": "evaluate on the validation data",
+    "test": "evaluate on the test data; ends with a table of the metrics",
+    "predict": "apply a checkpoint to a folder of images",
+}
+VERBS = {
+    "configs": "list the packaged recipes",
+    "sample": "write a small data set in a true on-disk format",
+}

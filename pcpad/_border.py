@@ -103,8 +103,8 @@ def per_axis(name: str, value: int | Sequence[int], dims: int) -> tuple[int, ...
     """
     if isinstance(value, int):
         return (value,) * dims
-    if len(value) not in (1, dims):
-        msg = f"Expected `{name}` to be an int or {dims} ints, but got {tuple(value)}."
+    if not isinstance(value, list | tuple) or len(value) not in (1, dims):
+        msg = f"Expected `{name}` to be an int or {dims} ints, but got {value}."
         raise ValueError(msg)
     return tuple(value) * (dims // len(value))
 
@@ -152,62 +152,120 @@ def window_sum(values: Tensor, geometry: Geometry, windows: Sequence[int]) -> Te
     Shifted slices are added an axis at a time: exact for integers in float32 up to 2^24 on every device, which
     a convolution with ones is not (TF32, Winograd), and it takes any stride and dilation.
     """
-    dims = len(geometry.kernel)
     total = F.pad(values, geometry.pads_of_f_pad)
-    for axis in range(dims):
-        kernel, stride, dilation = geometry.kernel[axis], geometry.stride[axis], geometry.dilation[axis]
-        span = (windows[axis] - 1) * stride + 1
-        later: tuple[Any, ...] = (slice(None),) * (dims - 1 - axis)
+    for axis in range(len(geometry.kernel)):
         source = total
-        total = source[(..., slice(0, span, stride), *later)]
-        for k in range(1, kernel):
-            total = total + source[(..., slice(k * dilation, k * dilation + span, stride), *later)]
+        taps = (
+            _every(
+                source, axis - len(geometry.kernel), k * geometry.dilation[axis], windows[axis], geometry.stride[axis]
+            )
+            for k in range(geometry.kernel[axis])
+        )
+        total = sum(taps, start=next(taps))
     return total
 
 
-def ratio_for(y: Tensor, size: Sequence[int], geometry: Geometry) -> Tensor:
-    """``r`` for the output ``y`` of an input of this spatial size, on its device, in float32 or wider."""
-    windows = tuple(y.shape[-len(size) :])
-    dtype = torch.promote_types(y.dtype, torch.float32)
-    if not _memo_is_safe(y) or prod(windows) > _MEMO_ELEMENTS:
-        return closed_form(size, windows, geometry, dtype, y.device)
-    stream = torch.cuda.current_stream(y.device).cuda_stream if y.is_cuda else 0
-    return _memoised(tuple(size), windows, geometry, dtype, y.device, stream)
+def _every(values: Tensor, axis: int, start: int, count: int, step: int) -> Tensor:
+    """``count`` entries along ``axis`` (negative), from ``start`` in steps of ``step``."""
+    if step > 1 and torch.compiler.is_compiling():
+        # A strided slice leaves torch.export a guard on a dynamic size that it cannot prove.
+        return values.index_select(axis, torch.arange(count, device=values.device) * step + start)
+    later: tuple[Any, ...] = (slice(None),) * (-axis - 1)
+    return values[(..., slice(start, start + (count - 1) * step + 1, step), *later)]
+
+
+class Plan(NamedTuple):
+    """What follows from a call's shapes alone; worked out once where these are plain numbers."""
+
+    geometry: Geometry
+    size: tuple[int, ...]  # of the input
+    pads: bool
+    may_miss: bool  # a window may hold no valid tap
+    strips: bool  # on a CPU, scaling the border alone beats one multiply over the whole map
+    memoise: bool  # the ratio is small enough to be kept
+
+
+def make_plan(
+    input: Sequence[int],
+    weight: Sequence[int],
+    stride: int | Sequence[int],
+    padding: int | Sequence[int] | str,
+    dilation: int | Sequence[int],
+    groups: int,
+    *,
+    strips_from: int | None,
+) -> Plan:
+    """Plan the call for these shapes; with ``strips_from=None`` for shapes that are still symbols.
+
+    Raises:
+        ValueError: if they do not go together.
+    """
+    dims = len(weight) - 2
+    if len(input) not in (dims + 1, dims + 2) or input[-dims - 1] != weight[1] * groups:
+        axes, channels = ("L", "H, W", "T, H, W")[dims - 1], weight[1] * groups
+        msg = f"Expected an input of shape (N, {channels}, {axes}) or ({channels}, {axes}), but got {tuple(input)}."
+        raise ValueError(msg)
+    geometry, size = Geometry.of(dims, weight[2:], stride, padding, dilation), tuple(input[-dims:])
+    strips = memoise = False
+    if strips_from is not None:
+        windows = geometry.output_size(size)
+        inner = prod(max(end - start, 0) for start, end in interior(size, windows, geometry))
+        outputs = (input[0] if len(input) == dims + 2 else 1) * weight[0] * prod(windows)
+        # The interior is then not empty, on which `scale_strips_` relies.
+        strips = outputs >= strips_from and 2 * inner > prod(windows) and not geometry.may_miss
+        memoise = prod(windows) <= _MEMO_ELEMENTS
+    return Plan(geometry, size, geometry.pads, geometry.may_miss, strips, memoise)
+
+
+_remembered_plan = lru_cache(maxsize=4 * _MEMO_ENTRIES)(make_plan)
+
+
+def plan_for(input: Tensor, weight: Tensor, *arguments: Any) -> Plan:
+    """The plan of a call; ``arguments`` are stride, padding, dilation and groups."""
+    if not torch.compiler.is_compiling() and torch._C._get_tracing_state() is None:
+        try:
+            return _remembered_plan(input.shape, weight.shape, *arguments, strips_from=_STRIPS_FROM)
+        except TypeError:  # a list cannot be a key, nor a symbolic size
+            pass
+    return make_plan(input.shape, weight.shape, *arguments, strips_from=None)
+
+
+def ratio_for(y: Tensor, plan: Plan) -> Tensor:
+    """``r`` at every position of the output ``y``, on its device, in float32 or wider."""
+    dtype = y.dtype if y.dtype in (torch.float32, torch.float64) else torch.float32
+    if not plan.memoise or not _is_ordinary(y):
+        return closed_form(plan.size, y.shape[-len(plan.size) :], plan.geometry, dtype, y.device)
+    if not y.is_cuda:
+        return _memoised(plan, dtype, y.device, 0)
+    if torch.cuda.is_current_stream_capturing():  # a graph's memory holds values only once it has run
+        return closed_form(plan.size, y.shape[-len(plan.size) :], plan.geometry, dtype, y.device)
+    return _memoised(plan, dtype, y.device, torch.cuda.current_stream(y.device).cuda_stream)
 
 
 @lru_cache(maxsize=_MEMO_ENTRIES)
-def _memoised(*key: Any) -> Tensor:
+def _memoised(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int) -> Tensor:
     """A pure function of all it depends on; the stream is one of these, so that no other one reads it unfinished."""
     # A tensor made under inference_mode could not be used in a later training step.
     with torch.inference_mode(False), torch.no_grad():
-        return closed_form(*key[:-1])
+        return closed_form(plan.size, plan.geometry.output_size(plan.size), plan.geometry, dtype, device)
 
 
-def _memo_is_safe(y: Tensor) -> bool:
-    """Whether tensors made now are ordinary ones: no tracing, no fake tensors, no function transform, no CUDA graph."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or type(y) is not Tensor:
-        return False
-    if torch._C._functorch.is_functorch_wrapped_tensor(y):
-        return False
-    return not (y.is_cuda and torch.cuda.is_current_stream_capturing())
+def _is_ordinary(x: Tensor) -> bool:
+    """Whether tensors made beside this one are ordinary too: no fake tensor, no function transform."""
+    return type(x) is Tensor and not torch._C._functorch.is_functorch_wrapped_tensor(x)
 
 
-def strips_pay(input: Tensor, params: Sequence[Tensor], size: Sequence[int], geometry: Geometry) -> bool:
-    """Whether to scale only the border, in place: plain CPU tensors, no gradient wanted, and a large enough map.
+def strips_pay(plan: Plan, input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether to scale only the border, in place: a large map on the CPU, and no gradient wanted.
 
     Memory is slow on a CPU, so leaving the interior alone pays. Under autograd each strip would cost a copy of
     the gradient (1.24x on one layer), on a GPU a kernel launch.
     """
-    if not _memo_is_safe(input) or input.device.type != "cpu" or input.dtype not in (torch.float32, torch.float64):
+    if not plan.strips or not input.is_cpu or input.dtype not in (torch.float32, torch.float64):
         return False
-    if torch.is_grad_enabled() and (input.requires_grad or any(p.requires_grad for p in params)):
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (input, weight, bias)):
         return False
-    windows = geometry.output_size(size)
-    batch = input.shape[0] if input.dim() == len(size) + 2 else 1
-    if batch * params[0].shape[0] * prod(windows) < _STRIPS_FROM or geometry.may_miss:
-        return False
-    inner = prod(max(end - start, 0) for start, end in interior(size, windows, geometry))
-    return 2 * inner > prod(windows)  # so the ranges that `scale_strips_` gets are not empty
+    return not torch._C._functorch.is_functorch_wrapped_tensor(input)
 
 
 def interior(size: Sequence[int], windows: Sequence[int], geometry: Geometry) -> list[tuple[int, int]]:
@@ -222,11 +280,11 @@ def interior(size: Sequence[int], windows: Sequence[int], geometry: Geometry) ->
     return ranges
 
 
-def scale_strips_(y: Tensor, bias: Tensor | None, size: Sequence[int], geometry: Geometry) -> Tensor:
+def scale_strips_(y: Tensor, bias: Tensor | None, plan: Plan) -> Tensor:
     """Scale the border of ``y = W·x + b`` in place to ``W·x·r + b``, as ``y·r + b·(1 - r)``; interior untouched."""
-    windows = tuple(y.shape[-len(size) :])
-    ratio = ratio_for(y, size, geometry)
-    ranges = interior(size, windows, geometry)
+    windows = y.shape[-len(plan.size) :]
+    ratio = ratio_for(y, plan)
+    ranges = interior(plan.size, windows, plan.geometry)
     whole = [slice(0, count) for count in windows]
     inner = list(itertools.starmap(slice, ranges))
     for axis, (start, end) in enumerate(ranges):

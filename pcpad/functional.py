@@ -16,17 +16,18 @@ valid where the mask is not 0; no value is read back from the device.
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 from pcpad import _border
-from pcpad._border import Geometry
+from pcpad._border import Geometry, Plan, plan_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["padding_ratio", "partial_conv1d", "partial_conv2d", "partial_conv3d", "update_mask"]
 
@@ -51,9 +52,9 @@ class _Conv(NamedTuple):
     def dims(self) -> int:
         return self.weight.dim() - 2
 
-    def run(self, input: Tensor | None = None, *, bias: Tensor | None = None) -> Tensor:
-        x = self.input if input is None else input
-        return _CONV[self.dims](x, self.weight, bias, self.stride, self.padding, self.dilation, self.groups)
+    def run(self, input: Tensor, bias: Tensor | None = None) -> Tensor:
+        _, weight, _, stride, padding, dilation, groups = self
+        return _CONV[weight.dim() - 2](input, weight, bias, stride, padding, dilation, groups)
 
     def bias_for(self, y: Tensor) -> Tensor:
         assert self.bias is not None
@@ -75,7 +76,7 @@ def partial_conv1d(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Partial convolution of a sequence; see :func:`partial_conv2d`, with one spatial axis (N, C, L)."""
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
-    return _partial_conv(1, conv, mask, mask_channels, return_mask)
+    return _partial_conv(partial_conv1d, 1, conv, mask, mask_channels, return_mask)
 
 
 def partial_conv2d(
@@ -124,7 +125,7 @@ def partial_conv2d(
         tensor([9., 9., 9., 9.])
     """
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
-    return _partial_conv(2, conv, mask, mask_channels, return_mask)
+    return _partial_conv(partial_conv2d, 2, conv, mask, mask_channels, return_mask)
 
 
 def partial_conv3d(
@@ -142,7 +143,7 @@ def partial_conv3d(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Partial convolution of a volume or clip; see :func:`partial_conv2d`, with three spatial axes (N, C, T, H, W)."""
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
-    return _partial_conv(3, conv, mask, mask_channels, return_mask)
+    return _partial_conv(partial_conv3d, 3, conv, mask, mask_channels, return_mask)
 
 
 def padding_ratio(
@@ -152,7 +153,7 @@ def padding_ratio(
     padding: Padding = 0,
     dilation: IntOrTuple = 1,
     *,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
 ) -> Tensor:
     """The factor ``r`` of partial-convolution padding at every output position (2018 paper, Eq. 5).
@@ -163,7 +164,7 @@ def padding_ratio(
         stride: as in ``torch.nn.functional.conv2d``.
         padding: an int, one int an axis, ``"valid"`` or ``"same"``.
         dilation: as in ``torch.nn.functional.conv2d``.
-        dtype: of the result; divided in float32 or wider.
+        dtype: of the result, torch's default if None; divided in float32 or wider.
         device: of the result.
 
     Returns:
@@ -176,6 +177,7 @@ def padding_ratio(
                 [1.5000, 1.0000, 1.5000],
                 [2.2500, 1.5000, 2.2500]])
     """
+    dtype = dtype or torch.get_default_dtype()
     size = (size,) if isinstance(size, int) else tuple(size)
     geometry = Geometry.of(len(size), kernel_size, stride, padding, dilation)
     wide = torch.promote_types(dtype, torch.float32)
@@ -208,49 +210,56 @@ def update_mask(
 
 
 def _partial_conv(
-    dims: int, conv: _Conv, mask: Tensor | None, mask_channels: Sequence[int] | None, return_mask: bool
+    public: Callable[..., Any],
+    dims: int,
+    conv: _Conv,
+    mask: Tensor | None,
+    mask_channels: Sequence[int] | None,
+    return_mask: bool,
 ) -> Tensor | tuple[Tensor, Tensor]:
+    input, weight, bias, *arguments = conv
+    overriding = (input, weight, bias, mask)
+    if has_torch_function(overriding):  # torch.fx's proxies, and tensor subclasses that want to know
+        options = {"mask": mask, "mask_channels": mask_channels, "return_mask": return_mask}
+        return handle_torch_function(public, overriding, *conv, **options)
     _check_input(dims, conv)
-    geometry = Geometry.of(dims, tuple(conv.weight.shape[2:]), conv.stride, conv.padding, conv.dilation)
+    plan = plan_for(input, weight, *arguments)
     if mask is None:
         if mask_channels is not None:
-            msg = f"`mask_channels={tuple(mask_channels)}` says how a mask's channels are shared, but no mask came."
+            msg = f"`mask_channels={mask_channels}` says how a mask's channels are shared, but no mask came."
             raise ValueError(msg)
-        y = _padded(conv, geometry)
-        return (y, _mask_of_padding(conv, geometry, y)) if return_mask else y
+        y = _padded(conv, plan)
+        return (y, _mask_of_padding(conv, plan, y)) if return_mask else y
     sizes = _check_mask(conv, mask, mask_channels)
-    if conv.input.dim() == dims + 2:
-        y, new_mask = _masked(conv, geometry, mask, sizes)
+    if input.dim() == dims + 2:
+        y, new_mask = _masked(conv, plan.geometry, mask, sizes)
     else:
-        y, new_mask = _masked(conv._replace(input=conv.input[None]), geometry, mask[None], sizes)
+        y, new_mask = _masked(conv._replace(input=input[None]), plan.geometry, mask[None], sizes)
         y, new_mask = y[0], new_mask[0]
-    return (y, new_mask.to(conv.input.dtype)) if return_mask else y
+    return (y, new_mask.to(input.dtype)) if return_mask else y
 
 
-def _padded(conv: _Conv, geometry: Geometry) -> Tensor:
+def _padded(conv: _Conv, plan: Plan) -> Tensor:
     """Partial-convolution padding: only windows that reach into the padding differ from a plain convolution."""
-    if not geometry.pads:
-        return conv.run(bias=conv.bias)
-    size = conv.input.shape[-conv.dims :]
-    params = [conv.weight] if conv.bias is None else [conv.weight, conv.bias]
-    if _border.strips_pay(conv.input, params, size, geometry):
-        y = conv.run(bias=conv.bias)
-        return _border.scale_strips_(y, None if conv.bias is None else conv.bias_for(y), size, geometry)
-    y = conv.run()
-    ratio = _border.ratio_for(y, size, geometry)
+    if not plan.pads:
+        return conv.run(conv.input, conv.bias)
+    if _border.strips_pay(plan, conv.input, conv.weight, conv.bias):
+        y = conv.run(conv.input, conv.bias)
+        return _border.scale_strips_(y, None if conv.bias is None else conv.bias_for(y), plan)
+    y = conv.run(conv.input)
+    ratio = _border.ratio_for(y, plan)
     if conv.bias is None:
         return y.mul_(ratio)
     bias = conv.bias_for(y)
-    if geometry.may_miss:
+    if plan.may_miss:
         return y.mul_(ratio).addcmul_(bias, (ratio > 0).to(y.dtype))
     # One pass instead of two; in half precision the ratio is wider than y and has to be multiplied first.
     return torch.addcmul(bias, y, ratio) if ratio.dtype == y.dtype else y.mul_(ratio).add_(bias)
 
 
-def _mask_of_padding(conv: _Conv, geometry: Geometry, y: Tensor) -> Tensor:
+def _mask_of_padding(conv: _Conv, plan: Plan, y: Tensor) -> Tensor:
     """The new mask where no mask came: (1, 1, *output size), without the batch axis if the input has none."""
-    ratio = _border.ratio_for(y, conv.input.shape[-conv.dims :], geometry)
-    valid = (ratio > 0).to(conv.input.dtype)
+    valid = (_border.ratio_for(y, plan) > 0).to(conv.input.dtype)
     return valid.view(*[1] * (conv.input.dim() - conv.dims), *valid.shape)
 
 
@@ -305,13 +314,14 @@ def _valid_channels(valid: Tensor, sizes: tuple[int, ...], groups: int, dtype: t
 
 def _check_input(dims: int, conv: _Conv) -> None:
     input, weight = conv.input, conv.weight
+    if not isinstance(input, Tensor):
+        msg = (
+            f"Expected `input` to be a tensor, but got {type(input).__name__}. A layer with `return_mask=True` hands "
+            "on `(output, mask)`; `pcpad.MaskedSequential` threads masks through layers."
+        )
+        raise TypeError(msg)
     if weight.dim() != dims + 2:
         msg = f"Expected a weight of {dims + 2} dimensions for a {dims}D convolution, but got {tuple(weight.shape)}."
-        raise ValueError(msg)
-    if input.dim() not in (dims + 1, dims + 2) or input.shape[-dims - 1] != weight.shape[1] * conv.groups:
-        axes = ", ".join(["L", "H, W", "T, H, W"][dims - 1 : dims])
-        c = weight.shape[1] * conv.groups
-        msg = f"Expected an input of shape (N, {c}, {axes}) or ({c}, {axes}), but got {tuple(input.shape)}."
         raise ValueError(msg)
 
 
@@ -332,6 +342,9 @@ def _check_mask(conv: _Conv, mask: Tensor, mask_channels: Sequence[int] | None) 
         msg = f"Expected `mask` on the input's device {x.device}, but it is on {mask.device}. {meaning}"
         raise ValueError(msg)
     channels = x.shape[-conv.dims - 1]
+    if isinstance(mask_channels, int):
+        msg = f"Expected `mask_channels` to be a sequence of ints, one a channel of the mask, but got {mask_channels}."
+        raise TypeError(msg)
     sizes = tuple(mask_channels) if mask_channels is not None else None
     if sizes is not None and (sum(sizes) != channels or min(sizes) < 1):
         msg = f"Expected `mask_channels` to be positive and sum to the input's {channels} channels, but got {sizes}."

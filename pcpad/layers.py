@@ -27,6 +27,17 @@ __all__ = [
 ]
 
 
+def f_pad_order(module: nn.modules.conv._ConvNd) -> list[int]:
+    """A convolution's padding as it stands now, in the order of ``torch.nn.functional.pad``."""
+    return _geometry(module).pads_of_f_pad
+
+
+def _geometry(module: nn.modules.conv._ConvNd) -> Geometry:
+    # Read at each call, not at construction: networks are dilated after they are built.
+    dims = len(module.kernel_size)
+    return Geometry.of(dims, module.kernel_size, module.stride, module.padding, module.dilation)
+
+
 class _PartialConv(nn.modules.conv._ConvNd):
     """What the three share. State, initialisation and attributes are those of the ``nn.ConvNd`` beside it."""
 
@@ -51,6 +62,7 @@ class _PartialConv(nn.modules.conv._ConvNd):
         # The nn.ConvNd that follows in the method resolution order.
         shape: tuple[Any, ...] = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
         super().__init__(*shape, device=device, dtype=dtype)  # type: ignore[misc]
+        _geometry(self)  # refuses a negative padding now
         self.return_mask = return_mask
 
     def forward(
@@ -139,17 +151,6 @@ class PartialConv3d(_PartialConv, nn.Conv3d):  # type: ignore[misc]  # forward t
     """
 
     _partial_conv = staticmethod(functional.partial_conv3d)
-
-
-def f_pad_order(module: nn.modules.conv._ConvNd) -> list[int]:
-    """A convolution's padding as it stands now, in the order of ``torch.nn.functional.pad``."""
-    return _geometry(module).pads_of_f_pad
-
-
-def _geometry(module: nn.modules.conv._ConvNd) -> Geometry:
-    # Read at each call, not at construction: networks are dilated after they are built.
-    dims = len(module.kernel_size)
-    return Geometry.of(dims, module.kernel_size, module.stride, module.padding, module.dilation)
 
 
 class _PaddedConv(nn.modules.conv._ConvNd):

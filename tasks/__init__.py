@@ -1,1 +1,5 @@
 """LightningModules, one task a file. A batch's form is stated in each class's docstring."""
+
+from pcpad.tasks.classification import ClassificationTask
+
+__all__ = ["ClassificationTask"]

@@ -1,0 +1,101 @@
+"""Finding recipes: a file here, or one packaged with pcpad."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+
+def packaged_recipes() -> dict[str, Path]:
+    """The recipes that come with pcpad.
+
+    Returns:
+        File name to path, sorted by name.
+    """
+    folder = Path(str(files("pcpad.configs")))
+    return {path.name: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def description(recipe: Path) -> str:
+    """The one line a recipe opens with.
+
+    Args:
+        recipe: A YAML file.
+
+    Returns:
+        Its first line if that is a comment, without the `#`; else nothing.
+    """
+    with recipe.open(encoding="utf-8") as file:
+        first = file.readline()
+    return first.lstrip("#").strip() if first.startswith("#") else ""
+
+
+def find_recipe(name: str) -> str:
+    """Resolve what was given as `--config`.
+
+    Args:
+        name: A file, a packaged recipe's name with or without `.yaml`, or a configuration written out as JSON.
+
+    Returns:
+        The path, or the JSON as it came.
+
+    Raises:
+        FileNotFoundError: It is none of these; the message suggests the nearest names.
+    """
+    if name.lstrip().startswith("{") or Path(name).is_file():
+        return name
+    recipes = packaged_recipes()
+    for candidate in (name, f"{name}.yaml"):
+        if candidate in recipes:
+            return str(recipes[candidate])
+    nearest = difflib.get_close_matches(Path(name).name, recipes, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
+    message = (
+        f"No config {name!r}: no such file from {Path.cwd()}, and no packaged recipe of that name.{hint} "
+        "`pcpad configs` lists the packaged ones."
+    )
+    raise FileNotFoundError(message)
+
+
+def resolve_configs(args: list[str]) -> list[str]:
+    """Replace the names of packaged recipes on a command line by their paths.
+
+    Args:
+        args: The arguments after the verb.
+
+    Returns:
+        The same with every `--config`, in whichever of its spellings, written as `--config PATH`.
+    """
+    resolved: list[str] = []
+    for option, value in _options(args):
+        resolved += [option] if value is None else [option, find_recipe(value)]
+    return resolved
+
+
+def config_files(args: list[str]) -> list[Path]:
+    """The configuration files on a command line.
+
+    Args:
+        args: What `resolve_configs` returned.
+
+    Returns:
+        Their paths, in order.
+    """
+    values = [value for _, value in _options(args) if value is not None]
+    return [Path(value) for value in values if not value.lstrip().startswith("{")]
+
+
+def _options(args: list[str]) -> Iterator[tuple[str, str | None]]:
+    """Pairs of `--config` and its value; every other argument with None."""
+    rest = iter(args)
+    for arg in rest:
+        name, equals, value = arg.partition("=")
+        if name in ("--config", "-c") and equals:
+            yield "--config", value
+        elif name in ("--config", "-c"):
+            value = next(rest, "")
+            yield ("--config", value) if value else (arg, None)
+        else:
+            yield arg, None

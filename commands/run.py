@@ -1,0 +1,180 @@
+"""`pcpad fit`, `validate`, `test` and `predict`: LightningCLI with the suite's classes and defaults."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any, cast
+
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+import pcpad.datamodules
+import pcpad.tasks  # noqa: F401  importing both is what makes short class names work
+from pcpad.commands.checkpoint import differences, find_checkpoint, remembered
+from pcpad.commands.recipes import config_files, resolve_configs
+from pcpad.tasks.callbacks import BestAndLast, OptimizerOnResume, RunResults
+
+
+def main(verb: str, args: list[str]) -> SuiteCLI:
+    """Run one of the trainer's verbs.
+
+    Args:
+        verb: `fit`, `validate`, `test` or `predict`.
+        args: The arguments after it.
+
+    Returns:
+        The command-line object, with `trainer`, `model` and `datamodule` as the run left them.
+
+    Raises:
+        FileNotFoundError: A config or checkpoint named is not there.
+        ValueError: What was asked for does not go together.
+    """
+    _quieten()
+    args = resolve_configs(args)
+    configs = config_files(args)
+    checkpoint = find_checkpoint(args, configs)
+    settings: dict[str, Any] = {}
+    if checkpoint is not None:
+        settings = remembered(checkpoint, [*args, *(path.read_text(encoding="utf-8") for path in configs)])
+    asks = ("--model", "--help", "-h", "--print_config")  # `--model.help CLASS` is the first of them too
+    if not configs and not settings and not any(arg.startswith(asks) for arg in args):
+        message = (
+            f"Nothing to {verb}: name a recipe (--config cls_digits.yaml; `pcpad configs` lists them), a checkpoint "
+            f"(--ckpt_path FILE), or --model and --data. `pcpad {verb} --help` shows every option."
+        )
+        raise ValueError(message)
+    return SuiteCLI(verb, args, name=configs[-1].stem if configs else None, remembered=settings)
+
+
+class SuiteCLI(LightningCLI):
+    """LightningCLI for one verb, in which a checkpoint's settings rank below configs, and these below what is typed.
+
+    Args:
+        verb: The trainer's method to run; only its parser is built, the other three would take as long again each.
+        args: The arguments after the verb, configs resolved.
+        name: The run's name, under `runs/`; the task's when not given.
+        remembered: The checkpoint's settings, see `pcpad.commands.checkpoint.remembered`.
+    """
+
+    def __init__(self, verb: str, args: list[str], name: str | None, remembered: dict[str, Any]) -> None:
+        self.verb = verb
+        self.name = name
+        self.remembered = remembered
+        # As a first config, whatever comes later on the command line outranks it.
+        front = ["--config", json.dumps(remembered)] if remembered else []
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"prog": "pcpad"},
+            args=[verb, *front, *args],
+        )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # static there, one for all verbs
+        """The one verb, and the trainer's arguments that are no options: code in checkpoints is never run."""
+        return {self.verb: LightningCLI.subcommands()[self.verb] | {"weights_only"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what a recipe states beside model, data and trainer."""
+        parser.add_lightning_class_args(BestAndLast, "checkpoint")
+        parser.add_lightning_class_args(RunResults, "results")
+        parser.link_arguments("checkpoint.monitor", "results.monitor")
+        parser.link_arguments("checkpoint.mode", "results.mode")
+        if self.verb == "predict":
+            parser.add_argument("--output", type=str | None, default=None, help="File or folder for the predictions.")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse, then say where the run departs from its checkpoint."""
+        quiet = {"predict": {"return_predictions": False}, "test": {"verbose": False}, "validate": {"verbose": False}}
+        self._subcommand_parsers[self.verb].set_defaults(quiet.get(self.verb, {}))
+        self.config = parser.parse_args(cast(list[str], args))
+        used = parser.dump(self.config, skip_none=False, skip_validation=True, format="json")
+        for line in differences(self.remembered, json.loads(used)[self.verb]):
+            _say(f"Differs from the checkpoint: {line}")
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning's own would let the checkpoint win over what the user typed."""
+
+    def instantiate_classes(self) -> None:
+        """Give a data module that keeps no hyper-parameters its configuration as such.
+
+        Its checkpoints then say what they were trained on, and `pcpad test --ckpt_path` needs nothing else.
+        """
+        super().instantiate_classes()
+        config = self.config_dump.get("data")
+        if self.datamodule is not None and not self.datamodule.hparams and config:
+            kept = {"_class_path": config["class_path"], **config.get("init_args", {})}
+            self.datamodule.save_hyperparameters(kept, logger=False)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Add the loggers, the progress bar and the callbacks that every run has, unless they were declined."""
+        options = self._get(self.config_init, "trainer")
+        if options.get("logger") in (None, True):
+            name = self.name or type(self.model).__name__.removesuffix("Task").lower()
+            kwargs["logger"] = _loggers(options.get("default_root_dir") or "runs", name)
+        return super().instantiate_trainer(**kwargs)
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        given = config.get("callbacks") or []
+        given = given if isinstance(given, list) else [given]
+        callbacks = [*self._callbacks(config), *callbacks]
+        if self.verb != "fit" or config.get("enable_checkpointing") is False:
+            callbacks = [callback for callback in callbacks if not isinstance(callback, BestAndLast)]
+        kinds = {type(callback) for callback in given}
+        extra = [callback for callback in callbacks if type(callback) not in kinds]
+        return super()._instantiate_trainer(config, extra)
+
+    def _callbacks(self, config: dict[str, Any]) -> list[Callback]:
+        callbacks: list[Callback] = []
+        if config.get("enable_progress_bar") is not False and not config.get("barebones"):
+            callbacks.append(RichProgressBar())
+        if self.verb == "fit":
+            callbacks.append(OptimizerOnResume())
+            if config.get("logger") is not False:
+                callbacks.append(LearningRateMonitor())
+        writer = getattr(self.model, "prediction_writer", None)
+        if self.verb == "predict" and writer is not None:
+            callbacks.append(writer(self._get(self.config_init, "output")))
+        return callbacks
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        _say(f"Results go to {self.trainer.log_dir}")
+        super()._run_subcommand(subcommand)
+
+
+def _quieten() -> None:
+    """Leave out what tells a user nothing about the run."""
+    for message in (
+        "Be aware that when using `ckpt_path`",  # evaluation needs none of the training run's callbacks
+        "Experiment logs directory .* exists and is not empty",  # the two loggers share one, on purpose
+        r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own call
+    ):
+        warnings.filterwarnings("ignore", message=message)
+    advertising = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    advertising.addFilter(_no_advertising)
+
+
+def _no_advertising(record: logging.LogRecord) -> bool:
+    return "try installing [lit" not in record.getMessage()
+
+
+def _loggers(folder: str | Path, name: str) -> list[Logger]:
+    """TensorBoard's and CSV logs in one folder."""
+    board = TensorBoardLogger(str(folder), name=name)
+    # Left to itself the second would find the first one's new folder and count one further.
+    return [board, CSVLogger(str(folder), name=name, version=board.version)]
+
+
+@rank_zero_only
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,32 @@
+"""`pcpad sample`: small data sets in the true on-disk formats."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from pathlib import Path
+
+from pcpad.datamodules.samples import SAMPLES
+
+
+def main(args: list[str]) -> None:
+    """Write one of the sample data sets.
+
+    Args:
+        args: `NAME DIR`.
+
+    Raises:
+        FileExistsError: DIR holds something else.
+        ValueError: There is no sample of that name.
+    """
+    names = ", ".join(sorted(SAMPLES))
+    parser = argparse.ArgumentParser(prog="pcpad sample", description=f"Write a small data set. There are: {names}.")
+    parser.add_argument("name", metavar="NAME", help="which one")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="where to write it; made if missing")
+    given = parser.parse_args(args)
+    if given.name not in SAMPLES:
+        nearest = difflib.get_close_matches(given.name, SAMPLES, n=1, cutoff=0.4)
+        hint = f" Did you mean {nearest[0]}?" if nearest else ""
+        message = f"No sample {given.name!r}.{hint} There are: {names}."
+        raise ValueError(message)
+    print(SAMPLES[given.name](given.folder))

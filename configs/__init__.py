@@ -1,0 +1,1 @@
+"""The packaged recipes, one experiment a file. `pcpad configs` lists them."""

@@ -1,0 +1,126 @@
+"""Gradient checkpointing of residual stages, and how many bytes a network keeps for its backward pass."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.checkpoint import checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Stage", "activation_bytes", "set_checkpointing"]
+
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+class Stage(nn.Sequential):
+    """Residual blocks in a row; with `checkpointing`, all that a block keeps for the backward pass is its input.
+
+    Each block then runs a second time during the backward pass, without touching batch norm's running statistics
+    again, so that training gives the same network with and without. Names in the state dict are those of
+    `nn.Sequential`.
+
+    Example:
+        >>> stage = Stage(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1))
+        >>> stage.checkpointing = True
+        >>> stage(torch.zeros(1, 3, 4, 4)).shape
+        torch.Size([1, 3, 4, 4])
+    """
+
+    checkpointing: bool = False
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Run the blocks one after the other."""
+        if not (self.checkpointing and torch.is_grad_enabled()):
+            return super().forward(input)
+        for block in self:
+            input = _checkpointed(block, input)
+        return input
+
+
+def set_checkpointing(model: nn.Module, enabled: bool = True) -> int:
+    """Switch gradient checkpointing in every `Stage` of a network.
+
+    Args:
+        model: Any network; of this package, `wide_resnet38`, `deeplabv3plus` and smp networks on a WideResNet38 have
+            stages.
+        enabled: On or off.
+
+    Returns:
+        How many stages there are.
+    """
+    stages = [module for module in model.modules() if isinstance(module, Stage)]
+    for stage in stages:
+        stage.checkpointing = enabled
+    return len(stages)
+
+
+def _checkpointed(block: nn.Module, input: Tensor) -> Tensor:
+    if torch.compiler.is_compiling():
+        # The compiler takes no such contexts, and needs none: it applies each update of a buffer once.
+        return checkpoint(block, input, use_reentrant=False)
+    return checkpoint(block, input, use_reentrant=False, context_fn=lambda: (nullcontext(), _StatisticsAside(block)))
+
+
+class _StatisticsAside:
+    """Lets batch norm update copies of its running statistics: they have seen this batch in the forward pass.
+
+    A class and no generator, since a graph that is kept can be walked backwards, and so recomputed, twice. Copies
+    and not None, since a recomputation must save as many tensors as the forward pass did.
+    """
+
+    def __init__(self, block: nn.Module) -> None:
+        self.block = block
+        self.kept: list[tuple[nn.Module, dict[str, Any]]] = []
+
+    def __enter__(self) -> None:
+        for module in self.block.modules():
+            if isinstance(module, nn.modules.batchnorm._NormBase) and module.training:
+                own = {name: module._buffers[name] for name in _STATISTICS if module._buffers.get(name) is not None}
+                self.kept.append((module, own))
+                module._buffers.update({name: value.clone() for name, value in own.items() if value is not None})
+
+    def __exit__(self, *_: object) -> None:
+        for module, own in self.kept:
+            module._buffers.update(own)
+        self.kept = []
+
+
+def activation_bytes(model: nn.Module, forward: Callable[[], Tensor]) -> int:
+    """Count the bytes that autograd keeps for the backward pass, the model's own parameters and buffers left out.
+
+    A network and an input on the `meta` device are counted at any size without memory or time.
+
+    Args:
+        model: The network.
+        forward: Runs it, up to the loss or the logits.
+
+    Returns:
+        Bytes of the distinct storages kept when the forward pass has ended. What a checkpointed block recomputes
+        in the backward pass comes on top, one block at a time.
+
+    Example:
+        >>> with torch.device("meta"):
+        ...     network, image = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU()), torch.empty(2, 3, 10, 10)
+        >>> activation_bytes(network, lambda: network(image)) // 4  # the image and ReLU's output, 600 + 1600 numbers
+        2200
+    """
+    own = {value.untyped_storage()._cdata for value in (*model.parameters(), *model.buffers())}
+    kept: dict[int, torch.UntypedStorage] = {}  # holding them keeps their addresses from being given out again
+
+    def pack(value: Tensor) -> Tensor:
+        storage = value.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage
+        return value
+
+    with saved_tensors_hooks(pack, lambda value: value):
+        output = forward()
+    total = sum(storage.nbytes() for storage in kept.values())
+    del output
+    return total

@@ -1,0 +1,157 @@
+"""Classification networks of torchvision and timm under any padding."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from torch import nn
+
+from pcpad.models.weights import fit_names, load_state, mismatch, read_weights, unwrap
+
+# The two whose training output is a tuple unless their auxiliary heads are left out; the heads' published weights
+# are then left out too, as nothing uses them in evaluation.
+_AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
+
+
+def classifier(
+    network: str,
+    num_classes: int = 1000,
+    padding: str = "partial",
+    weights: str | Path | None = None,
+    fallback: str | None = None,
+) -> nn.Module:
+    """Build a classification network by name and give its convolutions a padding.
+
+    Args:
+        network: A torchvision name (`resnet50`, `vgg16_bn`) or a timm name (`timm/resnet50`, or without the prefix
+            where torchvision has no such network).
+        num_classes: How many logits the network puts out.
+        padding: `partial`, `zeros`, `reflect`, `replicate`, `circular`, `explicit`, `mean` or `extrapolate`.
+        weights: None for random ones; a local file (see `load_weights`); `published` or the name of one of
+            torchvision's weight sets (`IMAGENET1K_V1`) for the file torchvision has put in its cache.
+        fallback: What `reflect` does where a feature map is too small for it (`replicate`), see `convert_padding`.
+
+    Returns:
+        The network: `(N, 3, H, W)` floats to `(N, num_classes)` logits.
+
+    Raises:
+        ValueError: The network or padding has no such name, or the weights do not fit.
+        FileNotFoundError: The weight file is not there.
+    """
+    from pcpad import convert_padding
+
+    if num_classes < 1:
+        message = f"Expected argument `num_classes` to be a positive integer, but got {num_classes}"
+        raise ValueError(message)
+    name, library = find_network(network)
+    state = None if weights is None else _weights_of(name, library, weights)
+    model = _build(name, library, num_classes, published=state is not None and _is_published(name, library, weights))
+    # Explicit padding alone adds parameters. A file without them fits before the conversion, which then copies each
+    # centre filter to the border; a file with them fits after it. For every other padding the order is all one.
+    load_first = state is not None and not mismatch(model, fit_names(model, state))
+    if state is not None and load_first:
+        load_state(model, state, f"weights={str(weights)!r}")
+    convert_padding(model, padding, fallback=fallback)
+    if state is not None and not load_first:
+        load_state(model, state, f"weights={str(weights)!r}")
+    return model
+
+
+def find_network(network: str) -> tuple[str, str]:
+    """Look a network's name up in torchvision, then in timm.
+
+    Args:
+        network: The name, with or without `timm/` in front.
+
+    Returns:
+        The name without prefix, and `torchvision` or `timm`.
+
+    Raises:
+        ValueError: Neither has it; the message suggests the nearest names.
+    """
+    from torchvision import models
+
+    name = network.removeprefix("timm/")
+    ours = models.list_models(module=models)
+    if name == network and name in ours:
+        return name, "torchvision"
+    import timm  # slow to import: only when torchvision lacks the network
+
+    if timm.is_model(name):
+        return name, "timm"
+    candidates = timm.list_models() if name != network else sorted({*ours, *timm.list_models()})
+    nearest = difflib.get_close_matches(name.lower(), candidates, n=3, cutoff=0.5)
+    hint = f" Did you mean {', '.join(nearest)}?" if nearest else ""
+    message = f"Unknown network {network!r}: neither torchvision nor timm has a classifier of that name.{hint}"
+    raise ValueError(message)
+
+
+def _build(name: str, library: str, num_classes: int, published: bool) -> nn.Module:
+    if library == "timm":
+        import timm
+
+        return timm.create_model(name, pretrained=False, num_classes=num_classes)
+    from torchvision import models
+
+    options: dict[str, Any] = {}
+    if name in _AUXILIARY:
+        # Their published weights were trained on another normalisation, which `transform_input` translates to.
+        options = {"aux_logits": False, "init_weights": not published, "transform_input": published}
+    return models.get_model(name, weights=None, num_classes=num_classes, **options)
+
+
+def _is_published(name: str, library: str, weights: str | Path | None) -> bool:
+    return isinstance(weights, str) and (weights == "published" or weights in _weight_sets(name, library))
+
+
+def _weight_sets(name: str, library: str) -> dict[str, Any]:
+    if library == "timm":
+        return {}
+    from torchvision import models
+
+    return dict(models.get_model_weights(name).__members__)
+
+
+def _weights_of(name: str, library: str, weights: str | Path) -> dict[str, torch.Tensor]:
+    if not _is_published(name, library, weights):
+        return unwrap(read_weights(weights), str(weights))
+    if library == "timm":
+        message = (
+            f"weights='published' is for torchvision's networks. timm's files are at https://huggingface.co/timm "
+            f"(timm/{name}): fetch model.safetensors there and pass its path as weights=..."
+        )
+        raise ValueError(message)
+    state = unwrap(read_weights(published_file(name, str(weights))))
+    return {key: value for key, value in state.items() if not key.startswith(_AUXILIARY.get(name, ()))}
+
+
+def published_file(name: str, weights: str = "published") -> Path:
+    """Find the file of torchvision's published weights in torchvision's own cache, without fetching it.
+
+    Args:
+        name: A torchvision classifier's name.
+        weights: `published` for torchvision's default set, or a set's name.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        FileNotFoundError: It is not in the cache; the message says where to get it and where to put it.
+    """
+    from torchvision import models
+
+    sets = models.get_model_weights(name)
+    url = (sets.DEFAULT if weights == "published" else sets[weights]).url
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / Path(urlparse(url).path).name
+    if not path.is_file():
+        message = (
+            f"The published weights of {name} are not in torchvision's cache: {path.name} is missing from {folder}. "
+            f"Get {url} and put it there, or pass another file as weights=PATH."
+        )
+        raise FileNotFoundError(message)
+    return path

@@ -1,0 +1,228 @@
+"""DeepLabV3+ as the papers' segmentation study used it, on WideResNet38 or a ResNet at output stride 8."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pcpad.models.checkpointing import set_checkpointing
+from pcpad.models.classifiers import published_file
+from pcpad.models.dilated_resnet import RESNETS, dilated_resnet, from_torchvision
+from pcpad.models.encoders import convert_and_load, encoder_state, initialise
+from pcpad.models.weights import fit_names, read_weights, unwrap
+from pcpad.models.wide_resnet import WideResNet38
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pcpad.models.encoders import Fit
+
+__all__ = ["ASPP", "DeepLabV3Plus", "deeplab_encoders", "deeplabv3plus"]
+
+_RATES = (12, 24, 36)  # of Chen et al. 2018 (arXiv 1802.02611) at output stride 8
+_WIDTH = 256
+_SKIP_WIDTH = 48
+
+
+def deeplabv3plus(
+    encoder: str = "wide_resnet38",
+    num_classes: int = 19,
+    padding: str = "partial",
+    encoder_weights: str | Path | None = None,
+    *,
+    weights: str | Path | None = None,
+    fallback: str | None = None,
+    checkpointing: bool = False,
+) -> DeepLabV3Plus:
+    """Build a DeepLabV3+ by its encoder's name and give its convolutions a padding.
+
+    Args:
+        encoder: `wide_resnet38`, or a ResNet of torchvision: `resnet50`, `resnet101`, …, see `deeplab_encoders`.
+        num_classes: How many logits a pixel gets.
+        padding: `partial`, `zeros`, `reflect`, `replicate`, `circular`, `explicit`, `mean` or `extrapolate`.
+        encoder_weights: None for random ones. A local file: an ImageNet classifier's, a segmentation network's
+            (its head is left out), or a checkpoint of this suite's classification task. For a ResNet also
+            `imagenet`, torchvision's `IMAGENET1K_V1` from torchvision's cache, or another set's name.
+        weights: A local file for the whole network, see `load_weights`. Then `encoder_weights` has no use.
+        fallback: What `reflect` does where a feature map is too small for it (`replicate`), see `convert_padding`.
+        checkpointing: Keep only the input of each of the encoder's blocks for the backward pass and compute the
+            rest again then: less memory, about a third more time a step.
+
+    Returns:
+        The network: `(N, 3, H, W)` floats of any size to `(N, num_classes, H, W)` logits.
+
+    Raises:
+        ValueError: An argument is out of range, or the weights do not fit.
+        FileNotFoundError: The weight file is not there.
+
+    Example:
+        >>> deeplabv3plus("resnet18", num_classes=4).eval()(torch.zeros(1, 3, 33, 50)).shape
+        torch.Size([1, 4, 33, 50])
+    """
+    if encoder not in deeplab_encoders():
+        near = difflib.get_close_matches(str(encoder), deeplab_encoders(), n=3, cutoff=0.5)
+        hint = f" Did you mean {', '.join(near)}?" if near else ""
+        message = f"Unknown encoder {encoder!r}: expected one of {', '.join(deeplab_encoders())}.{hint}"
+        raise ValueError(message)
+    if weights is not None and encoder_weights is not None:
+        message = "Pass either `weights`, for the whole network, or `encoder_weights`; with both, one would be lost."
+        raise ValueError(message)
+    if encoder == "wide_resnet38":
+        model = DeepLabV3Plus(WideResNet38(), "mod2", (128, 4096), num_classes)
+    else:
+        chain = dilated_resnet(encoder)
+        model = DeepLabV3Plus(chain, "layer1", (_channels(chain[1]), _channels(chain[4])), num_classes)
+    set_checkpointing(model, checkpointing)
+    fit, source = _weights_for(encoder, model, weights, encoder_weights)
+    convert_and_load(model, padding, fallback, fit, source)
+    return model
+
+
+def deeplab_encoders() -> tuple[str, ...]:
+    """The encoders that `deeplabv3plus` knows.
+
+    Returns:
+        Their names.
+    """
+    return ("wide_resnet38", *RESNETS)
+
+
+def _channels(stage: nn.Module) -> int:
+    """Output channels of a stage of residual blocks: those of the last norm in it."""
+    return [module for module in stage.modules() if isinstance(module, nn.BatchNorm2d)][-1].num_features
+
+
+def _weights_for(
+    encoder: str, model: DeepLabV3Plus, weights: str | Path | None, encoder_weights: str | Path | None
+) -> tuple[Fit | None, str]:
+    if weights is not None:
+        content = unwrap(read_weights(weights), str(weights))
+        return lambda target: fit_names(target, content), f"weights={str(weights)!r}"
+    if encoder_weights is None:
+        return None, ""
+    source = f"encoder_weights={str(encoder_weights)!r}"
+    if encoder == "wide_resnet38":
+        if encoder_weights == "imagenet":
+            message = (
+                "torchvision has no WideResNet38, so encoder_weights='imagenet' has no file to look for. Get "
+                "wider_resnet38.pth.tar (linked by https://github.com/NVIDIA/semantic-segmentation, branch sdcnet) "
+                "and pass its path."
+            )
+            raise ValueError(message)
+        return encoder_state(encoder_weights, model.stages), source
+    return encoder_state(_resnet_file(encoder, encoder_weights), model.stages, from_torchvision), source
+
+
+def _resnet_file(encoder: str, encoder_weights: str | Path) -> Path:
+    from torchvision import models
+
+    if encoder_weights == "imagenet":
+        encoder_weights = "IMAGENET1K_V1"  # what the papers' generation of code started from; V2 came in 2022
+    if encoder_weights in models.get_model_weights(encoder).__members__:
+        return published_file(encoder, str(encoder_weights))
+    return Path(encoder_weights)
+
+
+class DeepLabV3Plus(nn.Module):
+    """An encoder, atrous spatial pyramid pooling, and a decoder at the skip connection's resolution.
+
+    It differs from the DeepLabV3+ of Chen et al. 2018 (arXiv 1802.02611) as NVIDIA's public code does: plain and
+    not separable convolutions, no norm or ReLU on the two maps that the decoder joins, `align_corners=True`. The
+    published weights of that code fit, and give the same logits.
+
+    Args:
+        encoder: A chain of children, each feeding the next. They become the network's own under their own names.
+        skip: The child whose output the decoder refines.
+        channels: Of the skip connection and of the chain's output.
+        num_classes: How many logits a pixel gets.
+    """
+
+    def __init__(self, encoder: nn.Module, skip: str, channels: tuple[int, int], num_classes: int = 19) -> None:
+        super().__init__()
+        if num_classes < 1:
+            message = f"Expected argument `num_classes` to be a positive integer, but got {num_classes}"
+            raise ValueError(message)
+        self.skip = skip
+        self.stages = tuple(name for name, _ in encoder.named_children())
+        for name, stage in encoder.named_children():
+            self.add_module(name, stage)
+        fine, coarse = channels
+        self.aspp = ASPP(coarse)
+        self.bot_fine = nn.Conv2d(fine, _SKIP_WIDTH, 1, bias=False)
+        self.bot_aspp = nn.Conv2d(_WIDTH * (len(_RATES) + 2), _WIDTH, 1, bias=False)
+        self.final = nn.Sequential(
+            *_conv_norm_relu(_SKIP_WIDTH + _WIDTH, _WIDTH, 3),
+            *_conv_norm_relu(_WIDTH, _WIDTH, 3),
+            nn.Conv2d(_WIDTH, num_classes, 1, bias=False),
+        )
+        for part in (self.aspp, self.bot_fine, self.bot_aspp, self.final):
+            initialise(part)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits at the image's size.
+
+        Args:
+            image: (N, 3, H, W), normalised, of any size.
+
+        Returns:
+            (N, num_classes, H, W).
+
+        Raises:
+            ValueError: In training, for a batch of one (see `ASPP`).
+        """
+        x = image
+        for name in self.stages:
+            x = getattr(self, name)(x)
+            if name == self.skip:
+                fine = self.bot_fine(x)  # at once, so that evaluation need not keep the skip's many channels
+        coarse = _resize(self.bot_aspp(self.aspp(x)), fine.shape[-2:])
+        return _resize(self.final(torch.cat([fine, coarse], dim=1)), image.shape[-2:])
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling: the image's mean, a 1x1 and three dilated 3x3 convolutions side by side.
+
+    In training, batch norm after the mean sees one value a channel and image, so it needs two images, or several
+    processes with synchronised batch norm. To train on single images all the same, freeze that one norm:
+    `model.aspp.img_conv.eval()`, after each `model.train()`.
+
+    Args:
+        in_channels: Channels of the input.
+        rates: The dilations, at the input's resolution.
+    """
+
+    def __init__(self, in_channels: int, rates: Sequence[int] = _RATES) -> None:
+        super().__init__()
+        kernels = [(1, 1), *((3, rate) for rate in rates)]
+        self.features = nn.ModuleList(
+            nn.Sequential(*_conv_norm_relu(in_channels, _WIDTH, kernel, rate)) for kernel, rate in kernels
+        )
+        self.img_conv = nn.Sequential(*_conv_norm_relu(in_channels, _WIDTH, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, 256 * (2 + rates), H, W): the mean, the 1x1, then the rates in order."""
+        norm = self.img_conv[1]
+        if norm.training and x.shape[0] == 1 and not isinstance(norm, nn.SyncBatchNorm):
+            message = (
+                "A batch of one cannot train this network: after the image's mean, batch norm has one value a channel "
+                "to normalise. Use a batch of two or more, synchronised batch norm over several processes, or freeze "
+                "that norm with `aspp.img_conv.eval()`."
+            )
+            raise ValueError(message)
+        mean = self.img_conv(F.adaptive_avg_pool2d(x, 1))
+        return torch.cat([mean.expand(-1, -1, *x.shape[-2:]), *(branch(x) for branch in self.features)], dim=1)
+
+
+def _conv_norm_relu(in_channels: int, out_channels: int, kernel: int, dilation: int = 1) -> list[nn.Module]:
+    padding = dilation * (kernel // 2)
+    convolution = nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=dilation, bias=False)
+    return [convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
+
+
+def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=True)

@@ -1,0 +1,250 @@
+"""Loading weights from files that other people wrote."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+# The names under which training scripts put the weights among epoch, optimizer and the rest.
+_ENVELOPES = ("state_dict", "model_state_dict", "model", "network")
+_SHOWN = 10
+
+
+def load_weights(model: ModuleT, path_or_state_dict: str | Path | Mapping[str, Any]) -> ModuleT:
+    """Load a state dict into `model`, strictly: everything fits or nothing is changed.
+
+    Understands safetensors files and weights-only pickles (`.pth`, `.pt`, `.ckpt`), the envelopes `state_dict`,
+    `model_state_dict`, `model` and `network` around the weights, the name prefixes `module.` (DataParallel),
+    `_orig_mod.` (`torch.compile`) and any single one that a Lightning checkpoint puts in front (`network.`). A pickle
+    that holds anything but tensors and plain values is refused: it could run code. Nothing is fetched.
+
+    Args:
+        model: The network to fill, in place.
+        path_or_state_dict: A local file, or the state dict itself.
+
+    Returns:
+        `model`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is remote, carries code, is no weight file, holds non-finite values, or does not fit.
+
+    Example:
+        >>> import torch
+        >>> wrapped = {"state_dict": {"module.weight": torch.ones(1, 2), "module.bias": torch.zeros(1)}}
+        >>> load_weights(torch.nn.Linear(2, 1), wrapped).weight.tolist()
+        [[1.0, 1.0]]
+    """
+    if isinstance(path_or_state_dict, Mapping):
+        source = "the state dict"
+        return load_state(model, unwrap(path_or_state_dict, source), source)
+    source = str(path_or_state_dict)
+    return load_state(model, unwrap(read_weights(path_or_state_dict), source), source)
+
+
+def load_state(model: ModuleT, state: Mapping[str, Tensor], source: str) -> ModuleT:
+    """Load tensors by name, strictly: everything fits or nothing is changed.
+
+    Args:
+        model: The network to fill, in place.
+        state: Names to tensors, out of their envelopes.
+        source: Where they come from, for the error.
+
+    Returns:
+        `model`.
+
+    Raises:
+        ValueError: They do not fit, or hold non-finite values.
+    """
+    state = fit_names(model, state)
+    problem = mismatch(model, state)
+    if problem:
+        message = f"{source} does not fit {type(model).__name__}.\n{problem}"
+        raise ValueError(message)
+    _check_finite(state, source)
+    model.load_state_dict(state, strict=True)
+    return model
+
+
+def read_weights(path: str | Path) -> Mapping[str, Any]:
+    """Read a local weight file without running any code it may carry.
+
+    Args:
+        path: A safetensors file or a pickle written by `torch.save`.
+
+    Returns:
+        The file's content, envelopes included, on the CPU.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The path is remote, or the file carries code or is unreadable.
+    """
+    if re.match(r"[a-z][a-z0-9+.-]*://", str(path), flags=re.IGNORECASE):
+        message = f"Weights are read from local files only, got {str(path)!r}: fetch the file and pass its path."
+        raise ValueError(message)
+    path = Path(path).expanduser()
+    if not path.is_file():
+        message = f"No weight file at {path} (looked in {path.resolve().parent})."
+        raise FileNotFoundError(message)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        # Mapped, a checkpoint's hyper-parameters are read without its weights.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise ValueError(_refusal(path, str(error))) from None
+    except (RuntimeError, EOFError, KeyError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        message = f"{path} is no weight file that can be read; is it complete? ({reason})"
+        raise ValueError(message) from None
+    if not isinstance(content, Mapping):
+        message = f"{path} holds a {type(content).__name__}, expected a state dict (names to tensors)."
+        raise ValueError(message)
+    return content
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        message = f"{path} is no safetensors file that can be read; is it complete? ({error})"
+        raise ValueError(message) from None
+
+
+def _refusal(path: Path, error: str) -> str:
+    named = re.search(r"GLOBAL (\S+)", error)
+    what = f"asks for `{named[1]}`" if named else "is no plain weights-only pickle"
+    return (
+        f"{path} is refused: its pickle {what}. Such a file can run code when it is read, so only tensors and plain "
+        "values are accepted. If you trust whoever wrote it, convert it once where it was made: "
+        "safetensors.torch.save_file(model.state_dict(), ...)."
+    )
+
+
+def unwrap(content: Mapping[str, Any], source: str = "the state dict") -> dict[str, Tensor]:
+    """Take the weights out of their envelopes and wrappers' prefixes.
+
+    Args:
+        content: What a weight file holds.
+        source: The file's name, for the error.
+
+    Returns:
+        Names to tensors.
+
+    Raises:
+        ValueError: There are no weights inside, or something among them is no tensor.
+    """
+    for _ in range(3):  # an envelope within an envelope happens, deeper nesting does not
+        inner = next((content[key] for key in _ENVELOPES if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
+            break
+        content = inner
+    state = {str(name).replace("_orig_mod.", ""): value for name, value in content.items()}
+    strays = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    if not state or strays:
+        found = f"among them {_listed(strays)} are no tensors" if state else "it is empty"
+        message = f"{source} holds no state dict (names to tensors): {found}."
+        raise ValueError(message)
+    return state
+
+
+def fit_names(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Drop the one prefix in front of every name, where the model's own names show that there is one.
+
+    Batch-norm counters that files from before PyTorch 0.4.1 lack are added as zero, as `nn.BatchNorm2d` itself does.
+
+    Args:
+        model: The network the weights are for.
+        state: Names to tensors.
+
+    Returns:
+        The same tensors under the model's names, as far as these can be told.
+    """
+    own = model.state_dict()
+    state = dict(state)
+    for prefix in _prefixes(own, state):
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+    for name, value in own.items():
+        if name.endswith("num_batches_tracked") and name.rpartition(".")[0] + ".running_mean" in state:
+            state.setdefault(name, torch.zeros_like(value, device="cpu"))
+    return state
+
+
+def _prefixes(own: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
+    """The prefix to drop: none when names already match, else the one that makes most names match."""
+    if not own or any(name in own for name in state):
+        return []
+    candidates = {name[: -len(key)] for key in list(own)[:_SHOWN] for name in state if name.endswith("." + key)}
+    candidates = {prefix for prefix in candidates if all(name.startswith(prefix) for name in state)}
+    hits = {prefix: sum(prefix + key in state for key in own) for prefix in candidates}
+    # `module.` is taken off even where nothing else fits, so that the error speaks of the network's own names.
+    best = max(hits, key=lambda prefix: hits[prefix], default="module.")
+    return [best] if all(name.startswith(best) for name in state) else []
+
+
+def mismatch(model: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """Say what keeps `state` from fitting `model`.
+
+    Args:
+        model: The network the weights are for.
+        state: Names to tensors, already under the model's names.
+
+    Returns:
+        Missing, unexpected and wrongly shaped names, one line each; empty when all fits.
+    """
+    own = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    missing = [name for name in own if name not in state]
+    unexpected = [name for name in state if name not in own]
+    shapes = [name for name in own if name in state and own[name].shape != state[name].shape]
+    lines = []
+    if missing:
+        lines.append(f"missing from the file ({len(missing)} of {len(own)}): {_listed(missing)}")
+    if unexpected:
+        lines.append(f"not in the network ({len(unexpected)} of {len(state)}): {_listed(unexpected)}")
+    if shapes:
+        sizes = [f"{name} is {_size(state[name])}, the network's {_size(own[name])}" for name in shapes]
+        lines.append(f"of another shape ({len(shapes)}): {_listed(sizes)}")
+    if shapes and not missing and not unexpected:
+        lines += _class_count_hint(own, state, shapes)
+    return "\n".join("  " + line for line in lines)
+
+
+def _class_count_hint(own: Mapping[str, Tensor], state: Mapping[str, Tensor], shapes: list[str]) -> list[str]:
+    """Where only the last layer differs, and only in its outputs, the number of classes is what differs."""
+    layers = {name.rpartition(".")[0] for name in shapes}
+    outputs_only = all(own[name].shape[1:] == state[name].shape[1:] for name in shapes)
+    if len(layers) != 1 or not outputs_only:
+        return []
+    file_classes, own_classes = len(state[shapes[0]]), len(own[shapes[0]])
+    return [
+        f"the file's classifier has {file_classes} classes, the network {own_classes}: pass "
+        f"num_classes={file_classes}, or use weights trained on {own_classes} classes"
+    ]
+
+
+def _check_finite(state: Mapping[str, Tensor], source: str) -> None:
+    bad = [name for name, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+    if bad:
+        message = f"{source} holds NaN or infinite weights ({len(bad)} of {len(state)} names): {_listed(bad)}"
+        raise ValueError(message)
+
+
+def _listed(names: list[str]) -> str:
+    rest = f", … and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + rest
+
+
+def _size(value: Tensor) -> str:
+    return " x ".join(map(str, value.shape)) or "scalar"

@@ -1,0 +1,95 @@
+"""Which checkpoints a run keeps."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Literal
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+
+class BestAndLast(ModelCheckpoint):
+    """Keeps `best.ckpt` and `last.ckpt` in the run's folder, and saves `last.ckpt` when the run is told to stop.
+
+    Lightning 2.6 leaves `last.ckpt` as it is after an epoch that is not among the best; here it is of every epoch.
+    Lightning's own saving on an exception would also write under the best one's name, and would save the weights of a
+    run that fails because they are no longer finite. So here only a stop (SIGTERM, Ctrl-C) saves, and only `last.ckpt`.
+
+    Args:
+        monitor: The metric that decides which is best; without one, the newest.
+        mode: Whether the best is the metric's `max` or `min`.
+        dirpath: The folder; `checkpoints` in the run's log folder when not given.
+        save_top_k: How many of the best to keep: `best.ckpt`, and with more than one `best-epoch=N.ckpt`.
+        every_n_epochs: Epochs between two looks.
+        every_n_train_steps: Save after so many steps instead.
+        save_weights_only: Leave the optimizer's state out; such a run cannot be resumed.
+    """
+
+    def __init__(
+        self,
+        monitor: str | None = None,
+        mode: Literal["max", "min"] = "max",
+        dirpath: str | None = None,
+        save_top_k: int = 1,
+        every_n_epochs: int | None = None,
+        every_n_train_steps: int | None = None,
+        save_weights_only: bool = False,
+    ) -> None:
+        super().__init__(
+            dirpath=dirpath,
+            filename="best" if save_top_k == 1 else "best-{epoch}-{step}",
+            monitor=monitor,
+            mode=mode,
+            save_last=True,
+            save_top_k=save_top_k,
+            save_on_exception=True,
+            save_weights_only=save_weights_only,
+            every_n_epochs=every_n_epochs,
+            every_n_train_steps=every_n_train_steps,
+            # One name, replaced in place (Lightning writes it whole, then renames), so that it can be typed.
+            enable_version_counter=False,
+        )
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the best, and in any case the last, where saving waits for the end of the training epoch."""
+        super().on_train_epoch_end(trainer, pl_module)
+        self._keep_last(trainer, at_epoch_end=True)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the best, and in any case the last, where saving follows validation."""
+        super().on_validation_end(trainer, pl_module)
+        self._keep_last(trainer, at_epoch_end=False)
+
+    def _keep_last(self, trainer: Trainer, at_epoch_end: bool) -> None:
+        # Skipped, too, when this very step has just been saved.
+        skip = self._should_skip_saving_checkpoint(trainer)
+        if not skip and self._should_save_on_train_epoch_end(trainer) == at_epoch_end:
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save `last.ckpt` when told to stop, unless it is of this very step already."""
+        stopped = isinstance(exception, (SIGTERMException, KeyboardInterrupt))
+        if (
+            stopped
+            and self.dirpath is not None
+            and trainer.state.fn == "fit"
+            and self._should_save_on_exception(trainer)
+        ):
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember the best score of the run that is resumed, though its files are in another folder.
+
+        Without it the resumed run's first epoch would always count as best.
+        """
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The dirpath has changed")
+            super().load_state_dict(state_dict)
+        if self.monitor is None or self.monitor != state_dict.get("monitor"):
+            return
+        self.best_model_score = state_dict["best_model_score"]
+        self.best_k_models = dict(state_dict["best_k_models"])
+        self.kth_best_model_path = state_dict["kth_best_model_path"]
+        self.kth_value = state_dict["kth_value"]

@@ -1,0 +1,136 @@
+"""What a run achieved: best epoch, mean of the last epochs, test metrics, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from pcpad.tasks.callbacks.files import atomic_writer
+
+
+class RunResults(Callback):
+    """Keeps what the papers report of a training run, and writes every result to the run's `results.json`.
+
+    Of the monitored validation metric, the best epoch's value and the mean of the last five epochs'. The values are
+    part of the checkpoint, so a run that was interrupted reports over all of its epochs, each counted once. The file
+    has one entry for each of `fit`, `validate` and `test`, with the paddings trained and tested with.
+
+    Args:
+        monitor: The validation metric, such as `val/top1`; without one, only final metrics are kept.
+        mode: Whether its best is the `max` or the `min`.
+        last_epochs: Over how many epochs the mean is taken.
+    """
+
+    def __init__(self, monitor: str | None = None, mode: Literal["max", "min"] = "max", last_epochs: int = 5) -> None:
+        if last_epochs < 1:
+            message = f"Expected argument `last_epochs` to be a positive integer, but got {last_epochs}"
+            raise ValueError(message)
+        self.monitor = monitor
+        self.mode = mode
+        self.last_epochs = last_epochs
+        self.history: dict[int, float] = {}
+        self._closing: list[RenderableType] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """The metric of every epoch so far."""
+        return {"monitor": self.monitor, "history": dict(self.history)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting where the checkpoint stopped, if it counted the same metric."""
+        self.history = dict(state_dict["history"]) if state_dict["monitor"] == self.monitor else {}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the epoch's value; several validations in an epoch, or an epoch done again, count once."""
+        if trainer.sanity_checking:
+            return
+        if trainer.state.fn != "fit":
+            self._report(trainer, pl_module, "validate", "val/")
+            return
+        if self.monitor is not None and self.monitor in trainer.callback_metrics:
+            self.history[trainer.current_epoch] = float(trainer.callback_metrics[self.monitor])
+        self._write(trainer, "fit", {**self._summary(trainer, pl_module, "val/"), **self.summary(), "finished": False})
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write and print the summary of training."""
+        summary = self.summary()
+        best = getattr(trainer.checkpoint_callback, "best_model_path", None) or None
+        entry = {**self._summary(trainer, pl_module, "val/"), **summary, "best_checkpoint": best, "finished": True}
+        path = self._write(trainer, "fit", entry)
+        if summary:
+            mean, count = summary["mean_last_epochs"], len(summary["last_epochs"])
+            self._closing.append(
+                f"{self.monitor}: best {summary['best']:.4f} (epoch {summary['best_epoch']}), "
+                f"mean of the last {count} epochs {mean:.4f}"
+            )
+        self._closing += [f"Written to {path}"] if path else []
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write and print the test metrics."""
+        self._report(trainer, pl_module, "test", "test/")
+
+    def summary(self) -> dict[str, Any]:
+        """The best epoch and the mean of the last ones.
+
+        Returns:
+            `monitor`, `best`, `best_epoch`, `mean_last_epochs`, `last_epochs` (their numbers) and `history`; empty
+            before the first epoch.
+        """
+        if not self.history:
+            return {}
+        epochs = sorted(self.history)
+        pick = max if self.mode == "max" else min
+        best_epoch = pick(epochs, key=lambda epoch: self.history[epoch])  # the first of equals
+        last = epochs[-self.last_epochs :]
+        return {
+            "monitor": self.monitor,
+            "best": self.history[best_epoch],
+            "best_epoch": best_epoch,
+            "mean_last_epochs": math.fsum(self.history[epoch] for epoch in last) / len(last),
+            "last_epochs": last,
+            "history": {epoch: self.history[epoch] for epoch in epochs},
+        }
+
+    def _summary(self, trainer: Trainer, pl_module: LightningModule, prefix: str) -> dict[str, Any]:
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefix)}
+        return {
+            "task": type(pl_module).__name__,
+            "network": getattr(pl_module, "network_name", None),
+            "trained_with": getattr(pl_module, "trained_with", None),
+            "tested_with": getattr(pl_module, "padding", None),
+            "checkpoint": str(trainer.ckpt_path) if trainer.ckpt_path else None,
+            "metrics": metrics,
+        }
+
+    def _report(self, trainer: Trainer, pl_module: LightningModule, command: str, prefix: str) -> None:
+        entry = self._summary(trainer, pl_module, prefix)
+        path = self._write(trainer, command, entry)
+        trained = entry["trained_with"] or "an unknown"
+        title = f"{command}: trained with {trained} padding, tested with {entry['tested_with']}"
+        table = Table("metric", title=title, title_justify="left")
+        table.add_column("value", justify="right")
+        for name, value in sorted(entry["metrics"].items()):
+            table.add_row(name, f"{value:.4f}")
+        self._closing += [table, f"Written to {path}"] if path else [table]
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Print last of all, when a progress bar named before this callback has closed."""
+        closing, self._closing = self._closing, []
+        for item in closing if trainer.is_global_zero else []:
+            Console(soft_wrap=True, highlight=False).print(item)
+
+    @staticmethod
+    def _write(trainer: Trainer, command: str, entry: dict[str, Any]) -> Path | None:
+        folder = trainer.log_dir  # broadcast: every process has to ask
+        if folder is None or not trainer.is_global_zero:
+            return None
+        path = Path(folder) / "results.json"
+        results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        with atomic_writer(path) as file:
+            json.dump({**results, command: entry}, file, indent=2)
+        return path

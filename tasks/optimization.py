@@ -1,0 +1,43 @@
+"""What every task's `configure_optimizers` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch.nn import Parameter
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
+
+
+def optimizer_and_scheduler(
+    parameters: Iterable[Parameter], optimizer: OptimizerCallable | None, scheduler: LRSchedulerCallable | None
+) -> dict[str, Any]:
+    """Build one optimizer and, if asked for, its schedule.
+
+    Args:
+        parameters: What to optimize.
+        optimizer: Makes the optimizer from the parameters.
+        scheduler: Makes the schedule from the optimizer; stepped once an epoch, or once a step for the two schedules
+            of PyTorch that are defined by steps (`OneCycleLR`, `CyclicLR`).
+
+    Returns:
+        Lightning's dictionary.
+
+    Raises:
+        ValueError: There is no optimizer.
+    """
+    if optimizer is None:
+        message = (
+            "Training needs an optimizer: pass optimizer=lambda p: torch.optim.SGD(p, lr=0.1), or on the command line "
+            "--model.optimizer SGD --model.optimizer.lr 0.1 (the packaged recipes have one: `pcpad configs`)"
+        )
+        raise ValueError(message)
+    built = optimizer(parameters)
+    if scheduler is None:
+        return {"optimizer": built}
+    schedule = scheduler(built)
+    config = {"scheduler": schedule, "interval": "step" if isinstance(schedule, (CyclicLR, OneCycleLR)) else "epoch"}
+    if hasattr(schedule, "monitor"):  # Lightning's ReduceLROnPlateau
+        config["monitor"] = schedule.monitor
+    return {"optimizer": built, "lr_scheduler": config}
