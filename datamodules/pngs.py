@@ -55,9 +55,8 @@ class PngFile:
         Raises:
             BrokenImageError: Damaged.
         """
-        if self.kind != "8-bit RGB":
-            return self._by_pil(None)[:rows]
-        return self._decode(rows, cv2.IMREAD_COLOR_RGB)
+        # OpenCV would blend 16 bits and transparency by rules of its own.
+        return self._decode(rows, "RGB") if self.kind == "8-bit RGB" else self._by_pil(rows, "RGB")
 
     def grey(self, rows: int | None = None) -> np.ndarray:
         """Decode the values of an 8-bit grey file; `rows` as in `rgb`.
@@ -72,19 +71,20 @@ class PngFile:
         if self.kind != "8-bit grey":
             message = f"{self.path}: expected 8-bit grey pixels, one id each, but the file has {self.kind} pixels"
             raise ValueError(message)
-        return self._decode(rows, cv2.IMREAD_GRAYSCALE)
+        return self._decode(rows, "L")
 
-    def _decode(self, rows: int | None, flags: int) -> np.ndarray:
+    def _decode(self, rows: int | None, mode: str) -> np.ndarray:
         if rows is not None and rows < _PIL_BELOW * self.height:
-            return self._by_pil(rows)
+            return self._by_pil(rows, mode)
         # Of 1500 files with one flipped bit OpenCV 5 refused all and PIL 13 let 3 pass.
-        pixels = cv2.imdecode(np.frombuffer(self._data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
-        return self._by_pil(None)[:rows] if pixels is None else pixels[:rows]
+        flags = cv2.IMREAD_IGNORE_ORIENTATION | (cv2.IMREAD_COLOR_RGB if mode == "RGB" else cv2.IMREAD_GRAYSCALE)
+        pixels = cv2.imdecode(np.frombuffer(self._data, np.uint8), flags)
+        return self._by_pil(rows, mode) if pixels is None else pixels[:rows]
 
-    def _by_pil(self, rows: int | None) -> np.ndarray:
+    def _by_pil(self, rows: int | None, mode: str) -> np.ndarray:
         """Decode by PIL, which also says what is wrong where something is."""
         try:
-            if self.kind == "8-bit grey":
+            if mode == "L":
                 with Image.open(io.BytesIO(self._cut(rows)), formats=("PNG",)) as image:
                     return np.asarray(image)
             return decode_image(self._cut(rows)).permute(1, 2, 0).numpy()

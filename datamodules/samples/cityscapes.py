@@ -155,8 +155,8 @@ def make_coarse(scene: Scene) -> Scene:
             rough = cv2.approxPolyDP(outline, height / 85, closed=True)
             if len(rough) > 2 and cv2.contourArea(rough) > height * width / 3000:
                 cv2.fillPoly(covered, [rough], 1)
-        # A polygon drawn around something else would cover it.
-        kept = (covered & cv2.dilate(region, margin)).astype(bool) & (ids == 0)
+        # Not what the polygon surrounds, such as the cars on a road.
+        kept = (covered & inner).astype(bool)
         ids[kept] = instance // 1000 if instance >= 1000 else instance
         instances[kept] = instance
     return scene._replace(ids=ids, instances=instances)

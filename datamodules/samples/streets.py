@@ -108,7 +108,7 @@ def _plan_street(rails: bool, random: np.random.Generator) -> Street:
     left, right = -random.uniform(4.6, 6.2), random.uniform(3.2, 4.4)
     track = (left - 3.2, left) if rails else None
     parking = (right, right + 2.1) if random.random() < 0.3 else None
-    verge = random.uniform(0.8, 1.6) if parking is None and random.random() < 0.6 else 0.0
+    verge = random.uniform(0.9, 1.8) if parking is None and random.random() < 0.85 else 0.0
     return Street(
         left,
         right,
