@@ -19,7 +19,6 @@ from pcpad.datamodules.pngs import PngFile, png_size
 
 # Part of the key: raised when the same files would give another index.
 _FORMAT = 1
-_COLUMNS = ("position", "train_id", "y", "x")  # np.savez has a parameter called file
 
 
 class Centroids(NamedTuple):
@@ -183,7 +182,7 @@ def _read(path: Path, key: str) -> Centroids | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             if str(stored["key"]) == key:
-                return Centroids(*(stored[column] for column in _COLUMNS))
+                return Centroids(stored["position"], stored["train_id"], stored["y"], stored["x"])
     # np.load raises what zipfile, zlib and its own parsing run into; any of them means: no usable index here.
     except Exception:
         return None
@@ -195,7 +194,9 @@ def _write(path: Path, key: str, centroids: Centroids) -> None:
     # Several processes or machines may build at once; each puts a whole file in place.
     building = path.with_name(f".{path.stem}.{os.uname().nodename if hasattr(os, 'uname') else ''}.{os.getpid()}.npz")
     try:
-        np.savez_compressed(building, key=np.array(key), **dict(zip(_COLUMNS, centroids, strict=True)))
+        # np.savez has a parameter called file.
+        file, train_id, y, x = centroids
+        np.savez_compressed(building, key=np.array(key), position=file, train_id=train_id, y=y, x=x)
         building.replace(path)
     finally:
         building.unlink(missing_ok=True)

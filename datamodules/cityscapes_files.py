@@ -60,7 +60,7 @@ def find_fine(root: Path) -> dict[str, list[Pair]]:
         FileNotFoundError: Neither folder; says what was looked for and where to get it.
         ValueError: An unknown city, an image without label, or a label without image.
     """
-    pairs = {}
+    pairs: dict[str, list[Pair]] = {}
     for part in ("train", "val"):
         # One of them alone will do where all cities asked for lie in it.
         if _locate(root, "leftImg8bit", part) or _locate(root, "gtFine", part):

@@ -55,8 +55,8 @@ def _sky(canvas: Canvas, down: np.ndarray, random: np.random.Generator) -> None:
     height_px, width_px = down.shape
     clouds = cv2.resize(random.normal(size=(9, 13)), (width_px, height_px), interpolation=cv2.INTER_CUBIC)
     clouds = np.clip(clouds * 0.5 + random.uniform(0, 0.8), 0, 1).astype(np.float32)[..., None]
-    blue = np.float32([[[205, 216, 226]]]) * (1 - height) + np.float32([[[118, 158, 206]]]) * height
-    canvas.pixels[:] = blue * (1 - clouds) + np.float32([[[222, 224, 226]]]) * clouds
+    blue = _rgb(205, 216, 226) * (1 - height) + _rgb(118, 158, 206) * height
+    canvas.pixels[:] = blue * (1 - clouds) + _rgb(222, 224, 226) * clouds
     canvas.ids[:] = SKY
     canvas.instances[:] = SKY
 
@@ -90,7 +90,7 @@ def _ground(
     brightness -= 0.22 * near * (slabs | bricks)
     paint = colours[ids] * brightness[:, None]
     kerb = (np.abs(x - street.left) < 0.12) | (np.abs(x - street.right) < 0.12)
-    paint[kerb] = np.float32((178, 176, 170)) * brightness[kerb][:, None]
+    paint[kerb] = _rgb(178, 176, 170) * brightness[kerb][:, None]
     if street.rails is not None:
         middle = sum(street.rails) / 2
         rails = (np.abs(np.abs(x - middle) - 0.72) < 0.07) & (ids == RAIL_TRACK)
@@ -101,9 +101,9 @@ def _ground(
     crossing = random.uniform(9, 30)
     lines |= (z > crossing) & (z < crossing + 2.8) & (x % 1.0 < 0.5)
     lines &= ids == ROAD
-    paint[lines] = np.float32((214, 214, 208)) * (0.75 + 0.25 * brightness[lines])[:, None]
+    paint[lines] = _rgb(214, 214, 208) * (0.75 + 0.25 * brightness[lines])[:, None]
     pale = (1 - np.exp(-z / 260))[:, None]
-    canvas.pixels[where] = paint * (1 - pale) + np.float32((196, 204, 214)) * pale
+    canvas.pixels[where] = paint * (1 - pale) + _rgb(196, 204, 214) * pale
     canvas.ids[where] = ids
     canvas.instances[where] = ids
 
@@ -145,14 +145,14 @@ def _buildings(
         glass = (u > 0.25) & (u < 0.7) & (v > 0.2) & (v < 0.75) & (up > 3.9) & (up < top - 0.9)
         glass |= shops[house] & (up > 0.5) & (up < 2.9) & (u > 0.08) & (u < 0.92)
         cell = ((along_chosen - start) // 2.4 * 7 + up // 3.1 * 13 + house * 5).astype(int) % 11
-        paint[glass] = (np.float32((52, 62, 76)) * (0.7 + 0.1 * cell[glass])[:, None]) * light
+        paint[glass] = (_rgb(52, 62, 76) * (0.7 + 0.1 * cell[glass])[:, None]) * light
         paint[(up > top - 0.5) & ~trees] *= 0.7  # eaves
         paint[(np.abs(up - 3.4) < 0.12) & ~trees] *= 0.82  # ledge
         paint[np.abs(along_chosen - start) < 0.18] *= 0.75  # joint
         paint[trees] = (66, 88, 46)
         paint *= (1 + np.where(trees, 0.22 * canvas.leaves[chosen], 0.05 * canvas.grain[chosen]))[:, None]
         pale = (1 - np.exp(-z[chosen] / 260))[:, None]
-        paint = paint * (1 - pale) + np.float32((196, 204, 214)) * pale
+        paint = paint * (1 - pale) + _rgb(196, 204, 214) * pale
         below = np.zeros_like(chosen)
         below[chosen] = up < top
         kept = up < top
@@ -168,3 +168,7 @@ def _on_ground(random: np.random.Generator, x: np.ndarray, z: np.ndarray) -> np.
     for grain in (0.04, 0.25, 1.6):
         total += tile[(x / grain).astype(int) % 256, (z / grain).astype(int) % 256]
     return total / np.sqrt(3)
+
+
+def _rgb(red: float, green: float, blue: float) -> np.ndarray:
+    return np.asarray((red, green, blue), np.float32)

@@ -228,7 +228,7 @@ def _own_car(scene: Scene, random: np.random.Generator) -> Scene:
     arch = 1 - random.uniform(0.07, 0.10) + 0.24 * (columns - 0.5) ** 2
     bonnet = rows > arch
     shine = np.exp(-(((rows - arch) / 0.02 - 1) ** 2)) * 40 + random.uniform(36, 56)
-    image[bonnet] = np.clip(shine[bonnet][:, None] * np.float32((0.96, 1, 1.06)), 0, 255).astype(np.uint8)
+    image[bonnet] = np.clip(shine[bonnet][:, None] * np.asarray((0.96, 1, 1.06), np.float32), 0, 255).astype(np.uint8)
     ids[bonnet] = instances[bonnet] = EGO_VEHICLE
     margin = max(1, round(width * 5 / 2048))
     for edge in (np.s_[-margin:], np.s_[:, :margin], np.s_[:, -margin:]):
