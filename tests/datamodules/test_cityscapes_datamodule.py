@@ -1,6 +1,9 @@
 """The Cityscapes data module: layouts, splits, batches, seeding, resuming, and what bad data leads to."""
 
+import json
 import shutil
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -544,3 +547,42 @@ def test_predict_without_images(tmp_path):
         ready(tmp_path, "predict")
     with pytest.raises(FileNotFoundError, match="no such folder or image"):
         ready(tmp_path, "predict", predict_images=tmp_path / "nothing")
+
+
+TWO_PROCESSES = """
+import json, sys
+import torch
+from lightning.pytorch import LightningModule, Trainer, seed_everything
+from pcpad.datamodules import CityscapesDataModule
+
+class Recorder(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.seen, self.evaluated = torch.nn.Linear(1, 1), [], []
+    def training_step(self, batch, index):
+        self.seen.append([int(image.long().sum()) for image in batch["image"]])
+        return self.layer(torch.ones(1, 1)).sum()
+    def validation_step(self, batch, index):
+        self.evaluated.append(int(batch["image"].long().sum()))
+    def on_train_end(self):
+        with open(f"{sys.argv[2]}/{self.trainer.world_size}_{self.global_rank}.json", "w") as file:
+            json.dump([self.seen, self.evaluated], file)
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+for processes, strategy in ((1, "auto"), (2, "ddp_fork")):
+    seed_everything(3, workers=True)
+    data = CityscapesDataModule(sys.argv[1], batch_size=4 // processes, num_workers=1, crop_size=16, tile_size=24)
+    Trainer(max_epochs=2, accelerator="cpu", devices=processes, strategy=strategy, logger=False,
+            enable_checkpointing=False, enable_progress_bar=False, num_sanity_val_steps=0).fit(Recorder(), data)
+"""
+
+
+@pytest.mark.slow
+def test_two_real_processes_train_on_what_one_does(root, tmp_path):
+    subprocess.run([sys.executable, "-c", TWO_PROCESSES, root, tmp_path], check=True, capture_output=True, timeout=300)
+    alone, first, second = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1_0", "2_0", "2_1"))
+    assert len(alone[0]) == 4
+    for step, (a, b) in zip(alone[0], zip(first[0], second[0], strict=True), strict=True):
+        assert sorted(step) == sorted(a + b)
+    assert sorted(alone[1]) == sorted(first[1] + second[1])
