@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from pcpad.datamodules.arguments import require
 from pcpad.datamodules.centroids import Centroids, load_centroids, read_checked_ids
 from pcpad.datamodules.cityscapes_files import CITIES, VAL_CITIES, Pair, find_coarse, find_fine, select_cities
-from pcpad.datamodules.cityscapes_labels import CLASSES, RARE_TRAIN_IDS, check_set_of_ids, count_ids
+from pcpad.datamodules.cityscapes_labels import CLASS_COLOURS, CLASSES, RARE_TRAIN_IDS, check_set_of_ids, count_ids
 from pcpad.datamodules.crops import CropLoader, CropPlan, CropSampler
 from pcpad.datamodules.folders import FileTable, UnlabelledImages, find_images
 from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
@@ -80,6 +80,7 @@ class CityscapesDataModule(LightningDataModule):
     """
 
     class_names = CLASSES
+    class_colours = CLASS_COLOURS
     num_classes = len(CLASSES)
 
     def __init__(

@@ -69,6 +69,8 @@ LABELS = (
 
 CLASSES = tuple(label.name for label in LABELS if label.train_id != IGNORE)
 """Names of the 19 evaluated classes, by trainId."""
+CLASS_COLOURS = tuple(label.colour for label in LABELS if label.train_id != IGNORE)
+"""RGB of the 19 evaluated classes, by trainId."""
 
 RARE_TRAIN_IDS = (14, 15, 16, 3, 12, 17, 4)
 """Truck, bus, train, wall, rider, motorcycle, fence: the classes that coarse images are drawn for."""
