@@ -68,7 +68,7 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _train(verb: str, args: list[str]) -> None:
-    # albumentations asks the network for updates when imported, and MPS lacks a few operators.
+    # albumentations asks the network for updates when it is imported.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 

@@ -3,6 +3,7 @@
 Importing this package imports every class, which is what makes their short names known to LightningCLI.
 """
 
+from pcpad.datamodules.cityscapes import CityscapesDataModule
 from pcpad.datamodules.imagenet import ImageNetDataModule
 
-__all__ = ["ImageNetDataModule"]
+__all__ = ["CityscapesDataModule", "ImageNetDataModule"]

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from pcpad.datamodules.arguments import require
 from pcpad.datamodules.folders import (
     FileTable,
     LabelledFiles,
@@ -92,18 +93,18 @@ class ImageNetDataModule(LightningDataModule):
         effective_batch: int | None = None,
     ) -> None:
         super().__init__()
-        _require(batch_size >= 1, "batch_size", "at least 1", batch_size)
-        _require(num_workers >= 0, "num_workers", "at least 0", num_workers)
-        _require(image_size >= 1, "image_size", "at least 1", image_size)
+        require(batch_size >= 1, "batch_size", "at least 1", batch_size)
+        require(num_workers >= 0, "num_workers", "at least 0", num_workers)
+        require(image_size >= 1, "image_size", "at least 1", image_size)
         # A smaller one would make the centre crop pad with black: a border made up by the data.
-        _require(resize >= image_size, "resize", f"at least image_size={image_size}", resize)
+        require(resize >= image_size, "resize", f"at least image_size={image_size}", resize)
         if crop_scale is not None:
-            _require(0 < crop_scale[0] <= crop_scale[1] <= 1, "crop_scale", "0 < smallest <= largest <= 1", crop_scale)
-        _require(0 < crop_ratio[0] <= crop_ratio[1], "crop_ratio", "0 < smallest <= largest", crop_ratio)
-        _require(0 <= horizontal_flip <= 1, "horizontal_flip", "in [0, 1]", horizontal_flip)
-        _require(max_broken >= 0, "max_broken", "at least 0", max_broken)
+            require(0 < crop_scale[0] <= crop_scale[1] <= 1, "crop_scale", "0 < smallest <= largest <= 1", crop_scale)
+        require(0 < crop_ratio[0] <= crop_ratio[1], "crop_ratio", "0 < smallest <= largest", crop_ratio)
+        require(0 <= horizontal_flip <= 1, "horizontal_flip", "in [0, 1]", horizontal_flip)
+        require(max_broken >= 0, "max_broken", "at least 0", max_broken)
         if effective_batch is not None:
-            _require(effective_batch >= 1, "effective_batch", "None or at least 1", effective_batch)
+            require(effective_batch >= 1, "effective_batch", "None or at least 1", effective_batch)
         self.root = Path(root).expanduser()
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -213,9 +214,3 @@ class ImageNetDataModule(LightningDataModule):
     def _no_data(self, folder: Path) -> str:
         what = "No class folders in" if folder.is_dir() else "No such folder"
         return _NO_DATA.format(what=what, path=folder.absolute(), root=self.root)
-
-
-def _require(fine: bool, name: str, expected: str, value: object) -> None:
-    if not fine:
-        message = f"Expected argument `{name}` to be {expected}, but got {value}"
-        raise ValueError(message)

@@ -1,5 +1,6 @@
 """LightningModules, one task a file. A batch's form is stated in each class's docstring."""
 
 from pcpad.tasks.classification import ClassificationTask
+from pcpad.tasks.segmentation import SegmentationTask
 
-__all__ = ["ClassificationTask"]
+__all__ = ["ClassificationTask", "SegmentationTask"]

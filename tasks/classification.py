@@ -19,6 +19,7 @@ from pcpad.tasks.callbacks.predictions import PredictionTable
 from pcpad.tasks.crosstesting import convert_checkpoint
 from pcpad.tasks.finite import FiniteLoss, check_finite
 from pcpad.tasks.hyperparameters import plain, save_plain_hyperparameters
+from pcpad.tasks.inputs import check_class_count, normalise
 from pcpad.tasks.optimization import optimizer_and_scheduler
 
 
@@ -105,16 +106,7 @@ class ClassificationTask(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Compare the data's classes with the network's before hours are spent on them."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        count = getattr(data, "num_classes", None)
-        if stage == "predict" or count is None:
-            return
-        if count != self.num_classes:
-            message = (
-                f"The data has {count} classes and the network {self.num_classes}: "
-                f"pass --model.num_classes {count}, or data with {self.num_classes} classes"
-            )
-            raise ValueError(message)
+        check_class_count(self, stage, self.num_classes)
 
     def on_train_start(self) -> None:
         """What is trained here is trained with this padding, on these classes, whatever was loaded before."""
@@ -129,8 +121,7 @@ class ClassificationTask(LightningModule):
 
     def forward(self, image: Tensor) -> Tensor:
         """Images (N, 3, H, W), uint8 or float in [0, 1], to logits (N, num_classes)."""
-        scaled = image / 255 if image.dtype == torch.uint8 else image
-        normalised = ((scaled - self.mean) / self.std).to(self.mean.dtype)
+        normalised = normalise(image, self.mean, self.std)
         if self.channels_last:
             normalised = normalised.contiguous(memory_format=torch.channels_last)
         return self.network(normalised)

@@ -7,7 +7,9 @@ from typing import Any
 
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch.nn import Parameter
-from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, PolynomialLR
+
+_BY_STEP = (CyclicLR, OneCycleLR, PolynomialLR)
 
 
 def optimizer_and_scheduler(
@@ -18,8 +20,8 @@ def optimizer_and_scheduler(
     Args:
         parameters: What to optimize.
         optimizer: Makes the optimizer from the parameters.
-        scheduler: Makes the schedule from the optimizer; stepped once an epoch, or once a step for the two schedules
-            of PyTorch that are defined by steps (`OneCycleLR`, `CyclicLR`).
+        scheduler: Makes the schedule from the optimizer; stepped once an epoch, or once a step for the schedules of
+            PyTorch that are counted in steps (`OneCycleLR`, `CyclicLR`, and `PolynomialLR` as segmentation uses it).
 
     Returns:
         Lightning's dictionary.
@@ -37,7 +39,7 @@ def optimizer_and_scheduler(
     if scheduler is None:
         return {"optimizer": built}
     schedule = scheduler(built)
-    config = {"scheduler": schedule, "interval": "step" if isinstance(schedule, (CyclicLR, OneCycleLR)) else "epoch"}
+    config = {"scheduler": schedule, "interval": "step" if isinstance(schedule, _BY_STEP) else "epoch"}
     if hasattr(schedule, "monitor"):  # Lightning's ReduceLROnPlateau
         config["monitor"] = schedule.monitor
     return {"optimizer": built, "lr_scheduler": config}

@@ -20,12 +20,15 @@ from pcpad import cli
 from pcpad.commands import TRAINER_VERBS, VERBS
 from pcpad.commands.recipes import packaged_recipes
 from pcpad.commands.run import main as run
+from pcpad.datamodules.samples.cityscapes import write_cityscapes
 
 NETWORK = "squeezenet1_1"
 # Every recipe is run with its network and data swapped for these; a new task's recipes need a line here.
 SWAPS = {
     "cls": [f"--model.network={NETWORK}", "--model.num_classes=3", "--data.image_size=32", "--data.resize=32"],
+    "seg": ["--model.encoder=resnet18", "--data.crop_size=32", "--data.coarse=false", "--trainer.precision=32"],
 }
+SCORES = {"cls": "val/loss", "seg": "val/accuracy"}
 QUIET = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 MODEL = ["--model=ClassificationTask", f"--model.network={NETWORK}", "--model.num_classes=3"]
 SGD = ["--model.optimizer=SGD", "--model.optimizer.lr=0.001", "--model.optimizer.momentum=0.9"]
@@ -42,6 +45,14 @@ def folder(tmp_path_factory):
             path = root / split / "abc"[index % 3] / f"{index}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
+    return root
+
+
+@pytest.fixture(scope="session")
+def streets(tmp_path_factory):
+    """A few drawn streets in Cityscapes' format."""
+    root = tmp_path_factory.mktemp("streets") / "cityscapes"
+    write_cityscapes(root, image_height=128, images_per_city=1)
     return root
 
 
@@ -153,22 +164,24 @@ def test_sample(elsewhere, capsys):
 
 
 @pytest.mark.parametrize("recipe", sorted(packaged_recipes()))
-def test_every_recipe_runs_two_steps(recipe, folder, elsewhere):
-    path = packaged_recipes()[recipe]
+def test_every_recipe_runs_two_steps(recipe, folder, elsewhere, request):
+    path, task = packaged_recipes()[recipe], recipe.split("_")[0]
+    folder = folder if task == "cls" else request.getfixturevalue("streets")
     assert path.read_text().startswith("# "), "the first line is what `pcpad configs` says of it"
     assert "padding:" not in path.read_text(), "a recipe that names a padding would change a checkpoint's"
-    swaps = [*SWAPS[recipe.split("_")[0]], f"--data.root={folder}", "--data.batch_size=3", "--data.num_workers=0"]
+    swaps = [*SWAPS[task], f"--data.root={folder}", "--data.batch_size=3", "--data.num_workers=0"]
     # The small network was not made for the recipe's learning rate.
     limits = [
         "--model.optimizer.lr=0.0001",
         "--trainer.max_steps=2",
         "--trainer.limit_val_batches=1",
+        "--trainer.check_val_every_n_epoch=1",
         "--trainer.log_every_n_steps=1",
     ]
     done = run("fit", ["--config", recipe, *swaps, *limits, *QUIET])
     assert done.trainer.global_step == 2
     assert np.isfinite(float(done.trainer.callback_metrics["train/loss"]))
-    assert np.isfinite(float(done.trainer.callback_metrics["val/loss"]))
+    assert np.isfinite(float(done.trainer.callback_metrics[SCORES[task]]))
     assert (elsewhere / "runs" / path.stem / "version_0" / "checkpoints" / "best.ckpt").is_file()
 
 

@@ -6,10 +6,11 @@ package needs none of the optional dependencies; a writer says what it needs whe
 
 from collections.abc import Callable
 
+from pcpad.datamodules.samples.cityscapes import write_cityscapes
 from pcpad.datamodules.samples.digits import write_digits
 from pcpad.datamodules.samples.writing import SampleSummary
 
-SAMPLES: dict[str, Callable[..., SampleSummary]] = {"digits": write_digits}
+SAMPLES: dict[str, Callable[..., SampleSummary]] = {"cityscapes": write_cityscapes, "digits": write_digits}
 """Writers by name. Each takes the folder to write first, and options by keyword."""
 
-__all__ = ["SAMPLES", "SampleSummary", "write_digits"]
+__all__ = ["SAMPLES", "SampleSummary", "write_cityscapes", "write_digits"]

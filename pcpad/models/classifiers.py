@@ -10,7 +10,8 @@ from urllib.parse import urlparse
 import torch
 from torch import nn
 
-from pcpad.models.weights import fit_names, load_state, mismatch, read_weights, unwrap
+from pcpad.models.encoders import convert_and_load
+from pcpad.models.weights import fit_names, read_weights, unwrap
 
 # The two whose training output is a tuple unless their auxiliary heads are left out; the heads' published weights
 # are then left out too, as nothing uses them in evaluation.
@@ -42,22 +43,14 @@ def classifier(
         ValueError: The network or padding has no such name, or the weights do not fit.
         FileNotFoundError: The weight file is not there.
     """
-    from pcpad import convert_padding
-
     if num_classes < 1:
         message = f"Expected argument `num_classes` to be a positive integer, but got {num_classes}"
         raise ValueError(message)
     name, library = find_network(network)
     state = None if weights is None else _weights_of(name, library, weights)
     model = _build(name, library, num_classes, published=state is not None and _is_published(name, library, weights))
-    # Explicit padding alone adds parameters. A file without them fits before the conversion, which then copies each
-    # centre filter to the border; a file with them fits after it. For every other padding the order is all one.
-    load_first = state is not None and not mismatch(model, fit_names(model, state))
-    if state is not None and load_first:
-        load_state(model, state, f"weights={str(weights)!r}")
-    convert_padding(model, padding, fallback=fallback)
-    if state is not None and not load_first:
-        load_state(model, state, f"weights={str(weights)!r}")
+    fit = None if state is None else lambda target: fit_names(target, state)
+    convert_and_load(model, padding, fallback, fit, f"weights={str(weights)!r}")
     return model
 
 

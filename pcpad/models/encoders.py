@@ -1,4 +1,4 @@
-"""What the segmentation networks share: their convolutions' first values, and weights for the encoder alone."""
+"""What the networks share: first values, a padding and weights in the right order, weights for an encoder alone."""
 
 from __future__ import annotations
 

@@ -1,0 +1,245 @@
+"""Cityscapes: street scenes with a class for every pixel."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from pcpad.datamodules.arguments import require
+from pcpad.datamodules.centroids import Centroids, load_centroids, read_checked_ids
+from pcpad.datamodules.cityscapes_files import CITIES, VAL_CITIES, Pair, find_coarse, find_fine, select_cities
+from pcpad.datamodules.cityscapes_labels import CLASS_COLOURS, CLASSES, RARE_TRAIN_IDS, check_set_of_ids, count_ids
+from pcpad.datamodules.crops import CropLoader, CropPlan, CropSampler
+from pcpad.datamodules.folders import FileTable, UnlabelledImages, find_images
+from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
+from pcpad.datamodules.scenes import Augmentation, SceneCrops, WholeScenes, collate_equal_sizes
+
+
+class CityscapesDataModule(LightningDataModule):
+    r"""Semantic segmentation of Cityscapes, or of any data in its format.
+
+    ```
+    root/leftImg8bit/{train,val}/<city>/<city>_<sequence>_<frame>_leftImg8bit.png        2975 + 500 images, 1024×2048
+    root/gtFine/{train,val}/<city>/<city>_<sequence>_<frame>_gtFine_labelIds.png         8-bit label ids
+    root/leftImg8bit/train_extra/<city>/…_leftImg8bit.png                                19 998 images, optional
+    root/gtCoarse/train_extra/<city>/…_gtCoarse_labelIds.png
+    ```
+
+    Each archive may also lie in a folder of its own (`root/gtFine_trainvaltest/gtFine/…`). Cityscapes is at
+    https://www.cityscapes-dataset.com and needs an account. Label ids become the 19 trainIds in memory; no
+    `*_labelTrainIds.png` are needed. `class_names` and `num_classes` are known at once.
+
+    Splits, by city over train/ and val/: "cv0" (the official one) validates on frankfurt, lindau, munster (2975
+    images for training, 500 for validation), "cv1" on darmstadt, dusseldorf, erfurt (3060, 415), "cv2" on
+    monchengladbach, strasbourg, stuttgart (2820, 655). `test` runs on the split's validation images, as the labels
+    of Cityscapes' own test images are not public.
+
+    Batches: `image` `(N, 3, H, W)` uint8 RGB in [0, 255] (the task normalises) and `label` `(N, H, W)` int64 trainIds,
+    255 = ignore; when training `crop_size`² pixels, when evaluating whole images. When predicting: `image` of one
+    image of any size and `path`, a list of one string; no label is looked for.
+
+    An epoch has as many crops as the split has fine training images. The part `class_uniform` of them is centred on
+    class centroids (one for each class in each tile of `tile_size`² pixels of each image), as many for every class;
+    the others are anywhere. Coarse images are only used through centroids of the rare classes truck, bus, train,
+    wall, rider, motorcycle, fence. The centroids are found once (minutes, with a progress bar) and kept in
+    `root/pcpad_centroids_*.npz`, or in the user's cache folder where `root` is read-only, until the labels change.
+    What an epoch consists of, augmentation included, depends on nothing but the seed of
+    `seed_everything` (0 without one) and the epoch's number: not on the number of processes or workers. A run resumed
+    from a checkpoint made within an epoch goes on at the next crop.
+
+    Augmentation (albumentations): scale, pad (image 0, label 255), crop, flip, colour jitter, Gaussian blur.
+
+    Args:
+        root: The folder with leftImg8bit/ and gtFine/.
+        split: Which cities to validate on: "cv0", "cv1" or "cv2".
+        batch_size: Crops a training step **per device**.
+        eval_batch_size: Images a step when evaluating, per device; more than 1 needs images of equal size.
+        num_workers: Processes that read images, per device; 0 reads in the training process.
+        crop_size: Height and width of the training crops.
+        scale: Smallest and largest factor a training image is resized by.
+        class_uniform: Part of the crops that is centred on class centroids; 0: none, and no index is built.
+        tile_size: Height and width of the tiles that centroids are found in.
+        coarse: Whether to use the coarse images of train_extra/.
+        flip: Probability of mirroring.
+        color_jitter: Largest change of brightness, contrast, saturation (factors) and hue (of the circle); 0: none.
+        blur: Smallest and largest σ of the Gaussian blur in pixels; None: none.
+        predict_images: Folder of images, or one image, for `predict`.
+        effective_batch: Crops a step over all devices and accumulated batches that the recipe assumes; another
+            one warns. None: no check.
+
+    Raises:
+        ValueError: A value out of range, here; in `setup` an unknown city, a split without images, images and labels
+            that don't pair up or differ in size, labels that are no label ids.
+        FileNotFoundError: No data, in `setup`; says what was looked for and where to get it.
+        BrokenImageError: A file that cannot be read; labels for training in `setup`, others when they are read.
+    """
+
+    class_names = CLASSES
+    class_colours = CLASS_COLOURS
+    num_classes = len(CLASSES)
+
+    def __init__(
+        self,
+        root: str | Path = "data/cityscapes",
+        split: Literal["cv0", "cv1", "cv2"] = "cv0",
+        batch_size: int = 2,
+        eval_batch_size: int = 1,
+        num_workers: int = 4,
+        crop_size: int = 736,
+        scale: tuple[float, float] = (0.5, 2.0),
+        class_uniform: float = 0.5,
+        tile_size: int = 1024,
+        coarse: bool = False,
+        flip: float = 0.5,
+        color_jitter: float = 0.25,
+        blur: tuple[float, float] | None = (0.15, 1.3),
+        predict_images: str | Path | None = None,
+        effective_batch: int | None = None,
+    ) -> None:
+        super().__init__()
+        require(split in VAL_CITIES, "split", f"one of {', '.join(VAL_CITIES)}", split)
+        require(batch_size >= 1, "batch_size", "at least 1", batch_size)
+        require(eval_batch_size >= 1, "eval_batch_size", "at least 1", eval_batch_size)
+        require(num_workers >= 0, "num_workers", "at least 0", num_workers)
+        require(crop_size >= 1, "crop_size", "at least 1", crop_size)
+        require(0 < scale[0] <= scale[1], "scale", "0 < smallest <= largest", scale)
+        require(0 <= class_uniform <= 1, "class_uniform", "in [0, 1]", class_uniform)
+        require(tile_size >= 1, "tile_size", "at least 1", tile_size)
+        # Coarse images are met through centroids alone: without them they would silently do nothing.
+        require(class_uniform > 0 or not coarse, "class_uniform", "above 0 where coarse is true", class_uniform)
+        require(0 <= flip <= 1, "flip", "in [0, 1]", flip)
+        require(0 <= color_jitter <= 0.5, "color_jitter", "in [0, 0.5]", color_jitter)
+        if blur is not None:
+            require(0 < blur[0] <= blur[1], "blur", "None or 0 < smallest <= largest", blur)
+        if effective_batch is not None:
+            require(effective_batch >= 1, "effective_batch", "None or at least 1", effective_batch)
+        self.root = Path(root).expanduser()
+        self.split = split
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.class_uniform = class_uniform
+        self.tile_size = tile_size
+        self.coarse = coarse
+        self.predict_images = None if predict_images is None else Path(predict_images).expanduser()
+        self.effective_batch = effective_batch
+        self.augment = Augmentation(crop_size, scale, flip, color_jitter, blur)
+        self._train: SceneCrops | None = None
+        self._centroids: Centroids | None = None
+        self._val: WholeScenes | None = None
+        self._predict: FileTable | None = None
+
+    def prepare_data(self) -> None:
+        """Build the index of class centroids, in one process a machine, where training will need it."""
+        if self.trainer is None or self.trainer.state.fn == "fit":
+            self._prepare_training(find_fine(self.root))
+
+    def setup(self, stage: str) -> None:
+        """List the files that a stage needs, so that what is missing stops the run before it starts.
+
+        Args:
+            stage: "fit", "validate", "test" or "predict".
+        """
+        if stage == "predict":
+            if self.predict_images is None:
+                message = "predict needs images: --data.predict_images FOLDER"
+                raise ValueError(message)
+            self._predict = find_images(self.predict_images)
+            return
+        fine = find_fine(self.root)
+        val = select_cities(fine, VAL_CITIES[self.split], f"split {self.split} has no validation images", self.root)
+        self._val = WholeScenes(self.root, val)
+        self._check_ids(val)
+        if stage == "fit":
+            warn_of_other_batch(self.trainer, self.batch_size, self.effective_batch)
+            self._train, self._centroids = self._prepare_training(fine)
+
+    def train_dataloader(self) -> CropLoader:
+        """Augmented crops; the last, smaller batch is left out where there is a full one."""
+        if self._train is None:
+            message = "the training images are not listed yet: call setup('fit') first"
+            raise RuntimeError(message)
+        # Set by seed_everything, and the same in all processes, which torch's own seed need not be.
+        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
+        plan = CropPlan(len(self._train), self._centroids, self.class_uniform, self.num_classes, seed)
+        ranks = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        sampler = CropSampler(plan, *ranks)
+        return CropLoader(
+            self._train,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            # Batch statistics of a nearly empty last batch are noise.
+            drop_last=len(sampler) >= self.batch_size,
+            **self._workers(),
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The split's validation images, whole, each once."""
+        if self._val is None:
+            message = "the images are not listed yet: call setup('fit'), setup('validate') or setup('test') first"
+            raise RuntimeError(message)
+        sampler = evaluation_sampler(self._val, self.trainer)
+        size, workers = self.eval_batch_size, self._workers()
+        return DataLoader(self._val, size, sampler=sampler, collate_fn=collate_equal_sizes, **workers)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """The split's validation images; Cityscapes keeps the labels of its test images to itself."""
+        return self.val_dataloader()
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """All images of `predict_images`, each once and alone, sorted by path."""
+        if self._predict is None:
+            message = "the images are not listed yet: call setup('predict') first"
+            raise RuntimeError(message)
+        images = UnlabelledImages(self._predict, _unchanged)
+        return DataLoader(images, batch_size=1, sampler=evaluation_sampler(images, self.trainer), **self._workers())
+
+    def _workers(self) -> dict[str, Any]:
+        return {
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "worker_init_fn": _one_thread,
+            "pin_memory": torch.cuda.is_available(),
+        }
+
+    def _prepare_training(self, fine: dict[str, list[Pair]]) -> tuple[SceneCrops, Centroids | None]:
+        """List the images crops are taken from, fine ones first, and find the centroids in them."""
+        cities = [city for city in CITIES if city not in VAL_CITIES[self.split]]
+        train = select_cities(fine, cities, f"split {self.split} has no training images", self.root)
+        extra = find_coarse(self.root) if self.coarse else []
+        self._check_ids(train)
+        dataset = SceneCrops(self.root, train + extra, len(train), self.augment)
+        if self.class_uniform == 0:
+            return dataset, None
+        # One index of all fine images serves the three splits.
+        everything = [pair for pairs in fine.values() for pair in pairs]
+        place = {pair: number for number, pair in enumerate(train)}
+        places = np.asarray([place.get(pair, -1) for pair in everything], np.int32)
+        centroids = load_centroids(self.root, "fine", everything, self.tile_size).moved(places)
+        if extra:
+            coarse = load_centroids(self.root, "coarse", extra, self.tile_size)
+            coarse = coarse.select(np.isin(coarse.train_id, RARE_TRAIN_IDS))
+            coarse = coarse.moved(np.arange(len(train), len(train) + len(extra), dtype=np.int32))
+            centroids = Centroids(*(np.concatenate(columns) for columns in zip(centroids, coarse, strict=True)))
+        return dataset, centroids
+
+    def _check_ids(self, pairs: list[Pair]) -> None:
+        """Refuse labels of another kind, going by one file of each city."""
+        looked_at = {Path(pair.label).parent: pair for pair in reversed(pairs)}.values()
+        counts = sum((count_ids(read_checked_ids(self.root, pair)) for pair in looked_at), np.zeros(256, np.int64))
+        others = f" and {len(looked_at) - 1} others" if len(looked_at) > 1 else ""
+        check_set_of_ids(counts, f"{self.root / pairs[0].label}{others}")
+
+
+def _unchanged(image: torch.Tensor) -> torch.Tensor:
+    return image
+
+
+def _one_thread(worker: int) -> None:
+    """Keep OpenCV from starting a thread a core in each worker process."""
+    cv2.setNumThreads(0)

@@ -1,0 +1,226 @@
+"""Painting in perspective: polygons in space become pixels, label ids and instance ids at once."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+Colour = tuple[float, float, float]
+Points = Sequence[tuple[float, float]]
+
+_NEAR = 0.4  # metres; what is closer to the camera is cut away
+_OVER = 2  # pictures are painted twice as large and averaged, which smooths the edges
+_HAZE: Colour = (196, 204, 214)
+
+
+class Camera(NamedTuple):
+    """A camera above the ground, looking along z; x points right and y up, in metres.
+
+    Attributes:
+        height: Rows of the picture.
+        width: Columns of the picture.
+        focal: Focal length in pixels.
+        centre: Column that x = 0 runs to.
+        horizon: Row of the horizon.
+        eye: Height of the camera over the ground.
+    """
+
+    height: int
+    width: int
+    focal: float
+    centre: float
+    horizon: float
+    eye: float
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """Map points in space `(n, 3)` with z > 0 to columns and rows `(n, 2)`."""
+        scale = self.focal / points[:, 2:]
+        return np.concatenate(
+            [self.centre + points[:, :1] * scale, self.horizon + (self.eye - points[:, 1:2]) * scale], axis=1
+        )
+
+    def rays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return x / z `(1, w)` and (eye - y) / z `(h, 1)` of the painted pixels' centres."""
+        columns = (np.arange(self.width * _OVER) + 0.5) / _OVER
+        rows = (np.arange(self.height * _OVER) + 0.5) / _OVER
+        return ((columns - self.centre) / self.focal)[None], ((rows - self.horizon) / self.focal)[:, None]
+
+
+class Canvas:
+    """A picture with its label map and instance map, painted from far to near.
+
+    Args:
+        camera: The view.
+        random: Where textures and numbers of instances come from.
+    """
+
+    def __init__(self, camera: Camera, random: np.random.Generator) -> None:
+        self.camera = camera
+        size = (camera.height * _OVER, camera.width * _OVER)
+        self.pixels = np.zeros((*size, 3), np.float32)
+        self.ids = np.zeros(size, np.uint8)
+        self.instances = np.zeros(size, np.int32)
+        self._counts: dict[int, int] = {}
+        # Grain of two sizes, so that no surface is of one colour.
+        self.grain = _noise(random, size, (1, 2, 12)) + 0.5 * _noise(random, size, (40,))
+        self.leaves = _noise(random, size, (2, 5, 14))
+
+    def new_instance(self, label: int, group: bool = False) -> int:
+        """Number an object: id · 1000 + k; a group of objects bears the bare id."""
+        if group:
+            return label
+        count = self._counts.get(label, 0)
+        self._counts[label] = count + 1
+        return label * 1000 + count
+
+    def paint(
+        self,
+        points: np.ndarray,
+        colour: Colour | None,
+        label: int | None,
+        instance: int | None = None,
+        grain: float = 0.06,
+        leafy: bool = False,
+    ) -> None:
+        """Fill a polygon in space.
+
+        Args:
+            points: `(n, 3)`, in one plane.
+            colour: RGB; None changes the labels alone.
+            label: Its label id; None changes the pixels alone.
+            instance: Its instance id; None: the bare label id.
+            grain: How much the brightness varies.
+            leafy: Whether it varies like leaves do.
+        """
+        found = self._cover(points)
+        if found is None:
+            return
+        window, inside, distance = found
+        if colour is not None:
+            # Distance pales.
+            pale = 1 - np.exp(-distance / 260)
+            mixed = np.asarray(colour, np.float32) * (1 - pale) + np.asarray(_HAZE, np.float32) * pale
+            noise = (self.leaves if leafy else self.grain)[window][inside]
+            self.pixels[window][inside] = mixed * (1 + grain * noise)[:, None]
+        if label is not None:
+            self.ids[window][inside] = label
+            self.instances[window][inside] = label if instance is None else instance
+
+    def darken(self, points: np.ndarray, factor: float) -> None:
+        """Cast a shadow in the shape of a polygon in space; labels stay."""
+        found = self._cover(points)
+        if found is not None:
+            window, inside, _ = found
+            self.pixels[window][inside] *= factor
+
+    def _cover(self, points: np.ndarray) -> tuple[tuple[slice, slice], np.ndarray, float] | None:
+        """Find a polygon's pixels: a window, a mask in it, and the mean distance; None outside of the picture."""
+        points = _clip_near(points)
+        if len(points) < 3:
+            return None
+        corners = self.camera.project(points) * _OVER
+        low = np.maximum(np.floor(corners.min(0)).astype(int), 0)
+        high = np.minimum(np.ceil(corners.max(0)).astype(int) + 1, (self.ids.shape[1], self.ids.shape[0]))
+        if (high <= low).any():
+            return None
+        mask = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
+        # Far outside of the picture the fixed-point numbers of OpenCV would overflow.
+        local = np.clip((corners - low - 0.5) * 16, -(2**22), 2**22)
+        cv2.fillPoly(mask, [np.rint(local).astype(np.int32)], 1, shift=4)
+        return (slice(low[1], high[1]), slice(low[0], high[0])), mask.astype(bool), float(points[:, 2].mean())
+
+    def finish(self, random: np.random.Generator, light: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Take the picture.
+
+        Args:
+            random: Where the camera's noise comes from.
+            light: Brightness.
+
+        Returns:
+            `(H, W, 3)` uint8 RGB, `(H, W)` uint8 label ids and `(H, W)` uint16 instance ids.
+        """
+        size = (self.camera.width, self.camera.height)
+        picture = cv2.resize(self.pixels, size, interpolation=cv2.INTER_AREA) * light
+        picture += random.normal(0, 2.5, picture.shape).astype(np.float32)
+        # Nearest to the upper left of the four; the polygons above are shifted by half a painted pixel likewise.
+        nearest = (slice(None, None, _OVER), slice(None, None, _OVER))
+        return (
+            np.clip(np.rint(picture), 0, 255).astype(np.uint8),
+            np.ascontiguousarray(self.ids[nearest]),
+            np.ascontiguousarray(self.instances[nearest]).astype(np.uint16),
+        )
+
+
+class Brush:
+    """Paints flat shapes of one object on a plane in space, in metres of that plane.
+
+    Args:
+        canvas: What is painted on.
+        origin: The plane's point (0, 0).
+        across: Direction of the plane's first axis, `(x, z)`; the second is upwards.
+        label: Label id of the object; None: none.
+        instance: Its instance id; None: the bare label id.
+        light: Factor on all colours: how much light the plane gets.
+    """
+
+    def __init__(
+        self,
+        canvas: Canvas,
+        origin: tuple[float, float, float],
+        across: tuple[float, float],
+        label: int | None,
+        instance: int | None = None,
+        light: float = 1.0,
+    ) -> None:
+        self.canvas = canvas
+        self.label = label
+        self.instance = instance
+        self._origin = np.asarray(origin, np.float64)
+        self._axes = np.asarray([[across[0], 0, across[1]], [0, 1, 0]], np.float64)
+        self._light = light
+
+    def polygon(self, points: Points, colour: Colour | None, grain: float = 0.06, leafy: bool = False) -> None:
+        """Fill a polygon; colour None changes the labels alone."""
+        lit = None if colour is None else (colour[0] * self._light, colour[1] * self._light, colour[2] * self._light)
+        in_space = self._origin + np.asarray(points, np.float64) @ self._axes
+        self.canvas.paint(in_space, lit, self.label, self.instance, grain, leafy)
+
+    def box(self, left: float, low: float, right: float, high: float, colour: Colour | None) -> None:
+        """Fill a rectangle."""
+        self.polygon([(left, low), (right, low), (right, high), (left, high)], colour)
+
+    def disc(self, x: float, y: float, radius: float, colour: Colour | None, sides: int = 20) -> None:
+        """Fill a circle."""
+        angles = np.linspace(0, 2 * np.pi, sides, endpoint=False)
+        self.polygon([(x + radius * np.cos(a), y + radius * np.sin(a)) for a in angles], colour)
+
+    def stroke(self, points: Points, width: float, colour: Colour | None) -> None:
+        """Draw a line through points."""
+        for (ax, ay), (bx, by) in pairwise(points):
+            length = max(np.hypot(bx - ax, by - ay), 1e-6)
+            sx, sy = -(by - ay) / length * width / 2, (bx - ax) / length * width / 2
+            self.polygon([(ax + sx, ay + sy), (bx + sx, by + sy), (bx - sx, by - sy), (ax - sx, ay - sy)], colour)
+
+
+def _clip_near(points: np.ndarray) -> np.ndarray:
+    """Cut a polygon in space off where it comes too near to the camera (Sutherland and Hodgman)."""
+    if (points[:, 2] >= _NEAR).all():
+        return points
+    kept = []
+    for a, b in zip(points, np.roll(points, -1, axis=0), strict=True):
+        if a[2] >= _NEAR:
+            kept.append(a)
+        if (a[2] >= _NEAR) != (b[2] >= _NEAR):
+            kept.append(a + (b - a) * (_NEAR - a[2]) / (b[2] - a[2]))
+    return np.asarray(kept).reshape(-1, 3)
+
+
+def _noise(random: np.random.Generator, size: tuple[int, int], grains: Sequence[int]) -> np.ndarray:
+    """Add up smoothed noise of several grain sizes in pixels, to a standard deviation near 1."""
+    total = np.zeros(size, np.float32)
+    for grain in grains:
+        coarse = random.normal(size=(size[0] // grain + 2, size[1] // grain + 2)).astype(np.float32)
+        total += cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    return total / np.sqrt(len(grains))

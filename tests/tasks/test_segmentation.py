@@ -1,0 +1,172 @@
+"""The segmentation task from plain Python: scores, losses, checkpoints, pictures of predictions."""
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from PIL import Image
+from torch.optim import SGD
+from torch.optim.lr_scheduler import PolynomialLR
+from torch.utils.data import DataLoader
+
+from pcpad.models import load_weights
+from pcpad.tasks import SegmentationTask
+from pcpad.tasks.callbacks import BestAndLast
+from pcpad.tasks.callbacks.label_maps import LabelMaps, palette
+from pcpad.tiling import Tiling
+
+
+class Scenes(LightningDataModule):
+    """Five seeded images whose left half is class 0 and dark, the right one class 1 and bright; a row is ignored."""
+
+    num_classes = 3
+    class_names = ("dark", "bright", "absent")
+    class_colours = ((10, 0, 0), (0, 20, 0), (0, 0, 30))
+
+    def __init__(self, batch_size=2, paths=None):
+        super().__init__()
+        self.batch_size, self.paths = batch_size, paths or [f"in/{index}.png" for index in range(5)]
+
+    def items(self):
+        draw = torch.Generator().manual_seed(0)
+        for path in self.paths:
+            label = torch.zeros(32, 48, dtype=torch.long)
+            label[:, 24:] = 1
+            image = (label * 150 + torch.randint(0, 60, (3, 32, 48), generator=draw)).to(torch.uint8)
+            label[0] = 255
+            yield {"image": image, "label": label, "path": path}
+
+    def loader(self, *keys, batch_size=None):
+        items = [{key: item[key] for key in keys} for item in self.items()]
+        return DataLoader(items, batch_size=batch_size or self.batch_size)
+
+    def train_dataloader(self):
+        return self.loader("image", "label")
+
+    def val_dataloader(self):
+        return self.loader("image", "label", batch_size=1)
+
+    test_dataloader = val_dataloader
+
+    def predict_dataloader(self):
+        return self.loader("image", "path", batch_size=1)
+
+
+def sgd(parameters):
+    return SGD(parameters, lr=0.01, momentum=0.9)
+
+
+def poly(optimizer):
+    return PolynomialLR(optimizer, total_iters=6)
+
+
+def task(**options):
+    torch.manual_seed(0)
+    return SegmentationTask(**{"encoder": "resnet18", "num_classes": 3, "optimizer": sgd, "scheduler": poly} | options)
+
+
+def trainer(folder, *callbacks, **options):
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False, "accelerator": "cpu"}
+    quiet |= {"default_root_dir": folder, "max_epochs": 2, "callbacks": [*callbacks], "num_sanity_val_steps": 0}
+    return Trainer(**quiet | {"enable_checkpointing": bool(callbacks)} | options)
+
+
+class Oracle(torch.nn.Module):
+    """Says class 1 where the image is bright: right but for the ignored row's neighbours, none here."""
+
+    def forward(self, image):
+        bright = (image.mean(1, keepdim=True) > 0).float()
+        return torch.cat([1 - bright, bright, torch.zeros_like(bright)], dim=1)
+
+
+def test_scores_are_those_of_the_whole_set(tmp_path):
+    model = task()
+    model.network = Oracle()
+    run = trainer(tmp_path)
+    scores = run.test(model, Scenes(), verbose=False)[0]
+    assert scores["test/mIoU"] == 1
+    assert scores["test/accuracy"] == 1
+    assert scores["test/IoU/dark"] == 1
+    assert np.isnan(scores["test/IoU/absent"])
+    assert run.validate(model, Scenes(), verbose=False)[0]["val/mIoU"] == 1
+
+
+def test_training_learns_steps_the_schedule_and_tests_the_same_from_a_checkpoint(tmp_path):
+    model = task()
+    before = model.network.final[6].weight.clone()
+    run = trainer(tmp_path, BestAndLast("val/mIoU", dirpath=str(tmp_path)))
+    run.fit(model, Scenes())
+    assert not torch.equal(model.network.final[6].weight, before)
+    assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-12), "six steps of the schedule's six"
+    after_fit = trainer(tmp_path).test(model, Scenes(), verbose=False)[0]
+    again = SegmentationTask.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
+    assert again.trained_with == "partial"
+    assert trainer(tmp_path).test(again, Scenes(), verbose=False)[0] == pytest.approx(after_fit, nan_ok=True)
+
+
+def test_another_padding_at_test_time(tmp_path):
+    model = task()
+    run = trainer(tmp_path)
+    run.strategy.connect(model)
+    run.save_checkpoint(tmp_path / "x.ckpt")
+    x = next(iter(Scenes().val_dataloader()))["image"]
+    for padding in ("zeros", "explicit"):
+        other = SegmentationTask.load_from_checkpoint(tmp_path / "x.ckpt", padding=padding).eval()
+        zero = task(padding="zeros").eval()
+        load_weights(zero.network, model.network.state_dict())
+        assert torch.allclose(other(x), zero(x), atol=1e-4), "explicit filters start as zero padding's"
+
+
+def test_smp_networks_are_built_by_name():
+    x = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    assert task(architecture="FPN").eval()(x).shape == (1, 3, 64, 64)
+    with pytest.raises(ValueError, match="checkpointing"):
+        task(architecture="FPN", checkpointing=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"class_weights": [1.0, 2.0]}, "class_weights"),
+        ({"encoder": "resnet5"}, "Did you mean"),
+        ({"padding": "partail"}, "Did you mean"),
+    ],
+)
+def test_bad_arguments(options, words):
+    with pytest.raises(ValueError, match=words):
+        task(**options)
+
+
+def test_a_wrong_class_count_is_said_before_training(tmp_path):
+    with pytest.raises(ValueError, match="3 classes and the network 19"):
+        trainer(tmp_path).fit(task(num_classes=19), Scenes())
+
+
+def test_predictions_are_pictures_of_the_original_size(tmp_path):
+    model = task().eval()
+    model.network = Oracle()
+    model.predict_tiling = Tiling(16, "1/3")
+    trainer(tmp_path, LabelMaps(tmp_path / "out"), enable_checkpointing=False).predict(model, Scenes())
+    item = next(iter(Scenes().items()))
+    ids, colour, overlay = (
+        np.array(Image.open(tmp_path / "out" / f"0{kind}.png")) for kind in ("", "_colour", "_overlay")
+    )
+    truth = np.where(np.arange(48) >= 24, 1, 0)
+    assert (ids == truth).all()
+    assert (colour == np.array(Scenes.class_colours)[ids]).all()
+    assert (overlay == (item["image"].permute(1, 2, 0).numpy().astype(int) + colour) // 2).all()
+    assert len(list((tmp_path / "out").iterdir())) == 15
+
+
+def test_two_pictures_of_one_name_are_refused(tmp_path):
+    model = task().eval()
+    model.network = Oracle()
+    with pytest.raises(ValueError, match=r"a/0\.png and b/0\.png would both be written"):
+        trainer(tmp_path, LabelMaps(tmp_path), enable_checkpointing=False).predict(
+            model, Scenes(paths=["a/0.png", "b/0.png"])
+        )
+
+
+def test_a_palette_has_a_colour_a_class():
+    assert len({tuple(colour) for colour in palette(19)}) == 19
+    assert palette(3, Scenes.class_colours).tolist() == [list(colour) for colour in Scenes.class_colours]
