@@ -86,7 +86,7 @@ def test_importing_pcpad_is_light():
 def modules():
     """Every module of the installed package."""
     names = ["pcpad"]
-    for package in ("pcpad", "pcpad.models", "pcpad.tasks", "pcpad.datamodules", "pcpad.commands"):
+    for package in ("pcpad", "pcpad.metrics", "pcpad.models", "pcpad.tasks", "pcpad.datamodules", "pcpad.commands"):
         found = importlib.import_module(package)
         names += [f"{package}.{info.name}" for info in pkgutil.iter_modules(list(found.__path__)[:1])]
     return sorted(set(names))

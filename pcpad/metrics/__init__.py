@@ -1,0 +1,6 @@
+"""Metrics as torchmetrics classes: exact over a whole set and over processes."""
+
+from pcpad.metrics.border import BorderIoU
+from pcpad.metrics.confusion import ConfusionMatrixMetric, SegmentationIoU
+
+__all__ = ["BorderIoU", "ConfusionMatrixMetric", "SegmentationIoU"]
