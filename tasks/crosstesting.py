@@ -32,8 +32,8 @@ def convert_checkpoint(task: Any, checkpoint: dict[str, Any]) -> None:
     if task._trainer is not None and task.trainer.state.fn == "fit":
         message = (
             f"The checkpoint was trained with {'explicit' if explicit else checkpoint.get('trained_with')} padding and "
-            f"training is to go on with {used}: they differ in parameters, so the optimizer's state does not fit. Start "
-            "a new run with --model.weights CHECKPOINT instead"
+            f"training is to go on with {used}: they differ in parameters, so the optimizer's state does not fit. "
+            "Start a new run with --model.weights CHECKPOINT instead"
         )
         raise ValueError(message)
     network = convert_padding(copy.deepcopy(task.network), trained, drop_border_filters=True)
