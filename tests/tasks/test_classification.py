@@ -315,7 +315,7 @@ def test_compile(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [7, 5])
-def test_two_processes_count_like_one(tmp_path, size):
+def test_two_processes_count_like_one(tmp_path, size, monkeypatch):
     from pcpad.datamodules.sampling import evaluation_sampler
 
     class Shared(Images):
@@ -329,7 +329,10 @@ def test_two_processes_count_like_one(tmp_path, size):
         def train_dataloader(self):
             return Images(size=8)._loader("image", "label")  # two for each process: batch norm refuses one
 
+    torch.set_num_threads(1)  # a forked process cannot use the OpenMP threads of the one it comes from
+
     def run(devices, strategy, **options):
+        monkeypatch.delenv("MASTER_PORT", raising=False)  # the last run's may not be free again yet
         return trainer(tmp_path, devices=devices, strategy=strategy, **options)
 
     seed_everything(0)
@@ -341,6 +344,7 @@ def test_two_processes_count_like_one(tmp_path, size):
     fit.fit(task(network="shufflenet_v2_x0_5"), Shared(size=size, batch_size=2))
     assert np.isfinite(float(fit.callback_metrics["val/loss"]))
     writer = PredictionTable(tmp_path / "both.csv")
+    monkeypatch.delenv("MASTER_PORT", raising=False)
     trainer(tmp_path, writer, devices=2, strategy="ddp_fork").predict(
         task(), Shared(size=size, batch_size=2), return_predictions=False
     )
