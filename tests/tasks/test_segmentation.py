@@ -38,7 +38,8 @@ class Scenes(LightningDataModule):
 
     def loader(self, *keys, batch_size=None):
         items = [{key: item[key] for key in keys} for item in self.items()]
-        return DataLoader(items, batch_size=batch_size or self.batch_size)
+        # Batch norm over the image's mean needs two images, so a last batch of one is dropped in training.
+        return DataLoader(items, batch_size=batch_size or self.batch_size, drop_last=batch_size is None)
 
     def train_dataloader(self):
         return self.loader("image", "label")
@@ -57,7 +58,7 @@ def sgd(parameters):
 
 
 def poly(optimizer):
-    return PolynomialLR(optimizer, total_iters=6)
+    return PolynomialLR(optimizer, total_iters=4)
 
 
 def task(**options):
@@ -97,7 +98,7 @@ def test_training_learns_steps_the_schedule_and_tests_the_same_from_a_checkpoint
     run = trainer(tmp_path, BestAndLast("val/mIoU", dirpath=str(tmp_path)))
     run.fit(model, Scenes())
     assert not torch.equal(model.network.final[6].weight, before)
-    assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-12), "six steps of the schedule's six"
+    assert run.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-12), "four steps of the schedule's four"
     after_fit = trainer(tmp_path).test(model, Scenes(), verbose=False)[0]
     again = SegmentationTask.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
     assert again.trained_with == "partial"
