@@ -18,7 +18,8 @@ import pcpad.datamodules
 import pcpad.tasks  # noqa: F401  importing both is what makes short class names work
 from pcpad.commands.checkpoint import differences, find_checkpoint, remembered
 from pcpad.commands.recipes import config_files, resolve_configs
-from pcpad.tasks.callbacks import BestAndLast, OptimizerOnResume, RunResults
+from pcpad.tasks.callbacks import BestAndLast, EvaluationFiles, OptimizerOnResume, RunResults
+from pcpad.tasks.evaluators import Evaluator
 
 
 def main(verb: str, args: list[str]) -> SuiteCLI:
@@ -90,6 +91,9 @@ class SuiteCLI(LightningCLI):
         parser.add_lightning_class_args(RunResults, "results")
         parser.link_arguments("checkpoint.monitor", "results.monitor")
         parser.link_arguments("checkpoint.mode", "results.mode")
+        if self.verb == "test":
+            text = "Evaluators: --eval+=Tile --eval.size=512 --eval+=Border"
+            parser.add_argument("--eval", type=list[Evaluator] | None, default=None, help=text)
         if self.verb == "predict":
             parser.add_argument("--output", type=str | None, default=None, help="File or folder for the predictions.")
 
@@ -115,6 +119,13 @@ class SuiteCLI(LightningCLI):
         if self.datamodule is not None and not self.datamodule.hparams and config:
             kept = {"_class_path": config["class_path"], **config.get("init_args", {})}
             self.datamodule.save_hyperparameters(kept, logger=False)
+        evaluators = self._get(self.config_init, "eval") if self.verb == "test" else None
+        if evaluators:
+            use = getattr(self.model, "use_evaluators", None)
+            if use is None:
+                message = f"--eval is for segmentation; {type(self.model).__name__} has no evaluators"
+                raise ValueError(message)
+            use(evaluators)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the loggers, the progress bar and the callbacks that every run has, unless they were declined."""
@@ -142,6 +153,8 @@ class SuiteCLI(LightningCLI):
             callbacks.append(OptimizerOnResume())
             if config.get("logger") is not False:
                 callbacks.append(LearningRateMonitor())
+        if self.verb == "test" and hasattr(self.model, "use_evaluators"):
+            callbacks.append(EvaluationFiles())
         writer = getattr(self.model, "prediction_writer", None)
         if self.verb == "predict" and writer is not None:
             callbacks.append(writer(self._get(self.config_init, "output")))

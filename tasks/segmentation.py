@@ -16,6 +16,8 @@ from pcpad.metrics import SegmentationIoU
 from pcpad.models import deeplabv3plus
 from pcpad.tasks.callbacks.label_maps import LabelMaps
 from pcpad.tasks.crosstesting import convert_checkpoint
+from pcpad.tasks.evaluation_report import EvaluationReport
+from pcpad.tasks.evaluators import Evaluator, Evaluators
 from pcpad.tasks.finite import FiniteLoss
 from pcpad.tasks.hyperparameters import plain, save_plain_hyperparameters
 from pcpad.tasks.inputs import check_class_count, normalise
@@ -92,6 +94,9 @@ class SegmentationTask(LightningModule):
         self.register_buffer("class_weights", weights, persistent=False)
         self.val_metric = SegmentationIoU(num_classes, IGNORE)
         self.test_metric = SegmentationIoU(num_classes, IGNORE)
+        self.evaluators: Evaluators | None = None
+        self.report: EvaluationReport | None = None
+        self._evaluation: list[Evaluator] = []
         self._finite = FiniteLoss()
 
     def configure_optimizers(self) -> Any:
@@ -101,6 +106,22 @@ class SegmentationTask(LightningModule):
     def setup(self, stage: str) -> None:
         """Compare the data's classes with the network's before hours are spent on them."""
         check_class_count(self, stage, self.num_classes)
+        self.evaluators = None
+        if stage == "test" and self._evaluation:
+            names = getattr(self.trainer.datamodule, "class_names", None)  # type: ignore[attr-defined]
+            self.evaluators = Evaluators(self._evaluation, self.num_classes, names, IGNORE)
+
+    def use_evaluators(self, evaluators: Sequence[Evaluator]) -> None:
+        """Have the next tests score these: by tiles, at borders; each one's results under its own name.
+
+        Args:
+            evaluators: See `pcpad.tasks.evaluators`; none of them for one plain pass, scored as `test/mIoU`.
+
+        Raises:
+            ValueError: Two of them have the same name.
+        """
+        Evaluators(evaluators, self.num_classes)  # a mistake is heard of before the data is read
+        self._evaluation = list(evaluators)
 
     def on_train_start(self) -> None:
         """What is trained here is trained with this padding, whatever was loaded before."""
@@ -123,6 +144,9 @@ class SegmentationTask(LightningModule):
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Count the pixels of one batch."""
+        if self.evaluators is not None:
+            self.evaluators.update(self, batch["image"], batch["label"])
+            return
         self.test_metric.update(self(batch["image"]), batch["label"])
 
     def on_validation_epoch_start(self) -> None:
@@ -135,6 +159,11 @@ class SegmentationTask(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Log `test/*`, the classes' own IoU too."""
+        if self.evaluators is not None:
+            self.report = self.evaluators.report()  # also what `EvaluationFiles` writes
+            self.log_dict(self.report.scalars("test/"))
+            self.evaluators.reset()
+            return
         iou = self._log_scores(self.test_metric, "test")
         names = getattr(self.trainer.datamodule, "class_names", range(self.num_classes))  # type: ignore[attr-defined]
         self.log_dict({f"test/IoU/{name}": value.float() for name, value in zip(names, iou, strict=True)})

@@ -1,8 +1,9 @@
 """What happens around a task: checkpoints, results, predictions."""
 
 from pcpad.tasks.callbacks.checkpoint import BestAndLast
+from pcpad.tasks.callbacks.evaluation import EvaluationFiles
 from pcpad.tasks.callbacks.predictions import PredictionTable
 from pcpad.tasks.callbacks.results import RunResults
 from pcpad.tasks.callbacks.resume import OptimizerOnResume
 
-__all__ = ["BestAndLast", "OptimizerOnResume", "PredictionTable", "RunResults"]
+__all__ = ["BestAndLast", "EvaluationFiles", "OptimizerOnResume", "PredictionTable", "RunResults"]

@@ -1,0 +1,60 @@
+"""`pcpad test --eval`: evaluators from the command line, on a small set in Cityscapes' format."""
+
+import csv
+
+import pytest
+
+from pcpad import cli
+from pcpad.commands.run import main
+from pcpad.datamodules.samples.cityscapes import write_cityscapes
+
+QUIET = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+
+
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory):
+    root = tmp_path_factory.mktemp("eval") / "cityscapes"
+    write_cityscapes(root, image_height=128, images_per_city=1)
+    return root
+
+
+@pytest.fixture
+def arguments(streets, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = [f"--data.root={streets}", "--data.num_workers=0"]
+    return ["--config", "seg_demo.yaml", *data, "--trainer.limit_test_batches=1", *QUIET]
+
+
+def test_one_test_prints_and_writes_all_evaluations(arguments, tmp_path, capsys):
+    asked = ["--eval+=Regular", "--eval+=Tile", "--eval.size=128", "--eval.overlap=1/3"]
+    asked += ["--eval+=Border", "--eval.of=regular", "--eval.leave_out=[0, 1/2, 7/8]"]
+    done = main("test", [*arguments, *asked])
+    found = {name for name in done.trainer.callback_metrics if name.endswith("mIoU")}
+    border = {f"test/border_regular/leave_{value}/mIoU" for value in ("0.000", "0.500", "0.875")}
+    assert found == {"test/regular/mIoU", "test/tile128_o0.33/mIoU", *border}
+    files = list(tmp_path.rglob("evaluation.csv"))
+    assert len(files) == 1
+    rows = list(csv.DictReader(files[0].open(encoding="utf-8")))
+    assert [row["leave_out"] for row in rows] == ["", "", "0.0", "0.5", "0.875"]
+    assert rows[0]["mIoU"] == rows[2]["mIoU"]  # nothing left out of the same pass
+    assert rows[0]["mIoU"] != rows[3]["mIoU"]
+    text = capsys.readouterr().out
+    assert "border_regular" in text
+    assert str(files[0].relative_to(tmp_path)) in text
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (["--eval+=Tile", "--eval.overlap=2"], "overlap"),
+        (["--eval+=Border", "--eval.of=regular", "--eval.relative_to=tile"], "need tiles"),
+        (["--eval+=Regular", "--eval+=Regular"], "more than once: regular"),
+        (["--eval+=Squares"], "Squares"),
+    ],
+)
+def test_mistakes_are_one_message(arguments, asked, words, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["test", *arguments, *asked])
+    error = capsys.readouterr().err
+    assert words in error
+    assert "Traceback" not in error
