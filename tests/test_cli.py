@@ -174,6 +174,7 @@ def test_every_recipe_runs_two_steps(recipe, folder, elsewhere, request):
     limits = [
         "--model.optimizer.lr=0.0001",
         "--trainer.max_steps=2",
+        "--trainer.limit_train_batches=2",
         "--trainer.limit_val_batches=1",
         "--trainer.check_val_every_n_epoch=1",
         "--trainer.log_every_n_steps=1",
