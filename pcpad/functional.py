@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 from pcpad import _border
-from pcpad._border import Geometry, Plan, plan_for
+from pcpad._border import Geometry, Plan, plan_for, quick_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,7 +58,7 @@ class _Conv(NamedTuple):
 
     def bias_for(self, y: Tensor) -> Tensor:
         assert self.bias is not None
-        return self.bias.to(y.dtype).view(-1, *[1] * self.dims)
+        return _bias_map(self.bias, y, self.dims)
 
 
 def partial_conv1d(
@@ -75,6 +75,10 @@ def partial_conv1d(
     return_mask: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Partial convolution of a sequence; see :func:`partial_conv2d`, with one spatial axis (N, C, L)."""
+    if mask is None and mask_channels is None and not return_mask:
+        ratio = quick_ratio(1, input, weight, stride, padding, dilation, groups)
+        if ratio is not None:
+            return _scaled(F.conv1d(input, weight, None, stride, padding, dilation, groups), ratio, bias)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
     return _partial_conv(partial_conv1d, 1, conv, mask, mask_channels, return_mask)
 
@@ -124,6 +128,10 @@ def partial_conv2d(
         >>> partial_conv2d(x, weight, padding=1)[0, 0, 0]  # a zero-padded border would give 4, 6, 6, 4
         tensor([9., 9., 9., 9.])
     """
+    if mask is None and mask_channels is None and not return_mask:
+        ratio = quick_ratio(2, input, weight, stride, padding, dilation, groups)
+        if ratio is not None:
+            return _scaled(F.conv2d(input, weight, None, stride, padding, dilation, groups), ratio, bias)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
     return _partial_conv(partial_conv2d, 2, conv, mask, mask_channels, return_mask)
 
@@ -142,6 +150,10 @@ def partial_conv3d(
     return_mask: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Partial convolution of a volume or clip; see :func:`partial_conv2d`, with three spatial axes (N, C, T, H, W)."""
+    if mask is None and mask_channels is None and not return_mask:
+        ratio = quick_ratio(3, input, weight, stride, padding, dilation, groups)
+        if ratio is not None:
+            return _scaled(F.conv3d(input, weight, None, stride, padding, dilation, groups), ratio, bias)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
     return _partial_conv(partial_conv3d, 3, conv, mask, mask_channels, return_mask)
 
@@ -248,13 +260,22 @@ def _padded(conv: _Conv, plan: Plan) -> Tensor:
         return _border.scale_strips_(y, None if conv.bias is None else conv.bias_for(y), plan)
     y = conv.run(conv.input)
     ratio = _border.ratio_for(y, plan)
-    if conv.bias is None:
+    if plan.may_miss and conv.bias is not None:
+        return y.mul_(ratio).addcmul_(conv.bias_for(y), (ratio > 0).to(y.dtype))
+    return _scaled(y, ratio, conv.bias)
+
+
+def _scaled(y: Tensor, ratio: Tensor, bias: Tensor | None) -> Tensor:
+    """``y·r + b``, in place where that saves memory."""
+    if bias is None:
         return y.mul_(ratio)
-    bias = conv.bias_for(y)
-    if plan.may_miss:
-        return y.mul_(ratio).addcmul_(bias, (ratio > 0).to(y.dtype))
+    bias = _bias_map(bias, y, ratio.dim())
     # One pass instead of two; in half precision the ratio is wider than y and has to be multiplied first.
     return torch.addcmul(bias, y, ratio) if ratio.dtype == y.dtype else y.mul_(ratio).add_(bias)
+
+
+def _bias_map(bias: Tensor, y: Tensor, dims: int) -> Tensor:
+    return bias.to(y.dtype).view(-1, *[1] * dims)
 
 
 def _mask_of_padding(conv: _Conv, plan: Plan, y: Tensor) -> Tensor:
