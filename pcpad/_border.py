@@ -17,7 +17,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# A memoised ratio has at most this many elements (256 KiB in float32), and at most 256 are kept: 64 MiB at worst.
+# A memoised ratio has at most this many elements (256 KiB in float32). Each of the two memos that hold ratios keeps 256
+# of them, mostly the same ones: 128 MiB at worst.
 _MEMO_ELEMENTS = 1 << 16
 _MEMO_ENTRIES = 256
 # Below this many output elements one multiply over everything is quicker than some slices of it
@@ -233,13 +234,11 @@ def plan_for(input: Tensor, weight: Tensor, *arguments: Any) -> Plan:
 def ratio_for(y: Tensor, plan: Plan) -> Tensor:
     """``r`` at every position of the output ``y``, on its device, in float32 or wider."""
     dtype = y.dtype if y.dtype in (torch.float32, torch.float64) else torch.float32
-    if not plan.memoise or not _is_ordinary(y):
+    capturing = y.is_cuda and torch.cuda.is_current_stream_capturing()  # its memory holds values once it has run
+    if capturing or not plan.memoise or not _is_ordinary(y):
         return closed_form(plan.size, y.shape[-len(plan.size) :], plan.geometry, dtype, y.device)
-    if not y.is_cuda:
-        return _memoised(plan, dtype, y.device, 0)
-    if torch.cuda.is_current_stream_capturing():  # a graph's memory holds values only once it has run
-        return closed_form(plan.size, y.shape[-len(plan.size) :], plan.geometry, dtype, y.device)
-    return _memoised(plan, dtype, y.device, torch.cuda.current_stream(y.device).cuda_stream)
+    stream = torch.cuda.current_stream(y.device).cuda_stream if y.is_cuda else 0
+    return _memoised(plan, dtype, y.device, stream)
 
 
 @lru_cache(maxsize=_MEMO_ENTRIES)
