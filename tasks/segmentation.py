@@ -11,14 +11,14 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
-from pcpad.losses import pixel_cross_entropy
+from pcpad.losses import pixel_cross_entropy, relaxed_cross_entropy
 from pcpad.metrics import SegmentationIoU
 from pcpad.models import deeplabv3plus
 from pcpad.tasks.callbacks.label_maps import LabelMaps
 from pcpad.tasks.crosstesting import convert_checkpoint
 from pcpad.tasks.evaluation_report import EvaluationReport
 from pcpad.tasks.evaluators import Evaluator, Evaluators
-from pcpad.tasks.finite import FiniteLoss
+from pcpad.tasks.finite import FiniteLoss, check_finite
 from pcpad.tasks.hyperparameters import plain, save_plain_hyperparameters
 from pcpad.tasks.inputs import check_class_count, normalise
 from pcpad.tasks.optimization import optimizer_and_scheduler
@@ -43,6 +43,7 @@ class SegmentationTask(LightningModule):
         fallback: What `reflect` does where a feature map is too small for it: `replicate`.
         encoder_weights: Where the encoder starts from: None, `imagenet` or a local file. Not kept in checkpoints.
         class_weights: One weight a class for the training loss; None: all alike.
+        label_relaxation: Where classes meet, any class within so many pixels counts as right in training; 0: none.
         mean: Of each channel of images in [0, 1]; subtracted.
         std: Of each channel of images in [0, 1]; divided by.
         optimizer: Makes the optimizer from the parameters; needed to train.
@@ -65,6 +66,7 @@ class SegmentationTask(LightningModule):
         fallback: str | None = None,
         encoder_weights: str | None = None,
         class_weights: Sequence[float] | None = None,
+        label_relaxation: int = 0,
         mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
         std: tuple[float, float, float] = (0.229, 0.224, 0.225),
         optimizer: OptimizerCallable | None = None,
@@ -77,10 +79,14 @@ class SegmentationTask(LightningModule):
         if class_weights is not None and (len(class_weights) != num_classes or min(class_weights) < 0):
             message = f"Expected argument `class_weights` to be {num_classes} numbers >= 0, but got {class_weights}"
             raise ValueError(message)
+        if label_relaxation < 0:
+            message = f"Expected argument `label_relaxation` to be an integer >= 0, but got {label_relaxation}"
+            raise ValueError(message)
         save_plain_hyperparameters(self, leave_out=["encoder_weights"])
         self.network_name = f"{architecture} {encoder}"
         self.num_classes = num_classes
         self.padding = padding
+        self.label_relaxation = label_relaxation
         self.optimizer = optimizer
         self.scheduler = scheduler
         # What the weights were trained with: known for a run's own training and for checkpoints, not for other files.
@@ -106,7 +112,7 @@ class SegmentationTask(LightningModule):
     def setup(self, stage: str) -> None:
         """Compare the data's classes with the network's before hours are spent on them."""
         check_class_count(self, stage, self.num_classes)
-        self.evaluators = None
+        self.evaluators, self.report = None, None
         if stage == "test" and self._evaluation:
             names = getattr(self.trainer.datamodule, "class_names", None)  # type: ignore[attr-defined]
             self.evaluators = Evaluators(self._evaluation, self.num_classes, names, IGNORE)
@@ -133,21 +139,30 @@ class SegmentationTask(LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Cross entropy of one batch over the pixels that have a label."""
-        loss = pixel_cross_entropy(self(batch["image"]).float(), batch["label"], self.class_weights, IGNORE)
+        logits, label = self(batch["image"]).float(), batch["label"]
+        if self.label_relaxation:
+            loss = relaxed_cross_entropy(logits, label, self.label_relaxation, self.class_weights, IGNORE)
+        else:
+            loss = pixel_cross_entropy(logits, label, self.class_weights, IGNORE)
         self._finite.update(loss, f"epoch {self.current_epoch}, step {self.global_step}")
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["label"]))
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Count the pixels of one batch."""
-        self.val_metric.update(self(batch["image"]), batch["label"])
+        self.val_metric.update(self._finite_logits(batch["image"]), batch["label"])
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Count the pixels of one batch."""
         if self.evaluators is not None:
-            self.evaluators.update(self, batch["image"], batch["label"])
+            self.evaluators.update(self._finite_logits, batch["image"], batch["label"])
             return
-        self.test_metric.update(self(batch["image"]), batch["label"])
+        self.test_metric.update(self._finite_logits(batch["image"]), batch["label"])
+
+    def _finite_logits(self, image: Tensor) -> Tensor:
+        logits = self(image)
+        check_finite(logits.float().mean(), "The mean of the logits")  # the largest of NaNs would be some class too
+        return logits
 
     def on_validation_epoch_start(self) -> None:
         """On a GPU, look at the training losses gathered so far, before a checkpoint of them is written."""

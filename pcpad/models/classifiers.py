@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -12,10 +14,14 @@ from torch import nn
 
 from pcpad.models.encoders import convert_and_load
 from pcpad.models.weights import fit_names, read_weights, unwrap
+from pcpad.models.wide_resnet import WideResNet38
 
 # The two whose training output is a tuple unless their auxiliary heads are left out; the heads' published weights
 # are then left out too, as nothing uses them in evaluation.
 _AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
+
+# For pre-training what DeepLabV3+ starts from. A classifier keeps the strides that segmentation trades for dilation.
+_OWN: dict[str, Callable[[int], nn.Module]] = {"wide_resnet38": partial(WideResNet38, output_stride=32)}
 
 
 def classifier(
@@ -28,8 +34,8 @@ def classifier(
     """Build a classification network by name and give its convolutions a padding.
 
     Args:
-        network: A torchvision name (`resnet50`, `vgg16_bn`) or a timm name (`timm/resnet50`, or without the prefix
-            where torchvision has no such network).
+        network: A torchvision name (`resnet50`, `vgg16_bn`), `wide_resnet38`, or a timm name (`timm/resnet50`, or
+            without the prefix where the others have no such network).
         num_classes: How many logits the network puts out.
         padding: `partial`, `zeros`, `reflect`, `replicate`, `circular`, `explicit`, `mean` or `extrapolate`.
         weights: None for random ones; a local file (see `load_weights`); `published` or the name of one of
@@ -55,13 +61,13 @@ def classifier(
 
 
 def find_network(network: str) -> tuple[str, str]:
-    """Look a network's name up in torchvision, then in timm.
+    """Look a network's name up in torchvision, here, then in timm.
 
     Args:
         network: The name, with or without `timm/` in front.
 
     Returns:
-        The name without prefix, and `torchvision` or `timm`.
+        The name without prefix, and `torchvision`, `pcpad` or `timm`.
 
     Raises:
         ValueError: Neither has it; the message suggests the nearest names.
@@ -72,6 +78,8 @@ def find_network(network: str) -> tuple[str, str]:
     ours = models.list_models(module=models)
     if name == network and name in ours:
         return name, "torchvision"
+    if network in _OWN:
+        return name, "pcpad"
     import timm  # slow to import: only when torchvision lacks the network
 
     if timm.is_model(name):
@@ -88,6 +96,8 @@ def _build(name: str, library: str, num_classes: int, published: bool) -> nn.Mod
         import timm
 
         return timm.create_model(name, pretrained=False, num_classes=num_classes)
+    if library == "pcpad":
+        return _OWN[name](num_classes)
     from torchvision import models
 
     options: dict[str, Any] = {}
@@ -102,7 +112,7 @@ def _is_published(name: str, library: str, weights: str | Path | None) -> bool:
 
 
 def _weight_sets(name: str, library: str) -> dict[str, Any]:
-    if library == "timm":
+    if library != "torchvision":
         return {}
     from torchvision import models
 
@@ -112,22 +122,22 @@ def _weight_sets(name: str, library: str) -> dict[str, Any]:
 def _weights_of(name: str, library: str, weights: str | Path) -> dict[str, torch.Tensor]:
     if not _is_published(name, library, weights):
         return unwrap(read_weights(weights), str(weights))
-    if library == "timm":
-        message = (
-            f"weights='published' is for torchvision's networks. timm's files are at https://huggingface.co/timm "
-            f"(timm/{name}): fetch model.safetensors there and pass its path as weights=..."
-        )
+    if library != "torchvision":
+        where = f"timm's files are at https://huggingface.co/timm (timm/{name}): fetch model.safetensors there"
+        where = where if library == "timm" else "fetch wider_resnet38.pth.tar (linked by NVIDIA/semantic-segmentation)"
+        message = f"weights={weights!r} is for torchvision's networks. For {name}, {where} and pass its path."
         raise ValueError(message)
     state = unwrap(read_weights(published_file(name, str(weights))))
     return {key: value for key, value in state.items() if not key.startswith(_AUXILIARY.get(name, ()))}
 
 
-def published_file(name: str, weights: str = "published") -> Path:
+def published_file(name: str, weights: str = "published", argument: str = "weights") -> Path:
     """Find the file of torchvision's published weights in torchvision's own cache, without fetching it.
 
     Args:
         name: A torchvision classifier's name.
         weights: `published` for torchvision's default set, or a set's name.
+        argument: What the caller calls its argument for a file, for the error.
 
     Returns:
         The file's path.
@@ -144,7 +154,7 @@ def published_file(name: str, weights: str = "published") -> Path:
     if not path.is_file():
         message = (
             f"The published weights of {name} are not in torchvision's cache: {path.name} is missing from {folder}. "
-            f"Get {url} and put it there, or pass another file as weights=PATH."
+            f"Get {url} and put it there, or pass another file as {argument}=PATH."
         )
         raise FileNotFoundError(message)
     return path

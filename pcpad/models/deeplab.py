@@ -124,7 +124,7 @@ def _resnet_file(encoder: str, encoder_weights: str | Path) -> Path:
     if encoder_weights == "imagenet":
         encoder_weights = "IMAGENET1K_V1"  # what the papers' generation of code started from; V2 came in 2022
     if encoder_weights in models.get_model_weights(encoder).__members__:
-        return published_file(encoder, str(encoder_weights))
+        return published_file(encoder, str(encoder_weights), "encoder_weights")
     return Path(encoder_weights)
 
 

@@ -97,7 +97,8 @@ class RunResults(Callback):
         }
 
     def _summary(self, trainer: Trainer, pl_module: LightningModule, prefix: str) -> dict[str, Any]:
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefix)}
+        found = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefix)}
+        metrics = {name: value if math.isfinite(value) else None for name, value in found.items()}  # JSON has no NaN
         return {
             "task": type(pl_module).__name__,
             "network": getattr(pl_module, "network_name", None),
@@ -112,10 +113,13 @@ class RunResults(Callback):
         path = self._write(trainer, command, entry)
         trained = entry["trained_with"] or "an unknown"
         title = f"{command}: trained with {trained} padding, tested with {entry['tested_with']}"
+        if getattr(pl_module, "report", None) is not None:  # whose own tables say more
+            self._closing += [title, f"Written to {path}"] if path else [title]
+            return
         table = Table("metric", title=title, title_justify="left")
         table.add_column("value", justify="right")
         for name, value in sorted(entry["metrics"].items()):
-            table.add_row(name, f"{value:.4f}")
+            table.add_row(name, "–" if value is None else f"{value:.4f}")
         self._closing += [table, f"Written to {path}"] if path else [table]
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -9,10 +9,13 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import PolynomialLR
 from torch.utils.data import DataLoader
 
+from pcpad.datamodules.sampling import evaluation_sampler
 from pcpad.models import load_weights
 from pcpad.tasks import SegmentationTask
 from pcpad.tasks.callbacks import BestAndLast
 from pcpad.tasks.callbacks.label_maps import LabelMaps, palette
+from pcpad.tasks.evaluators import Border, Regular, Tile
+from pcpad.tasks.finite import NonFiniteLossError
 from pcpad.tiling import Tiling
 
 
@@ -51,6 +54,14 @@ class Scenes(LightningDataModule):
 
     def predict_dataloader(self):
         return self.loader("image", "path", batch_size=1)
+
+
+class SharedScenes(Scenes):
+    """The five images, each on one of the processes."""
+
+    def test_dataloader(self):
+        items = [{key: item[key] for key in ("image", "label")} for item in self.items()]
+        return DataLoader(items, batch_size=1, sampler=evaluation_sampler(items, self.trainer))
 
 
 def sgd(parameters):
@@ -131,6 +142,7 @@ def test_smp_networks_are_built_by_name():
         ({"class_weights": [1.0, 2.0]}, "class_weights"),
         ({"encoder": "resnet5"}, "Did you mean"),
         ({"padding": "partail"}, "Did you mean"),
+        ({"label_relaxation": -1}, "label_relaxation"),
     ],
 )
 def test_bad_arguments(options, words):
@@ -171,3 +183,35 @@ def test_two_pictures_of_one_name_are_refused(tmp_path):
 def test_a_palette_has_a_colour_a_class():
     assert len({tuple(colour) for colour in palette(19)}) == 19
     assert palette(3, Scenes.class_colours).tolist() == [list(colour) for colour in Scenes.class_colours]
+
+
+def test_label_relaxation_forgives_the_neighbours_class(tmp_path):
+    batch = next(iter(Scenes().train_dataloader()))
+    strict, relaxed = (
+        task(label_relaxation=radius).eval().training_step(batch, 0).item() for radius in (0, 2)
+    )  # the same weights
+    assert relaxed < strict
+
+
+def test_logits_that_are_no_numbers_have_no_score(tmp_path):
+    model = task().eval()
+    with torch.no_grad():
+        model.network.final[6].weight.fill_(float("nan"))
+    with pytest.raises(NonFiniteLossError, match="logits is nan"):
+        trainer(tmp_path).test(model, Scenes(), verbose=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("evaluators", [[], [Regular(), Tile(16), Tile(16, "1/3"), Border(size=16)]])
+def test_two_processes_score_as_one(tmp_path, monkeypatch, evaluators):
+    torch.set_num_threads(1)  # a forked process cannot use the OpenMP threads of the one it comes from
+    found = []
+    for devices, strategy in ((1, "auto"), (2, "ddp_fork")):
+        monkeypatch.delenv("MASTER_PORT", raising=False)  # the last run's may not be free again yet
+        model = task()
+        model.use_evaluators(evaluators)
+        run = trainer(tmp_path, devices=devices, strategy=strategy)
+        found += run.test(model, SharedScenes(), verbose=False)
+    assert set(found[0]) == set(found[1])
+    assert found[1] == pytest.approx(found[0], nan_ok=True, abs=1e-12)
+    assert len(found[0]) > 5

@@ -96,6 +96,15 @@ def test_published_weights_of_timm():
         classifier("timm/resnet10t", weights="published")
 
 
+def test_wide_resnet38_is_pretrained_at_the_strides_of_a_classifier():
+    with torch.device("meta"):
+        network = classifier("wide_resnet38", num_classes=7)
+        assert network.classifier.fc.out_features == 7
+        assert network.features(torch.empty(1, 3, 224, 224))[-1].shape == (1, 4096, 7, 7)
+    with pytest.raises(ValueError, match="wider_resnet38"):
+        classifier("wide_resnet38", weights="published")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ["googlenet", "inception_v3"])
 def test_auxiliary_heads_are_left_out(network):
