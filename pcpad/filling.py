@@ -82,7 +82,7 @@ def fill(
         warnings.warn(
             f"{run.blind} tiles lie wholly in a hole, so that the network had nothing to go by there: use larger tiles "
             "than " + " x ".join(str(side) for side in run.size),
-            stacklevel=2,
+            stacklevel=3,  # beyond no_grad's wrapper
         )
     return filled
 
@@ -114,7 +114,7 @@ class _TileRun:
         if bool((seen == 1).all()):
             return torch.cat([image * weight, weight], dim=1)
         self.blind += int((seen == 0).sum())
-        weight = weight * (seen + 1e-3)
+        weight = weight * (seen + 0.1)
         # Clamped here, too: one tile's excess would outweigh the others.
         return torch.cat([self._run(image, mask).to(kind).clamp(0, 1) * weight, weight], dim=1)
 
