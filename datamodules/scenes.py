@@ -140,7 +140,6 @@ class _Pairs:
     """Images and label maps, in compact tables."""
 
     def __init__(self, root: Path, pairs: Sequence[Pair]) -> None:
-        self.root = root
         self._images = FileTable(root, [pair.image for pair in pairs])
         self._labels = FileTable(root, [pair.label for pair in pairs])
 
@@ -198,7 +197,7 @@ class WholeScenes(Dataset[dict[str, torch.Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         pair = self.pairs[index]
-        ids = read_checked_ids(self.pairs.root, pair)
+        ids = read_checked_ids(Path(), pair)  # the pair's paths begin with the root already
         return _item(PngFile(pair.image).rgb(), to_train_ids(ids))
 
 

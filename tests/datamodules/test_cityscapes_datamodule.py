@@ -201,6 +201,12 @@ def test_evaluation_batches_are_whole_images(written, stage):
     assert batch["image"].shape == (4, 3, 24, 48)
 
 
+def test_a_relative_root_gives_the_same_batches(written, monkeypatch):
+    expected = content(ready(written, "validate").val_dataloader())
+    monkeypatch.chdir(written.parent)
+    assert content(ready(written.name, "validate").val_dataloader()) == expected
+
+
 def test_evaluation_of_several_sizes_needs_batches_of_one(root):
     for path, array in zip(paths(root, "val", "munster", 1), scene(0, (30, 40)), strict=True):
         write_png(path, array)
