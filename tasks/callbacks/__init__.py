@@ -5,5 +5,6 @@ from pcpad.tasks.callbacks.evaluation import EvaluationFiles
 from pcpad.tasks.callbacks.predictions import PredictionTable
 from pcpad.tasks.callbacks.results import RunResults
 from pcpad.tasks.callbacks.resume import OptimizerOnResume
+from pcpad.tasks.callbacks.sample_images import SampleImages
 
-__all__ = ["BestAndLast", "EvaluationFiles", "OptimizerOnResume", "PredictionTable", "RunResults"]
+__all__ = ["BestAndLast", "EvaluationFiles", "OptimizerOnResume", "PredictionTable", "RunResults", "SampleImages"]
