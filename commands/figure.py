@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
+from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
+
+import yaml
 
 from pcpad.commands.figures import FIGURES
-from pcpad.commands.figures.options import take_data_options
 
 
 def main(args: list[str]) -> None:
@@ -48,3 +51,32 @@ def main(args: list[str]) -> None:
         own.error(f"this figure reads no data set: --data.{next(iter(data))} has no meaning here")
     given.data_options = data
     module.draw(given)
+
+
+def take_data_options(args: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Split a command line into `--data.NAME VALUE` and the rest.
+
+    Args:
+        args: The arguments.
+
+    Returns:
+        What is left, and the values by name, read as YAML.
+
+    Raises:
+        ValueError: A value is missing.
+    """
+    rest: list[str] = []
+    found: dict[str, Any] = {}
+    arguments = iter(args)
+    for argument in arguments:
+        if not argument.startswith("--data."):
+            rest.append(argument)
+            continue
+        name, equals, value = argument.removeprefix("--data.").partition("=")
+        if not equals:
+            value = next(arguments, "")
+        if not name or not value:
+            message = f"{argument} needs a value: --data.NAME VALUE"
+            raise ValueError(message)
+        found[name] = yaml.safe_load(value)
+    return rest, found

@@ -1,5 +1,7 @@
-"""Each network's activations are summed over the channels, as in the 2018 paper's Figures 4 and 5, averaged over the
-runs of its group, and shown relative to the map's own mean, so that 1 is average for every network.
+"""Images that all runs of one padding get right and all of another wrong, and what the networks make of them.
+
+Activations are summed over channels (2018 paper, Figures 4 and 5; 2022 paper, Figure 11), averaged over the runs of a
+padding, and shown relative to the map's own mean, so that 1 is average for every network.
 """
 
 from __future__ import annotations
@@ -8,7 +10,6 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,9 +23,9 @@ from pcpad.commands.figures.options import (
     add_output,
     check_classes,
     positive,
+    read_batches,
     read_data,
     read_task,
-    test_batches,
     trained_with,
 )
 
@@ -98,7 +99,9 @@ def draw(given: argparse.Namespace) -> None:
     need_matplotlib()
     groups = [_group(given.first, "--first", given), _group(given.second, "--second", given)]
     if groups[0].padding == groups[1].padding:
-        message = f"Both groups were trained with {groups[0].padding} padding; --first and --second should differ in it."
+        message = (
+            f"Both groups were trained with {groups[0].padding} padding; --first and --second should differ in it."
+        )
         raise ValueError(message)
     data = read_data(given.first[0], given)
     names = [*given.first, *given.second]
@@ -106,8 +109,8 @@ def draw(given: argparse.Namespace) -> None:
     found, counts, images = find_images(groups, data, given)
     for right in (0, 1):
         one, other = groups[right], groups[1 - right]
-        print(f"{counts[right]} of {images} test images: right in all {len(one.tasks)} runs with {one.padding}, wrong in "
-              f"all {len(other.tasks)} with {other.padding}")  # fmt: skip
+        which = f"right in all {len(one.tasks)} runs with {one.padding}, wrong in all {len(other.tasks)} with"
+        print(f"{counts[right]} of {images} test images: {which} {other.padding}")
     if not found:
         message = (
             f"No test image is right in all runs of one padding and wrong in all of the other ({images} looked at), so "
@@ -132,11 +135,17 @@ def find_images(
 
     Returns:
         The first `count` images each way; how many there are each way; how many images were looked at.
+
+    Raises:
+        ValueError: The data are no classification.
     """
     found: list[list[Found]] = [[], []]
     counts, images = [0, 0], 0
-    for batch in test_batches(data, given):
+    for batch in read_batches(data, given):
         label = batch["label"].cpu()
+        if label.dim() != 1:
+            message = f"Expected one label an image, (N,), but got {tuple(label.shape)}: is this classification?"
+            raise ValueError(message)
         seen = [group.predictions(batch["image"]) for group in groups]
         for right in (0, 1):
             hits = (seen[right] == label).all(0) & (seen[1 - right] != label).all(0)

@@ -1,6 +1,7 @@
-"""Above: the part of each padded convolution's output positions whose window reaches out of its input, in the order of
-execution. Below: how many padded entries a row of windows reads on its left and on its right; with stride 2 the left
-reads more (2022 paper, Figure 10). Nothing is computed but sizes, so any network at any size takes seconds.
+"""Which part of each padded convolution's output positions reaches out of its input, in the order of execution.
+
+Below it, how many padded entries a row of windows reads on its left and on its right: with stride 2 and an even input
+the left reads more (2022 paper, Figure 10). Nothing is computed but sizes, so any network at any size takes seconds.
 """
 
 from __future__ import annotations
@@ -59,10 +60,11 @@ class BorderCount:
         for length, count, k, s, lead, d in zip(
             size, windows, geometry.kernel, geometry.stride, geometry.lead, geometry.dilation, strict=True
         ):
-            taps = torch.arange(count)[:, None] * s - lead + torch.arange(k) * d
-            before, after = taps < 0, taps >= length
-            reaching.append((int(before.any(1).sum()), int(after.any(1).sum())))
-            entries.append((int(before.sum()), int(after.sum())))
+            starts = [place * s - lead for place in range(count)]
+            before = [sum(start + tap * d < 0 for tap in range(k)) for start in starts]
+            after = [sum(start + tap * d >= length for tap in range(k)) for start in starts]
+            reaching.append((count - before.count(0), count - after.count(0)))
+            entries.append((sum(before), sum(after)))
         return cls(name, geometry, tuple(size), windows, tuple(reaching), tuple(entries))
 
     @property
@@ -84,8 +86,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--checkpoint", metavar="CKPT", help="a checkpoint of any task that takes images or clips")
     parser.add_argument("--options", nargs="+", default=[], metavar="NAME=VALUE",
                         help="of a network of pcpad.models: encoder=resnet50")  # fmt: skip
-    parser.add_argument("--size", nargs="+", type=positive, default=[224], metavar="PIXELS",
-                        help="of the input: a side, height and width, or frames, height and width (default: 224)")  # fmt: skip
+    text = "of the input: a side, height and width, or frames, height and width (default: 224)"
+    parser.add_argument("--size", nargs="+", type=positive, default=[224], metavar="PIXELS", help=text)
     text = "class paths from other packages that the checkpoint may name"
     parser.add_argument("--trust", nargs="+", default=[], metavar="CLASS", help=text)
     add_output(parser, "border_counts.png")
@@ -237,10 +239,8 @@ def write_csv(counts: Sequence[BorderCount], path: Path) -> Path:
             share = repr(count.at_border / count.positions)
             reaching = [number for pair in reversed(count.reaching) for number in pair]
             entries = [number for pair in reversed(count.entries) for number in pair]
-            writer.writerow(
-                [count.name, *("x".join(map(str, shape)) for shape in shapes), count.positions, count.at_border, share]
-                + [*reaching, *entries]
-            )
+            numbers = [count.positions, count.at_border, share, *reaching, *entries]
+            writer.writerow([count.name, *("x".join(map(str, shape)) for shape in shapes), *numbers])
     return path
 
 
@@ -278,6 +278,7 @@ def _plot(counts: Sequence[BorderCount], title: str, path: Path) -> None:
     below.set_xticks(places, names, rotation=90, fontsize=7)
     below.set_xlim(-0.7, len(counts) - 0.3)
     below.legend(title="side of the input")
+    below.yaxis.get_major_locator().set_params(integer=True)
     for axis in (above, below):
         axis.grid(axis="y", alpha=0.3)
         axis.set_axisbelow(True)

@@ -1,5 +1,7 @@
-"""For each checkpoint the mean |difference| of its last feature map between the padding it was trained with and each
-other one, over channels and the test images (2022 paper, Figure 9).
+"""The mean |difference| of the last feature map between two paddings on one set of weights.
+
+For each checkpoint the padding it was trained with is compared with each other one, and the differences are averaged
+over channels and test images (2022 paper, Figure 9).
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ from pcpad.commands.figures.options import (
     add_checkpoint_options,
     add_output,
     check_classes,
+    read_batches,
     read_data,
     read_task,
-    test_batches,
     trained_with,
 )
 from pcpad.paddings import check_padding
@@ -73,7 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--paddings", nargs="+", default=["zeros", "partial"], metavar="PADDING",
                         help="two or more; distances are from the one that a checkpoint was trained with, or from the "
                         "first if that is none of them (default: zeros partial)")  # fmt: skip
-    parser.add_argument("--fallback", metavar="PADDING", help="where reflect or circular meet too small a map: replicate")
+    parser.add_argument(
+        "--fallback", metavar="PADDING", help="where reflect or circular meet too small a map: replicate"
+    )
     parser.add_argument("--layer", metavar="NAME", help="whose output is compared (default: the last feature map's)")
     text = "in parts of the mean |feature|, which makes networks comparable"
     parser.add_argument("--relative", action="store_true", help=text)
@@ -101,7 +105,7 @@ def draw(given: argparse.Namespace) -> None:
     check_classes({path: tasks[0] for path, (tasks, _) in zip(given.checkpoint, networks, strict=True)}, data)
     layers: list[str] = []
     images = 0
-    for batch in test_batches(data, given):
+    for batch in read_batches(data, given):
         image = batch["image"] if "image" in batch else batch["clip"]
         images += len(image)
         layers = layers or [_layer(tasks[0], image[:1], given.layer) for tasks, _ in networks]

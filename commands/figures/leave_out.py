@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the figure's options."""
     parser.add_argument("image", metavar="IMAGE", type=Path, help="the picture")
     usual = [value for value in LEAVE_OUT if value]
-    parser.add_argument("--fractions", nargs="+", default=usual, metavar="F",
-                        help=f"sides of what is left out, of the picture's (default: {' '.join(map(str, usual))})")  # fmt: skip
+    text = f"sides of what is left out, of the picture's (default: {' '.join(map(str, usual))})"
+    parser.add_argument("--fractions", nargs="+", default=usual, metavar="F", help=text)
     text = "leave the middle of each tile out instead, of tiles this large"
     parser.add_argument("--tile", type=positive, metavar="PIXELS", help=text)
     add_output(parser, "leave_out.png")

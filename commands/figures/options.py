@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from lightning.pytorch import LightningDataModule, LightningModule
 from rich.console import Console
 from rich.progress import track
@@ -18,36 +17,7 @@ from torch.utils.data import DataLoader, Subset
 
 from pcpad.commands.loading import load_datamodule, load_task
 
-__all__ = ["add_checkpoint_options", "add_output", "read_data", "read_task", "take_data_options", "test_batches"]
-
-
-def take_data_options(args: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Split a command line into `--data.NAME VALUE` and the rest.
-
-    Args:
-        args: The arguments.
-
-    Returns:
-        What is left, and the values by name, read as YAML.
-
-    Raises:
-        ValueError: A value is missing.
-    """
-    rest: list[str] = []
-    found: dict[str, Any] = {}
-    arguments = iter(args)
-    for argument in arguments:
-        if not argument.startswith("--data."):
-            rest.append(argument)
-            continue
-        name, equals, value = argument.removeprefix("--data.").partition("=")
-        if not equals:
-            value = next(arguments, "")
-        if not name or not value:
-            message = f"{argument} needs a value: --data.NAME VALUE"
-            raise ValueError(message)
-        found[name] = yaml.safe_load(value)
-    return rest, found
+__all__ = ["add_checkpoint_options", "add_output", "read_batches", "read_data", "read_task"]
 
 
 def add_output(parser: argparse.ArgumentParser, name: str) -> None:
@@ -152,7 +122,7 @@ def check_classes(tasks: Mapping[str, LightningModule], data: LightningDataModul
         raise ValueError(message)
 
 
-def test_batches(
+def read_batches(
     data: LightningDataModule, given: argparse.Namespace, batch_size: int | None = None
 ) -> Iterator[dict[str, Any]]:
     """The test batches on the device, in order, with a progress bar.

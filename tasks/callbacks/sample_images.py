@@ -156,13 +156,11 @@ def check_columns(columns: Any, task: str) -> None:
     Raises:
         ValueError: It is no dict of images, or the images differ in number or size.
     """
-    shapes = {}
-    if isinstance(columns, Mapping):
-        shapes = {title: tuple(getattr(images, "shape", ())) for title, images in columns.items()}
-    fine = all(len(shape) == 4 and shape[1] == 3 and 0 not in shape for shape in shapes.values())
-    kinds = all(images.dtype == torch.uint8 or images.is_floating_point() for images in columns.values()) if fine else 0
-    if not shapes or not fine or not kinds or len(set(shapes.values())) != 1:
-        got = shapes or type(columns).__name__
+    images = list(columns.values()) if isinstance(columns, Mapping) else []
+    shapes = [tuple(getattr(each, "shape", ())) for each in images]
+    fine = bool(shapes) and len(set(shapes)) == 1 and len(shapes[0]) == 4 and shapes[0][1] == 3 and 0 not in shapes[0]
+    if not fine or not all(each.dtype == torch.uint8 or each.is_floating_point() for each in images):
+        got = dict(zip(columns, shapes, strict=True)) if shapes else repr(columns)
         message = (
             f"Expected {task}.sample_images to return images (n, 3, H, W) by column title, uint8 or float, all of one "
             f"n, H and W, but got {got}"
