@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pcpad.commands.comparison.grid import PADDING, Cell, Grid, TestPlan, path_word
+from pcpad.commands.comparison.grid import PADDING, Cell, EvaluationPlan, Grid, path_word
 
 CRASH_FILE = "crashed.json"
 LOG_FILE = "log.txt"
@@ -67,7 +67,7 @@ def steps(root: Path, grid: Grid, cell: Cell) -> list[Step]:
     ]
     found = [Step("fit", "fit", tuple(fit), folder / "fit", checkpoints / "last.ckpt")]
     for tested in tested_with(grid, cell):
-        into = test_folder(root, cell, grid.tests, tested)
+        into = folder_of_test(root, cell, grid.tests, tested)
         like = cell if tested is None else Cell({**cell.values, PADDING: tested})
         arguments = [
             *common,
@@ -89,7 +89,7 @@ def tested_with(grid: Grid, cell: Cell) -> list[str | None]:
     return [own, *(padding for padding in grid.values(PADDING) if padding != own)]
 
 
-def test_folder(root: Path, cell: Cell, plan: TestPlan, tested: str | None) -> Path:
+def folder_of_test(root: Path, cell: Cell, plan: EvaluationPlan, tested: str | None) -> Path:
     """Where a test is logged."""
     under = "as_trained" if tested is None else f"padding={path_word(tested)}"
     return root / cell.name / "tests" / plan.name / under

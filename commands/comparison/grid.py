@@ -56,7 +56,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class TestPlan:
+class EvaluationPlan:
     """How trained cells are tested.
 
     Args:
@@ -95,7 +95,7 @@ class Grid:
     axes: tuple[str, ...]
     cells: tuple[Cell, ...]
     resolved: Mapping[str, Any]
-    tests: TestPlan = field(default_factory=TestPlan)
+    tests: EvaluationPlan = field(default_factory=EvaluationPlan)
     metrics: tuple[str, ...] = ()
 
     @property
@@ -128,9 +128,9 @@ class Grid:
         return list(dict.fromkeys(cell.values[option] for cell in self.cells))
 
 
-def plan_from(content: Mapping[str, Any]) -> TestPlan:
+def plan_from(content: Mapping[str, Any]) -> EvaluationPlan:
     """A plan as `dataclasses.asdict` and JSON left it."""
-    return TestPlan(**{**content, "arguments": tuple(content["arguments"])})
+    return EvaluationPlan(**{**content, "arguments": tuple(content["arguments"])})
 
 
 def short_name(option: str) -> str:

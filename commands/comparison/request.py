@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from pcpad.commands.comparison.grid import PADDING, SEED, Grid, TestPlan, expand, in_common
+from pcpad.commands.comparison.grid import PADDING, SEED, EvaluationPlan, Grid, expand, in_common
 from pcpad.commands.comparison.metrics import parse_metric
 from pcpad.commands.comparison.study import Options
 from pcpad.commands.recipes import find_recipe
@@ -64,7 +64,7 @@ class Request:
     config: tuple[str, ...]
     axes: dict[str, tuple[str, ...]]
     arguments: tuple[str, ...]
-    tests: TestPlan
+    tests: EvaluationPlan
     tests_given: bool
     output: Path
     options: Options
@@ -116,7 +116,7 @@ def parse(args: Sequence[str]) -> Request:
         config=config,
         axes=axes,
         arguments=tuple(rest),
-        tests=TestPlan(given.test_checkpoint or "best", tuple(test_arguments), given.cross),
+        tests=EvaluationPlan(given.test_checkpoint or "best", tuple(test_arguments), given.cross),
         tests_given=tests_given or given.test_checkpoint is not None,
         output=output,
         options=Options(tuple(given.metric), given.baseline, tuple(given.reach)),
@@ -294,9 +294,7 @@ def _check_comparable(resolved: dict[str, Any], request: Request) -> None:
     }
     for name, bad in wrong.items():
         if bad:
-            message = (
-                f"{name} must be left as it is by default: compare reads each run's logs and its one best checkpoint"
-            )
+            message = f"{name} must stay as it is by default: compare reads each run's logs and one best checkpoint"
             raise ValueError(message)
     if checkpoint.get("monitor") is None and not request.options.metrics:
         message = "The recipe monitors no metric: say what to compare with --metric NAME"

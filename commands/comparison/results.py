@@ -12,10 +12,10 @@ from pcpad.commands.comparison.cells import (
     LOG_FILE,
     failures,
     finished_entry,
+    folder_of_test,
     read_results,
     run_folders,
     steps,
-    test_folder,
     tested_with,
 )
 from pcpad.commands.comparison.grid import PADDING, Cell, Grid
@@ -97,7 +97,7 @@ def _read_run(root: Path, grid: Grid, cell: Cell) -> Run:
     fit = finished_entry(folder / "fit", "fit")
     tests = {}
     for tested in _tests_of(grid, cell):
-        entry = finished_entry(test_folder(root, cell, grid.tests, tested), "test")
+        entry = finished_entry(folder_of_test(root, cell, grid.tests, tested), "test")
         if entry is not None and fit is not None:
             tests[tested] = {name: float(value) for name, value in entry["metrics"].items()}
     # What failed may have been done since, by hand.

@@ -23,7 +23,7 @@ from typing import TextIO
 
 from pcpad.commands.comparison.cells import CRASH_FILE, LOCK_FILE, LOG_FILE, failures, last_error, remaining
 from pcpad.commands.comparison.files import write_whole
-from pcpad.commands.comparison.grid import TestPlan, plan_from, read_grid
+from pcpad.commands.comparison.grid import EvaluationPlan, plan_from, read_grid
 
 ELSEWHERE = 75  # exit code: another process is at this cell
 CRASHED = 1
@@ -37,7 +37,7 @@ def main(folder: str, name: str, tests: str) -> int:
     Args:
         folder: The grid's folder.
         name: The cell's name.
-        tests: A `TestPlan` as JSON: the one in the folder may be another process's by now.
+        tests: A `EvaluationPlan` as JSON: the one in the folder may be another process's by now.
 
     Returns:
         The process's exit code, see `run_cell`.
@@ -53,7 +53,7 @@ def main(folder: str, name: str, tests: str) -> int:
     return run_cell(Path(folder), name, plan_from(json.loads(tests)))
 
 
-def run_cell(root: Path, name: str, tests: TestPlan) -> int:
+def run_cell(root: Path, name: str, tests: EvaluationPlan) -> int:
     """Run what is left of a cell.
 
     Args:
@@ -70,7 +70,7 @@ def run_cell(root: Path, name: str, tests: TestPlan) -> int:
         return _run_remaining(root, name, tests)
 
 
-def _run_remaining(root: Path, name: str, tests: TestPlan) -> int:
+def _run_remaining(root: Path, name: str, tests: EvaluationPlan) -> int:
     grid = replace(read_grid(root), tests=tests)
     (cell,) = (cell for cell in grid.cells if cell.name == name)
     todo = remaining(root, grid, cell)
