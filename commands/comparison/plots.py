@@ -26,6 +26,7 @@ _STYLES = [
 ]
 _PADDINGS = ("partial", "zeros", "reflect", "replicate", "explicit", "circular", "mean", "extrapolate")
 _MOST_PANELS = 12
+_LONG = 12  # epochs from which the last third gets a panel of its own
 
 
 def style(study: Study, value: str) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def draw(study: Study) -> list[Path]:
 def _panels(count: int, width: float, height: float) -> tuple[Any, list[Any]]:
     from matplotlib.figure import Figure  # without pyplot: no display, no global state
 
-    columns = min(count, 3)
+    columns = 2 if count == 4 else min(count, 3)
     rows = math.ceil(count / columns)
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
@@ -130,23 +131,26 @@ def _draw_convergence(study: Study, path: Path) -> Path | None:
     metrics = [metric for metric in study.metrics if not metric.is_test]
     if not metrics and study.grid.monitor:
         metrics = [Metric(study.grid.monitor, study.grid.mode)]
-    panels = [
-        (setting, metric)
-        for setting in study.settings
-        for metric in metrics
-        if any(run.epochs(metric) for value in study.values for run in study.group(setting, value))
-    ][:_MOST_PANELS]
+    panels = []
+    for setting in study.settings:
+        for metric in metrics:
+            runs = [run for value in study.values for run in study.group(setting, value)]
+            epochs = max((len(run.epochs(metric)) for run in runs), default=0)
+            panels += [(setting, metric, 0)] * (epochs > 0)
+            # Once the first epochs' rise is over, curves differ by less than a line's width in the whole picture.
+            panels += [(setting, metric, epochs - epochs // 3)] * (epochs >= _LONG)
+    panels = panels[:_MOST_PANELS]
     if not panels:
         path.unlink(missing_ok=True)
         return None
     figure, axes = _panels(len(panels), 5.2, 3.8)
-    for axis, (setting, metric) in zip(axes, panels, strict=False):
-        _curves(study, axis, setting, metric)
+    for axis, (setting, metric, skip) in zip(axes, panels, strict=False):
+        _curves(study, axis, setting, metric, skip)
     figure.savefig(path, dpi=150)
     return path
 
 
-def _curves(study: Study, axis: Any, setting: tuple[str, ...], metric: Metric) -> None:
+def _curves(study: Study, axis: Any, setting: tuple[str, ...], metric: Metric, skip: int) -> None:
     histories = {
         value: [run.epochs(metric) for run in study.group(setting, value) if run.epochs(metric)]
         for value in study.values
@@ -157,7 +161,9 @@ def _curves(study: Study, axis: Any, setting: tuple[str, ...], metric: Metric) -
         if not runs:
             continue
         # Where each run has a finite value: a mean over other runs at each epoch would jump.
-        epochs = [epoch for epoch in sorted(runs[0]) if all(math.isfinite(run.get(epoch, math.nan)) for run in runs)]
+        epochs = [epoch for epoch in sorted(runs[0]) if all(math.isfinite(run.get(epoch, math.nan)) for run in runs)][
+            skip:
+        ]
         summaries = [summarise([numbers.scale * run[epoch] for run in runs]) for epoch in epochs]
         means = [summary.mean for summary in summaries]
         spreads = [summary.stdev or 0.0 for summary in summaries]
@@ -174,7 +180,10 @@ def _curves(study: Study, axis: Any, setting: tuple[str, ...], metric: Metric) -
     axis.grid(alpha=0.3)
     words = study.named(setting)
     text = "mean over seeds, band ± stdev (n − 1)" if most > 1 else "one run each"
-    axis.set_title((f"{words}\n" if words else "") + f"{text}; {metric.direction}", fontsize=9)
+    text = f"the last third; {text}" if skip else f"{text}; {metric.direction}"
+    axis.set_title((f"{words}\n" if words else "") + text, fontsize=9)
+    if skip:
+        return  # the legend stands in the panel before, and would hide curves here
     axis.legend(fontsize=8, title=short_name(study.grid.compared), title_fontsize=8)
 
 

@@ -24,11 +24,11 @@ class RandomState(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The generators of torch, NumPy and Python, in types that load without running code."""
-        name, keys, position, has_gauss, cached = np.random.get_state()
+        numpy: Any = np.random.get_state(legacy=False)
         return {
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-            "numpy": (str(name), torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)),
+            "numpy": {**numpy, "state": {**numpy["state"], "key": numpy["state"]["key"].tolist()}},
             "python": random.getstate(),
         }
 
@@ -44,7 +44,8 @@ class RandomState(Callback):
         torch.set_rng_state(state["torch"].cpu())
         if state["cuda"] is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(state["cuda"].cpu())
-        name, keys, position, has_gauss, cached = state["numpy"]
-        np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))
+        numpy = state["numpy"]
+        key = np.array(numpy["state"]["key"], dtype=np.uint32)
+        np.random.set_state({**numpy, "state": {**numpy["state"], "key": key}})
         version, numbers, gauss = state["python"]
         random.setstate((version, tuple(numbers), gauss))
