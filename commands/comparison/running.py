@@ -168,7 +168,7 @@ class Runner:
         if left and self._seconds:
             # Cells under way count half: on average they are there.
             units = left - 0.5 * len(self._active)
-            eta = f"; about {_clock(units * sum(self._seconds) / len(self._seconds) / self.jobs)} to go"
+            eta = f"; about {_clock(units * sum(self._seconds) / len(self._seconds) / min(self.jobs, left))} to go"
         now = time.strftime("%H:%M:%S")
         _say(f"{now} [{self._count}/{self._total}] {cell.name} {what}{eta}")
 
