@@ -18,7 +18,7 @@ import pcpad.datamodules
 import pcpad.tasks  # noqa: F401  importing both is what makes short class names work
 from pcpad.commands.checkpoint import differences, find_checkpoint, remembered
 from pcpad.commands.recipes import config_files, resolve_configs
-from pcpad.tasks.callbacks import BestAndLast, EvaluationFiles, OptimizerOnResume, RunResults, SampleImages
+from pcpad.tasks.callbacks import BestAndLast, EvaluationFiles, OptimizerOnResume, RandomState, RunResults, SampleImages
 from pcpad.tasks.evaluators import Evaluator
 
 
@@ -156,7 +156,7 @@ class SuiteCLI(LightningCLI):
         if config.get("enable_progress_bar") is not False and not config.get("barebones"):
             callbacks.append(RichProgressBar())
         if self.verb == "fit":
-            callbacks.append(OptimizerOnResume())
+            callbacks += [OptimizerOnResume(), RandomState()]
             if config.get("logger") is not False:
                 callbacks.append(LearningRateMonitor())
         if self.verb == "test" and hasattr(self.model, "use_evaluators"):

@@ -4,6 +4,7 @@ from pcpad.tasks.callbacks.checkpoint import BestAndLast
 from pcpad.tasks.callbacks.evaluation import EvaluationFiles
 from pcpad.tasks.callbacks.inpainted import InpaintedPictures
 from pcpad.tasks.callbacks.predictions import PredictionTable
+from pcpad.tasks.callbacks.randomness import RandomState
 from pcpad.tasks.callbacks.results import RunResults
 from pcpad.tasks.callbacks.resume import OptimizerOnResume
 from pcpad.tasks.callbacks.sample_images import SampleImages
@@ -14,6 +15,7 @@ __all__ = [
     "InpaintedPictures",
     "OptimizerOnResume",
     "PredictionTable",
+    "RandomState",
     "RunResults",
     "SampleImages",
 ]
