@@ -148,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--jobs", type=int, default=1, metavar="N", help="runs side by side, which share out the GPUs (default: 1)")
     add("--list", action="store_true", help="print the commands still to be run, a line a run, and run nothing")
     add("--report", action="store_true", help="report what the folder holds, and run nothing")
-    text = "what to report, NAME, NAME:min or NAME:max; patterns such as 'test/*/mIoU'; repeatable (default: what is "
+    text = "what to report, NAME, NAME:min or NAME:max; patterns such as 'test/*/mIoU'; repeatable (default: the "
     add(
         "--metric",
         action="append",
