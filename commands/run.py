@@ -103,10 +103,8 @@ class SuiteCLI(LightningCLI):
         self._subcommand_parsers[self.verb].set_defaults(quiet.get(self.verb, {}))
         self.config = parser.parse_args(cast(list[str], args))
         used = parser.dump(self.config, skip_none=False, skip_validation=True, format="json")
-        idle = () if self.verb == "fit" else ("model.optimizer", "model.scheduler")  # what nothing reads there
         for line in differences(self.remembered, json.loads(used)[self.verb]):
-            if not line.startswith(idle):
-                _say(f"Differs from the checkpoint: {line}")
+            _say(f"Differs from the checkpoint: {line}")
 
     def _parse_ckpt_path(self) -> None:
         """Lightning's own would let the checkpoint win over what the user typed."""

@@ -393,7 +393,12 @@ def test_activations_are_for_classification(segmentations, streets, capsys):
 def test_fit_and_test_write_sample_pictures(streets, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     args = ["--config=seg_demo.yaml", f"--data.root={streets}", "--data.batch_size=2", "--data.crop_size=32", *QUIET]
-    limits = ["--trainer.max_steps=1", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=2"]
+    limits = [
+        "--trainer.max_steps=1",
+        "--trainer.check_val_every_n_epoch=1",
+        "--trainer.limit_train_batches=1",
+        "--trainer.limit_val_batches=2",
+    ]
     run("fit", [*args, *limits, "--trainer.log_every_n_steps=1"])
     (sheet,) = tmp_path.rglob("images/val_epoch0000_step0000001.png")
     assert f"Sample pictures: {sheet.parent.relative_to(tmp_path)}" in capsys.readouterr().out
