@@ -58,6 +58,28 @@ def read_image(path: str | Path) -> torch.Tensor:
         raise BrokenImageError(message) from error
 
 
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Look an image's size up in its header, which is all that is read.
+
+    Args:
+        path: As in `read_image`.
+
+    Returns:
+        Height and width.
+
+    Raises:
+        BrokenImageError: The file is missing, empty, no image, or claims more than PIL allows.
+    """
+    try:
+        with Image.open(path, formats=_FORMATS) as header:
+            return header.height, header.width
+    except Warning:
+        raise
+    except Exception as error:
+        message = f"{path}: {_reason(error)}"
+        raise BrokenImageError(message) from error
+
+
 def decode_image(data: bytes) -> torch.Tensor:
     """Decode an image held in memory; see `read_image` for what it accepts.
 

@@ -1,7 +1,8 @@
 """Metrics as torchmetrics classes: exact over a whole set and over processes."""
 
+from pcpad.metrics.band_error import BandError
 from pcpad.metrics.border import BorderIoU
 from pcpad.metrics.confusion import ConfusionMatrixMetric, SegmentationIoU
 from pcpad.metrics.inpainting import InpaintingScores
 
-__all__ = ["BorderIoU", "ConfusionMatrixMetric", "InpaintingScores", "SegmentationIoU"]
+__all__ = ["BandError", "BorderIoU", "ConfusionMatrixMetric", "InpaintingScores", "SegmentationIoU"]

@@ -1,0 +1,160 @@
+"""Pairs of a photograph's crop and its Gaussian-filtered self, which knows what lies outside of the crop."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from pcpad.datamodules.arguments import require
+from pcpad.datamodules.crops import CropLoader, CropPlan, CropSampler
+from pcpad.datamodules.filtered_crops import FixedCrops, TrainingCrops, gaussian_kernel
+from pcpad.datamodules.folders import FileTable
+from pcpad.datamodules.photos import Split, find_photos, large_enough
+from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
+
+
+class GaussianFilteringDataModule(LightningDataModule):
+    r"""Learning a Gaussian filter, from any folder of photographs (2022 paper, §4.1.1).
+
+    ```
+    root/train/**      photographs at any depth, in any format that `read_image` knows
+    root/val/**        held-out ones; where one of the two is missing the other serves both
+    root/test/**
+    root/**            or, without any of these folders, all photographs: `held_out` of them, chosen by name, serve
+                       val and test, the others train
+    ```
+
+    The paper took ImageNet, whose folders will do as they are: https://image-net.org. `pcpad sample photos DIR`
+    writes 21 real photographs.
+
+    Batches: `image` `(N, 3, crop_size, crop_size)` uint8 RGB in [0, 255] and `target` of the same shape, float in
+    [0, 1]. The filter is applied to a patch of (crop_size + kernel_size - 1)² pixels, (128 + 12)² in the paper, and
+    the result's crop_size² pixels are the target; the patch's centre is the image. Photographs are taken at their own
+    resolution and neither mirrored nor otherwise changed, since the paper speaks of nothing of the kind.
+
+    An epoch has `crops_per_image` crops of each training photograph, at random places that depend on nothing but the
+    seed of `seed_everything` (0 without one) and the epoch's number: not on the number of processes or workers. A run
+    resumed from a checkpoint made within an epoch goes on at the next crop. Evaluation's places depend on the
+    photographs' names alone, so that runs of any seed are scored on the same pixels.
+
+    Photographs smaller than the patch are stepped over in training, with a warning that counts them, and left out when
+    evaluating, by their headers and likewise. A broken one raises, naming the file.
+
+    Args:
+        root: The folder of photographs.
+        batch_size: Crops a step **per device**.
+        num_workers: Processes that read photographs, per device; 0 reads in the training process.
+        crop_size: Height and width of the crops.
+        kernel_size: Taps of the filter in each direction, odd.
+        sigma: Of the Gaussian, in pixels. The paper gives none: 2 has 99.8 % of it inside 13×13 taps.
+        crops_per_image: Crops of each training photograph an epoch; 1 for large sets.
+        eval_crops: Crops of each held-out photograph.
+        keep_in_memory: Keep decoded photographs, for small sets; each worker keeps its own.
+        held_out: Of a folder without splits, the part that is not for training, in (0, 1).
+        split_seed: Of a folder without splits, decides which; no other seed does, so that runs can be compared.
+        effective_batch: Crops a step over all devices and accumulated batches that the recipe assumes; another
+            one warns. None: no check.
+
+    Raises:
+        ValueError: A value out of range, here; in `setup` no held-out photograph that is large enough.
+        FileNotFoundError: No photographs, in `setup`; says what was looked for.
+        BrokenImageError: A file that cannot be read; held-out ones without a header in `setup`, others when read.
+    """
+
+    def __init__(
+        self,
+        root: str | Path = "data/photos",
+        batch_size: int = 32,
+        num_workers: int = 4,
+        crop_size: int = 128,
+        kernel_size: int = 13,
+        sigma: float = 2.0,
+        crops_per_image: int = 1,
+        eval_crops: int = 1,
+        keep_in_memory: bool = False,
+        held_out: float = 0.1,
+        split_seed: int = 0,
+        effective_batch: int | None = None,
+    ) -> None:
+        super().__init__()
+        require(batch_size >= 1, "batch_size", "at least 1", batch_size)
+        require(num_workers >= 0, "num_workers", "at least 0", num_workers)
+        require(crop_size >= 1, "crop_size", "at least 1", crop_size)
+        require(kernel_size >= 1 and kernel_size % 2 == 1, "kernel_size", "odd, at least 1", kernel_size)
+        require(sigma > 0, "sigma", "above 0", sigma)
+        require(crops_per_image >= 1, "crops_per_image", "at least 1", crops_per_image)
+        require(eval_crops >= 1, "eval_crops", "at least 1", eval_crops)
+        require(0 < held_out < 1, "held_out", "in (0, 1)", held_out)
+        if effective_batch is not None:
+            require(effective_batch >= 1, "effective_batch", "None or at least 1", effective_batch)
+        self.root = Path(root).expanduser()
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.crop_size = crop_size
+        self.kernel = gaussian_kernel(kernel_size, sigma)
+        self.crops_per_image = crops_per_image
+        self.eval_crops = eval_crops
+        self.keep_in_memory = keep_in_memory
+        self.held_out = held_out
+        self.split_seed = split_seed
+        self.effective_batch = effective_batch
+        self._files: dict[str, FileTable] = {}
+
+    def setup(self, stage: str) -> None:
+        """List the photographs that a stage needs, so that what is missing stops the run before it starts.
+
+        Args:
+            stage: "fit", "validate" or "test".
+        """
+        splits: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
+        if stage == "fit":
+            warn_of_other_batch(self.trainer, self.batch_size, self.effective_batch)
+        for split in splits.get(stage, ()):
+            if split not in self._files:
+                files = find_photos(self.root, split, self.held_out, self.split_seed)
+                # A million headers are minutes on a network drive: small training pictures show when they are read.
+                fitting = files if split == "train" else large_enough(files, self.crop_size + len(self.kernel) - 1)
+                self._files[split] = fitting
+
+    def train_dataloader(self) -> CropLoader:
+        """Random crops; the last, smaller batch is left out where there is a full one."""
+        dataset = TrainingCrops(self._listed("train"), *self._form(), self.crops_per_image)
+        # Set by seed_everything, and the same in all processes, which torch's own seed need not be.
+        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
+        ranks = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        sampler = CropSampler(CropPlan(len(dataset), None, 0, 1, seed), *ranks)
+        full = len(sampler) >= self.batch_size
+        return CropLoader(dataset, batch_size=self.batch_size, sampler=sampler, drop_last=full, **self._workers())
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The same crops each time of the photographs of val/, each once."""
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """The same crops each time of the photographs of test/, each once."""
+        return self._evaluation_loader("test")
+
+    def _evaluation_loader(self, split: str) -> DataLoader[Any]:
+        dataset = FixedCrops(self._listed(split), *self._form(), self.eval_crops)
+        return DataLoader(
+            dataset, self.batch_size, sampler=evaluation_sampler(dataset, self.trainer), **self._workers()
+        )
+
+    def _form(self) -> tuple[int, torch.Tensor, bool]:
+        return self.crop_size, self.kernel, self.keep_in_memory
+
+    def _listed(self, split: str) -> FileTable:
+        if split not in self._files:
+            message = f"the photographs of {split} are not listed yet: call setup('fit'), 'validate' or 'test' first"
+            raise RuntimeError(message)
+        return self._files[split]
+
+    def _workers(self) -> dict[str, Any]:
+        return {
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+        }

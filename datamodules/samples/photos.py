@@ -1,0 +1,87 @@
+"""Real photographs that come with scikit-image and scikit-learn, for whatever learns from photographs alone."""
+
+import importlib.util
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from pcpad.datamodules.samples.writing import SampleSummary, write_once
+
+# By package and, within it, where its pictures lie. Every photograph that is in the packages' wheels, none that they
+# would fetch. Left out are drawings (horse, logo, phantom, chessboards, colour wheel) and the tiny cut-out of an eye.
+_TRAIN = {
+    ("skimage", "data"): (
+        "brick.png",  # a pavement, grey
+        "cell.png",  # through a microscope, grey
+        "clock_motion.png",  # blurred by motion, grey
+        "coins.png",  # grey
+        "grass.png",  # grey
+        "hubble_deep_field.jpg",
+        "ihc.png",  # stained tissue
+        "moon.png",  # grey
+        "motorcycle_left.png",  # the two views of a stereo pair: they must stay together
+        "motorcycle_right.png",
+        "page.png",  # a printed page, grey
+        "retina.jpg",
+        "text.png",  # handwriting, grey
+    ),
+    ("sklearn", "datasets/images"): ("china.jpg", "flower.jpg"),
+}
+# A person, an animal, a thing, a night sky with lights, a grey photograph of a landscape with a person, a texture.
+_TEST = {
+    ("skimage", "data"): ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "gravel.png", "rocket.jpg"),
+}
+
+
+def write_photos(root: str | Path) -> SampleSummary:
+    """Write 21 real photographs (15 train, 6 test), 4.9 MB, the files as scikit-image and scikit-learn ship them.
+
+    ```
+    root/train/*.png, *.jpg      brick, cell, china, clock_motion, coins, flower, grass, hubble_deep_field, ihc, moon,
+                                 motorcycle_left, motorcycle_right, page, retina, text
+    root/test/*.png, *.jpg       astronaut, camera, chelsea, coffee, gravel, rocket
+    ```
+
+    384×191 to 1411×1411 pixels; ten of them in colour, the others grey. There is no val/: with so few pictures, data
+    modules validate on test/'s. Where the pictures are from and under which licences is said in the documentation of
+    `skimage.data` and in scikit-learn's `datasets/images/README.txt` (china and flower: CC BY 2.0).
+
+    Args:
+        root: A new or empty folder; with the same photographs already in it nothing is written.
+
+    Returns:
+        What the folder holds.
+
+    Raises:
+        ModuleNotFoundError: scikit-image or scikit-learn is not installed.
+        FileNotFoundError: The installed version of one does not have a picture; nothing has been written then.
+        FileExistsError: The folder holds something else.
+    """
+    return write_once(root, "photos", {}, _fill)
+
+
+def _fill(folder: Path) -> Mapping[str, int]:
+    """Copy all pictures; return how many each split has."""
+    counts = {}
+    for split, sources in (("train", _TRAIN), ("test", _TEST)):
+        (folder / split).mkdir()
+        paths = [_package(package) / place / name for (package, place), names in sources.items() for name in names]
+        for path in paths:
+            if not path.is_file():
+                message = (
+                    f"{path} is missing: the photographs are those of scikit-image 0.26 and scikit-learn 1.4 or later. "
+                    "pip install --upgrade 'pcpad[samples]'"
+                )
+                raise FileNotFoundError(message)
+            shutil.copyfile(path, folder / split / path.name)
+        counts[split] = len(paths)
+    return counts
+
+
+def _package(name: str) -> Path:
+    """Where a package is installed. It need not be imported, and `skimage.data_dir` may be the download cache."""
+    found = importlib.util.find_spec(name)
+    if found is None or found.origin is None:
+        message = "the photographs come with scikit-image and scikit-learn: pip install 'pcpad[samples]'"
+        raise ModuleNotFoundError(message, name=name)
+    return Path(found.origin).parent

@@ -1,0 +1,137 @@
+"""Learning a Gaussian filter: the papers' simplest study, in which only the border is hard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+
+from pcpad.metrics import BandError
+from pcpad.models import filtering_unet
+from pcpad.tasks.crosstesting import convert_checkpoint
+from pcpad.tasks.finite import FiniteLoss, check_finite
+from pcpad.tasks.hyperparameters import plain, save_plain_hyperparameters
+from pcpad.tasks.inputs import normalise
+from pcpad.tasks.optimization import optimizer_and_scheduler
+
+
+class GaussianFilteringTask(LightningModule):
+    """Train and test a U-Net that filters crops without seeing what lies outside of them (2022 paper, §4.1.1).
+
+    A batch is a dict: `image` (N, 3, H, W), uint8 or float in [0, 1], and `target` of the same shape, float in
+    [0, 1]. Logged: `train/loss`, and for `val` and `test` each `mse`, `border_mse` (the outermost pixels alone) and
+    `interior_mse`, over all pixels and channels of the whole set on any number of processes, in the square of a unit
+    of [0, 1]. The paper's Table 2 does not say its unit.
+
+    Args:
+        width: Channels of the first block, see `pcpad.models.filtering_unet`.
+        padding: The padding of every convolution, see `pcpad.convert_padding`.
+        fallback: What `reflect` does where a feature map is too small for it: `replicate`.
+        weights: A local file to start from; None for random weights. Not kept in checkpoints.
+        border: Width of the band along the border that is scored on its own, in pixels. 6 is how far a 13 × 13
+            filter reaches: inside of it the crop shows all that the target depends on.
+        mean: Of each channel of images in [0, 1]; subtracted, and added to what the network puts out.
+        std: Of each channel of images in [0, 1]; divided by, and what the network puts out is multiplied by it.
+        optimizer: Makes the optimizer from the parameters; needed to train.
+        scheduler: Makes the learning-rate schedule from the optimizer.
+
+    Raises:
+        ValueError: An argument is out of range, or the weights do not fit.
+    """
+
+    def __init__(
+        self,
+        width: int = 32,
+        padding: str = "partial",
+        fallback: str | None = None,
+        weights: str | None = None,
+        border: int = 6,
+        mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        optimizer: OptimizerCallable | None = None,
+        scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__()
+        width, padding, fallback, border = plain(width), plain(padding), plain(fallback), plain(border)
+        mean, std = plain(mean), plain(std)
+        save_plain_hyperparameters(self, leave_out=["weights"])
+        self.network_name = f"filtering_unet width {width}"
+        self.padding = padding
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        # What the weights were trained with: known for a run's own training and for checkpoints, not for other files.
+        self.trained_with: str | None = None
+        self.network = filtering_unet(width, padding, weights=weights, fallback=fallback)
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.val_metric = BandError(border)
+        self.test_metric = BandError(border)
+        self._finite = FiniteLoss()
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer over all parameters, and its schedule."""
+        return optimizer_and_scheduler(self.parameters(), self.optimizer, self.scheduler)
+
+    def on_train_start(self) -> None:
+        """What is trained here is trained with this padding, whatever was loaded before."""
+        self.trained_with = self.padding
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Images (N, 3, H, W), uint8 or float in [0, 1], to filtered images, floats of the same shape."""
+        return self.network(normalise(image, self.mean, self.std)) * self.std + self.mean
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Mean squared error of one batch."""
+        loss = F.mse_loss(self(batch["image"]).float(), batch["target"])
+        self._finite.update(loss, f"epoch {self.current_epoch}, step {self.global_step}")
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]))
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Sum the errors of one batch."""
+        self.val_metric.update(self(batch["image"]), batch["target"])
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Sum the errors of one batch."""
+        self.test_metric.update(self(batch["image"]), batch["target"])
+
+    def on_validation_epoch_start(self) -> None:
+        """On a GPU, look at the training losses gathered so far, before a checkpoint of them is written."""
+        self._finite.check(f"epoch {self.current_epoch}")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `val/*`."""
+        self._log_errors(self.val_metric, "val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log `test/*`."""
+        self._log_errors(self.test_metric, "test")
+
+    def _log_errors(self, metric: BandError, stage: str) -> None:
+        errors = metric.compute()
+        check_finite(errors["mse"], f"{stage}/mse")
+        # Already summed over the processes, and reset by hand since it is not the metric that is logged.
+        self.log_dict({f"{stage}/{name}": value.float() for name, value in errors.items()}, prog_bar=stage == "val")
+        metric.reset()
+
+    def sample_images(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Pictures for `SampleImages`: input, target, output, and the error, ten times over."""
+        output, target = self(batch["image"]).float(), batch["target"]
+        image = batch["image"] / 255 if batch["image"].dtype == torch.uint8 else batch["image"]
+        error = (output - target).abs() * 10
+        return {"input": image, "target": target, "output": output.clamp(0, 1), "10 × |error|": error.clamp(0, 1)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint says what its weights were trained with."""
+        checkpoint["trained_with"] = self.trained_with
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember what the weights were trained with; translate them to and from explicit padding."""
+        self.trained_with = checkpoint.get("trained_with")
+        convert_checkpoint(self, checkpoint)
