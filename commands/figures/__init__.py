@@ -10,5 +10,6 @@ FIGURES = {
     "leave-out": ("leave_out", "the regions that the border evaluation leaves out, over a picture"),
     "border-counts": ("border_counts", "how many output positions of each convolution reach into the padding"),
     "features": ("features", "how far features move, by place, when trained weights run under another padding"),
+    "filtering": ("filtering", "where networks that learned a Gaussian filter err, at the border and inside"),
     "activations": ("activations", "activation maps of images that all runs of one padding alone get right"),
 }
