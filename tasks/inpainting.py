@@ -11,20 +11,23 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from pcpad.losses import InpaintingLoss, composite
+from pcpad.filling import fill
+from pcpad.losses import InpaintingLoss
 from pcpad.metrics import InpaintingScores
 from pcpad.metrics.inception import InceptionJudge
+from pcpad.metrics.inpainting import SIX_BINS, composite
 from pcpad.models import inpainting_unet, load_weights
 from pcpad.tasks.callbacks.inpainted import InpaintedPictures
 from pcpad.tasks.callbacks.inpainting_table import InpaintingTable
-from pcpad.tasks.finite import FiniteLoss, check_finite
+from pcpad.tasks.finite import FiniteLoss
 from pcpad.tasks.hyperparameters import plain, save_plain_hyperparameters
 from pcpad.tasks.inpainting_report import InpaintingReport
 from pcpad.tasks.inputs import normalise
 from pcpad.tasks.optimization import optimizer_and_scheduler
-from pcpad.tiling import Tiling, run_tiled
 
 _SCORES = ("l1", "psnr", "ssim")
+# Of the 2018 test set, whose pictures are of 512x512.
+_BORDER = 50
 
 
 class InpaintingTask(LightningModule):
@@ -33,8 +36,9 @@ class InpaintingTask(LightningModule):
     A batch is a dict: `image` (N, 3, H, W), uint8 or float in [0, 1]; `mask` (N, 1, H, W), 1 = valid, 0 = hole. In
     prediction one image of any size, its mask and `path`, a list of its file name. Logged: `train/loss` and its
     terms unweighted (`train/hole`, `train/style_out`, …); `val/l1` (percent, over whole images), `val/psnr`, `val/ssim`
-    of the composite; for `test` the same and each again by hole ratio; with `inception` also `test/fid` and
-    `test/inception_score`.
+    of the composite; for `test` the same, and each again for the hole ratios of the papers: `test/psnr/0.20-0.40` of
+    the 2022 one, `test/psnr/0.10-0.20/border` (a hole within 50 pixels of the border) and `…/inside` of the 2018 one;
+    with `inception` also `test/fid` and `test/inception_score`.
 
     Args:
         depth: How often the network halves the image, see `pcpad.models.inpainting_unet`; 8 at 512x512, 7 at 256x256.
@@ -60,9 +64,6 @@ class InpaintingTask(LightningModule):
         >>> task(image, mask).shape
         torch.Size([1, 3, 20, 30])
     """
-
-    # Of how a picture is cut for `predict`; no property of the network. A tile takes about 2 GB in float32.
-    predict_tiling = Tiling(1536, "1/3")
 
     mean: Tensor
     std: Tensor
@@ -104,14 +105,15 @@ class InpaintingTask(LightningModule):
         self.loss: InpaintingLoss | None = None
         self.val_metric = InpaintingScores()
         self.test_metric = InpaintingScores()
+        self.test_border_metric = InpaintingScores(SIX_BINS, border=_BORDER)
         self.judge: InceptionJudge | None = None
         self.report: InpaintingReport | None = None
+        self._started = False
         self._finite = FiniteLoss()
 
     def configure_optimizers(self) -> Any:
-        """One optimizer over all parameters that are not frozen, and its schedule."""
-        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        return optimizer_and_scheduler(trained, self.optimizer, self.scheduler)
+        """One optimizer over all parameters, of which frozen ones get no gradient, and its schedule."""
+        return optimizer_and_scheduler(self.network.parameters(), self.optimizer, self.scheduler)
 
     def configure_callbacks(self) -> list[Callback]:
         """The table of a test."""
@@ -124,12 +126,13 @@ class InpaintingTask(LightningModule):
             self.loss = InpaintingLoss(self.loss_weights, self.vgg)
             if self.loss.features is None:
                 rank_zero_info("Training without VGG16's perceptual and style losses: their weights are 0.")
-            if self.trainer.ckpt_path is None:
-                self._start_from_weights()
         self.judge = InceptionJudge(self.inception) if stage == "test" and self.inception else None
 
-    def _start_from_weights(self) -> None:
+    def on_fit_start(self) -> None:
+        """Start from `weights`, unless a checkpoint was restored, or training is going on."""
         first = "Train stage 1 first (pcpad fit --config inp_places2.yaml) and pass --model.weights its checkpoint."
+        if self._started:
+            return
         if self.weights is None:
             if self.freeze_encoder_norm:
                 message = f"`freeze_encoder_norm` would freeze statistics of no data: it needs `weights`. {first}"
@@ -143,6 +146,7 @@ class InpaintingTask(LightningModule):
 
     def on_train_start(self) -> None:
         """What is trained here is trained with this convolution, whatever was loaded before."""
+        self._started = True
         self.trained_with = self.padding
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
@@ -171,7 +175,8 @@ class InpaintingTask(LightningModule):
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Score one batch, with Inception too if its file was given."""
         merged, truth, mask = self._scored(batch)
-        self.test_metric.update(merged, truth, mask)
+        for metric in (self.test_metric, self.test_border_metric):
+            metric.update(merged, truth, mask)
         if self.judge is not None:
             self.judge.to(self.device).update(merged, truth)
 
@@ -189,16 +194,17 @@ class InpaintingTask(LightningModule):
         """Log `val/*`."""
         scores = self.val_metric.compute()
         self.val_metric.reset()
-        check_finite(scores["l1"], "val/l1")
         self.log_dict({f"val/{name}": scores[name].float() for name in _SCORES}, prog_bar=True)
 
     def on_test_epoch_end(self) -> None:
         """Log `test/*`, for hole ratios that had images."""
-        scores = self.test_metric.compute()
+        scores = {**self.test_border_metric.compute(), **self.test_metric.compute()}
+        self.test_border_metric.reset()
         self.test_metric.reset()
-        check_finite(scores["l1"], "test/l1")
         self.report = InpaintingReport.of(scores)
-        self.log_dict({f"test/{name}": value.float() for name, value in scores.items() if not value.isnan()})
+        # The report says how many images a range had.
+        shown = {name: value for name, value in scores.items() if not name.startswith("images/")}
+        self.log_dict({f"test/{name}": value.float() for name, value in shown.items()})
         if self.judge is not None:
             self.log_dict({f"test/{name}": value for name, value in self.judge.compute().items()})
             self.judge = None
@@ -212,11 +218,9 @@ class InpaintingTask(LightningModule):
         return {**shown, "composite": composite(output, truth, mask), "truth": truth}
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """Fill one picture, by tiles in bounded memory: `path` list, `image` (N, 3, H, W) in [0, 1], `mask`."""
-        mask = (batch["mask"] != 0).float()
-        stacked = torch.cat([_unit(batch["image"]).float(), mask], dim=1)
-        output = run_tiled(lambda tile: self(tile[:, :3], tile[:, 3:]), stacked, self.predict_tiling)
-        return {"path": list(batch["path"]), "image": output.clamp(0, 1), "mask": mask}
+        """Fill one picture, a large one by tiles: `path` list, `image` (N, 3, H, W) of the batch's type and place."""
+        image = fill(self, batch["image"], batch["mask"], device=self.device)
+        return {"path": list(batch["path"]), "image": image}
 
     def prediction_writer(self, output: str | None = None) -> Callback:
         """The callback with which the `predict` command writes what this task predicts."""
@@ -227,7 +231,8 @@ class InpaintingTask(LightningModule):
         checkpoint["trained_with"] = self.trained_with
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember what the weights were trained with."""
+        """Remember what the weights were trained with, and that there are some."""
+        self._started = True
         self.trained_with = checkpoint.get("trained_with")
 
 

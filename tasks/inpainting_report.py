@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,12 @@ from pcpad.tasks.callbacks.files import atomic_writer
 __all__ = ["InpaintingReport"]
 
 _SCORES = {"l1": ("l1 %", 3), "psnr": ("PSNR, dB", 3), "ssim": ("SSIM", 4)}
-_ALL = "all"
 
 
 @dataclass(frozen=True)
 class _Row:
     holes: str
-    images: int | None
+    images: int
     scores: Mapping[str, float]
 
 
@@ -31,7 +29,7 @@ class InpaintingReport:
     """The results of a test: a row for each range of hole ratios that had images, and one for all images.
 
     Args:
-        rows: The ranges in the metric's order, then `all`.
+        rows: The ranges rising, those told by their place in the image after the others; then `all`.
     """
 
     rows: Sequence[_Row]
@@ -41,21 +39,21 @@ class InpaintingReport:
         """Read what `pcpad.metrics.InpaintingScores` computed.
 
         Args:
-            scores: By name: `l1`, `psnr`, `ssim`, the same with `/<range>` behind, and `images/<range>`.
+            scores: By name: `l1`, `psnr`, `ssim`, `images`, and the same with `/<range>` behind for each range that
+                had images; of one metric, or of several in one.
 
         Returns:
             The report.
         """
         values = {name: float(value) for name, value in scores.items()}
-        ranges = [name.partition("/")[2] for name in values if name.startswith("images/")]
+        ranges = [name.removeprefix("l1/") for name in values if name.startswith("l1/")]
+        # Of the two sets of ranges the finer one has longer names.
+        ranges.sort(key=lambda name: (name.count("/"), name))
         rows = [
             _Row(name, round(values[f"images/{name}"]), {key: values[f"{key}/{name}"] for key in _SCORES})
             for name in ranges
-            if values[f"images/{name}"] and name != _ALL
         ]
-        total = values.get("images", values.get(f"images/{_ALL}"))
-        whole = _Row(_ALL, None if total is None else round(total), {key: values[key] for key in _SCORES})
-        return cls([*rows, whole])
+        return cls([*rows, _Row("all", round(values["images"]), {key: values[key] for key in _SCORES})])
 
     def table(self, title: str | None = None) -> Table:
         """For the terminal, in the units of the 2022 paper's Table 6."""
@@ -63,12 +61,12 @@ class InpaintingReport:
         for column in ("images", *(heading for heading, _ in _SCORES.values())):
             table.add_column(column, justify="right")
         for row in self.rows:
-            cells = [_rounded(row.scores[key], digits) for key, (_, digits) in _SCORES.items()]
-            table.add_row(row.holes, "" if row.images is None else str(row.images), *cells)
+            cells = [f"{row.scores[key]:.{digits}f}" for key, (_, digits) in _SCORES.items()]
+            table.add_row(row.holes, str(row.images), *cells)
         return table
 
     def write_csv(self, path: str | Path) -> Path:
-        """Write `hole_ratio, images, l1, psnr, ssim` with all digits; empty where there is no value.
+        """Write `hole_ratio, images, l1, psnr, ssim` with all digits.
 
         Args:
             path: The file; folders are made.
@@ -81,10 +79,6 @@ class InpaintingReport:
             writer = csv.writer(file)
             writer.writerow(["hole_ratio", "images", *_SCORES])
             for row in self.rows:
-                cells = ["" if math.isnan(row.scores[key]) else repr(row.scores[key]) for key in _SCORES]
-                writer.writerow([row.holes, "" if row.images is None else row.images, *cells])
+                cells = [repr(row.scores[key]) for key in _SCORES]
+                writer.writerow([row.holes, row.images, *cells])
         return path
-
-
-def _rounded(value: float, digits: int) -> str:
-    return "–" if math.isnan(value) else f"{value:.{digits}f}"

@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcpad.losses.vgg import VGG16Features
+from pcpad.metrics.inpainting import composite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["InpaintingLoss", "composite", "gram_matrix", "hole_variation"]
+__all__ = ["InpaintingLoss", "gram_matrix", "hole_variation"]
 
 # Equation 7 of the inpainting paper; found there by a search on 100 validation images.
 _PUBLISHED = {"valid": 1.0, "hole": 6.0, "perceptual": 0.05, "style": 120.0, "tv": 0.1}
@@ -110,20 +111,6 @@ class InpaintingLoss(nn.Module):
                 style_comp = style_comp + F.l1_loss(gram_matrix(of_merged), gram)
         terms = {"perceptual": perceptual} if self.weights["perceptual"] else {}
         return terms | ({"style_out": style_out, "style_comp": style_comp} if self.weights["style"] else {})
-
-
-def composite(output: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """The truth where it is known, the output in holes.
-
-    Args:
-        output: (N, 3, H, W).
-        truth: (N, 3, H, W).
-        mask: (N|1, 1, H, W), 1 valid, 0 hole.
-
-    Returns:
-        (N, 3, H, W); valid pixels are the truth's, bit for bit.
-    """
-    return torch.where(mask != 0, truth, output)
 
 
 def gram_matrix(features: Tensor) -> Tensor:
