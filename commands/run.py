@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
+from lightning.pytorch.callbacks import BasePredictionWriter, LearningRateMonitor, RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -141,6 +141,10 @@ class SuiteCLI(LightningCLI):
         callbacks = [*self._callbacks(config), *callbacks]
         if self.verb != "fit" or config.get("enable_checkpointing") is False:
             callbacks = [callback for callback in callbacks if not isinstance(callback, BestAndLast)]
+        for callback in given:
+            # A writer named to set its options still writes where --output says.
+            if isinstance(callback, BasePredictionWriter) and getattr(callback, "output", "") is None:
+                callback.output = self._get(self.config_init, "output")  # type: ignore[attr-defined]
         kinds = {type(callback) for callback in given}
         extra = [callback for callback in callbacks if type(callback) not in kinds]
         return super()._instantiate_trainer(config, extra)

@@ -2,8 +2,9 @@
 
 from pcpad.tasks.callbacks.checkpoint import BestAndLast
 from pcpad.tasks.callbacks.evaluation import EvaluationFiles
+from pcpad.tasks.callbacks.inpainted import InpaintedPictures
 from pcpad.tasks.callbacks.predictions import PredictionTable
 from pcpad.tasks.callbacks.results import RunResults
 from pcpad.tasks.callbacks.resume import OptimizerOnResume
 
-__all__ = ["BestAndLast", "EvaluationFiles", "OptimizerOnResume", "PredictionTable", "RunResults"]
+__all__ = ["BestAndLast", "EvaluationFiles", "InpaintedPictures", "OptimizerOnResume", "PredictionTable", "RunResults"]
