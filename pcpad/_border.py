@@ -276,6 +276,17 @@ def _remembered_ratio(
     return _memoised(plan, dtype, torch.device("cpu"), 0) if simple else None
 
 
+def known_valid(mask: Tensor) -> bool:
+    """Whether the mask is seen to have no hole where looking costs nothing; elsewhere it is not looked at.
+
+    Only on a CPU, and outside of whatever records a program to be run on other masks: on a GPU it would wait for the
+    queue of kernels, in a trace it would fix this mask's answer.
+    """
+    if torch.compiler.is_compiling() or not mask.is_cpu or not _is_ordinary(mask):
+        return False
+    return torch._C._get_tracing_state() is None and bool((mask != 0).all())
+
+
 def _is_ordinary(x: Tensor) -> bool:
     """Whether tensors made beside this one are ordinary too: no fake tensor, no function transform."""
     return type(x) is Tensor and not torch._C._functorch.is_functorch_wrapped_tensor(x)

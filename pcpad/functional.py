@@ -73,6 +73,7 @@ def partial_conv1d(
     mask: Tensor | None = None,
     mask_channels: Sequence[int] | None = None,
     return_mask: bool = False,
+    holes_are_zero: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Partial convolution of a sequence; see :func:`partial_conv2d`, with one spatial axis (N, C, L)."""
     if mask is None and mask_channels is None and not return_mask:
@@ -80,7 +81,7 @@ def partial_conv1d(
         if ratio is not None:
             return _scaled(F.conv1d(input, weight, None, stride, padding, dilation, groups), ratio, bias)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
-    return _partial_conv(partial_conv1d, 1, conv, mask, mask_channels, return_mask)
+    return _partial_conv(partial_conv1d, 1, conv, mask, mask_channels, return_mask, holes_are_zero)
 
 
 def partial_conv2d(
@@ -95,6 +96,7 @@ def partial_conv2d(
     mask: Tensor | None = None,
     mask_channels: Sequence[int] | None = None,
     return_mask: bool = False,
+    holes_are_zero: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Convolve the valid taps only, and rescale by how many there were (2022 paper, Eq. 1-3).
 
@@ -114,6 +116,9 @@ def partial_conv2d(
         mask_channels: sizes of groups of channels that share a mask, as after a concatenation: with
             ``(512, 512)`` the mask is (N|1, 2, H, W). They sum to C.
         return_mask: also return the new mask (Eq. 3).
+        holes_are_zero: a promise that the input is 0 wherever the mask is, as what a partial convolution returned is
+            under the mask it returned, a ReLU later too. Saves a pass over the input and a copy of it for the backward
+            pass. It is not checked: a promise not kept gives wrong sums.
 
     Returns:
         The output (N, O, H', W'), or ``(output, new_mask)``. The new mask is (N|1, 1, H', W') in the input's
@@ -133,7 +138,7 @@ def partial_conv2d(
         if ratio is not None:
             return _scaled(F.conv2d(input, weight, None, stride, padding, dilation, groups), ratio, bias)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
-    return _partial_conv(partial_conv2d, 2, conv, mask, mask_channels, return_mask)
+    return _partial_conv(partial_conv2d, 2, conv, mask, mask_channels, return_mask, holes_are_zero)
 
 
 def partial_conv3d(
@@ -148,6 +153,7 @@ def partial_conv3d(
     mask: Tensor | None = None,
     mask_channels: Sequence[int] | None = None,
     return_mask: bool = False,
+    holes_are_zero: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Partial convolution of a volume or clip; see :func:`partial_conv2d`, with three spatial axes (N, C, T, H, W)."""
     if mask is None and mask_channels is None and not return_mask:
@@ -155,7 +161,7 @@ def partial_conv3d(
         if ratio is not None:
             return _scaled(F.conv3d(input, weight, None, stride, padding, dilation, groups), ratio, bias)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
-    return _partial_conv(partial_conv3d, 3, conv, mask, mask_channels, return_mask)
+    return _partial_conv(partial_conv3d, 3, conv, mask, mask_channels, return_mask, holes_are_zero)
 
 
 def padding_ratio(
@@ -228,11 +234,13 @@ def _partial_conv(
     mask: Tensor | None,
     mask_channels: Sequence[int] | None,
     return_mask: bool,
+    holes_are_zero: bool,
 ) -> Tensor | tuple[Tensor, Tensor]:
     input, weight, bias, *arguments = conv
     overriding = (input, weight, bias, mask)
     if has_torch_function(overriding):  # torch.fx's proxies, and tensor subclasses that want to know
         options = {"mask": mask, "mask_channels": mask_channels, "return_mask": return_mask}
+        options |= {"holes_are_zero": True} if holes_are_zero else {}
         return handle_torch_function(public, overriding, *conv, **options)
     _check_input(dims, conv)
     plan = plan_for(input, weight, *arguments)
@@ -244,9 +252,9 @@ def _partial_conv(
         return (y, _mask_of_padding(conv, plan, y)) if return_mask else y
     sizes = _check_mask(conv, mask, mask_channels)
     if input.dim() == dims + 2:
-        y, new_mask = _masked(conv, plan.geometry, mask, sizes)
+        y, new_mask = _masked(conv, plan.geometry, mask, sizes, holes_are_zero)
     else:
-        y, new_mask = _masked(conv._replace(input=input[None]), plan.geometry, mask[None], sizes)
+        y, new_mask = _masked(conv._replace(input=input[None]), plan.geometry, mask[None], sizes, holes_are_zero)
         y, new_mask = y[0], new_mask[0]
     return (y, new_mask.to(input.dtype)) if return_mask else y
 
@@ -284,10 +292,12 @@ def _mask_of_padding(conv: _Conv, plan: Plan, y: Tensor) -> Tensor:
     return valid.view(*[1] * (conv.input.dim() - conv.dims), *valid.shape)
 
 
-def _masked(conv: _Conv, geometry: Geometry, mask: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def _masked(
+    conv: _Conv, geometry: Geometry, mask: Tensor, sizes: tuple[int, ...], holes_are_zero: bool
+) -> tuple[Tensor, Tensor]:
     """Output and new mask (bool) for a batched input and a mask whose channel g covers ``sizes[g]`` channels."""
     valid = mask != 0
-    y = conv.run(_fill_holes(conv.input, valid, sizes))
+    y = conv.run(conv.input if holes_are_zero else _fill_holes(conv.input, valid, sizes))
     dtype = torch.promote_types(y.dtype, torch.float32)
     # With one mask for all channels it is taps that are counted, else taps times channels; the ratio is the same.
     channels = 1 if len(sizes) == 1 else conv.weight.shape[1]

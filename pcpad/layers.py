@@ -66,7 +66,12 @@ class _PartialConv(nn.modules.conv._ConvNd):
         self.return_mask = return_mask
 
     def forward(
-        self, input: Tensor, mask: Tensor | None = None, *, mask_channels: Sequence[int] | None = None
+        self,
+        input: Tensor,
+        mask: Tensor | None = None,
+        *,
+        mask_channels: Sequence[int] | None = None,
+        holes_are_zero: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Convolve the valid taps only; see :func:`pcpad.functional.partial_conv2d`.
 
@@ -74,6 +79,7 @@ class _PartialConv(nn.modules.conv._ConvNd):
             input: (N, C, *spatial) or (C, *spatial).
             mask: (N|1, 1|C, *spatial), 1 valid, 0 hole; without it everything but the padding is valid.
             mask_channels: sizes of groups of channels that share a mask, as after a concatenation.
+            holes_are_zero: a promise that the input is 0 wherever the mask is; saves a pass over it.
 
         Returns:
             The output, or ``(output, new_mask)`` with ``return_mask=True``.
@@ -89,6 +95,7 @@ class _PartialConv(nn.modules.conv._ConvNd):
             mask=mask,
             mask_channels=mask_channels,
             return_mask=self.return_mask,
+            holes_are_zero=holes_are_zero,
         )
 
     def extra_repr(self) -> str:

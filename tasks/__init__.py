@@ -2,6 +2,7 @@
 
 from pcpad.tasks.classification import ClassificationTask
 from pcpad.tasks.gaussian_filtering import GaussianFilteringTask
+from pcpad.tasks.inpainting import InpaintingTask
 from pcpad.tasks.segmentation import SegmentationTask
 
-__all__ = ["ClassificationTask", "GaussianFilteringTask", "SegmentationTask"]
+__all__ = ["ClassificationTask", "GaussianFilteringTask", "InpaintingTask", "SegmentationTask"]

@@ -5,13 +5,22 @@ from typing import TYPE_CHECKING, Any
 from pcpad.models.classifiers import classifier
 from pcpad.models.deeplab import deeplabv3plus
 from pcpad.models.filtering_unet import filtering_unet
+from pcpad.models.inpainting_unet import inpainting_unet
 from pcpad.models.weights import load_weights
 from pcpad.models.wide_resnet import wide_resnet38
 
 if TYPE_CHECKING:
     from pcpad.models.smp import smp_network
 
-__all__ = ["classifier", "deeplabv3plus", "filtering_unet", "load_weights", "smp_network", "wide_resnet38"]
+__all__ = [
+    "classifier",
+    "deeplabv3plus",
+    "filtering_unet",
+    "inpainting_unet",
+    "load_weights",
+    "smp_network",
+    "wide_resnet38",
+]
 
 
 def __getattr__(name: str) -> Any:

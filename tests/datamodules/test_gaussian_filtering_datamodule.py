@@ -106,7 +106,7 @@ def test_small_pictures_are_stepped_over_and_counted(root):
         assert len(make(root, "test").test_dataloader().dataset) == 2
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with pytest.raises(ValueError, match="too small.*crop_size"):
+        with pytest.raises(ValueError, match=r"too small.*crop_size"):
             make(root, "test", crop_size=200)
 
 

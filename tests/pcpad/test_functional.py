@@ -647,3 +647,20 @@ def test_errors_name_what_came_for_unbatched_masks():
         partial_conv2d(X[0], W, padding=1, mask=torch.ones(3, 6, 7))
     with pytest.raises(ValueError, match="1, 1, 6, 7"):
         partial_conv2d(X[0], W, padding=1, mask=torch.ones(1, 1, 6, 7))
+
+
+@pytest.mark.parametrize("sizes", [None, (2, 4)])
+def test_holes_that_are_zero_already_need_not_be_erased(sizes):
+    mask = (torch.rand(2, 1 if sizes is None else 2, 7, 9) < 0.5).float()
+    full = mask if sizes is None else mask.repeat_interleave(torch.tensor(sizes), dim=1)
+    x, weight, bias = torch.randn(2, 6, 7, 9) * full, torch.randn(3, 6, 3, 3), torch.randn(3)
+    options = {"stride": 2, "padding": 1, "mask": mask, "mask_channels": sizes, "return_mask": True}
+    expected, new_mask = partial_conv2d(x, weight, bias, **options)
+    actual, same_mask = partial_conv2d(x, weight, bias, **options, holes_are_zero=True)
+    assert torch.equal(actual, expected)
+    assert torch.equal(same_mask, new_mask)
+    x.requires_grad_()
+    storages = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: storages.append(t.data_ptr()) or t, lambda t: t):
+        partial_conv2d(x, weight, bias, **options, holes_are_zero=True)
+    assert x.data_ptr() in storages, "the input itself is kept for the backward pass, no copy"

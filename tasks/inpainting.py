@@ -1,0 +1,241 @@
+"""Image inpainting: fill holes, scored on the composite by l1, PSNR and SSIM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from pcpad.filling import fill
+from pcpad.losses import InpaintingLoss
+from pcpad.metrics import InpaintingScores
+from pcpad.metrics.inception import InceptionJudge
+from pcpad.metrics.inpainting import SIX_BINS, composite
+from pcpad.models import inpainting_unet, load_weights
+from pcpad.tasks.callbacks.inpainted import InpaintedPictures
+from pcpad.tasks.callbacks.inpainting_table import InpaintingTable
+from pcpad.tasks.finite import FiniteLoss
+from pcpad.tasks.hyperparameters import plain, save_plain_hyperparameters
+from pcpad.tasks.inpainting_report import InpaintingReport
+from pcpad.tasks.inputs import normalise
+from pcpad.tasks.optimization import optimizer_and_scheduler
+
+_SCORES = ("l1", "psnr", "ssim")
+# Of the 2018 test set, whose pictures are of 512x512.
+_BORDER = 50
+
+
+class InpaintingTask(LightningModule):
+    """Train, test and apply the U-Net that fills holes, of partial or of ordinary convolutions.
+
+    A batch is a dict: `image` (N, 3, H, W), uint8 or float in [0, 1]; `mask` (N, 1, H, W), 1 = valid, 0 = hole. In
+    prediction one image of any size, its mask and `path`, a list of its file name. Logged: `train/loss` and its
+    terms unweighted (`train/hole`, `train/style_out`, …); `val/l1` (percent, over whole images), `val/psnr`, `val/ssim`
+    of the composite; for `test` the same, and each again for the hole ratios of the papers: `test/psnr/0.20-0.40` of
+    the 2022 one, `test/psnr/0.10-0.20/border` (a hole within 50 pixels of the border) and `…/inside` of the 2018 one;
+    with `inception` also `test/fid` and `test/inception_score`.
+
+    Args:
+        depth: How often the network halves the image, see `pcpad.models.inpainting_unet`; 8 at 512x512, 7 at 256x256.
+        width: Channels of its first level.
+        partial: Partial convolutions; false: the baseline of ordinary ones, which sees the mean colour in holes.
+        weights: A local file that training starts from, such as stage 1's checkpoint. Read when a training run starts,
+            not when one goes on; not kept in checkpoints.
+        freeze_encoder_norm: The second stage: batch norm of the encoder stays as `weights` has it.
+        loss_weights: Of `valid`, `hole`, `perceptual`, `style`, `tv`; those not named keep the published ones.
+        vgg: VGG16's weights for the perceptual and style losses, `published` or a local file; read for training alone.
+        inception: A local file of Inception weights, for FID and the Inception Score of a test.
+        mean: Of each channel of images in [0, 1]; subtracted before and added after the network.
+        std: Of each channel of images in [0, 1]; divided by before and multiplied with after the network.
+        optimizer: Makes the optimizer from the parameters; needed to train.
+        scheduler: Makes the learning-rate schedule from the optimizer.
+
+    Raises:
+        ValueError: An argument is out of range.
+
+    Example:
+        >>> task = InpaintingTask(depth=3, width=8).eval()
+        >>> image, mask = torch.zeros(1, 3, 20, 30, dtype=torch.uint8), torch.ones(1, 1, 20, 30)
+        >>> task(image, mask).shape
+        torch.Size([1, 3, 20, 30])
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        depth: int = 8,
+        width: int = 64,
+        partial: bool = True,
+        weights: str | None = None,
+        freeze_encoder_norm: bool = False,
+        loss_weights: dict[str, float] | None = None,
+        vgg: str = "published",
+        inception: str | None = None,
+        mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
+        std: tuple[float, float, float] = (0.229, 0.224, 0.225),
+        optimizer: OptimizerCallable | None = None,
+        scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__()
+        depth, width, partial, loss_weights = plain(depth), plain(width), plain(partial), plain(loss_weights)
+        freeze_encoder_norm, mean, std = plain(freeze_encoder_norm), plain(mean), plain(std)
+        self.loss_weights = InpaintingLoss.complete(loss_weights)
+        save_plain_hyperparameters(self, leave_out=["weights", "vgg", "inception"])
+        self.network_name = f"inpainting_unet depth {depth} width {width}"
+        self.padding = "partial" if partial else "zeros"
+        self.weights = weights
+        self.freeze_encoder_norm = freeze_encoder_norm
+        self.vgg = vgg
+        self.inception = inception
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        # What the weights were trained with: known for a run's own training and for checkpoints, not for other files.
+        self.trained_with: str | None = None
+
+        self.network = inpainting_unet(depth, partial, width).freeze_encoder_batch_norm(freeze_encoder_norm)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.loss: InpaintingLoss | None = None
+        self.val_metric = InpaintingScores()
+        self.test_metric = InpaintingScores()
+        self.test_border_metric = InpaintingScores(SIX_BINS, border=_BORDER)
+        self.judge: InceptionJudge | None = None
+        self.report: InpaintingReport | None = None
+        self._started = False
+        self._finite = FiniteLoss()
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer over all parameters, of which frozen ones get no gradient, and its schedule."""
+        return optimizer_and_scheduler(self.network.parameters(), self.optimizer, self.scheduler)
+
+    def configure_callbacks(self) -> list[Callback]:
+        """The table of a test."""
+        return [InpaintingTable()]
+
+    def setup(self, stage: str) -> None:
+        """Read what training or testing needs, before hours are spent on them."""
+        self.report = None
+        if stage == "fit":
+            self.loss = InpaintingLoss(self.loss_weights, self.vgg)
+            if self.loss.features is None:
+                rank_zero_info("Training without VGG16's perceptual and style losses: their weights are 0.")
+        self.judge = InceptionJudge(self.inception) if stage == "test" and self.inception else None
+
+    def on_fit_start(self) -> None:
+        """Start from `weights`, unless a checkpoint was restored, or training is going on."""
+        first = "Train stage 1 first (pcpad fit --config inp_places2.yaml) and pass --model.weights its checkpoint."
+        if self._started:
+            return
+        if self.weights is None:
+            if self.freeze_encoder_norm:
+                message = f"`freeze_encoder_norm` would freeze statistics of no data: it needs `weights`. {first}"
+                raise ValueError(message)
+            return
+        try:
+            load_weights(self.network, self.weights)
+        except FileNotFoundError as error:
+            message = f"{error} {first}"
+            raise FileNotFoundError(message) from error
+
+    def on_train_start(self) -> None:
+        """What is trained here is trained with this convolution, whatever was loaded before."""
+        self._started = True
+        self.trained_with = self.padding
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Images (N, 3, H, W), uint8 or float in [0, 1], and masks (N, 1, H, W) to raw outputs (N, 3, H, W), float32.
+
+        They are about in [0, 1], and of all pixels: `pcpad.losses.composite` puts the known ones back.
+        """
+        output = self.network(normalise(image, self.mean, self.std), mask)
+        return output.to(self.mean.dtype) * self.std + self.mean
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """The weighted sum of the losses over one batch."""
+        assert self.loss is not None
+        terms = self.loss(self(batch["image"], batch["mask"]), _unit(batch["image"]), batch["mask"])
+        loss = terms.pop("loss")
+        self._finite.update(loss, f"epoch {self.current_epoch}, step {self.global_step}")
+        size = len(batch["image"])
+        self.log("train/loss", loss, prog_bar=True, batch_size=size)
+        self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, batch_size=size)
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Score one batch."""
+        self.val_metric.update(*self._scored(batch))
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Score one batch, with Inception too if its file was given."""
+        merged, truth, mask = self._scored(batch)
+        for metric in (self.test_metric, self.test_border_metric):
+            metric.update(merged, truth, mask)
+        if self.judge is not None:
+            self.judge.to(self.device).update(merged, truth)
+
+    def _scored(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        """Composite, truth and mask, in float32."""
+        truth, mask = _unit(batch["image"]).float(), (batch["mask"] != 0).float()
+        output = self(batch["image"], batch["mask"]).float().clamp(0, 1)
+        return composite(output, truth, mask), truth, mask
+
+    def on_validation_epoch_start(self) -> None:
+        """On a GPU, look at the training losses gathered so far, before a checkpoint of them is written."""
+        self._finite.check(f"epoch {self.current_epoch}")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `val/*`."""
+        scores = self.val_metric.compute()
+        self.val_metric.reset()
+        self.log_dict({f"val/{name}": scores[name].float() for name in _SCORES}, prog_bar=True)
+
+    def on_test_epoch_end(self) -> None:
+        """Log `test/*`, for hole ratios that had images."""
+        scores = {**self.test_border_metric.compute(), **self.test_metric.compute()}
+        self.test_border_metric.reset()
+        self.test_metric.reset()
+        self.report = InpaintingReport.of(scores)
+        # The report says how many images a range had.
+        shown = {name: value for name, value in scores.items() if not name.startswith("images/")}
+        self.log_dict({f"test/{name}": value.float() for name, value in shown.items()})
+        if self.judge is not None:
+            self.log_dict({f"test/{name}": value for name, value in self.judge.compute().items()})
+            self.judge = None
+
+    @torch.no_grad()
+    def sample_images(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """What the sheets of sample pictures show: (N, 3, H, W) in [0, 1] by column; holes are grey in `input`."""
+        truth, mask = _unit(batch["image"]).float(), (batch["mask"] != 0).float()
+        output = self(batch["image"], batch["mask"]).float().clamp(0, 1)
+        shown = {"input": torch.where(mask != 0, truth, 0.5), "mask": mask.expand_as(truth), "output": output}
+        return {**shown, "composite": composite(output, truth, mask), "truth": truth}
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Fill one picture, a large one by tiles: `path` list, `image` (N, 3, H, W) of the batch's type and place."""
+        image = fill(self, batch["image"], batch["mask"], device=self.device)
+        return {"path": list(batch["path"]), "image": image}
+
+    def prediction_writer(self, output: str | None = None) -> Callback:
+        """The callback with which the `predict` command writes what this task predicts."""
+        return InpaintedPictures(output)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint says what its weights were trained with."""
+        checkpoint["trained_with"] = self.trained_with
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember what the weights were trained with, and that there are some."""
+        self._started = True
+        self.trained_with = checkpoint.get("trained_with")
+
+
+def _unit(image: Tensor) -> Tensor:
+    """Images in [0, 1], from bytes or as they are."""
+    return image / 255 if image.dtype == torch.uint8 else image
