@@ -101,7 +101,7 @@ def test_small_pictures_are_stepped_over_and_counted(root):
     photo(root / "test" / "a_small.png", 9, (20, 20))
     data = make(root)
     with pytest.warns(UserWarning, match=r"1 training photographs so far.*a_small\.png is 20x20"):
-        assert data.train_dataloader().dataset[Crop(0, None, 0)]["image"].shape == (3, 32, 32)
+        assert data.train_dataloader().dataset[Crop(3, None, 0)]["image"].shape == (3, 32, 32)
     with pytest.warns(UserWarning, match="1 of 3 held-out photographs are left out"):
         assert len(make(root, "test").test_dataloader().dataset) == 2
     with warnings.catch_warnings():
