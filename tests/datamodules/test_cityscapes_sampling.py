@@ -1,6 +1,5 @@
 """Which crops are trained on: centroids, the plan of an epoch, its shares, and the pixels of a crop."""
 
-import io
 import os
 import pickle
 import random
@@ -19,8 +18,7 @@ from pcpad.datamodules.centroids import Centroids, find_centroids, load_centroid
 from pcpad.datamodules.cityscapes_files import Pair
 from pcpad.datamodules.cityscapes_labels import IGNORE, LABELS, count_ids, to_train_ids
 from pcpad.datamodules.crops import Crop, CropLoader, CropPlan, CropSampler
-from pcpad.datamodules.images import BrokenImageError
-from pcpad.datamodules.pngs import PngFile, png_size
+from pcpad.datamodules.pngs import PngFile
 from pcpad.datamodules.scenes import Augmentation, choose_span
 
 
@@ -521,83 +519,3 @@ def test_unknown_argument_of_albumentations_is_an_error(monkeypatch):
     monkeypatch.setattr(scenes.A, "GaussianBlur", lambda **given: real(**given, sigma_limits=(1, 2)))
     with pytest.raises((UserWarning, ValueError), match="not valid for transform GaussianBlur"):
         Augmentation(8, (1, 1), 0, 0, (1, 2))
-
-
-# PNG files
-
-
-def noise(shape, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-
-
-@pytest.mark.parametrize("rows", [None, 1, 20, 30, 48, 50])
-def test_rows_from_the_top(tmp_path, rows):
-    image, ids = noise((50, 31, 3)), noise((50, 31))
-    np.testing.assert_array_equal(PngFile(png(tmp_path / "i.png", image)).rgb(rows), image[:rows])
-    np.testing.assert_array_equal(PngFile(png(tmp_path / "l.png", ids)).grey(rows), ids[:rows])
-
-
-def test_other_pixels_become_rgb_but_no_ids(tmp_path):
-    wide = noise((6, 5)).astype(np.uint16) * 257
-    for array, kind, expected in (
-        (noise((6, 5)), "8-bit grey", noise((6, 5))),
-        (wide, "16-bit grey", noise((6, 5))),
-        (noise((6, 5, 4)), "8-bit RGBA", None),
-    ):
-        file = PngFile(png(tmp_path / "x.png", array))
-        assert (file.height, file.width, file.kind) == (6, 5, kind)
-        expected = array[..., :3] if expected is None else np.repeat(expected[..., None], 3, axis=2)
-        np.testing.assert_array_equal(file.rgb(), expected)
-        np.testing.assert_array_equal(file.rgb(2), expected[:2])
-        if kind != "8-bit grey":
-            with pytest.raises(ValueError, match=f"x.png: expected 8-bit grey pixels, one id each, .* has {kind}"):
-                file.grey()
-
-
-def damaged(data, how):
-    if how == "empty":
-        return b""
-    if how == "truncated":
-        return data[: len(data) // 2]
-    if how == "zeros":
-        return data[: len(data) // 2] + bytes(len(data) - len(data) // 2)
-    if how == "no png":
-        return b"GIF89a" + data[6:]
-    if how == "huge":
-        return data[:16] + (60_000).to_bytes(4, "big") * 2 + data[24:]
-    return data[:200] + bytes(reversed(data[200:260])) + data[260:]  # "scrambled"
-
-
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ("empty", "the file is empty"),
-        ("truncated", "truncated: the file has no end mark"),
-        ("zeros", "truncated: the file has no end mark"),
-        ("no png", "not a PNG file"),
-        ("huge", "the header claims 60000x60000 pixels, more than the"),
-        ("scrambled", "x.png: "),
-        ("missing", "No such file or directory"),
-    ],
-)
-def test_damaged_files_are_named(tmp_path, how, message):
-    for array, decode in ((noise((50, 31, 3)), PngFile.rgb), (noise((50, 31)), PngFile.grey)):
-        path = png(tmp_path / "x.png", array)
-        path.unlink() if how == "missing" else path.write_bytes(damaged(path.read_bytes(), how))
-        with pytest.raises(BrokenImageError, match=message) as caught:
-            decode(PngFile(path))
-        assert str(path) in str(caught.value)
-
-
-def test_size_alone_is_read_from_the_header(tmp_path):
-    path = png(tmp_path / "x.png", noise((50, 31, 3)))
-    path.write_bytes(path.read_bytes()[:33])
-    assert png_size(path) == (50, 31)
-
-
-def test_palette_files_are_no_ids(tmp_path):
-    data = io.BytesIO()
-    Image.fromarray(noise((6, 5)) % 8).convert("P").save(data, "PNG")
-    (tmp_path / "x.png").write_bytes(data.getvalue())
-    with pytest.raises(ValueError, match="has 8-bit palette pixels"):
-        PngFile(tmp_path / "x.png").grey()
