@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from pcpad._fractions import as_fraction
 from pcpad.metrics import BorderIoU, ConfusionMatrixMetric, SegmentationIoU
 from pcpad.tasks.evaluation_report import EvaluationReport, Row
-from pcpad.tiling import Tiling, run_tiled, tiled_bands
+from pcpad.tiling import Tiling, run_tiled, tiled_argmax
 
 __all__ = ["Border", "Evaluator", "Evaluators", "Inference", "Regular", "Tile"]
 
@@ -50,8 +49,7 @@ class Inference:
     def run(self, network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
         """Predicted classes (N, H, W) of images (N, C, H, W); at one scale, in memory bounded by the tile."""
         if self.scales == (1.0,):
-            bands = tiled_bands(network, image, self.tiling, average=self.average, flip=self.flip)
-            return torch.cat([band.argmax(dim=1) for _, band in bands], dim=1)
+            return tiled_argmax(network, image, self.tiling, average=self.average, flip=self.flip)
         merged = run_tiled(network, image, self.tiling, average=self.average, flip=self.flip, scales=self.scales)
         return merged.argmax(dim=1)
 
