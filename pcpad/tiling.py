@@ -87,7 +87,7 @@ class Tiling:
     @property
     def stride(self) -> tuple[int, int]:
         """Pixels between the starts of neighbouring tiles, (vertically, horizontally)."""
-        height, width = self._sides
+        height, width = self.sides
         return ceil(height * (1 - as_fraction(self.overlap))), ceil(width * (1 - as_fraction(self.overlap)))
 
     def windows(self, height: int, width: int) -> list[Window]:
@@ -106,12 +106,13 @@ class Tiling:
         if min(height, width) < 1:
             message = f"An image of {height} x {width} pixels has no tiles."
             raise ValueError(message)
-        (tall, wide), (down, right) = self._sides, self.stride
+        (tall, wide), (down, right) = self.sides, self.stride
         tops, lefts = _starts(height, tall, down), _starts(width, wide, right)
         return [Window(top, left, min(tall, height), min(wide, width)) for top in tops for left in lefts]
 
     @property
-    def _sides(self) -> tuple[int, int]:
+    def sides(self) -> tuple[int, int]:
+        """Height and width of a tile, in pixels."""
         return (self.size, self.size) if isinstance(self.size, int) else self.size
 
 
