@@ -12,6 +12,8 @@ TRAINER_VERBS = {
     "predict": "apply a checkpoint to a folder of images",
 }
 VERBS = {
+    "compare": "run a grid of paddings and seeds, and print the papers' tables of it",
     "configs": "list the packaged recipes",
+    "figure": "draw one of the papers' figures from checkpoints, a network or a picture",
     "sample": "write a small data set in a true on-disk format",
 }

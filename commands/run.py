@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
+from lightning.pytorch.callbacks import BasePredictionWriter, LearningRateMonitor, RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -18,7 +18,7 @@ import pcpad.datamodules
 import pcpad.tasks  # noqa: F401  importing both is what makes short class names work
 from pcpad.commands.checkpoint import differences, find_checkpoint, remembered
 from pcpad.commands.recipes import config_files, resolve_configs
-from pcpad.tasks.callbacks import BestAndLast, EvaluationFiles, OptimizerOnResume, RunResults
+from pcpad.tasks.callbacks import BestAndLast, EvaluationFiles, OptimizerOnResume, RandomState, RunResults, SampleImages
 from pcpad.tasks.evaluators import Evaluator
 
 
@@ -143,6 +143,10 @@ class SuiteCLI(LightningCLI):
         callbacks = [*self._callbacks(config), *callbacks]
         if self.verb != "fit" or config.get("enable_checkpointing") is False:
             callbacks = [callback for callback in callbacks if not isinstance(callback, BestAndLast)]
+        for callback in given:
+            # A writer named to set its options still writes where --output says.
+            if isinstance(callback, BasePredictionWriter) and getattr(callback, "output", "") is None:
+                callback.output = self._get(self.config_init, "output")  # type: ignore[attr-defined]
         kinds = {type(callback) for callback in given}
         extra = [callback for callback in callbacks if type(callback) not in kinds]
         return super()._instantiate_trainer(config, extra)
@@ -152,11 +156,14 @@ class SuiteCLI(LightningCLI):
         if config.get("enable_progress_bar") is not False and not config.get("barebones"):
             callbacks.append(RichProgressBar())
         if self.verb == "fit":
-            callbacks.append(OptimizerOnResume())
+            callbacks += [OptimizerOnResume(), RandomState()]
             if config.get("logger") is not False:
                 callbacks.append(LearningRateMonitor())
         if self.verb == "test" and hasattr(self.model, "use_evaluators"):
             callbacks.append(EvaluationFiles())
+        pictures = self.verb in ("fit", "test") and hasattr(self.model, "sample_images")
+        if pictures and config.get("logger") is not False and not config.get("barebones"):
+            callbacks.append(SampleImages())
         writer = getattr(self.model, "prediction_writer", None)
         if self.verb == "predict" and writer is not None:
             callbacks.append(writer(self._get(self.config_init, "output")))

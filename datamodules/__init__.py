@@ -5,5 +5,6 @@ Importing this package imports every class, which is what makes their short name
 
 from pcpad.datamodules.cityscapes import CityscapesDataModule
 from pcpad.datamodules.imagenet import ImageNetDataModule
+from pcpad.datamodules.places2 import Places2DataModule
 
-__all__ = ["CityscapesDataModule", "ImageNetDataModule"]
+__all__ = ["CityscapesDataModule", "ImageNetDataModule", "Places2DataModule"]

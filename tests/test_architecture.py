@@ -25,6 +25,7 @@ ALLOWED = {
 LAYERS = [
     "_border.py",
     "convert.py",
+    "filling.py",
     "functional.py",
     "layers.py",
     "masked.py",

@@ -2,5 +2,6 @@
 
 from pcpad.metrics.border import BorderIoU
 from pcpad.metrics.confusion import ConfusionMatrixMetric, SegmentationIoU
+from pcpad.metrics.inpainting import InpaintingScores
 
-__all__ = ["BorderIoU", "ConfusionMatrixMetric", "SegmentationIoU"]
+__all__ = ["BorderIoU", "ConfusionMatrixMetric", "InpaintingScores", "SegmentationIoU"]

@@ -2,8 +2,20 @@
 
 from pcpad.tasks.callbacks.checkpoint import BestAndLast
 from pcpad.tasks.callbacks.evaluation import EvaluationFiles
+from pcpad.tasks.callbacks.inpainted import InpaintedPictures
 from pcpad.tasks.callbacks.predictions import PredictionTable
+from pcpad.tasks.callbacks.randomness import RandomState
 from pcpad.tasks.callbacks.results import RunResults
 from pcpad.tasks.callbacks.resume import OptimizerOnResume
+from pcpad.tasks.callbacks.sample_images import SampleImages
 
-__all__ = ["BestAndLast", "EvaluationFiles", "OptimizerOnResume", "PredictionTable", "RunResults"]
+__all__ = [
+    "BestAndLast",
+    "EvaluationFiles",
+    "InpaintedPictures",
+    "OptimizerOnResume",
+    "PredictionTable",
+    "RandomState",
+    "RunResults",
+    "SampleImages",
+]

@@ -1,0 +1,169 @@
+"""One cell of a grid: the commands it consists of, and which of them are done."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pcpad.commands.comparison.grid import PADDING, Cell, EvaluationPlan, Grid, path_word
+
+CRASH_FILE = "crashed.json"
+LOG_FILE = "log.txt"
+LOCK_FILE = ".lock"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One `pcpad` command of a cell.
+
+    Args:
+        name: `fit`, or `test` with what it is tested with.
+        verb: `fit` or `test`.
+        arguments: What follows the verb.
+        folder: Where its runs are logged.
+        checkpoint: What a repeated `fit` goes on from.
+    """
+
+    name: str
+    verb: str
+    arguments: tuple[str, ...]
+    folder: Path
+    checkpoint: Path | None = None
+
+    def done(self) -> bool:
+        """Whether a run of it has come to its end."""
+        return finished_entry(self.folder, self.verb) is not None
+
+    def command(self) -> list[str]:
+        """The arguments of `pcpad`, going on from the last checkpoint if there is one."""
+        resume = [f"--ckpt_path={self.checkpoint}"] if self.checkpoint and self.checkpoint.is_file() else []
+        return [self.verb, *self.arguments, *resume]
+
+
+def steps(root: Path, grid: Grid, cell: Cell) -> list[Step]:
+    """What a cell consists of: a fit, then its tests.
+
+    Args:
+        root: The grid's folder.
+        grid: The grid.
+        cell: One of its cells.
+
+    Returns:
+        The commands in order.
+    """
+    folder = root / cell.name
+    common = [part for name in grid.config for part in ("--config", name)]
+    common += grid.arguments
+    checkpoints = folder / "checkpoints"
+    fit = [
+        *common,
+        *cell.arguments(),
+        f"--trainer.default_root_dir={folder / 'fit'}",
+        f"--checkpoint.dirpath={checkpoints}",
+    ]
+    found = [Step("fit", "fit", tuple(fit), folder / "fit", checkpoints / "last.ckpt")]
+    for tested in tested_with(grid, cell):
+        into = folder_of_test(root, cell, grid.tests, tested)
+        like = cell if tested is None else Cell({**cell.values, PADDING: tested})
+        arguments = [
+            *common,
+            *like.arguments(),
+            f"--ckpt_path={checkpoints / grid.tests.checkpoint}.ckpt",
+            f"--trainer.default_root_dir={into}",
+            *grid.tests.arguments,
+        ]
+        name = "test" if tested is None else f"test under {tested}"
+        found.append(Step(name, "test", tuple(arguments), into))
+    return found
+
+
+def tested_with(grid: Grid, cell: Cell) -> list[str | None]:
+    """The paddings a cell is tested under, its own first; `[None]` where padding is not what is compared."""
+    own = cell.values.get(PADDING)
+    if own is None or not grid.tests.cross:
+        return [own]
+    return [own, *(padding for padding in grid.values(PADDING) if padding != own)]
+
+
+def folder_of_test(root: Path, cell: Cell, plan: EvaluationPlan, tested: str | None) -> Path:
+    """Where a test is logged."""
+    under = "as_trained" if tested is None else f"padding={path_word(tested)}"
+    return root / cell.name / "tests" / plan.name / under
+
+
+def remaining(root: Path, grid: Grid, cell: Cell) -> list[Step]:
+    """The steps of a cell that are still to be done."""
+    return [step for step in steps(root, grid, cell) if not step.done()]
+
+
+def shell_line(todo: list[Step]) -> str:
+    """Steps as a user would type them, in one line."""
+    return " && ".join(shlex.join(["pcpad", *step.command()]) for step in todo)
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """The runs logged under a folder, the newest last."""
+    return sorted(folder.glob("*/version_*"), key=lambda path: int(path.name.removeprefix("version_")))
+
+
+def finished_entry(folder: Path, verb: str) -> dict[str, Any] | None:
+    """What the newest run that came to its end wrote.
+
+    Args:
+        folder: Where runs of one command are logged.
+        verb: `fit` or `test`.
+
+    Returns:
+        Its entry in `results.json`; None when no run came to its end.
+    """
+    for run in reversed(run_folders(folder)):
+        entry = read_results(run / "results.json").get(verb)
+        if entry is not None and entry.get("finished", True):
+            return entry
+    return None
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """A `results.json`, or nothing where there is none.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its entries.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        message = f"{path} cannot be read ({error}): remove it, and the cell is run again"
+        raise ValueError(message) from error
+
+
+def failures(folder: Path) -> list[dict[str, str]]:
+    """How a cell's last attempt failed: `step` and `error` of each step that did."""
+    path = folder / CRASH_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def last_error(log: Path) -> str:
+    """The line of a log that says what went wrong.
+
+    Args:
+        log: A cell's log.
+
+    Returns:
+        The last line that looks like an error; else the last line.
+    """
+    text = log.read_text(encoding="utf-8", errors="replace")[-65536:] if log.is_file() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"(pcpad: )?error:|[\w.]*(Error|Exception)\b", line)]
+    return (errors or lines or ["nothing was printed"])[-1]

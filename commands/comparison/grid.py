@@ -1,0 +1,298 @@
+"""Which runs a comparison consists of, and the file in its folder that remembers them."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pcpad.commands.comparison.files import write_whole
+
+GRID_FILE = "grid.json"
+PADDING = "model.padding"
+SEED = "seed_everything"
+_SHORT = {PADDING: "padding", SEED: "seed"}
+# Decided when a grid is run, and no part of what its runs have in common; or of no influence on results.
+_FREE = (
+    SEED,
+    "ckpt_path",
+    "trainer.default_root_dir",
+    "checkpoint.dirpath",
+    "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the grid.
+
+    Args:
+        values: Option (`model.padding`, `seed_everything`, `data.split`, …) to value, as typed, in the grid's order.
+    """
+
+    values: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """Its folder in the grid's: `padding=partial/data.split=cv0/seed=0`."""
+        return "/".join(f"{short_name(option)}={path_word(value)}" for option, value in self.values.items())
+
+    @property
+    def seed(self) -> str:
+        """The seed, as typed."""
+        return self.values[SEED]
+
+    def arguments(self) -> list[str]:
+        """What is typed for this cell."""
+        return [f"--{option}={value}" for option, value in self.values.items()]
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """How trained cells are tested.
+
+    Args:
+        checkpoint: `best` or `last`.
+        arguments: Further options of `pcpad test`.
+        cross: Test every cell under every padding of the grid.
+    """
+
+    checkpoint: str = "best"
+    arguments: tuple[str, ...] = ()
+    cross: bool = False
+
+    @property
+    def name(self) -> str:
+        """The folder of its results in a cell's: `best`, or `best_eval+=Tile_eval.size=512`."""
+        words = [self.checkpoint, *(argument.removeprefix("--") for argument in self.arguments)]
+        return path_word("_".join(words))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A folder of comparable runs.
+
+    Args:
+        config: The `--config` values.
+        arguments: Further options of `pcpad fit`, those of all cells.
+        axes: The options that vary, seed last; the first is what is compared.
+        cells: All that were ever asked for.
+        resolved: The full configuration of `pcpad fit`, without what varies.
+        tests: How cells are tested.
+        metrics: Asked for; empty for the recipe's monitored one and its test counterpart.
+    """
+
+    config: tuple[str, ...]
+    arguments: tuple[str, ...]
+    axes: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    resolved: Mapping[str, Any]
+    tests: EvaluationPlan = field(default_factory=EvaluationPlan)
+    metrics: tuple[str, ...] = ()
+
+    @property
+    def compared(self) -> str:
+        """The option whose values are compared."""
+        return self.axes[0]
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The options between: a table for each of their combinations."""
+        return self.axes[1:-1]
+
+    @property
+    def monitor(self) -> str | None:
+        """The validation metric that decides which epoch is best."""
+        return self.resolved.get("checkpoint", {}).get("monitor")
+
+    @property
+    def mode(self) -> str:
+        """Whether its best is the `max` or the `min`."""
+        return self.resolved.get("checkpoint", {}).get("mode", "max")
+
+    @property
+    def last_epochs(self) -> int:
+        """Over how many last epochs runs are averaged."""
+        return int(self.resolved.get("results", {}).get("last_epochs", 5))
+
+    def values(self, option: str) -> list[str]:
+        """What an option takes in the grid, in the order it was asked for."""
+        return list(dict.fromkeys(cell.values[option] for cell in self.cells))
+
+
+def plan_from(content: Mapping[str, Any]) -> EvaluationPlan:
+    """A plan as `dataclasses.asdict` and JSON left it."""
+    return EvaluationPlan(**{**content, "arguments": tuple(content["arguments"])})
+
+
+def short_name(option: str) -> str:
+    """`padding` and `seed` for the two that every grid has; other options in full."""
+    return _SHORT.get(option, option)
+
+
+def path_word(text: str) -> str:
+    """A text as part of a path; what had to be changed or cut is told apart by a hash."""
+    word = re.sub(r"[^\w.,=+-]+", "-", text)[:80]
+    return word if word == text else f"{word}~{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def expand(axes: Mapping[str, Sequence[str]]) -> tuple[Cell, ...]:
+    """Every combination, the first seed's before the second's: an unfinished grid then has pairs to compare.
+
+    Args:
+        axes: Option to values, the seed last.
+
+    Returns:
+        The cells, options in the order of `axes`.
+    """
+    *others, seed = axes
+    cells = []
+    for number in axes[seed]:
+        for values in itertools.product(*(axes[option] for option in others)):
+            cells.append(Cell({**dict(zip(others, values, strict=True)), seed: number}))
+    return tuple(cells)
+
+
+def in_common(resolved: Mapping[str, Any], axes: Sequence[str]) -> dict[str, Any]:
+    """What all cells of a grid share.
+
+    Args:
+        resolved: What `pcpad fit --print_config` prints of one of them.
+        axes: The options that vary.
+
+    Returns:
+        The same without what varies or cannot change a result.
+    """
+    kept = json.loads(json.dumps(resolved))
+    for option in {*axes, *_FREE}:
+        _drop(kept, option.split("."))
+    return kept
+
+
+def _drop(config: Any, words: list[str]) -> None:
+    if not isinstance(config, dict):
+        return
+    if "init_args" in config and words[0] not in config:
+        config = config["init_args"]
+    if not isinstance(config, dict):
+        return
+    if len(words) == 1:
+        config.pop(words[0], None)
+    else:
+        _drop(config.get(words[0]), words[1:])
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """One line for each value that two configurations do not share, `init_args` left out of names."""
+    lines: list[str] = []
+    for key in dict.fromkeys((*before, *after)):
+        name = prefix if key == "init_args" else f"{prefix}.{key}" if prefix else str(key)
+        one, two = before.get(key), after.get(key)
+        if isinstance(one, Mapping) and isinstance(two, Mapping):
+            lines += differences(one, two, name)
+        elif one != two:
+            lines.append(f"{name}: {_said(before, key)} in the folder, {_said(after, key)} asked for")
+    return lines
+
+
+def _said(config: Mapping[str, Any], key: str) -> str:
+    return repr(config[key]) if key in config else "nothing"
+
+
+def read_grid(folder: Path) -> Grid:
+    """What a folder remembers.
+
+    Args:
+        folder: A grid's folder.
+
+    Returns:
+        Its grid.
+
+    Raises:
+        FileNotFoundError: It is no grid's folder.
+    """
+    path = folder / GRID_FILE
+    if not path.is_file():
+        message = f"No comparison in {folder}: there is no {path}. Its folder is what --output was when it was run."
+        raise FileNotFoundError(message)
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return Grid(
+        config=tuple(found["config"]),
+        arguments=tuple(found["arguments"]),
+        axes=tuple(found["axes"]),
+        cells=tuple(Cell(values) for values in found["cells"]),
+        resolved=found["resolved"],
+        tests=plan_from(found["tests"]),
+        metrics=tuple(found["metrics"]),
+    )
+
+
+def enter_grid(folder: Path, grid: Grid) -> Grid:
+    """Make a folder the grid's, or add the grid's cells to those it has.
+
+    Args:
+        folder: Made if missing.
+        grid: What is asked for.
+
+    Returns:
+        The grid with all cells of the folder, as it is remembered now.
+
+    Raises:
+        ValueError: The folder's runs have another configuration, or vary in other options.
+        FileExistsError: The folder holds something else.
+    """
+    if folder.exists() and not (folder / GRID_FILE).is_file() and _foreign(folder):
+        message = f"{folder} holds something else than a comparison: give it a folder of its own with --output"
+        raise FileExistsError(message)
+    with locked(folder / ".lock"):
+        if (folder / GRID_FILE).is_file():
+            grid = _merge(folder, read_grid(folder), grid)
+        content = {**asdict(grid), "cells": [dict(cell.values) for cell in grid.cells]}
+        write_whole(folder / GRID_FILE, json.dumps(content, indent=2))
+    return grid
+
+
+def _foreign(folder: Path) -> bool:
+    return not folder.is_dir() or any(path.name != ".lock" for path in folder.iterdir())
+
+
+def _merge(folder: Path, old: Grid, new: Grid) -> Grid:
+    if old.axes != new.axes:
+        names = [", ".join(map(short_name, grid.axes)) for grid in (old, new)]
+        message = f"The runs in {folder} vary in {names[0]}, those asked for in {names[1]}: choose another --output"
+        raise ValueError(message)
+    lines = differences(old.resolved, new.resolved)
+    if lines:
+        shown = "\n".join(f"  {line}" for line in lines[:20]) + ("\n  …" if len(lines) > 20 else "")
+        message = (
+            f"The runs in {folder} have another configuration, and are not to be compared with those asked for:\n"
+            f"{shown}\nChoose another --output, or ask for the folder's configuration."
+        )
+        raise ValueError(message)
+    cells = tuple(dict.fromkeys((*(cell.name for cell in old.cells), *(cell.name for cell in new.cells))))
+    by_name = {cell.name: cell for cell in (*new.cells, *old.cells)}
+    return replace(new, cells=tuple(by_name[name] for name in cells))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock that the system gives back when its process ends, however it ends.
+
+    Args:
+        path: The lock's file; it stays.
+
+    Yields:
+        Nothing, once no other process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

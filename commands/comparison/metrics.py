@@ -1,0 +1,157 @@
+"""Metrics by name: which of a run's numbers is meant, which direction is better, how it is written."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+_LOWER = re.compile(r"(^|_)(loss|mse|rmse|mae|l1|l2|err|error|fid|kid|lpips|iscore|perplexity)(_|$)", re.IGNORECASE)
+# Fractions in [0, 1], which the papers' tables print in percent.
+_FRACTION = re.compile(r"(^|_)(top\d+|acc|accuracy|m?iou|ap)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A logged metric.
+
+    Args:
+        name: As logged, `val/top1` or `test/border_tile1024/leave_0.500/mIoU`.
+        mode: Whether its best is the `max` or the `min`.
+    """
+
+    name: str
+    mode: str
+
+    @property
+    def is_test(self) -> bool:
+        """Whether tests log it; others are logged while training."""
+        return self.name.startswith("test/")
+
+    @property
+    def direction(self) -> str:
+        """For a title."""
+        return "higher is better" if self.mode == "max" else "lower is better"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number a run: a metric, and when it is taken.
+
+    Args:
+        metric: The metric.
+        kind: `best` epoch, mean of the `last` epochs, or `test`.
+    """
+
+    metric: Metric
+    kind: str
+
+    def label(self, last_epochs: int, checkpoint: str) -> str:
+        """For titles.
+
+        Args:
+            last_epochs: How many epochs `last` averages.
+            checkpoint: Which checkpoint was tested.
+        """
+        when = {
+            "best": "best epoch of each run",
+            "last": "mean of the last epoch" if last_epochs == 1 else f"mean of the last {last_epochs} epochs",
+            "test": f"{checkpoint} checkpoint of each run",
+        }[self.kind]
+        return f"{self.metric.name}, {when}"
+
+
+def parse_metric(text: str) -> tuple[str, str | None]:
+    """Read one `--metric`.
+
+    Args:
+        text: A name or pattern, with `:min` or `:max` behind it where the direction does not go without saying.
+
+    Returns:
+        The name, and the direction if it was given.
+
+    Raises:
+        ValueError: Another word stands behind the colon.
+    """
+    name, colon, mode = text.partition(":")
+    if colon and mode not in ("min", "max"):
+        message = f"Expected --metric NAME, NAME:min or NAME:max, but got {text!r}"
+        raise ValueError(message)
+    return name, mode or None
+
+
+def select_metrics(asked: Sequence[str], monitor: str | None, mode: str, logged: Iterable[str]) -> list[Metric]:
+    """The metrics to report.
+
+    Args:
+        asked: What was given as `--metric`; patterns such as `test/*/mIoU` are expanded.
+        monitor: What the recipe monitors; with its counterpart in tests the default.
+        mode: Whether the monitored one's best is the `max` or the `min`.
+        logged: Names of all metrics that any run logged.
+
+    Returns:
+        The metrics in order, each once. A test counterpart that no run logged is replaced by those of equal last word
+        (`test/regular/mIoU` for `test/mIoU`); the others may be missing from every run.
+    """
+    names = sorted(set(logged))
+    patterns = [parse_metric(text) for text in asked]
+    if not patterns and monitor is not None:
+        counterpart = re.sub(r"^val/", "test/", monitor)
+        patterns = [(monitor, mode)]
+        if counterpart in names or not fnmatch.filter(names, f"test/*/{counterpart.removeprefix('test/')}"):
+            patterns.append((counterpart, mode))
+        else:
+            patterns.append((f"test/*/{counterpart.removeprefix('test/')}", mode))
+    found: dict[str, Metric] = {}
+    for pattern, given in patterns:
+        matching = [pattern] if pattern in names else fnmatch.filter(names, pattern) or [pattern]
+        for name in matching:
+            same = monitor is not None and name.partition("/")[2] == monitor.partition("/")[2]
+            found.setdefault(name, Metric(name, given or (mode if same else guess_mode(name))))
+    return list(found.values())
+
+
+def guess_mode(name: str) -> str:
+    """`min` for names that speak of losses, errors and distances, `max` for others."""
+    return "min" if _LOWER.search(name.rpartition("/")[2]) else "max"
+
+
+class Numbers:
+    """How the numbers of one table are written, all with the same digits.
+
+    Args:
+        name: The metric's name; fractions such as accuracies are written in percent.
+        values: All values of the table.
+
+    Example:
+        >>> Numbers("val/top1", [0.76606]).plain(0.76606), Numbers("val/top1", [0.76606]).signed(0.00478)
+        ('76.606', '+0.478')
+        >>> Numbers("test/mse", [0.0012345]).plain(0.0012345)
+        '0.0012345'
+    """
+
+    def __init__(self, name: str, values: Iterable[float]) -> None:
+        finite = [abs(value) for value in values if math.isfinite(value)]
+        largest = max(finite, default=0.0)
+        words = name.split("/")
+        fraction = _FRACTION.search(words[-1]) is not None or "IoU" in words
+        self.percent = fraction and largest <= 1
+        self.scale = 100.0 if self.percent else 1.0
+        size = math.floor(math.log10(largest)) if largest > 0 else 0
+        self.digits = 3 if self.percent else min(max(4 - size, 0), 12)
+
+    @property
+    def unit(self) -> str:
+        """` (%)`, or nothing."""
+        return " (%)" if self.percent else ""
+
+    def plain(self, value: float) -> str:
+        """A value."""
+        return f"{value * self.scale:.{self.digits}f}" if math.isfinite(value) else str(value)
+
+    def signed(self, value: float) -> str:
+        """A difference, with its sign."""
+        text = f"{value * self.scale:+.{self.digits}f}"
+        return text if float(text) != 0 else text.lstrip("+-")

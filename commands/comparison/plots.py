@@ -1,0 +1,192 @@
+"""Figures of a study: bars with every run as a dot, and convergence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pcpad.commands.comparison.grid import PADDING, short_name
+from pcpad.commands.comparison.metrics import Measure, Metric, Numbers
+from pcpad.commands.comparison.statistics import summarise
+from pcpad.commands.comparison.study import Study, finite
+
+# Okabe and Ito's colours, which the common kinds of colour blindness tell apart; a padding has the same in all figures,
+# and a line style and marker of its own for those who print in grey.
+_STYLES = [
+    ("#0072B2", "-", "o"),
+    ("#E69F00", "--", "s"),
+    ("#009E73", "-.", "^"),
+    ("#D55E00", ":", "D"),
+    ("#CC79A7", (0, (5, 1)), "v"),
+    ("#56B4E9", (0, (3, 1, 1, 1)), "P"),
+    ("#000000", (0, (1, 1)), "X"),
+    ("#8C6D1F", (0, (7, 2)), "*"),
+]
+_PADDINGS = ("partial", "zeros", "reflect", "replicate", "explicit", "circular", "mean", "extrapolate")
+_MOST_PANELS = 12
+_LONG = 12  # epochs from which the last third gets a panel of its own
+
+
+def style(study: Study, value: str) -> dict[str, Any]:
+    """Colour, line style and marker of a compared value; fixed for the paddings."""
+    known = _PADDINGS if study.grid.compared == PADDING else ()
+    order = [*known, *(other for other in study.values if other not in known)]
+    colour, line, marker = _STYLES[order.index(value) % len(_STYLES)]
+    return {"color": colour, "linestyle": line, "marker": marker}
+
+
+def draw(study: Study) -> list[Path]:
+    """Draw what there is to draw.
+
+    Args:
+        study: The runs.
+
+    Returns:
+        The pictures written into the grid's folder: `bars.png`, and `convergence.png` where training was logged.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is missing.
+    """
+    paths = [_draw_bars(study, study.root / "bars.png"), _draw_convergence(study, study.root / "convergence.png")]
+    return [path for path in paths if path is not None]
+
+
+def _panels(count: int, width: float, height: float) -> tuple[Any, list[Any]]:
+    from matplotlib.figure import Figure  # without pyplot: no display, no global state
+
+    columns = 2 if count == 4 else min(count, 3)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    return figure, axes
+
+
+def _draw_bars(study: Study, path: Path) -> Path | None:
+    panels = [
+        (setting, measure)
+        for setting in study.settings
+        for measure in study.measures
+        if any(finite(line.by_seed) for line in study.lines(setting, measure))
+    ][:_MOST_PANELS]
+    if not panels:
+        path.unlink(missing_ok=True)
+        return None
+    width = 1.2 + 0.75 * len(study.values)
+    figure, axes = _panels(len(panels), max(4.2, width), 3.8)
+    for axis, (setting, measure) in zip(axes, panels, strict=False):
+        _bars(study, axis, setting, measure)
+    handles, labels = _bar_legend()
+    figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=3)
+    figure.savefig(path, dpi=150)
+    return path
+
+
+def _bars(study: Study, axis: Any, setting: tuple[str, ...], measure: Measure) -> None:
+    lines = study.lines(setting, measure)
+    numbers = Numbers(measure.metric.name, [value for line in lines for value in finite(line.by_seed).values()])
+    tops = []
+    for place, line in enumerate(lines):
+        values = [numbers.scale * value for value in finite(line.by_seed).values()]
+        summary = summarise(values)
+        if not values:
+            axis.text(place, 0.5, "no run", ha="center", rotation=90, transform=axis.get_xaxis_transform())
+            continue
+        colour = style(study, line.value)["color"]
+        spread = summary.stdev or 0.0
+        axis.bar(place, summary.mean, width=0.62, color=colour, alpha=0.55, edgecolor=colour)
+        if summary.stdev is not None:
+            axis.errorbar(place, summary.mean, yerr=spread, color="black", capsize=4, linewidth=1.2)
+        shifts = [
+            0.12 * (index - (len(values) - 1) / 2) / max(1, (len(values) - 1) / 3) for index in range(len(values))
+        ]
+        axis.plot([place + shift for shift in shifts], values, "o", markersize=4, color="black", fillstyle="none")
+        tops += [*values, summary.mean - spread, summary.mean + spread]
+    low, high = min(tops), max(tops)
+    margin = 0.12 * (high - low) or 0.05 * abs(high) or 1.0
+    from_zero = low >= 0 and low - margin <= 0.3 * high
+    axis.set_ylim(0 if from_zero else low - margin, high + margin)
+    axis.set_xticks(range(len(lines)), [line.value for line in lines], rotation=20 if len(lines) > 4 else 0)
+    axis.set_xlabel(short_name(study.grid.compared))
+    axis.set_ylabel(measure.metric.name + numbers.unit + ("" if from_zero else "\n(axis does not start at 0)"))
+    words = study.named(setting)
+    text = study.label(measure).partition(", ")[2]
+    axis.set_title((f"{words}\n" if words else "") + f"{text}; {measure.metric.direction}", fontsize=9)
+
+
+def _bar_legend() -> tuple[list[Any], list[str]]:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    bar = Patch(facecolor="0.7", edgecolor="0.4")
+    whisker = Line2D([], [], color="black", marker="|", linestyle="-")
+    dot = Line2D([], [], color="black", marker="o", markersize=4, fillstyle="none", linestyle="")
+    return [bar, whisker, dot], ["mean over seeds", "± stdev (n − 1)", "single runs"]
+
+
+def _draw_convergence(study: Study, path: Path) -> Path | None:
+    metrics = [metric for metric in study.metrics if not metric.is_test]
+    if not metrics and study.grid.monitor:
+        metrics = [Metric(study.grid.monitor, study.grid.mode)]
+    panels = []
+    for setting in study.settings:
+        for metric in metrics:
+            runs = [run for value in study.values for run in study.group(setting, value)]
+            epochs = max((len(run.epochs(metric)) for run in runs), default=0)
+            panels += [(setting, metric, 0)] * (epochs > 0)
+            # Once the first epochs' rise is over, curves differ by less than a line's width in the whole picture.
+            panels += [(setting, metric, epochs - epochs // 3)] * (epochs >= _LONG)
+    panels = panels[:_MOST_PANELS]
+    if not panels:
+        path.unlink(missing_ok=True)
+        return None
+    figure, axes = _panels(len(panels), 5.2, 3.8)
+    for axis, (setting, metric, skip) in zip(axes, panels, strict=False):
+        _curves(study, axis, setting, metric, skip)
+    figure.savefig(path, dpi=150)
+    return path
+
+
+def _curves(study: Study, axis: Any, setting: tuple[str, ...], metric: Metric, skip: int) -> None:
+    histories = {
+        value: [run.epochs(metric) for run in study.group(setting, value) if run.epochs(metric)]
+        for value in study.values
+    }
+    numbers = Numbers(metric.name, [v for runs in histories.values() for run in runs for v in run.values()])
+    most = 0
+    for value, runs in histories.items():
+        if not runs:
+            continue
+        # Where each run has a finite value: a mean over other runs at each epoch would jump.
+        epochs = [epoch for epoch in sorted(runs[0]) if all(math.isfinite(run.get(epoch, math.nan)) for run in runs)][
+            skip:
+        ]
+        summaries = [summarise([numbers.scale * run[epoch] for run in runs]) for epoch in epochs]
+        means = [summary.mean for summary in summaries]
+        spreads = [summary.stdev or 0.0 for summary in summaries]
+        shown = style(study, value)
+        shown_epochs = [epoch + 1 for epoch in epochs]
+        every = max(1, len(epochs) // 12)
+        axis.plot(shown_epochs, means, label=f"{value} (n = {len(runs)})", markersize=4, markevery=every, **shown)
+        low, high = _band(means, spreads)
+        axis.fill_between(shown_epochs, low, high, color=shown["color"], alpha=0.15, linewidth=0)
+        most = max(most, len(runs))
+    axis.set_xlabel("epochs trained")
+    axis.set_ylabel(metric.name + numbers.unit)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.grid(alpha=0.3)
+    words = study.named(setting)
+    text = "mean over seeds, band ± stdev (n − 1)" if most > 1 else "one run each"
+    text = f"the last third; {text}" if skip else f"{text}; {metric.direction}"
+    axis.set_title((f"{words}\n" if words else "") + text, fontsize=9)
+    if skip:
+        return  # the legend stands in the panel before, and would hide curves here
+    axis.legend(fontsize=8, title=short_name(study.grid.compared), title_fontsize=8)
+
+
+def _band(means: Sequence[float], spreads: Sequence[float]) -> tuple[list[float], list[float]]:
+    pairs = list(zip(means, spreads, strict=True))
+    return [mean - spread for mean, spread in pairs], [mean + spread for mean, spread in pairs]

@@ -1,0 +1,146 @@
+"""One cell in a process of its own: what is left of it, in order, unless another process is at it.
+
+Run as `python -m pcpad.commands.comparison.worker FOLDER CELL TESTS`.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import gc
+import json
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+from pcpad.commands.comparison.cells import CRASH_FILE, LOCK_FILE, LOG_FILE, failures, last_error, remaining
+from pcpad.commands.comparison.files import write_whole
+from pcpad.commands.comparison.grid import EvaluationPlan, plan_from, read_grid
+
+ELSEWHERE = 75  # exit code: another process is at this cell
+CRASHED = 1
+_STEPS = "PCPAD_CELL_STEPS"
+_EXIT = "exit"  # the command has said why on stderr
+
+
+def main(folder: str, name: str, tests: str) -> int:
+    """Run a cell and end with whoever started this.
+
+    Args:
+        folder: The grid's folder.
+        name: The cell's name.
+        tests: A `EvaluationPlan` as JSON: the one in the folder may be another process's by now.
+
+    Returns:
+        The process's exit code, see `run_cell`.
+    """
+    signal.signal(signal.SIGTERM, _stop)
+    threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        # A further process of a run on several devices: Lightning starts it as it found the first, by this very
+        # command. It does what the first one decided to do.
+        for command in json.loads(os.environ[_STEPS]):
+            _run(command)
+        return 0
+    return run_cell(Path(folder), name, plan_from(json.loads(tests)))
+
+
+def run_cell(root: Path, name: str, tests: EvaluationPlan) -> int:
+    """Run what is left of a cell.
+
+    Args:
+        root: The grid's folder.
+        name: The cell's name.
+        tests: How it is tested.
+
+    Returns:
+        0 when all of it is done, `CRASHED`, or `ELSEWHERE`.
+    """
+    with (root / name / LOCK_FILE).open("a+") as lock:
+        if not _take(lock):
+            return ELSEWHERE
+        return _run_remaining(root, name, tests)
+
+
+def _run_remaining(root: Path, name: str, tests: EvaluationPlan) -> int:
+    grid = replace(read_grid(root), tests=tests)
+    (cell,) = (cell for cell in grid.cells if cell.name == name)
+    todo = remaining(root, grid, cell)
+    (root / name / CRASH_FILE).unlink(missing_ok=True)
+    commands = [step.command() for step in todo]
+    os.environ[_STEPS] = json.dumps(commands)
+    failed = []
+    for step, command in zip(todo, commands, strict=True):
+        error = _run(command)
+        if error == _EXIT:
+            error = last_error(root / name / LOG_FILE)
+        if error is None and not step.done():
+            error = f"`pcpad {step.verb}` ended without a result in {step.folder}"
+        if error is not None:
+            failed.append({"step": step.name, "error": error})
+            if step.verb == "fit":
+                break
+    if failed:
+        write_whole(root / name / CRASH_FILE, json.dumps(failed, indent=2))
+    return CRASHED if failures(root / name) else 0
+
+
+def _run(command: list[str]) -> str | None:
+    """Run a command of pcpad's; what went wrong in a line, or None."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    from pcpad.commands.run import main as run
+
+    print("$", shlex.join(["pcpad", *command]), flush=True)
+    try:
+        run(command[0], command[1:])
+    except SystemExit as end:
+        sys.stderr.flush()
+        return None if end.code in (0, None) else _EXIT
+    except Exception as error:
+        traceback.print_exc()
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    finally:
+        gc.collect()  # the next step's network should find this one's memory free
+    return None
+
+
+def _take(lock: TextIO) -> bool:
+    """Lock a cell, for as long as this process lives: a killed one leaves no stale lock."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        print(f"pcpad: error: {lock.name} cannot be locked ({error}); use a file system that has locks, or --list")
+        raise SystemExit(CRASHED) from None
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {os.uname().nodename}\n")  # for people to read
+    lock.flush()
+    return True
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    # At once, not as Lightning would, with a checkpoint in the middle of the epoch: going on from there replays a
+    # part of the epoch's data, and the cell would not end where an uninterrupted one does.
+    os._exit(128 + signum)
+
+
+def _watch_parent(parent: int) -> None:
+    """End, with all processes started here, when whoever started this is gone, even by kill -9."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(CRASHED)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,207 @@
+"""Places2, or any folder of images, with holes."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from pcpad.datamodules.arguments import require
+from pcpad.datamodules.crops import CropLoader, CropPlan, CropSampler
+from pcpad.datamodules.damaged import DamagedPictures, PictureLoader, find_damaged, only
+from pcpad.datamodules.masked_images import MaskedCrops, MaskedSquares
+from pcpad.datamodules.masks import AugmentedMasks, DrawnMasks, FixedMasks, MaskSource, Polarity, find_masks
+from pcpad.datamodules.places2_files import ImageSplits, Split
+from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
+from pcpad.datamodules.strokes import check_hole_ratio
+
+
+class Places2DataModule(LightningDataModule):
+    r"""Images with holes for inpainting: Places2, or any set of images with train/, val/ and test/.
+
+    ```
+    root/data_large/a/airfield/00000001.jpg          or root/train/…: any images, in sub-folders or not
+    root/val_large/Places365_val_00000001.jpg        or root/val/…
+    root/test_large/Places365_test_00000001.jpg      or root/test/…; val and test stand in for each other
+    masks/*.png                                      irregular_mask.zip's disocclusion_img_mask/, white = valid
+    test_masks/*.png                                 test_mask.zip's testing_mask_dataset/, white = hole
+    ```
+
+    Batches: `image` (N, 3, S, S) uint8 RGB in [0, 255], `mask` (N, 1, S, S) uint8, 1 = valid, 0 = hole, `path`, a list
+    of N strings; S is `image_size`. In training images are resized and squares cut out of them at random, mirrored, and
+    given an augmented mask (see `AugmentedMasks`); in evaluation the shorter side becomes S and the middle is cut out,
+    and each image has one mask for good, in a hole-ratio bin that is the next one for each image (see `FixedMasks`).
+    What an epoch consists of depends on the seed of `seed_everything` (0 without one) and its number alone; a run
+    resumed from a checkpoint made within an epoch goes on at the next image.
+
+    When predicting: one picture of any size at a time, on the CPU, for `pcpad.filling.fill`; see `PictureLoader`. What
+    cannot be used is left out, and named in an error when all others are done.
+
+    Args:
+        root: The folder with the images; not needed to predict.
+        masks: Folder of training masks; None draws brush strokes and boxes.
+        mask_polarity: What white means in `masks` and `predict_masks`; checked against the masks.
+        test_masks: Folder of masks for validation and test; None draws them.
+        test_mask_polarity: What white means in `test_masks`.
+        image_size: S.
+        batch_size: Images a step **per device**.
+        effective_batch: Images a step over all devices and accumulated batches that the recipe assumes; another
+            one warns. None: no check.
+        num_workers: Processes that read images, per device; predicting reads in its own.
+        scale: Smallest and largest factor between a training image's shorter side and S.
+        flip: Probability of mirroring a training image.
+        hole_ratio: Smallest and largest hole share of masks drawn for training.
+        bins: Hole shares, each (low, high], that evaluated images have in turn.
+        mask_seed: Decides which evaluated image has which mask, whatever the run's seed.
+        predict_images: Folder of pictures, or one, for `predict`.
+        predict_masks: Folder of masks named like the pictures, or one mask for all.
+        predict_mask_polarity: What white means in `predict_masks`, where not as `mask_polarity` says; not checked.
+        fit_masks: `nearest` resizes masks that have another size than their picture; None refuses them.
+
+    Raises:
+        ValueError: A value out of range, here; in `setup` a polarity by which most of each picture is a hole, pictures
+            with one name or no mask.
+        FileNotFoundError: No data, in `setup`; says what was looked for and where to get it.
+        BrokenImageError: A file of training or evaluation that cannot be read, when it is.
+    """
+
+    def __init__(
+        self,
+        root: str | Path = "data/places2",
+        masks: str | Path | None = None,
+        mask_polarity: Polarity | None = None,
+        test_masks: str | Path | None = None,
+        test_mask_polarity: Polarity | None = None,
+        image_size: int = 256,
+        batch_size: int = 6,
+        effective_batch: int | None = None,
+        num_workers: int = 4,
+        scale: tuple[float, float] = (1.0, 1.25),
+        flip: float = 0.5,
+        hole_ratio: tuple[float, float] = (0.01, 0.6),
+        bins: list[tuple[float, float]] | None = None,
+        mask_seed: int = 0,
+        predict_images: str | Path | None = None,
+        predict_masks: str | Path | None = None,
+        predict_mask_polarity: Polarity | None = None,
+        fit_masks: Literal["nearest"] | None = None,
+    ) -> None:
+        super().__init__()
+        self.bins = [(low, high) for low, high in bins or ((0.01, 0.2), (0.2, 0.4), (0.4, 0.6))]
+        require(image_size >= 8, "image_size", "at least 8", image_size)
+        require(batch_size >= 1, "batch_size", "at least 1", batch_size)
+        require(num_workers >= 0, "num_workers", "at least 0", num_workers)
+        require(1 <= scale[0] <= scale[1], "scale", "1 <= smallest <= largest", scale)
+        require(0 <= flip <= 1, "flip", "in [0, 1]", flip)
+        require(effective_batch is None or effective_batch >= 1, "effective_batch", "at least 1", effective_batch)
+        require(mask_seed >= 0, "mask_seed", "at least 0", mask_seed)
+        for name, ratio in [("hole_ratio", hole_ratio), *(("bins", one) for one in self.bins)]:
+            check_hole_ratio(name, image_size, ratio)
+        self.splits = ImageSplits(Path(root).expanduser())
+        self.masks, self.mask_polarity = _path(masks), mask_polarity
+        self.test_masks, self.test_mask_polarity = _path(test_masks), test_mask_polarity
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.effective_batch = effective_batch
+        self.num_workers = num_workers
+        self.scale = scale
+        self.flip = flip
+        self.hole_ratio = hole_ratio
+        self.mask_seed = mask_seed
+        self.predict_images, self.predict_masks = _path(predict_images), _path(predict_masks)
+        self.predict_mask_polarity, self.fit_masks = predict_mask_polarity, fit_masks
+        self._train: MaskedCrops | None = None
+        self._evaluated: dict[Split, MaskedSquares] = {}
+        self._predict: DamagedPictures | None = None
+
+    def setup(self, stage: str) -> None:
+        """List the files that a stage needs, so that what is missing stops the run before it starts.
+
+        Args:
+            stage: "fit", "validate", "test" or "predict".
+        """
+        if stage == "predict":
+            polarity, sure = self.predict_mask_polarity or self.mask_polarity, self.predict_mask_polarity is not None
+            self._predict = find_damaged(self.predict_images, self.predict_masks, polarity, sure, self.fit_masks)
+            return
+        if stage == "fit":
+            warn_of_other_batch(self.trainer, self.batch_size, self.effective_batch)
+            masks: MaskSource = DrawnMasks(self.image_size, self.hole_ratio)
+            if self.masks is not None:
+                files, polarity = find_masks(self.masks, self.mask_polarity, "mask_polarity")
+                masks = AugmentedMasks(files, polarity, self.image_size)
+            self._train = MaskedCrops(self.splits["train"], masks, self.image_size, self.scale, self.flip)
+        split: Split = "test" if stage == "test" else "val"
+        if split not in self._evaluated:
+            files_of_masks, polarity = None, "white_valid"
+            if self.test_masks is not None:
+                files_of_masks, polarity = find_masks(self.test_masks, self.test_mask_polarity, "test_mask_polarity")
+            fixed = FixedMasks(files_of_masks, polarity, self.image_size, self.bins, self.mask_seed)
+            self._evaluated[split] = MaskedSquares(self.splits[split], fixed)
+
+    def train_dataloader(self) -> CropLoader:
+        """Random squares with random masks; the last, smaller batch is left out where there is a full one."""
+        dataset = _listed(self._train, "fit")
+        # Set by seed_everything, and the same in all processes, which torch's own seed need not be.
+        plan = CropPlan(len(dataset), None, 0, 1, int(os.environ.get("PL_GLOBAL_SEED", "0")))
+        ranks = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        sampler = CropSampler(plan, *ranks)
+        # Batch statistics of a nearly empty last batch are noise.
+        full = len(sampler) >= self.batch_size
+        return CropLoader(dataset, self.batch_size, sampler=sampler, drop_last=full, **self._workers())
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The images of val, each once with its own mask."""
+        dataset = _listed(self._evaluated.get("val"), "validate")
+        sampler = evaluation_sampler(dataset, self.trainer)
+        return DataLoader(dataset, self.batch_size, sampler=sampler, **self._workers())
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """The images of test, each once with its own mask."""
+        dataset = _listed(self._evaluated.get("test"), "test")
+        sampler = evaluation_sampler(dataset, self.trainer)
+        return DataLoader(dataset, self.batch_size, sampler=sampler, **self._workers())
+
+    def predict_dataloader(self) -> PictureLoader:
+        """The pictures of `predict_images` that can be used, one at a time, sorted by path."""
+        dataset = _listed(self._predict, "predict")
+        # In this process: handing a picture of gigabytes from a worker takes as much shared memory.
+        return PictureLoader(dataset, collate_fn=only, sampler=evaluation_sampler(dataset, self.trainer))
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Leave a picture to be filled on the CPU, from where `fill` takes it tile by tile."""
+        if self.trainer is not None and self.trainer.predicting:
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    def teardown(self, stage: str) -> None:
+        """Stop with an error where pictures could not be used, when all others are done."""
+        if stage == "predict" and self._predict is not None:
+            self._predict.raise_failures()
+
+    def _workers(self) -> dict[str, Any]:
+        return {
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "worker_init_fn": _one_thread,
+            "pin_memory": torch.cuda.is_available(),
+        }
+
+
+def _listed(dataset: Any, stage: str) -> Any:
+    if dataset is None:
+        message = f"the images are not listed yet: call setup('{stage}') first"
+        raise RuntimeError(message)
+    return dataset
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path).expanduser()
+
+
+def _one_thread(worker: int) -> None:
+    """Keep OpenCV from starting a thread a core in each worker process."""
+    cv2.setNumThreads(0)

@@ -1,0 +1,325 @@
+"""Pictures as people keep them: read and written without losing a bit, whatever their depth, size and orientation.
+
+Importing this needs NumPy alone; Pillow and OpenCV are imported when a file is read or written.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["FORMATS", "MOST_PIXELS", "Picture", "PictureError", "PictureFormat", "read_picture", "write_picture"]
+
+PictureFormat = Literal["png", "tiff", "jpg"]
+FORMATS: tuple[PictureFormat, ...] = ("png", "tiff", "jpg")
+MOST_PIXELS = 1 << 30
+"""Larger pictures are refused: OpenCV's limit, six times Pillow's."""
+
+# Without this list Pillow would try every plug-in, the one that hands EPS files to Ghostscript among them.
+_READABLE = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+_BAND = 512  # rows converted at once, so that a conversion's copies stay small beside the picture
+_ORIENTATION = 0x0112
+# What each pixel type of Pillow becomes without losing anything; the others become RGB, which is said.
+_KEPT = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBX": "RGB", "RGBA": "RGBA", "RGBa": "RGBA"}
+_limit = threading.Lock()
+
+
+class PictureError(ValueError):
+    """A picture that cannot be read or written. The message names the file."""
+
+
+@dataclass
+class Picture:
+    """The pixels of a picture, as they are to be looked at.
+
+    Attributes:
+        colour: (H, W, 1) grey or (H, W, 3) RGB, uint8 or uint16, writable.
+        alpha: (H, W) opacity in `colour`'s type; None where the picture has none.
+        profile: Its ICC colour profile; None where it has none, or one of a colour space it no longer is in.
+        notes: What was not kept as it was in the file, in words.
+    """
+
+    colour: np.ndarray
+    alpha: np.ndarray | None = None
+    profile: bytes | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.colour.shape[0], self.colour.shape[1]
+
+    @property
+    def white(self) -> int:
+        """The largest value a pixel can have."""
+        return int(np.iinfo(self.colour.dtype).max)
+
+
+def read_picture(path: str | Path) -> Picture:
+    """Read a picture of 8 or 16 bits a channel: JPEG, PNG, TIFF, BMP, WebP, GIF, PPM; the content decides.
+
+    Its EXIF orientation is applied. Palette, CMYK and other colours become RGB. Of several frames the first is read.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The picture, equal to the file bit by bit where `notes` is empty and the format is lossless.
+
+    Raises:
+        PictureError: It is missing, damaged, no picture, larger than `MOST_PIXELS`, or its pixels have no known range.
+    """
+    path = Path(path)
+    try:
+        with _unlimited_pillow() as pillow, pillow.open(path, formats=_READABLE) as image:
+            if image.width * image.height > MOST_PIXELS:
+                message = f"the header claims {image.width}x{image.height} pixels, more than the {MOST_PIXELS} allowed"
+                raise ValueError(message)
+            _refuse_cut_off(path, image)
+            return _deep_picture(path, image) if _bits(path, image) == 16 else _picture(image)
+    except Warning:
+        raise  # somebody's `-W error`: not the file's fault
+    # Pillow's plug-ins raise whatever their parsing runs into: SyntaxError, struct.error, KeyError, zlib.error, ….
+    except Exception as error:
+        message = f"{path}: {_reason(error)}"
+        raise PictureError(message) from error
+
+
+@contextmanager
+def _unlimited_pillow() -> Iterator[Any]:
+    """Pillow's `Image` without its limit of 179 Mpx on what it opens; `MOST_PIXELS` is in force here."""
+    from PIL import Image
+
+    with _limit:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield Image
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def _bits(path: Path, image: Image.Image) -> int:
+    """Bits a channel; Pillow hands out 16-bit RGB as 8-bit RGB without a word."""
+    if image.format == "PNG":
+        with path.open("rb") as file:
+            return file.read(25)[24]
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(258, (1,)))  # type: ignore[attr-defined]
+    if image.format == "PPM":
+        arguments = image.tile[0][3]  # type: ignore[attr-defined]
+        top = 65535 if arguments == "I;16B" else arguments[1] if isinstance(arguments, tuple) else 255
+        if top > 255 and top != 65535:
+            message = f"its largest value {top} is neither 255 nor 65535; convert it to 8 or 16 bits"
+            raise ValueError(message)
+        return 16 if top > 255 else 8
+    return 8
+
+
+def _refuse_cut_off(path: Path, image: Image.Image) -> None:
+    """Refuse what decoders would fill up with grey or zeros instead of complaining."""
+    if image.format not in ("JPEG", "MPO", "PNG"):
+        return
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - (1 << 16)))
+        end = file.read()
+    kept = end.rstrip(b"\0")
+    if image.format == "PNG":
+        if b"IEND" not in end:
+            message = "truncated: the file has no end mark"
+            raise ValueError(message)
+    elif len(end) - len(kept) >= 16 and not kept.endswith(b"\xff\xd9"):
+        message = "truncated: the file ends in zeros"
+        raise ValueError(message)
+
+
+def _picture(image: Image.Image) -> Picture:
+    """Convert an opened 8-bit image, band by band."""
+    from PIL import ImageOps
+
+    notes = []
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # an MPO's other frames are previews
+        notes.append(f"the first of its {image.n_frames} frames is used")  # type: ignore[attr-defined]
+    mode = _KEPT.get(image.mode, "RGB")
+    if image.mode in ("I", "F"):
+        message = f"pixels of Pillow's mode {image.mode!r} have no known range; convert the file to 8 or 16 bits"
+        raise ValueError(message)
+    if "transparency" in image.info or image.mode == "PA":
+        mode = "LA" if image.mode in ("1", "L") else "RGBA"
+    profile = image.info.get("icc_profile")
+    if image.mode not in _KEPT:
+        name = "a palette" if image.mode in ("P", "PA") else image.mode
+        notes.append(f"converted from {name} to RGB")
+        profile = profile if image.mode in ("P", "PA") else None
+    image = ImageOps.exif_transpose(image)
+    pixels = np.empty((image.height, image.width, len(mode)), np.uint8)
+    for top in range(0, image.height, _BAND):
+        rows = pixels[top : top + _BAND]
+        band = image.crop((0, top, image.width, top + len(rows)))
+        rows[...] = np.asarray(band if band.mode == mode else band.convert(mode)).reshape(rows.shape)
+    return _split(pixels, profile, tuple(notes))
+
+
+def _deep_picture(path: Path, image: Image.Image) -> Picture:
+    """Read 16 bits a channel, which Pillow knows for grey alone, by OpenCV."""
+    import cv2
+
+    profile = image.info.get("icc_profile")
+    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16:
+        what = "damaged, or of a kind" if pixels is None else f"{pixels.dtype} pixels"
+        message = f"{what} that cannot be read as 16 bits a channel"
+        raise ValueError(message)
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    if pixels.shape[2] >= 3:
+        cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA, dst=pixels)
+    if image.format == "PNG":
+        with path.open("rb") as file:
+            grey = file.read(26)[25] in (0, 4)
+        if grey and pixels.shape[2] == 4:  # OpenCV repeats the grey of a grey picture with alpha
+            pixels = pixels[..., 2:]
+        # OpenCV turns TIFF files by itself.
+        pixels = _turned(pixels, image.getexif().get(_ORIENTATION, 1))
+    return _split(pixels, profile, ())
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply an EXIF orientation, 1 … 8, to (H, W, C)."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def _split(pixels: np.ndarray, profile: bytes | None, notes: tuple[str, ...]) -> Picture:
+    if pixels.shape[2] in (1, 3):
+        return Picture(np.ascontiguousarray(pixels), None, profile, notes)
+    return Picture(np.ascontiguousarray(pixels[..., :-1]), np.ascontiguousarray(pixels[..., -1]), profile, notes)
+
+
+def _reason(error: Exception) -> str:
+    """Say in a few words why a picture could not be read."""
+    if type(error).__name__ == "UnidentifiedImageError":
+        return "not a picture in a known format" if error.args else "not a picture"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def write_picture(path: str | Path, picture: Picture, format: PictureFormat = "png") -> tuple[str, ...]:
+    """Write a picture; the file appears under its name once it is complete.
+
+    PNG and TIFF keep depth, alpha and colour profile (TIFF: no profile at 16-bit RGB). JPEG has 8 bits and no alpha.
+
+    Args:
+        path: Where to.
+        picture: What.
+        format: As what, whatever the file's name.
+
+    Returns:
+        What the format could not keep, in words.
+
+    Raises:
+        PictureError: It cannot be written; what stood there before still does.
+    """
+    path = Path(path)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("wb") as file:
+            lost = _encode(file, picture, format)
+        draft.replace(path)
+    except (OSError, ValueError, struct.error) as error:
+        message = f"{path}: cannot be written: {_reason(error)}"
+        raise PictureError(message) from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return lost
+
+
+def _encode(file: BinaryIO, picture: Picture, format: PictureFormat) -> tuple[str, ...]:
+    from PIL import Image
+
+    deep = picture.colour.dtype == np.uint16
+    pixels = picture.colour if picture.alpha is None else np.dstack([picture.colour, picture.alpha])
+    options: dict[str, Any] = {"icc_profile": picture.profile} if picture.profile else {}
+    if format == "jpg":
+        colour = (picture.colour.astype(np.uint32) + 128) // 257 if deep else picture.colour
+        lost = [*(["alpha"] if picture.alpha is not None else []), *(["8 of the 16 bits a channel"] if deep else [])]
+        _as_pillow(colour.astype(np.uint8, copy=False)).save(file, "JPEG", quality=95, subsampling=0, **options)
+        return tuple(lost)
+    if format == "png" and deep:
+        _write_deep_png(file, pixels, picture.profile)
+    elif format == "png":
+        _as_pillow(pixels).save(file, "PNG", **options)
+    elif deep and pixels.shape[2] == 1:
+        Image.fromarray(pixels[..., 0]).save(file, "TIFF", compression="tiff_adobe_deflate", **options)
+    elif deep:
+        file.write(_deep_tiff(pixels))
+        return ("the colour profile",) if picture.profile else ()
+    else:
+        _as_pillow(pixels).save(file, "TIFF", compression="tiff_adobe_deflate", **options)
+    return ()
+
+
+def _as_pillow(pixels: np.ndarray) -> Image.Image:
+    from PIL import Image
+
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+def _deep_tiff(pixels: np.ndarray) -> bytes:
+    import cv2
+
+    if pixels.shape[2] == 2:  # grey with alpha, which OpenCV has no type for
+        pixels = pixels[..., [0, 0, 0, 1]]
+    code = cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
+    return cv2.imencode(".tiff", cv2.cvtColor(pixels, code))[1].tobytes()
+
+
+def _write_deep_png(file: BinaryIO, pixels: np.ndarray, profile: bytes | None) -> None:
+    """Write (H, W, C) uint16 as PNG, band by band: Pillow cannot, and OpenCV knows neither profiles nor grey alpha."""
+
+    def chunk(kind: bytes, data: bytes) -> None:
+        file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
+
+    height, width, channels = pixels.shape
+    file.write(b"\x89PNG\r\n\x1a\n")
+    chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0))
+    if profile:
+        chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile))
+    deflate = zlib.compressobj()
+    above = np.zeros((1, width * channels * 2), np.uint8)
+    for top in range(0, height, _BAND // 8):
+        band = pixels[top : top + _BAND // 8]
+        rows = band.astype(">u2").view(np.uint8).reshape(len(band), -1)
+        chunk(b"IDAT", deflate.compress(_filtered(rows, above, 2 * channels).tobytes()))
+        above = rows[-1:]
+    chunk(b"IDAT", deflate.flush())
+    chunk(b"IEND", b"")
+
+
+def _filtered(rows: np.ndarray, above: np.ndarray, step: int) -> np.ndarray:
+    """PNG's filter 4, each byte's difference from that neighbour which is nearest to left + up - corner."""
+    up = np.concatenate([above, rows[:-1]]).astype(np.int16)
+    left, corner = np.zeros_like(up), np.zeros_like(up)
+    left[:, step:], corner[:, step:] = rows[:, :-step], up[:, :-step]
+    near_left, near_up, near_corner = np.abs(up - corner), np.abs(left - corner), np.abs(left + up - 2 * corner)
+    guess = np.where(
+        (near_left <= near_up) & (near_left <= near_corner), left, np.where(near_up <= near_corner, up, corner)
+    )
+    difference = rows - guess.astype(np.uint8)
+    return np.concatenate([np.full((len(rows), 1), 4, np.uint8), difference], axis=1)

@@ -1,0 +1,162 @@
+"""Filled pictures as files."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+from torch import Tensor
+
+from pcpad.pictures import FORMATS, Picture, PictureFormat, write_picture
+
+_BAND = 256  # rows composed at once
+_SHEET_HEIGHT = 512
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luminance, for pictures that are grey and stay so
+
+
+class InpaintedPictures(BasePredictionWriter):
+    """Writes each filled picture as `NAME.png`, of its own size, depth, and with its own alpha and colour profile.
+
+    Valid pixels are the original's, bit by bit; only holes come from the network. A picture whose mask leaves nothing
+    valid is written as it came, which is said. A prediction is a dict: `path`, a list of one string, and `image`
+    (1, 3, H, W), uint8 or float in [0, 1]; the batch holds `mask` (1, 1, H, W), 1 = valid, and `picture`, a list of the
+    one original.
+
+    Args:
+        output: The folder; `predictions` in the run's log folder when not given.
+        format: `png`, `tiff` (both lossless) or `jpg`.
+        sheets: Also write `sheets/NAME.png`: the input, its mask (white = valid) and the result side by side, at most
+            512 pixels high.
+
+    Raises:
+        ValueError: Another format.
+    """
+
+    def __init__(self, output: str | None = None, format: PictureFormat = "png", sheets: bool = False) -> None:
+        super().__init__(write_interval="batch")
+        if format not in FORMATS:
+            message = f"Expected argument `format` to be one of {', '.join(FORMATS)}, but got {format!r}"
+            raise ValueError(message)
+        self.output = output
+        self.format: PictureFormat = format
+        self.sheets = sheets
+        self.folder: Path | None = None
+        self._written: dict[Path, str] = {}
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make the folder."""
+        log_folder = trainer.log_dir  # broadcast: every process has to ask
+        self._written = {}
+        self.folder = Path(self.output or Path(log_folder or ".") / "predictions").expanduser()
+        (self.folder / "sheets" if self.sheets else self.folder).mkdir(parents=True, exist_ok=True)
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: dict[str, Any],
+        batch_indices: Sequence[int] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Write one picture.
+
+        Raises:
+            ValueError: The result would replace an input, or another result; or it is not finite or of another size.
+            PictureError: It cannot be written.
+        """
+        (name,), (original,) = prediction["path"], batch["picture"]
+        target = self._target(name, batch.get("mask_path", []))
+        mask = batch["mask"][0, 0].cpu()
+        if not bool(mask.any()):
+            warnings.warn(f"{name}: its mask covers all of it; it is copied as it came", stacklevel=2)
+        elif bool(mask.all()):
+            warnings.warn(f"{name}: its mask has no hole; it is copied as it came", stacklevel=2)
+        result = compose(original, prediction["image"], mask)
+        lost = write_picture(target, result, self.format)
+        if lost:
+            warnings.warn(f"{name}: {self.format} does not keep {' and '.join(lost)}", stacklevel=2)
+        if self.sheets and self.folder is not None:
+            write_picture(self.folder / "sheets" / f"{target.stem}.png", _sheet(original, mask, result))
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say how many there are, and where."""
+        if self._written:
+            print(f"{len(self._written)} filled pictures: {self.folder}")
+
+    def _target(self, name: str, others: Sequence[str]) -> Path:
+        assert self.folder is not None
+        target = self.folder / f"{Path(name).stem}.{self.format}"
+        if self._written.setdefault(target, name) != name:
+            message = f"{self._written[target]} and {name} would both be written to {target}: rename one of them"
+            raise ValueError(message)
+        for path in (name, *others):
+            if target.exists() and Path(path).exists() and target.samefile(path):
+                message = f"{target} would replace the input {path}: pass another --output folder"
+                raise ValueError(message)
+        return target
+
+
+def compose(original: Picture, prediction: Tensor, mask: Tensor) -> Picture:
+    """Put a network's output into the holes of a picture.
+
+    Args:
+        original: The picture; left as it is.
+        prediction: (1, 3, H, W), uint8 or float in [0, 1].
+        mask: (H, W), 1 = valid. Without any valid pixel the picture stays as it is.
+
+    Returns:
+        The picture, with new values in the holes alone; of a grey one, the output's luminance.
+
+    Raises:
+        ValueError: The output is not finite, or has another size.
+    """
+    if prediction.shape != (1, 3, *original.size):
+        message = f"Expected a prediction of {(1, 3, *original.size)}, but got {tuple(prediction.shape)}"
+        raise ValueError(message)
+    colour = original.colour.copy()
+    known = mask.cpu().numpy() != 0
+    if known.any():
+        for top in range(0, len(colour), _BAND):
+            rows = slice(top, top + _BAND)
+            hole = ~known[rows]
+            if hole.any():
+                colour[rows][hole] = _values(prediction[0, :, rows].cpu(), hole, original)
+    return Picture(colour, original.alpha, original.profile, original.notes)
+
+
+def _values(band: Tensor, hole: np.ndarray, original: Picture) -> np.ndarray:
+    """The output at the holes of a band, (pixels, channels) in the picture's depth."""
+    picked = band.permute(1, 2, 0)[torch.from_numpy(hole)]
+    if picked.dtype == torch.uint8:
+        picked = picked.float() / 255
+    values = picked.float().numpy()
+    if not np.isfinite(values).all():
+        message = "The network's output is not finite: its weights are broken, or the precision is too low for it."
+        raise ValueError(message)
+    if original.colour.shape[2] == 1:
+        values = (values @ _GREY)[:, None]
+    return np.rint(values.clip(0, 1) * original.white).astype(original.colour.dtype)
+
+
+def _sheet(original: Picture, mask: Tensor, result: Picture) -> Picture:
+    """Input, mask and result side by side, shrunk where they are high."""
+    import cv2
+
+    height, width = original.size
+    scale = min(1.0, _SHEET_HEIGHT / height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    columns = []
+    for pixels in (original.colour, mask.cpu().numpy().astype(np.uint8)[..., None] * np.uint8(255), result.colour):
+        small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
+        eight = (small // 257).astype(np.uint8) if small.dtype == np.uint16 else small
+        columns.append(np.broadcast_to(eight, (size[1], size[0], 3)))
+    gap = np.full((size[1], 4, 3), 128, np.uint8)
+    return Picture(np.concatenate([columns[0], gap, columns[1], gap, columns[2]], axis=1))

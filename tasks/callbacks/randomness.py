@@ -1,0 +1,51 @@
+"""Resuming a run with the random numbers it would have drawn."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class RandomState(Callback):
+    """Keeps the state of the random generators in checkpoints, and goes on from it when `fit` resumes.
+
+    Without it a resumed run starts from the seed again: its shuffling, dropout and, without worker processes,
+    augmentation differ from those of a run that was not interrupted, and so does its result. With it a run on one
+    device that resumes at the end of an epoch equals the uninterrupted one. All processes of a run get the state of the
+    one that wrote the checkpoint; they draw in step.
+    """
+
+    def __init__(self) -> None:
+        self._pending: dict[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The generators of torch, NumPy and Python, in types that load without running code."""
+        numpy: Any = np.random.get_state(legacy=False)
+        return {
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+            "numpy": {**numpy, "state": {**numpy["state"], "key": numpy["state"]["key"].tolist()}},
+            "python": random.getstate(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the state until training starts: what is built before then draws numbers too."""
+        self._pending = dict(state_dict)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set the generators, after the checkpoint is loaded and before the first loader is made."""
+        state, self._pending = self._pending, None
+        if state is None:
+            return
+        torch.set_rng_state(state["torch"].cpu())
+        if state["cuda"] is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["cuda"].cpu())
+        numpy = state["numpy"]
+        key = np.array(numpy["state"]["key"], dtype=np.uint32)
+        np.random.set_state({**numpy, "state": {**numpy["state"], "key": key}})
+        version, numbers, gauss = state["python"]
+        random.setstate((version, tuple(numbers), gauss))

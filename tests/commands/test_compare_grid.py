@@ -1,0 +1,301 @@
+"""`pcpad compare` with real runs of a small network on a few images."""
+
+import csv
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pcpad import cli
+from pcpad.commands.comparison import running, worker
+from pcpad.commands.comparison.grid import plan_from
+
+QUIET = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+RECIPE = """\
+# A small network on small images, for tests
+model:
+  class_path: ClassificationTask
+  init_args:
+    network: timm/test_resnet
+    num_classes: 3
+    optimizer: {class_path: torch.optim.SGD, init_args: {lr: 0.01, momentum: 0.9}}
+data:
+  class_path: ImageNetDataModule
+  init_args: {root: images, batch_size: 3, num_workers: 0, image_size: 32, resize: 32}
+checkpoint: {monitor: val/loss, mode: min}
+trainer: {max_epochs: 2, log_every_n_steps: 1}
+"""
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A folder with images and a recipe for them, and runs in this process: starting one takes seconds."""
+    draw = np.random.default_rng(0)
+    for split, count in (("train", 9), ("val", 3), ("test", 3)):
+        for index in range(count):
+            path = tmp_path / "images" / split / "abc"[index % 3] / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
+    (tmp_path / "small.yaml").write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pcpad.commands.compare.draw", lambda study: [])
+    monkeypatch.setattr(running.subprocess, "Popen", InThisProcess)
+    InThisProcess.started = []
+    return tmp_path
+
+
+class InThisProcess:
+    """Stands in for `subprocess.Popen`, for the cells' command alone."""
+
+    started: list[str] = []  # noqa: RUF012  reset by the fixture
+    pid = -1
+
+    def __init__(self, command, **options):
+        assert command[1:3] == ["-m", "pcpad.commands.comparison.worker"]
+        root, name, tests = command[3:]
+        self.started.append(name)
+        self.code = worker.run_cell(Path(root), name, plan_from(json.loads(tests)))
+
+    def poll(self):
+        return self.code
+
+
+def compare(*args, config="small.yaml"):
+    cli.main(["compare", "--config", config, "--output", "grid", *QUIET, *map(str, args)])
+
+
+def table(name):
+    with Path("grid", name).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def failing(capsys, *args, **options):
+    with pytest.raises(SystemExit) as caught:
+        compare(*args, **options)
+    assert caught.value.code not in (0, None)
+    return capsys.readouterr().err
+
+
+def test_a_grid_is_run_once_grows_and_is_cross_tested(small, capsys):
+    compare("--paddings", "zeros,partial", "--seeds", 1, "--trainer.max_epochs", 1)
+    assert InThisProcess.started == ["padding=zeros/seed=0", "padding=partial/seed=0"]
+    first = table("runs.csv")
+    assert {row["metric"] for row in first} == {"val/loss", "test/loss"}
+    assert all(float(row["value"]) > 0 for row in first)
+    before = {path: path.stat().st_mtime_ns for path in Path("grid").rglob("results.json")}
+    assert len(before) == 4  # a fit and a test each
+    compare("--paddings", "zeros,partial", "--seeds", 1, "--trainer.max_epochs", 1, "--cross")
+    assert len(InThisProcess.started) == 4
+    after = {path: path.stat().st_mtime_ns for path in Path("grid").rglob("results.json")}
+    assert len(after) == 6  # each tested under the other padding too
+    assert before.items() <= after.items()  # and nothing done again
+    crossed = {(row["trained"], row["tested"]): float(row["mean"]) for row in table("cross.csv")}
+    for padding in ("zeros", "partial"):
+        other = {"zeros": "partial", "partial": "zeros"}[padding]
+        path = Path(f"grid/padding={padding}/seed=0/tests/best/padding={other}/small/version_0/results.json")
+        entry = json.loads(path.read_text())["test"]
+        assert (entry["trained_with"], entry["tested_with"]) == (padding, other)
+        assert crossed[padding, other] == entry["metrics"]["test/loss"] != crossed[padding, padding]
+    capsys.readouterr()
+    compare("--paddings", "zeros,partial", "--seeds", 1, "--trainer.max_epochs", 1, "--cross")
+    assert len(InThisProcess.started) == 4
+    assert "2 of 2 runs are finished already" in capsys.readouterr().out
+
+
+def test_listed_commands_run_by_hand_fill_the_same_folder(small, capsys):
+    grid = ["--axis", "model.padding=zeros,mean", "--seeds", "7,", "--trainer.max_epochs", 1]
+    compare(*grid, "--list")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    for line in reversed(lines):
+        commands = [shlex.split(command) for command in line.split(" && ")]
+        assert [command[:2] for command in commands] == [["pcpad", "fit"], ["pcpad", "test"]]
+        for command in commands:
+            cli.main(command[1:])
+    capsys.readouterr()
+    compare(*grid, "--list")
+    assert capsys.readouterr().out == ""
+    cli.main(["compare", "--report", "--output", "grid"])
+    by_hand = table("runs.csv")
+    assert {(row["padding"], row["seed"], row["state"]) for row in by_hand} == {
+        ("zeros", "7", "finished"),
+        ("mean", "7", "finished"),
+    }
+    assert InThisProcess.started == []
+    Path("grid").rename("by_hand")
+    compare(*grid)
+    assert table("runs.csv") == by_hand
+
+
+def test_an_interrupted_run_goes_on_and_ends_where_it_would_have(small, monkeypatch):
+    grid = ["--paddings", "partial", "--seeds", 1]
+    compare(*grid)
+    whole = table("runs.csv")
+    Path("grid").rename("whole")
+
+    from pcpad.tasks import ClassificationTask
+
+    step = ClassificationTask.training_step
+
+    def killed(self, batch, batch_idx):
+        if self.current_epoch == 1:
+            raise KeyboardInterrupt
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassificationTask, "training_step", killed)
+        patch.setattr("pcpad.tasks.callbacks.BestAndLast.on_exception", lambda *args: None)  # as kill -9 leaves it
+        with pytest.raises(SystemExit):
+            compare(*grid)
+    results = Path("grid/padding=partial/seed=0/fit/small/version_0/results.json")
+    assert json.loads(results.read_text())["fit"]["finished"] is False
+    compare(*grid)
+    assert json.loads(results.read_text())["fit"]["finished"] is False
+    resumed = json.loads((results.parent.parent / "version_1" / "results.json").read_text())["fit"]
+    assert sorted(resumed["history"]) == ["0", "1"]
+    # Images are shuffled: equal only if the random numbers are the same.
+    assert table("runs.csv") == whole
+
+
+def test_a_crash_is_reported_the_others_go_on_and_mending_is_enough(small, capsys):
+    # Images of 32 pixels end in maps of one, too small to reflect.
+    grid = ["--paddings", "zeros,reflect,partial", "--seeds", 1, "--trainer.max_epochs", 1]
+    with pytest.raises(SystemExit) as caught:
+        compare(*grid)
+    assert caught.value.code == 1
+    printed = capsys.readouterr()
+    assert "padding=reflect/seed=0 CRASHED" in printed.out
+    assert "padding=reflect/seed=0 crashed: fit: " in printed.out
+    assert "1 of 3 runs crashed: padding=reflect/seed=0" in printed.err
+    assert "Traceback" not in printed.err.partition("pcpad: 1 of 3")[2]
+    values = {row["padding"]: row["n"] for row in table("summary.csv") if row["measure"] == "test"}
+    assert values == {"zeros": "1", "reflect": "0", "partial": "1"}
+    assert InThisProcess.started[-1] == "padding=partial/seed=0"
+    started = len(InThisProcess.started)
+    with pytest.raises(SystemExit):
+        compare(*grid)
+    assert InThisProcess.started[started:] == ["padding=reflect/seed=0"]  # tried again, and it alone
+
+
+def test_a_cell_is_run_by_one_process_only(small, capsys):
+    import fcntl
+
+    lock = Path("grid/padding=zeros/seed=0/.lock")
+    compare("--paddings", "zeros", "--seeds", 1, "--list")
+    lock.parent.mkdir(parents=True)
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        compare("--paddings", "zeros", "--seeds", 1, "--trainer.max_epochs", 2)
+    printed = capsys.readouterr().out
+    assert "padding=zeros/seed=0 is being run by another process" in printed
+    assert "padding=zeros/seed=0 is not finished" in printed
+    assert not list(Path("grid").rglob("results.json"))
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["--seeds", "1"], "Nothing to compare"),
+        (["--paddings", "zeros"], "Expected --seeds N"),
+        (["--paddings", "zeros", "--seeds", "0"], "Expected --seeds N"),
+        (["--paddings", "zeros", "--seeds", "1,1"], "Expected --seeds N"),
+        (["--paddings", "zeros,zeros", "--seeds", "1"], "Expected different values"),
+        (["--paddings", "zeros,partail", "--seeds", "1"], "Did you mean 'partial'?"),
+        (["--paddings", "zeros", "--seeds", "1", "--model.padding=mean"], "is typed and varies too"),
+        (["--paddings", "zeros", "--seeds", "1", "--axis", "data.split"], "Expected --axis"),
+        (["--paddings", "zeros", "--seeds", "1", "--axis", "seed_everything=1,2"], "--seeds says it"),
+        (["--paddings", "zeros", "--seeds", "1", "--ckpt_path", "x.ckpt"], "--model.weights"),
+        (["--paddings", "zeros", "--seeds", "1", "--jobs", "0"], "--jobs must be at least 1"),
+        (["--axis", "model.network=vgg11,vgg13", "--seeds", "1", "--cross"], "it needs --paddings"),
+        (["--paddings", "zeros", "--seeds", "1", "--metric", "val/loss:up"], "NAME:min or NAME:max"),
+        (["--paddings", "zeros", "--seeds", "1", "--trainer.max_epochz", "1"], "max_epochz"),
+        (["--axis", "data.batch_size=2,many", "--seeds", "1"], "batch_size"),
+        (["--paddings", "zeros", "--seeds", "1", "--test", "--eval+=Squares"], "Squares"),
+        (["--paddings", "zeros", "--seeds", "1", "--trainer.fast_dev_run=true"], "must stay as it is"),
+        (["--paddings", "zeros", "--seeds", "1", "--checkpoint.monitor=null"], "--metric NAME"),
+    ],
+)
+def test_mistakes_are_one_message_before_anything_runs(args, expected, small, capsys):
+    message = failing(capsys, *args)
+    assert expected in message
+    assert "Traceback" not in message
+    assert InThisProcess.started == []
+    assert not Path("grid").exists()
+
+
+def test_a_folder_of_other_runs_is_refused_with_the_difference(small, capsys):
+    compare("--paddings", "zeros", "--seeds", 2, "--list")
+    message = failing(capsys, "--paddings", "zeros", "--seeds", 2, "--data.batch_size=2", "--list")
+    assert "data.batch_size: 3 in the folder, 2 asked for" in message
+    assert "another --output" in message
+    axis = ["--axis", "data.batch_size=2,3"]
+    assert "vary in padding, seed" in failing(capsys, "--paddings", "zeros", *axis, "--seeds", 2, "--list")
+    compare("--paddings", "partial,mean", "--seeds", "5,", "--list")  # more of the same is welcome
+    cells = json.loads(Path("grid/grid.json").read_text())["cells"]
+    assert [(cell["model.padding"], cell["seed_everything"]) for cell in cells] == [
+        ("zeros", "0"),
+        ("zeros", "1"),
+        ("partial", "5"),
+        ("mean", "5"),
+    ]
+    Path("other").mkdir()
+    Path("other/mine.txt").touch()
+    message = failing(capsys, "--paddings", "zeros", "--seeds", 1, "--output", "other")
+    assert "holds something else than a comparison" in message
+
+
+def results():
+    return sorted(str(path) for path in Path("grid").rglob("results.json"))
+
+
+def alive(process_group):
+    try:
+        os.killpg(process_group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_grid_leaves_no_process_and_goes_on(small, number, monkeypatch):
+    script = "import sys; from pcpad.cli import main; main(sys.argv[1:])"
+    grid = ["compare", "--config=small.yaml", "--output=grid", *QUIET, "--paddings=zeros,partial", "--seeds=1"]
+    # Long enough to be hit in its second run, with an epoch saved.
+    command = [sys.executable, "-c", script, *grid, "--trainer.max_epochs=30", "--checkpoint.every_n_epochs=1"]
+    monkeypatch.undo()
+    os.chdir(small)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    saved = Path("grid/padding=partial/seed=0/checkpoints/last.ckpt")
+    lock = saved.parent.parent / ".lock"
+    deadline = time.monotonic() + 240
+    while not saved.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert saved.exists()
+    group = int(lock.read_text().split()[1])
+    process.send_signal(number)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode in (-number, 128 + number), printed
+    deadline = time.monotonic() + 20
+    while alive(group) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not alive(group)
+    before = {path: Path(path).stat().st_mtime_ns for path in results() if "padding=zeros" in path}
+    assert len(before) == 2
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 2 runs are finished already" in done.stdout
+    assert before.items() <= {path: Path(path).stat().st_mtime_ns for path in results()}.items()
+    interrupted = Path("grid/runs.csv").read_text()
+    assert Path("grid/padding=partial/seed=0/fit/small/version_1").is_dir()
+    Path("grid").rename("interrupted")
+    subprocess.run(command, check=True, capture_output=True, timeout=400)
+    assert Path("grid/runs.csv").read_text() == interrupted

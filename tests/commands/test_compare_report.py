@@ -1,0 +1,312 @@
+"""Reports of `pcpad compare` from hand-written folders, against numbers worked out here."""
+
+import csv
+import json
+import math
+import statistics
+import sys
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from pcpad import cli
+from pcpad.commands.comparison.cells import CRASH_FILE, folder_of_test
+from pcpad.commands.comparison.grid import PADDING, SEED, EvaluationPlan, Grid, enter_grid, expand
+from pcpad.commands.comparison.metrics import Metric, Numbers, select_metrics
+from pcpad.commands.comparison.statistics import epochs_to_reach, paired, summarise
+from pcpad.commands.comparison.study import Options, Study
+from pcpad.commands.comparison.tables import Table
+
+# The 2018 paper's Table 2, ResNet-50: best top-1 of five runs.
+RESNET50 = {
+    "zeros": [76.240, 76.074, 75.988, 76.136, 76.224],
+    "partial": [76.606, 76.532, 76.638, 76.562, 76.716],
+}
+# Its Table 4: weights trained with zeros, run with partial.
+CROSSED = [62.364, 55.576, 56.746, 61.824, 62.364]
+
+
+def make_grid(root, axes, *, mode="max", monitor="val/top1", tests=None, metrics=()):
+    resolved = {"checkpoint": {"monitor": monitor, "mode": mode}, "results": {"last_epochs": 5}}
+    grid = Grid(("fake.yaml",), (), tuple(axes), expand(axes), resolved, tests or EvaluationPlan(), metrics)
+    return enter_grid(root, grid)
+
+
+def write_fit(root, cell, history, *, version=0, finished=True, monitor="val/top1", logs=None):
+    run = root / cell.name / "fit" / "fake" / f"version_{version}"
+    run.mkdir(parents=True)
+    entry = {"monitor": monitor, "history": dict(enumerate(history)), "finished": finished, "metrics": {}}
+    (run / "results.json").write_text(json.dumps({"fit": entry}))
+    rows = [{"epoch": epoch, "step": 9, **values} for epoch, values in (logs or {}).items()]
+    names = list(dict.fromkeys(["epoch", "step", *(name for row in rows for name in row)]))
+    with (run / "metrics.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_test(root, grid, cell, tested, metrics):
+    run = folder_of_test(root, cell, grid.tests, tested) / "fake" / "version_0"
+    run.mkdir(parents=True)
+    (run / "results.json").write_text(json.dumps({"test": {"metrics": metrics}}))
+
+
+def rows(path):
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(autouse=True)
+def few_figures(request, monkeypatch):
+    """Figures take longer than all the rest: one test draws them."""
+    if "figures" not in request.node.name:
+        monkeypatch.setattr("pcpad.commands.compare.draw", lambda study: [])
+
+
+@pytest.fixture
+def resnet(tmp_path):
+    """The paper's ResNet-50 runs, with a cross test of the zero-padded ones."""
+    root = tmp_path / "grid"
+    axes = {PADDING: ("zeros", "partial"), SEED: tuple("01234")}
+    grid = make_grid(root, axes, tests=EvaluationPlan(cross=True))
+    for cell in grid.cells:
+        padding, seed = cell.values[PADDING], int(cell.seed)
+        top1 = RESNET50[padding][seed] / 100
+        write_fit(root, cell, [0.1, top1, *[top1 - 0.001 * k for k in (1, 2, 3, 4)]])
+        write_test(root, grid, cell, padding, {"test/top1": top1})
+        other = CROSSED[seed] / 100 if padding == "zeros" else top1 - 0.00732
+        write_test(root, grid, cell, {"zeros": "partial", "partial": "zeros"}[padding], {"test/top1": other})
+    return root
+
+
+def report(root, *args):
+    cli.main(["compare", "--report", "--output", str(root), *map(str, args)])
+
+
+def test_the_papers_table(resnet, capsys):
+    report(resnet)
+    printed = capsys.readouterr().out
+    best = {row["padding"]: row for row in rows(resnet / "summary.csv") if row["measure"] == "best"}
+    # As printed in the paper, but for the standard deviation: 0.086 there divides by n, here it is by n - 1.
+    assert 100 * float(best["zeros"]["mean"]) == pytest.approx(76.132, abs=6e-4)
+    assert 100 * float(best["partial"]["mean"]) == pytest.approx(76.611, abs=6e-4)
+    assert 100 * float(best["partial"]["diff"]) == pytest.approx(0.478, abs=6e-4)
+    for padding, values in RESNET50.items():
+        assert 100 * float(best[padding]["stdev"]) == pytest.approx(statistics.stdev(values))
+    difference = np.subtract(RESNET50["partial"], RESNET50["zeros"])
+    error = difference.std(ddof=1) / math.sqrt(5)
+    t_97_5, t = 2.7764451052, difference.mean() / error  # Student's t at 0.975 with 4 degrees of freedom
+    # The two-sided p-value with 4 degrees of freedom in closed form.
+    s = t / math.sqrt(4 + t * t)
+    p = 1 - s * (1 + (1 - s * s) / 2)
+    assert float(best["partial"]["p"]) == pytest.approx(p, rel=1e-6)
+    assert 100 * float(best["partial"]["ci_low"]) == pytest.approx(difference.mean() - t_97_5 * error, rel=1e-6)
+    assert 100 * float(best["partial"]["ci_high"]) == pytest.approx(difference.mean() + t_97_5 * error, rel=1e-6)
+    assert best["zeros"]["diff"] == best["zeros"]["p"] == ""
+    assert best["partial"]["note"] == ""
+    last = {row["padding"]: row for row in rows(resnet / "summary.csv") if row["measure"] == "last"}
+    assert 100 * float(last["zeros"]["mean"]) == pytest.approx(76.1324 - 0.2)
+    markdown = (resnet / "report.md").read_text()
+    assert "| zeros | 76.240 | 76.074 | 75.988 | 76.136 | 76.224 | 5 | 76.132 | 0.105 | – | – | – |" in markdown
+    assert "+0.478" in markdown
+    assert "mean of the last 5 epochs" in markdown
+    assert "divides by n − 1; the 2018 paper's Tables 2 and 3 mix" in markdown
+    for text in ("+0.478", "mean of the last 5 epochs"):
+        assert text in printed
+
+
+def test_the_papers_cross_testing(resnet, capsys):
+    report(resnet)
+    crossed = {(row["trained"], row["tested"]): row for row in rows(resnet / "cross.csv")}
+    assert len(crossed) == 4
+    assert 100 * float(crossed["zeros", "partial"]["mean"]) == pytest.approx(59.7748)
+    assert 100 * float(crossed["zeros", "partial"]["diff"]) == pytest.approx(-16.357, abs=6e-4)
+    assert 100 * float(crossed["partial", "zeros"]["diff"]) == pytest.approx(-0.732)
+    assert crossed["partial", "zeros"]["p"] == ""  # all five drop by the same
+    assert "no p-value" in crossed["partial", "zeros"]["note"]
+    assert 0 < float(crossed["zeros", "partial"]["p"]) < 0.001
+    assert crossed["zeros", "zeros"]["diff"] == ""
+    assert "| zeros | 76.132 | 59.775 / -16.358 |" in (resnet / "report.md").read_text()
+    assert "Cross testing" in capsys.readouterr().out
+
+
+def test_lower_is_better_another_baseline_and_epochs_to_reach(tmp_path, capsys):
+    root = tmp_path / "grid"
+    grid = make_grid(root, {PADDING: ("reflect", "partial"), SEED: ("4", "7")}, mode="min", monitor="val/mse")
+    histories = {("reflect", "4"): [3, 1, 2], ("reflect", "7"): [4, 3, 2.5], ("partial", "4"): [1, 0.5, 0.75]}
+    histories["partial", "7"] = [2, 1, 0.5]
+    for cell in grid.cells:
+        write_fit(root, cell, histories[cell.values[PADDING], cell.seed], monitor="val/mse")
+    report(root, "--reach", "1", "--reach", "0.1")
+    found = {(row["padding"], row["measure"]): row for row in rows(root / "summary.csv") if row["metric"] == "val/mse"}
+    assert float(found["reflect", "best"]["mean"]) == (1 + 2.5) / 2
+    assert float(found["partial", "best"]["mean"]) == 0.5
+    assert found["partial", "best"]["baseline"] == "reflect"  # the first, without zeros
+    assert float(found["partial", "best"]["diff"]) == 0.5 - 1.75
+    assert "low power: 2 pairs" in found["partial", "best"]["note"]
+    assert float(found["reflect", "last"]["mean"]) == pytest.approx((2 + 9.5 / 3) / 2)
+    text = (root / "report.md").read_text()
+    assert "val/mse, best epoch of each run; lower is better" in text
+    assert "| reflect | 2 | never | 2.0 | 1 of 2 |" in text
+    assert "| partial | 1 | 2 | 1.5 | 0 of 2 |" in text
+    assert "| partial | never | never | – | 2 of 2 |" in text
+    assert "No finished run logged test/mse" in text
+    assert "not tested" in capsys.readouterr().out
+    report(root, "--baseline", "partial")
+    assert {row["baseline"] for row in rows(root / "summary.csv")} == {"partial"}
+    with pytest.raises(SystemExit):
+        report(root, "--baseline", "mean")
+    assert "none of what is compared: reflect, partial" in capsys.readouterr().err
+
+
+def test_crashed_unfinished_and_nan_runs_are_named_and_never_averaged(tmp_path, capsys):
+    root = tmp_path / "grid"
+    grid = make_grid(root, {PADDING: ("zeros", "partial"), SEED: ("0", "1", "2")}, metrics=("val/top1",))
+    top1 = {("zeros", "0"): 0.5, ("zeros", "1"): 0.7, ("zeros", "2"): math.nan, ("partial", "0"): 0.9}
+    for cell in grid.cells:
+        padding = cell.values[PADDING]
+        if (padding, cell.seed) in top1:
+            write_fit(root, cell, [0.4, top1[padding, cell.seed]])
+            write_test(root, grid, cell, padding, {})
+    crashed, unfinished = (cell for cell in grid.cells if cell.values[PADDING] == "partial" and cell.seed != "0")
+    write_fit(root, unfinished, [0.99], finished=False)
+    (root / crashed.name).mkdir(parents=True)
+    (root / crashed.name / CRASH_FILE).write_text(json.dumps([{"step": "fit", "error": "ValueError: too big"}]))
+    with pytest.raises(SystemExit) as caught:
+        report(root)
+    assert caught.value.code == 1
+    printed = capsys.readouterr()
+    assert "padding=partial/seed=1 crashed: fit: ValueError: too big (log: " in printed.out
+    assert "padding=partial/seed=2 is not finished" in printed.out
+    assert "1 of 6 runs crashed" in printed.err
+    found = {(row["padding"], row["measure"]): row for row in rows(root / "summary.csv")}
+    assert (found["zeros", "best"]["n"], float(found["zeros", "best"]["mean"])) == ("2", pytest.approx(0.6))
+    assert (found["partial", "best"]["n"], found["partial", "best"]["mean"]) == ("1", "0.9")
+    assert found["partial", "best"]["stdev"] == ""
+    assert found["partial", "best"]["note"] == "too few seeds for a p-value"
+    text = (root / "report.md").read_text()
+    assert "| zeros | 50.000 | 70.000 | nan | 2 | 60.000 | 14.142 | – | – | – |" in text
+    assert "| partial | 90.000 | missing | missing | 1 | 90.000 | – | +40.000 | – | too few seeds |" in text
+    assert "zeros: seed 2 left out of average, stdev and diff: not finite." in text
+    assert "partial: too few seeds for a p-value." in text
+    assert "ValueError: too big" in text
+    states = {(row["padding"], row["seed"]): row["state"] for row in rows(root / "runs.csv")}
+    assert states["partial", "1"] == "crashed: fit: ValueError: too big"
+    assert states["partial", "2"] == "not finished"
+
+
+def test_a_crash_that_was_mended_by_hand_is_forgotten(tmp_path):
+    root = tmp_path / "grid"
+    grid = make_grid(root, {PADDING: ("zeros",), SEED: ("0",)})
+    write_fit(root, grid.cells[0], [0.5])
+    (root / grid.cells[0].name / CRASH_FILE).write_text(json.dumps([{"step": "fit", "error": "x"}]))
+    assert Study(root, grid, Options()).runs[0].failed == []
+
+
+def test_settings_other_metrics_and_a_resumed_runs_log(tmp_path):
+    root = tmp_path / "grid"
+    axes = {PADDING: ("zeros", "partial"), "data.split": ("cv0", "cv2"), SEED: ("0",)}
+    metrics = ("val/loss", "test/*/mIoU")
+    grid = make_grid(root, axes, monitor="val/mIoU", metrics=metrics)
+    for index, cell in enumerate(grid.cells):
+        logs = {0: {"val/loss": 3.0}, 1: {"val/loss": 9.0}}
+        write_fit(root, cell, [0.1], finished=False, logs=logs, monitor="val/mIoU")
+        # The second epoch was not saved before the run was killed, and done again.
+        logs = {1: {"val/loss": 2.0 + index, "train/loss": 1.0}}
+        write_fit(root, cell, [0.1, 0.2], logs=logs, version=1, monitor="val/mIoU")
+        scores = {f"test/border_tile1024/leave_{part}/mIoU": 0.7 + index / 100 for part in ("0.000", "0.875")}
+        write_test(root, grid, cell, cell.values[PADDING], {**scores, "test/regular/accuracy": 0.9})
+    report(root)
+    found = rows(root / "summary.csv")
+    assert {row["data.split"] for row in found} == {"cv0", "cv2"}
+    assert {row["metric"] for row in found} == {
+        "val/loss",
+        "test/border_tile1024/leave_0.000/mIoU",
+        "test/border_tile1024/leave_0.875/mIoU",
+    }
+    loss = {(row["measure"], row["padding"], row["data.split"]): row for row in found if row["metric"] == "val/loss"}
+    # The best of 3 and 2, though the monitored metric's best is the highest; cells are numbered split by split.
+    assert float(loss["best", "zeros", "cv0"]["mean"]) == 2.0
+    assert float(loss["last", "zeros", "cv0"]["mean"]) == 2.5
+    assert float(loss["last", "zeros", "cv2"]["mean"]) == 3.0
+    assert float(loss["last", "partial", "cv2"]["mean"]) == 4.0
+    text = (root / "report.md").read_text()
+    assert "data.split=cv2" in text
+    assert "border_tile1024/leave_0.875/mIoU (%)" in text  # the overview, a column a metric
+    report(root, "--metric", "val/los")
+    assert "No finished run logged val/los. There are: val/loss." in (root / "report.md").read_text()
+
+
+def test_figures(resnet, monkeypatch, capsys):
+    report(resnet)
+    from PIL import Image
+
+    for name in ("bars.png", "convergence.png"):
+        with Image.open(resnet / name) as picture:
+            assert picture.width > 600
+            assert len(picture.convert("RGB").getcolors(1 << 24)) > 10
+        (resnet / name).unlink()
+    assert "![bars](bars.png)" in (resnet / "report.md").read_text()
+    for name in list(sys.modules):
+        if name.partition(".")[0] == "matplotlib":
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    capsys.readouterr()
+    report(resnet)
+    assert "No figures: they need matplotlib" in capsys.readouterr().out
+    assert not (resnet / "bars.png").exists()
+    assert "![" not in (resnet / "report.md").read_text()
+
+
+def test_a_narrow_terminal_leaves_the_single_runs_out():
+    table = Table("t", ["padding", "seed 0", "seed 1", "average"], [["zeros", "1.11", "2.22", "3.33"]], details=(1, 3))
+    texts = []
+    for width in (80, 24):
+        console = Console(width=width)
+        with console.capture() as capture:
+            console.print(table.rich(console))
+        texts.append(capture.get())
+    assert "2.22" in texts[0]
+    assert "2.22" not in texts[1]
+    assert "3.33" in texts[1]
+    assert "report.md" in texts[1]
+
+
+def test_statistics_at_the_edges():
+    assert summarise([]).count == 0
+    assert (summarise([2.0]).mean, summarise([2.0]).stdev) == (2.0, None)
+    assert summarise([1.0, 3.0]).stdev == pytest.approx(math.sqrt(2))
+    one = paired({"0": 1.0}, {"0": 0.5, "1": 9.0})
+    assert (one.pairs, one.difference, one.p, one.note) == (1, 0.5, None, "too few seeds for a p-value")
+    assert paired({"0": 1.0}, {"1": 1.0}).pairs == 0
+    same = paired({"0": 0.3, "1": 0.4}, {"0": 0.1, "1": 0.2})
+    assert same.p is None
+    assert "differ by the same" in same.note
+    assert paired(dict(zip("01234", range(5), strict=True)), dict.fromkeys("01234", 0.0)).note == ""
+    assert epochs_to_reach({0: 0.1, 1: math.nan, 2: 0.9}, 0.9, "max") == 3
+    assert epochs_to_reach({0: 0.1}, 0.9, "max") is None
+    assert epochs_to_reach({0: 3.0, 5: 1.0}, 1.0, "min") == 6
+
+
+def test_metric_selection():
+    logged = {"val/mIoU", "test/regular/mIoU", "test/tile/mIoU", "val/loss", "test/psnr"}
+    assert select_metrics([], "val/mIoU", "max", logged) == [
+        Metric("val/mIoU", "max"),
+        Metric("test/regular/mIoU", "max"),
+        Metric("test/tile/mIoU", "max"),
+    ]
+    assert select_metrics([], "val/top1", "max", {"val/top1"})[1] == Metric("test/top1", "max")
+    chosen = select_metrics(["val/loss", "test/psnr", "test/own:min", "test/mse_border"], "val/top1", "max", logged)
+    assert [metric.mode for metric in chosen] == ["min", "max", "min", "min"]
+    assert select_metrics(["test/score"], "val/score", "min", logged)[0].mode == "min"
+    assert Numbers("test/psnr", [30.5482]).plain(30.5482) == "30.548"
+    assert Numbers("test/mse", [0.00123, 0.0005]).signed(-0.0005) == "-0.0005000"
+    assert Numbers("val/top1", [76.2]).unit == ""  # percent already
+
+
+def test_no_grid_there(tmp_path, capsys):
+    for args in (["--report", "--output", str(tmp_path)], ["--report"]):
+        with pytest.raises(SystemExit):
+            cli.main(["compare", *args])
+        assert "pcpad: error: No" in capsys.readouterr().err
