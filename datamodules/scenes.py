@@ -117,21 +117,20 @@ class Augmentation:
         right = choose_span(image.width, self.crop, scale, x, draws)
         # Smoothed where it shrinks, as PIL and torchvision do it; bilinear alone would skip pixels.
         smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        rows = down.start + down.size
-        pixels = self._cut(image.rgb(rows), down, right, smooth, 0)
-        ids = self._cut(label.grey(rows), down, right, cv2.INTER_NEAREST_EXACT, IGNORE)
+        part = (slice(down.start, down.start + down.size), slice(right.start, right.start + right.size))
+        pixels = self._place(image.rgb(*part), down, right, smooth, 0)
+        ids = self._place(label.grey(*part), down, right, cv2.INTER_NEAREST_EXACT, IGNORE)
         # One stream for all steps. albumentations' own `set_random_seed` gives each step the same numbers, so that
         # the σ of the blur would follow from the change of brightness.
         self.steps.set_random_state(draws, random.Random(int(draws.integers(2**63))))
         done = self.steps(image=pixels, mask=ids)
         return done["image"], done["mask"]
 
-    def _cut(self, pixels: np.ndarray, down: Span, right: Span, interpolation: int, fill: int) -> np.ndarray:
-        part = pixels[down.start : down.start + down.size, right.start : right.start + right.size]
+    def _place(self, part: np.ndarray, down: Span, right: Span, interpolation: int, fill: int) -> np.ndarray:
         part = cv2.resize(part, (right.shown, down.shown), interpolation=interpolation)
         if part.shape[:2] == (self.crop, self.crop):
             return part
-        whole = np.full((self.crop, self.crop, *pixels.shape[2:]), fill, np.uint8)
+        whole = np.full((self.crop, self.crop, *part.shape[2:]), fill, np.uint8)
         whole[down.offset : down.offset + down.shown, right.offset : right.offset + right.shown] = part
         return whole
 

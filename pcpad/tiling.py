@@ -8,6 +8,7 @@ which is what that evaluation is about.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 from math import ceil, isfinite
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from fractions import Fraction
 
-__all__ = ["Tiling", "Window", "run_tiled", "tiled_bands"]
+__all__ = ["Tiling", "Window", "run_tiled", "tiled_argmax", "tiled_bands", "tiled_blocks"]
 
 Average = Literal["logits", "probabilities"]
 
@@ -86,7 +87,7 @@ class Tiling:
     @property
     def stride(self) -> tuple[int, int]:
         """Pixels between the starts of neighbouring tiles, (vertically, horizontally)."""
-        height, width = self._sides
+        height, width = self.sides
         return ceil(height * (1 - as_fraction(self.overlap))), ceil(width * (1 - as_fraction(self.overlap)))
 
     def windows(self, height: int, width: int) -> list[Window]:
@@ -105,12 +106,13 @@ class Tiling:
         if min(height, width) < 1:
             message = f"An image of {height} x {width} pixels has no tiles."
             raise ValueError(message)
-        (tall, wide), (down, right) = self._sides, self.stride
+        (tall, wide), (down, right) = self.sides, self.stride
         tops, lefts = _starts(height, tall, down), _starts(width, wide, right)
         return [Window(top, left, min(tall, height), min(wide, width)) for top in tops for left in lefts]
 
     @property
-    def _sides(self) -> tuple[int, int]:
+    def sides(self) -> tuple[int, int]:
+        """Height and width of a tile, in pixels."""
         return (self.size, self.size) if isinstance(self.size, int) else self.size
 
 
@@ -169,8 +171,10 @@ def run_tiled(
     merged: Tensor | None = None
     for scale in scales:
         resized = image if scale == 1 else _rescaled(image, scale)
-        bands = tiled_bands(network, resized, tiling, average=average, batch_size=batch_size, flip=flip, device=device)
-        part = _stacked(bands, resized.shape[2])
+        blocks = tiled_blocks(
+            network, resized, tiling, average=average, batch_size=batch_size, flip=flip, device=device
+        )
+        part = _assembled(blocks, resized.shape[2:])
         if part.shape[2:] != image.shape[2:]:
             part = F.interpolate(part, size=image.shape[2:], mode="bilinear", align_corners=False)
         merged = part if merged is None else merged + part  # not in place: it may be the network's own tensor
@@ -178,18 +182,40 @@ def run_tiled(
     return merged if len(scales) == 1 else merged / len(scales)
 
 
-def _stacked(bands: Iterator[tuple[int, Tensor]], height: int) -> Tensor:
-    _, band = next(bands)
-    if band.shape[2] == height:
-        return band
-    whole = band.new_empty(*band.shape[:2], height, band.shape[3])
-    whole[:, :, : band.shape[2]] = band
-    for top, below in bands:
-        whole[:, :, top : top + below.shape[2]] = below
+def _assembled(blocks: Iterator[tuple[Window, Tensor]], size: Sequence[int]) -> Tensor:
+    """Put blocks in their places; one that is all of the image stays the network's own tensor."""
+    whole: Tensor | None = None
+    for window, block in blocks:
+        if block.shape[-2:] == tuple(size):
+            return block
+        if whole is None:
+            whole = block.new_empty(*block.shape[:-2], *size)
+        whole[..., window.rows, window.columns] = block
+    assert whole is not None
     return whole
 
 
-@torch.no_grad()
+def tiled_argmax(
+    network: Callable[[Tensor], Tensor],
+    image: Tensor,
+    tiling: Tiling | None,
+    *,
+    average: Average = "logits",
+    batch_size: int = 1,
+    flip: bool = False,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """The channel in which `run_tiled`, at one scale, is largest; in the memory that `tiled_blocks` takes.
+
+    The arguments and errors are those of `run_tiled`.
+
+    Returns:
+        (N, H, W) int64 on the image's device.
+    """
+    blocks = tiled_blocks(network, image, tiling, average=average, batch_size=batch_size, flip=flip, device=device)
+    return _assembled(((window, block.argmax(dim=1)) for window, block in blocks), image.shape[2:])
+
+
 def tiled_bands(
     network: Callable[[Tensor], Tensor],
     image: Tensor,
@@ -207,30 +233,67 @@ def tiled_bands(
     Yields:
         The first row, and the finished rows from there on as (N, K, h, W); together all rows, each once.
     """
+    blocks = tiled_blocks(network, image, tiling, average=average, batch_size=batch_size, flip=flip, device=device)
+    for top, row in groupby(blocks, key=lambda placed: placed[0].top):
+        parts = [block for _, block in row]
+        yield top, parts[0] if len(parts) == 1 else torch.cat(parts, dim=3)
+
+
+@torch.no_grad()
+def tiled_blocks(
+    network: Callable[[Tensor], Tensor],
+    image: Tensor,
+    tiling: Tiling | None,
+    *,
+    average: Average = "logits",
+    batch_size: int = 1,
+    flip: bool = False,
+    device: torch.device | str | None = None,
+) -> Iterator[tuple[Window, Tensor]]:
+    """Like `run_tiled` at one scale, block by block: each is handed out as soon as no further tile reaches it.
+
+    What is held beside one tile is the lower overlap of a row of tiles with the next: nothing where tiles do not
+    overlap, and then the memory is that of one tile, whatever the image's size.
+
+    The arguments and errors are those of `run_tiled`.
+
+    Yields:
+        A block's place, and its values (N, K, h, w); together all pixels, each once, row of tiles by row of tiles.
+    """
     _check(image, average, batch_size)
     height, width = image.shape[2:]
     windows = tiling.windows(height, width) if tiling else [Window(0, 0, height, width)]
     outputs = _outputs(network, image, windows, average, batch_size, flip, device)
-    if len(windows) == 1:
-        yield 0, next(outputs)
-        return
-    tall, top = windows[0].height, 0
-    columns = _counts((window.left for window in windows if window.top == 0), windows[0].width, width, image.device)
-    rows = _counts((window.top for window in windows if window.left == 0), tall, height, image.device)
-    total: Tensor | None = None
-    for window, tile in zip(windows, outputs, strict=True):
-        if total is None:
-            total = tile.new_zeros(*tile.shape[:2], tall, width)
-        if window.top > top:
-            done = window.top - top
-            # An exact whole number of at most 2^24, so one division rounds once.
-            yield top, total[:, :, :done] / (rows[top : window.top, None] * columns)
-            below = torch.zeros_like(total)
-            below[:, :, : tall - done] = total[:, :, done:]
-            total, top = below, window.top
-        total[..., window.columns] += tile
-    assert total is not None
-    yield top, total / (rows[top:, None] * columns)
+    tall, wide = windows[0].height, windows[0].width
+    tops = [window.top for window in windows if window.left == 0]
+    lefts = [window.left for window in windows if window.top == 0]
+    rows, columns = _counts(tops, tall, height, image.device), _counts(lefts, wide, width, image.device)
+    # The sums so far of what the next tiles will add to: below the row of tiles above, and right of the tile before.
+    above: Tensor | None = None
+    for top, next_top in pairwise([*tops, height]):
+        below: Tensor | None = None
+        before: Tensor | None = None
+        for left, next_left in pairwise([*lefts, width]):
+            tile = next(outputs)
+            shared = 0 if before is None else before.shape[-1]
+            if above is not None or before is not None:
+                tile = tile.clone()  # it may be the network's own tensor, or the image's
+            if above is not None:
+                tile[..., : above.shape[-2], shared:] += above[..., left + shared : left + wide]
+            if before is not None:
+                tile[..., :shared] += before
+            down, right = next_top - top, next_left - left
+            window = Window(top, left, down, right)
+            done = tile[..., :down, :right]
+            if len(windows) > 1:
+                # An exact whole number of at most 2^24, so one division rounds once.
+                done = done / (rows[window.rows, None] * columns[window.columns])
+            if down < tall:
+                below = tile.new_empty(*tile.shape[:2], tall - down, width) if below is None else below
+                below[..., left:next_left] = tile[..., down:, :right]
+            before = tile[..., right:].clone() if right < wide else None
+            yield window, done
+        above = below
 
 
 def _outputs(

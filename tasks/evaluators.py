@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from pcpad._fractions import as_fraction
 from pcpad.metrics import BorderIoU, ConfusionMatrixMetric, SegmentationIoU
 from pcpad.tasks.evaluation_report import EvaluationReport, Row
-from pcpad.tiling import Tiling, run_tiled, tiled_bands
+from pcpad.tiling import Tiling, run_tiled, tiled_argmax
 
 __all__ = ["Border", "Evaluator", "Evaluators", "Inference", "Regular", "Tile"]
 
@@ -50,8 +50,7 @@ class Inference:
     def run(self, network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
         """Predicted classes (N, H, W) of images (N, C, H, W); at one scale, in memory bounded by the tile."""
         if self.scales == (1.0,):
-            bands = tiled_bands(network, image, self.tiling, average=self.average, flip=self.flip)
-            return torch.cat([band.argmax(dim=1) for _, band in bands], dim=1)
+            return tiled_argmax(network, image, self.tiling, average=self.average, flip=self.flip)
         merged = run_tiled(network, image, self.tiling, average=self.average, flip=self.flip, scales=self.scales)
         return merged.argmax(dim=1)
 
@@ -214,6 +213,7 @@ class Evaluators(nn.Module):
             message = f"Expected {num_classes} class names, but got {len(self.class_names)}"
             raise ValueError(message)
         self.metrics = nn.ModuleList(evaluator.metric(num_classes, ignore_index) for evaluator in self.evaluators)
+        self._warned: set[Inference] = set()
 
     def update(self, network: Callable[[Tensor], Tensor], image: Tensor, label: Tensor) -> None:
         """Run the network as often as there are distinct inferences, and count.
@@ -233,6 +233,8 @@ class Evaluators(nn.Module):
         for index, evaluator in enumerate(self.evaluators):
             users.setdefault(evaluator.inference, []).append(index)
         for inference, indices in users.items():
+            if inference not in self._warned and _smaller_than_tile(inference, *label.shape[-2:]):
+                self._warned.add(inference)
             prediction = inference.run(network, image)
             for index in indices:
                 metric = self.metrics[index]
@@ -256,3 +258,18 @@ class Evaluators(nn.Module):
         for metric in self.metrics:
             assert isinstance(metric, ConfusionMatrixMetric)
             metric.reset()
+
+
+def _smaller_than_tile(inference: Inference, height: int, width: int) -> bool:
+    """Whether images are smaller than the tiles asked for, which is said: their results are no longer by such tiles."""
+    if inference.tiling is None:
+        return False
+    tall, wide = inference.tiling.sides
+    if height >= tall and width >= wide:
+        return False
+    rank_zero_warn(
+        f"{inference.name}: images of {height} x {width} pixels (height x width) are smaller than the tiles of "
+        f"{tall} x {wide}, so tiles of {min(height, tall)} x {min(width, wide)} are run. Nothing is resized, and "
+        "nothing but the network's own padding is added. For tiles within such images choose a smaller size"
+    )
+    return True

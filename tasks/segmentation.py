@@ -23,7 +23,7 @@ from pcpad.tasks.hyperparameters import plain, save_plain_hyperparameters
 from pcpad.tasks.inputs import check_class_count, normalise
 from pcpad.tasks.optimization import optimizer_and_scheduler
 from pcpad.tasks.segmentation_pictures import segmentation_pictures
-from pcpad.tiling import Tiling, tiled_bands
+from pcpad.tiling import Tiling, tiled_argmax
 
 IGNORE = 255
 
@@ -205,8 +205,7 @@ class SegmentationTask(LightningModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """The likeliest class of each pixel: `path` list and `label` (N, H, W) uint8, by tiles in bounded memory."""
-        bands = tiled_bands(self, batch["image"], self.predict_tiling)
-        label = torch.cat([logits.argmax(dim=1).to(torch.uint8) for _, logits in bands], dim=1)
+        label = tiled_argmax(self, batch["image"], self.predict_tiling).to(torch.uint8)
         return {"path": list(batch["path"]), "label": label}
 
     def prediction_writer(self, output: str | None = None) -> Callback:

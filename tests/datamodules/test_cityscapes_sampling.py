@@ -1,6 +1,5 @@
 """Which crops are trained on: centroids, the plan of an epoch, its shares, and the pixels of a crop."""
 
-import io
 import os
 import pickle
 import random
@@ -19,9 +18,8 @@ from pcpad.datamodules.centroids import Centroids, find_centroids, load_centroid
 from pcpad.datamodules.cityscapes_files import Pair
 from pcpad.datamodules.cityscapes_labels import IGNORE, LABELS, count_ids, to_train_ids
 from pcpad.datamodules.crops import Crop, CropLoader, CropPlan, CropSampler
-from pcpad.datamodules.images import BrokenImageError
-from pcpad.datamodules.pngs import PngFile, png_size
-from pcpad.datamodules.scenes import Augmentation, choose_span
+from pcpad.datamodules.pngs import PngFile
+from pcpad.datamodules.scenes import A, Augmentation, choose_span
 
 
 def png(path, array):
@@ -514,6 +512,74 @@ def test_changes_of_colour_and_blur_are_drawn_independently(tmp_path):
     assert 1.15 < brightness.max() < 1.3
 
 
+def straightforward(crop, scale, seed, jitter=0.25, blur=(0.15, 1.3)):
+    """The recipe as anyone would write it: whole images through albumentations, one step after the other."""
+    factors = (1 - jitter, 1 + jitter)
+    steps = [
+        A.RandomScale((scale[0] - 1, scale[1] - 1), p=1),
+        A.PadIfNeeded(crop, crop, fill=0, fill_mask=IGNORE),
+        A.RandomCrop(crop, crop),
+        A.HorizontalFlip(p=0.5),
+    ]
+    if jitter:
+        steps.append(A.ColorJitter(factors, factors, factors, (-jitter, jitter), p=1))
+    if blur:
+        steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=blur, p=1))
+    composed = A.Compose(steps)
+    # One stream for all: by its own seed each step would draw the same numbers, and mirror large images more often.
+    composed.set_random_state(np.random.default_rng(seed), random.Random(seed))
+    return composed
+
+
+def assert_equal_distributions(ours, plain):
+    for one, other in zip(np.transpose(ours), np.transpose(plain), strict=True):
+        assert stats.ks_2samp(one, other).pvalue > 0.01
+
+
+@pytest.mark.parametrize(("crop", "size"), [(48, (90, 200)), (100, (90, 200))])
+def test_places_are_distributed_as_by_whole_images(tmp_path, crop, size):
+    """Scale with the flip as its sign, and the middle of what is shown; with and without padding."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    image = np.stack([y, x, np.full_like(y, 255)], axis=-1).astype(np.uint8)
+    files = PngFile(png(tmp_path / "i.png", image)), PngFile(png(tmp_path / "l.png", image[..., 2]))
+    reference = straightforward(crop, (0.5, 2.0), 1, jitter=0, blur=None)
+    fast = plain(crop)
+    ours = [measure(fast(*files, Crop(0, None, seed))[0]) for seed in range(700)]
+    slow = [measure(reference(image=image, mask=image[..., 2])["image"]) for _ in range(700)]
+    # Whole pixels: where all rows are shown, their middle is 44.5 but for how the colours were rounded.
+    assert_equal_distributions(*(np.floor(np.multiply(found, (20, 1, 1)) + 0.25) for found in (ours, slow)))
+    mirrored = [np.mean([step < 0 for step, _, _ in found]) for found in (ours, slow)]
+    assert all(0.45 < share < 0.55 for share in mirrored)
+
+
+def test_colours_and_blur_are_distributed_as_by_whole_images(tmp_path):
+    """The colour of one side (brightness, contrast, saturation, hue), and how far the edge between two is spread."""
+    image = np.full((40, 40, 3), (170, 110, 70), np.uint8)
+    image[20:] = (90, 120, 140)
+    files = PngFile(png(tmp_path / "i.png", image)), PngFile(png(tmp_path / "l.png", image[..., 0] // 50))
+    reference = straightforward(40, (1.0, 1.0), 1)
+    full = Augmentation(40, (1.0, 1.0), 0.5, 0.25, (0.15, 1.3))
+    ours = [tint(full(*files, Crop(0, None, seed))[0]) for seed in range(500)]
+    slow = [tint(reference(image=image, mask=image[..., 0])["image"]) for _ in range(500)]
+    assert_equal_distributions(ours, slow)
+    # The test sees what it is to see: a narrower range of any of them does not pass.
+    for changed in ({"jitter": 0.15}, {"blur": (0.15, 0.9)}):
+        other = straightforward(40, (1.0, 1.0), 1, **changed)
+        wrong = [tint(other(image=image, mask=image[..., 0])["image"]) for _ in range(500)]
+        with pytest.raises(AssertionError):
+            assert_equal_distributions(ours, wrong)
+
+
+def tint(crop):
+    """Hue, saturation and value of the upper side, its contrast to the lower one, the steepest step's share of it."""
+    upper, lower = crop[2, 20].astype(float), crop[-3, 20].astype(float)
+    hue, saturation, value = cv2.cvtColor(crop[2:3, 20:21], cv2.COLOR_RGB2HSV)[0, 0].astype(float)
+    profile = crop[:, 20].astype(float).sum(axis=-1)
+    whole = upper.sum() - lower.sum()
+    steepest = abs(np.diff(profile)).max() / max(abs(whole), 1)
+    return hue, saturation, value, whole, steepest
+
+
 def test_unknown_argument_of_albumentations_is_an_error(monkeypatch):
     from pcpad.datamodules import scenes
 
@@ -521,83 +587,3 @@ def test_unknown_argument_of_albumentations_is_an_error(monkeypatch):
     monkeypatch.setattr(scenes.A, "GaussianBlur", lambda **given: real(**given, sigma_limits=(1, 2)))
     with pytest.raises((UserWarning, ValueError), match="not valid for transform GaussianBlur"):
         Augmentation(8, (1, 1), 0, 0, (1, 2))
-
-
-# PNG files
-
-
-def noise(shape, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-
-
-@pytest.mark.parametrize("rows", [None, 1, 20, 30, 48, 50])
-def test_rows_from_the_top(tmp_path, rows):
-    image, ids = noise((50, 31, 3)), noise((50, 31))
-    np.testing.assert_array_equal(PngFile(png(tmp_path / "i.png", image)).rgb(rows), image[:rows])
-    np.testing.assert_array_equal(PngFile(png(tmp_path / "l.png", ids)).grey(rows), ids[:rows])
-
-
-def test_other_pixels_become_rgb_but_no_ids(tmp_path):
-    wide = noise((6, 5)).astype(np.uint16) * 257
-    for array, kind, expected in (
-        (noise((6, 5)), "8-bit grey", noise((6, 5))),
-        (wide, "16-bit grey", noise((6, 5))),
-        (noise((6, 5, 4)), "8-bit RGBA", None),
-    ):
-        file = PngFile(png(tmp_path / "x.png", array))
-        assert (file.height, file.width, file.kind) == (6, 5, kind)
-        expected = array[..., :3] if expected is None else np.repeat(expected[..., None], 3, axis=2)
-        np.testing.assert_array_equal(file.rgb(), expected)
-        np.testing.assert_array_equal(file.rgb(2), expected[:2])
-        if kind != "8-bit grey":
-            with pytest.raises(ValueError, match=f"x.png: expected 8-bit grey pixels, one id each, .* has {kind}"):
-                file.grey()
-
-
-def damaged(data, how):
-    if how == "empty":
-        return b""
-    if how == "truncated":
-        return data[: len(data) // 2]
-    if how == "zeros":
-        return data[: len(data) // 2] + bytes(len(data) - len(data) // 2)
-    if how == "no png":
-        return b"GIF89a" + data[6:]
-    if how == "huge":
-        return data[:16] + (60_000).to_bytes(4, "big") * 2 + data[24:]
-    return data[:200] + bytes(reversed(data[200:260])) + data[260:]  # "scrambled"
-
-
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ("empty", "the file is empty"),
-        ("truncated", "truncated: the file has no end mark"),
-        ("zeros", "truncated: the file has no end mark"),
-        ("no png", "not a PNG file"),
-        ("huge", "the header claims 60000x60000 pixels, more than the"),
-        ("scrambled", "x.png: "),
-        ("missing", "No such file or directory"),
-    ],
-)
-def test_damaged_files_are_named(tmp_path, how, message):
-    for array, decode in ((noise((50, 31, 3)), PngFile.rgb), (noise((50, 31)), PngFile.grey)):
-        path = png(tmp_path / "x.png", array)
-        path.unlink() if how == "missing" else path.write_bytes(damaged(path.read_bytes(), how))
-        with pytest.raises(BrokenImageError, match=message) as caught:
-            decode(PngFile(path))
-        assert str(path) in str(caught.value)
-
-
-def test_size_alone_is_read_from_the_header(tmp_path):
-    path = png(tmp_path / "x.png", noise((50, 31, 3)))
-    path.write_bytes(path.read_bytes()[:33])
-    assert png_size(path) == (50, 31)
-
-
-def test_palette_files_are_no_ids(tmp_path):
-    data = io.BytesIO()
-    Image.fromarray(noise((6, 5)) % 8).convert("P").save(data, "PNG")
-    (tmp_path / "x.png").write_bytes(data.getvalue())
-    with pytest.raises(ValueError, match="has 8-bit palette pixels"):
-        PngFile(tmp_path / "x.png").grey()

@@ -1,5 +1,6 @@
 """Cutting into tiles and merging, against loops over pixels and over windows."""
 
+import itertools
 from fractions import Fraction
 
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 
 from pcpad import PartialConv2d
 from pcpad._fractions import as_fraction
-from pcpad.tiling import Tiling, run_tiled, tiled_bands
+from pcpad.tiling import Tiling, run_tiled, tiled_argmax, tiled_bands, tiled_blocks
 
 
 @pytest.fixture
@@ -234,3 +235,54 @@ def test_the_device_holds_one_tile(network):
     merged = run_tiled(network, image, Tiling(64), device="cuda")
     assert merged.device.type == "cpu"
     assert torch.cuda.max_memory_allocated() < 32 * 2**20  # the output alone is 48 MiB
+
+
+@pytest.mark.parametrize("size", [(29, 41), (12, 12), (5, 60), (31, 12)])
+@pytest.mark.parametrize("overlap", [0, 1 / 3, 0.75])
+def test_blocks_are_finished_parts_of_the_whole(network, size, overlap):
+    image = torch.rand(2, 3, *size)
+    expected = run_tiled(network, image, Tiling((12, 9), overlap))
+    seen = torch.zeros(size, dtype=torch.int64)
+    for window, block in tiled_blocks(network, image, Tiling((12, 9), overlap)):
+        assert torch.equal(block, expected[..., window.rows, window.columns])
+        seen[window.rows, window.columns] += 1
+    assert bool((seen == 1).all())
+    assert torch.equal(tiled_argmax(network, image, Tiling((12, 9), overlap)), expected.argmax(dim=1))
+
+
+@pytest.mark.parametrize("overlap", [0, 0.5])
+def test_a_network_that_returns_its_input_keeps_it(overlap):
+    image = torch.rand(1, 3, 20, 30)
+    kept = image.clone()
+    merged = run_tiled(lambda x: x, image, Tiling(8, overlap))
+    assert torch.equal(image, kept)
+    torch.testing.assert_close(merged, image)
+
+
+def peak(network, image, tiling):
+    """The most bytes of tensors alive at once, beyond the classes handed out."""
+    tiled_argmax(network, image, tiling)  # what the first call remembers is not counted
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(profile_memory=True, activities=activities) as profile, torch.no_grad():
+        classes = tiled_argmax(network, image, tiling)
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    sizes = (event.nbytes() for event in sorted(events, key=lambda event: event.start_ns()))
+    return max(itertools.accumulate(sizes)) - classes.nbytes
+
+
+def test_memory_without_overlap_is_that_of_a_tile(network):
+    small, tall, wide = (
+        peak(network, torch.rand(1, 3, *size), Tiling(32)) for size in ((64, 64), (512, 64), (64, 512))
+    )
+    assert tall < small + 8192
+    assert wide < small + 8192
+
+
+def test_memory_with_overlap_grows_by_the_overlap_of_two_rows_of_tiles(network):
+    # 24 pixels from tile to tile: all sizes are whole numbers of them and 8 more.
+    small, tall, wide = (
+        peak(network, torch.rand(1, 3, *size), Tiling(32, "1/4")) for size in ((80, 80), (512, 80), (80, 512))
+    )
+    assert tall < small + 8192
+    channels, rows = 3, 2 * 8
+    assert wide < small + 4 * channels * rows * (512 - 80) + 8192

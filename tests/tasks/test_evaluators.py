@@ -4,6 +4,7 @@ import builtins
 import csv
 import io
 import math
+import warnings
 
 import pytest
 import torch
@@ -209,3 +210,34 @@ def test_wrong_arguments():
 
 def test_an_empty_report_has_no_curves():
     assert EvaluationReport([], ["a"]).curves() == {}
+
+
+def test_tiles_larger_than_the_image_are_said_once_and_nothing_is_resized():
+    seen = []
+
+    def network(image):
+        seen.append(tuple(image.shape[-2:]))
+        return torch.cat([image, -image], dim=1)
+
+    evaluators = Evaluators([Tile(16), Tile(8), Regular()], num_classes=2)
+    image, label = torch.randn(1, 1, 12, 24), torch.zeros(1, 12, 24, dtype=torch.int64)
+    with pytest.warns(UserWarning, match="smaller than the tile") as warned:
+        evaluators.update(network, image, label)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing is said again
+        evaluators.update(network, image, label)
+    (message,) = (str(warning.message) for warning in warned)
+    assert "tile16_o0: images of 12 x 24 pixels (height x width) are smaller than the tiles of 16 x 16, " in message
+    assert "so tiles of 12 x 16 are run" in message
+    assert set(seen) == {(12, 16), (8, 8), (12, 24)}
+
+
+def test_a_tile_as_large_as_the_image_or_larger_gives_the_regular_scores():
+    torch.manual_seed(0)
+    network = torch.nn.Conv2d(3, 4, 3, padding=1)
+    image, label = torch.rand(2, 3, 10, 14), torch.randint(0, 4, (2, 10, 14))
+    evaluators = Evaluators([Regular(), Tile(1024), Tile(512, "1/3")], num_classes=4)
+    with pytest.warns(UserWarning, match="smaller than the tile"):
+        evaluators.update(network, image, label)
+    regular, *others = (metric.confusion for metric in evaluators.metrics)
+    assert all(torch.equal(regular, other) for other in others)
