@@ -14,4 +14,6 @@ TRAINER_VERBS = {
 VERBS = {
     "configs": "list the packaged recipes",
     "sample": "write a small data set in a true on-disk format",
+    "bench": "time a network under several paddings",
+    "export": "write a checkpoint as ONNX or torch.export, checked against PyTorch",
 }

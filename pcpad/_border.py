@@ -276,6 +276,12 @@ def _remembered_ratio(
     return _memoised(plan, dtype, torch.device("cpu"), 0) if simple else None
 
 
+def forget() -> None:
+    """Empty every memo, so that the next call is a first one again: for measuring first calls."""
+    for memo in (_remembered_plan, _memoised, _remembered_ratio):
+        memo.cache_clear()
+
+
 def _is_ordinary(x: Tensor) -> bool:
     """Whether tensors made beside this one are ordinary too: no fake tensor, no function transform."""
     return type(x) is Tensor and not torch._C._functorch.is_functorch_wrapped_tensor(x)
