@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 from pcpad.models.classifiers import classifier
 from pcpad.models.deeplab import deeplabv3plus
+from pcpad.models.pooling import exportable_pooling
 from pcpad.models.weights import load_weights
 from pcpad.models.wide_resnet import wide_resnet38
 
 if TYPE_CHECKING:
     from pcpad.models.smp import smp_network
 
-__all__ = ["classifier", "deeplabv3plus", "load_weights", "smp_network", "wide_resnet38"]
+__all__ = ["classifier", "deeplabv3plus", "exportable_pooling", "load_weights", "smp_network", "wide_resnet38"]
 
 
 def __getattr__(name: str) -> Any:
