@@ -22,14 +22,17 @@ from pcpad.paddings import check_padding
 
 _HELP = """\
 Time a network under several paddings, and under zero padding for comparison: the same weights, in one process, in
-turn. "time ×" is the time divided by zero padding's in the same round, the median over the rounds; "control" is a
-second copy of the zero-padded network, so its distance from 1 is this machine's noise.
+turn. "time ×" is the time divided by zero padding's in the same round, the median over the rounds, and "95 %" its
+interval by bootstrap. "zeros again" is a twin of the zero-padded network (in the JSON file `control`): its distance
+from 1 is this machine's noise.
 """
 _EPILOG = """\
 Memory is parameters, buffers and the tensors alive at the peak of one call: on a GPU by the most that torch had
 allocated, on a CPU by the records of torch's allocator (what libraries such as oneDNN keep for themselves is in
 neither). In half precision, inference casts the weights, and training runs under autocast. A training step is
-forward, backward and plain SGD.
+forward, backward and plain SGD. "compile, s" is the first call under torch.compile, without caches; the twin runs
+what was compiled for the first. "paper ×" is Table 1 of the 2022 paper, on a V100. What cannot be run is named below
+the table with the reason.
 
 examples:
   pcpad bench                                                    Table 1's ResNet-50 on this machine

@@ -49,7 +49,7 @@ def load_task(path: str | Path, **overrides: Any) -> LightningModule:
         if not (isinstance(value, Mapping) and "class_path" in value)  # optimizer and schedule
     }
     task = kind(**{**arguments, **{name: value for name, value in overrides.items() if name in arguments}})
-    content = read_weights(found)
+    content = dict(read_weights(found))
     task.on_load_checkpoint(content)
     task.load_state_dict(content["state_dict"])
     return task.eval()

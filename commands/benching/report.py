@@ -61,12 +61,12 @@ def _table(rows: list[Row], known: dict[str, float]) -> Table:
     compiled = any(row.compile_seconds is not None for row in rows)
     table = Table(box=None, pad_edge=False)
     table.add_column("padding", no_wrap=True)
-    for column in ("ms", "time ×", "95 % interval", "memory, MiB", "memory ×"):
+    for column in ("ms", "time ×", "95 %", "MiB", "memory ×"):
         table.add_column(column, justify="right", no_wrap=True)
     if compiled:
-        table.add_column("first call with compiling, s", justify="right", no_wrap=True)
+        table.add_column("compile, s", justify="right", no_wrap=True)
     if known:
-        table.add_column("published, V100", justify="right", no_wrap=True)
+        table.add_column("paper ×", justify="right", no_wrap=True)
     base = _memory(rows[0])
     for row in rows:
         assert row.relative is not None
@@ -74,7 +74,7 @@ def _table(rows: list[Row], known: dict[str, float]) -> Table:
         cells = [_title(row.padding), f"{row.milliseconds:.2f}", f"{middle:.3f}", f"{low:.3f} – {high:.3f}"]
         cells += [f"{_memory(row) / _MIB:.1f}", f"{_memory(row) / base:.3f}"]
         if compiled:
-            cells.append(f"{row.compile_seconds:.1f}")
+            cells.append("" if row.compile_seconds is None else f"{row.compile_seconds:.1f}")
         if known:
             cells.append(f"{known[row.padding]:.2f}" if row.padding in known else "")
         table.add_row(*cells)
@@ -82,7 +82,8 @@ def _table(rows: list[Row], known: dict[str, float]) -> Table:
 
 
 def _title(padding: str) -> str:
-    return "zeros again (control)" if padding == "control" else padding
+    # Short, for a terminal of 80 columns.
+    return "zeros again" if padding == "control" else padding.removesuffix(" call").removesuffix(" calls")
 
 
 def _memory(row: Row) -> float:

@@ -7,8 +7,10 @@ import os
 import platform
 import random
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -143,8 +145,8 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> float:
         call()
         synchronise(device)
         return torch.cuda.max_memory_allocated(device) - before
-    os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # else the profiler writes a line each time it starts and stops
-    with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with _no_log(), torch.profiler.profile(profile_memory=True, activities=activities) as profile:
         call()
     assert profile.profiler is not None
     records = profile.profiler.kineto_results
@@ -152,3 +154,17 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> float:
     events = [event for event in records.events() if event.name() == "[memory]"]
     sizes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
     return max(itertools.accumulate(sizes), default=0)
+
+
+@contextmanager
+def _no_log() -> Iterator[None]:
+    """Keep the profiler's own lines from the terminal: its log level is read when torch is imported, too early."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

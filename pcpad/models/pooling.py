@@ -62,7 +62,7 @@ def exportable_pooling(model: nn.Module) -> nn.Module:
         for name, child in list(parent.named_children()):
             if type(child) is nn.AdaptiveAvgPool2d:
                 wanted = child.output_size
-                size = (wanted, wanted) if isinstance(wanted, int) or wanted is None else tuple(wanted)
-                if size != (1, 1):
-                    setattr(parent, name, ExportablePool2d(size))
+                rows, columns = (wanted, wanted) if isinstance(wanted, int) or wanted is None else wanted
+                if (rows, columns) != (1, 1):
+                    setattr(parent, name, ExportablePool2d((rows, columns)))
     return model
