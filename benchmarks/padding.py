@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import itertools
 import statistics
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import torch
 from torch import nn
 from torchvision.models import get_model
 
-from benchmarks.common import alternate, machine, ratio, save, show
+from benchmarks.common import alternate, machine, peak_memory, ratio, save, show
 from pcpad import PartialConv2d, _border, convert_padding
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def first_call(rounds: int) -> list[dict[str, object]]:
         x = torch.randn(1, 3, 224, 224, device=DEVICE)
 
         def forget_first(net: nn.Module, x: torch.Tensor = x) -> None:
-            _border._memoised.cache_clear()
+            _border.forget()
             net(x)
 
         calls = {key: partial(forget_first, net) for key, net in nets.items()}
@@ -96,26 +95,13 @@ def training(rounds: int) -> list[dict[str, object]]:
         key: partial(training_step, net.train(), x, labels) for key, net in trio(lambda: get_model("resnet50")).items()
     }
     rows = [row("resnet50 training step", alternate(calls, max(rounds // 3, 5)))]
-    peaks = {key: peak_memory(net, x, labels) for key, net in trio(lambda: get_model("resnet50")).items()}
+    peaks = {
+        key: peak_memory(partial(training_step, net.train(), x, labels), DEVICE) / 2**20
+        for key, net in trio(lambda: get_model("resnet50")).items()
+    }
     cells: dict[str, object] = {"what": rows[0]["what"] + ", peak memory", "zero, ms": f"{peaks['zero']:.1f} MiB"}
     cells |= {f"{key} / zero": f"{peaks[key] / peaks['zero']:.4f}" for key in ("control", "partial")}
     return [*rows, cells]
-
-
-def peak_memory(net: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> float:
-    """MiB of tensors alive at the peak of a training step, beyond those alive before it."""
-    net.train()
-    if DEVICE.type == "cuda":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        training_step(net, x, labels)
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    # Counted from the allocator's own records: a process's resident memory varies by 3 % from run to run.
-    with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-        training_step(net, x, labels)
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
-    sizes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
-    return max(itertools.accumulate(sizes)) / 2**20
 
 
 @torch.inference_mode()

@@ -16,4 +16,6 @@ VERBS = {
     "configs": "list the packaged recipes",
     "figure": "draw one of the papers' figures from checkpoints, a network or a picture",
     "sample": "write a small data set in a true on-disk format",
+    "bench": "time a network under several paddings",
+    "export": "write a checkpoint as ONNX or torch.export, checked against PyTorch",
 }

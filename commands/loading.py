@@ -22,7 +22,12 @@ __all__ = ["load_datamodule", "load_task"]
 
 
 def load_task(
-    checkpoint: str | Path, *, device: torch.device | str = "cpu", trusted: Iterable[str] = (), **overrides: Any
+    checkpoint: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    trusted: Iterable[str] = (),
+    where_known: Mapping[str, Any] | None = None,
+    **overrides: Any,
 ) -> LightningModule:
     """Build the task a checkpoint was made by, with its weights, ready to be run.
 
@@ -30,6 +35,7 @@ def load_task(
         checkpoint: A local Lightning checkpoint.
         device: Where the network shall be.
         trusted: Class paths from other packages that the checkpoint may name.
+        where_known: Like `overrides`, but left out where the task has no such argument.
         overrides: Arguments of the task that outrank the checkpoint's: `padding="zeros"`.
 
     Returns:
@@ -44,6 +50,8 @@ def load_task(
         message = f"{checkpoint} does not say which task it was made by; expected a checkpoint of `pcpad fit`."
         raise ValueError(message)
     kind = _find_class(settings["class_path"], LightningModule, pcpad.tasks)
+    known = inspect.signature(kind).parameters
+    overrides |= {name: value for name, value in (where_known or {}).items() if name in known}
     _check_names(kind, overrides, "model")
     task = kind.load_from_checkpoint(str(checkpoint), map_location=device, weights_only=True, **overrides)
     return task.to(device).eval()

@@ -287,6 +287,12 @@ def known_valid(mask: Tensor) -> bool:
     return torch._C._get_tracing_state() is None and bool((mask != 0).all())
 
 
+def forget() -> None:
+    """Empty every memo, so that the next call is a first one again: for measuring first calls."""
+    for memo in (_remembered_plan, _memoised, _remembered_ratio):
+        memo.cache_clear()
+
+
 def _is_ordinary(x: Tensor) -> bool:
     """Whether tensors made beside this one are ordinary too: no fake tensor, no function transform."""
     return type(x) is Tensor and not torch._C._functorch.is_functorch_wrapped_tensor(x)

@@ -297,13 +297,22 @@ class ExplicitPadConv2d(nn.Conv2d):
             with torch.no_grad():
                 self.border_weight.copy_(self.weight.expand_as(self.border_weight))
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ExplicitPadConv2d:
+        # `.to(memory_format=torch.channels_last)` takes tensors of four dimensions alone: to it, more filters.
+        def on_filters(value: Tensor) -> Tensor:
+            return fn(value.flatten(0, 1)).unflatten(0, value.shape[:2]) if value.dim() == 5 else fn(value)
+
+        return super()._apply(on_filters, recurse)
+
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (N, C, H, W) or (C, H, W), each output position with its class's filter."""
         geometry = _geometry(self)
         size = input.shape[-2:]
         windows = geometry.output_size(size)
         padded = F.pad(input, geometry.pads_of_f_pad)
-        filters = [*self.border_weight[:4], self.weight, *self.border_weight[4:]]
+        # Taken apart at once: each slice of it would cost a gradient of the whole size in the backward pass.
+        filters = list(self.border_weight.unbind())
+        filters.insert(4, self.weight)
         rows, columns = (
             _thirds(*span, count) for span, count in zip(interior(size, windows, geometry), windows, strict=True)
         )

@@ -6,6 +6,7 @@ from pcpad.models.classifiers import classifier
 from pcpad.models.deeplab import deeplabv3plus
 from pcpad.models.filtering_unet import filtering_unet
 from pcpad.models.inpainting_unet import inpainting_unet
+from pcpad.models.pooling import exportable_pooling
 from pcpad.models.weights import load_weights
 from pcpad.models.wide_resnet import wide_resnet38
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "classifier",
     "deeplabv3plus",
+    "exportable_pooling",
     "filtering_unet",
     "inpainting_unet",
     "load_weights",

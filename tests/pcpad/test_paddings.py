@@ -139,3 +139,19 @@ def test_explicit_gradients():
         return torch.func.functional_call(layer, {"weight": weight, "border_weight": border}, x)
 
     assert torch.autograd.gradcheck(run, (x, *weights))
+
+
+def test_explicit_moves_to_other_layouts_and_dtypes():
+    torch.manual_seed(0)
+    network = nn.Sequential(ExplicitPadConv2d(4, 6, 3, padding=1), nn.ReLU())
+    nn.init.normal_(network[0].border_weight)
+    x = torch.rand(2, 4, 7, 8)
+    expected, state = network(x), {name: value.clone() for name, value in network.state_dict().items()}
+    network(x).sum().backward()
+    network.to(memory_format=torch.channels_last)
+    assert all(filters.is_contiguous(memory_format=torch.channels_last) for filters in network[0].border_weight)
+    assert torch.equal(network[0].border_weight, state["0.border_weight"])
+    assert network[0].border_weight.grad.shape == network[0].border_weight.shape
+    assert torch.allclose(network(x.contiguous(memory_format=torch.channels_last)), expected, atol=1e-6)
+    assert network.double()[0].border_weight.dtype == torch.float64
+    assert network.to("meta")[0].border_weight.shape == (8, 6, 4, 3, 3)

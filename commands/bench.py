@@ -1,0 +1,214 @@
+"""`pcpad bench`: what each padding costs on a network, beside zero padding (2022 paper, Table 1)."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from pcpad.commands.benching.calls import BACKENDS, DTYPES, LAYOUTS, MODES, Setting
+from pcpad.commands.benching.measure import measure
+from pcpad.commands.benching.networks import Contestants, contestants
+from pcpad.commands.benching.report import published, save, show
+from pcpad.commands.benching.timing import default_device, machine
+from pcpad.paddings import check_padding
+
+_HELP = """\
+Time a network under several paddings, and under zero padding for comparison: the same weights, in one process, in
+turn. "time ×" is the time divided by zero padding's in the same round, the median over the rounds, and "95 %" its
+interval by bootstrap. "zeros again" is a twin of the zero-padded network (in the JSON file `control`): its distance
+from 1 is this machine's noise.
+"""
+_EPILOG = """\
+Memory is parameters, buffers and the tensors alive at the peak of one call: on a GPU by the most that torch had
+allocated, on a CPU by the records of torch's allocator (what libraries such as oneDNN keep for themselves is in
+neither). In half precision, inference casts the weights, and training runs under autocast. A training step is
+forward, backward and plain SGD. "compile, s" is the first call under torch.compile, without caches; the twin runs
+what was compiled for the first. "paper ×" is Table 1 of the 2022 paper, on a V100. What cannot be run is named below
+the table with the reason.
+
+examples:
+  pcpad bench                                                    Table 1's ResNet-50 on this machine
+  pcpad bench --network vgg16_bn --threads 1 --json vgg.json
+  pcpad bench --mode inference,training --backend eager,compile,cudagraphs --batch 1,8 --dtype float32,bfloat16
+  pcpad bench --network deeplabv3plus/resnet50 --size 512x1024 --paddings partial,reflect --fallback replicate
+  pcpad bench --network r3d_18                                   a clip of 16 frames of 112x112
+"""
+
+
+def main(args: list[str]) -> None:
+    """Measure, print a table a setting, and write the file asked for.
+
+    Args:
+        args: The arguments after `bench`.
+
+    Raises:
+        ValueError: There is no such network, padding or device.
+    """
+    given = _parser().parse_args(args)
+    for padding in given.paddings:
+        check_padding(padding)
+    device = _device(given.device)
+    if given.json is not None and not given.json.resolve().parent.is_dir():
+        message = f"Cannot write {given.json}: there is no folder {given.json.resolve().parent}."
+        raise FileNotFoundError(message)
+    made = contestants(given.network, given.paddings, given.fallback)
+    size = given.size or ((224, 224) if made.dims == 2 else (112, 112))
+    for network in made.networks.values():
+        network.to(device)
+    settings = [
+        Setting(batch, mode, backend, layout, dtype)
+        for mode, backend, dtype, layout, batch in itertools.product(
+            given.mode, given.backend, given.dtype, given.layout, given.batch
+        )
+    ]
+    console = Console()
+    with _threads(given.threads):
+        about = {
+            "machine": machine(device),
+            "network": given.network,
+            "size": list(size),
+            "frames": given.frames if made.dims == 3 else None,
+            "rounds": given.rounds,
+            "paddings": given.paddings,
+            "fallback": given.fallback,
+            "kept_their_padding": list(made.unconverted),
+        }
+        _say(console, ", ".join(f"{name} {value}" for name, value in machine(device).items()))
+        _say_unconverted(console, made)
+        tables = []
+        for number, setting in enumerate(settings, start=1):
+            with _progress(f"{number}/{len(settings)} {setting}", given.rounds, len(made.networks)) as on_step:
+                rows = measure(made, setting, size, given.frames, device, given.rounds, on_step)
+            known = published(given.network, setting, size)
+            shape = "×".join(map(str, [given.frames, *size] if made.dims == 3 else size))
+            show(console, f"{given.network} at {shape}: {setting}", rows, known)
+            tables.append((setting, rows, known))
+            if given.json is not None:  # after each, so that a long run that is stopped leaves what it has
+                save(given.json, about, tables)
+    if given.json is not None:
+        _say(console, f"\nWritten to {given.json}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pcpad bench", description=_HELP, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--network", default="resnet50", help="of torchvision, timm or pcpad.models; default resnet50")
+    add(
+        "--paddings", type=_words, default=["zeros", "reflect", "replicate", "explicit", "partial"], metavar="A,B,…",
+        help="default zeros,reflect,replicate,explicit,partial; zeros are always measured",
+    )  # fmt: skip
+    add("--fallback", help="what reflect and circular do where a map is too small for them: replicate")
+    add("--batch", type=_counts, default=[1], metavar="N,M,…", help="default 1")
+    add("--size", type=_size, help="224 or 512x1024, height by width; default 224, for clips 112")
+    add("--frames", type=_count, default=16, help="of a clip, for 3D networks; default 16")
+    _choice(add, "--mode", MODES)
+    _choice(add, "--backend", BACKENDS)
+    _choice(add, "--layout", LAYOUTS)
+    _choice(add, "--dtype", DTYPES)
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:1; auto is the GPU if there is one")
+    add("--rounds", type=_count, default=40, help="how often each is timed; default 40")
+    add("--threads", type=_count, help="CPU threads; default all")
+    add("--json", type=Path, metavar="FILE", help="write all of it, each round's seconds included")
+    return parser
+
+
+def _choice(add: Callable[..., object], option: str, allowed: Collection[str]) -> None:
+    def read(text: str) -> list[str]:
+        words = _words(text)
+        for word in words:
+            if word not in allowed:
+                message = f"expected some of {','.join(allowed)}, but got {word!r}"
+                raise argparse.ArgumentTypeError(message)
+        return words
+
+    first = next(iter(allowed))
+    add(option, type=read, default=[first], metavar="A,B", help=f"of {','.join(allowed)}; default {first}")
+
+
+def _words(text: str) -> list[str]:
+    words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not words:
+        message = f"expected names with commas between them, but got {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return words
+
+
+def _counts(text: str) -> list[int]:
+    return [_count(word) for word in _words(text)]
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        message = f"expected a whole number of at least 1, but got {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    return _count(height), _count(width or height)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return default_device()
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        message = f"Expected --device to be auto, cpu, cuda or cuda:N, but got {name!r}."
+        raise ValueError(message)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        message = f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices here. --device cpu works."
+        raise ValueError(message)
+    return device
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _say_unconverted(console: Console, made: Contestants) -> None:
+    if made.unconverted:
+        first, more = "; ".join(made.unconverted[:3]), len(made.unconverted) - 3
+        rest = f"; and {more} more" if more > 0 else ""
+        _say(console, f"{len(made.unconverted)} modules keep their own padding under all paddings: {first}{rest}")
+
+
+@contextmanager
+def _progress(title: str, rounds: int, networks: int) -> Iterator[Callable[[str], None]]:
+    """A line on the terminal that is redrawn between what is timed, and by no thread that would disturb it."""
+    if not sys.stderr.isatty():
+        print(title, file=sys.stderr, flush=True)
+        yield lambda _: None
+        return
+    columns = TextColumn(title), BarColumn(), TextColumn("{task.fields[step]}")
+    with Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as progress:
+        task = progress.add_task(title, total=networks + 1 + rounds, step="")
+
+        def on_step(text: str) -> None:
+            progress.update(task, advance=1, step=text)
+            progress.refresh()
+
+        yield on_step

@@ -1,0 +1,148 @@
+"""The networks that `pcpad bench` times: any by name, the same weights under every padding."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+import pcpad.models
+from pcpad import convert_padding
+from pcpad.models import classifier
+
+CLASSES = 1000
+
+
+def own_networks() -> tuple[str, ...]:
+    """The networks of `pcpad.models` that need no arguments.
+
+    Returns:
+        The names of their builders.
+    """
+    return tuple(name for name in pcpad.models.__all__ if _needs_nothing(getattr(pcpad.models, name)))
+
+
+def _needs_nothing(builder: object) -> bool:
+    if not callable(builder):
+        return False
+    parameters = inspect.signature(builder).parameters
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [p for p in parameters.values() if p.default is p.empty and p.kind not in kinds]
+    return "padding" in parameters and not needed
+
+
+def build(network: str) -> nn.Module:
+    """Build a zero-padded network with random weights.
+
+    Args:
+        network: A builder of `pcpad.models` (`wide_resnet38`; `deeplabv3plus/resnet50` for its first argument), a
+            name of torchvision (`resnet50`, `r3d_18`, `fcn_resnet50`) or of timm.
+
+    Returns:
+        The network, on the CPU.
+
+    Raises:
+        ValueError: There is no such network.
+    """
+    head, _, first = network.partition("/")
+    if head in own_networks():
+        return getattr(pcpad.models, head)(*([first] if first else []), padding="zeros")
+    from torchvision import models
+
+    classifiers = models.list_models(module=models)
+    if network in models.list_models() and network not in classifiers:
+        # Segmentation networks would fetch weights for their backbone.
+        bare = {"weights_backbone": None} if network not in models.list_models(module=models.video) else {}
+        return models.get_model(network, weights=None, **bare)
+    return classifier(network, CLASSES, padding="zeros")
+
+
+@dataclass
+class Contestants:
+    """One network under several paddings."""
+
+    networks: dict[str, nn.Module]  # "zeros" and "control", its twin, come first
+    notes: dict[str, str] = field(default_factory=dict)  # of the paddings it cannot be given: why
+    unconverted: tuple[str, ...] = ()  # what pads by itself and so kept its padding
+
+    @property
+    def dims(self) -> int:
+        """How many spatial axes the input has."""
+        return 3 if any(isinstance(module, nn.Conv3d) for module in self.networks["zeros"].modules()) else 2
+
+
+def contestants(network: str, paddings: Sequence[str], fallback: str | None = None) -> Contestants:
+    """Build a network and copies of it, with the same weights, under other paddings.
+
+    Args:
+        network: See `build`.
+        paddings: Their names. Zero padding and its twin are always among the copies.
+        fallback: What `reflect` and `circular` do where a map is too small for them, see `pcpad.convert_padding`.
+
+    Returns:
+        The networks; and for what has no such version, why.
+
+    Raises:
+        ValueError: There is no such network.
+    """
+    torch.manual_seed(0)
+    zeros = build(network)
+    made = Contestants({"zeros": zeros, "control": copy.deepcopy(zeros)})
+    for padding in paddings:
+        if padding == "zeros":
+            continue
+        takes_fallback = fallback if padding in ("reflect", "circular") else None
+        try:
+            made.networks[padding], report = convert_padding(
+                copy.deepcopy(zeros), padding, fallback=takes_fallback, return_report=True
+            )
+        except ValueError as error:
+            made.notes[padding] = str(error)
+            continue
+        left = [row for row in report.left if row.why != "no padding"]
+        made.unconverted = tuple(f"{row.name} ({row.kind}: {row.why})" for row in left)
+        if not report.converted:
+            made.notes[padding] = "nothing in this network pads, so every padding is the same"
+            del made.networks[padding]
+    return made
+
+
+def example(
+    dims: int, batch: int, size: tuple[int, int], frames: int, layout: str, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """An input of noise.
+
+    Args:
+        dims: 2 for images (N, 3, H, W), 3 for clips (N, 3, T, H, W).
+        batch: N.
+        size: H and W.
+        frames: T.
+        layout: `nchw` or `channels_last`.
+        dtype: Of the input.
+        device: Where to.
+
+    Returns:
+        The input.
+    """
+    axes = size if dims == 2 else (frames, *size)
+    x = torch.randn(batch, 3, *axes, generator=torch.Generator().manual_seed(0))
+    return x.to(device, dtype).contiguous(memory_format=memory_format(dims, layout))
+
+
+def memory_format(dims: int, layout: str) -> torch.memory_format:
+    """Torch's name of a layout.
+
+    Args:
+        dims: How many spatial axes.
+        layout: `nchw` or `channels_last`.
+
+    Returns:
+        The memory format.
+    """
+    if layout == "nchw":
+        return torch.contiguous_format
+    return torch.channels_last if dims == 2 else torch.channels_last_3d

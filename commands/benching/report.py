@@ -1,0 +1,106 @@
+"""What `pcpad bench` prints, and what it writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pcpad.commands.benching.calls import Setting
+from pcpad.commands.benching.measure import Row
+
+# 2022 paper, Table 1: relative to zero padding, on a V100, one 224x224 image.
+_PUBLISHED = {
+    "vgg16_bn": (1.05, 1.05, 9.03, 1.28, 1.21),
+    "resnet50": (1.03, 1.03, 4.91, 1.70, 1.25),
+}
+_PUBLISHED_ROWS = ("reflect", "replicate", "explicit", "partial, first call", "partial, later calls")
+_MIB = 2**20
+
+
+def published(network: str, setting: Setting, size: tuple[int, int]) -> dict[str, float]:
+    """Look up the papers' own figures.
+
+    Args:
+        network: By name.
+        setting: The setting.
+        size: Height and width.
+
+    Returns:
+        By row, time relative to zero padding; empty unless Table 1 of the 2022 paper has this network and setting.
+    """
+    if setting != Setting(batch=1) or size != (224, 224) or network not in _PUBLISHED:
+        return {}
+    return dict(zip(_PUBLISHED_ROWS, _PUBLISHED[network], strict=True))
+
+
+def show(console: Console, title: str, rows: list[Row], known: dict[str, float]) -> None:
+    """Print one setting's table, and below it in words what could not be measured.
+
+    Args:
+        console: Where to.
+        title: Above the table.
+        rows: What was measured.
+        known: See `published`.
+    """
+    measured = [row for row in rows if row.note is None]
+    console.print(f"\n{title}", style="bold", highlight=False, markup=False, soft_wrap=True)
+    if measured:
+        console.print(_table(measured, known), soft_wrap=True)
+    for row in rows:
+        if row.note is not None:
+            line = f"{row.padding}: not measured: {row.note}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _table(rows: list[Row], known: dict[str, float]) -> Table:
+    compiled = any(row.compile_seconds is not None for row in rows)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("padding", no_wrap=True)
+    for column in ("ms", "time ×", "95 %", "MiB", "memory ×"):
+        table.add_column(column, justify="right", no_wrap=True)
+    if compiled:
+        table.add_column("compile, s", justify="right", no_wrap=True)
+    if known:
+        table.add_column("paper ×", justify="right", no_wrap=True)
+    base = _memory(rows[0])
+    for row in rows:
+        assert row.relative is not None
+        middle, low, high = row.relative
+        cells = [_title(row.padding), f"{row.milliseconds:.2f}", f"{middle:.3f}", f"{low:.3f} – {high:.3f}"]
+        cells += [f"{_memory(row) / _MIB:.1f}", f"{_memory(row) / base:.3f}"]
+        if compiled:
+            cells.append("" if row.compile_seconds is None else f"{row.compile_seconds:.1f}")
+        if known:
+            cells.append(f"{known[row.padding]:.2f}" if row.padding in known else "")
+        table.add_row(*cells)
+    return table
+
+
+def _title(padding: str) -> str:
+    # Short, for a terminal of 80 columns.
+    return "zeros again" if padding == "control" else padding.removesuffix(" call").removesuffix(" calls")
+
+
+def _memory(row: Row) -> float:
+    return (row.own_bytes or 0) + (row.peak_bytes or 0)
+
+
+def save(path: Path, about: dict[str, Any], tables: list[tuple[Setting, list[Row], dict[str, float]]]) -> None:
+    """Write everything as JSON, each round's seconds included.
+
+    Args:
+        path: The file.
+        about: The machine and what was asked for.
+        tables: Of each setting its rows and the published figures.
+    """
+    rows = [
+        {**dataclasses.asdict(setting), **dataclasses.asdict(row), "published": known.get(row.padding)}
+        for setting, found, known in tables
+        for row in found
+    ]
+    path.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n", encoding="utf-8")

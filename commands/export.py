@@ -1,0 +1,115 @@
+"""`pcpad export`: a checkpoint as one file, ONNX or torch.export, that agrees with PyTorch at any size.
+
+How a task is exported: its `forward` with what `export_example(batch, height, width)` returns, a dict of example
+inputs by name in the order of `forward`'s arguments. A task without that method takes one `image` (N, 3, H, W) of
+floats in [0, 1]. In every input the first axis is the batch and the last two are height and width; these three are
+dynamic. `export_outputs`, a tuple of names, is `("logits",)` where a task has no such attribute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pcpad.commands.exporting.check import Difference, check_file
+from pcpad.commands.exporting.network import describe, example, output_names, size_step
+from pcpad.commands.exporting.write import export_program, need_onnx, write
+from pcpad.commands.loading import load_task
+
+_FORMATS = {".onnx": "onnx", ".pt2": "torch"}
+_EPILOG = """\
+The input is what the task's data is: images as floats in [0, 1], (N, 3, H, W); the task's normalisation is in the
+file. Batch, height and width are dynamic. Before the file is put in its place it is read back and compared with
+PyTorch at three sizes, even, odd and mixed, and at other batches than the export saw. Its metadata says which task,
+network, padding and classes it has: `metadata_props` of ONNX, the extra file `pcpad.json` of torch.export.
+
+examples:
+  pcpad export --ckpt_path runs/cls_rn50/version_0/checkpoints/best.ckpt --output model.onnx
+  pcpad export --ckpt_path best.ckpt --output model.pt2 --size 512x1024
+  pcpad export --ckpt_path explicit.ckpt --output model.onnx --size 224 --fixed_size
+"""
+
+
+def main(args: list[str]) -> None:
+    """Export, check, and say what was found.
+
+    Args:
+        args: The arguments after `export`.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint or folder.
+        ValueError: The checkpoint, the format or the size is none that can be exported, or the file disagrees with
+            PyTorch; then there is no file.
+    """
+    given = _parser().parse_args(args)
+    kind = _format(given.output, given.format)
+    if not given.output.resolve().parent.is_dir():
+        message = f"Cannot write {given.output}: there is no folder {given.output.resolve().parent}."
+        raise FileNotFoundError(message)
+    if kind == "onnx":
+        need_onnx()
+    task = load_task(given.ckpt_path, where_known={"compile": False, "checkpointing": False})
+    size = given.size
+    step = 0 if given.fixed_size else size_step(task, size)
+    about = describe(task, size, step)
+    inputs = example(task, 2, size)
+    program = export_program(task, kind, inputs, dynamic=not given.fixed_size)
+    # Beside its place, so that a file that fails its check never stands there.
+    with tempfile.TemporaryDirectory(dir=given.output.resolve().parent, prefix=".pcpad-export-") as folder:
+        draft = Path(folder) / given.output.name
+        write(program, draft, kind, list(inputs), output_names(task), about)
+        found = check_file(draft, kind, task, size, step)
+        for file in Path(folder).iterdir():  # ONNX keeps weights beyond 2 GiB in a second one
+            file.replace(given.output.parent / file.name)
+    _report(given.output, about, found)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pcpad export",
+        description="Write a checkpoint as ONNX or torch.export, checked against PyTorch.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--ckpt_path", required=True, metavar="FILE", help="the checkpoint of any task")
+    add("--output", required=True, type=Path, metavar="FILE", help="model.onnx, or model.pt2 for torch.export")
+    add("--format", choices=sorted(_FORMATS.values()), help="by default what the output's ending says")
+    add("--size", type=_size, default=(224, 224), metavar="S|HxW", help="of the example; default 224")
+    add("--fixed_size", action="store_true", help="for networks that have one size: only the batch stays dynamic")
+    return parser
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    width = width or height
+    if not (height.isdecimal() and width.isdecimal() and int(height) > 1 and int(width) > 1):
+        message = f"expected a size like 224 or 512x1024, of at least 2, but got {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return int(height), int(width)
+
+
+def _format(output: Path, asked: str | None) -> str:
+    ending = _FORMATS.get(output.suffix)
+    if output.is_dir() or (asked is None and ending is None):
+        message = f"Expected --output to be a file ending in {' or '.join(_FORMATS)}, or --format, but got {output}."
+        raise ValueError(message)
+    if asked is not None and ending is not None and asked != ending:
+        message = f"--format {asked} and --output {output} disagree: {output.suffix} is the ending of {ending}."
+        raise ValueError(message)
+    return asked or str(ending)
+
+
+def _report(output: Path, about: dict[str, Any], found: list[Difference]) -> None:
+    for line in found:
+        print(f"  {line}")
+    most = max(found, key=lambda line: line.absolute)
+    print(
+        f"Written to {output} ({about['task']}, {about['network']}, {about['padding']} padding; {about['sizes']}). "
+        f"It agrees with PyTorch {torch.__version__}: largest difference {most.absolute:.2g}, where the largest "
+        f"output is {most.scale:.3g}."
+    )

@@ -1,0 +1,168 @@
+"""A task as a network to export: its inputs, the sizes it takes, and what is said of it in the file."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+import pcpad
+from pcpad import ExplicitPadConv2d
+from pcpad.models import exportable_pooling
+
+_LARGEST_STEP = 64
+
+
+class Exported(nn.Module):
+    """A copy of a task that is its `forward`, normalisation included, and nothing else of it.
+
+    Args:
+        task: Left as it is.
+        plain_pooling: Replace what ONNX lacks, see `pcpad.models.exportable_pooling`.
+    """
+
+    def __init__(self, task: LightningModule, plain_pooling: bool) -> None:
+        super().__init__()
+        self.task = copy.deepcopy(task).eval().requires_grad_(False)
+        if plain_pooling:
+            exportable_pooling(self.task)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """What the task gives for its inputs."""
+        return self.task(*inputs)
+
+
+def output_names(task: LightningModule) -> list[str]:
+    """What a task calls its outputs.
+
+    Args:
+        task: With or without `export_outputs`, see `pcpad.commands.export`.
+
+    Returns:
+        A name for each.
+    """
+    return list(getattr(task, "export_outputs", ("logits",)))
+
+
+def example(task: LightningModule, batch: int, size: tuple[int, int], seed: int = 0) -> dict[str, Tensor]:
+    """Inputs of a task.
+
+    Args:
+        task: With or without `export_example`, see `pcpad.commands.export`.
+        batch: N.
+        size: H and W.
+        seed: Of what is drawn; the generator is left as it was.
+
+    Returns:
+        By name, in the order of `forward`'s arguments.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        make = getattr(task, "export_example", None)
+        return {"image": torch.rand(batch, 3, *size)} if make is None else make(batch, *size)
+
+
+def size_step(task: LightningModule, size: tuple[int, int]) -> int:
+    """Find out which sizes a network takes in PyTorch.
+
+    Args:
+        task: The task.
+        size: Height and width of the example.
+
+    Returns:
+        1 if height and width are free; else what they have to be multiples of, apart from the example's remainder.
+
+    Raises:
+        ValueError: It takes no other size at all.
+    """
+    if any(isinstance(module, ExplicitPadConv2d) for module in task.modules()):
+        message = (
+            "Explicit padding has other filters for each class of windows, and which class a window is in depends on "
+            "the size: it is exported for one size. Pass --fixed_size and that --size."
+        )
+        raise ValueError(message)
+    _try(task, size)
+    step = 1
+    while step <= _LARGEST_STEP:
+        # One step tells odd from even, and three a multiple of 2 from one of 4.
+        if all(_runs(task, (size[0] + n * step, size[1] + m * step)) for n, m in ((1, 0), (0, 1), (3, 3))):
+            return step
+        step *= 2
+    message = (
+        f"The network takes {size[0]}x{size[1]}, but no other size near it: pass --fixed_size to export it for that one"
+    )
+    raise ValueError(message)
+
+
+def _try(task: LightningModule, size: tuple[int, int]) -> None:
+    try:
+        with torch.inference_mode():
+            task(*example(task, 1, size).values())
+    except Exception as error:
+        message = f"The network does not run at {size[0]}x{size[1]}, so pass another --size: {error}"
+        raise ValueError(message) from error
+
+
+def _runs(task: LightningModule, size: tuple[int, int]) -> bool:
+    try:
+        with torch.inference_mode():
+            task(*example(task, 1, size).values())
+    except (RuntimeError, ValueError, AssertionError):  # how networks refuse a size
+        return False
+    return True
+
+
+def describe(task: Any, size: tuple[int, int], step: int) -> dict[str, Any]:
+    """Say what is in the file.
+
+    Args:
+        task: The task.
+        size: Height and width of the example.
+        step: Of the sizes that fit; 0 for the example's alone.
+
+    Returns:
+        Plain values by name.
+    """
+    parameters = task.hparams
+    inputs = example(task, 1, size)
+    about: dict[str, Any] = {
+        "pcpad": pcpad.__version__,
+        "task": type(task).__name__,
+        "network": getattr(task, "network_name", type(getattr(task, "network", task)).__name__),
+        "padding": getattr(task, "padding", None),
+        "trained_with": getattr(task, "trained_with", None),
+        "classes": getattr(task, "num_classes", None),
+        "class_names": getattr(task, "class_names", None),
+        "inputs": {name: ["N", *value.shape[1:-2], "H", "W"] for name, value in inputs.items()},
+        "input_range": "images are RGB floats in [0, 1]; do not normalise them, the file does",
+        "mean": list(parameters["mean"]) if "mean" in parameters else None,
+        "std": list(parameters["std"]) if "std" in parameters else None,
+        "outputs": output_names(task),
+        "sizes": _sizes(size, step),
+    }
+    return {name: value for name, value in about.items() if value is not None}
+
+
+def _sizes(size: tuple[int, int], step: int) -> str:
+    if step == 0:
+        return f"H x W = {size[0]} x {size[1]}"
+    if step == 1:
+        return "any height and width"
+    over = [f"{axis} {length % step}" for axis, length in zip("HW", size, strict=True) if length % step]
+    return f"height and width in multiples of {step}" + (f", plus {' and '.join(over)}" if over else "")
+
+
+def as_strings(about: dict[str, Any]) -> dict[str, str]:
+    """The description as ONNX keeps it.
+
+    Args:
+        about: See `describe`.
+
+    Returns:
+        Strings by name; lists and dicts as JSON.
+    """
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in about.items()}
