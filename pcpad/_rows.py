@@ -3,7 +3,7 @@
 Private to the package: :mod:`pcpad.panoptic` is the public face.
 
 A table lists windows and, for each of their taps, the position of the source that the tap reads, or the row of zeros
-that follows the source's last position. So what a window must not see is not multiplied by zero but never read: other
+that follows what is read. So what a window must not see is not multiplied by zero but never read: other
 windows' NaN, infinities and rounding stay out. Channels are gathered as rows of a channels-last copy, which is
 what makes this cheap (one EPYC core, 64 channels, 128x256, 19 % of the windows: gathered from planes 14.7 ms, from
 rows 1.3 for the copy and 0.4 for the gathering, beside a convolution of 39).
@@ -26,77 +26,117 @@ _CHUNK = {"cpu": 1 << 20}
 _CHUNK_ELSEWHERE = 1 << 24
 
 
+class Places(NamedTuple):
+    """Positions of a map, sample by sample."""
+
+    samples: Tensor  # (n,) int64: which sample each is of, ascending
+    places: Tensor  # (n,) int64: where in its sample, row by row
+    bounds: tuple[int, ...]  # sample k's are those from bounds[k] to bounds[k + 1]
+
+    @classmethod
+    def where(cls, chosen: Tensor) -> Places:
+        """Those that are true in (N, 1, H, W); on a GPU this waits for it."""
+        samples, places = chosen.flatten(1).nonzero(as_tuple=True)
+        edges = torch.arange(len(chosen) + 1, device=chosen.device)
+        return cls(samples, places, tuple(torch.searchsorted(samples, edges).tolist()))
+
+    def of(self, sample: int) -> Places:
+        """Those of one sample, as of a batch of one."""
+        low, high = self.bounds[sample : sample + 2]
+        return Places(self.samples.new_zeros(()).expand(high - low), self.places[low:high], (0, high - low))
+
+    def cut(self, part: slice) -> Places:
+        """Some of them; bounds are lost."""
+        return Places(self.samples[part], self.places[part], ())
+
+
 class Table(NamedTuple):
     """Which windows are computed, and what they read."""
 
-    rows: Tensor  # (n,) int64: a window's place in its sample, ordered by sample
-    taps: Tensor  # (n, K) int64: a tap's place in the source's sample; `empty` where it must not be read
-    samples: Tensor  # (n,) int64: which sample the window is of
-    bounds: tuple[int, ...]  # sample k's windows are rows[bounds[k]:bounds[k + 1]]
-    empty: int  # positions in a sample of the source
+    windows: Places
+    reads: Places  # all positions of the source that any of them reads
+    taps: Tensor  # (n, K) int64: which of `reads` a tap reads, from 1; 0 where it must not read
+
+    @classmethod
+    def of(cls, windows: Places, targets: Tensor, valid: Tensor, size: int) -> Table:
+        """The table of ``windows`` whose taps would read the places ``targets`` (n, K) of a source of ``size``.
+
+        ``valid`` is (N, K, H', W'), for all windows: whether a tap may.
+        """
+        may = valid.flatten(2)[windows.samples, :, windows.places]
+        batch = len(windows.bounds) - 1
+        # One place more for all that is not read; a number from 1 for each place that is.
+        flat = torch.where(may, targets + windows.samples.unsqueeze(1) * size, batch * size)
+        read = torch.zeros(batch * size + 1, dtype=torch.bool, device=flat.device)
+        read[flat.flatten()] = True
+        read[-1] = False
+        numbers = read.cumsum(0)
+        numbers[-1] = 0
+        return cls(windows, Places.where(read[:-1].view(batch, size)), numbers[flat])
 
     @property
     def batch(self) -> int:
         """How many samples the table speaks of; a table of one serves any number."""
-        return len(self.bounds) - 1
+        return len(self.windows.bounds) - 1
 
-    def groups(self, batch: int, device: torch.device) -> Iterator[tuple[slice, Table]]:
-        """Samples that are computed together, each with its table.
+    def groups(self, batch: int, device: torch.device) -> Iterator[tuple[slice, Table, int]]:
+        """Samples that are computed together, their table, and how many windows come before theirs.
 
         One at a time on a CPU, where that keeps the copies small; all at once on a GPU, where a launch is the cost.
         """
-        if device.type != "cpu" and self.batch == batch:
-            yield slice(0, batch), self
+        if self.batch == batch and (batch == 1 or device.type != "cpu"):
+            yield slice(0, batch), self, 0
             return
         for sample in range(batch):
-            low, high = self.bounds[sample : sample + 2] if self.batch > 1 else self.bounds
-            part = slice(low, high)
-            zero = self.samples.new_zeros(()).expand(high - low)
-            yield slice(sample, sample + 1), Table(self.rows[part], self.taps[part], zero, (0, high - low), self.empty)
+            mine = sample if self.batch > 1 else 0
+            low, high = self.windows.bounds[mine : mine + 2]
+            taps = self.taps[low:high]
+            if self.batch > 1:
+                taps = (taps - self.reads.bounds[mine]).clamp_(min=0)
+            yield slice(sample, sample + 1), Table(self.windows.of(mine), self.reads.of(mine), taps), low
 
 
 def _is_channels_last(x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
-def _as_rows(source: Tensor) -> Tensor:
-    """(n, C, H, W) as rows of channels, with a row of zeros after each sample: (n · (H·W + 1), C)."""
-    n, channels, positions = source.shape[0], source.shape[1], prod(source.shape[2:])
-    rows = source.new_empty(n, positions + 1, channels)
-    rows[:, :positions] = source.flatten(2).transpose(1, 2)
-    rows[:, positions] = 0
-    return rows.view(-1, channels)
+def _pick(source: Tensor, at: Places) -> Tensor:
+    """The channels of (n, C, H, W) at these places, as rows: (m, C), not always contiguous."""
+    n, channels, *size = source.shape
+    if _is_channels_last(source):
+        flat = source.permute(0, 2, 3, 1).reshape(-1, channels)
+        return flat.index_select(0, at.places if n == 1 else at.places + at.samples * prod(size))
+    planes = source.flatten(2)
+    if n > 1:
+        return planes[at.samples, :, at.places]
+    return planes[0].t() if len(at.places) == planes.shape[2] else planes[0].index_select(1, at.places).t()
+
+
+def _place_(y: Tensor, at: Places, values: Tensor) -> None:
+    """Put rows ``values`` (m, O) at these places of ``y`` (n, O, H', W')."""
+    n, channels, *size = y.shape
+    if _is_channels_last(y):
+        flat = y.permute(0, 2, 3, 1).view(-1, channels)
+        flat.index_copy_(0, at.places if n == 1 else at.places + at.samples * prod(size), values)
+    elif n == 1:
+        y.view(channels, -1).scatter_(1, at.places.expand(channels, -1), values.t())
+    else:
+        y.view(n, channels, -1)[at.samples, :, at.places] = values
 
 
 def _gathered(source: Tensor, table: Table) -> Iterator[tuple[slice, Tensor]]:
     """What the table's windows read, some windows at a time: (m, K, C) each."""
-    if not len(table.rows):
+    if not len(table.taps):
         return
-    rows = _as_rows(source)
-    taps = table.taps if source.shape[0] == 1 else table.taps + (table.samples * (table.empty + 1)).unsqueeze(1)
+    channels = source.shape[1]
+    rows = source.new_empty(len(table.reads.places) + 1, channels)
+    rows[0] = 0
+    rows[1:].copy_(_pick(source, table.reads))  # two-dimensional, or torch copies ten times as slowly
     budget = _CHUNK.get(source.device.type, _CHUNK_ELSEWHERE)
-    step = max(256, budget // max(taps.shape[1] * source.shape[1], 1))
-    for start in range(0, len(taps), step):
-        part = taps[start : start + step]
-        yield slice(start, start + len(part)), rows.index_select(0, part.reshape(-1)).view(*part.shape, -1)
-
-
-def _place_(y: Tensor, table: Table, part: slice, values: Tensor) -> None:
-    """Put ``values`` (m, O) at the windows of ``y`` (n, O, H', W')."""
-    rows, (n, channels), size = table.rows[part], y.shape[:2], prod(y.shape[2:])
-    if _is_channels_last(y):
-        flat = y.permute(0, 2, 3, 1).view(n * size, channels)
-        flat.index_copy_(0, rows if n == 1 else rows + table.samples[part] * size, values)
-    elif n == 1:
-        y.view(channels, size).scatter_(1, rows.expand(channels, -1), values.t())
-    else:
-        y.view(n, channels, size)[table.samples[part], :, rows] = values
-
-
-def _pick(y: Tensor, table: Table, part: slice) -> Tensor:
-    """The windows' values out of ``y`` (n, O, H', W'): (m, O)."""
-    rows, flat = table.rows[part], y.flatten(2)
-    return flat[0].index_select(1, rows).t() if len(flat) == 1 else flat[table.samples[part], :, rows]
+    step = max(256, budget // (table.taps.shape[1] * channels))
+    for start in range(0, len(table.taps), step):
+        taps = table.taps[start : start + step]
+        yield slice(start, start + len(taps)), rows.index_select(0, taps.reshape(-1)).view(*taps.shape, channels)
 
 
 def _matrix(weight: Tensor, groups: int, transpose: bool = False) -> Tensor:
@@ -143,10 +183,9 @@ def compute_rows_(
 ) -> None:
     """Overwrite the table's windows in ``y``; ``scale`` is their ratio (n,) and what is then added, (1|n, O)."""
     # With few windows it is cheaper to bring what they read into the weight's order than the weight into theirs.
-    few = not transpose and len(table.rows) * len(source) <= table.batch * len(weight)
+    few = not transpose and len(table.taps) * len(source) <= table.batch * len(weight)
     matrix = None if few else _matrix(weight, groups, transpose)
-    for samples, own in table.groups(len(source), source.device):
-        low = table.bounds[samples.start] if table.batch > 1 else 0
+    for samples, own, low in table.groups(len(source), source.device):
         for part, cols in _gathered(source[samples], own):
             values = _times_weight(cols, weight, groups) if matrix is None else _times_matrix(cols, matrix)
             if scale is not None:
@@ -155,7 +194,7 @@ def compute_rows_(
                 values = values.mul_(ratio[chosen].unsqueeze(1))
                 if added is not None:
                     values = values.add_(added if len(added) == 1 else added[chosen])
-            _place_(y[samples], own, part, values)
+            _place_(y[samples], own.windows.cut(part), values)
 
 
 def rows_weight_gradient(source: Tensor, gradient: Tensor, shape: Sequence[int], groups: int, table: Table) -> Tensor:
@@ -163,9 +202,9 @@ def rows_weight_gradient(source: Tensor, gradient: Tensor, shape: Sequence[int],
     outs, width, *kernel = shape
     wide = torch.promote_types(source.dtype, torch.float32)
     total = source.new_zeros(groups, outs // groups, prod(kernel) * width, dtype=wide)
-    for samples, own in table.groups(len(source), source.device):
+    for samples, own, _ in table.groups(len(source), source.device):
         for part, cols in _gathered(source[samples], own):
-            values = _pick(gradient[samples], own, part)
+            values = _pick(gradient[samples], own.windows.cut(part))
             values = values.view(len(values), groups, -1).permute(1, 2, 0)
             if wide == source.dtype:
                 total.baddbmm_(values, _by_group(cols, groups))
@@ -174,13 +213,11 @@ def rows_weight_gradient(source: Tensor, gradient: Tensor, shape: Sequence[int],
     return total.view(outs, prod(kernel), width).transpose(1, 2).reshape(outs, width, *kernel)
 
 
-def without_rows(gradient: Tensor, table: Table) -> Tensor:
-    """A copy with zeros at the table's windows."""
-    gradient = gradient.clone()
-    for samples, own in table.groups(len(gradient), gradient.device):
-        zeros = gradient.new_zeros(()).expand(len(own.rows), gradient.shape[1])
-        _place_(gradient[samples], own, slice(None), zeros)
-    return gradient
+def clear_rows_(y: Tensor, table: Table) -> Tensor:
+    """Put zeros at the table's windows."""
+    for samples, own, _ in table.groups(len(y), y.device):
+        _place_(y[samples], own.windows, y.new_zeros(()).expand(len(own.taps), y.shape[1]))
+    return y
 
 
 def empty_like(like: Tensor, channels: int, size: Sequence[int]) -> Tensor:

@@ -17,7 +17,7 @@ from torch.autograd import Function
 from torch.nn.grad import conv2d_input, conv2d_weight
 
 from pcpad import functional
-from pcpad._rows import compute_rows_, empty_like, rows_weight_gradient, without_rows
+from pcpad._rows import clear_rows_, compute_rows_, empty_like, rows_weight_gradient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ class _Convolve(Function):
                 y = empty_like(x, len(weight), plan.windows)
             else:
                 y = functional.partial_conv2d(x, weight, bias, *call.arguments)
-            ratio = plan.ratio(x.dtype).flatten(1)[table.samples, table.rows]
+            ratio = plan.ratio(x.dtype).flatten(1)[table.windows.samples, table.windows.places]
             added = None if bias is None else bias.to(y.dtype).unsqueeze(0)
             if added is not None and plan.may_be_void:
                 added = added * (ratio > 0).to(y.dtype).unsqueeze(1)
@@ -87,7 +87,7 @@ class _Convolve(Function):
         if ctx.needs_input_grad[0]:
             of_x = _Transpose.apply(scaled, weight, call, x.shape)
         if ctx.needs_input_grad[1]:
-            of_weight = _Weight.apply(x, scaled, call, weight.shape)
+            of_weight = _Weight.apply(x, scaled, call, weight.shape, not torch.is_grad_enabled())
         if ctx.needs_input_grad[2]:
             counted = gradient * (plan.count > 0).to(gradient.dtype) if plan.may_be_void else gradient
             of_bias = counted.sum((0, 2, 3)).to(ctx.bias_dtype)
@@ -114,7 +114,7 @@ class _Product(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         of_x = _Transpose.apply(gradient, weight, ctx.call, x.shape) if ctx.needs_input_grad[0] else None
-        of_weight = _Weight.apply(x, gradient, ctx.call, weight.shape) if ctx.needs_input_grad[1] else None
+        of_weight = _Weight.apply(x, gradient, ctx.call, weight.shape, False) if ctx.needs_input_grad[1] else None
         return of_x, of_weight, None
 
 
@@ -138,22 +138,24 @@ class _Transpose(Function):
     def backward(ctx: Any, other: Tensor) -> tuple[Tensor | None, ...]:
         gradient, weight = ctx.saved_tensors
         of_gradient = _Product.apply(other, weight, ctx.call) if ctx.needs_input_grad[0] else None
-        of_weight = _Weight.apply(other, gradient, ctx.call, weight.shape) if ctx.needs_input_grad[1] else None
+        of_weight = _Weight.apply(other, gradient, ctx.call, weight.shape, False) if ctx.needs_input_grad[1] else None
         return of_gradient, of_weight, None, None
 
 
 class _Weight(Function):
-    """``Q(x, g)``, of the weight's shape."""
+    """``Q(x, g)``, of the weight's shape; ``spent`` says that nobody needs ``g`` any more, so it is overwritten."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gradient: Tensor, call: _Sum, shape: Sequence[int]) -> Tensor:
-        ctx.save_for_backward(x, gradient)
+    def forward(ctx: Any, x: Tensor, gradient: Tensor, call: _Sum, shape: Sequence[int], spent: bool) -> Tensor:
+        if not spent:
+            ctx.save_for_backward(x, gradient)
         ctx.call = call
         table = call.plan.table(everywhere=call.everywhere)
         with _own_precision(x):
             weight = rows_weight_gradient(x, gradient, shape, call.groups, table)
             if not call.everywhere:
-                weight += conv2d_weight(x, shape, without_rows(gradient, table), *call.arguments)
+                rest = clear_rows_(gradient if spent else gradient.clone(), table)
+                weight += conv2d_weight(x, shape, rest, *call.arguments)
         return weight.to(x.dtype)
 
     @staticmethod
@@ -161,4 +163,4 @@ class _Weight(Function):
         x, gradient = ctx.saved_tensors
         of_x = _Transpose.apply(gradient, other, ctx.call, x.shape) if ctx.needs_input_grad[0] else None
         of_gradient = _Product.apply(x, other, ctx.call) if ctx.needs_input_grad[1] else None
-        return of_x, of_gradient, None, None
+        return of_x, of_gradient, None, None, None

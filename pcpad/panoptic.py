@@ -26,7 +26,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from pcpad import _border, functional
 from pcpad._border import Geometry
-from pcpad._rows import Table
+from pcpad._rows import Places, Table
 from pcpad._sparse import convolve_rows
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class PanopticPlan:
         self.valid, self.count = _compare(ids, geometry, self.windows)
         self._tables: dict[tuple[str, bool], Table] = {}
         self._ratios: dict[torch.dtype, Tensor] = {}
-        self._mixed = _positions(self.mixed) if form == "rows" else None
+        self._mixed = Places.where(self.mixed) if form == "rows" else None
 
     @classmethod
     def build(
@@ -131,7 +131,7 @@ class PanopticPlan:
         """The share of windows that mix ids, over the batch."""
         if self._mixed is None:
             return float(self.mixed.double().mean())
-        return len(self._mixed[0]) / max(self.mixed.numel(), 1)
+        return len(self._mixed.places) / max(self.mixed.numel(), 1)
 
     def ratio(self, dtype: torch.dtype) -> Tensor:
         """``r`` of Eq. 2 at every window, in ``dtype`` but at least float32: (N|1, 1, H', W'); 0 where none is valid."""
@@ -167,15 +167,15 @@ class PanopticPlan:
         return kept
 
     def _window_table(self, everywhere: bool) -> Table:
-        if everywhere or self._mixed is None:
-            chosen = _positions(torch.ones_like(self.mixed) if everywhere else self.mixed)
-        else:
-            chosen = self._mixed
-        samples, rows = chosen
+        windows = self._mixed
+        if everywhere or windows is None:
+            windows = Places.where(torch.ones_like(self.mixed) if everywhere else self.mixed)
         kernel, stride, lead, _, dilation = self.geometry
-        reads = _flat(rows, self.windows, stride, [-p for p in lead], self.size[1])
-        offsets = _tap_offsets(kernel, dilation, self.size[1], rows.device)
-        return _table(self.valid, samples, rows, reads.unsqueeze(1) + offsets, prod(self.size))
+        y = torch.div(windows.places, self.windows[1], rounding_mode="floor") * stride[0] - lead[0]
+        x = windows.places % self.windows[1] * stride[1] - lead[1]
+        taps = [t * dilation[0] * self.size[1] + u * dilation[1] for t in range(kernel[0]) for u in range(kernel[1])]
+        targets = (y * self.size[1] + x).unsqueeze(1) + torch.tensor(taps, device=y.device)
+        return Table.of(windows, targets, self.valid, prod(self.size))
 
     def _transposed_table(self, everywhere: bool) -> Table:
         kernel, stride, lead, _, dilation = self.geometry
@@ -184,14 +184,14 @@ class PanopticPlan:
             table = self.table(everywhere=everywhere)
             return table._replace(taps=table.taps.flip(1))
         valid, affected = _transposed_valid(self.valid, self.geometry, self.size)
-        samples, rows = _positions(torch.ones_like(affected) if everywhere else affected)
-        columns = []
+        positions = Places.where(torch.ones_like(affected) if everywhere else affected)
+        targets = []
         for tap in itertools.product(*map(range, kernel)):
             shift = [p - t * d for p, t, d in zip(lead, tap, dilation, strict=True)]
-            y = torch.div(rows // self.size[1] + shift[0], stride[0], rounding_mode="floor")
-            x = torch.div(rows % self.size[1] + shift[1], stride[1], rounding_mode="floor")
-            columns.append(y * self.windows[1] + x)
-        return _table(valid, samples, rows, torch.stack(columns, dim=1), prod(self.windows))
+            y = torch.div(positions.places // self.size[1] + shift[0], stride[0], rounding_mode="floor")
+            x = torch.div(positions.places % self.size[1] + shift[1], stride[1], rounding_mode="floor")
+            targets.append(y * self.windows[1] + x)
+        return Table.of(positions, torch.stack(targets, dim=1), valid, prod(self.windows))
 
 
 class PanopticPartialConv2d(nn.Conv2d):
@@ -386,29 +386,6 @@ def _transposed_valid(valid: Tensor, geometry: Geometry, size: Sequence[int]) ->
             result[:, index, positions[0], positions[1]] = valid[:, index, windows[0], windows[1]]
             reached[index, positions[0], positions[1]] = True
     return result, (result != reached).any(1, keepdim=True)
-
-
-def _positions(chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Sample and place of what is chosen of (N, 1, H, W), in order."""
-    samples, rows = chosen.flatten(1).nonzero(as_tuple=True)
-    return samples, rows
-
-
-def _flat(rows: Tensor, windows: Sequence[int], step: Sequence[int], start: Sequence[int], width: int) -> Tensor:
-    """Where windows begin, as a place in a map of this width; before 0 where they begin in the padding."""
-    y = torch.div(rows, windows[1], rounding_mode="floor") * step[0] + start[0]
-    return y * width + rows % windows[1] * step[1] + start[1]
-
-
-def _tap_offsets(kernel: Sequence[int], dilation: Sequence[int], width: int, device: torch.device) -> Tensor:
-    taps = [y * dilation[0] * width + x * dilation[1] for y in range(kernel[0]) for x in range(kernel[1])]
-    return torch.tensor(taps, device=device)
-
-
-def _table(valid: Tensor, samples: Tensor, rows: Tensor, reads: Tensor, empty: int) -> Table:
-    known = valid.flatten(2)[samples, :, rows]
-    bounds = torch.searchsorted(samples, torch.arange(len(valid) + 1, device=samples.device)).tolist()
-    return Table(rows, torch.where(known, reads, empty), samples, tuple(bounds), empty)
 
 
 def _geometry(kernel_size: IntOrTuple, stride: IntOrTuple, padding: Padding, dilation: IntOrTuple) -> Geometry:
