@@ -148,8 +148,7 @@ def _matrix(weight: Tensor, groups: int, transpose: bool = False) -> Tensor:
 
 def _times_matrix(cols: Tensor, matrix: Tensor) -> Tensor:
     """(m, K, C) by :func:`_matrix`: (m, O)."""
-    m, taps, channels = cols.shape
-    groups = len(matrix)
+    m, groups = len(cols), len(matrix)
     if groups == 1:
         return cols.view(m, -1) @ matrix[0]
     return torch.bmm(_by_group(cols, groups), matrix).transpose(0, 1).reshape(m, -1)
@@ -163,7 +162,7 @@ def _by_group(cols: Tensor, groups: int) -> Tensor:
 
 def _times_weight(cols: Tensor, weight: Tensor, groups: int) -> Tensor:
     """(m, K, C) by (O, C / g, *K), in the weight's own order: (m, O)."""
-    m, taps, channels = cols.shape
+    m = len(cols)
     turned = cols.transpose(1, 2).reshape(m, groups, -1)
     blocks = weight.reshape(groups, weight.shape[0] // groups, -1)
     if groups == 1:

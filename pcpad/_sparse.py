@@ -8,7 +8,7 @@ again, so gradients of any order follow. What is kept for them is the input and 
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -20,13 +20,18 @@ from pcpad import functional
 from pcpad._rows import clear_rows_, compute_rows_, empty_like, rows_weight_gradient
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from pcpad.panoptic import PanopticPlan
+    from pcpad.panoptic_plan import PanopticPlan
 
-# Where more of the windows mix ids than this, all are computed from what they may see and no convolution runs.
-_EVERYWHERE_FROM = 0.5
+T = TypeVar("T")
+
+# Where more of the windows mix ids than this, all are computed from what they may see and no convolution runs. On one
+# EPYC core that costs 1.2 convolutions for 256 channels or more and 1.6 for 64; a convolution and then a fifth of the
+# windows costs 1.35. On a GPU, where convolutions are the fastest thing there is, half is a guess.
+_EVERYWHERE_FROM = {"wide": 0.2, "narrow": 0.4, "gpu": 0.5}
+_WIDE = 256
 
 
 class _Sum(NamedTuple):
@@ -49,7 +54,17 @@ def convolve_rows(x: Tensor, weight: Tensor, bias: Tensor | None, plan: Panoptic
         dtype = torch.get_autocast_dtype(kind)
         x, weight = (t if t.dtype == torch.float64 else t.to(dtype) for t in (x, weight))
         bias = bias if bias is None else bias.to(x.dtype)
-    return _Convolve.apply(x, weight, bias, _Sum(plan, groups, plan.mixed_fraction > _EVERYWHERE_FROM))
+    return _Convolve.apply(x, weight, bias, _Sum(plan, groups, _everywhere_pays(x, weight, plan)))
+
+
+def _everywhere_pays(x: Tensor, weight: Tensor, plan: PanopticPlan) -> bool:
+    kind = "gpu" if x.device.type != "cpu" else "wide" if min(weight.shape[:2]) >= _WIDE else "narrow"
+    return plan.mixed_fraction > _EVERYWHERE_FROM[kind]
+
+
+def uncompiled(function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function as it stands where ``torch.compile`` would trace through it."""
+    return torch.compiler.disable(function)(*arguments)
 
 
 def _own_precision(x: Tensor) -> AbstractContextManager[Any]:
@@ -70,7 +85,7 @@ class _Convolve(Function):
             if call.everywhere:
                 y = empty_like(x, len(weight), plan.windows)
             else:
-                y = functional.partial_conv2d(x, weight, bias, *call.arguments)
+                y = functional.partial_conv2d(x, weight, bias, *call.arguments)  # type: ignore[assignment]
             ratio = plan.ratio(x.dtype).flatten(1)[table.windows.samples, table.windows.places]
             added = None if bias is None else bias.to(y.dtype).unsqueeze(0)
             if added is not None and plan.may_be_void:

@@ -24,11 +24,15 @@ ALLOWED = {
 }
 LAYERS = [
     "_border.py",
+    "_rows.py",
+    "_sparse.py",
     "convert.py",
     "functional.py",
     "layers.py",
     "masked.py",
     "paddings.py",
+    "panoptic.py",
+    "panoptic_plan.py",
     "tiling.py",
     "__init__.py",
 ]

@@ -4,13 +4,25 @@ from typing import TYPE_CHECKING, Any
 
 from pcpad.models.classifiers import classifier
 from pcpad.models.deeplab import deeplabv3plus
+from pcpad.models.drn import drn_d_105
+from pcpad.models.patch_discriminator import patch_discriminator
+from pcpad.models.spade import spade_generator
 from pcpad.models.weights import load_weights
 from pcpad.models.wide_resnet import wide_resnet38
 
 if TYPE_CHECKING:
     from pcpad.models.smp import smp_network
 
-__all__ = ["classifier", "deeplabv3plus", "load_weights", "smp_network", "wide_resnet38"]
+__all__ = [
+    "classifier",
+    "deeplabv3plus",
+    "drn_d_105",
+    "load_weights",
+    "patch_discriminator",
+    "smp_network",
+    "spade_generator",
+    "wide_resnet38",
+]
 
 
 def __getattr__(name: str) -> Any:
