@@ -137,8 +137,8 @@ def peak(call: Callable[[], object]) -> float:
     return max(itertools.accumulate(sizes)) / 2**20
 
 
-def generator(rounds: int) -> list[dict[str, object]]:
-    """The published SPADE generator, 256×512, batch 1: forward, and a training step against its discriminator."""
+def generators() -> tuple[dict[str, nn.Module], torch.Tensor, torch.Tensor, str]:
+    """Three published SPADE generators of equal weights, their inputs, and the mixed windows of each resolution."""
     ids = street(256, 512, 0.07)
     labels = F.one_hot((ids[:, 0] % 35).long(), 35).permute(0, 3, 1, 2).float()
     semantics = torch.cat([labels, torch.zeros_like(labels[:, :1])], 1)
@@ -146,7 +146,24 @@ def generator(rounds: int) -> list[dict[str, object]]:
     ours = spade_generator().to(DEVICE)
     plain = spade_generator(partial=False).to(DEVICE)
     plain.load_state_dict(ours.state_dict())
-    networks = {"convolution": plain, "control": copy.deepcopy(plain), "panoptic": ours}
+    shares = ", ".join(
+        f"{256 // s}×{512 // s}: {100 * PanopticPlan.build(ids[..., ::s, ::s], 3, padding=1).mixed_fraction:.0f} %"
+        for s in (64, 32, 16, 8, 4, 2, 1)
+    )
+    return {"convolution": plain, "control": copy.deepcopy(plain), "panoptic": ours}, semantics, ids, shares
+
+
+def generator(rounds: int) -> list[dict[str, object]]:
+    """The published SPADE generator's forward pass, 256×512, batch 1."""
+    networks, semantics, ids, shares = generators()
+    calls = {name: partial(quietly, partial(network.eval(), semantics, ids)) for name, network in networks.items()}
+    seconds = alternate(calls, max(rounds // 6, 3), warmup=1)
+    return [cells("generator, forward", seconds, "convolution") | {"mixed windows": shares}]
+
+
+def training(rounds: int) -> list[dict[str, object]]:
+    """A training step of that generator against its discriminator, 256×512, batch 1."""
+    networks, semantics, ids, shares = generators()
     judge = patch_discriminator().to(DEVICE).requires_grad_(False)
 
     def step(network: nn.Module) -> None:
@@ -157,21 +174,12 @@ def generator(rounds: int) -> list[dict[str, object]]:
             for parameter in network.parameters():
                 parameter -= 1e-4 * parameter.grad
 
-    shares = ", ".join(
-        f"{256 // s}×{512 // s}: {100 * PanopticPlan.build(ids[..., ::s, ::s], 3, padding=1).mixed_fraction:.0f} %"
-        for s in (64, 32, 16, 8, 4, 2, 1)
-    )
-    print(f"mixed windows, {shares}\n")
-    steps = {name: partial(step, network) for name, network in networks.items()}
-    rows = [cells("training step", alternate(steps, max(rounds // 6, 5), warmup=1), "convolution")]
-    forward = {name: partial(quietly, partial(network.eval(), semantics, ids)) for name, network in networks.items()}
-    rows.append(cells("forward", alternate(forward, max(rounds // 4, 5), warmup=1), "convolution"))
-    for row in rows:
-        row["mixed windows"] = shares
-    return rows
+    calls = {name: partial(step, network) for name, network in networks.items()}
+    seconds = alternate(calls, max(rounds // 10, 3), warmup=1)
+    return [cells("generator, training step", seconds, "convolution") | {"mixed windows": shares}]
 
 
-SECTIONS = {function.__name__: function for function in (layer, memory, generator)}
+SECTIONS = {function.__name__: function for function in (layer, memory, generator, training)}
 
 
 def main() -> None:

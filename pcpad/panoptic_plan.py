@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from pcpad import _border
 from pcpad._border import Geometry
@@ -77,7 +78,8 @@ class PanopticPlan:
             dilation: as in ``torch.nn.functional.conv2d``.
             form: "rows" lists the windows that mix ids, which on a GPU waits for it once; "dense" lists
                 nothing and reads nothing back, so that it can be exported and compiled without a graph break, at
-                K times the memory. "auto" is dense while exporting or under ``torch.func``, else rows.
+                K times the memory. "auto" is dense while exporting, under ``torch.func`` and without values (on the
+                meta device, fake tensors), else rows.
 
         Returns:
             The plan.
@@ -100,10 +102,16 @@ class PanopticPlan:
         if form == "auto":
             form = "dense" if is_traced(ids) else "rows"
         ids = ids if ids.dim() == 4 else ids[None]
-        with torch.no_grad():
-            if form == "rows" and torch.compiler.is_compiling():
-                return uncompiled(lambda: cls(geometry, ids, form))
-            return cls(geometry, ids, form)
+        if form == "dense":
+            with torch.no_grad():
+                return cls(geometry, ids, form)
+
+        def listed() -> PanopticPlan:
+            # A plan that was made under inference_mode could not be used in a later training step.
+            with torch.inference_mode(False), torch.no_grad():
+                return cls(geometry, ids, form)
+
+        return uncompiled(listed) if torch.compiler.is_compiling() else listed()
 
     @property
     def batch(self) -> int:
@@ -125,13 +133,16 @@ class PanopticPlan:
     def ratio(self, dtype: torch.dtype) -> Tensor:
         """``r`` of Eq. 2 in ``dtype`` but at least float32: (N|1, 1, H', W'), 0 where no tap is valid."""
         dtype = torch.promote_types(dtype, torch.float32)
-        ratio = self._ratios.get(dtype)
-        if ratio is None:
-            count = self.count.to(dtype)
-            ratio = torch.where(count > 0, prod(self.geometry.kernel) / count, torch.zeros_like(count))
-            if self.form == "rows":
-                self._ratios[dtype] = ratio
-        return ratio
+        if self.form == "dense":
+            return self._ratio(dtype)
+        if dtype not in self._ratios:
+            with torch.inference_mode(False), torch.no_grad():
+                self._ratios[dtype] = self._ratio(dtype)
+        return self._ratios[dtype]
+
+    def _ratio(self, dtype: torch.dtype) -> Tensor:
+        count = self.count.to(dtype)
+        return torch.where(count > 0, prod(self.geometry.kernel) / count, torch.zeros_like(count))
 
     @property
     def may_be_void(self) -> bool:
@@ -267,9 +278,10 @@ def odd_geometry(kernel_size: IntOrTuple, stride: IntOrTuple, padding: Padding, 
 
 
 def is_traced(*tensors: Tensor | None) -> bool:
-    """Whether what is done must not depend on ids' values: in exports, function transforms, forward-mode gradients."""
+    """Whether what is done must not depend on ids' values: in exports, transforms, forward-mode gradients, on meta."""
     if torch.compiler.is_compiling():
         return torch.compiler.is_exporting()
     if torch._C._get_tracing_state() is not None or torch.autograd.forward_ad._current_level >= 0:
         return True
-    return any(t is not None and torch._C._functorch.is_functorch_wrapped_tensor(t) for t in tensors)
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+    return any(t is not None and (wrapped(t) or t.is_meta or isinstance(t, FakeTensor)) for t in tensors)

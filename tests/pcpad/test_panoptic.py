@@ -293,6 +293,29 @@ def test_a_plan_serves_several_layers_and_precisions():
         assert torch.equal(layer(x.to(dtype), plan), layer(x.to(dtype), ids))
 
 
+def test_a_plan_from_inference_serves_training():
+    x, weight, bias = operands()
+    with torch.inference_mode():
+        ids = random_ids()
+        plan = PanopticPlan.build(ids, 3, padding=1)
+        y = panoptic_conv2d(x, weight, bias, plan, 1, 1)
+    again = panoptic_conv2d(x, weight, bias, plan, 1, 1)
+    assert torch.equal(y, again)
+    (gradient,) = torch.autograd.grad(again.square().sum(), x, create_graph=True)
+    gradient.square().sum().backward()
+    assert weight.grad.isfinite().all()
+
+
+def test_shapes_without_values():
+    layer = PanopticPartialConv2d(4, 6, 3, stride=2, padding=1, device="meta")
+    ids = torch.empty(2, 1, *SIZE, dtype=torch.int32, device="meta")
+    assert layer(torch.empty(2, 4, *SIZE, device="meta"), ids).shape == (2, 6, 5, 5)
+    with torch._subclasses.FakeTensorMode() as mode:
+        layer = PanopticPartialConv2d(4, 6, 3, padding=1)
+        x, ids = mode.from_tensor(torch.zeros(2, 4, *SIZE)), mode.from_tensor(random_ids())
+        assert layer(x, ids).shape == (2, 6, *SIZE)
+
+
 def test_what_a_plan_says():
     plan = PanopticPlan.build(blocks(), 3, padding=1)
     ring = 7 * 10 - 3 * 2 - 3 * 2  # all windows that hold or touch an edge: the 7x10 around the blocks but their cores
