@@ -16,10 +16,13 @@ if (_root / "pyproject.toml").is_file() and (_root / "cli.py").is_file():
 from pcpad.convert import convert_padding  # noqa: E402  # after the path is complete
 from pcpad.layers import ExplicitPadConv2d, PartialConv1d, PartialConv2d, PartialConv3d  # noqa: E402
 from pcpad.masked import MaskedSequential, pad_to_batch  # noqa: E402
+from pcpad.panoptic import PanopticPartialConv2d, PanopticPlan  # noqa: E402
 
 __all__ = [
     "ExplicitPadConv2d",
     "MaskedSequential",
+    "PanopticPartialConv2d",
+    "PanopticPlan",
     "PartialConv1d",
     "PartialConv2d",
     "PartialConv3d",

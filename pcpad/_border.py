@@ -157,7 +157,7 @@ def window_sum(values: Tensor, geometry: Geometry, windows: Sequence[int]) -> Te
     for axis in range(len(geometry.kernel)):
         source = total
         taps = (
-            _every(
+            every(
                 source, axis - len(geometry.kernel), k * geometry.dilation[axis], windows[axis], geometry.stride[axis]
             )
             for k in range(geometry.kernel[axis])
@@ -166,7 +166,7 @@ def window_sum(values: Tensor, geometry: Geometry, windows: Sequence[int]) -> Te
     return total
 
 
-def _every(values: Tensor, axis: int, start: int, count: int, step: int) -> Tensor:
+def every(values: Tensor, axis: int, start: int, count: int, step: int) -> Tensor:
     """``count`` entries along ``axis`` (negative), from ``start`` in steps of ``step``."""
     if step > 1 and torch.compiler.is_compiling():
         # A strided slice leaves torch.export a guard on a dynamic size that it cannot prove.

@@ -24,12 +24,16 @@ ALLOWED = {
 }
 LAYERS = [
     "_border.py",
+    "_rows.py",
+    "_sparse.py",
     "convert.py",
     "filling.py",
     "functional.py",
     "layers.py",
     "masked.py",
     "paddings.py",
+    "panoptic.py",
+    "panoptic_plan.py",
     "tiling.py",
     "__init__.py",
 ]

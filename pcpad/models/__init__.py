@@ -4,9 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 from pcpad.models.classifiers import classifier
 from pcpad.models.deeplab import deeplabv3plus
+from pcpad.models.drn import drn_d_105
 from pcpad.models.filtering_unet import filtering_unet
 from pcpad.models.inpainting_unet import inpainting_unet
+from pcpad.models.patch_discriminator import patch_discriminator
 from pcpad.models.pooling import exportable_pooling
+from pcpad.models.spade import spade_generator
 from pcpad.models.weights import load_weights
 from pcpad.models.wide_resnet import wide_resnet38
 
@@ -16,11 +19,14 @@ if TYPE_CHECKING:
 __all__ = [
     "classifier",
     "deeplabv3plus",
+    "drn_d_105",
     "exportable_pooling",
     "filtering_unet",
     "inpainting_unet",
     "load_weights",
+    "patch_discriminator",
     "smp_network",
+    "spade_generator",
     "wide_resnet38",
 ]
 

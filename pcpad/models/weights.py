@@ -163,6 +163,8 @@ def unwrap(content: Mapping[str, Any], source: str = "the state dict") -> dict[s
 def fit_names(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Drop the one prefix in front of every name, where the model's own names show that there is one.
 
+    Spectrally normed weights of `torch.nn.utils.spectral_norm` (`weight_orig`, `weight_u`, `weight_v`) get the names
+    of `torch.nn.utils.parametrizations.spectral_norm`, which computes the same from the same, if the model has these.
     Batch-norm counters that files from before PyTorch 0.4.1 lack are added as zero, as `nn.BatchNorm2d` itself does.
 
     Args:
@@ -174,12 +176,29 @@ def fit_names(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor
     """
     own = model.state_dict()
     state = dict(state)
+    if any(name.endswith(".original") for name in own):
+        state = _parametrized_names(state)
     for prefix in _prefixes(own, state):
         state = {name.removeprefix(prefix): value for name, value in state.items()}
     for name, value in own.items():
         if name.endswith("num_batches_tracked") and name.rpartition(".")[0] + ".running_mean" in state:
             state.setdefault(name, torch.zeros_like(value, device="cpu"))
     return state
+
+
+def _parametrized_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The names that spectral norm's tensors have as a parametrization, for those under their older names."""
+    renamed = dict(state)
+    for name in state:
+        module, _, tensor = name.removesuffix("_orig").rpartition(".")
+        if not name.endswith("_orig") or f"{name.removesuffix('_orig')}_u" not in state:
+            continue
+        to = f"{module}.parametrizations.{tensor}".removeprefix(".")
+        for theirs, ours in (("orig", "original"), ("u", "0._u"), ("v", "0._v")):
+            old = f"{module}.{tensor}_{theirs}".removeprefix(".")
+            if old in renamed:
+                renamed[f"{to}.{ours}"] = renamed.pop(old)
+    return renamed
 
 
 def _prefixes(own: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:

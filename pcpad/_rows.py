@@ -1,0 +1,225 @@
+"""Convolution of chosen windows alone, from tables of which positions each of them reads; and its derivatives.
+
+Private to the package: :mod:`pcpad.panoptic` is the public face.
+
+A table lists windows and, for each of their taps, the position of the source that the tap reads, or the row of zeros
+that follows what is read. So what a window must not see is not multiplied by zero but never read: other
+windows' NaN, infinities and rounding stay out. Channels are gathered as rows of a channels-last copy, which is
+what makes this cheap (one EPYC core, 64 channels, 128x256, 19 % of the windows: gathered from planes 14.7 ms, from
+rows 1.3 for the copy and 0.4 for the gathering, beside a convolution of 39).
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+# Elements gathered at a time: 4 MiB of float32 stay in a CPU's cache, and bound the memory this takes.
+_CHUNK = {"cpu": 1 << 20}
+_CHUNK_ELSEWHERE = 1 << 24
+
+
+class Places(NamedTuple):
+    """Positions of a map, sample by sample."""
+
+    samples: Tensor  # (n,) int64: which sample each is of, ascending
+    places: Tensor  # (n,) int64: where in its sample, row by row
+    bounds: tuple[int, ...]  # sample k's are those from bounds[k] to bounds[k + 1]
+
+    @classmethod
+    def where(cls, chosen: Tensor) -> Places:
+        """Those that are true in (N, 1, H, W); on a GPU this waits for it."""
+        samples, places = chosen.flatten(1).nonzero(as_tuple=True)
+        edges = torch.arange(len(chosen) + 1, device=chosen.device)
+        return cls(samples, places, tuple(torch.searchsorted(samples, edges).tolist()))
+
+    def of(self, sample: int) -> Places:
+        """Those of one sample, as of a batch of one."""
+        low, high = self.bounds[sample : sample + 2]
+        return Places(self.samples.new_zeros(()).expand(high - low), self.places[low:high], (0, high - low))
+
+    def cut(self, part: slice) -> Places:
+        """Some of them; bounds are lost."""
+        return Places(self.samples[part], self.places[part], ())
+
+
+class Table(NamedTuple):
+    """Which windows are computed, and what they read."""
+
+    windows: Places
+    reads: Places  # all positions of the source that any of them reads
+    taps: Tensor  # (n, K) int64: which of `reads` a tap reads, from 1; 0 where it must not read
+
+    @classmethod
+    def of(cls, windows: Places, targets: Tensor, valid: Tensor, size: int) -> Table:
+        """The table of ``windows`` whose taps would read the places ``targets`` (n, K) of a source of ``size``.
+
+        ``valid`` is (N, K, H', W'), for all windows: whether a tap may.
+        """
+        may = valid.flatten(2)[windows.samples, :, windows.places]
+        batch = len(windows.bounds) - 1
+        # One place more for all that is not read; a number from 1 for each place that is.
+        flat = torch.where(may, targets + windows.samples.unsqueeze(1) * size, batch * size)
+        read = torch.zeros(batch * size + 1, dtype=torch.bool, device=flat.device)
+        read[flat.flatten()] = True
+        read[-1] = False
+        numbers = read.cumsum(0)
+        numbers[-1] = 0
+        return cls(windows, Places.where(read[:-1].view(batch, size)), numbers[flat])
+
+    @property
+    def batch(self) -> int:
+        """How many samples the table speaks of; a table of one serves any number."""
+        return len(self.windows.bounds) - 1
+
+    def groups(self, batch: int, device: torch.device) -> Iterator[tuple[slice, Table, int]]:
+        """Samples that are computed together, their table, and how many windows come before theirs.
+
+        One at a time on a CPU, where that keeps the copies small; all at once on a GPU, where a launch is the cost.
+        """
+        if self.batch == batch and (batch == 1 or device.type != "cpu"):
+            yield slice(0, batch), self, 0
+            return
+        for sample in range(batch):
+            mine = sample if self.batch > 1 else 0
+            low, high = self.windows.bounds[mine : mine + 2]
+            taps = self.taps[low:high]
+            if self.batch > 1:
+                taps = (taps - self.reads.bounds[mine]).clamp_(min=0)
+            yield slice(sample, sample + 1), Table(self.windows.of(mine), self.reads.of(mine), taps), low
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
+def _pick(source: Tensor, at: Places) -> Tensor:
+    """The channels of (n, C, H, W) at these places, as rows: (m, C), not always contiguous."""
+    n, channels, *size = source.shape
+    if _is_channels_last(source):
+        flat = source.permute(0, 2, 3, 1).reshape(-1, channels)
+        return flat.index_select(0, at.places if n == 1 else at.places + at.samples * prod(size))
+    planes = source.flatten(2)
+    if n > 1:
+        return planes[at.samples, :, at.places]
+    return planes[0].t() if len(at.places) == planes.shape[2] else planes[0].index_select(1, at.places).t()
+
+
+def _place_(y: Tensor, at: Places, values: Tensor) -> None:
+    """Put rows ``values`` (m, O) at these places of ``y`` (n, O, H', W')."""
+    n, channels, *size = y.shape
+    if _is_channels_last(y):
+        flat = y.permute(0, 2, 3, 1).view(-1, channels)
+        flat.index_copy_(0, at.places if n == 1 else at.places + at.samples * prod(size), values)
+    elif n == 1:
+        y.view(channels, -1).scatter_(1, at.places.expand(channels, -1), values.t())
+    else:
+        y.view(n, channels, -1)[at.samples, :, at.places] = values
+
+
+def _gathered(source: Tensor, table: Table) -> Iterator[tuple[slice, Tensor]]:
+    """What the table's windows read, some windows at a time: (m, K, C) each."""
+    if not len(table.taps):
+        return
+    channels = source.shape[1]
+    rows = source.new_empty(len(table.reads.places) + 1, channels)
+    rows[0] = 0
+    rows[1:].copy_(_pick(source, table.reads))  # two-dimensional, or torch copies ten times as slowly
+    budget = _CHUNK.get(source.device.type, _CHUNK_ELSEWHERE)
+    step = max(256, budget // (table.taps.shape[1] * channels))
+    for start in range(0, len(table.taps), step):
+        taps = table.taps[start : start + step]
+        yield slice(start, start + len(taps)), rows.index_select(0, taps.reshape(-1)).view(*taps.shape, channels)
+
+
+def _matrix(weight: Tensor, groups: int, transpose: bool = False) -> Tensor:
+    """(O, C / g, *K) as (g, K · C / g, O / g), or as (g, K · O / g, C / g) for the transposed convolution."""
+    blocks = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
+    order = (0, 3, 1, 2) if transpose else (0, 3, 2, 1)
+    return blocks.permute(order).reshape(groups, -1, blocks.shape[2 if transpose else 1])
+
+
+def _times_matrix(cols: Tensor, matrix: Tensor) -> Tensor:
+    """(m, K, C) by :func:`_matrix`: (m, O)."""
+    m, groups = len(cols), len(matrix)
+    if groups == 1:
+        return cols.view(m, -1) @ matrix[0]
+    return torch.bmm(_by_group(cols, groups), matrix).transpose(0, 1).reshape(m, -1)
+
+
+def _by_group(cols: Tensor, groups: int) -> Tensor:
+    """(m, K, C) as (g, m, K · C / g)."""
+    m, taps, channels = cols.shape
+    return cols.view(m, taps, groups, channels // groups).permute(2, 0, 1, 3).reshape(groups, m, -1)
+
+
+def _times_weight(cols: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """(m, K, C) by (O, C / g, *K), in the weight's own order: (m, O)."""
+    m = len(cols)
+    turned = cols.transpose(1, 2).reshape(m, groups, -1)
+    blocks = weight.reshape(groups, weight.shape[0] // groups, -1)
+    if groups == 1:
+        return F.linear(turned[:, 0], blocks[0])
+    return torch.bmm(turned.transpose(0, 1), blocks.transpose(1, 2)).transpose(0, 1).reshape(m, -1)
+
+
+def compute_rows_(
+    y: Tensor,
+    source: Tensor,
+    weight: Tensor,
+    groups: int,
+    table: Table,
+    *,
+    transpose: bool = False,
+    scale: tuple[Tensor, Tensor | None] | None = None,
+) -> None:
+    """Overwrite the table's windows in ``y``; ``scale`` is their ratio (n,) and what is then added, (1|n, O)."""
+    # With few windows it is cheaper to bring what they read into the weight's order than the weight into theirs.
+    few = not transpose and len(table.taps) * len(source) <= table.batch * len(weight)
+    matrix = None if few else _matrix(weight, groups, transpose)
+    for samples, own, low in table.groups(len(source), source.device):
+        for part, cols in _gathered(source[samples], own):
+            values = _times_weight(cols, weight, groups) if matrix is None else _times_matrix(cols, matrix)
+            if scale is not None:
+                chosen = slice(low + part.start, low + part.stop)
+                ratio, added = scale
+                values = values.mul_(ratio[chosen].unsqueeze(1))
+                if added is not None:
+                    values = values.add_(added if len(added) == 1 else added[chosen])
+            _place_(y[samples], own.windows.cut(part), values)
+
+
+def rows_weight_gradient(source: Tensor, gradient: Tensor, shape: Sequence[int], groups: int, table: Table) -> Tensor:
+    """The part of the weight's gradient (O, C / g, *K) that comes from the table's windows, in float32 or wider."""
+    outs, width, *kernel = shape
+    wide = torch.promote_types(source.dtype, torch.float32)
+    total = source.new_zeros(groups, outs // groups, prod(kernel) * width, dtype=wide)
+    for samples, own, _ in table.groups(len(source), source.device):
+        for part, cols in _gathered(source[samples], own):
+            values = _pick(gradient[samples], own.windows.cut(part))
+            values = values.view(len(values), groups, -1).permute(1, 2, 0)
+            if wide == source.dtype:
+                total.baddbmm_(values, _by_group(cols, groups))
+            else:
+                total += torch.bmm(values, _by_group(cols, groups))
+    return total.view(outs, prod(kernel), width).transpose(1, 2).reshape(outs, width, *kernel)
+
+
+def clear_rows_(y: Tensor, table: Table) -> Tensor:
+    """Put zeros at the table's windows."""
+    for samples, own, _ in table.groups(len(y), y.device):
+        _place_(y[samples], own.windows, y.new_zeros(()).expand(len(own.taps), y.shape[1]))
+    return y
+
+
+def empty_like(like: Tensor, channels: int, size: Sequence[int]) -> Tensor:
+    """Memory for (N, channels, *size), laid out as `like` is."""
+    layout = torch.channels_last if _is_channels_last(like) else torch.contiguous_format
+    return torch.empty((len(like), channels, *size), dtype=like.dtype, device=like.device, memory_format=layout)

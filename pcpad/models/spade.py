@@ -1,0 +1,258 @@
+"""The SPADE generator (Park et al. 2019, arXiv 1903.07291), with ordinary or panoptic partial convolutions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from pcpad.models.weights import load_weights
+from pcpad.panoptic import PanopticPartialConv2d, PanopticPlan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Spade", "SpadeBlock", "SpadeGenerator", "initialise_gan", "panoptic_upsample", "spade_generator"]
+
+# The stages and their output channels in multiples of `ngf`; the first runs at 1/64 of the image's size, and each next
+# one at twice the resolution.
+_STAGES = {"head_0": 16, "G_middle_0": 16, "G_middle_1": 16, "up_0": 8, "up_1": 4, "up_2": 2, "up_3": 1}
+_STRIDE = 2 ** (len(_STAGES) - 1)
+
+
+def spade_generator(
+    semantic_channels: int = 36,
+    partial: bool = True,
+    weights: str | Path | None = None,
+    *,
+    ngf: int = 64,
+    panoptic_upsampling: bool = False,
+) -> SpadeGenerator:
+    """Build a SPADE generator, as published for Cityscapes at 256x512 by default.
+
+    Args:
+        semantic_channels: Channels of the conditioning map: one a label, and one for instance edges.
+        partial: Whether the residual blocks' 3x3 convolutions are panoptic partial convolutions (Liu et al. 2022, §4.3)
+            or ordinary ones. Names and parameters are the same.
+        weights: A local file under the published names.
+        ngf: Channels of the last stage; 64 as published, less for small demonstrations.
+        panoptic_upsampling: Upsample by copying from the nearest neighbour of the same instance.
+
+    Returns:
+        The network: `(semantics, panoptic_ids)` to images in [-1, 1].
+
+    Raises:
+        ValueError: An argument is out of range, or the weights do not fit.
+        FileNotFoundError: There is no such weight file.
+
+    Example:
+        >>> generator = spade_generator(semantic_channels=5, ngf=4).eval()
+        >>> labels = torch.zeros(1, 64, 128, dtype=torch.long)
+        >>> semantics = F.one_hot(labels, 5).permute(0, 3, 1, 2).float()
+        >>> generator(semantics, labels[:, None]).shape
+        torch.Size([1, 3, 64, 128])
+    """
+    model = SpadeGenerator(semantic_channels, partial, ngf=ngf, panoptic_upsampling=panoptic_upsampling)
+    return model if weights is None else load_weights(model, weights)
+
+
+class SpadeGenerator(nn.Module):
+    """Seven residual blocks from 1/64 of the resolution up, each modulated by the conditioning map.
+
+    Args:
+        semantic_channels: Channels of the conditioning map.
+        partial: Panoptic partial convolutions in the blocks instead of ordinary ones.
+        ngf: Channels of the last stage.
+        panoptic_upsampling: See :func:`panoptic_upsample`.
+    """
+
+    def __init__(
+        self, semantic_channels: int = 36, partial: bool = True, *, ngf: int = 64, panoptic_upsampling: bool = False
+    ) -> None:
+        super().__init__()
+        for name, value in {"semantic_channels": semantic_channels, "ngf": ngf}.items():
+            if value < 1:
+                message = f"Expected argument `{name}` to be a positive integer, but got {value}"
+                raise ValueError(message)
+        self.semantic_channels, self.partial, self.panoptic_upsampling = semantic_channels, partial, panoptic_upsampling
+        channels = _STAGES["head_0"] * ngf
+        self.fc = nn.Conv2d(semantic_channels, channels, 3, padding=1)
+        for name, multiple in _STAGES.items():
+            self.add_module(name, SpadeBlock(channels, multiple * ngf, semantic_channels, partial))
+            channels = multiple * ngf
+        self.conv_img = nn.Conv2d(channels, 3, 3, padding=1)
+        initialise_gan(self)
+
+    def forward(self, semantics: Tensor, panoptic_ids: Tensor | None = None) -> Tensor:
+        """Synthesize images.
+
+        Args:
+            semantics: (N, semantic_channels, H, W), one-hot labels and the edge map; H and W divisible by 64.
+            panoptic_ids: (N|1, 1, H, W) of any integer type: one id an instance, or a class that has none. None for
+                a generator that uses no ids.
+
+        Returns:
+            (N, 3, H, W) in [-1, 1].
+
+        Raises:
+            ValueError: A shape does not fit, or ids are missing.
+            TypeError: The ids are not integers.
+        """
+        self._check(semantics, panoptic_ids)
+        height, width = semantics.shape[2:]
+        stride = _STRIDE
+        ids = None if panoptic_ids is None else panoptic_ids[..., ::stride, ::stride]
+        x = self.fc(F.interpolate(semantics, (height // stride, width // stride)))
+        for name in _STAGES:
+            if name != "head_0":
+                stride //= 2
+                finer = None if panoptic_ids is None else panoptic_ids[..., ::stride, ::stride]
+                x = self._upsample(x, ids, finer)
+                ids = finer
+            condition = F.interpolate(semantics, (height // stride, width // stride))
+            plan = PanopticPlan.build(ids, 3, padding=1) if self.partial and ids is not None else None
+            x = self.get_submodule(name)(x, condition, plan)
+        return torch.tanh(self.conv_img(F.leaky_relu(x, 0.2)))
+
+    def _upsample(self, x: Tensor, ids: Tensor | None, finer: Tensor | None) -> Tensor:
+        if self.panoptic_upsampling and ids is not None and finer is not None:
+            return panoptic_upsample(x, ids, finer)
+        return F.interpolate(x, scale_factor=2)
+
+    def _check(self, semantics: Tensor, ids: Tensor | None) -> None:
+        channels = self.semantic_channels
+        if semantics.dim() != 4 or semantics.shape[1] != channels or not semantics.is_floating_point():
+            message = (
+                f"Expected a conditioning map (N, {channels}, H, W) of floats, one-hot labels and edges, but got "
+                f"{tuple(semantics.shape)} {semantics.dtype}."
+            )
+            raise ValueError(message)
+        height, width = semantics.shape[2:]
+        if height % _STRIDE or width % _STRIDE or not height or not width:
+            message = f"Expected a height and a width divisible by {_STRIDE}, but got {height}x{width}."
+            raise ValueError(message)
+        if ids is None:
+            if self.partial or self.panoptic_upsampling:
+                message = (
+                    "This generator needs panoptic ids (N, 1, H, W), but got None. Pass them, or build it with "
+                    "partial=False and panoptic_upsampling=False."
+                )
+                raise ValueError(message)
+        elif ids.shape[1:] != (1, height, width) or ids.shape[0] not in (1, semantics.shape[0]):
+            message = f"Expected panoptic ids ({semantics.shape[0]}, 1, {height}, {width}), but got {tuple(ids.shape)}."
+            raise ValueError(message)
+
+
+class SpadeBlock(nn.Module):
+    """A residual block whose norms are modulated by the conditioning map, and whose convolutions are spectrally normed.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        semantic_channels: Channels of the conditioning map.
+        partial: Panoptic partial 3x3 convolutions instead of ordinary ones.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, semantic_channels: int, partial: bool) -> None:
+        super().__init__()
+        middle = min(in_channels, out_channels)
+        convolution = PanopticPartialConv2d if partial else nn.Conv2d
+        self.conv_0 = spectral_norm(convolution(in_channels, middle, 3, padding=1))
+        self.conv_1 = spectral_norm(convolution(middle, out_channels, 3, padding=1))
+        self.norm_0 = Spade(in_channels, semantic_channels)
+        self.norm_1 = Spade(middle, semantic_channels)
+        self.conv_s: nn.Module | None = None
+        self.norm_s: nn.Module | None = None
+        if in_channels != out_channels:
+            self.conv_s = spectral_norm(nn.Conv2d(in_channels, out_channels, 1, bias=False))
+            self.norm_s = Spade(in_channels, semantic_channels)
+
+    def forward(self, x: Tensor, condition: Tensor, plan: PanopticPlan | None = None) -> Tensor:
+        """(N, in_channels, H, W) to (N, out_channels, H, W); `condition` and `plan` are of that size."""
+        shared = () if plan is None else (plan,)
+        y = self.conv_0(F.leaky_relu(self.norm_0(x, condition), 0.2), *shared)
+        y = self.conv_1(F.leaky_relu(self.norm_1(y, condition), 0.2), *shared)
+        if self.conv_s is not None and self.norm_s is not None:
+            x = self.conv_s(self.norm_s(x, condition))
+        return x + y
+
+
+class Spade(nn.Module):
+    """Batch norm without parameters, scaled and shifted pixel by pixel by what is computed from the map.
+
+    Args:
+        channels: Channels of the input.
+        semantic_channels: Channels of the conditioning map.
+        hidden: Channels between the map and scale and shift.
+    """
+
+    def __init__(self, channels: int, semantic_channels: int, hidden: int = 128) -> None:
+        super().__init__()
+        self.param_free_norm = nn.BatchNorm2d(channels, affine=False)
+        self.mlp_shared = nn.Sequential(nn.Conv2d(semantic_channels, hidden, 3, padding=1), nn.ReLU())
+        self.mlp_gamma = nn.Conv2d(hidden, channels, 3, padding=1)
+        self.mlp_beta = nn.Conv2d(hidden, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(N, channels, H, W), modulated by a map (N, semantic_channels, H, W)."""
+        hidden = self.mlp_shared(condition)
+        return torch.addcmul(self.mlp_beta(hidden), self.param_free_norm(x), 1 + self.mlp_gamma(hidden))
+
+
+def panoptic_upsample(x: Tensor, ids: Tensor, finer_ids: Tensor) -> Tensor:
+    """Double the resolution, each pixel copied from the nearest one of its own instance (Dundar et al. 2020, §3.2).
+
+    Nearest upsampling copies across the edges that only the finer ids show. Here a pixel that does not have the id of
+    the one above it in the pyramid looks for its own among that one's eight neighbours, the nearest first; where none
+    has it, it keeps the nearest of all.
+
+    Args:
+        x: (N, C, H, W).
+        ids: (N|1, 1, H, W), integers.
+        finer_ids: (N|1, 1, 2H, 2W), integers.
+
+    Returns:
+        (N, C, 2H, 2W).
+
+    Example:
+        >>> coarse, fine = torch.tensor([[1, 2]]), torch.tensor([[1, 2, 2, 2], [1, 1, 2, 2]])
+        >>> panoptic_upsample(torch.tensor([[[[10.0, 20.0]]]]), coarse[None, None], fine[None, None])[0, 0]
+        tensor([[10., 20., 20., 20.],
+                [10., 10., 20., 20.]])
+    """
+    height, width = x.shape[2:]
+    y, x_ = (torch.arange(2 * length, device=x.device) for length in (height, width))
+    down, right = (y % 2 * 2 - 1)[:, None], (x_ % 2 * 2 - 1)[None, :]  # towards the nearer neighbour on each axis
+    flat = ids.long().flatten(1)
+    own = finer_ids.long().flatten(1)
+    source = found = None
+    # In steps towards the nearer side: by distance from the fine pixel's centre.
+    for dy, dx in ((0, 0), (1, 0), (0, 1), (1, 1), (-1, 0), (0, -1), (-1, 1), (1, -1), (-1, -1)):
+        row, column = y[:, None] // 2 + dy * down, x_[None, :] // 2 + dx * right
+        inside = ((row >= 0) & (row < height) & (column >= 0) & (column < width)).flatten()
+        place = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).flatten()
+        same = (flat[:, place] == own) & inside
+        if source is None or found is None:
+            source, found = place.expand_as(own), same
+        else:
+            source, found = torch.where(same & ~found, place, source), found | same
+    assert source is not None
+    index = source.unsqueeze(1).expand(x.shape[0], x.shape[1], -1)
+    return x.flatten(2).gather(2, index).unflatten(2, (2 * height, 2 * width))
+
+
+def initialise_gan(network: nn.Module, gain: float = 0.02) -> None:
+    """Draw weights as the published GANs do: Xavier, of this gain; biases 0.
+
+    Spectrally normed weights keep `nn.Conv2d`'s own: their size does not show in what they compute, but it sets how
+    far a step of the optimizer turns them, and the published code, too, left them so.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            if not nn.utils.parametrize.is_parametrized(module, "weight"):
+                nn.init.xavier_normal_(module.weight, gain)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
