@@ -122,12 +122,13 @@ def _weights_of(name: str, library: str, weights: str | Path) -> dict[str, torch
     return {key: value for key, value in state.items() if not key.startswith(_AUXILIARY.get(name, ()))}
 
 
-def published_file(name: str, weights: str = "published") -> Path:
+def published_file(name: str, weights: str = "published", argument: str = "weights") -> Path:
     """Find the file of torchvision's published weights in torchvision's own cache, without fetching it.
 
     Args:
         name: A torchvision classifier's name.
         weights: `published` for torchvision's default set, or a set's name.
+        argument: What the caller's user names another file with, for the error.
 
     Returns:
         The file's path.
@@ -144,7 +145,7 @@ def published_file(name: str, weights: str = "published") -> Path:
     if not path.is_file():
         message = (
             f"The published weights of {name} are not in torchvision's cache: {path.name} is missing from {folder}. "
-            f"Get {url} and put it there, or pass another file as weights=PATH."
+            f"Get {url} and put it there, or pass another file as {argument}=PATH."
         )
         raise FileNotFoundError(message)
     return path
