@@ -38,16 +38,19 @@ class VGG16Features(nn.Module):
         ValueError: The file is not VGG16's.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, weights: str | Path = "published") -> None:
         super().__init__()
         try:
-            path = published_file("vgg16", "IMAGENET1K_V1") if weights == "published" else weights
+            path = published_file("vgg16", "IMAGENET1K_V1", argument="vgg") if weights == "published" else weights
             state = unwrap(read_weights(path), str(path))
         except FileNotFoundError as error:
             message = (
                 f"The perceptual and style losses compare features of VGG16, whose weights are missing. {error} "
-                "To train without these terms set their weights, `perceptual` and `style`, to 0: the pictures get "
-                "blurrier."
+                "To train without these terms set their weights, `perceptual` and `style`, to 0 (on the command line "
+                "--model.loss_weights '{perceptual: 0, style: 0}'): the pictures get blurrier."
             )
             raise FileNotFoundError(message) from error
         self._load(state, str(path))

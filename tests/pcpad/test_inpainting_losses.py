@@ -188,6 +188,7 @@ def test_missing_vgg_says_what_to_do(tmp_path, monkeypatch):
     message = str(caught.value)
     assert "vgg16-397923af.pth is missing" in message
     assert "https://download.pytorch.org/models/vgg16-397923af.pth" in message
+    assert "vgg=PATH" in message
     assert "`perceptual` and `style`, to 0" in message
     assert InpaintingLoss(OFF).features is None
     assert InpaintingLoss({"perceptual": 0, "style": 0.0, "tv": 0}).weights["hole"] == 6
