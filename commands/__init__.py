@@ -13,5 +13,6 @@ TRAINER_VERBS = {
 }
 VERBS = {
     "configs": "list the packaged recipes",
+    "figure": "draw one of the papers' figures from checkpoints, a network or a picture",
     "sample": "write a small data set in a true on-disk format",
 }

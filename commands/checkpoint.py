@@ -104,7 +104,7 @@ def _check_trusted(settings: Any, path: Path, typed: list[str]) -> None:
         if not known and not any(str(class_path) in text for text in typed):
             message = (
                 f"{path} asks for the class {class_path!r}, which is not pcpad's. Importing it runs its code: if you "
-                "trust it, name it yourself, with --model or --data or in a --config."
+                "trust it, name it yourself, with --model or --data or in a --config; with --trust for `pcpad figure`."
             )
             raise ValueError(message)
         settings = list(settings.values())

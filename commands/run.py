@@ -18,7 +18,7 @@ import pcpad.datamodules
 import pcpad.tasks  # noqa: F401  importing both is what makes short class names work
 from pcpad.commands.checkpoint import differences, find_checkpoint, remembered
 from pcpad.commands.recipes import config_files, resolve_configs
-from pcpad.tasks.callbacks import BestAndLast, EvaluationFiles, OptimizerOnResume, RunResults
+from pcpad.tasks.callbacks import BestAndLast, EvaluationFiles, OptimizerOnResume, RunResults, SampleImages
 from pcpad.tasks.evaluators import Evaluator
 
 
@@ -161,6 +161,9 @@ class SuiteCLI(LightningCLI):
                 callbacks.append(LearningRateMonitor())
         if self.verb == "test" and hasattr(self.model, "use_evaluators"):
             callbacks.append(EvaluationFiles())
+        pictures = self.verb in ("fit", "test") and hasattr(self.model, "sample_images")
+        if pictures and config.get("logger") is not False and not config.get("barebones"):
+            callbacks.append(SampleImages())
         writer = getattr(self.model, "prediction_writer", None)
         if self.verb == "predict" and writer is not None:
             callbacks.append(writer(self._get(self.config_init, "output")))

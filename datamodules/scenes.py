@@ -197,7 +197,7 @@ class WholeScenes(Dataset[dict[str, torch.Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         pair = self.pairs[index]
-        ids = read_checked_ids(Path(), pair)  # the table's paths start with the root already
+        ids = read_checked_ids(Path(), pair)  # the pair's paths begin with the root already
         return _item(PngFile(pair.image).rgb(), to_train_ids(ids))
 
 

@@ -14,14 +14,15 @@ from torch import Tensor, nn
 from pcpad.losses import pixel_cross_entropy, relaxed_cross_entropy
 from pcpad.metrics import SegmentationIoU
 from pcpad.models import deeplabv3plus
-from pcpad.tasks.callbacks.label_maps import LabelMaps
+from pcpad.tasks.callbacks.label_maps import LabelMaps, palette
 from pcpad.tasks.crosstesting import convert_checkpoint
 from pcpad.tasks.evaluation_report import EvaluationReport
-from pcpad.tasks.evaluators import Evaluator, Evaluators
+from pcpad.tasks.evaluators import Evaluator, Evaluators, Inference
 from pcpad.tasks.finite import FiniteLoss, check_finite
 from pcpad.tasks.hyperparameters import plain, save_plain_hyperparameters
 from pcpad.tasks.inputs import check_class_count, normalise
 from pcpad.tasks.optimization import optimizer_and_scheduler
+from pcpad.tasks.segmentation_pictures import segmentation_pictures
 from pcpad.tiling import Tiling, tiled_bands
 
 IGNORE = 255
@@ -163,6 +164,17 @@ class SegmentationTask(LightningModule):
         logits = self(image)
         check_finite(logits.float().mean(), "The mean of the logits")  # the largest of NaNs would be some class too
         return logits
+
+    def sample_images(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Pictures for `SampleImages`: input, truth, prediction and errors, each (N, 3, H, W).
+
+        Under `--eval` the prediction is the first evaluator's: by tiles, where images are too large to be run whole.
+        """
+        inference = self._evaluation[0].inference if self.evaluators is not None else Inference()
+        data = self._trainer.datamodule if self._trainer is not None else None  # type: ignore[attr-defined]
+        colours = palette(self.num_classes, getattr(data, "class_colours", None))
+        prediction = inference.run(self, batch["image"])
+        return segmentation_pictures(batch["image"], batch["label"], prediction, colours, IGNORE)
 
     def on_validation_epoch_start(self) -> None:
         """On a GPU, look at the training losses gathered so far, before a checkpoint of them is written."""

@@ -6,5 +6,14 @@ from pcpad.tasks.callbacks.inpainted import InpaintedPictures
 from pcpad.tasks.callbacks.predictions import PredictionTable
 from pcpad.tasks.callbacks.results import RunResults
 from pcpad.tasks.callbacks.resume import OptimizerOnResume
+from pcpad.tasks.callbacks.sample_images import SampleImages
 
-__all__ = ["BestAndLast", "EvaluationFiles", "InpaintedPictures", "OptimizerOnResume", "PredictionTable", "RunResults"]
+__all__ = [
+    "BestAndLast",
+    "EvaluationFiles",
+    "InpaintedPictures",
+    "OptimizerOnResume",
+    "PredictionTable",
+    "RunResults",
+    "SampleImages",
+]

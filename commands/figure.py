@@ -1,0 +1,82 @@
+"""`pcpad figure`: the papers' pictures, from checkpoints, networks and images."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import yaml
+
+from pcpad.commands.figures import FIGURES
+
+
+def main(args: list[str]) -> None:
+    """Draw one of the figures.
+
+    Args:
+        args: `NAME`, and its options.
+
+    Raises:
+        ValueError: There is no figure of that name.
+    """
+    lines = "\n".join(f"  {name:<14} {text}" for name, (_, text) in FIGURES.items())
+    parser = argparse.ArgumentParser(
+        prog="pcpad figure",
+        description="Draw a figure.",
+        epilog=f"figures:\n{lines}\n\n`pcpad figure NAME --help` shows a figure's options.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", metavar="NAME", help="which one")
+    if not args or args[0].startswith("-"):
+        parser.parse_args(args)
+        return
+    name = args[0]
+    if name not in FIGURES:
+        nearest = difflib.get_close_matches(name, FIGURES, n=1, cutoff=0.4)
+        hint = f" Did you mean {nearest[0]}?" if nearest else ""
+        message = f"No figure {name!r}.{hint} There are: {', '.join(FIGURES)}."
+        raise ValueError(message)
+    module_name, text = FIGURES[name]
+    module = import_module(f"pcpad.commands.figures.{module_name}")
+    own = argparse.ArgumentParser(
+        prog=f"pcpad figure {name}", description=f"Draw {text}.", epilog=module.__doc__, allow_abbrev=False
+    )
+    module.add_arguments(own)
+    rest, data = take_data_options(args[1:])
+    given = own.parse_args(rest)
+    if data and not hasattr(given, "data_options"):
+        own.error(f"this figure reads no data set: --data.{next(iter(data))} has no meaning here")
+    given.data_options = data
+    module.draw(given)
+
+
+def take_data_options(args: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Split a command line into `--data.NAME VALUE` and the rest.
+
+    Args:
+        args: The arguments.
+
+    Returns:
+        What is left, and the values by name, read as YAML.
+
+    Raises:
+        ValueError: A value is missing.
+    """
+    rest: list[str] = []
+    found: dict[str, Any] = {}
+    arguments = iter(args)
+    for argument in arguments:
+        if not argument.startswith("--data."):
+            rest.append(argument)
+            continue
+        name, equals, value = argument.removeprefix("--data.").partition("=")
+        if not equals:
+            value = next(arguments, "")
+        if not name or not value:
+            message = f"{argument} needs a value: --data.NAME VALUE"
+            raise ValueError(message)
+        found[name] = yaml.safe_load(value)
+    return rest, found

@@ -1,0 +1,85 @@
+"""The middle of the picture is black where `--eval+=Border` leaves it out (2018 Figure 7, 2022 Figure 6)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from pcpad._fractions import as_fraction
+from pcpad.commands.figures.options import add_output, positive
+from pcpad.metrics.border import LEAVE_OUT, border_zones
+from pcpad.tasks.sheets import SheetRow, draw_sheet, save_png
+from pcpad.tiling import Tiling
+
+_A_ROW = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the figure's options."""
+    parser.add_argument("image", metavar="IMAGE", type=Path, help="the picture")
+    usual = [value for value in LEAVE_OUT if value]
+    text = f"sides of what is left out, of the picture's (default: {' '.join(map(str, usual))})"
+    parser.add_argument("--fractions", nargs="+", default=usual, metavar="F", help=text)
+    text = "leave the middle of each tile out instead, of tiles this large"
+    parser.add_argument("--tile", type=positive, metavar="PIXELS", help=text)
+    add_output(parser, "leave_out.png")
+
+
+def draw(given: argparse.Namespace) -> None:
+    """Draw and write it.
+
+    Args:
+        given: The parsed options.
+
+    Raises:
+        FileNotFoundError: There is no such picture.
+        ValueError: It is no picture, or a fraction is out of range.
+    """
+    if not given.image.is_file():
+        message = f"No picture at {given.image} (from {Path.cwd()})."
+        raise FileNotFoundError(message)
+    try:
+        with Image.open(given.image) as opened:
+            picture = np.asarray(opened.convert("RGB"))
+    except UnidentifiedImageError:
+        message = f"{given.image} is no picture of a format that Pillow reads."
+        raise ValueError(message) from None
+    fractions = tuple(as_fraction(value) for value in given.fractions)
+    if not all(0 <= fraction < 1 for fraction in fractions):
+        message = f"Expected argument `--fractions` to be in [0, 1), but got {' '.join(map(str, given.fractions))}"
+        raise ValueError(message)
+    rows = leave_out_rows(picture, fractions, given.tile)
+    of = f"each {given.tile} x {given.tile} tile's" if given.tile else "the picture's"
+    heading = f"What is left out of the border evaluation; fractions of {of} sides"
+    print(f"Written to {save_png(draw_sheet(rows, heading=heading), given.output)}")
+
+
+def leave_out_rows(picture: np.ndarray, fractions: Sequence[Fraction], tile: int | None = None) -> list[SheetRow]:
+    """The picture once for each fraction, black where it is left out.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        fractions: Sides of what is left out, in [0, 1).
+        tile: Side of the tiles that each have a middle of their own; None for the picture's middle.
+
+    Returns:
+        Rows of a sheet.
+
+    Raises:
+        ValueError: The tiles do not fit the picture without overlap.
+    """
+    height, width = picture.shape[:2]
+    windows = tuple(Tiling(tile).windows(height, width)) if tile else ()
+    pictures, labels = [], []
+    for fraction in fractions:
+        counted = border_zones(height, width, (fraction,), windows).to(torch.bool).numpy()
+        pictures.append(picture * counted[..., None])
+        labels.append(f"leave out {fraction}: {100 * counted.mean():.1f} % of the pixels are counted")
+    starts = range(0, len(pictures), _A_ROW)
+    return [SheetRow(pictures[at : at + _A_ROW], labels=labels[at : at + _A_ROW]) for at in starts]

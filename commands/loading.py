@@ -1,0 +1,124 @@
+"""Tasks and data modules back from a checkpoint, for verbs that run a network without a trainer."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentError
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.cli import instantiate_module
+
+import pcpad.datamodules
+import pcpad.tasks
+from pcpad.commands.checkpoint import remembered
+
+__all__ = ["load_datamodule", "load_task"]
+
+
+def load_task(
+    checkpoint: str | Path, *, device: torch.device | str = "cpu", trusted: Iterable[str] = (), **overrides: Any
+) -> LightningModule:
+    """Build the task a checkpoint was made by, with its weights, ready to be run.
+
+    Args:
+        checkpoint: A local Lightning checkpoint.
+        device: Where the network shall be.
+        trusted: Class paths from other packages that the checkpoint may name.
+        overrides: Arguments of the task that outrank the checkpoint's: `padding="zeros"`.
+
+    Returns:
+        The task in evaluation mode; `trained_with` says what its weights were trained with.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no checkpoint of a task, asks for a class from elsewhere, or an override is no argument.
+    """
+    settings = _settings(checkpoint, "model", trusted)
+    if settings is None:
+        message = f"{checkpoint} does not say which task it was made by; expected a checkpoint of `pcpad fit`."
+        raise ValueError(message)
+    kind = _find_class(settings["class_path"], LightningModule, pcpad.tasks)
+    _check_names(kind, overrides, "model")
+    task = kind.load_from_checkpoint(str(checkpoint), map_location=device, weights_only=True, **overrides)
+    return task.to(device).eval()
+
+
+def load_datamodule(
+    checkpoint: str | Path, *, class_path: str | None = None, trusted: Iterable[str] = (), **overrides: Any
+) -> LightningDataModule:
+    """Build the data module a checkpoint was trained on; nothing is read yet, `setup` does that.
+
+    Args:
+        checkpoint: A local Lightning checkpoint.
+        class_path: Another data module than the checkpoint's, by its short name or import path.
+        trusted: Class paths from other packages that the checkpoint may name.
+        overrides: Arguments of the data module that outrank the checkpoint's: `root="data/streets"`.
+
+    Returns:
+        The data module, without a trainer.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The checkpoint remembers no data, asks for a class from elsewhere, or an override does not fit.
+    """
+    settings = _settings(checkpoint, "data", trusted)
+    if class_path is not None:
+        kind = _find_class(class_path, LightningDataModule, pcpad.datamodules)
+    elif settings is not None:
+        kind = _find_class(settings["class_path"], LightningDataModule, pcpad.datamodules)
+    else:
+        message = f"{checkpoint} does not remember its data module: name one with --data, such as CityscapesDataModule."
+        raise ValueError(message)
+    # A class has several import paths, so what is compared is the class. Of another one the arguments mean nothing.
+    same = settings is not None and _find_class(settings["class_path"], LightningDataModule, pcpad.datamodules) is kind
+    kept = settings["init_args"] if settings is not None and same else {}
+    _check_names(kind, overrides, "data")
+    try:
+        return instantiate_module(kind, {**kept, **overrides})
+    except ArgumentError as error:
+        message = f"{kind.__name__}: {error}"
+        raise ValueError(message) from None
+
+
+def _settings(checkpoint: str | Path, part: str, trusted: Iterable[str]) -> dict[str, Any] | None:
+    path = Path(checkpoint).expanduser()
+    if "://" not in str(checkpoint) and not path.is_file():
+        there = ", ".join(sorted(file.name for file in path.parent.glob("*.ckpt"))) or "no .ckpt file"
+        message = f"No checkpoint at {checkpoint}: {path.parent.resolve()} has {there}."
+        raise FileNotFoundError(message)
+    return remembered(path if path.is_file() else checkpoint, trusted).get(part)  # type: ignore[arg-type]
+
+
+def _find_class(class_path: str, base: type, home: Any) -> Any:
+    """The class of that import path, or of that name in the suite's own package."""
+    module, _, name = class_path.rpartition(".")
+    if not module:
+        found = getattr(home, name, None)
+        known = getattr(home, "__all__", [])
+        hint = f"expected an import path or one of {', '.join(known)}"
+    else:
+        try:
+            found = getattr(import_module(module), name, None)
+        except ModuleNotFoundError:
+            found = None
+        hint = f"expected a {base.__name__} that can be imported"
+    if not (isinstance(found, type) and issubclass(found, base)):
+        message = f"No class {class_path!r}: {hint}."
+        raise ValueError(message)
+    return found
+
+
+def _check_names(kind: type, overrides: Mapping[str, Any], part: str) -> None:
+    known = [name for name in inspect.signature(kind).parameters]
+    for name in overrides:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean --{part}.{near[0]}?" if near else f" It has: {', '.join(known)}."
+            message = f"{kind.__name__} has no argument {name!r}.{hint}"
+            raise ValueError(message)
