@@ -1,6 +1,7 @@
 """LightningModules, one task a file. A batch's form is stated in each class's docstring."""
 
+from pcpad.tasks.action_recognition import ActionRecognitionTask
 from pcpad.tasks.classification import ClassificationTask
 from pcpad.tasks.segmentation import SegmentationTask
 
-__all__ = ["ClassificationTask", "SegmentationTask"]
+__all__ = ["ActionRecognitionTask", "ClassificationTask", "SegmentationTask"]

@@ -3,5 +3,6 @@
 from pcpad.metrics.border import BorderIoU
 from pcpad.metrics.confusion import ConfusionMatrixMetric, SegmentationIoU
 from pcpad.metrics.inpainting import InpaintingScores
+from pcpad.metrics.video import VideoAccuracy
 
-__all__ = ["BorderIoU", "ConfusionMatrixMetric", "InpaintingScores", "SegmentationIoU"]
+__all__ = ["BorderIoU", "ConfusionMatrixMetric", "InpaintingScores", "SegmentationIoU", "VideoAccuracy"]
