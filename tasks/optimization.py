@@ -22,7 +22,7 @@ def optimizer_and_scheduler(
         optimizer: Makes the optimizer from the parameters.
         scheduler: Makes the schedule from the optimizer; stepped once an epoch, or once a step for the schedules of
             PyTorch that are counted in steps (`OneCycleLR`, `CyclicLR`, and `PolynomialLR` as segmentation uses it).
-            A plateau's is Lightning's own class, which knows its metric and looks at it once an epoch: validate as often.
+            A plateau's is Lightning's own class, which knows its metric, and looks at it once an epoch.
 
     Returns:
         Lightning's dictionary.

@@ -21,14 +21,20 @@ from pcpad.commands import TRAINER_VERBS, VERBS
 from pcpad.commands.recipes import packaged_recipes
 from pcpad.commands.run import main as run
 from pcpad.datamodules.samples.cityscapes import write_cityscapes
+from pcpad.datamodules.samples.kinetics import write_kinetics
 
 NETWORK = "squeezenet1_1"
 # Every recipe is run with its network and data swapped for these; a new task's recipes need a line here.
 SWAPS = {
+    "act": [
+        *("--model.network=resnet3d18", "--model.num_classes=6", "--model.width=4"),
+        *("--data.clip_length=4", "--data.stride=1", "--data.size=32"),
+    ],
     "cls": [f"--model.network={NETWORK}", "--model.num_classes=3", "--data.image_size=32", "--data.resize=32"],
     "seg": ["--model.encoder=resnet18", "--data.crop_size=32", "--data.coarse=false", "--trainer.precision=32"],
 }
-SCORES = {"cls": "val/loss", "seg": "val/accuracy"}
+SCORES = {"act": "val/loss", "cls": "val/loss", "seg": "val/accuracy"}
+DATA = {"act": "motion", "cls": "folder", "seg": "streets"}  # fixtures
 QUIET = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 MODEL = ["--model=ClassificationTask", f"--model.network={NETWORK}", "--model.num_classes=3"]
 SGD = ["--model.optimizer=SGD", "--model.optimizer.lr=0.001", "--model.optimizer.momentum=0.9"]
@@ -53,6 +59,14 @@ def streets(tmp_path_factory):
     """A few drawn streets in Cityscapes' format."""
     root = tmp_path_factory.mktemp("streets") / "cityscapes"
     write_cityscapes(root, image_height=128, images_per_city=1)
+    return root
+
+
+@pytest.fixture(scope="session")
+def motion(tmp_path_factory):
+    """A few encoded videos of moving scenes, in Kinetics' folders."""
+    root = tmp_path_factory.mktemp("motion") / "kinetics"
+    write_kinetics(root, train_videos=1, val_videos=1, height=32)
     return root
 
 
@@ -164,9 +178,9 @@ def test_sample(elsewhere, capsys):
 
 
 @pytest.mark.parametrize("recipe", sorted(packaged_recipes()))
-def test_every_recipe_runs_two_steps(recipe, folder, elsewhere, request):
+def test_every_recipe_runs_two_steps(recipe, elsewhere, request):
     path, task = packaged_recipes()[recipe], recipe.split("_")[0]
-    folder = folder if task == "cls" else request.getfixturevalue("streets")
+    folder = request.getfixturevalue(DATA[task])
     assert path.read_text().startswith("# "), "the first line is what `pcpad configs` says of it"
     assert "padding:" not in path.read_text(), "a recipe that names a padding would change a checkpoint's"
     swaps = [*SWAPS[task], f"--data.root={folder}", "--data.batch_size=3", "--data.num_workers=0"]

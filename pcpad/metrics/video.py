@@ -153,7 +153,11 @@ class VideoAccuracy(Metric):
         return videos, labels, rows.new_zeros(len(videos), self.num_classes).index_add_(0, place, rows)
 
     def _check(self, logits: Tensor, label: Tensor, video: Tensor) -> None:
-        if logits.ndim != 2 or logits.shape[1] != self.num_classes or not label.shape == video.shape == logits.shape[:1]:
+        if (
+            logits.ndim != 2
+            or logits.shape[1] != self.num_classes
+            or not label.shape == video.shape == logits.shape[:1]
+        ):
             message = (
                 f"Expected logits (N, {self.num_classes}), labels (N,) and video numbers (N,), but got shapes "
                 f"{tuple(logits.shape)}, {tuple(label.shape)} and {tuple(video.shape)}"
