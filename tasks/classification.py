@@ -8,18 +8,16 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from pcpad.models import classifier
 from pcpad.tasks.callbacks.predictions import PredictionTable
+from pcpad.tasks.class_scores import class_metrics, log_class_metrics
 from pcpad.tasks.crosstesting import convert_checkpoint
 from pcpad.tasks.finite import FiniteLoss, check_finite
 from pcpad.tasks.hyperparameters import plain, save_plain_hyperparameters
-from pcpad.tasks.inputs import check_class_count, normalise
+from pcpad.tasks.inputs import check_class_count, data_class_names, normalise, warn_of_other_classes
 from pcpad.tasks.optimization import optimizer_and_scheduler
 
 
@@ -96,8 +94,8 @@ class ClassificationTask(LightningModule):
         # Hyper-parameters already; in the state dict they would keep published weights from loading strictly.
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        self.val_metrics: Any = _metrics(num_classes)
-        self.test_metrics: Any = _metrics(num_classes)
+        self.val_metrics: Any = class_metrics(num_classes)
+        self.test_metrics: Any = class_metrics(num_classes)
         self._finite = FiniteLoss()
 
     def configure_optimizers(self) -> Any:
@@ -111,13 +109,11 @@ class ClassificationTask(LightningModule):
     def on_train_start(self) -> None:
         """What is trained here is trained with this padding, on these classes, whatever was loaded before."""
         self.trained_with = self.padding
-        self.class_names = _class_names(self)
+        self.class_names = data_class_names(self)
 
     def on_test_start(self) -> None:
         """Class 3 of the network should be class 3 of the data."""
-        names = _class_names(self)
-        if names and self.class_names and names != self.class_names:
-            rank_zero_warn("The data's classes are named or ordered differently from those the network was trained on.")
+        warn_of_other_classes(self, self.class_names)
 
     def forward(self, image: Tensor) -> Tensor:
         """Images (N, 3, H, W), uint8 or float in [0, 1], to logits (N, num_classes)."""
@@ -135,13 +131,7 @@ class ClassificationTask(LightningModule):
 
     def _shared_step(self, batch: dict[str, Any], stage: str) -> None:
         metrics = self.val_metrics if stage == "val" else self.test_metrics
-        logits, label = self(batch["image"]).float(), batch["label"]
-        # One value an image: under nan_strategy="disable" torchmetrics 1.9 drops the weights of a weighted mean.
-        metrics["loss"].update(F.cross_entropy(logits, label, reduction="none"))
-        for name, metric in metrics.items():
-            if name != "loss":
-                metric.update(logits, label)
-            self.log(f"{stage}/{name}", metric, prog_bar=name == "top1", on_step=False, on_epoch=True)
+        log_class_metrics(self, stage, metrics, self(batch["image"]).float(), batch["label"])
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Update `val/*`."""
@@ -182,16 +172,3 @@ class ClassificationTask(LightningModule):
         self.class_names = checkpoint.get("class_names")
         self.trained_with = checkpoint.get("trained_with")
         convert_checkpoint(self, checkpoint)
-
-
-def _class_names(task: LightningModule) -> list[str] | None:
-    names = getattr(task.trainer.datamodule, "classes", None)  # type: ignore[attr-defined]
-    return [str(name) for name in names] if names else None
-
-
-def _metrics(num_classes: int) -> nn.ModuleDict:
-    # "disable": the other strategies either drop NaN from the mean, which hides it, or wait for the device each step.
-    metrics: dict[str, nn.Module] = {"loss": MeanMetric(nan_strategy="disable")}
-    for k in (1, 5) if num_classes > 5 else (1,):
-        metrics[f"top{k}"] = MulticlassAccuracy(num_classes, top_k=k, average="micro", validate_args=False)
-    return nn.ModuleDict(metrics)

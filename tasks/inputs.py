@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 
 def normalise(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Bring images to the range a network was trained on.
+    """Bring images or clips to the range a network was trained on.
 
     Args:
-        image: (N, C, H, W), uint8 in [0, 255] or float in [0, 1].
-        mean: (C, 1, 1), subtracted from images in [0, 1].
-        std: (C, 1, 1), divided by.
+        image: (N, C, H, W) or (N, C, T, H, W), uint8 in [0, 255] or float in [0, 1].
+        mean: (C, 1, 1) or (C, 1, 1, 1), subtracted from images in [0, 1].
+        std: Like `mean`, divided by.
 
     Returns:
-        (N, C, H, W) in `mean`'s dtype.
+        The images in `mean`'s dtype.
     """
     scaled = image / 255 if image.dtype == torch.uint8 else image
     return ((scaled - mean) / std).to(mean.dtype)
@@ -42,3 +43,22 @@ def check_class_count(task: LightningModule, stage: str, num_classes: int) -> No
         f"pass --model.num_classes {count}, or data with {num_classes} classes"
     )
     raise ValueError(message)
+
+
+def data_class_names(task: LightningModule) -> list[str] | None:
+    """The names of the data's classes (`class_names` or `classes` of the data module), None where it states none."""
+    data = task.trainer.datamodule  # type: ignore[attr-defined]
+    names = getattr(data, "class_names", None) or getattr(data, "classes", None)
+    return [str(name) for name in names] if names else None
+
+
+def warn_of_other_classes(task: LightningModule, trained_on: list[str] | None) -> None:
+    """Class 3 of the network should be class 3 of the data: warn where the names differ.
+
+    Args:
+        task: The task, attached to a trainer.
+        trained_on: The names of the network's classes, where they are known.
+    """
+    names = data_class_names(task)
+    if names and trained_on and names != trained_on:
+        rank_zero_warn("The data's classes are named or ordered differently from those the network was trained on.")

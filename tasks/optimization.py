@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch.nn import Parameter
-from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, PolynomialLR
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, PolynomialLR, ReduceLROnPlateau
 
 _BY_STEP = (CyclicLR, OneCycleLR, PolynomialLR)
 
@@ -22,12 +22,13 @@ def optimizer_and_scheduler(
         optimizer: Makes the optimizer from the parameters.
         scheduler: Makes the schedule from the optimizer; stepped once an epoch, or once a step for the schedules of
             PyTorch that are counted in steps (`OneCycleLR`, `CyclicLR`, and `PolynomialLR` as segmentation uses it).
+            A plateau's is Lightning's own class, which knows its metric, and looks at it once an epoch.
 
     Returns:
         Lightning's dictionary.
 
     Raises:
-        ValueError: There is no optimizer.
+        ValueError: There is no optimizer, or a plateau's schedule does not know its metric.
     """
     if optimizer is None:
         message = (
@@ -42,4 +43,11 @@ def optimizer_and_scheduler(
     config = {"scheduler": schedule, "interval": "step" if isinstance(schedule, _BY_STEP) else "epoch"}
     if hasattr(schedule, "monitor"):  # Lightning's ReduceLROnPlateau
         config["monitor"] = schedule.monitor
+    elif isinstance(schedule, ReduceLROnPlateau):
+        message = (
+            "PyTorch's own ReduceLROnPlateau does not say of which metric: pass lightning.pytorch.cli.ReduceLROnPlateau"
+            '(optimizer, monitor="val/loss"), or on the command line --model.scheduler '
+            "lightning.pytorch.cli.ReduceLROnPlateau --model.scheduler.monitor val/loss"
+        )
+        raise ValueError(message)
     return {"optimizer": built, "lr_scheduler": config}

@@ -21,10 +21,15 @@ from pcpad.commands import TRAINER_VERBS, VERBS
 from pcpad.commands.recipes import packaged_recipes
 from pcpad.commands.run import main as run
 from pcpad.datamodules.samples.cityscapes import write_cityscapes
+from pcpad.datamodules.samples.kinetics import write_kinetics
 
 NETWORK = "squeezenet1_1"
 # Every recipe is run with its network and data swapped for these; a new task's recipes need a line here.
 SWAPS = {
+    "act": [
+        *("--model.network=resnet3d18", "--model.num_classes=6", "--model.width=4"),
+        *("--data.clip_length=4", "--data.stride=1", "--data.size=32"),
+    ],
     "cls": [f"--model.network={NETWORK}", "--model.num_classes=3", "--data.image_size=32", "--data.resize=32"],
     "gauss": ["--model.width=4", "--data.crop_size=16", "--data.kernel_size=5", "--trainer.val_check_interval=1.0"],
     "seg": ["--model.encoder=resnet18", "--data.crop_size=32", "--data.coarse=false", "--trainer.precision=32"],
@@ -33,7 +38,8 @@ SWAPS = {
         *("--data.image_size=32", "--trainer.precision=32", "--trainer.val_check_interval=1.0"),
     ],
 }
-SCORES = {"cls": "val/loss", "gauss": "val/mse", "inp": "val/psnr", "seg": "val/accuracy"}
+SCORES = {"act": "val/loss", "cls": "val/loss", "gauss": "val/mse", "inp": "val/psnr", "seg": "val/accuracy"}
+DATA = {"act": "motion", "cls": "folder", "gauss": "folder", "inp": "folder", "seg": "streets"}  # fixtures
 QUIET = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 MODEL = ["--model=ClassificationTask", f"--model.network={NETWORK}", "--model.num_classes=3"]
 SGD = ["--model.optimizer=SGD", "--model.optimizer.lr=0.001", "--model.optimizer.momentum=0.9"]
@@ -58,6 +64,14 @@ def streets(tmp_path_factory):
     """A few drawn streets in Cityscapes' format."""
     root = tmp_path_factory.mktemp("streets") / "cityscapes"
     write_cityscapes(root, image_height=128, images_per_city=1)
+    return root
+
+
+@pytest.fixture(scope="session")
+def motion(tmp_path_factory):
+    """A few encoded videos of moving scenes, in Kinetics' folders."""
+    root = tmp_path_factory.mktemp("motion") / "kinetics"
+    write_kinetics(root, train_videos=1, val_videos=1, height=32)
     return root
 
 
@@ -169,9 +183,9 @@ def test_sample(elsewhere, capsys):
 
 
 @pytest.mark.parametrize("recipe", sorted(packaged_recipes()))
-def test_every_recipe_runs_two_steps(recipe, folder, elsewhere, request):
+def test_every_recipe_runs_two_steps(recipe, elsewhere, request):
     path, task = packaged_recipes()[recipe], recipe.split("_")[0]
-    folder = request.getfixturevalue("streets") if task == "seg" else folder
+    folder = request.getfixturevalue(DATA[task])
     if recipe == "inp_places2_finetune.yaml":  # starts from what stage 1 left
         first = Path(yaml.safe_load(path.read_text())["model"]["init_args"]["weights"])
         first.parent.mkdir(parents=True)

@@ -4,5 +4,6 @@ from pcpad.metrics.band_error import BandError
 from pcpad.metrics.border import BorderIoU
 from pcpad.metrics.confusion import ConfusionMatrixMetric, SegmentationIoU
 from pcpad.metrics.inpainting import InpaintingScores
+from pcpad.metrics.video import VideoAccuracy
 
-__all__ = ["BandError", "BorderIoU", "ConfusionMatrixMetric", "InpaintingScores", "SegmentationIoU"]
+__all__ = ["BandError", "BorderIoU", "ConfusionMatrixMetric", "InpaintingScores", "SegmentationIoU", "VideoAccuracy"]

@@ -9,6 +9,7 @@ from pcpad.models.filtering_unet import filtering_unet
 from pcpad.models.inpainting_unet import inpainting_unet
 from pcpad.models.patch_discriminator import patch_discriminator
 from pcpad.models.pooling import exportable_pooling
+from pcpad.models.resnet3d import resnet3d, resnet3d18, resnet3d34, resnet3d50, resnet3d101
 from pcpad.models.spade import spade_generator
 from pcpad.models.weights import load_weights
 from pcpad.models.wide_resnet import wide_resnet38
@@ -25,6 +26,11 @@ __all__ = [
     "inpainting_unet",
     "load_weights",
     "patch_discriminator",
+    "resnet3d",
+    "resnet3d18",
+    "resnet3d34",
+    "resnet3d50",
+    "resnet3d101",
     "smp_network",
     "spade_generator",
     "wide_resnet38",

@@ -3,7 +3,7 @@
 from pcpad.tasks.callbacks.checkpoint import BestAndLast
 from pcpad.tasks.callbacks.evaluation import EvaluationFiles
 from pcpad.tasks.callbacks.inpainted import InpaintedPictures
-from pcpad.tasks.callbacks.predictions import PredictionTable
+from pcpad.tasks.callbacks.predictions import PredictionTable, VideoPredictionTable
 from pcpad.tasks.callbacks.randomness import RandomState
 from pcpad.tasks.callbacks.results import RunResults
 from pcpad.tasks.callbacks.resume import OptimizerOnResume
@@ -18,4 +18,5 @@ __all__ = [
     "RandomState",
     "RunResults",
     "SampleImages",
+    "VideoPredictionTable",
 ]

@@ -1,17 +1,20 @@
-"""Predicted classes as a table."""
+"""Predicted classes as a table, of images and of videos."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
 from pcpad.tasks.callbacks.files import atomic_writer
+
+Classes = list[tuple[str | int, float]]  # the likeliest first, with their probabilities
 
 
 class PredictionTable(BasePredictionWriter):
@@ -27,7 +30,7 @@ class PredictionTable(BasePredictionWriter):
         super().__init__(write_interval="batch")
         self.output = output
         self.written: Path | None = None
-        self._rows: dict[str, list[Any]] = {}
+        self._rows: dict[Any, Classes] = {}
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start an empty table."""
@@ -44,35 +47,114 @@ class PredictionTable(BasePredictionWriter):
         dataloader_idx: int,
     ) -> None:
         """Keep one batch's rows; a row is small, so a million images fit."""
-        names = getattr(pl_module, "class_names", None)
         labels, probabilities = prediction["label"].tolist(), prediction["probability"].tolist()
         for path, classes, values in zip(prediction["path"], labels, probabilities, strict=True):
-            named = [names[index] if names else index for index in classes]
-            self._rows[path] = [item for pair in zip(named, values, strict=True) for item in pair]
+            self._rows[path] = _named(classes, values, pl_module)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather the rows of all processes and write them."""
         folder = trainer.log_dir  # broadcast: every process has to ask
-        parts: list[Any] = [self._rows]
-        if dist.is_available() and dist.is_initialized():
-            parts = [None] * dist.get_world_size()
-            dist.all_gather_object(parts, self._rows)
+        parts = _gathered(self._rows)
+        if trainer.is_global_zero:
+            rows = {path: row for part in parts for path, row in part.items()}
+            self.written = _table_path(self.output, folder)
+            _write(self.written, ["path"], (((path,), row) for path, row in sorted(rows.items())))
+            print(f"Predictions for {len(rows)} images: {self.written}")
+
+
+class VideoPredictionTable(PredictionTable):
+    """Writes what is predicted of videos to one CSV file: `path, part, start, end, class_1, probability_1, …`.
+
+    Of each video first a row with `part` = `video`, of the mean of its windows' probabilities, then a row `window` for
+    each of them; `start` and `end` are in seconds. Five classes a row, or all of fewer. Windows of one video may come
+    from several processes; the file appears once it is complete.
+
+    Args:
+        output: The CSV file, or a folder to put `predictions.csv` in; the run's log folder when not given.
+    """
+
+    ranks = 5
+
+    def __init__(self, output: str | Path | None = None) -> None:
+        super().__init__(output)
+        self._sums: dict[str, np.ndarray] = {}
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start an empty table."""
+        super().on_predict_start(trainer, pl_module)
+        self._sums = {}
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: dict[str, Any],
+        batch_indices: Sequence[int] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Keep the five classes of each window, and one sum a video for its mean."""
+        times = zip(prediction["start"].tolist(), prediction["end"].tolist(), strict=True)
+        probabilities = prediction["probability"].double().cpu().numpy()
+        for path, (start, end), values in zip(prediction["path"], times, probabilities, strict=True):
+            if (path, start, end) not in self._rows:
+                self._rows[path, start, end] = self._likeliest(values, pl_module)
+                self._sums[path] = self._sums.get(path, 0) + values
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gather the rows of all processes and write them."""
+        folder = trainer.log_dir  # broadcast: every process has to ask
+        parts = _gathered((self._rows, self._sums))
         if not trainer.is_global_zero:
             return
-        rows = {path: row for part in parts for path, row in part.items()}
-        ranks = max((len(row) // 2 for row in rows.values()), default=0)
-        path = self._path(folder)
-        with atomic_writer(path) as file:
-            table = csv.writer(file)
-            table.writerow(
-                ["path", *(f"{column}_{k}" for k in range(1, ranks + 1) for column in ("class", "probability"))]
-            )
-            table.writerows(
-                [name, *(f"{x:.6g}" if isinstance(x, float) else x for x in row)] for name, row in sorted(rows.items())
-            )
-        self.written = path
-        print(f"Predictions for {len(rows)} images: {path}")
+        windows: dict[str, list[tuple[tuple[float, float], Classes]]] = {}
+        sums: dict[str, np.ndarray] = {}
+        for rows, part in parts:
+            for (path, start, end), classes in rows.items():
+                windows.setdefault(path, []).append(((start, end), classes))
+            for path, values in part.items():
+                sums[path] = sums.get(path, 0) + values
+        table: list[tuple[tuple[Any, ...], Classes]] = []
+        for path, found in sorted(windows.items()):
+            found.sort(key=lambda window: window[0])
+            whole = (found[0][0][0], max(end for (_, end), _ in found))
+            mean = self._likeliest(sums[path] / len(found), pl_module)
+            table.append(((path, "video", *whole), mean))
+            table += [((path, "window", *times), classes) for times, classes in found]
+        self.written = _table_path(self.output, folder)
+        _write(self.written, ["path", "part", "start", "end"], table)
+        print(f"Predictions for {len(windows)} videos in {len(table) - len(windows)} windows: {self.written}")
 
-    def _path(self, folder: str | None) -> Path:
-        path = Path(self.output or folder or ".").expanduser()
-        return path if path.suffix else path / "predictions.csv"
+    def _likeliest(self, probability: np.ndarray, task: LightningModule) -> Classes:
+        classes = np.argsort(-probability, kind="stable")[: self.ranks]
+        return _named(classes.tolist(), probability[classes].tolist(), task)
+
+
+def _named(classes: Sequence[int], probabilities: Sequence[float], task: LightningModule) -> Classes:
+    names = getattr(task, "class_names", None)
+    return [(names[index] if names else index, value) for index, value in zip(classes, probabilities, strict=True)]
+
+
+def _gathered(part: Any) -> list[Any]:
+    """What each process has."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return [part]
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, part)
+    return parts
+
+
+def _table_path(output: str | Path | None, folder: str | None) -> Path:
+    path = Path(output or folder or ".").expanduser()
+    return path if path.suffix else path / "predictions.csv"
+
+
+def _write(path: Path, columns: Sequence[str], rows: Iterable[tuple[Sequence[Any], Classes]]) -> None:
+    lines = [[*what, *(item for pair in classes for item in pair)] for what, classes in rows]
+    ranks = max((len(line) - len(columns) for line in lines), default=0) // 2
+    with atomic_writer(path) as file:
+        table = csv.writer(file)
+        named = (f"{column}_{k}" for k in range(1, ranks + 1) for column in ("class", "probability"))
+        table.writerow([*columns, *named])
+        table.writerows([f"{item:.6g}" if isinstance(item, float) else item for item in line] for line in lines)

@@ -1,0 +1,168 @@
+"""3D ResNets for clips, as the papers' action recognition study used them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from pcpad.models.encoders import convert_and_load
+from pcpad.models.weights import fit_names, read_weights, unwrap
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+__all__ = ["ResNet3d", "resnet3d", "resnet3d18", "resnet3d34", "resnet3d50", "resnet3d101"]
+
+
+def resnet3d(
+    depth: int,
+    num_classes: int = 400,
+    padding: str = "partial",
+    weights: str | Path | None = None,
+    fallback: str | None = None,
+    width: int = 64,
+) -> ResNet3d:
+    """Build a 3D ResNet (Hara et al. 2018, arXiv 1711.09577) and give its convolutions a padding.
+
+    Args:
+        depth: 18, 34, 50 or 101 layers.
+        num_classes: How many logits a clip gets.
+        padding: `partial`, `zeros`, `reflect`, `replicate`, `circular`, `mean` or `extrapolate`.
+        weights: None for random ones, or a local file; the names are those of the public 3D-ResNets-PyTorch.
+        fallback: What `reflect` does where a feature map is too small for it (`replicate`). Clips of 16 frames reach
+            one frame in the last stage, where reflection has nothing to reflect.
+        width: Channels of the stem; 64 is the published networks'.
+
+    Returns:
+        The network: `(N, 3, T, H, W)` floats to `(N, num_classes)` logits.
+
+    Raises:
+        ValueError: An argument is out of range, or the weights do not fit.
+        FileNotFoundError: There is no such weight file.
+
+    Example:
+        >>> import torch
+        >>> resnet3d(18, num_classes=5, width=8).eval()(torch.zeros(1, 3, 16, 32, 32)).shape
+        torch.Size([1, 5])
+    """
+    if depth not in _BLOCKS:
+        message = f"Expected argument `depth` to be one of {', '.join(map(str, _BLOCKS))}, but got {depth}"
+        raise ValueError(message)
+    for name, value in (("num_classes", num_classes), ("width", width)):
+        if value < 1:
+            message = f"Expected argument `{name}` to be a positive integer, but got {value}"
+            raise ValueError(message)
+    bottleneck, blocks = _BLOCKS[depth]
+    model = ResNet3d(blocks, bottleneck, num_classes, width)
+    content = None if weights is None else unwrap(read_weights(weights), str(weights))
+    fit = None if content is None else partial(fit_names, state=content)
+    convert_and_load(model, padding, fallback, fit, f"weights={str(weights)!r}")
+    return model
+
+
+# Bottlenecks or not, and how many blocks each stage has.
+_BLOCKS: dict[int, tuple[bool, tuple[int, ...]]] = {
+    18: (False, (2, 2, 2, 2)),
+    34: (False, (3, 4, 6, 3)),
+    50: (True, (3, 4, 6, 3)),
+    101: (True, (3, 4, 23, 3)),
+}
+
+resnet3d18 = partial(resnet3d, 18)
+resnet3d34 = partial(resnet3d, 34)
+resnet3d50 = partial(resnet3d, 50)
+resnet3d101 = partial(resnet3d, 101)
+
+
+class ResNet3d(nn.Module):
+    """A stem at stride (1, 2, 2), a max pool, four stages of residual blocks, and the mean over what is left.
+
+    Of clips of 16 frames at 112 x 112, the stem makes 16 x 56², the pool and `layer1` 8 x 28², `layer2` 4 x 14²,
+    `layer3` 2 x 7² and `layer4` 1 x 4².
+
+    Args:
+        blocks: How many residual blocks each of the four stages has.
+        bottleneck: Whether a block is 1, 3 and 1 wide with four times the channels at its end, or twice 3.
+        num_classes: How many logits a clip gets.
+        width: Channels of the stem.
+    """
+
+    def __init__(self, blocks: Sequence[int], bottleneck: bool, num_classes: int = 400, width: int = 64) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv3d(3, width, 7, stride=(1, 2, 2), padding=3, bias=False)
+        self.bn1 = nn.BatchNorm3d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool3d(3, stride=2, padding=1)
+        channels = width
+        for stage, count in enumerate(blocks):
+            kernels = (1, 3, 1) if bottleneck else (3, 3)
+            inner = width * 2**stage
+            widths = (inner, inner, 4 * inner) if bottleneck else (inner, inner)
+            layers = []
+            for index in range(count):
+                layers.append(ResidualBlock3d(channels, widths, kernels, 2 if stage and not index else 1))
+                channels = widths[-1]
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
+        self.avgpool = nn.AdaptiveAvgPool3d(1)
+        self.fc = nn.Linear(channels, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def features(self, clip: Tensor) -> list[Tensor]:
+        """The stem's and the four stages' maps of (N, 3, T, H, W) clips, fine to coarse."""
+        maps = [self.relu(self.bn1(self.conv1(clip)))]
+        x = self.maxpool(maps[0])
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """Logits.
+
+        Args:
+            clip: (N, 3, T, H, W), normalised, of any length and size.
+
+        Returns:
+            (N, num_classes).
+        """
+        return self.fc(self.avgpool(self.features(clip)[-1]).flatten(1))
+
+
+class ResidualBlock3d(nn.Module):
+    """Two or three convolutions with batch norm around a shortcut, which is 1x1x1 where the shape changes.
+
+    Args:
+        in_channels: Channels of the input.
+        widths: Output channels of each convolution.
+        kernels: Side of each convolution's kernel.
+        stride: Of the first convolution of side 3, in time and space.
+    """
+
+    def __init__(self, in_channels: int, widths: Sequence[int], kernels: Sequence[int], stride: int) -> None:
+        super().__init__()
+        self.depth = len(widths)
+        channels = in_channels
+        for index, (width, kernel) in enumerate(zip(widths, kernels, strict=True), start=1):
+            step = stride if index == kernels.index(3) + 1 else 1
+            self.add_module(f"conv{index}", nn.Conv3d(channels, width, kernel, step, kernel // 2, bias=False))
+            self.add_module(f"bn{index}", nn.BatchNorm3d(width))
+            channels = width
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample: nn.Sequential | None = None
+        if stride != 1 or in_channels != channels:
+            projection = nn.Conv3d(in_channels, channels, 1, stride, bias=False)
+            self.downsample = nn.Sequential(projection, nn.BatchNorm3d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, T, H, W) to (N, widths[-1], T / stride, H / stride, W / stride)."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        for index in range(1, self.depth + 1):
+            x = getattr(self, f"bn{index}")(getattr(self, f"conv{index}")(x))
+            if index < self.depth:
+                x = self.relu(x)
+        return self.relu(x + shortcut)

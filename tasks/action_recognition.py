@@ -1,0 +1,188 @@
+"""Action recognition: one label a video, accuracy of clips and of whole videos."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+from torch.nn import functional as F
+
+from pcpad.metrics import VideoAccuracy
+from pcpad.models import resnet3d
+from pcpad.tasks.callbacks.predictions import VideoPredictionTable
+from pcpad.tasks.class_scores import class_metrics, log_class_metrics, top_ks
+from pcpad.tasks.crosstesting import convert_checkpoint
+from pcpad.tasks.finite import FiniteLoss, check_finite
+from pcpad.tasks.hyperparameters import plain, save_plain_hyperparameters
+from pcpad.tasks.inputs import check_class_count, data_class_names, normalise, warn_of_other_classes
+from pcpad.tasks.optimization import optimizer_and_scheduler
+
+_NETWORKS = {f"resnet3d{depth}": depth for depth in (18, 34, 50, 101)}
+# Kinetics' mean colour in 0…255 and no scaling, as the papers' networks were trained; here in units of [0, 1].
+_MEAN = (114.77 / 255, 107.74 / 255, 99.48 / 255)
+_STD = (1 / 255, 1 / 255, 1 / 255)
+
+
+class ActionRecognitionTask(LightningModule):
+    """Train, test and apply a 3D network for clips under a padding of choice.
+
+    A batch is a dict: `clip` (N, 3, T, H, W), uint8 or float in [0, 1]; `label` (N,) long; for testing also `video`
+    (N,), the number of the video that a clip is a window of, the same on all processes. In prediction `clip`, `path`, a
+    list of N file names, and the window's `start` and `end` (N,) in seconds.
+
+    Logged: `train/loss`; for `val` and `test` each `loss`, `clip_top1` and, with more than five classes, `clip_top5`,
+    every clip counted once; for `test` also `video_top1` and `video_top5`, of the mean of each video's softmax, every
+    video counted once over all processes, and `videos`, their number. Accuracies are fractions in [0, 1]. That of
+    videos is what papers report; that of clips is far lower.
+
+    Args:
+        network: `resnet3d18`, `resnet3d34`, `resnet3d50` or `resnet3d101`, see `pcpad.models.resnet3d`.
+        num_classes: How many classes the network tells apart; must be the data's.
+        padding: The padding of every convolution, see `pcpad.convert_padding`.
+        fallback: What `reflect` does where a feature map is too small for it: `replicate`.
+        weights: Where training starts from: None or a local file. Not kept in checkpoints.
+        width: Channels of the stem; 64 is the published networks'.
+        mean: Of each channel of clips in [0, 1]; subtracted.
+        std: Of each channel of clips in [0, 1]; divided by. 1 / 255 brings clips to 0…255.
+        optimizer: Makes the optimizer from the parameters; needed to train.
+        scheduler: Makes the learning-rate schedule from the optimizer.
+
+    Raises:
+        ValueError: An argument is out of range, or the weights do not fit.
+
+    Example:
+        >>> from torch.optim import SGD
+        >>> options = {"network": "resnet3d18", "num_classes": 5, "width": 4}
+        >>> task = ActionRecognitionTask(**options, optimizer=lambda p: SGD(p, lr=0.1)).eval()
+        >>> task(torch.zeros(2, 3, 8, 32, 32, dtype=torch.uint8)).shape
+        torch.Size([2, 5])
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: str = "resnet3d50",
+        num_classes: int = 400,
+        padding: str = "partial",
+        fallback: str | None = None,
+        weights: str | None = None,
+        width: int = 64,
+        mean: tuple[float, float, float] = _MEAN,
+        std: tuple[float, float, float] = _STD,
+        optimizer: OptimizerCallable | None = None,
+        scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__()
+        network, padding, fallback = plain(network), plain(padding), plain(fallback)
+        num_classes, width, mean, std = plain(num_classes), plain(width), plain(mean), plain(std)
+        if network not in _NETWORKS:
+            message = f"Expected argument `network` to be one of {', '.join(_NETWORKS)}, but got {network!r}"
+            raise ValueError(message)
+        if min(std) <= 0:
+            message = f"Expected argument `std` to be numbers > 0, but got {std}"
+            raise ValueError(message)
+        save_plain_hyperparameters(self, leave_out=["weights"])
+        self.num_classes = num_classes
+        self.padding = padding
+        self.network_name = network
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        # What the weights were trained with: known for a run's own training and for checkpoints, not for other files.
+        self.trained_with: str | None = None
+        self.class_names: list[str] | None = None
+
+        self.network = resnet3d(_NETWORKS[network], num_classes, padding, weights, fallback, width)
+        # Hyper-parameters already; in the state dict they would keep published weights from loading strictly.
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1, 1), persistent=False)
+        self.val_metrics: Any = class_metrics(num_classes, "clip_")
+        self.test_metrics: Any = class_metrics(num_classes, "clip_")
+        self.video_accuracy = VideoAccuracy(num_classes, top_ks(num_classes))
+        self._finite = FiniteLoss()
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer over all parameters, and its schedule."""
+        return optimizer_and_scheduler(self.parameters(), self.optimizer, self.scheduler)
+
+    def setup(self, stage: str) -> None:
+        """Compare the data's classes with the network's before hours are spent on them."""
+        check_class_count(self, stage, self.num_classes)
+
+    def on_train_start(self) -> None:
+        """What is trained here is trained with this padding, on these classes, whatever was loaded before."""
+        self.trained_with = self.padding
+        self.class_names = data_class_names(self)
+
+    def on_test_start(self) -> None:
+        """Class 3 of the network should be class 3 of the data."""
+        warn_of_other_classes(self, self.class_names)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """Clips (N, 3, T, H, W), uint8 or float in [0, 1], to logits (N, num_classes)."""
+        return self.network(normalise(clip, self.mean, self.std))
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Cross entropy of one batch."""
+        loss = F.cross_entropy(self(batch["clip"]), batch["label"])
+        self._finite.update(loss, f"epoch {self.current_epoch}, step {self.global_step}")
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["label"]))
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Update `val/*`."""
+        log_class_metrics(self, "val", self.val_metrics, self(batch["clip"]).float(), batch["label"])
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Update `test/*`, of windows and of the videos they belong to."""
+        logits = self(batch["clip"]).float()
+        log_class_metrics(self, "test", self.test_metrics, logits, batch["label"])
+        self.video_accuracy.update(logits, batch["label"], batch["video"])
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Each window's probabilities: `path` list, `start` and `end` (N,) in seconds, `probability` (N, K)."""
+        probability = self(batch["clip"]).float().softmax(dim=1)
+        kept = {name: batch[name] for name in ("start", "end")}
+        return {"path": list(batch["path"]), **kept, "probability": probability}
+
+    def on_validation_epoch_start(self) -> None:
+        """On a GPU, look at the training losses gathered so far, before a checkpoint of them is written."""
+        self._finite.check(f"epoch {self.current_epoch}")
+
+    def on_validation_epoch_end(self) -> None:
+        """A validation loss that is no number ends the run."""
+        check_finite(self.val_metrics["loss"].compute(), "val/loss")
+
+    def on_test_epoch_start(self) -> None:
+        """Forget the videos of a test that was broken off."""
+        self.video_accuracy.reset()
+
+    def on_test_epoch_end(self) -> None:
+        """Log the accuracy of videos; a test loss that is no number ends the run."""
+        check_finite(self.test_metrics["loss"].compute(), "test/loss")
+        scores = self.video_accuracy.compute()
+        videos = scores.pop("videos")
+        # Already summed over the processes, and reset by hand since it is not the metric that is logged.
+        self.log_dict({f"test/video_{name}": value.float() for name, value in scores.items()}, prog_bar=True)
+        self.log("test/videos", videos.float())
+        self.video_accuracy.reset()
+
+    def prediction_writer(self, output: str | None = None) -> Callback:
+        """The callback with which the `predict` command writes what this task predicts."""
+        return VideoPredictionTable(output)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint names its classes, so that predictions can be read without the training data."""
+        checkpoint["class_names"] = self.class_names
+        checkpoint["trained_with"] = self.trained_with
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember what the weights were trained with; translate them to and from explicit padding."""
+        self.class_names = checkpoint.get("class_names")
+        self.trained_with = checkpoint.get("trained_with")
+        convert_checkpoint(self, checkpoint)
