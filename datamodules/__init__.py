@@ -5,5 +5,6 @@ Importing this package imports every class, which is what makes their short name
 
 from pcpad.datamodules.cityscapes import CityscapesDataModule
 from pcpad.datamodules.imagenet import ImageNetDataModule
+from pcpad.datamodules.kinetics import KineticsDataModule
 
-__all__ = ["CityscapesDataModule", "ImageNetDataModule"]
+__all__ = ["CityscapesDataModule", "ImageNetDataModule", "KineticsDataModule"]
