@@ -32,7 +32,10 @@ def cache_places(root: Path, file_name: str) -> list[Path]:
         written to.
     """
     user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "pcpad")
-    return [root / file_name, user_cache / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]}_{file_name}"]
+    return [
+        root / file_name,
+        user_cache / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]}_{file_name}",
+    ]
 
 
 def write_arrays(places: Sequence[Path], arrays: dict[str, np.ndarray]) -> str | None:

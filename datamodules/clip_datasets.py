@@ -146,7 +146,7 @@ class ValidationClips(Dataset[Item]):
         return {"clip": clip, "label": _label(self.videos, video), "video": video}
 
 
-class explained:  # noqa: N801
+class explained:
     """Adds to the error of a video that fails in an evaluation what can be done about it."""
 
     def __enter__(self) -> None: ...
@@ -207,7 +207,7 @@ class Windows(Dataset[Item]):
         with self.videos.open(video, index, self.size) as opened:
             for window in windows:
                 positions = self.sampling.clip(timeline, (window - first) * self.sampling.span)
-                item = {"clip": _tensor(opened.read(positions, view)), "video": video}
+                item = {"clip": _tensor(opened.read(positions, view, more=window != windows[-1])), "video": video}
                 if self.videos.labels is None:
                     times = index.times
                     seconds = {"start": float(times[positions.min()]), "end": float(times[positions.max() + 1])}

@@ -75,22 +75,14 @@ class FrameFolder:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def read(self, positions: Sequence[int] | np.ndarray, view: View | None = None) -> np.ndarray:
+    def read(self, positions: Sequence[int] | np.ndarray, view: View | None = None, more: bool = False) -> np.ndarray:
         """Decode frames; see `Video.read`."""
         view = view or View(*(self.index.height, self.index.width, 0, 0), self.index.height, self.index.width)
         found: dict[int, np.ndarray] = {}
         for place in map(int, positions):
             if place not in found:
-                found[place] = cut(self._picture(place, view), view)
+                found[place] = cut(_read(self.path, place + 1, self._reduced), view)
         return np.stack([found[int(place)] for place in positions])
-
-    def _picture(self, place: int, view: View) -> np.ndarray:
-        picture = _read(self.path, place + 1, self._reduced)
-        return picture if picture.shape[0] < view.height else _shrink(picture, view)
-
-
-def _shrink(picture: np.ndarray, view: View) -> np.ndarray:
-    return cv2.resize(picture, (view.width, view.height), interpolation=cv2.INTER_AREA)
 
 
 def _read(folder: str | Path, number: int, reduced: int) -> np.ndarray:

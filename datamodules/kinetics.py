@@ -109,7 +109,9 @@ class KineticsDataModule(LightningDataModule):
         require(val_clip in ("centre", "start"), "val_clip", "centre or start", val_clip)
         require(0 <= flip <= 1, "flip", "in [0, 1]", flip)
         require(0 <= max_missing <= 1, "max_missing", "in [0, 1]", max_missing)
-        require(effective_batch is None or effective_batch >= 1, "effective_batch", "None or at least 1", effective_batch)
+        require(
+            effective_batch is None or effective_batch >= 1, "effective_batch", "None or at least 1", effective_batch
+        )
         self.root = Path(root).expanduser()
         self.annotations = annotations
         self.batch_size = batch_size

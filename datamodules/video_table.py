@@ -1,5 +1,6 @@
 """The videos of a data set with the index of each, kept in one file beside the data."""
 
+import itertools
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -176,7 +177,7 @@ def _read(places: Sequence[Path]) -> dict[str, _Entry]:
         # np.load raises what zipfile, zlib and its own parsing run into; any of them means: no usable index here.
         except Exception:
             continue
-        parts = [packed[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+        parts = [packed[start:end] for start, end in itertools.pairwise(ends)]
         if len({len(names), len(reasons), len(parts), len(sizes), len(changed)}) == 1:
             return dict(zip(names, map(_Entry, sizes, changed, parts, reasons), strict=True))
     return {}

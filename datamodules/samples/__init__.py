@@ -8,9 +8,14 @@ from collections.abc import Callable
 
 from pcpad.datamodules.samples.cityscapes import write_cityscapes
 from pcpad.datamodules.samples.digits import write_digits
+from pcpad.datamodules.samples.kinetics import write_kinetics
 from pcpad.datamodules.samples.writing import SampleSummary
 
-SAMPLES: dict[str, Callable[..., SampleSummary]] = {"cityscapes": write_cityscapes, "digits": write_digits}
+SAMPLES: dict[str, Callable[..., SampleSummary]] = {
+    "cityscapes": write_cityscapes,
+    "digits": write_digits,
+    "kinetics": write_kinetics,
+}
 """Writers by name. Each takes the folder to write first, and options by keyword."""
 
-__all__ = ["SAMPLES", "SampleSummary", "write_cityscapes", "write_digits"]
+__all__ = ["SAMPLES", "SampleSummary", "write_cityscapes", "write_digits", "write_kinetics"]
