@@ -6,6 +6,13 @@ Importing this package imports every class, which is what makes their short name
 from pcpad.datamodules.cityscapes import CityscapesDataModule
 from pcpad.datamodules.gaussian_filtering import GaussianFilteringDataModule
 from pcpad.datamodules.imagenet import ImageNetDataModule
+from pcpad.datamodules.kinetics import KineticsDataModule
 from pcpad.datamodules.places2 import Places2DataModule
 
-__all__ = ["CityscapesDataModule", "GaussianFilteringDataModule", "ImageNetDataModule", "Places2DataModule"]
+__all__ = [
+    "CityscapesDataModule",
+    "GaussianFilteringDataModule",
+    "ImageNetDataModule",
+    "KineticsDataModule",
+    "Places2DataModule",
+]

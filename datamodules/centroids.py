@@ -1,7 +1,6 @@
 """Where in which label map which class lies: an index built once, kept in a file, rebuilt when the labels change."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from rich.console import Console
 from rich.progress import track
 
+from pcpad.datamodules.caches import cache_places, cores, write_arrays
 from pcpad.datamodules.cityscapes_files import Pair
 from pcpad.datamodules.cityscapes_labels import IGNORE, check_ids, count_ids, to_train_ids
 from pcpad.datamodules.pngs import PngFile, png_size
@@ -92,25 +92,17 @@ def load_centroids(root: Path, name: str, pairs: Sequence[Pair], tile: int) -> C
         ValueError: Values that are no label ids, or an image of another size than its label map.
     """
     key = _key(root, pairs, tile)
-    file_name = f"pcpad_centroids_{name}_{tile}.npz"
-    places = [
-        root / file_name,
-        _user_cache() / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]}_{file_name}",
-    ]
+    places = cache_places(root, f"pcpad_centroids_{name}_{tile}.npz")
     for place in places:
         found = _read(place, key)
         if found is not None:
             return found
     centroids = _build(root, pairs, tile, name)
-    reasons = []
-    for place in places:
-        try:
-            _write(place, key, centroids)
-        except OSError as error:
-            reasons.append(f"{place}: {error.strerror or error}")
-        else:
-            return centroids
-    rank_zero_warn(f"the index of class centroids could not be kept and is built in each run: {'; '.join(reasons)}")
+    # np.savez has a parameter called file.
+    file, train_id, y, x = centroids
+    unkept = write_arrays(places, {"key": np.array(key), "position": file, "train_id": train_id, "y": y, "x": x})
+    if unkept:
+        rank_zero_warn(f"the index of class centroids could not be kept and is built in each run: {unkept}")
     return centroids
 
 
@@ -120,7 +112,7 @@ def _build(root: Path, pairs: Sequence[Pair], tile: int, name: str) -> Centroids
     def look(pair: Pair) -> np.ndarray:
         return find_centroids(to_train_ids(read_checked_ids(root, pair)), tile)
 
-    executor = ThreadPoolExecutor(_cores())
+    executor = ThreadPoolExecutor(cores())
     try:
         parts = list(
             track(
@@ -187,25 +179,3 @@ def _read(path: Path, key: str) -> Centroids | None:
     except Exception:
         return None
     return None
-
-
-def _write(path: Path, key: str, centroids: Centroids) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Several processes or machines may build at once; each puts a whole file in place.
-    building = path.with_name(f".{path.stem}.{os.uname().nodename if hasattr(os, 'uname') else ''}.{os.getpid()}.npz")
-    try:
-        # np.savez has a parameter called file.
-        file, train_id, y, x = centroids
-        np.savez_compressed(building, key=np.array(key), position=file, train_id=train_id, y=y, x=x)
-        building.replace(path)
-    finally:
-        building.unlink(missing_ok=True)
-
-
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "pcpad")
-
-
-def _cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

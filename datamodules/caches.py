@@ -1,0 +1,103 @@
+"""What is found out about many files once: in parallel, with a progress bar, kept in a file beside the data."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from torch.utils.data import DataLoader, Dataset
+
+# Below this, starting processes takes longer than the work.
+_ALONE = 64
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cache_places(root: Path, file_name: str) -> list[Path]:
+    """Where to look for a data set's cache file and try to write it, best first.
+
+    Args:
+        root: The data set's folder.
+        file_name: The file's name in it.
+
+    Returns:
+        The file in `root`, then one below `$XDG_CACHE_HOME/pcpad` (`~/.cache/pcpad`) for folders that cannot be
+        written to.
+    """
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "pcpad")
+    return [
+        root / file_name,
+        user_cache / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]}_{file_name}",
+    ]
+
+
+def write_arrays(places: Sequence[Path], arrays: dict[str, np.ndarray]) -> str | None:
+    """Write arrays as an npz file at the first place that can be written to.
+
+    Args:
+        places: Files to try.
+        arrays: What to write; none may be called `file`.
+
+    Returns:
+        None when written, else why no place would do.
+    """
+    reasons = []
+    for place in places:
+        try:
+            _write(place, arrays)
+        except OSError as error:
+            reasons.append(f"{place}: {error.strerror or error}")
+        else:
+            return None
+    return "; ".join(reasons)
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Several processes or machines may build at once; each puts a whole file in place.
+    building = path.with_name(f".{path.stem}.{os.uname().nodename if hasattr(os, 'uname') else ''}.{os.getpid()}.npz")
+    try:
+        np.savez_compressed(building, **arrays)  # type: ignore[arg-type]
+        building.replace(path)
+    finally:
+        building.unlink(missing_ok=True)
+
+
+class _Work(Dataset[Any]):
+    def __init__(self, function: Callable[[Any], Any], items: Sequence[Any]) -> None:
+        self.function = function
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.function(self.items[index])
+
+
+def work_through(function: Callable[[Any], Any], items: Sequence[Any], what: str, quiet: bool = False) -> Iterator[Any]:
+    """Apply a function to many items, in processes on all cores, with a progress bar on stderr.
+
+    Processes, not threads: demuxing and decoding return to Python for every packet and frame, and so to its lock.
+    They are a DataLoader's, which start and die as those of training do, on every system.
+
+    Args:
+        function: Can be pickled; raises for nothing that can be expected in an item.
+        items: What it is applied to.
+        what: Names the work.
+        quiet: Whether to leave the bar out.
+
+    Yields:
+        The results, in the items' order.
+    """
+    workers = 0 if len(items) < _ALONE else cores()
+    loader = DataLoader(_Work(function, items), batch_size=None, num_workers=workers)
+    # `disable` would still print an empty line.
+    yield from loader if quiet else track(loader, what, total=len(items), console=Console(stderr=True))

@@ -1,0 +1,229 @@
+"""Kinetics: short videos of human actions, one class each."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from pcpad.datamodules.arguments import require
+from pcpad.datamodules.clip_datasets import TrainingClips, ValidationClips, WholeVideoSampler, Windows
+from pcpad.datamodules.clips import Augmentation, CropKind, Sampling
+from pcpad.datamodules.crops import CropLoader, CropPlan, CropSampler
+from pcpad.datamodules.kinetics_files import find_classes
+from pcpad.datamodules.kinetics_splits import find_test_split, load_split, load_unlabelled
+from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
+from pcpad.datamodules.video_table import VideoTable
+
+
+class KineticsDataModule(LightningDataModule):
+    r"""Action recognition on Kinetics-400, or on any videos with one class each.
+
+    ```
+    root/{train,val,test}/<class>/<youtube id>_<start:06>_<end:06>.mp4   class folders; any video names will do
+    root/{train,val,test}/<class>/<video>/image_00001.jpg, …             or folders of JPEG frames
+    ```
+
+    The annotations of CVDF (https://github.com/cvdfoundation/kinetics-dataset, where the videos are too) or lists
+    can name videos and classes instead of the folders: see `annotations`. Kinetics-400 has some 240 000 training and
+    20 000 validation videos of 10 s; `test` runs on test/ where there is one with class folders or annotations, else
+    on val/. `class_names` and `num_classes` are known after `setup`.
+
+    Batches: `clip` `(N, 3, clip_length, size, size)` uint8 RGB in [0, 255] (the task normalises), `label` `(N,)` and
+    `video` `(N,)` int64, the video's position among the split's usable ones. Training: one random clip a video and
+    epoch. Validation: one clip a video. Test: all windows of `clip_length` frames of all videos, without overlap, the
+    last one looped; all of a video's windows stay in one process, in order, in as many batches as it takes. Predict:
+    the same windows of a folder's videos, with `path`, a list of strings, and `start` and `end` in seconds `(N,)`
+    float64 in place of the label.
+
+    Frames are found by their presentation times, so clips are exact on variable frame rates too. The times are read
+    once (with a progress bar) and kept in `root/pcpad_videos.npz`, or in the user's cache where `root` is read-only;
+    files that change are read again. Rotation is applied, another shape of pixels than square is not.
+
+    What an epoch consists of depends on nothing but the seed of `seed_everything` (0 without one) and the epoch's
+    number: not on the number of processes or workers. A run resumed from a checkpoint made within an epoch goes on at
+    the next clip.
+
+    Missing (annotated) and broken videos are counted and listed in a warning. Training leaves them out and, where a
+    video fails only later, puts another in its place, up to `max_broken`. Evaluations never do: their scores are of
+    the videos that can be read, as the warning says, and one that fails only later stops them.
+
+    Args:
+        root: The folder with train/ and val/.
+        annotations: None: class folders. Else a csv file `label,youtube_id,time_start,time_end,split` whose videos
+            are `<split>/<class>/<youtube id>_<start:06>_<end:06>.mp4`, or a list of `path class` lines, the class a
+            word or a number; `{split}` in its path stands for train, val or test. Looked for here, then in `root`.
+        batch_size: Clips a step **per device**, in evaluations windows.
+        num_workers: Processes that decode, per device; 0 decodes in the training process.
+        clip_length: Frames a clip.
+        stride: Every how many-th frame is taken.
+        fps: Frame rate that videos are brought to before that; None: as they are.
+        size: Height and width of the clips.
+        crop: "multi_scale_corner" (the paper's) or "random_resized" (newer defaults), of a training clip.
+        flip: Probability of mirroring a training clip.
+        val_clip: Whether validation takes each video's "centre" or its "start".
+        jpeg_fps: Frame rate that folders of JPEG frames were written at.
+        predict_videos: Folder of videos, or one video, for `predict`.
+        max_broken: How many broken training videos to put up with: in all when the run starts, later in each worker.
+        max_missing: Largest part of a split's annotated videos that may be missing.
+        effective_batch: Clips a step over all devices and accumulated batches that the recipe assumes; another one
+            warns. None: no check.
+
+    Raises:
+        ValueError: A value out of range, here; in `setup` annotations that cannot be understood or that lead out of
+            `root`, unknown classes, too many missing videos.
+        FileNotFoundError: No data, in `setup`; says what was looked for and where to get it.
+        BrokenVideoError: Too many broken training videos, no usable ones, or one that fails in an evaluation.
+    """
+
+    def __init__(
+        self,
+        root: str | Path = "data/kinetics",
+        annotations: str | None = None,
+        batch_size: int = 32,
+        num_workers: int = 4,
+        clip_length: int = 16,
+        stride: int = 1,
+        fps: float | None = None,
+        size: int = 112,
+        crop: CropKind = "multi_scale_corner",
+        flip: float = 0.5,
+        val_clip: Literal["centre", "start"] = "centre",
+        jpeg_fps: float = 30.0,
+        predict_videos: str | Path | None = None,
+        max_broken: int = 100,
+        max_missing: float = 0.2,
+        effective_batch: int | None = None,
+    ) -> None:
+        super().__init__()
+        for name in ("batch_size", "clip_length", "stride", "size"):
+            require(locals()[name] >= 1, name, "at least 1", locals()[name])
+        for name in ("num_workers", "max_broken"):
+            require(locals()[name] >= 0, name, "at least 0", locals()[name])
+        require(fps is None or fps > 0, "fps", "None or above 0", fps)
+        require(jpeg_fps > 0, "jpeg_fps", "above 0", jpeg_fps)
+        require(crop in CropKind.__args__, "crop", f"one of {', '.join(CropKind.__args__)}", crop)  # type: ignore[attr-defined]
+        require(val_clip in ("centre", "start"), "val_clip", "centre or start", val_clip)
+        require(0 <= flip <= 1, "flip", "in [0, 1]", flip)
+        require(0 <= max_missing <= 1, "max_missing", "in [0, 1]", max_missing)
+        require(
+            effective_batch is None or effective_batch >= 1, "effective_batch", "None or at least 1", effective_batch
+        )
+        self.root = Path(root).expanduser()
+        self.annotations = annotations
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.sampling = Sampling(clip_length, stride, fps)
+        self.augment = Augmentation(size, crop, flip)
+        self.val_clip = val_clip
+        self.jpeg_fps = jpeg_fps
+        self.predict_videos = None if predict_videos is None else Path(predict_videos).expanduser()
+        self.max_broken = max_broken
+        self.max_missing = max_missing
+        self.effective_batch = effective_batch
+        self.class_names: list[str] = []
+        self._splits: dict[str, VideoTable] = {}
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes; 0 before `setup`, and when predicting without the data set."""
+        return len(self.class_names)
+
+    def prepare_data(self) -> None:
+        """Index the videos, in one process a machine; the others then find the index in its file."""
+        stage = self.trainer.state.fn if self.trainer else None
+        self.setup({"fit": "fit", "validate": "validate", "test": "test", "predict": "predict"}.get(str(stage), "fit"))
+
+    def setup(self, stage: str) -> None:
+        """List and index the videos that a stage needs, so that what is missing stops the run before it starts.
+
+        Args:
+            stage: "fit", "validate", "test" or "predict".
+        """
+        if stage == "predict":
+            if self.predict_videos is None:
+                message = "predict needs videos: --data.predict_videos FOLDER"
+                raise ValueError(message)
+            self._load("predict", self.predict_videos)
+            if self.root.is_dir():
+                self.class_names = find_classes(self.root, self.annotations)
+            return
+        self.class_names = find_classes(self.root, self.annotations)
+        if stage == "fit":
+            warn_of_other_batch(self.trainer, self.batch_size, self.effective_batch)
+            self._load("train")
+        if stage == "test":
+            self._load("test", find_test_split(self.root, self.annotations))
+        else:
+            self._load("val")
+
+    def train_dataloader(self) -> CropLoader:
+        """Random clips; the last, smaller batch is left out where there is a full one."""
+        clips = TrainingClips(self._split("train"), self.sampling, self.augment, self.max_broken)
+        # Set by seed_everything, and the same in all processes, which torch's own seed need not be.
+        plan = CropPlan(len(clips), None, 0, 1, int(os.environ.get("PL_GLOBAL_SEED", "0")))
+        sampler = CropSampler(plan, *self._ranks())
+        # Batch statistics of a nearly empty last batch are noise.
+        full = len(sampler) >= self.batch_size
+        return CropLoader(clips, batch_size=self.batch_size, sampler=sampler, drop_last=full, **self._workers())
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """One clip of each video of val/."""
+        clips = ValidationClips(self._split("val"), self.sampling, self.augment.size, self.val_clip)
+        return self._evaluation_loader(clips, evaluation_sampler(clips, self.trainer))
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """All windows of all videos of test/ where there is one, else of val/."""
+        return self._window_loader("test")
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """All windows of all of `predict_videos`, sorted by path."""
+        return self._window_loader("predict")
+
+    def _window_loader(self, split: str) -> DataLoader[Any]:
+        windows = Windows(self._split(split), self.sampling, self.augment.size)
+        return self._evaluation_loader(windows, WholeVideoSampler(windows, *self._ranks()))
+
+    def _evaluation_loader(self, dataset: Dataset[Any], sampler: Sampler[int] | None) -> DataLoader[Any]:
+        return DataLoader(dataset, batch_size=self.batch_size, sampler=sampler, **self._workers())
+
+    def _ranks(self) -> tuple[int, int]:
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+    def _workers(self) -> dict[str, Any]:
+        return {
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "worker_init_fn": _one_thread,
+            "pin_memory": torch.cuda.is_available(),
+        }
+
+    def _load(self, split: str, source: str | Path | None = None) -> None:
+        if split in self._splits:
+            return
+        if split == "predict":
+            self._splits[split] = load_unlabelled(Path(source or "."), self.jpeg_fps)
+            return
+        self._splits[split] = load_split(
+            self.root,
+            str(source or split),
+            self.annotations,
+            self.class_names,
+            jpeg_fps=self.jpeg_fps,
+            max_missing=self.max_missing,
+            max_broken=self.max_broken if split == "train" else None,
+        )
+
+    def _split(self, split: str) -> VideoTable:
+        if split not in self._splits:
+            message = f"the videos of {split} are not listed yet: call setup() for the stage first"
+            raise RuntimeError(message)
+        return self._splits[split]
+
+
+def _one_thread(worker: int) -> None:
+    """Keep OpenCV from starting a thread a core in each worker process."""
+    cv2.setNumThreads(0)
