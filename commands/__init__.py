@@ -6,16 +6,18 @@ verb is called, so that `pcpad --help` stays quick.
 
 # What `pcpad --help` says of each, in the order it lists them.
 TRAINER_VERBS = {
+    "check": "decode every file of a data set, list what is broken, short or missing",
     "fit": "train, and validate after each epoch",
     "validate": "evaluate on the validation data",
     "test": "evaluate on the test data; ends with a table of the metrics",
     "predict": "apply a checkpoint to a folder of images",
 }
 VERBS = {
-    "compare": "run a grid of paddings and seeds, and print the papers' tables of it",
     "configs": "list the packaged recipes",
-    "figure": "draw one of the papers' figures from checkpoints, a network or a picture",
     "sample": "write a small data set in a true on-disk format",
+    "check": "decode every file of a data set, list what is broken, short or missing",
+    "compare": "run a grid of paddings and seeds, and print the papers' tables of it",
+    "figure": "draw one of the papers' figures from checkpoints, a network or a picture",
     "bench": "time a network under several paddings",
     "export": "write a checkpoint as ONNX or torch.export, checked against PyTorch",
 }

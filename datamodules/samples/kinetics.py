@@ -138,11 +138,11 @@ def draw_motion(motion: str, frames: int, size: tuple[int, int], draws: np.rando
         `(rows, columns, 3)` uint8.
     """
     height, width = size
-    ground = _texture(2 * height, 2 * width, draws, 0.35)
+    ground = _texture(2 * height, 2 * width, draws, 0.2)
     drift, at = draws.uniform(-0.3, 0.3, 2), draws.uniform(0.3, 0.7, 2)
-    others = [(_thing(height, draws), *draws.uniform((0.1, 0.1), (0.9, 0.9))) for _ in range(2)]
-    thing = _thing(height, draws)
-    place, phase = draws.uniform((0.25, 0.2), (0.75, 0.8)), draws.uniform(0, 1)
+    others = [(_thing(height // 3, draws), *draws.uniform((0.1, 0.1), (0.9, 0.9))) for _ in range(2)]
+    thing = _thing(height * 9 // 20, draws)
+    place, phase = draws.uniform((0.35, 0.3), (0.65, 0.7)), draws.uniform(0, 1)
     pace, angle = draws.uniform(0.8, 1.4), draws.uniform(0, 360)
     turn = draws.choice((-1, 1))
     for number in range(frames):
@@ -154,7 +154,7 @@ def draw_motion(motion: str, frames: int, size: tuple[int, int], draws: np.rando
         elif motion in ("moving up", "moving down"):
             way = 1 if motion == "moving down" else -1
             # Beyond the borders, so that it leaves before it comes back.
-            y = (place[1] + way * done / 36 + 0.25) % 1.5 - 0.25
+            y = (place[1] + way * done / 36 + 0.2) % 1.4 - 0.2
         elif motion == "shaking sideways":
             x = place[0] + 0.12 * np.sin(2 * np.pi * (phase + done / 12))
         else:
@@ -175,9 +175,8 @@ def _texture(height: int, width: int, draws: np.random.Generator, contrast: floa
     return np.clip(total, 0, 255).astype(np.uint8)
 
 
-def _thing(height: int, draws: np.random.Generator) -> np.ndarray:
+def _thing(side: int, draws: np.random.Generator) -> np.ndarray:
     """A textured polygon with a bright rim: `(side, side, 4)` uint8, the last channel its cover."""
-    side = height // 3
     corners = int(draws.integers(3, 7))
     angles = 2 * np.pi * (np.arange(corners) + draws.uniform(-0.15, 0.15, corners)) / corners
     reach = side * draws.uniform((0.3,) * corners, (0.46,) * corners)

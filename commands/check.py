@@ -1,0 +1,66 @@
+"""`pcpad check`: decodes every file of a data set and lists what is broken, short or missing."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import difflib
+from collections import Counter
+from pathlib import Path
+
+from pcpad.datamodules.caches import work_through
+from pcpad.datamodules.checks import CHECKS
+
+_SHOWN = 20
+
+
+def main(args: list[str]) -> None:
+    """Check a data set: exit code 0 where all is well, 1 where something was found, which a CSV file then lists.
+
+    Args:
+        args: `NAME --data.root DIR [--data.annotations FILE] [--csv FILE]`.
+
+    Raises:
+        ValueError: There is no data set of that name.
+        FileNotFoundError: No data.
+        SystemExit: Something was found.
+    """
+    names = ", ".join(CHECKS)
+    parser = argparse.ArgumentParser(
+        prog="pcpad check",
+        description=f"Decode every file of a data set ({names}) and list what is broken, short or missing.",
+        epilog="Exit code: 0 all is well, 1 something was found.",
+    )
+    parser.add_argument("name", metavar="NAME", help="which data set")
+    parser.add_argument("--data.root", dest="root", type=Path, required=True, metavar="DIR", help="its folder")
+    parser.add_argument("--data.annotations", dest="annotations", metavar="FILE", help="kinetics: as for training")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="where to write the list; check_NAME.csv by default")
+    given = parser.parse_args(args)
+    if given.name not in CHECKS:
+        nearest = difflib.get_close_matches(given.name, CHECKS, n=1, cutoff=0.4)
+        message = f"No data set {given.name!r}.{f' Did you mean {nearest[0]}?' if nearest else ''} There are: {names}."
+        raise ValueError(message)
+    if given.annotations and given.name != "kinetics":
+        message = f"--data.annotations is for kinetics; {given.name} has none"
+        raise ValueError(message)
+    check = CHECKS[given.name](given.root.expanduser(), given.annotations)
+    findings = list(check.known)
+    for found in work_through(check.look, check.files, f"checking {len(check.files)} files"):
+        findings += found
+    findings.sort()
+    check.note(findings)
+    path = given.csv or Path(f"check_{given.name}.csv")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "problem", "detail"])
+        rows.writerows(findings)
+    for finding in findings[:_SHOWN]:
+        print(f"{finding.problem}: {finding.path}: {finding.detail}")
+    if len(findings) > _SHOWN:
+        print(f"… and {len(findings) - _SHOWN} more")
+    counts = Counter(finding.problem for finding in findings)
+    said = ", ".join(f"{counts[problem]} {problem}" for problem in ("broken", "short", "missing"))
+    print(f"{given.name}: {len(check.files)} files decoded: {said}. Listed in {path}.")
+    if findings:
+        raise SystemExit(1)

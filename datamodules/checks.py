@@ -1,0 +1,208 @@
+"""Whether the files of a data set are whole: every one decoded, and all that is missing named.
+
+`CHECKS[name](root, annotations)` lists what there is to check of a data set.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from pcpad.datamodules.centroids import read_checked_ids
+from pcpad.datamodules.cityscapes_files import Pair
+from pcpad.datamodules.folders import class_folders, list_images
+from pcpad.datamodules.images import BrokenImageError, read_image
+from pcpad.datamodules.kinetics_files import find_classes, find_split, no_data
+from pcpad.datamodules.pngs import PngFile
+from pcpad.datamodules.video_table import BrokenVideo, index_any, note_broken
+from pcpad.datamodules.videos import BrokenVideoError, VideoIndex, decode_all
+
+_SPLITS = ("train", "val", "test")
+# What a video may fall short of its annotated seconds, and the frames of a clip.
+_SHORT_SECONDS, _SHORT_FRAMES = 1.0, 16
+
+
+class Finding(NamedTuple):
+    """Something wrong.
+
+    Attributes:
+        path: The file, relative to the root.
+        problem: "broken", "short" or "missing".
+        detail: What exactly.
+    """
+
+    path: str
+    problem: str
+    detail: str
+
+
+class Check(NamedTuple):
+    """What there is to do.
+
+    Attributes:
+        files: What `look` is asked for, one after the other.
+        look: Decodes one file; gives what is wrong with it. Can be pickled.
+        known: What is wrong already, without decoding.
+        note: Called with all findings at the end.
+    """
+
+    files: list[str]
+    look: Callable[[str], list[Finding]]
+    known: list[Finding]
+    note: Callable[[list[Finding]], None] = len  # type: ignore[assignment]
+
+
+def check_kinetics(root: Path, annotations: str | None) -> Check:
+    """Check all videos of all splits, against the annotations where there are some; see `KineticsDataModule`."""
+    find_classes(root, annotations)
+    seconds: dict[str, float | None] = {}
+    known = []
+    for split in _SPLITS:
+        if annotations is None and not class_folders(root / split):
+            continue
+        try:
+            listing = find_split(root, split, annotations)
+        except FileNotFoundError:
+            if annotations is None or "{split}" not in annotations:
+                continue  # a csv of other splits
+            known.append(
+                Finding(annotations.replace("{split}", split), "missing", "no such file or none of its videos")
+            )
+            continue
+        seconds |= zip(listing.names, listing.seconds, strict=True)
+        known += [Finding(name, "missing", f"annotated in {split}, no such file") for name in listing.missing]
+    if not seconds:
+        raise FileNotFoundError(no_data("No videos in", root, root))
+    if annotations is not None and "{split}" in annotations:
+        # A test list is often not there.
+        known = [finding for finding in known if finding.path != annotations.replace("{split}", "test")]
+    return Check(list(seconds), partial(_look_at_video, root, seconds), known, partial(_note, root))
+
+
+def _look_at_video(root: Path, seconds: dict[str, float | None], name: str) -> list[Finding]:
+    packed = index_any(root, name)
+    if isinstance(packed, str):
+        return [Finding(name, "broken", packed)]
+    index, path = VideoIndex.unpack(packed), root / name
+    if path.is_dir():
+        frames = [f"image_{number + 1:05d}.jpg" for number in range(len(index.pts))]
+        return [found for frame in frames for found in _look_at_image(root, f"{name}/{frame}")] + _short(
+            name, index, None
+        )
+    try:
+        lost = decode_all(path, index)
+    except BrokenVideoError as error:
+        return [Finding(name, "broken", str(error).removeprefix(f"{path}: "))]
+    if lost:
+        return [Finding(name, "broken", f"{lost} of {len(index.pts)} frames are damaged or do not decode")]
+    return _short(name, index, seconds[name])
+
+
+def _short(name: str, index: VideoIndex, annotated: float | None) -> list[Finding]:
+    if len(index.pts) < _SHORT_FRAMES:
+        return [Finding(name, "short", f"{len(index.pts)} frames, less than a clip of {_SHORT_FRAMES}")]
+    lasts = float(index.times[-1])
+    if annotated is not None and lasts < annotated - _SHORT_SECONDS:
+        return [Finding(name, "short", f"lasts {lasts:.2f} s of the {annotated:.2f} s annotated")]
+    return []
+
+
+def _note(root: Path, findings: list[Finding]) -> None:
+    """Have the index know what only decoding shows, so that evaluations leave it out and say so."""
+    broken: dict[str, BrokenVideo] = {}
+    for finding in findings:
+        if finding.problem == "broken":
+            path = root / finding.path
+            name = finding.path.rpartition("/")[0] if path.name.startswith("image_") else finding.path
+            broken[name] = BrokenVideo(name, finding.detail)
+    if broken:
+        note_broken(root, list(broken.values()))
+
+
+def _look_at_image(root: Path, name: str) -> list[Finding]:
+    try:
+        read_image(root / name)
+    except BrokenImageError as error:
+        return [Finding(name, "broken", str(error).removeprefix(f"{root / name}: "))]
+    return []
+
+
+def check_imagenet(root: Path, annotations: str | None) -> Check:
+    """Check all images of all class folders; a class that a split lacks is missing there; see `ImageNetDataModule`."""
+    found = {split: class_folders(root / split) for split in _SPLITS}
+    classes = next((names for names in found.values() if names), None)
+    if classes is None:
+        message = f"no class folders in {', '.join(str(root.absolute() / split) for split in _SPLITS)}"
+        raise FileNotFoundError(message)
+    files, known = [], []
+    for split, names in found.items():
+        for name in names:
+            images = list_images(root / split / name)
+            files += [f"{split}/{name}/{image}" for image in images]
+            if not images:
+                known.append(Finding(f"{split}/{name}", "missing", "a class folder without images"))
+        if names:
+            known += [
+                Finding(f"{split}/{name}", "missing", f"a class of {split if name in names else 'the others'} alone")
+                for name in sorted(set(names) ^ set(classes))
+            ]
+    return Check(files, partial(_look_at_image, root), known)
+
+
+def check_photos(root: Path, annotations: str | None) -> Check:
+    """Check all images below a folder, as Places2 and folders of photographs are."""
+    files = list_images(root) if root.is_dir() else []
+    if not files:
+        message = f"no images below {root.absolute()}"
+        raise FileNotFoundError(message)
+    return Check(files, partial(_look_at_image, root), [])
+
+
+def check_cityscapes(root: Path, annotations: str | None) -> Check:
+    """Check all images, and label maps with them: values, sizes, pairs; see `CityscapesDataModule`."""
+    pictures = list_images(root) if root.is_dir() else []
+    stems: dict[str, dict[str, str]] = {"leftImg8bit": {}, "gtFine": {}, "gtCoarse": {}}
+    for name in pictures:
+        base = name.rsplit("/", 1)[-1]
+        for kind, ending in (("leftImg8bit", ".png"), ("gtFine", "_labelIds.png"), ("gtCoarse", "_labelIds.png")):
+            if base.endswith(f"_{kind}{ending}"):
+                stems[kind][base.removesuffix(f"_{kind}{ending}")] = name
+    images = stems["leftImg8bit"]
+    if not images:
+        message = f"no *_leftImg8bit.png below {root.absolute()}"
+        raise FileNotFoundError(message)
+    pairs, known = {}, []
+    for kind in ("gtFine", "gtCoarse"):
+        for stem, label in stems[kind].items():
+            if stem in images:
+                pairs[label] = images[stem]
+            else:
+                known.append(Finding(label, "missing", f"no image {stem}_leftImg8bit.png for this label"))
+    labelled = set(stems["gtFine"]) | set(stems["gtCoarse"])
+    known += [
+        Finding(name, "missing", "no label map for this image")
+        for stem, name in images.items()
+        if stem not in labelled and "/test/" not in name
+    ]
+    return Check([*images.values(), *pairs], partial(_look_at_scene, root, pairs), known)
+
+
+def _look_at_scene(root: Path, pairs: dict[str, str], name: str) -> list[Finding]:
+    try:
+        if name in pairs:
+            read_checked_ids(root, Pair(pairs[name], name))
+        else:
+            PngFile(root / name).rgb()
+    except ValueError as error:
+        return [Finding(name, "broken", str(error).removeprefix(f"{root / name}: "))]
+    return []
+
+
+CHECKS: dict[str, Callable[[Path, str | None], Check]] = {
+    "cityscapes": check_cityscapes,
+    "imagenet": check_imagenet,
+    "kinetics": check_kinetics,
+    "photos": check_photos,
+    "places2": check_photos,
+}
+"""By name; each takes the root and the annotations (None for data sets without)."""
