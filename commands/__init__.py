@@ -6,11 +6,10 @@ verb is called, so that `pcpad --help` stays quick.
 
 # What `pcpad --help` says of each, in the order it lists them.
 TRAINER_VERBS = {
-    "check": "decode every file of a data set, list what is broken, short or missing",
     "fit": "train, and validate after each epoch",
     "validate": "evaluate on the validation data",
     "test": "evaluate on the test data; ends with a table of the metrics",
-    "predict": "apply a checkpoint to a folder of images",
+    "predict": "apply a checkpoint to a folder of images or videos",
 }
 VERBS = {
     "configs": "list the packaged recipes",
