@@ -372,6 +372,7 @@ class Network(nn.Module):
         return self.third(self.second(self.first(x, plan).relu(), plan).relu(), ids)
 
 
+@pytest.mark.slow
 def test_compile_breaks_the_graph_and_is_right():
     torch._dynamo.reset()
     torch.manual_seed(0)
@@ -402,6 +403,7 @@ def dynamic_shapes():
     return ({2: height, 3: width},) * 2
 
 
+@pytest.mark.slow
 def test_export_with_dynamic_sizes():
     torch.manual_seed(0)
     network = Network().eval()

@@ -61,6 +61,7 @@ def test_the_same_network_loads(checkpoint):
         torch.testing.assert_close(task.network.state_dict()[name], value)
 
 
+@pytest.mark.slow
 def test_from_the_command_line(checkpoint, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     main(["sample", "cityscapes", "streets"])

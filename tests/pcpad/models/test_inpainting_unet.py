@@ -301,6 +301,7 @@ def test_compile_for_any_size(sizes):
         torch.testing.assert_close(compiled(image, mask), net(image, mask), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_export_with_dynamic_multiples():
     net, multiple = unet(depth=2), 4
     height, width = (multiple * Dim(name, min=2, max=512) for name in ("height", "width"))
