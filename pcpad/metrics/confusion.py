@@ -57,7 +57,7 @@ def count_pairs(
     dtype = torch.int32 if count * block < 2**31 - 1 else torch.int64  # half the memory to pass over
     index = row.to(dtype).mul_(num_classes).add_(prediction)
     if zones is not None:
-        index.add_(zones.to(index.device, dtype) * block)
+        index.add_(zones.to(index.device), alpha=block)  # bytes are widened on the way: no memory of their own
     # What is ignored is counted too, in a last place of its own: cheaper than selecting the others.
     pairs = torch.bincount(index.masked_fill_(ignored, count * block).flatten(), minlength=count * block + 1)
     return pairs[:-1].view(count, num_classes, num_classes)
