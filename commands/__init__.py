@@ -6,7 +6,6 @@ verb is called, so that `pcpad --help` stays quick.
 
 # What `pcpad --help` says of each, in the order it lists them.
 TRAINER_VERBS = {
-    "check": "decode every file of a data set, list what is broken, short or missing",
     "fit": "train, and validate after each epoch",
     "validate": "evaluate on the validation data",
     "test": "evaluate on the test data; ends with a table of the metrics",
