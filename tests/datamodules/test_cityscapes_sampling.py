@@ -14,6 +14,7 @@ from PIL import Image
 from scipy import ndimage, stats
 from torch.utils.data import Dataset
 
+from pcpad.datamodules import caches as caches_module
 from pcpad.datamodules import centroids as centroids_module
 from pcpad.datamodules.centroids import Centroids, find_centroids, load_centroids
 from pcpad.datamodules.cityscapes_files import Pair

@@ -91,7 +91,10 @@ def test_a_frame_that_is_not_there(videos, tmp_path):
     index = index_video(path)
     pts = index.pts.copy()
     pts[30] += 1
-    with Video(path, index._replace(pts=pts)) as video, pytest.raises(BrokenVideoError, match=r"a\.mp4: .* 1\.2"):
+    with (
+        Video(path, index._replace(pts=pts)) as video,
+        pytest.raises(BrokenVideoError, match=r"a\.mp4: .* 1\.160 s to 1\.200 s"),
+    ):
         video.read([29, 30])
 
 
@@ -173,7 +176,7 @@ def test_truncated_between_two_frames(videos, tmp_path):
     with av.open(str(path)) as container:
         ends = sorted(p.pos + p.size for p in container.demux(video=0) if p.size)
     path.write_bytes(path.read_bytes()[: ends[24]])
-    with pytest.raises(BrokenVideoError, match="truncated or damaged after .* of the 40 that its header states"):
+    with pytest.raises(BrokenVideoError, match=r"truncated or damaged after \d+ frames of the 40 "):
         index_video(path)
 
 
@@ -201,11 +204,10 @@ def test_damage_in_the_middle_shows_when_all_is_decoded(videos, tmp_path):
     data[middle : middle + 120] = bytes(120)
     path.write_bytes(bytes(data))
     try:
-        lost = decode_all(path, index)
+        said = f"{decode_all(path, index)} frames lost"
     except BrokenVideoError as error:
-        assert "a.mp4: decoding stops after" in str(error)
-    else:
-        assert lost > 0
+        said = str(error)
+    assert said != "0 frames lost"
 
 
 def test_time_bases_survive(videos, tmp_path):
