@@ -1,5 +1,6 @@
 """Clips of videos as data sets: random ones to train on, one a video to validate, all windows to test."""
 
+import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
@@ -74,17 +75,20 @@ class TrainingClips(Dataset[Item]):
     def __getitem__(self, crop: Crop | int) -> Item:
         if not isinstance(crop, Crop):
             crop = Crop(crop, None, crop)
-        draws = np.random.default_rng(crop.seed)
         video = crop.file
-        while True:
+        for attempt in itertools.count(1):
+            # Anew for each video, so that the clip is the same whether or not one before it is known to fail.
+            draws = np.random.default_rng([crop.seed, attempt])
+            if attempt > 1:
+                video = int(draws.integers(len(self.videos)))
             if video not in self._broken:
                 try:
                     clip = self._read(video, draws)
                 except BrokenVideoError as error:
                     self._step_over(video, error)
                 else:
-                    return {"clip": clip, "label": _label(self.videos, video), "video": video}
-            video = int(draws.integers(len(self.videos)))
+                    break
+        return {"clip": clip, "label": _label(self.videos, video), "video": video}
 
     def _read(self, video: int, draws: np.random.Generator) -> torch.Tensor:
         index = self.videos.index(video)

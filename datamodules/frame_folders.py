@@ -14,11 +14,7 @@ from pcpad.datamodules.videos import BrokenVideoError, VideoIndex, View, cut
 
 CODEC = "jpeg folder"
 _NAME = re.compile(r"image_(\d{5,})\.jpe?g")
-_REDUCED = {
-    1: cv2.IMREAD_REDUCED_COLOR_2 | cv2.IMREAD_COLOR_RGB,
-    2: cv2.IMREAD_REDUCED_COLOR_4 | cv2.IMREAD_COLOR_RGB,
-    3: cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_COLOR_RGB,
-}
+_REDUCED = (cv2.IMREAD_COLOR, cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_COLOR_4, cv2.IMREAD_REDUCED_COLOR_8)
 
 
 def holds_frames(folder: str | Path) -> bool:
@@ -96,9 +92,11 @@ def _read(folder: str | Path, number: int, reduced: int) -> np.ndarray:
         # OpenCV would fill the rest with grey.
         message = f"{path}: {'truncated: no end mark' if data else 'the file is empty'}"
         raise BrokenVideoError(message)
-    flags = _REDUCED.get(reduced, cv2.IMREAD_COLOR_RGB)
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[reduced] | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:  # a header that claims more than OpenCV's own limit
+        picture = None
     if picture is None or picture.shape[0] * picture.shape[1] > MAX_PIXELS:
         message = f"{path}: not a JPEG file, or damaged"
         raise BrokenVideoError(message)
-    return picture
+    return picture[:, :, ::-1]

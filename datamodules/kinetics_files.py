@@ -70,13 +70,14 @@ def _walk(folder: str, prefix: str, above: set[str]) -> Iterator[str]:
                     yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {real})
 
 
-def find_split(root: Path, split: str, annotations: str | None) -> Listing:
+def find_split(root: Path, split: str, annotations: str | None, *, may_be_empty: bool = False) -> Listing:
     """List the videos of a split.
 
     Args:
         root: The data set's folder.
         split: "train", "val" or "test".
         annotations: None for class folders; else a csv or list file, `{split}` in its path standing for the split.
+        may_be_empty: Whether a file of which no video is there will do.
 
     Returns:
         The videos, by name for class folders, else in the file's order.
@@ -97,7 +98,7 @@ def find_split(root: Path, split: str, annotations: str | None) -> Listing:
         return Listing([f"{split}/{name}" for name in names], labels, [None] * len(names), [])
     path = _annotation_file(root, split, annotations)
     listing = (_from_csv if path.suffix.lower() == ".csv" else _from_list)(root, split, path)
-    if not listing.names:
+    if not listing.names and not may_be_empty:
         what = f"None of the {len(listing.missing)} videos of {split} that {path} lists is below"
         raise FileNotFoundError(no_data(what, root.absolute(), root))
     return listing

@@ -82,7 +82,7 @@ def load_unlabelled(path: Path, jpeg_fps: float) -> VideoTable:
         what = f"no videos ({', '.join(SUFFIXES)}) below" if path.is_dir() else "no such folder or video:"
         message = f"{what} {path.absolute()}"
         raise FileNotFoundError(message)
-    table, broken = load_videos(root, names, None, jpeg_fps)
+    table, broken = load_videos(root, names, None, jpeg_fps, beside=False)
     _judge(root, "predict_videos", broken, len(table), None)
     if broken:
         rank_zero_warn(f"{len(broken)} of {len(names)} videos are broken and left out:{_some(_lines(broken))}")

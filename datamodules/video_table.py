@@ -98,7 +98,12 @@ def index_any(root: Path, name: str) -> bytes | str:
 
 
 def load_videos(
-    root: Path, names: Sequence[str], labels: Sequence[int] | None = None, jpeg_fps: float = 30.0
+    root: Path,
+    names: Sequence[str],
+    labels: Sequence[int] | None = None,
+    jpeg_fps: float = 30.0,
+    *,
+    beside: bool = True,
 ) -> tuple[VideoTable, list[BrokenVideo]]:
     """Index videos; those that are known unchanged from the cache file.
 
@@ -111,11 +116,12 @@ def load_videos(
         names: Files and folders of frames, relative to it.
         labels: The class index of each; None: unknown.
         jpeg_fps: Frame rate of folders of frames.
+        beside: Whether a file may be left in `root`; else it lies in the cache folder.
 
     Returns:
         The usable videos in the order given, and the others.
     """
-    places = cache_places(root, FILE_NAME)
+    places = cache_places(root, FILE_NAME)[0 if beside else 1 :]
     known = _read(places)
     states = [_state(root / name) for name in names]
     unknown = [

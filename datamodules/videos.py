@@ -318,8 +318,8 @@ class Video:
                 return np.stack([found[int(self.index.pts[int(place)])] for place in positions])
             reason, self._at = None, None
         why = _reason(reason) if reason else "a frame is missing"
-        seconds = self.index.times[places[0]]
-        message = f"{self.path}: the frames from {seconds:.3f} s on cannot be decoded: {why}"
+        first, last = self.index.times[[places[0], places[-1]]]
+        message = f"{self.path}: the frames from {first:.3f} s to {last:.3f} s cannot all be decoded: {why}"
         raise BrokenVideoError(message) from reason
 
     def _start(self, place: int, attempt: int) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from scipy import ndimage, stats
 from torch.utils.data import Dataset
 
+from pcpad.datamodules import caches as caches_module
 from pcpad.datamodules import centroids as centroids_module
 from pcpad.datamodules.centroids import Centroids, find_centroids, load_centroids
 from pcpad.datamodules.cityscapes_files import Pair
@@ -157,14 +158,14 @@ def test_index_of_read_only_data_lies_in_the_users_cache(labelled, tmp_path_fact
     root, pairs = labelled
     cache = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    write = centroids_module._write
+    write = caches_module._write
 
-    def refuse_root(path, key, found):
+    def refuse_root(path, arrays):
         if path.parent == root:
             raise PermissionError(13, "Permission denied")
-        write(path, key, found)
+        write(path, arrays)
 
-    monkeypatch.setattr(centroids_module, "_write", refuse_root)
+    monkeypatch.setattr(caches_module, "_write", refuse_root)
     looked = counting(monkeypatch)
     for _ in range(2):
         assert len(cars(load_centroids(root, "fine", pairs, 40))) == 3
@@ -176,10 +177,10 @@ def test_index_of_read_only_data_lies_in_the_users_cache(labelled, tmp_path_fact
 def test_index_that_can_be_kept_nowhere_is_used_with_a_warning(labelled, monkeypatch):
     root, pairs = labelled
 
-    def refuse(path, key, found):
+    def refuse(path, arrays):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(centroids_module, "_write", refuse)
+    monkeypatch.setattr(caches_module, "_write", refuse)
     with pytest.warns(UserWarning, match="could not be kept and is built in each run: .*No space left"):
         assert len(cars(load_centroids(root, "fine", pairs, 40))) == 3
 

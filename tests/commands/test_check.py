@@ -1,0 +1,201 @@
+"""`pcpad check`: everything wrong with a data set is found, listed in a CSV, and told by the exit code."""
+
+import csv
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from pcpad import cli
+from pcpad.datamodules import KineticsDataModule
+from pcpad.datamodules.samples import SAMPLES
+from pcpad.datamodules.samples.kinetics import MOTIONS, draw_motion
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    root = tmp_path_factory.mktemp("sample") / "kinetics"
+    summary = SAMPLES["kinetics"](root, train_videos=1, val_videos=1, height=32, seconds=(0.7, 1.0))
+    assert dict(summary.counts) == {"train": 6, "val": 6, "annotations": 2}
+    return root
+
+
+@pytest.fixture
+def root(sample, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "data"
+    for path in sample.rglob("*"):
+        if path.is_file():
+            copy = folder / path.relative_to(sample)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    return folder
+
+
+def check(*args, code=0):
+    if code:
+        with pytest.raises(SystemExit) as caught:
+            cli.main(["check", *map(str, args)])
+        assert caught.value.code == code
+    else:
+        cli.main(["check", *map(str, args)])
+
+
+def listed(path):
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {row["path"]: (row["problem"], row["detail"]) for row in rows}
+
+
+def test_a_whole_sample(root, capsys):
+    check("kinetics", "--data.root", root, "--data.annotations", "annotations/{split}.csv")
+    assert listed("check_kinetics.csv") == {}
+    assert "kinetics: 12 files decoded: 0 broken, 0 short, 0 missing" in capsys.readouterr().out
+
+
+def test_everything_wrong_at_once(root, capsys):
+    names = {path.parent.name: path for path in sorted((root / "train").rglob("*.mp4"))}
+    relative = {motion: path.relative_to(root).as_posix() for motion, path in names.items()}
+    data = KineticsDataModule(root, num_workers=0)
+    data.setup("fit")
+    assert len(data._split("train")) == 6
+    names["growing"].write_bytes(b"")
+    content = names["moving up"].read_bytes()
+    names["moving up"].write_bytes(content[: len(content) // 2])
+    names["spinning"].unlink()
+    content = names["shrinking"].read_bytes()
+    start = content.index(b"mdat") + 4
+    middle = start + (len(content) - start) // 3
+    # x264 puts the header last: what it says stays.
+    names["shrinking"].write_bytes(content[:middle] + b"\xff" * 400 + content[middle + 400 :])
+    with av.open(str(names["moving down"]), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 32, 42, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 42, 3), np.uint8), "rgb24")))
+        container.mux(stream.encode())
+    rows = (root / "annotations" / "train.csv").read_text().replace(",val", "").splitlines()
+    place = next(n for n, row in enumerate(rows) if row.startswith("shaking sideways"))
+    label, name, begin, end, split = rows[place].split(",")
+    rows[place] = ",".join([label, name, begin, str(int(begin) + 10), split])
+    moved = names[label].with_name(f"{name}_{int(begin):06}_{int(begin) + 10:06}.mp4")
+    names[label].rename(moved)
+    (root / "annotations" / "train.csv").write_text("\n".join(rows) + "\n")
+    check(
+        "kinetics", "--data.root", root, "--data.annotations", "annotations/{split}.csv", "--csv", "out/l.csv", code=1
+    )
+    found = listed("out/l.csv")
+    assert {path: problem for path, (problem, _) in found.items()} == {
+        relative["growing"]: "broken",
+        relative["moving up"]: "broken",
+        relative["shrinking"]: "broken",
+        relative["spinning"]: "missing",
+        relative["moving down"]: "short",
+        moved.relative_to(root).as_posix(): "short",
+    }
+    assert found[relative["growing"]][1] == "the file is empty"
+    assert "1 frames, less than a clip of 16" in found[relative["moving down"]][1]
+    assert "of the 10.00 s annotated" in found[moved.relative_to(root).as_posix()][1]
+    printed = capsys.readouterr().out
+    assert "3 broken, 2 short, 1 missing. Listed in out/l.csv" in printed
+    # What only decoding shows is known from now on.
+    after = KineticsDataModule(root, num_workers=0)
+    with pytest.warns(UserWarning, match="0 videos are missing and 3 broken of 5"):
+        after.setup("fit")
+    assert len(after._split("train")) == 2
+
+
+def pictures(folder, names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
+
+
+def test_image_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pictures(tmp_path / "d", ["train/a/1.png", "train/b/2.jpg", "val/a/3.png"])
+    check("photos", "--data.root", "d")
+    check("places2", "--data.root", "d")
+    (tmp_path / "d" / "val" / "b").mkdir()
+    (tmp_path / "d" / "train" / "b" / "2.jpg").write_bytes(b"\xff\xd8")
+    check("imagenet", "--data.root", "d", code=1)
+    assert {path: problem for path, (problem, _) in listed("check_imagenet.csv").items()} == {
+        "train/b/2.jpg": "broken",
+        "val/b": "missing",
+    }
+    check("photos", "--data.root", "d", code=1)
+
+
+def test_cityscapes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stem = "train/ulm/ulm_000000_00000{}"
+    image, label = f"leftImg8bit/{stem}_leftImg8bit.png", f"gtFine/{stem}_gtFine_labelIds.png"
+    pictures(tmp_path / "d", [image.format(number) for number in range(4)])
+    for number, size in ((0, (8, 8)), (1, (8, 9)), (2, (8, 8)), (5, (8, 8))):
+        path = tmp_path / "d" / label.format(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full(size, 77 if number == 2 else 7, np.uint8)).save(path)
+    check("cityscapes", "--data.root", "d", code=1)
+    found = listed("check_cityscapes.csv")
+    assert {path: problem for path, (problem, _) in found.items()} == {
+        label.format(1): "broken",
+        label.format(2): "broken",
+        label.format(5): "missing",
+        image.format(3): "missing",
+    }
+    assert "9x8" in found[label.format(1)][1]
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["kinetic", "--data.root=x"], "Did you mean kinetics?"),
+        (["kinetics", "--data.root=nowhere"], "pcpad sample kinetics"),
+        (["photos", "--data.root=nowhere"], "no images below"),
+        (["imagenet", "--data.root=nowhere"], "no class folders in"),
+        (["cityscapes", "--data.root=nowhere"], "no *_leftImg8bit.png below"),
+        (["photos", "--data.root=x", "--data.annotations=y.csv"], "photos has none"),
+    ],
+)
+def test_mistakes_are_one_message(args, expected, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    check(*args, code=1)
+    message = capsys.readouterr().err
+    assert expected in message
+    assert "Traceback" not in message
+
+
+# The sample
+
+
+def test_the_sample_is_real_h264_with_annotations(sample):
+    with (sample / "annotations" / "train.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["label", "youtube_id", "time_start", "time_end", "split"]
+    assert sorted(row["label"] for row in rows) == list(MOTIONS)
+    for row in rows:
+        stem = f"{row['youtube_id']}_{int(row['time_start']):06}_{int(row['time_end']):06}"
+        with av.open(str(sample / "train" / row["label"] / f"{stem}.mp4")) as container:
+            stream = container.streams.video[0]
+            assert (stream.codec_context.name, stream.codec_context.height) == ("h264", 32)
+            assert 17 <= stream.frames <= 25
+
+
+def test_motions_move_as_they_are_called():
+    for motion in MOTIONS:
+        draws = np.random.default_rng(1)
+        clip = np.stack(list(draw_motion(motion, 8, (96, 128), draws))).astype(int)
+        assert clip.shape == (8, 96, 128, 3)
+        # More changes than the drift of the ground makes.
+        assert (np.abs(np.diff(clip, axis=0)).max(axis=(1, 2, 3)) > 60).all(), motion
+    same = [next(iter(draw_motion("spinning", 1, (96, 128), np.random.default_rng(seed)))) for seed in (3, 3, 4)]
+    assert np.array_equal(same[0], same[1])
+    assert not np.array_equal(same[0], same[2])
+
+
+@pytest.mark.parametrize("option", [{"train_videos": 0}, {"val_videos": 0}, {"height": 33}, {"seconds": (2.0, 1.0)}])
+def test_sample_arguments_out_of_range(option, tmp_path):
+    with pytest.raises(ValueError, match=f"`{next(iter(option))}` to be"):
+        SAMPLES["kinetics"](tmp_path / "x", **option)

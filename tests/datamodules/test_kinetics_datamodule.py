@@ -1,0 +1,427 @@
+"""Kinetics: every layout, every video once, the same clips again, and what happens to broken videos."""
+
+import os
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from pcpad.datamodules import KineticsDataModule
+from pcpad.datamodules import caches as caches_module
+from pcpad.datamodules import video_table as table_module
+from pcpad.datamodules.clip_datasets import WholeVideoSampler, Windows
+from pcpad.datamodules.clips import Augmentation, Sampling, centre_view
+from pcpad.datamodules.crops import Crop
+from pcpad.datamodules.videos import BrokenVideoError, View
+
+CLASSES = ['air drumming, "loud"', "it's"]
+LENGTHS = {"train": (40, 7), "val": (33, 16, 5)}
+
+
+@pytest.fixture(scope="module")
+def written(videos, tmp_path_factory):
+    """Ten videos of two classes with trying names; frame numbers painted in."""
+    root = tmp_path_factory.mktemp("kinetics")
+    for split, lengths in LENGTHS.items():
+        for name in CLASSES:
+            for number, frames in enumerate(lengths):
+                videos.write(root / split / name / f"abcdefghi-{number}_{number:06}_{number + 2:06}.mp4", frames)
+    return root
+
+
+@pytest.fixture
+def root(written, tmp_path):
+    """The same files, free to be damaged."""
+    folder = tmp_path / "data"
+    for path in written.rglob("*.mp4"):
+        copy = folder / path.relative_to(written)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
+def module(root, stage="fit", **options):
+    data = KineticsDataModule(root, **{"batch_size": 3, "num_workers": 0, "size": 48, **options})
+    data.setup(stage)
+    return data
+
+
+def damage(path):
+    """Overwrite the pictures, so that neither size nor time tells."""
+    state, content = path.stat(), path.read_bytes()
+    start = content.index(b"mdat") + 4
+    path.write_bytes(content[:start] + b"\xff" * (len(content) - start))
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+# Batches
+
+
+def test_the_contract_of_batches(written):
+    data = module(written, predict_videos=written / "val")
+    assert (data.class_names, data.num_classes) == (CLASSES, 2)
+    (batch,) = data.train_dataloader()
+    assert batch["clip"].shape == (3, 3, 16, 48, 48)
+    assert batch["clip"].dtype == torch.uint8
+    assert batch["label"].dtype == batch["video"].dtype == torch.int64
+    assert torch.equal(batch["label"], batch["video"] // 2)
+    val = list(data.val_dataloader())
+    assert torch.cat([batch["video"] for batch in val]).tolist() == list(range(6))
+    assert torch.cat([batch["label"] for batch in val]).tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_testing_sees_every_window_of_every_video(written, videos):
+    data = module(written, "test")
+    batches = list(data.test_dataloader())
+    assert [len(batch["video"]) for batch in batches] == [3, 3, 3, 1]
+    owners = torch.cat([batch["video"] for batch in batches]).tolist()
+    assert owners == [0, 0, 0, 1, 2, 3, 3, 3, 4, 5]
+    clips = torch.cat([batch["clip"] for batch in batches]).permute(0, 2, 3, 4, 1).numpy()
+    wide = videos.picture(0).shape
+    seen = {video: [] for video in owners}
+    view = centre_view(*wide[:2], 48)
+    assert view == View(48, 64, 0, 8, 48, 48)
+    for video, clip in zip(owners, clips, strict=True):
+        whole = np.pad(clip, ((0, 0), (0, 0), (8, 8), (0, 0)), mode="edge")  # what the centre crop cut off
+        seen[video] += [videos.number(picture) for picture in whole]
+    # 33 frames: two full windows, and one of the last frame, looped.
+    assert seen[0] == [*range(32), *[32] * 16]
+    assert seen[1] == list(range(16))
+    assert seen[2] == [*range(5)] * 3 + [0]
+
+
+def test_predicting_says_which_seconds_of_which_file(written):
+    data = module(written, "predict", predict_videos=written / "val" / "it's")
+    batches = list(data.predict_dataloader())
+    paths = [path for batch in batches for path in batch["path"]]
+    assert [Path(path).name for path in paths][:4] == ["abcdefghi-0_000000_000002.mp4"] * 3 + [
+        "abcdefghi-1_000001_000003.mp4"
+    ]
+    start, end = (torch.cat([batch[key] for batch in batches]) for key in ("start", "end"))
+    assert start[:4].tolist() == pytest.approx([0, 0.64, 1.28, 0])
+    assert end[:4].tolist() == pytest.approx([0.64, 1.28, 1.32, 0.64], abs=1e-3)
+    assert "label" not in batches[0]
+    assert not list((written / "val" / "it's").glob("*.npz")), "nothing is left among a user's own videos"
+    one = module(written, "predict", predict_videos=paths[0])
+    assert sum(len(batch["path"]) for batch in one.predict_dataloader()) == 3
+    with pytest.raises(FileNotFoundError, match="no such folder or video"):
+        module(written, "predict", predict_videos=written / "absent")
+    with pytest.raises(ValueError, match=r"--data\.predict_videos FOLDER"):
+        module(written, "predict")
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 4])
+def test_every_video_is_whole_on_one_process(written, replicas):
+    windows = Windows(module(written, "test")._split("test"), Sampling(), 48)
+    shares = [list(WholeVideoSampler(windows, replicas, rank)) for rank in range(replicas)]
+    assert sorted(window for share in shares for window in share) == list(range(10))
+    owners = [{int(np.searchsorted(windows.ends, window, side="right")) for window in share} for share in shares]
+    assert sum(map(len, owners)) == 6, "no video on two processes"
+    assert [len(WholeVideoSampler(windows, replicas, rank)) for rank in range(replicas)] == list(map(len, shares))
+    with pytest.raises(ValueError, match="6 videos cannot be shared out over 7 processes"):
+        WholeVideoSampler(windows, 7, 0)
+
+
+def test_lightning_leaves_the_sampler_in_place(written):
+    from lightning.pytorch import LightningModule
+
+    class Counter(LightningModule):
+        videos = ()
+
+        def test_step(self, batch, number):
+            self.videos += tuple(batch["video"].tolist())
+
+    counter = Counter()
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        Trainer(accelerator="cpu", **quiet).test(counter, module(written, "test"))
+    assert counter.videos == (0, 0, 0, 1, 2, 3, 3, 3, 4, 5)
+
+
+# Clips
+
+
+def test_an_epoch_depends_on_seed_and_number_alone(written):
+    def epochs(count, workers=0, resume=None):
+        loader = module(written, num_workers=workers, batch_size=2).train_dataloader()
+        if resume:
+            loader.load_state_dict(resume)
+        out = [[(batch["clip"], batch["video"]) for batch in loader] for _ in range(count)]
+        return [batch for epoch in out for batch in epoch], loader
+
+    first, _ = epochs(2)
+    again, _ = epochs(2, workers=1)
+    assert len(first) == len(again) == 4
+    assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0][0], first[2][0])
+    resumed, _ = epochs(1, resume={"epoch": 1, "seen": 2})
+    assert len(resumed) == 1
+    assert torch.equal(resumed[0][0], first[3][0])
+
+
+def test_crop_and_flip_are_the_same_for_all_frames(videos, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    options = {"crf": "0", "g": "1"}
+    for split in ("train", "val"):
+        still = {"options": options, "pixels": "yuv444p", "paint": lambda *_: noise}
+        videos.write(tmp_path / split / "a" / "still.mp4", 20, **still)
+    for crop in ("multi_scale_corner", "random_resized"):
+        clips = module(tmp_path, crop=crop).train_dataloader().dataset
+        pictures = [clips[Crop(0, None, seed)]["clip"] for seed in range(12)]
+        assert all((clip == clip[:, :1]).all() for clip in pictures)
+        assert len({clip[:, 0].numpy().tobytes() for clip in pictures}) > 8
+
+
+def test_starts_are_spread_over_the_video(written, videos):
+    clips = module(written, clip_length=4).train_dataloader().dataset
+    latest = clips.sampling.latest_start(np.arange(40))
+    assert latest == 36
+    starts = set()
+    read = table_module.Video.read
+    table_module.Video.read = lambda self, positions, *args, **more: (
+        starts.add((int(positions[0]), tuple(np.diff(positions)))) or read(self, positions, *args, **more)
+    )
+    try:
+        for seed in range(60):
+            clips[Crop(0, None, seed)]
+    finally:
+        table_module.Video.read = read
+    first = [start for start, steps in starts]
+    assert {steps for _, steps in starts} == {(1, 1, 1)}
+    assert min(first) <= 3
+    assert 33 <= max(first) <= 36
+
+
+def test_sampling_loops_strides_and_resamples(videos, tmp_path):
+    timeline = np.arange(10)
+    assert Sampling(4, 2).clip(timeline, 1).tolist() == [1, 3, 5, 7]
+    assert Sampling(4, 2).clip(timeline, 6).tolist() == [6, 8, 6, 8]
+    assert Sampling(4, 3).latest_start(timeline) == 0
+    assert Sampling(4, 2).latest_start(timeline) == 3
+    assert list(Sampling(4, 2).windows(timeline)) == [0, 8]
+    times = np.asarray([0, 10, 50, 300, 310, 320, 700, 1000])
+    index = table_module.index_video(videos.write(tmp_path / "a.mkv", 8, times=times))
+    shown = Sampling(fps=20).timeline(index)
+    end = index.times[-1]
+    slow = [max(i for i, time in enumerate(times) if time <= tick) for tick in range(0, round(1000 * end), 50)]
+    assert shown.tolist() == slow
+    assert len(Sampling(fps=0.1).timeline(index)) == 1
+
+
+def test_crops_stay_inside_and_have_the_sizes_asked_for():
+    draws = np.random.default_rng(0)
+    sides = set()
+    for _ in range(300):
+        view, _ = Augmentation(112).draw(240, 320, draws)
+        assert view.rows == view.columns == 112
+        assert 0 <= view.top <= view.height - 112
+        assert 0 <= view.left <= view.width - 112
+        sides.add(view.height)
+    # 112 px of a side of 240 · 2^(-k/4)
+    assert sides == {round(240 * 112 / int(240 * 2 ** (-k / 4))) for k in range(5)}
+    for _ in range(300):
+        view, _ = Augmentation(112, "random_resized").draw(240, 320, draws)
+        area = (112 / view.height) * (112 / view.width)
+        assert 0.19 < area <= 1
+        assert 0 <= view.top <= view.height - 112
+        assert 0 <= view.left <= view.width - 112
+    flips = [Augmentation(112, flip=0.5).draw(240, 320, draws)[1] for _ in range(400)]
+    assert 150 < sum(flips) < 250
+    assert Augmentation(112, "random_resized").draw(10, 1000, draws)[0].rows == 112
+    assert centre_view(240, 320, 112) == View(112, 149, 0, 18, 112, 112)
+
+
+# Layouts
+
+
+def test_csv_annotations(root):
+    rows = {"train": [], "val": []}
+    for split, lengths in LENGTHS.items():
+        for label in CLASSES:
+            quoted = label.replace('"', '""')
+            rows[split] += [f'"{quoted}",abcdefghi-{n},{n},{n + 2},{split}' for n in range(len(lengths))]
+    rows["train"] += ['"it\'s",gonegonegon,5,15,train']
+    (root / "it's").mkdir()
+    # A folder name with underscores, and files without folders, as they come.
+    (root / "train" / CLASSES[0]).rename(root / "train" / CLASSES[0].replace(" ", "_"))
+    for path in (root / "val" / "it's").iterdir():
+        path.rename(root / "val" / path.name) if "i-0" in path.name else None
+    header = "label,youtube_id,time_start,time_end,split\n"
+    (root / "all.csv").write_text(header + "\n".join(rows["train"] + rows["val"]) + "\n")
+    with pytest.warns(
+        UserWarning,
+        match=r"(?s)train: 1 videos are missing and 0 broken of 5; .* gonegonegon".replace(" gone", r".*gone"),
+    ):
+        data = module(root, annotations="all.csv")
+    assert data.class_names == sorted(CLASSES)
+    assert len(data._split("train")) == 4
+    assert data._split("val").labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert str(data._split("val").paths[3]).endswith("val/abcdefghi-0_000000_000002.mp4")
+    with pytest.raises(ValueError, match="1 of the 5 annotated videos of train are missing"):
+        module(root, annotations="all.csv", max_missing=0.1)
+    (root / "bad.csv").write_text("label,youtube_id,split\n")
+    with pytest.raises(ValueError, match="time_start, time_end is not in line 1"):
+        module(root, annotations="bad.csv")
+    (root / "bad.csv").write_text(header + "a,b,soon,later,train\n")
+    with pytest.raises(ValueError, match=r"bad\.csv, line 2: time_start and time_end have to be seconds"):
+        module(root, annotations="bad.csv")
+
+
+def test_lists_with_spaces_and_numbers(root):
+    for split, lengths in LENGTHS.items():
+        lines = [f"{split}/{label}/abcdefghi-{n}_{n:06}_{n + 2:06}.mp4 {place}"
+                 for place, label in enumerate(CLASSES) for n in range(len(lengths))]  # fmt: skip
+        (root / f"{split}.txt").write_text("\n".join(lines) + "\n\n")
+    data = module(root, annotations=str(root / "{split}.txt"))
+    assert data.class_names == CLASSES
+    assert data._split("val").labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("row", ["../secret.mp4 0", "val/../../secret.mp4 0", "/etc/passwd 0", "C/../../../x 0"])
+def test_a_row_that_points_outside_is_refused(row, root):
+    (root.parent / "secret.mp4").touch()
+    (root / "train.txt").write_text(row + "\n")
+    with pytest.raises(ValueError, match=r"train\.txt, line 1: .* points outside of"):
+        module(root, annotations="{split}.txt")
+
+
+def test_a_csv_row_that_points_outside_is_refused(root):
+    header = "label,youtube_id,time_start,time_end,split\n"
+    (root / "a.csv").write_text(header + "x,../../../../etc/abc,0,10,train\n")
+    with pytest.raises(ValueError, match=r"a\.csv, line 2: .* points outside of"):
+        module(root, annotations="a.csv")
+
+
+def test_missing_annotation_file_and_data(root, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"No such annotation file: .*absent\.csv(.|\n)*pcpad sample kinetics"):
+        module(root, annotations="absent.csv")
+    with pytest.raises(FileNotFoundError, match=r"No such folder: .*nothing/train(.|\n)*pcpad sample kinetics"):
+        module(tmp_path / "nothing")
+
+
+def test_folders_of_jpeg_frames(videos, tmp_path):
+    for split in ("train", "val"):
+        folder = tmp_path / split / "a b" / "a video"
+        folder.mkdir(parents=True)
+        for number in range(20):
+            picture = np.kron(videos.picture(number), np.ones((4, 4, 1), np.uint8))
+            cv2.imwrite(str(folder / f"image_{number + 1:05d}.jpg"), picture[:, :, ::-1])
+    data = module(tmp_path, "test", jpeg_fps=10, size=48)
+    index = data._split("test").index(0)
+    assert (index.height, index.width, index.times[-1]) == (192, 256, 2.0)
+    with data._split("test").open(0, index) as opened:
+        assert [videos.number(picture) for picture in opened.read([19, 3, 3])] == [19, 3, 3]
+    with data._split("test").open(0, index, least=48) as opened:
+        assert opened._reduced == 2
+        assert videos.number(opened.read([11], View(48, 64, 0, 0, 48, 64))[0]) == 11
+    assert next(iter(data.test_dataloader()))["clip"].shape == (2, 3, 16, 48, 48)
+    (tmp_path / "val" / "a b" / "a video" / "image_00007.jpg").unlink()
+    with pytest.raises(BrokenVideoError, match=r"image_00007\.jpg is missing; 19 frames are there"):
+        module(tmp_path, "test")
+
+
+# Broken videos
+
+
+def test_broken_training_videos_are_counted_against_the_budget(root):
+    first = next((root / "train" / CLASSES[0]).iterdir())
+    first.write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"(?s)1 broken of 4; training goes on .*the file is empty"):
+        data = module(root, max_broken=1)
+    assert len(data._split("train")) == 3
+    with pytest.raises(BrokenVideoError, match=r"1 videos of train .* more than data\.max_broken=0 allows"):
+        module(root, max_broken=0)
+
+
+def test_a_training_video_that_fails_later_is_replaced(root):
+    data = module(root, max_broken=1)
+    clips = data.train_dataloader().dataset
+    damage(next(path for path in (root / "train" / CLASSES[0]).iterdir() if "i-0" in path.name))
+    with pytest.warns(UserWarning, match=r"in place of one that cannot be decoded \(1 of at most 1"):
+        item = clips[Crop(0, None, 5)]
+    assert item["video"] != 0
+    assert item["label"] == item["video"] // 2
+    assert torch.equal(item["clip"], clips[Crop(0, None, 5)]["clip"]), "the same replacement each time"
+    damage(next(path for path in (root / "train" / CLASSES[1]).iterdir() if "i-0" in path.name))
+    with pytest.raises(BrokenVideoError, match=r"2 training videos .* data\.max_broken allows 1"):
+        clips[Crop(2, None, 5)]
+
+
+def test_evaluations_never_substitute(root):
+    broken = root / "val" / CLASSES[0] / "abcdefghi-1_000001_000003.mp4"
+    data = module(root, "test")
+    damage(broken)
+    for loader in (data.test_dataloader(), module(root, "validate").val_dataloader()):
+        with pytest.raises(BrokenVideoError, match=r"(?s)i-1_.*puts no other video in its place.*pcpad check kinetics"):
+            list(loader)
+    broken.write_bytes(b"")
+    with pytest.warns(UserWarning, match="1 broken of 6; scores are of the 5 others"):
+        data = module(root, "test")
+    assert {int(v) for batch in data.test_dataloader() for v in batch["video"]} == set(range(5))
+
+
+# The index
+
+
+def test_the_index_is_kept_and_follows_changes(root, videos, monkeypatch):
+    looked = []
+    index = table_module.index_video
+    monkeypatch.setattr(table_module, "index_video", lambda path: looked.append(path.name) or index(path))
+    module(root)
+    assert len(looked) == 10
+    module(root)
+    assert len(looked) == 10
+    assert (root / "pcpad_videos.npz").is_file()
+    videos.write(root / "val" / "it's" / "abcdefghi-2_000002_000004.mp4", 9)
+    data = module(root)
+    assert looked[10:] == ["abcdefghi-2_000002_000004.mp4"]
+    assert len(data._split("val").index(5).pts) == 9
+    (root / "pcpad_videos.npz").write_bytes(b"PK\3\4 no archive")
+    module(root)
+    assert len(looked) == 21
+
+
+def test_read_only_data_is_indexed_in_the_users_cache(root, cache, monkeypatch):
+    write = caches_module._write
+
+    def refuse_root(path, arrays):
+        if path.parent == root:
+            raise PermissionError(13, "Permission denied")
+        write(path, arrays)
+
+    monkeypatch.setattr(caches_module, "_write", refuse_root)
+    module(root)
+    assert [path.name[16:] for path in (cache / "pcpad").iterdir()] == ["_pcpad_videos.npz"]
+    monkeypatch.setattr(table_module, "index_video", None)
+    assert len(module(root)._split("train")) == 4
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("batch_size", 0), ("clip_length", 0), ("stride", 0), ("size", 0), ("num_workers", -1), ("fps", 0.0),
+     ("crop", "centre"), ("flip", 1.5), ("val_clip", "middle"), ("max_broken", -1), ("max_missing", 2.0),
+     ("jpeg_fps", 0.0), ("effective_batch", 0)],
+)  # fmt: skip
+def test_arguments_out_of_range(argument, value):
+    with pytest.raises(ValueError, match=f"Expected argument `{argument}` to be .* got {value}"):
+        KineticsDataModule("x", **{argument: value})
+
+
+def test_loaders_before_setup(tmp_path):
+    with pytest.raises(RuntimeError, match=r"call setup\(\)"):
+        KineticsDataModule(tmp_path).train_dataloader()
