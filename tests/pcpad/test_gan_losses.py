@@ -31,7 +31,7 @@ def test_hinge_by_hand():
 def test_feature_matching_by_hand():
     fake, real = judgement(0), judgement(1)
     loss = feature_matching(fake, real)
-    differences = [(a - b).abs().mean() for x, y in zip(fake, real, strict=True) for a, b in zip(x[:2], y[:2])]
+    differences = [(a - b).abs().mean() for x, y in zip(fake, real, strict=True) for a, b in zip(x[:2], y[:2], strict=True)]
     assert float(loss) == pytest.approx(float(sum(differences)) / 2, rel=1e-5)
     loss.backward()
     assert fake[0][0].grad is not None
