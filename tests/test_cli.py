@@ -32,8 +32,12 @@ SWAPS = {
         *("--model.depth=2", "--model.width=4", '--model.loss_weights={"perceptual": 0, "style": 0}'),
         *("--data.image_size=32", "--trainer.precision=32", "--trainer.val_check_interval=1.0"),
     ],
+    "syn": [
+        *("--model.ngf=1", "--model.ndf=4", '--model.loss_weights={"vgg": 0}', "--data.image_size=[64,128]"),
+        *("--trainer.precision=32", "--checkpoint.monitor=val/l1", "--model.generator_optimizer.lr=0.0001"),
+    ],
 }
-SCORES = {"cls": "val/loss", "gauss": "val/mse", "inp": "val/psnr", "seg": "val/accuracy"}
+SCORES = {"cls": "val/loss", "gauss": "val/mse", "inp": "val/psnr", "seg": "val/accuracy", "syn": "val/l1"}
 QUIET = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 MODEL = ["--model=ClassificationTask", f"--model.network={NETWORK}", "--model.num_classes=3"]
 SGD = ["--model.optimizer=SGD", "--model.optimizer.lr=0.001", "--model.optimizer.momentum=0.9"]
@@ -171,7 +175,7 @@ def test_sample(elsewhere, capsys):
 @pytest.mark.parametrize("recipe", sorted(packaged_recipes()))
 def test_every_recipe_runs_two_steps(recipe, folder, elsewhere, request):
     path, task = packaged_recipes()[recipe], recipe.split("_")[0]
-    folder = request.getfixturevalue("streets") if task == "seg" else folder
+    folder = request.getfixturevalue("streets") if task in ("seg", "syn") else folder
     if recipe == "inp_places2_finetune.yaml":  # starts from what stage 1 left
         first = Path(yaml.safe_load(path.read_text())["model"]["init_args"]["weights"])
         first.parent.mkdir(parents=True)
@@ -181,8 +185,8 @@ def test_every_recipe_runs_two_steps(recipe, folder, elsewhere, request):
     swaps = [*SWAPS[task], f"--data.root={folder}", "--data.batch_size=3", "--data.num_workers=0"]
     # The small network was not made for the recipe's learning rate.
     limits = [
-        "--model.optimizer.lr=0.0001",
-        "--trainer.max_steps=2",
+        *(["--model.optimizer.lr=0.0001"] if task != "syn" else []),
+        "--trainer.max_steps=2",  # one batch, where two optimizers count
         "--trainer.limit_train_batches=2",
         "--trainer.limit_val_batches=1",
         "--trainer.check_val_every_n_epoch=1",
