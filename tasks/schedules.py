@@ -1,7 +1,11 @@
-"""Learning-rate schedules that PyTorch has not."""
+"""Learning rates of tasks with several optimizers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from lightning.pytorch import LightningModule
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -41,3 +45,23 @@ class LinearDecay(LRScheduler):
         """The rates of the present epoch."""
         left = (self.total - max(self.last_epoch, self.start)) / (self.total - self.start)
         return [rate * max(0.0, left) for rate in self.base_lrs]
+
+
+def refuse_other_options(task: LightningModule, checkpoint: dict[str, Any], names: Sequence[str]) -> None:
+    """Refuse to resume a run with other optimizers or schedules than it had.
+
+    Lightning would go on with the checkpoint's and not say so.
+
+    Args:
+        task: The task that is about to be restored.
+        checkpoint: What is restored.
+        names: The hyper-parameters that optimizers and schedules are made from.
+
+    Raises:
+        ValueError: One of them differs, and training goes on.
+    """
+    stored, used = checkpoint.get("hyper_parameters", {}), task.hparams
+    changed = [name for name in names if name in stored and name in used and stored[name] != used[name]]
+    if changed and task._trainer is not None and task._trainer.state.fn == "fit":
+        message = f"A run resumes with the optimizers and schedules it had, but {', '.join(changed)} differ"
+        raise ValueError(message)

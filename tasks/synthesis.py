@@ -22,7 +22,8 @@ from pcpad.tasks.callbacks.synthesized import SynthesizedPictures
 from pcpad.tasks.finite import FiniteLoss, check_finite
 from pcpad.tasks.hyperparameters import plain, save_plain_hyperparameters
 from pcpad.tasks.optimization import optimizer_and_scheduler
-from pcpad.tasks.synthesis_inputs import conditioning
+from pcpad.tasks.schedules import refuse_other_options
+from pcpad.tasks.synthesis_inputs import conditioning, judge_both
 from pcpad.tasks.synthesis_judge import SegmentationJudge, check_protocols
 
 _OPTIONS = ("generator_optimizer", "discriminator_optimizer", "scheduler")
@@ -78,8 +79,7 @@ class SynthesisTask(LightningModule):
     ) -> None:
         super().__init__()
         num_labels, ngf, ndf, ema = plain(num_labels), plain(ngf), plain(ndf), plain(ema)
-        partial, panoptic_upsampling = plain(partial), plain(panoptic_upsampling)
-        loss_weights = plain(loss_weights)
+        partial, panoptic_upsampling, loss_weights = plain(partial), plain(panoptic_upsampling), plain(loss_weights)
         self.loss_weights = GeneratorLoss.complete(loss_weights)
         check_protocols(protocols)
         save_plain_hyperparameters(self, leave_out=["vgg", "judge", "protocols", "inception"])
@@ -92,11 +92,9 @@ class SynthesisTask(LightningModule):
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
         self.scheduler = scheduler
-        # What the weights were trained with: known for a run's own training and for checkpoints.
-        self.trained_with: str | None = None
+        self.trained_with: str | None = None  # known for a run's own training and for checkpoints
 
-        options: dict[str, Any] = {"ngf": ngf, "panoptic_upsampling": panoptic_upsampling}
-        self.generator = spade_generator(num_labels + 1, partial, **options)
+        self.generator = spade_generator(num_labels + 1, partial, ngf=ngf, panoptic_upsampling=panoptic_upsampling)
         self.discriminator = patch_discriminator(num_labels + 4, ndf=ndf)
         self.average = AveragedNetwork(self.generator, ema)
         self.loss: GeneratorLoss | None = None
@@ -106,24 +104,18 @@ class SynthesisTask(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The generator's and the discriminator's optimizer, each with a schedule of its own."""
-        pairs = (
-            (self.generator, self.generator_optimizer, "generator_optimizer"),
-            (self.discriminator, self.discriminator_optimizer, "discriminator_optimizer"),
-        )
-        for _, optimizer, name in pairs:
-            if optimizer is None:
+        pairs = ((self.generator, "generator_optimizer"), (self.discriminator, "discriminator_optimizer"))
+        for _, name in pairs:
+            if getattr(self, name) is None:
                 message = f"Training needs `{name}` (the packaged recipes have one: `pcpad configs`)"
                 raise ValueError(message)
-        return [optimizer_and_scheduler(net.parameters(), made, self.scheduler) for net, made, _ in pairs]
+        return [optimizer_and_scheduler(net.parameters(), getattr(self, name), self.scheduler) for net, name in pairs]
 
     def setup(self, stage: str) -> None:
         """Read what training or testing needs, before hours are spent on them."""
         self.judge = self.inception_judge = None
-        if self.judge_weights is not None and stage in ("fit", "validate", "test"):
+        if self.judge_weights is not None and stage != "predict":
             train_ids = getattr(self.trainer.datamodule, "train_ids", None)  # type: ignore[attr-defined]
-            if train_ids is None:
-                message = "`judge` needs data that says which class each label is: a data module with `train_ids`"
-                raise ValueError(message)
             protocols = self.protocols if stage == "test" else self.protocols[:1]
             self.judge = SegmentationJudge(self.judge_weights, train_ids, protocols)
         if stage == "test" and self.inception is not None:
@@ -154,12 +146,6 @@ class SynthesisTask(LightningModule):
         image = self.average(*conditioning(label, instance, self.num_labels))
         return (image.float() + 1) / 2
 
-    def _judged(self, semantics: Tensor, fake: Tensor, real: Tensor) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
-        """The discriminator's maps of both, looked at as one batch."""
-        both = torch.cat([torch.cat([semantics, fake.to(semantics.dtype)], 1), torch.cat([semantics, real], 1)])
-        maps = [[layer.chunk(2) for layer in scale] for scale in self.discriminator(both)]
-        return [[pair[0] for pair in scale] for scale in maps], [[pair[1] for pair in scale] for scale in maps]
-
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """One step of the generator, and one of the discriminator on the same images."""
         assert self.loss is not None
@@ -169,21 +155,20 @@ class SynthesisTask(LightningModule):
 
         with generator_optimizer.toggle_model():
             fake = self.generator(semantics, ids)
-            terms = self.loss(fake, real, *self._judged(semantics, fake, real))
+            terms = self.loss(fake, real, *judge_both(self.discriminator, semantics, fake, real))
             loss = terms.pop("loss")
             self._step(generator_optimizer, loss)
         self.average.update(self.generator)
         with discriminator_optimizer.toggle_model():
-            judged = discriminator_hinge(*self._judged(semantics, fake.detach(), real))
+            judged = discriminator_hinge(*judge_both(self.discriminator, semantics, fake.detach(), real))
             self._step(discriminator_optimizer, judged)
 
         for config in self.trainer.lr_scheduler_configs:
             if config.interval == "step":
                 config.scheduler.step()
-        size = len(real)
-        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=size)
-        scalars = {**terms, "discriminator": judged}
-        self.log_dict({f"train/{name}": value.detach() for name, value in scalars.items()}, batch_size=size)
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(real))
+        terms["discriminator"] = judged
+        self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, batch_size=len(real))
 
     def _step(self, optimizer: Any, loss: Tensor) -> None:
         self._finite.update(loss, f"epoch {self.current_epoch}, step {self.global_step}")
@@ -197,29 +182,26 @@ class SynthesisTask(LightningModule):
         real, fake = 2 * _unit(batch["image"]) - 1, self.average(semantics, ids)
         terms = {"l1": (fake.float() - real).abs().mean() / 2}
         check_finite(terms["l1"], "The distance of generated from real images")
-        judged = self._judged(semantics, fake, real)
+        judged = judge_both(self.discriminator, semantics, fake, real)
         if self.loss is not None:  # `validate` reads no VGG19
             terms |= self.loss(fake, real, *judged)
         terms["discriminator"] = discriminator_hinge(*judged)
-        scalars = {f"val/{name}": value for name, value in terms.items()}
-        self.log_dict(scalars, batch_size=len(real), sync_dist=True)
+        self.log_dict({f"val/{name}": value for name, value in terms.items()}, batch_size=len(real), sync_dist=True)
         if self.judge is not None:
             self._look(self.judge, (fake.float() + 1) / 2, batch)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Show the judges one batch, generated and real."""
         fake, truth = self(batch["label"], batch["instance"]), _unit(batch["image"]).float()
-        distance = (fake - truth).abs().mean()
-        check_finite(distance, "The distance of generated from real images")
-        self.log("test/l1", distance, batch_size=len(fake), sync_dist=True)
+        check_finite(fake.mean(), "The mean of the generated images")
+        self.log("test/l1", (fake - truth).abs().mean(), batch_size=len(fake), sync_dist=True)
         if self.judge is not None:
             self._look(self.judge, fake, batch)
         if self.inception_judge is not None:
             self.inception_judge.to(self.device).update(fake, truth)
 
     def _look(self, judge: SegmentationJudge, fake: Tensor, batch: dict[str, Any]) -> None:
-        truth = _unit(batch["image"]).float()
-        judge.to(self.device).update(fake, truth, batch["label"], batch.get("label_full"))
+        judge.to(self.device).update(fake, _unit(batch["image"]).float(), batch["label"], batch.get("label_full"))
 
     def on_validation_epoch_end(self) -> None:
         """Log the judge's `val/mIoU`."""
@@ -258,16 +240,9 @@ class SynthesisTask(LightningModule):
         checkpoint["trained_with"] = self.trained_with
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember what the weights were trained with; refuse a resumed run with other optimizers than it had.
-
-        Lightning would go on with the checkpoint's, and not say so.
-        """
+        """Remember what the weights were trained with; refuse to resume with other optimizers."""
         self.trained_with = checkpoint.get("trained_with")
-        stored = checkpoint.get("hyper_parameters", {})
-        changed = [name for name in _OPTIONS if name in stored and self.hparams.get(name, stored[name]) != stored[name]]
-        if changed and self._trainer is not None and self._trainer.state.fn == "fit":
-            message = f"A run resumes with the optimizers and schedules it had, but {', '.join(changed)} differ"
-            raise ValueError(message)
+        refuse_other_options(self, checkpoint, _OPTIONS)
 
 
 def _unit(image: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def conditioning(label: Tensor, instance: Tensor, num_labels: int) -> tuple[Tensor, Tensor]:
@@ -38,6 +38,25 @@ def conditioning(label: Tensor, instance: Tensor, num_labels: int) -> tuple[Tens
         edges.narrow(axis, 1, length).logical_or_(differs)
         edges.narrow(axis, 0, length).logical_or_(differs)
     return torch.cat([one_hot, edges.to(one_hot.dtype)], dim=1), label * 2**32 + instance
+
+
+def judge_both(
+    discriminator: nn.Module, semantics: Tensor, fake: Tensor, real: Tensor
+) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
+    """Show the discriminator generated and real images as one batch.
+
+    Args:
+        discriminator: See `pcpad.models.patch_discriminator`.
+        semantics: (N, K + 1, H, W), the conditioning map of both.
+        fake: (N, 3, H, W) in [-1, 1].
+        real: (N, 3, H, W) in [-1, 1].
+
+    Returns:
+        Its maps of the generated images, by scale and layer, and its maps of the real ones.
+    """
+    both = torch.cat([torch.cat([semantics, image.to(semantics.dtype)], 1) for image in (fake, real)])
+    maps = [[layer.chunk(2) for layer in scale] for scale in discriminator(both)]
+    return [[pair[0] for pair in scale] for scale in maps], [[pair[1] for pair in scale] for scale in maps]
 
 
 def _check(label: Tensor, instance: Tensor, num_labels: int) -> None:

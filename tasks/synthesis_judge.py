@@ -31,16 +31,19 @@ class SegmentationJudge:
     Args:
         weights: A checkpoint of this suite's segmentation task, or the public DRN-D-105 of Cityscapes
             (`drn-d-105_ms_cityscapes.pth`).
-        train_ids: For each label the judge's class, or 255 for none.
+        train_ids: For each label the judge's class, or 255 for none; None where the data does not say.
         protocols: One or more.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: An unknown protocol, a file of other weights, or classes that the judge does not know.
+        ValueError: An unknown protocol, a file of other weights, or classes the judge does not know.
     """
 
-    def __init__(self, weights: str | Path, train_ids: Sequence[int], protocols: Sequence[str]) -> None:
+    def __init__(self, weights: str | Path, train_ids: Sequence[int] | None, protocols: Sequence[str]) -> None:
         check_protocols(protocols)
+        if train_ids is None:
+            message = "A judge needs data that says which class each label is: a data module with `train_ids`"
+            raise ValueError(message)
         self.protocols = tuple(protocols)
         self.name = Path(weights).name
         self.network, classes = load_judge(weights)
