@@ -12,12 +12,13 @@ from torch.utils.data import DataLoader
 
 from pcpad.losses import GeneratorLoss, discriminator_hinge
 from pcpad.metrics.confusion import SegmentationIoU
+from pcpad.models import drn_d_105
 from pcpad.tasks import SegmentationTask, SynthesisTask
 from pcpad.tasks.averaging import AveragedNetwork
 from pcpad.tasks.callbacks import SynthesizedPictures
 from pcpad.tasks.schedules import LinearDecay
 from pcpad.tasks.synthesis_inputs import conditioning
-from pcpad.tasks.synthesis_judge import SegmentationJudge
+from pcpad.tasks.synthesis_judge import SegmentationJudge, load_judge
 
 LABELS = 4
 TRAIN_IDS = (255, 0, 1, 2)
@@ -316,6 +317,20 @@ def test_judges_that_will_not_do(judge_file, tmp_path):
         SegmentationJudge(tmp_path / "syn.ckpt", TRAIN_IDS, ["upsample_image"])
 
 
+@pytest.mark.slow
+def test_the_customary_judge(tmp_path):
+    torch.manual_seed(0)
+    network = drn_d_105().eval()
+    torch.save(network.state_dict(), tmp_path / "drn.pth")
+    judge, classes = load_judge(tmp_path / "drn.pth")
+    image = torch.rand(1, 3, 64, 64)
+    mean, std = (torch.tensor(x).view(3, 1, 1) for x in ((0.2901, 0.3281, 0.2870), (0.1830, 0.1866, 0.1845)))
+    with torch.no_grad():
+        torch.testing.assert_close(judge(image), network((image - mean) / std))
+    assert classes == 19
+    assert not any(one.requires_grad for one in judge.parameters())
+
+
 def test_predictions_are_pictures_of_the_maps_names(tmp_path):
     names = [tmp_path / "in" / f"{name}_labelIds.png" for name in "ab"]
     out = tmp_path / "out"
@@ -347,11 +362,14 @@ def test_missing_optimizers_and_weights(tmp_path):
         LinearDecay(generator_adam([torch.zeros(1, requires_grad=True)]), total=2, start=2)
 
 
+ON_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+
 @pytest.mark.parametrize(
     ("accelerator", "precision"),
     [
         ("cpu", "bf16-mixed"),
-        *(pytest.param("gpu", name, marks=pytest.mark.gpu) for name in ("bf16-mixed", "16-mixed")),
+        *(pytest.param("gpu", name, marks=ON_GPU) for name in ("bf16-mixed", "16-mixed")),
     ],
 )
 def test_mixed_precision(accelerator, precision, tmp_path):
