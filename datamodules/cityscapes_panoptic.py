@@ -128,13 +128,13 @@ class CityscapesPanopticDataModule(LightningDataModule):
         plan = CropPlan(len(dataset), None, 0, 1, int(os.environ.get("PL_GLOBAL_SEED", "0")))
         sampler = CropSampler(plan, *((self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)))
         full = len(sampler) >= self.batch_size
-        return CropLoader(dataset, self.batch_size, sampler=sampler, drop_last=full, **self._workers())
+        return CropLoader(dataset, batch_size=self.batch_size, sampler=sampler, drop_last=full, **self._workers())
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The split's validation images, or the maps to predict, each once."""
         dataset = _listed(self._eval)
         sampler = evaluation_sampler(dataset, self.trainer)
-        return DataLoader(dataset, self.eval_batch_size, sampler=sampler, **self._workers())
+        return DataLoader(dataset, batch_size=self.eval_batch_size, sampler=sampler, **self._workers())
 
     test_dataloader = predict_dataloader = val_dataloader
 
