@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 
 from pcpad.datamodules import CityscapesPanopticDataModule
@@ -120,6 +121,18 @@ def test_a_broken_off_epoch_goes_on(streets):
 def test_train_ids_of_labels():
     assert len(TRAIN_IDS) == 35
     assert (TRAIN_IDS[7], TRAIN_IDS[26], TRAIN_IDS[33], TRAIN_IDS[34], TRAIN_IDS[0]) == (0, 13, 18, 255, 255)
+
+
+class Paths(LightningModule):
+    def predict_step(self, batch, batch_idx):
+        return batch["path"]
+
+
+def test_a_trainer_predicts_from_a_folder(maps):
+    folder, *_ = maps
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    found = Trainer(**quiet, enable_model_summary=False).predict(Paths(), module(folder, predict_maps=folder))
+    assert found == [[str(folder / "a_labelIds.png")]]
 
 
 def read(folder):
