@@ -178,6 +178,7 @@ def _quieten() -> None:
         "Be aware that when using `ckpt_path`",  # evaluation needs none of the training run's callbacks
         "Experiment logs directory .* exists and is not empty",  # the two loggers share one, on purpose
         r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning's own call
+        r"Found \d+ module\(s\) in eval mode at the start of training",  # frozen norms, averaged copies: on purpose
     ):
         warnings.filterwarnings("ignore", message=message)
     advertising = logging.getLogger("lightning.pytorch.utilities.rank_zero")

@@ -4,6 +4,7 @@ Importing this package imports every class, which is what makes their short name
 """
 
 from pcpad.datamodules.cityscapes import CityscapesDataModule
+from pcpad.datamodules.cityscapes_panoptic import CityscapesPanopticDataModule
 from pcpad.datamodules.gaussian_filtering import GaussianFilteringDataModule
 from pcpad.datamodules.imagenet import ImageNetDataModule
 from pcpad.datamodules.kinetics import KineticsDataModule
@@ -11,6 +12,7 @@ from pcpad.datamodules.places2 import Places2DataModule
 
 __all__ = [
     "CityscapesDataModule",
+    "CityscapesPanopticDataModule",
     "GaussianFilteringDataModule",
     "ImageNetDataModule",
     "KineticsDataModule",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from isal import isal_zlib
 
@@ -76,6 +77,25 @@ class PngFile:
             message = f"{self.path}: expected 8-bit grey pixels, one id each, but the file has {self.kind} pixels"
             raise ValueError(message)
         return self._decode(rows, columns, 1)
+
+    def grey16(self) -> np.ndarray:
+        """Decode the values of a 16-bit grey file, which no conversion to 8 bits or to floats may touch.
+
+        Returns:
+            `(height, width)` uint16.
+
+        Raises:
+            ValueError: The file has other pixels.
+            BrokenImageError: Damaged.
+        """
+        if self.kind != "16-bit grey":
+            message = f"{self.path}: expected 16-bit grey pixels, one id each, but the file has {self.kind} pixels"
+            raise ValueError(message)
+        self._stream()  # OpenCV returns what it could read of a damaged file
+        pixels = cv2.imdecode(_bytes(self._data), cv2.IMREAD_UNCHANGED)
+        if pixels is None or pixels.dtype != np.uint16 or pixels.shape != (self.height, self.width):
+            raise _broken(self.path, "damaged: its 16-bit pixels cannot be decoded")
+        return pixels
 
     def _decode(self, rows: slice, columns: slice, channels: int) -> np.ndarray:
         """Inflate down to the last row needed, and take back the filters down to there and up to the last column."""

@@ -5,5 +5,13 @@ from pcpad.tasks.classification import ClassificationTask
 from pcpad.tasks.gaussian_filtering import GaussianFilteringTask
 from pcpad.tasks.inpainting import InpaintingTask
 from pcpad.tasks.segmentation import SegmentationTask
+from pcpad.tasks.synthesis import SynthesisTask
 
-__all__ = ["ActionRecognitionTask", "ClassificationTask", "GaussianFilteringTask", "InpaintingTask", "SegmentationTask"]
+__all__ = [
+    "ActionRecognitionTask",
+    "ClassificationTask",
+    "GaussianFilteringTask",
+    "InpaintingTask",
+    "SegmentationTask",
+    "SynthesisTask",
+]

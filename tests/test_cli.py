@@ -37,9 +37,16 @@ SWAPS = {
         *("--model.depth=2", "--model.width=4", '--model.loss_weights={"perceptual": 0, "style": 0}'),
         *("--data.image_size=32", "--trainer.precision=32", "--trainer.val_check_interval=1.0"),
     ],
+    "syn": [
+        *("--model.ngf=1", "--model.ndf=4", '--model.loss_weights={"vgg": 0}', "--data.image_size=[64,128]"),
+        *("--trainer.precision=32", "--checkpoint.monitor=val/l1", "--model.generator_optimizer.lr=0.0001"),
+    ],
 }
-SCORES = {"act": "val/loss", "cls": "val/loss", "gauss": "val/mse", "inp": "val/psnr", "seg": "val/accuracy"}
-DATA = {"act": "motion", "cls": "folder", "gauss": "folder", "inp": "folder", "seg": "streets"}  # fixtures
+SCORES = {
+    **{"act": "val/loss", "cls": "val/loss", "gauss": "val/mse", "inp": "val/psnr"},
+    **{"seg": "val/accuracy", "syn": "val/l1"},
+}
+DATA = {"act": "motion", "seg": "streets", "syn": "streets"}  # fixtures; `folder` for the others
 QUIET = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 MODEL = ["--model=ClassificationTask", f"--model.network={NETWORK}", "--model.num_classes=3"]
 SGD = ["--model.optimizer=SGD", "--model.optimizer.lr=0.001", "--model.optimizer.momentum=0.9"]
@@ -185,7 +192,7 @@ def test_sample(elsewhere, capsys):
 @pytest.mark.parametrize("recipe", sorted(packaged_recipes()))
 def test_every_recipe_runs_two_steps(recipe, elsewhere, request):
     path, task = packaged_recipes()[recipe], recipe.split("_")[0]
-    folder = request.getfixturevalue(DATA[task])
+    folder = request.getfixturevalue(DATA.get(task, "folder"))
     if recipe == "inp_places2_finetune.yaml":  # starts from what stage 1 left
         first = Path(yaml.safe_load(path.read_text())["model"]["init_args"]["weights"])
         first.parent.mkdir(parents=True)
@@ -195,9 +202,9 @@ def test_every_recipe_runs_two_steps(recipe, elsewhere, request):
     swaps = [*SWAPS[task], f"--data.root={folder}", "--data.batch_size=3", "--data.num_workers=0"]
     # The small network was not made for the recipe's learning rate.
     limits = [
-        "--model.optimizer.lr=0.0001",
+        *(["--model.optimizer.lr=0.0001"] if task != "syn" else []),
         "--trainer.max_steps=2",
-        "--trainer.limit_train_batches=2",
+        f"--trainer.limit_train_batches={1 if task == 'syn' else 2}",  # two optimizers count two steps a batch
         "--trainer.limit_val_batches=1",
         "--trainer.check_val_every_n_epoch=1",
         "--trainer.log_every_n_steps=1",

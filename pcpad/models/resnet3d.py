@@ -116,8 +116,8 @@ class ResNet3d(nn.Module):
         """The stem's and the four stages' maps of (N, 3, T, H, W) clips, fine to coarse."""
         maps = [self.relu(self.bn1(self.conv1(clip)))]
         x = self.maxpool(maps[0])
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = stage(x)
+        for stage in range(1, 5):
+            x = getattr(self, f"layer{stage}")(x)
             maps.append(x)
         return maps
 

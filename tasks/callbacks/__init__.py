@@ -8,6 +8,7 @@ from pcpad.tasks.callbacks.randomness import RandomState
 from pcpad.tasks.callbacks.results import RunResults
 from pcpad.tasks.callbacks.resume import OptimizerOnResume
 from pcpad.tasks.callbacks.sample_images import SampleImages
+from pcpad.tasks.callbacks.synthesized import SynthesizedPictures
 
 __all__ = [
     "BestAndLast",
@@ -18,5 +19,6 @@ __all__ = [
     "RandomState",
     "RunResults",
     "SampleImages",
+    "SynthesizedPictures",
     "VideoPredictionTable",
 ]

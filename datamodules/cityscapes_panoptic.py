@@ -1,0 +1,150 @@
+"""Cityscapes for image synthesis: images with label ids and instance ids."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from pcpad.datamodules.arguments import require
+from pcpad.datamodules.cityscapes_files import CITIES, VAL_CITIES, find_fine, select_cities
+from pcpad.datamodules.crops import CropLoader, CropPlan, CropSampler
+from pcpad.datamodules.panoptic_scenes import (
+    COLOURS,
+    NAMES,
+    TRAIN_IDS,
+    PanopticScenes,
+    collate_scenes,
+    find_maps,
+    with_instances,
+)
+from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
+
+
+class CityscapesPanopticDataModule(LightningDataModule):
+    r"""Image synthesis of Cityscapes, or of any data in its format.
+
+    ```
+    root/leftImg8bit/{train,val}/<city>/<city>_<sequence>_<frame>_leftImg8bit.png        2975 + 500 images, 1024×2048
+    root/gtFine/{train,val}/<city>/<city>_<sequence>_<frame>_gtFine_labelIds.png         8-bit label ids
+    root/gtFine/{train,val}/<city>/<city>_<sequence>_<frame>_gtFine_instanceIds.png      16-bit instance ids
+    ```
+
+    Where it is to be had, splits and other ways to unpack it: see `CityscapesDataModule`. `pcpad sample cityscapes
+    DIR` draws a stand-in.
+
+    Batches: `image` (N, 3, H, W) uint8 RGB; `label` (N, 1, H, W) int64 label ids 0 … 33, and 34 for -1 (255 in the
+    files); `instance` (N, 1, H, W) int64, the label id, or 1000 times it and a number where single objects are told
+    apart; `path`, a list of the label maps' names. Images are resized bicubically, ids by picking the nearest. When
+    evaluating also `label_full` (N, 1, H0, W0) uint8, the labels at the files' own size, in [0, 34]. When predicting,
+    as when evaluating, without `image`.
+
+    What an epoch consists of depends on nothing but the seed of `seed_everything` (0 without one) and the epoch's
+    number: not on the number of processes or workers. A run resumed from a checkpoint made within an epoch goes on at
+    the next image. `test` runs on the split's validation images.
+
+    Args:
+        root: The folder with leftImg8bit/ and gtFine/.
+        split: Which cities to validate on, see `CityscapesDataModule`.
+        batch_size: Images a training step **per device**.
+        eval_batch_size: Images a step when evaluating and predicting, per device.
+        num_workers: Processes that read images, per device; 0 reads in the training process.
+        image_size: Height and width that all is resized to.
+        flip: Probability of mirroring.
+        predict_maps: For `predict`, a folder with `NAME_labelIds.png` and `NAME_instanceIds.png`.
+        effective_batch: Images a step over all devices that the recipe assumes; another one warns. None: no check.
+
+    Raises:
+        ValueError: A value out of range, here; in `setup` an unknown city, a split without images, images and labels
+            that don't pair up; when files are read, maps of another kind or size, or values that are no label ids.
+        FileNotFoundError: No data or no instance maps, in `setup`.
+        BrokenImageError: A file that cannot be read, when it is read.
+    """
+
+    class_names = NAMES
+    class_colours = COLOURS
+    train_ids = TRAIN_IDS
+    num_classes = len(NAMES)
+
+    def __init__(
+        self,
+        root: str | Path = "data/cityscapes",
+        split: Literal["cv0", "cv1", "cv2"] = "cv0",
+        batch_size: int = 4,
+        eval_batch_size: int = 1,
+        num_workers: int = 4,
+        image_size: tuple[int, int] = (256, 512),
+        flip: float = 0.5,
+        predict_maps: str | Path | None = None,
+        effective_batch: int | None = None,
+    ) -> None:
+        super().__init__()
+        require(split in VAL_CITIES, "split", f"one of {', '.join(VAL_CITIES)}", split)
+        require(batch_size >= 1, "batch_size", "at least 1", batch_size)
+        require(eval_batch_size >= 1, "eval_batch_size", "at least 1", eval_batch_size)
+        require(num_workers >= 0, "num_workers", "at least 0", num_workers)
+        require(min(image_size) >= 1, "image_size", "height and width of at least 1", image_size)
+        require(0 <= flip <= 1, "flip", "in [0, 1]", flip)
+        require(effective_batch is None or effective_batch >= 1, "effective_batch", "at least 1", effective_batch)
+        self.root = Path(root).expanduser()
+        self.split = split
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.image_size = (image_size[0], image_size[1])
+        self.flip = flip
+        self.predict_maps = None if predict_maps is None else Path(predict_maps).expanduser()
+        self.effective_batch = effective_batch
+        self._train: PanopticScenes | None = None
+        self._eval: PanopticScenes | None = None
+
+    def setup(self, stage: str) -> None:
+        """List the files that a stage needs, so that what is missing stops the run before it starts.
+
+        Args:
+            stage: "fit", "validate", "test" or "predict".
+        """
+        if stage == "predict":
+            if self.predict_maps is None:
+                message = "predict needs label and instance maps: --data.predict_maps FOLDER"
+                raise ValueError(message)
+            self._eval = PanopticScenes(find_maps(self.predict_maps), self.image_size, full=True)
+            return
+        fine, held_out = find_fine(self.root), VAL_CITIES[self.split]
+        val = select_cities(fine, held_out, f"split {self.split} has no validation images", self.root)
+        self._eval = PanopticScenes(with_instances(self.root, val), self.image_size, full=True)
+        if stage == "fit":
+            warn_of_other_batch(self.trainer, self.batch_size, self.effective_batch)
+            cities = [city for city in CITIES if city not in held_out]
+            train = select_cities(fine, cities, f"split {self.split} has no training images", self.root)
+            self._train = PanopticScenes(with_instances(self.root, train), self.image_size, self.flip)
+
+    def train_dataloader(self) -> CropLoader:
+        """Images in random order, mirrored at random; the last, smaller batch is left out where there is a full one."""
+        dataset = _listed(self._train)
+        # Set by seed_everything, and the same in all processes, which torch's own seed need not be.
+        plan = CropPlan(len(dataset), None, 0, 1, int(os.environ.get("PL_GLOBAL_SEED", "0")))
+        sampler = CropSampler(plan, *((self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)))
+        full = len(sampler) >= self.batch_size
+        return CropLoader(dataset, batch_size=self.batch_size, sampler=sampler, drop_last=full, **self._workers())
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The split's validation images, or the maps to predict, each once."""
+        dataset = _listed(self._eval)
+        sampler = evaluation_sampler(dataset, self.trainer)
+        return DataLoader(dataset, batch_size=self.eval_batch_size, sampler=sampler, **self._workers())
+
+    test_dataloader = predict_dataloader = val_dataloader
+
+    def _workers(self) -> dict[str, Any]:
+        workers = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
+        return {**workers, "collate_fn": collate_scenes, "pin_memory": torch.cuda.is_available()}
+
+
+def _listed(dataset: PanopticScenes | None) -> PanopticScenes:
+    if dataset is None:
+        message = "the images are not listed yet: call setup('fit'), setup('validate') or setup('predict') first"
+        raise RuntimeError(message)
+    return dataset

@@ -1,0 +1,250 @@
+"""Image synthesis: SPADE from label and instance maps, with ordinary or panoptic partial convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from pcpad.losses import GeneratorLoss, discriminator_hinge
+from pcpad.metrics.inception import InceptionJudge
+from pcpad.models import patch_discriminator, spade_generator
+from pcpad.tasks.averaging import AveragedNetwork
+from pcpad.tasks.callbacks.label_maps import palette
+from pcpad.tasks.callbacks.synthesized import SynthesizedPictures
+from pcpad.tasks.finite import FiniteLoss, check_finite
+from pcpad.tasks.hyperparameters import plain, save_plain_hyperparameters
+from pcpad.tasks.optimization import optimizer_and_scheduler
+from pcpad.tasks.schedules import refuse_other_options
+from pcpad.tasks.synthesis_inputs import conditioning, judge_both
+from pcpad.tasks.synthesis_judge import SegmentationJudge, check_protocols
+
+_OPTIONS = ("generator_optimizer", "discriminator_optimizer", "scheduler")
+
+
+class SynthesisTask(LightningModule):
+    """Train, test and apply a SPADE generator against a multi-scale discriminator.
+
+    A batch is a dict: `image` (N, 3, H, W), uint8 or float in [0, 1]; `label` (N, 1, H, W) integers in [0, num_labels);
+    `instance` (N, 1, H, W) integers, different for objects of one label; for the judge also `label_full`
+    (N, 1, H0, W0), the labels at their own size; in prediction no image but `path`, a list of names. H and W are
+    divisible by 64. Logged: `train/loss` (the generator's) and its terms `train/hinge`, `train/feature_matching`,
+    `train/vgg`, and `train/discriminator`; the same for `val`, and `val/l1`, the mean distance to the real image in
+    [0, 1]; with `judge` `val/mIoU`, and for `test` `test/PROTOCOL/mIoU`, `…/accuracy`, `…/real_mIoU`,
+    `…/real_accuracy`; with `inception` `test/fid` and `test/inception_score`. All but training uses the average.
+
+    Args:
+        num_labels: One-hot channels; the edge map is one more.
+        ngf: Channels of the generator's last stage; 64 as published.
+        ndf: Channels of the discriminators' first; 64 as published.
+        partial: Panoptic partial convolution in the generator; false: ordinary convolution.
+        panoptic_upsampling: Upsample within instances, see `pcpad.models.spade.panoptic_upsample`.
+        loss_weights: Of `feature_matching` and `vgg`; those not named keep the published 10.
+        vgg: VGG19's weights, `published` or a local file; read for training alone.
+        ema: Decay of the generator's running average.
+        judge: For testing, a segmentation checkpoint of this suite or DRN-D-105's file.
+        protocols: How the judge compares, see `SegmentationJudge`; `val/mIoU` is by the first.
+        inception: A local file of Inception weights, for FID of a test.
+        generator_optimizer: Makes the generator's optimizer from its parameters; needed to train.
+        discriminator_optimizer: Likewise.
+        scheduler: Makes a learning-rate schedule from an optimizer; each of the two gets its own.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(
+        self,
+        num_labels: int = 35,
+        ngf: int = 64,
+        ndf: int = 64,
+        partial: bool = True,
+        panoptic_upsampling: bool = False,
+        loss_weights: dict[str, float] | None = None,
+        vgg: str = "published",
+        ema: float = 0.999,
+        judge: str | None = None,
+        protocols: Sequence[str] = ("upsample_image",),
+        inception: str | None = None,
+        generator_optimizer: OptimizerCallable | None = None,
+        discriminator_optimizer: OptimizerCallable | None = None,
+        scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__()
+        num_labels, ngf, ndf, ema = plain(num_labels), plain(ngf), plain(ndf), plain(ema)
+        partial, panoptic_upsampling, loss_weights = plain(partial), plain(panoptic_upsampling), plain(loss_weights)
+        self.loss_weights = GeneratorLoss.complete(loss_weights)
+        check_protocols(protocols)
+        save_plain_hyperparameters(self, leave_out=["vgg", "judge", "protocols", "inception"])
+        self.automatic_optimization = False
+        self.network_name = f"spade_generator ngf {ngf}"
+        self.padding = "partial" if partial else "zeros"
+        self.num_labels = num_labels
+        self.vgg, self.judge_weights, self.inception = vgg, judge, inception
+        self.protocols = tuple(protocols)
+        self.generator_optimizer = generator_optimizer
+        self.discriminator_optimizer = discriminator_optimizer
+        self.scheduler = scheduler
+        self.trained_with: str | None = None  # known for a run's own training and for checkpoints
+
+        self.generator = spade_generator(num_labels + 1, partial, ngf=ngf, panoptic_upsampling=panoptic_upsampling)
+        self.discriminator = patch_discriminator(num_labels + 4, ndf=ndf)
+        self.average = AveragedNetwork(self.generator, ema)
+        self.loss: GeneratorLoss | None = None
+        self.judge: SegmentationJudge | None = None
+        self.inception_judge: InceptionJudge | None = None
+        self._finite = FiniteLoss()
+
+    def configure_optimizers(self) -> Any:
+        """The generator's and the discriminator's optimizer, each with a schedule of its own."""
+        pairs = ((self.generator, "generator_optimizer"), (self.discriminator, "discriminator_optimizer"))
+        for _, name in pairs:
+            if getattr(self, name) is None:
+                message = f"Training needs `{name}` (the packaged recipes have one: `pcpad configs`)"
+                raise ValueError(message)
+        return [optimizer_and_scheduler(net.parameters(), getattr(self, name), self.scheduler) for net, name in pairs]
+
+    def setup(self, stage: str) -> None:
+        """Read what training or testing needs, before hours are spent on them."""
+        self.judge = self.inception_judge = None
+        if self.judge_weights is not None and stage != "predict":
+            train_ids = getattr(self.trainer.datamodule, "train_ids", None)  # type: ignore[attr-defined]
+            protocols = self.protocols if stage == "test" else self.protocols[:1]
+            self.judge = SegmentationJudge(self.judge_weights, train_ids, protocols)
+        if stage == "test" and self.inception is not None:
+            self.inception_judge = InceptionJudge(self.inception)
+        if stage != "fit":
+            return
+        self.loss = GeneratorLoss(self.loss_weights, self.vgg)
+        if self.loss.features is None:
+            rank_zero_info("Training without VGG19's perceptual loss: its weight is 0.")
+        # Broadcasting VGG19 at every step would tell the other processes nothing.
+        self._ddp_params_and_buffers_to_ignore = [f"loss.{name}" for name, _ in self.loss.named_buffers()]
+        if isinstance(self.trainer.strategy, DDPStrategy):
+            # Each of a step's two backward passes reaches one of the networks alone.
+            self.trainer.strategy._ddp_kwargs["find_unused_parameters"] = True
+
+    def on_train_start(self) -> None:
+        """What is trained here is trained with this convolution, whatever was loaded before."""
+        self.trained_with = self.padding
+
+    def on_train_epoch_start(self) -> None:
+        """Bring the schedules to this epoch, whether they come from a checkpoint made before or after a step."""
+        for config in self.trainer.lr_scheduler_configs:
+            while config.interval == "epoch" and config.scheduler.last_epoch < self.current_epoch:
+                config.scheduler.step()
+
+    def forward(self, label: Tensor, instance: Tensor) -> Tensor:
+        """Maps (N, 1, H, W) of label and instance ids to images (N, 3, H, W) in [0, 1], by the average, in float32."""
+        image = self.average(*conditioning(label, instance, self.num_labels))
+        return (image.float() + 1) / 2
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """One step of the generator, and one of the discriminator on the same images."""
+        assert self.loss is not None
+        generator_optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[misc, attr-defined]
+        semantics, ids = conditioning(batch["label"], batch["instance"], self.num_labels)
+        real = 2 * _unit(batch["image"]) - 1
+
+        with generator_optimizer.toggle_model():
+            fake = self.generator(semantics, ids)
+            terms = self.loss(fake, real, *judge_both(self.discriminator, semantics, fake, real))
+            loss = terms.pop("loss")
+            self._step(generator_optimizer, loss)
+        self.average.update(self.generator)
+        with discriminator_optimizer.toggle_model():
+            judged = discriminator_hinge(*judge_both(self.discriminator, semantics, fake.detach(), real))
+            self._step(discriminator_optimizer, judged)
+
+        for config in self.trainer.lr_scheduler_configs:
+            if config.interval == "step":
+                config.scheduler.step()
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(real))
+        terms["discriminator"] = judged
+        self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, batch_size=len(real))
+
+    def _step(self, optimizer: Any, loss: Tensor) -> None:
+        self._finite.update(loss, f"epoch {self.current_epoch}, step {self.global_step}")
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Losses and, with a judge, mIoU of the average's images."""
+        semantics, ids = conditioning(batch["label"], batch["instance"], self.num_labels)
+        real, fake = 2 * _unit(batch["image"]) - 1, self.average(semantics, ids)
+        terms = {"l1": (fake.float() - real).abs().mean() / 2}
+        check_finite(terms["l1"], "The distance of generated from real images")
+        judged = judge_both(self.discriminator, semantics, fake, real)
+        if self.loss is not None:  # `validate` reads no VGG19
+            terms |= self.loss(fake, real, *judged)
+        terms["discriminator"] = discriminator_hinge(*judged)
+        self.log_dict({f"val/{name}": value for name, value in terms.items()}, batch_size=len(real), sync_dist=True)
+        if self.judge is not None:
+            self._look(self.judge, (fake.float() + 1) / 2, batch)
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Show the judges one batch, generated and real."""
+        fake, truth = self(batch["label"], batch["instance"]), _unit(batch["image"]).float()
+        check_finite(fake.mean(), "The mean of the generated images")
+        self.log("test/l1", (fake - truth).abs().mean(), batch_size=len(fake), sync_dist=True)
+        if self.judge is not None:
+            self._look(self.judge, fake, batch)
+        if self.inception_judge is not None:
+            self.inception_judge.to(self.device).update(fake, truth)
+
+    def _look(self, judge: SegmentationJudge, fake: Tensor, batch: dict[str, Any]) -> None:
+        judge.to(self.device).update(fake, _unit(batch["image"]).float(), batch["label"], batch.get("label_full"))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the judge's `val/mIoU`."""
+        if self.judge is not None:
+            scores = self.judge.compute()
+            self.log("val/mIoU", scores[f"{self.protocols[0]}/mIoU"], prog_bar=True)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the judges' `test/*`, each under its protocol's name."""
+        for judge in (self.judge, self.inception_judge):
+            if judge is not None:
+                self.log_dict({f"test/{name}": value for name, value in judge.compute().items()})
+        self.inception_judge = None
+
+    @torch.no_grad()
+    def sample_images(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """What sheets of sample pictures show, (N, 3, H, W) each: the labels' colours, the real image, the fake."""
+        data = self._trainer.datamodule if self._trainer is not None else None  # type: ignore[attr-defined]
+        colours = torch.from_numpy(palette(self.num_labels, getattr(data, "class_colours", None)))
+        labels = colours.to(batch["label"].device)[batch["label"][:, 0].long()].permute(0, 3, 1, 2)
+        fake = self(batch["label"], batch["instance"]).clamp(0, 1)
+        return {"labels": labels, "real": batch["image"], "synthesized": (fake * 255).round().byte()}
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Synthesize images: `path` list and `image` (N, 3, H, W) uint8."""
+        image = self(batch["label"], batch["instance"])
+        check_finite(image.mean(), "The mean of the generated images")
+        return {"path": list(batch["path"]), "image": (image.clamp(0, 1) * 255).round().byte()}
+
+    def prediction_writer(self, output: str | None = None) -> Callback:
+        """The callback with which the `predict` command writes what this task predicts."""
+        return SynthesizedPictures(output)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint says what its weights were trained with."""
+        checkpoint["trained_with"] = self.trained_with
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember what the weights were trained with; refuse to resume with other optimizers."""
+        self.trained_with = checkpoint.get("trained_with")
+        refuse_other_options(self, checkpoint, _OPTIONS)
+
+
+def _unit(image: Tensor) -> Tensor:
+    """Images in [0, 1], from bytes or as they are."""
+    return image / 255 if image.dtype == torch.uint8 else image
