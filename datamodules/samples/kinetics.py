@@ -196,7 +196,7 @@ def _paste(canvas: np.ndarray, thing: np.ndarray, x: float, y: float, scale: flo
     """Draw a thing, turned and scaled, centred on a point."""
     side = len(thing)
     move = cv2.getRotationMatrix2D((side / 2, side / 2), angle, scale)
-    move[:, 2] += (x - side / 2, y - side / 2)
+    move[:, 2] += np.asarray([x - side / 2, y - side / 2])
     drawn = cv2.warpAffine(thing, move, canvas.shape[1::-1])
     cover = drawn[..., 3:].astype(np.uint16)
     canvas[:] = (drawn[..., :3] * cover + canvas * (255 - cover)) // 255

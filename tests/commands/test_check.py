@@ -77,7 +77,7 @@ def test_everything_wrong_at_once(root, capsys):
         container.mux(stream.encode())
     rows = (root / "annotations" / "train.csv").read_text().replace(",val", "").splitlines()
     place = next(n for n, row in enumerate(rows) if row.startswith("shaking sideways"))
-    label, name, begin, end, split = rows[place].split(",")
+    label, name, begin, _, split = rows[place].split(",")
     rows[place] = ",".join([label, name, begin, str(int(begin) + 10), split])
     moved = names[label].with_name(f"{name}_{int(begin):06}_{int(begin) + 10:06}.mp4")
     names[label].rename(moved)
