@@ -116,8 +116,8 @@ class VideoFile:
             raise BrokenVideoError(message) from error
         streams = [stream for stream in self.container.streams.video if not stream.disposition & 0x400]
         if not streams:
-            self.container.close()
             kinds = ", ".join(sorted({stream.type for stream in self.container.streams})) or "nothing"
+            self.container.close()
             message = f"{path}: the file has no moving pictures, but {kinds}"
             raise BrokenVideoError(message)
         self.stream = streams[0]

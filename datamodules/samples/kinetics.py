@@ -56,7 +56,7 @@ def write_kinetics(
 
     A textured thing moves over a slowly drifting textured ground among others that stand still. Its look, size, place
     and pace are drawn alike for all classes, and what leaves at one side comes back at the other (as what has grown
-    to the full size starts small again): a single picture does not tell the class, a few in a row do.
+    to the full size starts small again): a single picture hardly tells the class, a few in a row do.
 
     Args:
         root: A new or empty folder; with the same videos already in it nothing is written.
