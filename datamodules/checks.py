@@ -14,8 +14,8 @@ from pcpad.datamodules.folders import class_folders, list_images
 from pcpad.datamodules.images import BrokenImageError, read_image
 from pcpad.datamodules.kinetics_files import find_classes, find_split, no_data
 from pcpad.datamodules.pngs import PngFile
+from pcpad.datamodules.video_files import BrokenVideoError, VideoIndex, decode_all
 from pcpad.datamodules.video_table import BrokenVideo, index_any, note_broken
-from pcpad.datamodules.videos import BrokenVideoError, VideoIndex, decode_all
 
 _SPLITS = ("train", "val", "test")
 # What a video may fall short of its annotated seconds, and the frames of a clip.

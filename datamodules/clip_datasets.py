@@ -12,8 +12,9 @@ from torch.utils.data.distributed import DistributedSampler
 
 from pcpad.datamodules.clips import Augmentation, Sampling, centre_view
 from pcpad.datamodules.crops import Crop
+from pcpad.datamodules.video_files import BrokenVideoError
 from pcpad.datamodules.video_table import VideoTable
-from pcpad.datamodules.videos import BrokenVideoError, View
+from pcpad.datamodules.videos import View
 
 Item = dict[str, Any]
 

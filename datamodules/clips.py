@@ -5,7 +5,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from pcpad.datamodules.videos import VideoIndex, View
+from pcpad.datamodules.video_files import VideoIndex
+from pcpad.datamodules.videos import View
 
 # Of MultiScaleCornerCrop in the public 3D ResNets: five scales from 1, each 2^(-1/4) of the one before.
 _SCALES = tuple(2 ** (-step / 4) for step in range(5))
@@ -116,7 +117,7 @@ class Augmentation(NamedTuple):
     def _resized(self, height: int, width: int, draws: np.random.Generator) -> tuple[int, int, int, int]:
         for _ in range(10):
             area = height * width * draws.uniform(*self.area)
-            ratio = math.exp(draws.uniform(*map(math.log, self.ratio)))
+            ratio = math.exp(draws.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
             rows, columns = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
             if 0 < rows <= height and 0 < columns <= width:
                 top, left = draws.integers(height - rows + 1), draws.integers(width - columns + 1)

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from pcpad.datamodules.images import MAX_PIXELS
-from pcpad.datamodules.videos import BrokenVideoError, VideoIndex, View, cut
+from pcpad.datamodules.video_files import BrokenVideoError, VideoIndex
+from pcpad.datamodules.videos import View, cut
 
 CODEC = "jpeg folder"
 _NAME = re.compile(r"image_(\d{5,})\.jpe?g")

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import cv2
 import torch
@@ -105,7 +105,7 @@ class KineticsDataModule(LightningDataModule):
             require(locals()[name] >= 0, name, "at least 0", locals()[name])
         require(fps is None or fps > 0, "fps", "None or above 0", fps)
         require(jpeg_fps > 0, "jpeg_fps", "above 0", jpeg_fps)
-        require(crop in CropKind.__args__, "crop", f"one of {', '.join(CropKind.__args__)}", crop)  # type: ignore[attr-defined]
+        require(crop in get_args(CropKind), "crop", f"one of {', '.join(get_args(CropKind))}", crop)
         require(val_clip in ("centre", "start"), "val_clip", "centre or start", val_clip)
         require(0 <= flip <= 1, "flip", "in [0, 1]", flip)
         require(0 <= max_missing <= 1, "max_missing", "in [0, 1]", max_missing)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pcpad.datamodules.folders import class_folders
 from pcpad.datamodules.frame_folders import holds_frames
-from pcpad.datamodules.videos import SUFFIXES
+from pcpad.datamodules.video_files import SUFFIXES
 
 NO_DATA = """{what}: {path}
 Expected one of (videos in any of {suffixes}, or folders of frames image_00001.jpg, …):

@@ -7,8 +7,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from pcpad.datamodules.folders import class_folders
 from pcpad.datamodules.kinetics_files import class_indices, find_split, list_videos
+from pcpad.datamodules.video_files import SUFFIXES, BrokenVideoError
 from pcpad.datamodules.video_table import BrokenVideo, VideoTable, load_videos
-from pcpad.datamodules.videos import SUFFIXES, BrokenVideoError
 
 _SHOWN = 10
 

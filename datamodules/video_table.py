@@ -13,7 +13,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from pcpad.datamodules.caches import cache_places, work_through, write_arrays
 from pcpad.datamodules.folders import FileTable
 from pcpad.datamodules.frame_folders import CODEC, FrameFolder, at_rate, index_folder
-from pcpad.datamodules.videos import BrokenVideoError, Video, VideoIndex, index_video
+from pcpad.datamodules.video_files import BrokenVideoError, VideoIndex, index_video
+from pcpad.datamodules.videos import Video
 
 __all__ = ["BrokenVideo", "VideoTable", "index_any", "load_videos", "note_broken"]
 

@@ -1,10 +1,6 @@
-"""Video files: when each frame is shown, and exactly the frames asked for. The only module that calls PyAV."""
+"""Decoding: exactly the frames asked for, whatever the frame rate does."""
 
-import struct
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -15,76 +11,10 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from pcpad.datamodules.images import MAX_PIXELS
+from pcpad.datamodules.video_files import ERRORS, BrokenVideoError, VideoFile, VideoIndex, reason_of
 
-SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".ts", ".3gp", ".wmv")
-"""File names with one of these endings, in any case, count as videos."""
-
-# A damaged or hostile file must lead to no other file and no network: playlists and `concat:` names do.
-_OPTIONS = {
-    "protocol_whitelist": "file",
-    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,asf",
-}
 # Decoders that can reconstruct 1/2, 1/4, 1/8 of the size from part of each block. H.264, HEVC, VP9 and AV1 cannot.
 _LOWRES = {"mjpeg": 3, "mpeg4": 3, "mpeg2video": 3, "mpeg1video": 3, "h263": 3, "msmpeg4v3": 3, "flv": 3}
-# Their containers hold packets that are never shown.
-_DECODED = {"vp8"}
-_HEADER = struct.Struct("<qqqqIIIhB")
-
-
-class BrokenVideoError(ValueError):
-    """A video that cannot be used: damaged, without pictures, or missing. The message names the file.
-
-    It takes the message alone, because a DataLoader rebuilds a worker's exception from its text.
-    """
-
-
-class VideoIndex(NamedTuple):
-    """When each frame of a video is shown, and where decoding can start.
-
-    Attributes:
-        pts: `(frames,)` int64, presentation times in units of `time_base`, rising.
-        keys: int32, positions of the key frames in `pts`.
-        time_base: Seconds a unit.
-        end: When the last frame ends, in the same units.
-        height: Rows as shown, after rotation.
-        width: Columns as shown, after rotation.
-        rotation: By how many degrees counterclockwise the stored pictures have to be turned: 0, 90, 180 or 270.
-        codec: FFmpeg's name of the decoder.
-    """
-
-    pts: np.ndarray
-    keys: np.ndarray
-    time_base: Fraction
-    end: int
-    height: int
-    width: int
-    rotation: int
-    codec: str
-
-    @property
-    def times(self) -> np.ndarray:
-        """Seconds after the first frame at which each frame is shown, and the last ends; `(frames + 1,)` float64."""
-        return (np.append(self.pts, self.end) - self.pts[0]) * float(self.time_base)
-
-    def pack(self) -> bytes:
-        """Write the index in some hundred bytes; constant frame rates compress to nearly nothing."""
-        base, codec = self.time_base, self.codec.encode()
-        numbers = (int(self.pts[0]), self.end, base.numerator, base.denominator)
-        sizes = (len(self.pts), self.height, self.width, self.rotation, len(codec))
-        body = np.diff(self.pts).astype("<i8").tobytes() + self.keys.astype("<i4").tobytes()
-        return _HEADER.pack(*numbers, *sizes) + codec + zlib.compress(body, 1)
-
-    @classmethod
-    def unpack(cls, data: bytes) -> "VideoIndex":
-        """Read what `pack` wrote."""
-        first, end, numerator, denominator, frames, height, width, rotation, letters = _HEADER.unpack_from(data)
-        start = _HEADER.size + letters
-        body = zlib.decompress(data[start:])
-        pts = np.cumsum(np.append(first, np.frombuffer(body, "<i8", frames - 1)), dtype=np.int64)
-        keys = np.frombuffer(body, "<i4", offset=8 * (frames - 1))
-        codec = data[_HEADER.size : start].decode()
-        return cls(pts, keys, Fraction(numerator, denominator), end, height, width, rotation, codec)
 
 
 class View(NamedTuple):
@@ -96,137 +26,6 @@ class View(NamedTuple):
     left: int
     rows: int
     columns: int
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, av.error.InvalidDataError):
-        return "no video file in a known format, or damaged (invalid data)"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-# What PyAV raises on files: FFmpeg's errors, and its own for impossible sizes and the like.
-_ERRORS = (av.error.FFmpegError, OSError, ValueError, MemoryError)
-
-
-class _File:
-    """An open file and its first video stream that is no cover picture.
-
-    Args:
-        path: The file.
-        quick: Whether to keep FFmpeg from decoding its first frames on opening, 1 ms of the 12 that a clip takes. It
-            does so to find out how far frames may be out of order, which most files say in their headers.
-    """
-
-    def __init__(self, path: str | Path, quick: bool = False) -> None:
-        options = _OPTIONS | {"skip_frame": "all"} if quick else dict(_OPTIONS)
-        try:
-            # `file:` keeps a name such as `a:b.mp4` from being taken for a protocol.
-            self.container = av.open(f"file:{path}", options=options, metadata_errors="replace")
-        except _ERRORS as error:
-            reason = "the file is empty" if Path(path).exists() and not Path(path).stat().st_size else _reason(error)
-            message = f"{path}: {reason}"
-            raise BrokenVideoError(message) from error
-        streams = [stream for stream in self.container.streams.video if not stream.disposition & 0x400]
-        if not streams:
-            self.container.close()
-            kinds = ", ".join(sorted({stream.type for stream in self.container.streams})) or "nothing"
-            message = f"{path}: the file has no moving pictures, but {kinds}"
-            raise BrokenVideoError(message)
-        self.stream = streams[0]
-        # A core is a DataLoader's worker; frame threads would decode beyond what is wanted, and hold frames.
-        self.stream.codec_context.thread_count = 1
-        self.name = self.stream.codec_context.name
-
-    def __enter__(self) -> "_File":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.container.close()
-
-
-def index_video(path: str | Path) -> VideoIndex:
-    """Find out when each frame of a file is shown, by reading its packets once and decoding the first picture.
-
-    Frames that an edit list hides are left out.
-
-    Args:
-        path: A video file; its content decides, not its name.
-
-    Returns:
-        The index.
-
-    Raises:
-        BrokenVideoError: Missing, empty, truncated, no video, without pictures, or of more than `MAX_PIXELS`.
-    """
-    with _File(path) as file:
-        size = file.stream.codec_context.width * file.stream.codec_context.height
-        if size > MAX_PIXELS:
-            message = f"{path}: the header claims {size} pixels a picture, more than the {MAX_PIXELS} allowed"
-            raise BrokenVideoError(message)
-        try:
-            shown, first = _look_through(file, path)
-        except _ERRORS as error:
-            if isinstance(error, BrokenVideoError):
-                raise
-            message = f"{path}: {_reason(error)}"
-            raise BrokenVideoError(message) from error
-        if first is None or not shown:
-            message = f"{path}: no picture can be decoded"
-            raise BrokenVideoError(message)
-        pts = np.asarray(sorted(shown), np.int64)
-        keys = np.asarray([place for place, time in enumerate(pts.tolist()) if shown[time][0]], np.int32)
-        # A last packet without duration lasts as long as the one before.
-        last = shown[int(pts[-1])][1] or (int(pts[-1] - pts[-2]) if len(pts) > 1 else 1)
-        rotation = round(first.rotation / 90) % 4 * 90
-        height, width = (first.width, first.height) if rotation % 180 else (first.height, first.width)
-        base = file.stream.time_base or Fraction(1, 1000)
-        return VideoIndex(pts, keys, base, int(pts[-1]) + last, height, width, rotation, file.name)
-
-
-def _look_through(file: _File, path: str | Path) -> tuple[dict[int, tuple[bool, int]], av.VideoFrame | None]:
-    """Map presentation time to (key frame?, duration); and decode one picture."""
-    if file.name in _DECODED:
-        return _by_decoding(file)
-    shown: dict[int, tuple[bool, int]] = {}
-    first, packets, reach = None, 0, 0
-    for packet in file.container.demux(file.stream):
-        if packet.is_corrupt:
-            raise BrokenVideoError(_truncated(file, path, packets))
-        if first is None:
-            first = next(iter(packet.decode()), None)
-        if not packet.size:
-            continue  # the one that empties the decoder
-        packets += 1
-        reach = max(reach, (packet.pos or 0) + packet.size)
-        if packet.is_discard:
-            continue
-        if packet.pts is None or packet.pts in shown:
-            # Elementary streams and old containers tell times only to who decodes.
-            file.container.seek(0)
-            return _by_decoding(file)
-        shown[packet.pts] = (packet.is_keyframe, packet.duration or 0)
-    # Cut between two packets; where an edit list hides packets, bytes follow.
-    mp4 = "mp4" in file.container.format.name
-    if mp4 and packets < file.stream.frames and reach >= Path(path).stat().st_size:
-        raise BrokenVideoError(_truncated(file, path, packets))
-    return shown, first
-
-
-def _truncated(file: _File, path: str | Path, packets: int) -> str:
-    stated = f" of the {file.stream.frames} that its header states" if file.stream.frames > packets else ""
-    return f"{path}: truncated or damaged after {packets} frames{stated}"
-
-
-def _by_decoding(file: _File) -> tuple[dict[int, tuple[bool, int]], av.VideoFrame | None]:
-    shown: dict[int, tuple[bool, int]] = {}
-    first = None
-    for frame in file.container.decode(file.stream):
-        first = first or frame
-        if frame.pts is None:
-            message = "frames without presentation times; `ffmpeg -i IN -c copy OUT.mp4` gives them some"
-            raise ValueError(message)
-        shown[frame.pts] = (bool(frame.key_frame), frame.duration or 0)
-    return shown, first
 
 
 @lru_cache(maxsize=8)
@@ -257,7 +56,7 @@ class Video:
         self._open(quick=True)
 
     def _open(self, quick: bool) -> None:
-        self._file = _File(self.path, quick)
+        self._file = VideoFile(self.path, quick)
         self._quick = quick
         self._wanted: set[int] = set()
         self._last = -1
@@ -311,13 +110,13 @@ class Video:
             try:
                 self._start(places[0], attempt)
                 found = self._collect(view)
-            except _ERRORS as error:
+            except ERRORS as error:
                 reason, self._at = error, None
                 continue
             if len(found) == len(places):
                 return np.stack([found[int(self.index.pts[int(place)])] for place in positions])
             reason, self._at = None, None
-        why = _reason(reason) if reason else "a frame is missing"
+        why = reason_of(reason) if reason else "a frame is missing"
         first, last = self.index.times[[places[0], places[-1]]]
         message = f"{self.path}: the frames from {first:.3f} s to {last:.3f} s cannot all be decoded: {why}"
         raise BrokenVideoError(message) from reason
@@ -405,28 +204,3 @@ def cut(picture: np.ndarray, view: View) -> np.ndarray:
         even = part[: part.shape[0] // 2 * 2, : part.shape[1] // 2 * 2]
         part = cv2.resize(even, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     return cv2.resize(np.ascontiguousarray(part), (view.columns, view.rows), interpolation=cv2.INTER_LINEAR)
-
-
-def decode_all(path: str | Path, index: VideoIndex) -> int:
-    """Decode a file from start to end, as a check.
-
-    Args:
-        path: The file.
-        index: What `index_video` says of it.
-
-    Returns:
-        How many frames were damaged or did not come out.
-
-    Raises:
-        BrokenVideoError: Decoding stopped with an error.
-    """
-    came, damaged = set(), 0
-    with _File(path) as file, suppress(EOFError):
-        try:
-            for frame in file.container.decode(file.stream):
-                came.add(frame.pts)
-                damaged += frame.is_corrupt
-        except _ERRORS as error:
-            message = f"{path}: decoding stops after {len(came)} of {len(index.pts)} frames: {_reason(error)}"
-            raise BrokenVideoError(message) from error
-    return damaged + len(set(index.pts.tolist()) - came)

@@ -56,7 +56,7 @@ def write_kinetics(
 
     A textured thing moves over a slowly drifting textured ground among others that stand still. Its look, size, place
     and pace are drawn alike for all classes, and what leaves at one side comes back at the other (as what has grown
-    to the full size starts small again): a single picture does not tell the class, a few in a row do.
+    to the full size starts small again): a single picture hardly tells the class, a few in a row do.
 
     Args:
         root: A new or empty folder; with the same videos already in it nothing is written.
@@ -196,7 +196,7 @@ def _paste(canvas: np.ndarray, thing: np.ndarray, x: float, y: float, scale: flo
     """Draw a thing, turned and scaled, centred on a point."""
     side = len(thing)
     move = cv2.getRotationMatrix2D((side / 2, side / 2), angle, scale)
-    move[:, 2] += (x - side / 2, y - side / 2)
+    move[:, 2] += np.asarray([x - side / 2, y - side / 2])
     drawn = cv2.warpAffine(thing, move, canvas.shape[1::-1])
     cover = drawn[..., 3:].astype(np.uint16)
     canvas[:] = (drawn[..., :3] * cover + canvas * (255 - cover)) // 255

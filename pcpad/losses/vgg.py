@@ -127,7 +127,8 @@ class VGG19Features(nn.Module):
         if min(image.shape[-2:]) < 16:
             message = f"VGG19's fifth block needs images of at least 16x16 pixels, but got {tuple(image.shape)}"
             raise ValueError(message)
-        x, features = image, []
+        features: list[Tensor] = []
+        x = image
         for block in _BLOCKS_19:
             x = F.max_pool2d(x, 2) if features else x
             for index in block:

@@ -16,7 +16,8 @@ from pcpad.datamodules import video_table as table_module
 from pcpad.datamodules.clip_datasets import WholeVideoSampler, Windows
 from pcpad.datamodules.clips import Augmentation, Sampling, centre_view
 from pcpad.datamodules.crops import Crop
-from pcpad.datamodules.videos import BrokenVideoError, View
+from pcpad.datamodules.video_files import BrokenVideoError
+from pcpad.datamodules.videos import View
 
 CLASSES = ['air drumming, "loud"', "it's"]
 LENGTHS = {"train": (40, 7), "val": (33, 16, 5)}

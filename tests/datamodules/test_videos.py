@@ -5,8 +5,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from pcpad.datamodules import videos as module
-from pcpad.datamodules.videos import BrokenVideoError, Video, VideoIndex, View, cut, decode_all, index_video
+from pcpad.datamodules import video_files as module
+from pcpad.datamodules.video_files import BrokenVideoError, VideoIndex, decode_all, index_video
+from pcpad.datamodules.videos import Video, View, cut
 
 VARIABLE = np.cumsum(np.random.default_rng(3).integers(11, 140, 60))
 KINDS = {
@@ -149,8 +150,8 @@ def test_empty_missing_and_foreign_files(videos, tmp_path):
     expected = {
         "empty": "the file is empty",
         "text": "no video file in a known format",
-        "list": "no video file in a known format",
-        "concat": "no video file in a known format",
+        "list": "(no video file in a known|a playlist, or another) format",
+        "concat": "a playlist, or another format",
         "absent": "No such file",
         "sound": "no moving pictures, but audio",
     }
