@@ -216,6 +216,16 @@ def test_every_recipe_runs_two_steps(recipe, elsewhere, request):
     assert (elsewhere / "runs" / path.stem / "version_0" / "checkpoints" / "best.ckpt").is_file()
 
 
+def test_filtering_at_full_size_takes_a_folder_of_few_photographs(folder, elsewhere):
+    """Validation comes every so many steps, not epochs: a folder can have far fewer batches than that."""
+    swaps = [*SWAPS["gauss"][:3], f"--data.root={folder}", "--data.batch_size=3", "--data.num_workers=0"]
+    swaps += ["--data.effective_batch=3", "--trainer.val_check_interval=3", "--trainer.max_steps=6"]
+    done = run("fit", ["--config", "gauss_unet.yaml", *swaps, *QUIET])
+    assert (done.trainer.global_step, done.trainer.current_epoch) == (6, 3)
+    results = json.loads(Path(done.trainer.log_dir, "results.json").read_text())["fit"]
+    assert len(results["history"]) == 2
+
+
 @pytest.mark.parametrize("recipe", sorted(name for name in packaged_recipes() if name.startswith("cls_")))
 def test_classification_recipes_state_their_training(recipe):
     config = yaml.safe_load(packaged_recipes()[recipe].read_text())

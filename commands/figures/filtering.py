@@ -61,7 +61,7 @@ def draw(given: argparse.Namespace) -> None:
         inside = stack[:, border:-border, border:-border]
         rest = stack.numel() - inside.numel()
         band = (stack.sum() - inside.sum()) / max(rest, 1)
-        print(f"{label}: mean |error| {band:.4f} within {border} pixels of the border, {inside.mean():.4f} inside")
+        print(f"{label}: mean |error| {band:.4g} within {border} pixels of the border, {inside.mean():.4g} inside")
     _plot(rows, labels, given.output)
 
 

@@ -34,7 +34,7 @@ _TEST = {
 
 
 def write_photos(root: str | Path) -> SampleSummary:
-    """Write 21 real photographs (15 train, 6 test), 4.9 MB, the files as scikit-image and scikit-learn ship them.
+    """Write 21 real photographs (15 train, 6 test), 5.4 MB, the files as scikit-image and scikit-learn ship them.
 
     ```
     root/train/*.png, *.jpg      brick, cell, china, clock_motion, coins, flower, grass, hubble_deep_field, ihc, moon,
@@ -42,7 +42,7 @@ def write_photos(root: str | Path) -> SampleSummary:
     root/test/*.png, *.jpg       astronaut, camera, chelsea, coffee, gravel, rocket
     ```
 
-    384×191 to 1411×1411 pixels; ten of them in colour, the others grey. There is no val/: with so few pictures, data
+    From 448×172 to 1411×1411 pixels, eleven in colour and ten grey. There is no val/: with so few pictures, data
     modules validate on test/'s. Where the pictures are from and under which licences is said in the documentation of
     `skimage.data` and in scikit-learn's `datasets/images/README.txt` (china and flower: CC BY 2.0).
 

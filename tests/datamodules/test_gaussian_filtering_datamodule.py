@@ -1,6 +1,7 @@
 """Gaussian filtering's data: the target against scipy, splits, seeding, resuming, and what bad folders lead to."""
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -86,6 +87,52 @@ def test_training_differs_by_epoch_and_evaluation_never(root, monkeypatch):
     assert torch.equal(*fixed)
 
 
+def crops_of(data, epoch=0, done=0, rank=None):
+    """The crops of an epoch after the first `done` batches, as bytes, read by a loader that resumed there."""
+    if rank is not None:
+        data.trainer = SimpleNamespace(world_size=2, global_rank=rank)
+    first, loader = data.train_dataloader(), data.train_dataloader()
+    first.sampler.set_epoch(epoch)
+    reading = iter(first)
+    for _ in range(done):
+        next(reading)
+    loader.load_state_dict(first.state_dict())
+    loader.sampler.set_epoch(epoch)
+    return [image.numpy().tobytes() for batch in loader for image in batch["image"]]
+
+
+def test_an_epoch_goes_on_where_it_was_left(root):
+    whole = crops_of(make(root, crops_per_image=4), epoch=3)
+    assert len(set(whole)) == 12, "no crop comes twice"
+    for done in (1, 4, 5):
+        assert crops_of(make(root, crops_per_image=4), epoch=3, done=done) == whole[2 * done :]
+
+
+def test_workers_and_processes_change_no_crop(root):
+    whole = crops_of(make(root, crops_per_image=4))
+    assert crops_of(make(root, crops_per_image=4, num_workers=2)) == whole
+    shares = [crops_of(make(root, crops_per_image=4), rank=rank) for rank in range(2)]
+    assert [crop for pair in zip(*shares, strict=True) for crop in pair] == whole
+
+
+def test_every_photograph_gives_equally_many_crops(root):
+    loader = make(root, crops_per_image=4).train_dataloader()
+    assert sorted(crop.file % 3 for crop in loader.sampler) == sorted([0, 1, 2] * 4)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "P", "LA", "CMYK"])
+def test_other_kinds_of_pixels(root, mode):
+    grey = np.random.default_rng(0).integers(0, 2**16, (60, 80), dtype=np.uint16)
+    picture = Image.fromarray(grey) if mode == "I;16" else Image.fromarray((grey // 256).astype(np.uint8)).convert(mode)
+    picture.save(root / "test" / ("0.tif" if mode == "CMYK" else "0.png"))
+    data = make(root, "test")
+    number = next(i for i in range(len(data._files["test"])) if data._files["test"][i].stem == "0")
+    item = data.test_dataloader().dataset[number]
+    assert item["image"].shape == (3, 32, 32)
+    assert item["image"].float().std() > 50, "the whole range of pixels, not a corner of it"
+    assert abs(float(item["target"].mean()) - float(item["image"].float().mean()) / 255) < 0.05
+
+
 def test_a_folder_without_splits_is_split_by_name(tmp_path):
     for index in range(10):
         photo(tmp_path / "deep" / f"{index}.png", index)
@@ -94,6 +141,9 @@ def test_a_folder_without_splits_is_split_by_name(tmp_path):
     names = {split: {data._files[split][i].name for i in range(len(data._files[split]))} for split in ("train", "test")}
     assert (len(names["train"]), len(names["test"])) == (7, 3)
     assert not names["train"] & names["test"]
+    photo(tmp_path / "deep" / "one_more.png", 99)
+    held_out = {path.name for path in map(make(tmp_path, "test", held_out=0.3)._files["test"].__getitem__, range(3))}
+    assert len(held_out & names["test"]) >= 2, "one picture more moves at most one"
 
 
 def test_small_pictures_are_stepped_over_and_counted(root):
@@ -114,6 +164,15 @@ def test_broken_picture_is_named(root):
     (root / "train" / "0.png").write_bytes(b"\x89PNG nonsense")
     with pytest.raises(BrokenImageError, match=r"0\.png"):
         make(root).train_dataloader().dataset[Crop(0, None, 0)]
+    with pytest.raises(BrokenImageError, match=r"train/0\.png"):
+        list(make(root, num_workers=1).train_dataloader())
+    whole = (root / "test" / "0.png").read_bytes()
+    (root / "test" / "0.png").write_bytes(whole[: len(whole) // 2])  # its header is fine
+    with pytest.raises(BrokenImageError, match=r"test/0\.png"):
+        list(make(root, "test").test_dataloader())
+    (root / "test" / "0.png").write_bytes(b"")
+    with pytest.raises(BrokenImageError, match=r"test/0\.png"):
+        make(root, "test")
 
 
 def test_missing_data_says_what_to_do(tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from pcpad.metrics import BandError
 
@@ -43,3 +44,29 @@ def test_wrong_arguments():
         BandError(0)
     with pytest.raises(ValueError, match="one shape"):
         BandError(1).update(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 5))
+
+
+def batches():
+    draw = torch.Generator().manual_seed(1)
+    return [tuple(torch.rand(size, 3, 16, 16, generator=draw) for _ in range(2)) for size in (3, 1, 2)]
+
+
+def process(rank, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    metric = BandError(3)
+    for prediction, target in batches()[rank::2]:  # five images and one
+        metric.update(prediction, target)
+    torch.save(metric.compute(), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_with_unequal_shares_score_like_one(tmp_path):
+    torch.multiprocessing.start_processes(process, (str(tmp_path),), nprocs=2, start_method="fork")
+    one = BandError(3)
+    for prediction, target in batches():
+        one.update(prediction, target)
+    expected = {name: float(value) for name, value in one.compute().items()}
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert {name: float(value) for name, value in found.items()} == pytest.approx(expected, rel=1e-12)
