@@ -29,7 +29,7 @@ from torch import nn
 from torchvision import io, tv_tensors
 from torchvision.transforms import v2
 
-from benchmarks.common import alternate, machine, ratio, save, show
+from benchmarks.common import alternate, machine, peak_memory, ratio, save, show
 from benchmarks.padding import DEVICE, row, trio
 from pcpad.datamodules.cityscapes_files import Pair
 from pcpad.datamodules.cityscapes_labels import IGNORE, LABELS
@@ -156,12 +156,12 @@ def one_thread() -> Iterator[None]:
 
 
 def pipeline(rounds: int) -> list[dict[str, object]]:
-    """Training crops of 736² from 1024×2048 PNG files to tensors, on one core, files in the page cache.
-
-    Two programs' files: Pillow chooses a filter a row as libpng does, OpenCV always the same.
-    """
+    """Training crops of 736² from 1024×2048 PNG files to tensors, on one core, files in the page cache."""
     rows = []
-    for encoder in ("Pillow", "OpenCV"):
+    for encoder in (
+        "Pillow",
+        "OpenCV",
+    ):  # a filter chosen for each row, as by libpng; always the same
         with tempfile.TemporaryDirectory() as folder, one_thread():
             root = Path(folder)
             pairs = write_pairs(root, 6, encoder)
@@ -226,24 +226,11 @@ def memory(rounds: int) -> list[dict[str, object]]:
             "its classes, MiB": f"{8 * height * width / 2**20:.1f}",
         }
         for name, tiling in ways.items():
-            peak = peak_bytes(partial(Inference(tiling).run, network, image))
+            peak = peak_memory(partial(Inference(tiling).run, network, image), DEVICE)
             cells[f"{name}, MiB"] = f"{peak / 2**20:.1f}"
         print(*cells.values(), file=sys.stderr, flush=True)
         rows.append(cells)
     return rows
-
-
-def peak_bytes(call: Callable[[], object]) -> int:
-    """The most bytes of tensors alive at once during a call, beyond those before it."""
-    if DEVICE.type == "cuda":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        call()
-        return torch.cuda.max_memory_allocated() - before
-    with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-        call()
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
-    return max(itertools.accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
 
 
 # Whole networks
