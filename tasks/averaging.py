@@ -44,8 +44,8 @@ class AveragedNetwork(nn.Module):
         self.updates += 1
         # On the device, so that no step waits for it.
         keep = torch.clamp((1 + self.updates) / (10 + self.updates), max=self.decay)
-        for ours, theirs in zip(self.network.parameters(), network.parameters(), strict=True):
-            ours.lerp_(theirs.detach(), (1 - keep).to(ours.dtype))
+        for kept, theirs in zip(self.network.parameters(), network.parameters(), strict=True):
+            kept.lerp_(theirs.detach(), (1 - keep).to(kept.dtype))
         theirs_by_name = dict(network.named_buffers())
         for name, ours in self.network.named_buffers():
             averaged = name.endswith(("running_mean", "running_var"))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch import LightningModule
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -41,7 +42,7 @@ class LinearDecay(LRScheduler):
         self.total, self.start = total, start
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         """The rates of the present epoch."""
         left = (self.total - max(self.last_epoch, self.start)) / (self.total - self.start)
         return [rate * max(0.0, left) for rate in self.base_lrs]

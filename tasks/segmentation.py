@@ -55,6 +55,9 @@ class SegmentationTask(LightningModule):
         ValueError: An argument is out of range, or the weights do not fit.
     """
 
+    mean: Tensor
+    std: Tensor
+    class_weights: Tensor | None
     # Of how a picture is cut for `predict`; no property of the network.
     predict_tiling = Tiling(1024, "1/3")
 

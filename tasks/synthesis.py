@@ -139,7 +139,7 @@ class SynthesisTask(LightningModule):
         """Bring the schedules to this epoch, whether they come from a checkpoint made before or after a step."""
         for config in self.trainer.lr_scheduler_configs:
             while config.interval == "epoch" and config.scheduler.last_epoch < self.current_epoch:
-                config.scheduler.step()
+                config.scheduler.step()  # type: ignore[call-arg]  # none that waits for a metric
 
     def forward(self, label: Tensor, instance: Tensor) -> Tensor:
         """Maps (N, 1, H, W) of label and instance ids to images (N, 3, H, W) in [0, 1], by the average, in float32."""
@@ -149,7 +149,7 @@ class SynthesisTask(LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """One step of the generator, and one of the discriminator on the same images."""
         assert self.loss is not None
-        generator_optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[misc, attr-defined]
+        generator_optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[attr-defined]
         semantics, ids = conditioning(batch["label"], batch["instance"], self.num_labels)
         real = 2 * _unit(batch["image"]) - 1
 
@@ -165,7 +165,7 @@ class SynthesisTask(LightningModule):
 
         for config in self.trainer.lr_scheduler_configs:
             if config.interval == "step":
-                config.scheduler.step()
+                config.scheduler.step()  # type: ignore[call-arg]  # none that waits for a metric
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(real))
         terms["discriminator"] = judged
         self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, batch_size=len(real))

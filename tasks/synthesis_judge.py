@@ -100,7 +100,7 @@ class SegmentationJudge:
         Returns:
             `PROTOCOL/mIoU`, `PROTOCOL/accuracy`, and `PROTOCOL/real_mIoU`, `PROTOCOL/real_accuracy`; in [0, 1].
         """
-        scores = {}
+        scores: dict[str, Tensor] = {}
         for (kind, protocol), metric in self.metrics.items():
             found = metric.compute()
             prefix = "real_" if kind == "real" else ""

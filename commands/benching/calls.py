@@ -93,7 +93,7 @@ def prepare(network: nn.Module, x: Tensor, setting: Setting) -> Ready:
 
 def _prepare(network: nn.Module, x: Tensor, setting: Setting) -> Ready:
     network.train(setting.mode == "training").zero_grad(set_to_none=True)
-    network.to(x.device, setting.input_dtype, memory_format=memory_format(x.dim() - 2, setting.layout))
+    network.to(x.device, setting.input_dtype).to(memory_format=memory_format(x.dim() - 2, setting.layout))
     own = {value.untyped_storage().data_ptr(): value for value in (*network.parameters(), *network.buffers())}
     own_bytes = sum(value.untyped_storage().nbytes() for value in own.values())
     run = torch.compile(network, dynamic=False) if setting.backend == "compile" else network

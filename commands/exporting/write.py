@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.fx.experimental._config
+import torch.fx.experimental._config as _fx_config
 from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
@@ -54,7 +54,7 @@ def export_program(task: LightningModule, kind: str, inputs: dict[str, Tensor], 
     network = Exported(task, plain_pooling=kind == "onnx")
     try:
         # Else a map that is one pixel high in the example would be so for ever, and a batch of one another network.
-        with torch.no_grad(), quiet(), torch.fx.experimental._config.patch(backed_size_oblivious=True):
+        with torch.no_grad(), quiet(), _fx_config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
             return torch.export.export(network, tuple(inputs.values()), dynamic_shapes=(shapes,))
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -41,7 +42,7 @@ def draw(given: argparse.Namespace) -> None:
         ValueError: A checkpoint is another task's, or the labels are not as many.
     """
     need_matplotlib()
-    tasks = [read_task(checkpoint, given) for checkpoint in given.checkpoints]
+    tasks: list[Any] = [read_task(checkpoint, given) for checkpoint in given.checkpoints]
     for checkpoint, task in zip(given.checkpoints, tasks, strict=True):
         if not isinstance(task, GaussianFilteringTask):
             message = f"{checkpoint} is of a {type(task).__name__}, but this figure is of GaussianFilteringTask"
@@ -50,14 +51,14 @@ def draw(given: argparse.Namespace) -> None:
     if len(labels) != len(tasks):
         message = f"Expected a label for each of {len(tasks)} checkpoints, but got {len(labels)}"
         raise ValueError(message)
-    rows: list[tuple[Any, Any, list[Any]]] = []
+    rows: list[tuple[Any, Any, Sequence[Any]]] = []
     for batch in read_batches(read_data(given.checkpoints[0], given), given):
         errors = [(task(batch["image"]) - batch["target"]).abs().mean(dim=1).cpu() for task in tasks]
         images, targets = (batch[key].movedim(1, -1).cpu() for key in ("image", "target"))
-        rows += zip(images, targets, zip(*errors, strict=True), strict=True)
+        rows += list(zip(images, targets, zip(*errors, strict=True), strict=True))
     border = tasks[0].test_metric.width
-    for label, errors in zip(labels, zip(*(row[2] for row in rows), strict=True), strict=True):
-        stack = torch.stack(errors)
+    for label, found in zip(labels, zip(*(row[2] for row in rows), strict=True), strict=True):
+        stack = torch.stack(found)
         inside = stack[:, border:-border, border:-border]
         rest = stack.numel() - inside.numel()
         band = (stack.sum() - inside.sum()) / max(rest, 1)
@@ -65,7 +66,7 @@ def draw(given: argparse.Namespace) -> None:
     _plot(rows, labels, given.output)
 
 
-def _plot(rows: list[tuple[Any, Any, list[Any]]], labels: list[str], path: Any) -> None:
+def _plot(rows: list[tuple[Any, Any, Sequence[Any]]], labels: list[str], path: Any) -> None:
     # The few largest errors would leave the rest dark.
     everything = torch.stack([error for row in rows for error in row[2]])
     top = float(everything.flatten()[:: max(1, everything.numel() // 1_000_000)].quantile(0.995)) or 1.0
