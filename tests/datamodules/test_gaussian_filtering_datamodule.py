@@ -165,7 +165,7 @@ def test_broken_picture_is_named(root):
     with pytest.raises(BrokenImageError, match=r"0\.png"):
         make(root).train_dataloader().dataset[Crop(0, None, 0)]
     with pytest.raises(BrokenImageError, match=r"train/0\.png"):
-        list(make(root, num_workers=1).train_dataloader())
+        list(make(root, num_workers=1, batch_size=3).train_dataloader())
     whole = (root / "test" / "0.png").read_bytes()
     (root / "test" / "0.png").write_bytes(whole[: len(whole) // 2])  # its header is fine
     with pytest.raises(BrokenImageError, match=r"test/0\.png"):
