@@ -7,7 +7,6 @@ the ratio's median with its 95 % interval. ``--json FILE`` keeps it.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
 import random
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from benchmarks.common import alternate, machine, ratio, save, show
+from benchmarks.common import alternate, ratio, run_sections
 from pcpad.models import inpainting_unet
 
 if TYPE_CHECKING:
@@ -128,28 +127,5 @@ def peak_memory(net: nn.Module, inputs: tuple[Tensor, Tensor]) -> float:
 SECTIONS = {function.__name__: function for function in (inference, training, memory)}
 
 
-def main() -> None:
-    """Run the sections asked for, all by default."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sections", nargs="*", help=f"of {', '.join(SECTIONS)}; all by default")
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--threads", type=int, help="CPU threads; all by default")
-    parser.add_argument("--json", metavar="FILE")
-    arguments = parser.parse_args()
-    unknown = set(arguments.sections) - set(SECTIONS)
-    if unknown:
-        parser.error(f"unknown section {', '.join(sorted(unknown))}: expected some of {', '.join(SECTIONS)}")
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    print(machine())
-    rows: list[dict[str, object]] = []
-    for name in arguments.sections or SECTIONS:
-        print(f"\n{SECTIONS[name].__doc__}\n")
-        part = SECTIONS[name](arguments.rounds)
-        show(part)
-        rows += part
-    save(rows, arguments.json)
-
-
 if __name__ == "__main__":
-    main()
+    run_sections(__doc__, SECTIONS, rounds=30)

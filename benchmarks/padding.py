@@ -6,7 +6,6 @@ control, timed in alternation in one process; the ratio's median with its 95 % i
 
 from __future__ import annotations
 
-import argparse
 import copy
 import statistics
 import subprocess
@@ -18,7 +17,7 @@ import torch
 from torch import nn
 from torchvision.models import get_model
 
-from benchmarks.common import alternate, machine, peak_memory, ratio, save, show
+from benchmarks.common import alternate, peak_memory, ratio, run_sections
 from pcpad import PartialConv2d, _border, convert_padding
 
 if TYPE_CHECKING:
@@ -141,28 +140,5 @@ def start_up(rounds: int) -> list[dict[str, object]]:
 SECTIONS = {function.__name__: function for function in (networks, first_call, training, sizes, start_up)}
 
 
-def main() -> None:
-    """Run the sections asked for, all by default."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sections", nargs="*", help=f"of {', '.join(SECTIONS)}; all by default")
-    parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--threads", type=int, help="CPU threads; all by default")
-    parser.add_argument("--json", metavar="FILE")
-    arguments = parser.parse_args()
-    unknown = set(arguments.sections) - set(SECTIONS)
-    if unknown:
-        parser.error(f"unknown section {', '.join(sorted(unknown))}: expected some of {', '.join(SECTIONS)}")
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    print(machine())
-    rows: list[dict[str, object]] = []
-    for name in arguments.sections or SECTIONS:
-        print(f"\n{SECTIONS[name].__doc__}\n")
-        part = SECTIONS[name](arguments.rounds)
-        show(part)
-        rows += part
-    save(rows, arguments.json)
-
-
 if __name__ == "__main__":
-    main()
+    run_sections(__doc__, SECTIONS, rounds=60)

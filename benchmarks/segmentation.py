@@ -7,7 +7,6 @@ are medians of the rounds with a 95 % interval. ``--json FILE`` keeps it.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import itertools
 import os
@@ -29,7 +28,7 @@ from torch import nn
 from torchvision import io, tv_tensors
 from torchvision.transforms import v2
 
-from benchmarks.common import alternate, machine, peak_memory, ratio, save, show
+from benchmarks.common import alternate, peak_memory, ratio, run_sections
 from benchmarks.padding import DEVICE, row, trio
 from pcpad.datamodules.cityscapes_files import Pair
 from pcpad.datamodules.cityscapes_labels import IGNORE, LABELS
@@ -254,28 +253,5 @@ def network(rounds: int) -> list[dict[str, object]]:
 SECTIONS = {function.__name__: function for function in (pipeline, border, tiles, memory, network)}
 
 
-def main() -> None:
-    """Run the sections asked for, all by default."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sections", nargs="*", help=f"of {', '.join(SECTIONS)}; all by default")
-    parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--threads", type=int, help="CPU threads; all by default (crops: always one)")
-    parser.add_argument("--json", metavar="FILE")
-    arguments = parser.parse_args()
-    unknown = set(arguments.sections) - set(SECTIONS)
-    if unknown:
-        parser.error(f"unknown section {', '.join(sorted(unknown))}: expected some of {', '.join(SECTIONS)}")
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    print(machine())
-    rows: list[dict[str, object]] = []
-    for name in arguments.sections or SECTIONS:
-        print(f"\n{SECTIONS[name].__doc__}\n")
-        part = SECTIONS[name](arguments.rounds)
-        show(part)
-        rows += part
-    save(rows, arguments.json)
-
-
 if __name__ == "__main__":
-    main()
+    run_sections(__doc__, SECTIONS, rounds=40, note=" (crops: always one)")
