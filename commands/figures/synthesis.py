@@ -25,6 +25,7 @@ from pcpad.tasks.synthesis_inputs import conditioning
 _CALLED = {"zeros": "convolution", "partial": "partial convolution"}
 _LOWEST = 0.05  # torchvision's detectors return nothing below
 _TEXT = 12  # pixels
+_WIDEST = 480  # of a picture on the sheet
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,9 @@ def draw(given: argparse.Namespace) -> None:
     rows: list[SheetRow] = []
     titles: list[str] = []
     for batch in read_batches(data, given, batch_size=1):
+        if "instance" not in batch:
+            message = f"{type(data).__name__} has no instance maps: name another one with --data"
+            raise ValueError(message)
         columns = {"map": map_picture(batch["label"], batch["instance"], colours)}
         if "image" in batch:
             columns["real"] = _pixels(batch["image"])
@@ -140,10 +144,12 @@ def map_picture(label: Tensor, instance: Tensor, colours: np.ndarray) -> np.ndar
         colours: (K, 3) uint8.
 
     Returns:
-        (H, W, 3) uint8.
+        (n H, n W, 3) uint8, enlarged as far as fits the sheet, so that the lines stay thin.
     """
-    semantics, _ = conditioning(label, instance, len(colours))
-    picture = colours[label[0, 0].cpu().numpy()]
+    times = _drawn_width(label.shape[-1]) // label.shape[-1] or 1
+    large = [ids.repeat_interleave(times, 2).repeat_interleave(times, 3) for ids in (label, instance)]
+    semantics, _ = conditioning(*large, len(colours))
+    picture = colours[large[0][0, 0].cpu().numpy()]
     picture[semantics[0, -1].cpu().numpy() > 0] = 255
     return picture
 
@@ -162,7 +168,7 @@ def mark_boxes(
     Returns:
         (H', W', 3) uint8, as wide as the sheet's column.
     """
-    width = cell_size(picture.shape[1])
+    width = _drawn_width(picture.shape[1])
     drawn = as_pixels(picture, width)
     brush, font = ImageDraw.Draw(drawn), ImageFont.load_default(_TEXT)
     boxes = (found["boxes"].cpu() * (width / picture.shape[1])).round().int().tolist()
@@ -178,6 +184,11 @@ def mark_boxes(
         brush.rectangle((*at, at[0] + wide, at[1] + high), fill=ink)
         brush.text((at[0] + 2, at[1]), text, "white", font)
     return np.asarray(drawn)
+
+
+def _drawn_width(width: int) -> int:
+    """How wide a picture is on the sheet: small ones as large as they can be, for what is written on them."""
+    return cell_size(width * max(1, _WIDEST // width))
 
 
 def _looked_at(image: Tensor, picture: np.ndarray, look: Look) -> tuple[np.ndarray, int]:
