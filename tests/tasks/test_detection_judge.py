@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from torchvision.models import get_model_weights
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
+from pcpad.datamodules.sampling import evaluation_sampler
 from pcpad.tasks import SynthesisTask
 from pcpad.tasks.detection_judge import DetectionJudge, street_objects
 from pcpad.tasks.street_detector import OBJECTS, StreetDetector, load_detector
@@ -403,17 +404,18 @@ class Streets(LightningDataModule):
             image = torch.randint(0, 256, (3, 64, 64), generator=draw, dtype=torch.uint8)
             yield {"image": image, "label": label, "instance": instance}
 
-    def train_dataloader(self):
-        return DataLoader(list(self.items()), batch_size=2)
+    def test_dataloader(self):
+        items = list(self.items())
+        return DataLoader(items, batch_size=2, sampler=evaluation_sampler(items, self.trainer))
 
-    val_dataloader = test_dataloader = train_dataloader
+    val_dataloader = test_dataloader
 
 
-def outcome(folder, size=3, **options):
+def outcome(folder, size=3, devices=1, strategy="auto", **options):
     torch.manual_seed(0)
     model = SynthesisTask(ngf=1, ndf=4, loss_weights={"vgg": 0}, **options)
     run = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False,
-                  enable_progress_bar=False, default_root_dir=folder)  # fmt: skip
+                  enable_progress_bar=False, default_root_dir=folder, devices=devices, strategy=strategy)  # fmt: skip
     (scores,) = run.test(model, Streets(size), verbose=False)
     run.strategy.connect(model)
     run.save_checkpoint(folder / "a.ckpt")
@@ -449,6 +451,25 @@ def test_a_test_with_a_detector(monkeypatch, tmp_path):
     assert run.test(model, Streets(), verbose=False) == [scores]  # starts anew
     run.validate(model, Streets(), verbose=False)
     assert read == ["some.pth"] * 2  # none for validation
+
+
+@pytest.mark.slow
+def test_a_test_over_two_processes_is_that_of_one(monkeypatch, tmp_path):
+    class Sees(torch.nn.Module):
+        """A box that depends on the image, so that which images were seen shows in the score."""
+
+        def forward(self, images):
+            boxes = [torch.tensor([[8.0, 8.0, 34.0 + 12 * float(image[0, 0, 0]), 31.0]]) for image in images]
+            return [{"boxes": box, "labels": torch.tensor([3]), "scores": torch.tensor([0.9])} for box in boxes]
+
+    detector = StreetDetector(Sees(), COCO, "sees")
+    monkeypatch.setattr("pcpad.tasks.detection_judge.load_detector", lambda weights: detector)
+    _, _, alone = outcome(tmp_path, detector="some.pth")
+    _, run, shared = outcome(tmp_path, detector="some.pth", devices=2, strategy="ddp_fork")
+    assert run.world_size == 2
+    names = [f"test/sees_64x64/{name}" for name in ("detAP", "detAP50", "real_detAP", "real_detAP50")]
+    assert [shared[name] for name in names] == [alone[name] for name in names]
+    assert alone[names[2]] < alone[names[3]]
 
 
 def test_a_missing_detector_stops_a_test_before_it_starts(tmp_path):
