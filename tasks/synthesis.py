@@ -84,7 +84,7 @@ class SynthesisTask(LightningModule):
         num_labels, ngf, ndf, ema = plain(num_labels), plain(ngf), plain(ndf), plain(ema)
         partial, panoptic_upsampling, loss_weights = plain(partial), plain(panoptic_upsampling), plain(loss_weights)
         self.loss_weights = GeneratorLoss.complete(loss_weights)
-        self.judge_files = JudgeFiles(judge, tuple(protocols), detector, inception)
+        self.judge_files = JudgeFiles(judge, protocols, detector, inception)
         save_plain_hyperparameters(self, leave_out=["vgg", "judge", "protocols", "detector", "inception"])
         self.automatic_optimization = False
         self.network_name = f"spade_generator ngf {ngf}"

@@ -147,9 +147,9 @@ def map_picture(label: Tensor, instance: Tensor, colours: np.ndarray) -> np.ndar
         (n H, n W, 3) uint8, enlarged as far as fits the sheet, so that the lines stay thin.
     """
     times = _drawn_width(label.shape[-1]) // label.shape[-1] or 1
-    large = [ids.repeat_interleave(times, 2).repeat_interleave(times, 3) for ids in (label, instance)]
-    semantics, _ = conditioning(*large, len(colours))
-    picture = colours[large[0][0, 0].cpu().numpy()]
+    label, instance = (ids.repeat_interleave(times, 2).repeat_interleave(times, 3) for ids in (label, instance))
+    semantics, _ = conditioning(label, instance, len(colours))
+    picture = colours[label[0, 0].cpu().numpy()]
     picture[semantics[0, -1].cpu().numpy() > 0] = 255
     return picture
 
