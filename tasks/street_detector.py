@@ -121,5 +121,5 @@ def load_detector(weights: str | Path = "published") -> StreetDetector:
     network = load_state(FasterRCNN(backbone, num_classes=classes), state, str(path))
     for module in network.modules():
         if isinstance(module, FrozenBatchNorm2d):
-            module.eps = 0.0
+            module.eps = 0.0  # they were trained so: https://github.com/pytorch/vision/pull/2940
     return StreetDetector(network, labels, name).requires_grad_(False).eval()
