@@ -14,7 +14,6 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from pcpad.losses import GeneratorLoss, discriminator_hinge
-from pcpad.metrics.inception import InceptionJudge
 from pcpad.models import patch_discriminator, spade_generator
 from pcpad.tasks.averaging import AveragedNetwork
 from pcpad.tasks.callbacks.label_maps import palette
@@ -24,7 +23,7 @@ from pcpad.tasks.hyperparameters import plain, save_plain_hyperparameters
 from pcpad.tasks.optimization import optimizer_and_scheduler
 from pcpad.tasks.schedules import refuse_other_options
 from pcpad.tasks.synthesis_inputs import conditioning, judge_both
-from pcpad.tasks.synthesis_judge import SegmentationJudge, check_protocols
+from pcpad.tasks.synthesis_judges import JudgeFiles, SynthesisJudges
 
 _OPTIONS = ("generator_optimizer", "discriminator_optimizer", "scheduler")
 
@@ -38,7 +37,8 @@ class SynthesisTask(LightningModule):
     divisible by 64. Logged: `train/loss` (the generator's) and its terms `train/hinge`, `train/feature_matching`,
     `train/vgg`, and `train/discriminator`; the same for `val`, and `val/l1`, the mean distance to the real image in
     [0, 1]; with `judge` `val/mIoU`, and for `test` `test/PROTOCOL/mIoU`, `…/accuracy`, `…/real_mIoU`,
-    `…/real_accuracy`; with `inception` `test/fid` and `test/inception_score`. All but training uses the average.
+    `…/real_accuracy`; with `detector` `test/PROTOCOL/detAP`, `…/detAP50`, `…/real_detAP`, `…/real_detAP50`; with
+    `inception` `test/fid` and `test/inception_score`. All but training uses the average.
 
     Args:
         num_labels: One-hot channels; the edge map is one more.
@@ -51,6 +51,8 @@ class SynthesisTask(LightningModule):
         ema: Decay of the generator's running average.
         judge: For testing, a segmentation checkpoint of this suite or DRN-D-105's file.
         protocols: How the judge compares, see `SegmentationJudge`; `val/mIoU` is by the first.
+        detector: For testing, Faster R-CNN's weights, `published` (torchvision's of COCO) or a local file; it needs
+            Cityscapes' instance ids, see `DetectionJudge`.
         inception: A local file of Inception weights, for FID of a test.
         generator_optimizer: Makes the generator's optimizer from its parameters; needed to train.
         discriminator_optimizer: Likewise.
@@ -72,6 +74,7 @@ class SynthesisTask(LightningModule):
         ema: float = 0.999,
         judge: str | None = None,
         protocols: Sequence[str] = ("upsample_image",),
+        detector: str | None = None,
         inception: str | None = None,
         generator_optimizer: OptimizerCallable | None = None,
         discriminator_optimizer: OptimizerCallable | None = None,
@@ -81,14 +84,13 @@ class SynthesisTask(LightningModule):
         num_labels, ngf, ndf, ema = plain(num_labels), plain(ngf), plain(ndf), plain(ema)
         partial, panoptic_upsampling, loss_weights = plain(partial), plain(panoptic_upsampling), plain(loss_weights)
         self.loss_weights = GeneratorLoss.complete(loss_weights)
-        check_protocols(protocols)
-        save_plain_hyperparameters(self, leave_out=["vgg", "judge", "protocols", "inception"])
+        self.judge_files = JudgeFiles(judge, protocols, detector, inception)
+        save_plain_hyperparameters(self, leave_out=["vgg", "judge", "protocols", "detector", "inception"])
         self.automatic_optimization = False
         self.network_name = f"spade_generator ngf {ngf}"
         self.padding = "partial" if partial else "zeros"
         self.num_labels = num_labels
-        self.vgg, self.judge_weights, self.inception = vgg, judge, inception
-        self.protocols = tuple(protocols)
+        self.vgg = vgg
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
         self.scheduler = scheduler
@@ -98,8 +100,7 @@ class SynthesisTask(LightningModule):
         self.discriminator = patch_discriminator(num_labels + 4, ndf=ndf)
         self.average = AveragedNetwork(self.generator, ema)
         self.loss: GeneratorLoss | None = None
-        self.judge: SegmentationJudge | None = None
-        self.inception_judge: InceptionJudge | None = None
+        self.judges = SynthesisJudges()
         self._finite = FiniteLoss()
 
     def configure_optimizers(self) -> Any:
@@ -113,13 +114,8 @@ class SynthesisTask(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Read what training or testing needs, before hours are spent on them."""
-        self.judge = self.inception_judge = None
-        if self.judge_weights is not None and stage != "predict":
-            train_ids = getattr(self.trainer.datamodule, "train_ids", None)  # type: ignore[attr-defined]
-            protocols = self.protocols if stage == "test" else self.protocols[:1]
-            self.judge = SegmentationJudge(self.judge_weights, train_ids, protocols)
-        if stage == "test" and self.inception is not None:
-            self.inception_judge = InceptionJudge(self.inception)
+        train_ids = getattr(self.trainer.datamodule, "train_ids", None)  # type: ignore[attr-defined]
+        self.judges = self.judge_files.read(stage, train_ids)
         if stage != "fit":
             return
         self.loss = GeneratorLoss(self.loss_weights, self.vgg)
@@ -187,34 +183,24 @@ class SynthesisTask(LightningModule):
             terms |= self.loss(fake, real, *judged)
         terms["discriminator"] = discriminator_hinge(*judged)
         self.log_dict({f"val/{name}": value for name, value in terms.items()}, batch_size=len(real), sync_dist=True)
-        if self.judge is not None:
-            self._look(self.judge, (fake.float() + 1) / 2, batch)
+        self.judges.update((fake.float() + 1) / 2, _unit(batch["image"]).float(), batch)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Show the judges one batch, generated and real."""
         fake, truth = self(batch["label"], batch["instance"]), _unit(batch["image"]).float()
         check_finite(fake.mean(), "The mean of the generated images")
         self.log("test/l1", (fake - truth).abs().mean(), batch_size=len(fake), sync_dist=True)
-        if self.judge is not None:
-            self._look(self.judge, fake, batch)
-        if self.inception_judge is not None:
-            self.inception_judge.to(self.device).update(fake, truth)
-
-    def _look(self, judge: SegmentationJudge, fake: Tensor, batch: dict[str, Any]) -> None:
-        judge.to(self.device).update(fake, _unit(batch["image"]).float(), batch["label"], batch.get("label_full"))
+        self.judges.update(fake, truth, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log the judge's `val/mIoU`."""
-        if self.judge is not None:
-            scores = self.judge.compute()
-            self.log("val/mIoU", scores[f"{self.protocols[0]}/mIoU"], prog_bar=True)
+        scores = self.judges.compute()
+        if scores:
+            self.log("val/mIoU", scores[f"{self.judge_files.protocols[0]}/mIoU"], prog_bar=True)
 
     def on_test_epoch_end(self) -> None:
         """Log the judges' `test/*`, each under its protocol's name."""
-        for judge in (self.judge, self.inception_judge):
-            if judge is not None:
-                self.log_dict({f"test/{name}": value for name, value in judge.compute().items()})
-        self.inception_judge = None
+        self.log_dict({f"test/{name}": value for name, value in self.judges.compute().items()})
 
     @torch.no_grad()
     def sample_images(self, batch: dict[str, Any]) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 _LOWER = re.compile(r"(^|_)(loss|mse|rmse|mae|l1|l2|err|error|fid|kid|lpips|iscore|perplexity)(_|$)", re.IGNORECASE)
 # Fractions in [0, 1], which the papers' tables print in percent.
-_FRACTION = re.compile(r"(^|_)(top\d+|acc|accuracy|m?iou|ap)$", re.IGNORECASE)
+_FRACTION = re.compile(r"(^|_)(top\d+|acc|accuracy|m?iou|(det)?ap(50|75)?)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,8 @@ class Numbers:
     Example:
         >>> Numbers("val/top1", [0.76606]).plain(0.76606), Numbers("val/top1", [0.76606]).signed(0.00478)
         ('76.606', '+0.478')
+        >>> Numbers("test/faster_rcnn_coco_256x512/real_detAP50", [0.1097]).plain(0.1097)
+        '10.970'
         >>> Numbers("test/mse", [0.0012345]).plain(0.0012345)
         '0.0012345'
     """

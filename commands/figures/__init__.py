@@ -11,5 +11,6 @@ FIGURES = {
     "border-counts": ("border_counts", "how many output positions of each convolution reach into the padding"),
     "features": ("features", "how far features move, by place, when trained weights run under another padding"),
     "filtering": ("filtering", "where networks that learned a Gaussian filter err, at the border and inside"),
+    "synthesis": ("synthesis", "label maps, what generators make of them, and what a detector finds in that"),
     "activations": ("activations", "activation maps of images that all runs of one padding alone get right"),
 }

@@ -300,20 +300,6 @@ def test_predict_any_size(tmp_path):
 # FID and the Inception Score
 
 
-@pytest.fixture(scope="module")
-def inception_file(tmp_path_factory):
-    """Random weights in torch-fidelity's format."""
-    module = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
-    path = tmp_path_factory.mktemp("inception") / "weights.pth"
-    patch = pytest.MonkeyPatch()
-    patch.setattr(module, "load_state_dict_from_url", lambda *args, **kwargs: {})
-    patch.setattr(module.FeatureExtractorInceptionV3, "load_state_dict", lambda *args, **kwargs: None)
-    torch.manual_seed(0)
-    torch.save(module.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).state_dict(), path)
-    patch.undo()
-    return path
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Metric `InceptionScore` will save")
 def test_inception_scores_of_a_test(inception_file, tmp_path):

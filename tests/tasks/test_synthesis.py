@@ -331,6 +331,39 @@ def test_the_customary_judge(tmp_path):
     assert not any(one.requires_grad for one in judge.parameters())
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Metric `InceptionScore` will save")
+def test_fid_is_that_of_the_features_by_hand(inception_file, tmp_path):
+    from torchmetrics.image.fid import NoTrainInceptionV3
+
+    model = task(inception=str(inception_file))
+    run = trainer(tmp_path)
+    (scores,) = run.test(model, Blocks(), verbose=False)
+    assert run.test(model, Blocks(), verbose=False) == [scores]  # starts anew
+    network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(inception_file))
+    features, logits = {"fake": [], "real": []}, []
+    with torch.no_grad():
+        for batch in Blocks().test_dataloader():
+            fake = (model.eval()(batch["label"], batch["instance"]) * 255).round().byte()
+            features["fake"].append(network(fake))
+            features["real"].append(network(batch["image"]))
+            logits.append(features["fake"][-1] @ network.fc.weight.T)
+    fake, real = (torch.cat(features[kind]).double().numpy() for kind in ("fake", "real"))
+    # Of few images: the trace of a root of the covariances' product is the nuclear norm of what is left of both.
+    centred = [(x - x.mean(0)) / np.sqrt(len(x) - 1) for x in (fake, real)]
+    root = np.linalg.norm(centred[0] @ centred[1].T, "nuc")
+    fid = ((fake.mean(0) - real.mean(0)) ** 2).sum() + sum((x**2).sum() for x in centred) - 2 * root
+    assert fid > 1
+    assert scores["test/fid"] == pytest.approx(fid, rel=1e-3)
+    # Ten parts of four images: each a part of its own, and so no different from its part's mean.
+    assert torch.cat(logits).softmax(1).std(0).max() > 0
+    assert scores["test/inception_score"] == pytest.approx(1, abs=1e-4)
+    run.strategy.connect(model)
+    run.save_checkpoint(tmp_path / "a.ckpt")
+    content = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    assert not any("inception" in name for name in [*content["state_dict"], *content["hyper_parameters"]])
+
+
 def test_predictions_are_pictures_of_the_maps_names(tmp_path):
     names = [tmp_path / "in" / f"{name}_labelIds.png" for name in "ab"]
     out = tmp_path / "out"
