@@ -1,4 +1,4 @@
-"""Drawn moving things as short H.264 files in Kinetics' format."""
+"""Drawn moving scenes as short H.264 files in Kinetics' format."""
 
 import csv
 import string
@@ -41,22 +41,21 @@ class _Written(NamedTuple):
 def write_kinetics(
     root: str | Path,
     *,
-    train_videos: int = 24,
+    train_videos: int = 32,
     val_videos: int = 8,
     height: int = 96,
     seconds: tuple[float, float] = (1.5, 3.0),
     seed: int = 0,
 ) -> SampleSummary:
-    """Write short videos of moving things, six classes of motion, in half a minute.
+    """Write short videos of moving scenes, six classes of motion, in half a minute.
 
     ```
     root/{train,val}/<class>/<id>_<start:06>_<end:06>.mp4     H.264, 25 frames a second
     root/annotations/{train,val}.csv                          label,youtube_id,time_start,time_end,split
     ```
 
-    A textured thing moves over a slowly drifting textured ground among others that stand still. Its look, size, place
-    and pace are drawn alike for all classes, and what leaves at one side comes back at the other (as what has grown
-    to the full size starts small again): a single picture hardly tells the class, a few in a row do.
+    A scene of textured things is seen by a moving camera. Looks, place, size, pace and a slow drift are drawn alike for
+    all classes: a single picture does not tell the class, a few in a row do, in any part of the picture.
 
     Args:
         root: A new or empty folder; with the same videos already in it nothing is written.
@@ -137,33 +136,42 @@ def draw_motion(motion: str, frames: int, size: tuple[int, int], draws: np.rando
     Yields:
         `(rows, columns, 3)` uint8.
     """
-    height, width = size
-    ground = _texture(2 * height, 2 * width, draws, 0.2)
-    drift, at = draws.uniform(-0.3, 0.3, 2), draws.uniform(0.3, 0.7, 2)
-    others = [(_thing(height // 3, draws), *draws.uniform((0.1, 0.1), (0.9, 0.9))) for _ in range(2)]
-    thing = _thing(height * 9 // 20, draws)
-    place, phase = draws.uniform((0.35, 0.3), (0.65, 0.7)), draws.uniform(0, 1)
-    pace, angle = draws.uniform(0.8, 1.4), draws.uniform(0, 360)
-    turn = draws.choice((-1, 1))
+    scene = _scene(3 * max(size), size[0] * 2 // 3, draws)
+    pace, drift, place = draws.uniform(0.7, 1.3), draws.uniform(-0.3, 0.3, 2), draws.uniform(-0.2, 0.2, 2) * size[0]
+    scale, angle, turn, phase = draws.uniform(0.8, 1.25), draws.uniform(0, 360), draws.choice((-1, 1)), draws.uniform()
     for number in range(frames):
-        done = number * pace
-        x, y, scale, turned = place[0], place[1], 0.6 * 2.2**phase, angle
+        # Before the middle negative: no class starts or ends at a place or a size of its own.
+        moment = pace * (number - frames / 2)
+        at, seen, turned = place + drift * number, scale, angle
         if motion in ("growing", "shrinking"):
-            way = 1 if motion == "growing" else -1
-            scale = 0.6 * 2.2 ** ((phase + way * done / 22) % 1)
-        elif motion in ("moving up", "moving down"):
-            way = 1 if motion == "moving down" else -1
-            # Beyond the borders, so that it leaves before it comes back.
-            y = (place[1] + way * done / 36 + 0.2) % 1.4 - 0.2
+            seen = scale * 1.014 ** (moment if motion == "growing" else -moment)
+        elif motion in ("moving down", "moving up"):
+            at[1] += size[0] / 80 * (moment if motion == "moving down" else -moment)
         elif motion == "shaking sideways":
-            x = place[0] + 0.12 * np.sin(2 * np.pi * (phase + done / 12))
+            at[0] += size[0] / 16 * np.sin(2 * np.pi * (phase + moment / 14))
         else:
-            turned = angle + turn * 11 * done
-        canvas = _shifted(ground, drift * number + at * (width, height), size)
-        for picture, other_x, other_y in others:
-            _paste(canvas, picture, other_x * width, other_y * height, 0.9, 0)
-        _paste(canvas, thing, x * width, y * height, scale, turned)
-        yield canvas
+            turned = angle + turn * 2 * moment
+        yield _view(scene, at, seen, turned, size)
+
+
+def _scene(side: int, largest: int, draws: np.random.Generator) -> np.ndarray:
+    """Things scattered over a ground, `(side, side, 3)` uint8."""
+    scene = _texture(side, side, draws, 0.2)
+    for _ in range(draws.integers(20, 32)):
+        move = cv2.getRotationMatrix2D((largest / 2, largest / 2), draws.uniform(0, 360), draws.uniform(0.5, 1.0))
+        thing = cv2.warpAffine(_thing(largest, draws), move, (largest, largest))
+        y, x = draws.integers(0, side - largest, 2)
+        spot = scene[y : y + largest, x : x + largest]
+        cover = thing[..., 3:].astype(np.uint16)
+        spot[:] = (thing[..., :3] * cover + spot * (255 - cover)) // 255
+    return scene
+
+
+def _view(scene: np.ndarray, at: np.ndarray, scale: float, angle: float, size: tuple[int, int]) -> np.ndarray:
+    """The scene, turned, scaled and moved, through a window on its middle."""
+    move = cv2.getRotationMatrix2D((len(scene) / 2, len(scene) / 2), angle, scale)
+    move[:, 2] += np.asarray(size[::-1]) / 2 - len(scene) / 2 + at
+    return cv2.warpAffine(scene, move, size[::-1], borderMode=cv2.BORDER_REFLECT)
 
 
 def _texture(height: int, width: int, draws: np.random.Generator, contrast: float) -> np.ndarray:
@@ -185,18 +193,3 @@ def _thing(side: int, draws: np.random.Generator) -> np.ndarray:
     picture = _texture(side, side, draws, 0.6)
     cv2.polylines(picture, [outline], True, draws.integers(180, 256, 3).tolist(), max(1, side // 14))
     return np.dstack([picture, cover])
-
-
-def _shifted(ground: np.ndarray, by: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    move = np.asarray([[1, 0, -by[0]], [0, 1, -by[1]]], np.float32)
-    return cv2.warpAffine(ground, move, size[::-1], borderMode=cv2.BORDER_REFLECT)
-
-
-def _paste(canvas: np.ndarray, thing: np.ndarray, x: float, y: float, scale: float, angle: float) -> None:
-    """Draw a thing, turned and scaled, centred on a point."""
-    side = len(thing)
-    move = cv2.getRotationMatrix2D((side / 2, side / 2), angle, scale)
-    move[:, 2] += np.asarray([x - side / 2, y - side / 2])
-    drawn = cv2.warpAffine(thing, move, canvas.shape[1::-1])
-    cover = drawn[..., 3:].astype(np.uint16)
-    canvas[:] = (drawn[..., :3] * cover + canvas * (255 - cover)) // 255
