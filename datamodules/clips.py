@@ -84,7 +84,7 @@ class Augmentation(NamedTuple):
     size: int = 112
     crop: CropKind = "multi_scale_corner"
     flip: float = 0.5
-    area: tuple[float, float] = (0.2, 1.0)
+    area: tuple[float, float] = (0.25, 1.0)  # as in the public 3D ResNets, not torchvision's 0.08
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
     def draw(self, height: int, width: int, draws: np.random.Generator) -> tuple[View, bool]:

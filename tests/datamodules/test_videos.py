@@ -55,7 +55,7 @@ def test_windows_in_a_row_seek_once(videos, tmp_path, monkeypatch):
     index, everything = index_video(path), videos.decoded(path)
     decoders = []
     start = Video._decode
-    monkeypatch.setattr(Video, "_decode", lambda self: decoders.append(self) or start(self))
+    monkeypatch.setattr(Video, "_decode", lambda self, **how: decoders.append(self) or start(self, **how))
     with Video(path, index) as video:
         for first in (0, 16, 32):
             found = video.read(range(first, first + 16), more=True)
