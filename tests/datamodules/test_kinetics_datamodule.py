@@ -232,12 +232,17 @@ def test_crops_stay_inside_and_have_the_sizes_asked_for():
         sides.add(view.height)
     # 112 px of a side of 240 · 2^(-k/4)
     assert sides == {round(240 * 112 / int(240 * 2 ** (-k / 4))) for k in range(5)}
+    areas = []
     for _ in range(300):
         view, _ = Augmentation(112, "random_resized").draw(240, 320, draws)
         area = (112 / view.height) * (112 / view.width)
-        assert 0.19 < area <= 1
+        areas.append(area)
+        assert 0.74 < view.height / 240 / (view.width / 320) < 1.35
         assert 0 <= view.top <= view.height - 112
         assert 0 <= view.left <= view.width - 112
+    # The public networks' --train_crop_min_scale is 0.25, unlike torchvision's 0.08.
+    assert 0.24 < min(areas) < 0.3
+    assert 0.9 < max(areas) <= 1
     flips = [Augmentation(112, flip=0.5).draw(240, 320, draws)[1] for _ in range(400)]
     assert 150 < sum(flips) < 250
     assert Augmentation(112, "random_resized").draw(10, 1000, draws)[0].rows == 112
