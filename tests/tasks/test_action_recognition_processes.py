@@ -1,4 +1,4 @@
-"""Real videos on two processes: scores as one process gives them, each video once, and clips shared out for training."""
+"""Real videos on two processes: one process's scores, each video counted once, an epoch's clips shared out."""
 
 import csv
 import json
