@@ -86,7 +86,7 @@ class VideoIndex(NamedTuple):
 def reason_of(error: Exception) -> str:
     """Say in a few words why a file could not be read."""
     if isinstance(error, av.error.InvalidDataError):
-        return "no video file in a known format, or damaged (invalid data)"
+        return "damaged (invalid data)"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
@@ -112,6 +112,8 @@ class VideoFile:
             reason = reason_of(error)
             if Path(path).exists() and not Path(path).stat().st_size:
                 reason = "the file is empty"
+            elif isinstance(error, av.error.InvalidDataError):
+                reason = "no video file in a known format, or damaged"
             elif getattr(error, "errno", None) == errno.EINVAL:
                 reason = "a playlist, or another format than those read"
             message = f"{path}: {reason}"

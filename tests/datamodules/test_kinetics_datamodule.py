@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 
 from pcpad.datamodules import KineticsDataModule
 from pcpad.datamodules import caches as caches_module
@@ -17,6 +17,7 @@ from pcpad.datamodules.clip_datasets import WholeVideoSampler, Windows
 from pcpad.datamodules.clips import Augmentation, Sampling, centre_view
 from pcpad.datamodules.crops import Crop
 from pcpad.datamodules.video_files import BrokenVideoError
+from pcpad.datamodules.video_table import BrokenVideo, note_broken
 from pcpad.datamodules.videos import View
 
 CLASSES = ['air drumming, "loud"', "it's"]
@@ -135,8 +136,6 @@ def test_every_video_is_whole_on_one_process(written, replicas):
 
 
 def test_lightning_leaves_the_sampler_in_place(written):
-    from lightning.pytorch import LightningModule
-
     class Counter(LightningModule):
         videos = ()
 
@@ -219,6 +218,13 @@ def test_sampling_loops_strides_and_resamples(videos, tmp_path):
     slow = [max(i for i, time in enumerate(times) if time <= tick) for tick in range(0, round(1000 * end), 50)]
     assert shown.tolist() == slow
     assert len(Sampling(fps=0.1).timeline(index)) == 1
+    # Of a picture that stands still every window has its own time.
+    fast = Sampling(4, fps=20)
+    ticks = fast.timeline(index)
+    parts = [fast.seconds(index, ticks, start) for start in fast.windows(ticks)]
+    assert parts[:3] == [(0.0, pytest.approx(0.2)), (pytest.approx(0.2), pytest.approx(0.4)), (0.4, pytest.approx(0.6))]
+    assert len(set(parts)) == len(parts)
+    assert parts[-1][1] == pytest.approx(index.times[-1])
 
 
 def test_crops_stay_inside_and_have_the_sizes_asked_for():
@@ -283,6 +289,12 @@ def test_csv_annotations(root):
     (root / "bad.csv").write_text(header + "a,b,soon,later,train\n")
     with pytest.raises(ValueError, match=r"bad\.csv, line 2: time_start and time_end have to be seconds"):
         module(root, annotations="bad.csv")
+    (root / "bad.csv").write_text("split,youtube_id,time_start,time_end,label\ntrain,a,0,10\n")
+    with pytest.raises(ValueError, match=r"bad\.csv, line 2: expected a label and a youtube_id"):
+        module(root, annotations="bad.csv")
+    (root / "bad.csv").write_bytes(header.encode() + b"caf\xe9,b,0,10,train\n")
+    with pytest.raises(ValueError, match=r"bad\.csv: annotations have to be text in UTF-8"):
+        module(root, annotations="bad.csv")
 
 
 def test_lists_with_spaces_and_numbers(root):
@@ -295,7 +307,9 @@ def test_lists_with_spaces_and_numbers(root):
     assert data._split("val").labels.tolist() == [0, 0, 0, 1, 1, 1]
 
 
-@pytest.mark.parametrize("row", ["../secret.mp4 0", "val/../../secret.mp4 0", "/etc/passwd 0", "C/../../../x 0"])
+@pytest.mark.parametrize(
+    "row", ["../secret.mp4 0", "val/../../secret.mp4 0", "/etc/passwd 0", "C/../../../x 0", r"..\secret.mp4 0"]
+)
 def test_a_row_that_points_outside_is_refused(row, root):
     (root.parent / "secret.mp4").touch()
     (root / "train.txt").write_text(row + "\n")
@@ -303,9 +317,10 @@ def test_a_row_that_points_outside_is_refused(row, root):
         module(root, annotations="{split}.txt")
 
 
-def test_a_csv_row_that_points_outside_is_refused(root):
+@pytest.mark.parametrize("row", ["x,../../../../etc/abc", "../../x,abc", "/../../../x,abc"])
+def test_a_csv_row_that_points_outside_is_refused(row, root):
     header = "label,youtube_id,time_start,time_end,split\n"
-    (root / "a.csv").write_text(header + "x,../../../../etc/abc,0,10,train\n")
+    (root / "a.csv").write_text(header + f"{row},0,10,train\n")
     with pytest.raises(ValueError, match=r"a\.csv, line 2: .* points outside of"):
         module(root, annotations="a.csv")
 
@@ -378,6 +393,61 @@ def test_evaluations_never_substitute(root):
     assert {int(v) for batch in data.test_dataloader() for v in batch["video"]} == set(range(5))
 
 
+def test_predicting_does_what_can_be_done(root, videos, tmp_path):
+    folder = tmp_path / "mine"
+    whole = videos.write(folder / "b.mp4", 20)
+    part = videos.write(folder / "a.mp4", 40, options={"g": "8"}, paint=_noise)
+    alone = videos.write(folder / "c.mp4", 20)
+    start = part.read_bytes().index(b"mdat") + 4
+    data = module(root, "predict", predict_videos=folder, clip_length=8, batch_size=2)
+    content = bytearray(part.read_bytes())
+    middle = start + (len(content) - start) // 2
+    content[middle : middle + 3000] = bytes(3000)  # of the third group of pictures
+    part.write_bytes(content)
+    damage(alone)
+    batches = list(data.predict_dataloader())
+    seen = [
+        (Path(path).name, round(start, 2))
+        for batch in batches
+        for path, start in zip(batch["path"], batch["start"].tolist(), strict=True)
+    ]
+    assert ("a.mp4", 0.0) in seen
+    assert ("a.mp4", 0.64) not in seen
+    assert ("a.mp4", 1.28) in seen, "the windows after the damage"
+    assert [start for name, start in seen if name == whole.name] == [0, 0.32, 0.64]
+    assert "c.mp4" not in dict(seen)
+    assert all("failures" not in batch for batch in batches)
+    with pytest.raises(
+        BrokenVideoError, match=r"windows could not be read; all others are done:(.|\n)*a\.mp4(.|\n)*c\.mp4"
+    ):
+        data.teardown("predict")
+    data.teardown("predict")  # said once
+
+
+def _noise(number, height, width):
+    return np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("verb", ["test", "predict", "validate"])
+def test_a_verb_needs_its_own_split_alone(verb, root, monkeypatch):
+    """Lightning's `prepare_data` comes first; it must not ask for videos to train on where none are trained on."""
+    for path in (root / "train").rglob("*.mp4"):
+        path.write_bytes(b"")
+    data = KineticsDataModule(
+        root if verb != "predict" else root / "absent", num_workers=0, size=48, predict_videos=root / "val"
+    )
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+
+    class Nothing(LightningModule):
+        def test_step(self, batch, number):
+            assert len(batch["clip"])
+
+        validation_step = predict_step = test_step
+
+    getattr(Trainer(**quiet), verb)(Nothing(), datamodule=data)
+    assert set(data._splits) == {"validate": {"val"}, "test": {"test"}, "predict": {"predict"}}[verb]
+
+
 # The index
 
 
@@ -397,6 +467,53 @@ def test_the_index_is_kept_and_follows_changes(root, videos, monkeypatch):
     (root / "pcpad_videos.npz").write_bytes(b"PK\3\4 no archive")
     module(root)
     assert len(looked) == 21
+
+
+def test_read_only_data_with_an_older_index(root, cache, monkeypatch):
+    module(root, "validate")
+    content = (root / "pcpad_videos.npz").read_bytes()
+    write = caches_module._write
+
+    def refuse_root(path, arrays):
+        if path.parent == root:
+            raise PermissionError(13, "Permission denied")
+        write(path, arrays)
+
+    monkeypatch.setattr(caches_module, "_write", refuse_root)
+    moved = next((root / "val" / "it's").iterdir())
+    os.utime(moved, ns=(0, moved.stat().st_mtime_ns + 10**9))
+    looked = []
+    index = table_module.index_video
+    monkeypatch.setattr(table_module, "index_video", lambda path: looked.append(path.name) or index(path))
+    module(root)
+    assert len(looked) == 5, "those to train on, and the one that changed"
+    for stage in ("test", "fit"):
+        module(root, stage)
+    assert len(looked) == 5
+    assert (root / "pcpad_videos.npz").read_bytes() == content
+    note_broken(root, [BrokenVideo(f"val/it's/{moved.name}", "does not decode")])
+    with pytest.warns(UserWarning, match="does not decode"):
+        assert len(module(root, "test")._split("test")) == 5
+
+
+def test_what_may_pass_is_not_kept(root, monkeypatch):
+    path = next((root / "train" / "it's").iterdir())
+    index = table_module.index_video
+
+    def refuse(given):
+        if given == path:
+            try:
+                raise PermissionError(13, "Permission denied")
+            except OSError as error:
+                message = f"{given}: Permission denied"
+                raise BrokenVideoError(message) from error
+        return index(given)
+
+    monkeypatch.setattr(table_module, "index_video", refuse)
+    with pytest.warns(UserWarning, match=r"1 broken of 4(.|\n)*: Permission denied"):
+        module(root)
+    monkeypatch.setattr(table_module, "index_video", index)
+    assert len(module(root)._split("train")) == 4
 
 
 def test_read_only_data_is_indexed_in_the_users_cache(root, cache, monkeypatch):
