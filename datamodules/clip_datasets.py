@@ -263,7 +263,10 @@ def collate_windows(items: list[Item]) -> Item:
     """Make a batch of the windows that could be decoded; why others could not is under `failures`."""
     failures = [item["failure"] for item in items if "failure" in item]
     whole = [item for item in items if "failure" not in item]
-    return (default_collate(whole) if whole else {}) | ({"failures": failures} if failures else {})
+    batch = default_collate(whole) if whole else {}
+    # As lists: precision bf16-true rounds all tensors of a batch, 10.24 s to 10.25.
+    batch |= {name: [item[name] for item in whole] for name in ("start", "end") if name in batch}
+    return batch | ({"failures": failures} if failures else {})
 
 
 class WindowLoader(DataLoader[Any]):

@@ -43,8 +43,8 @@ class KineticsDataModule(LightningDataModule):
     `video` `(N,)` int64, the video's position among the split's usable ones. Training: one random clip a video and
     epoch. Validation: one clip a video. Test: all windows of `clip_length` frames of all videos, without overlap, the
     last one looped; all of a video's windows stay in one process, in order, in as many batches as it takes. Predict:
-    the same windows of a folder's videos, with `path`, a list of strings, and `start` and `end` in seconds `(N,)`
-    float64 in place of the label.
+    the same windows of a folder's videos, with `path`, a list of strings, and `start` and `end`, lists of seconds,
+    in place of the label.
 
     Frames are found by their presentation times, so clips are exact on variable frame rates too. The times are read
     once (with a progress bar) and kept in `root/pcpad_videos.npz`, or in the user's cache where `root` is read-only;

@@ -1,6 +1,7 @@
 """Kinetics: every layout, every video once, the same clips again, and what happens to broken videos."""
 
 import os
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -110,9 +111,9 @@ def test_predicting_says_which_seconds_of_which_file(written):
     assert [Path(path).name for path in paths][:4] == ["abcdefghi-0_000000_000002.mp4"] * 3 + [
         "abcdefghi-1_000001_000003.mp4"
     ]
-    start, end = (torch.cat([batch[key] for batch in batches]) for key in ("start", "end"))
-    assert start[:4].tolist() == pytest.approx([0, 0.64, 1.28, 0])
-    assert end[:4].tolist() == pytest.approx([0.64, 1.28, 1.32, 0.64], abs=1e-3)
+    start, end = ([time for batch in batches for time in batch[key]] for key in ("start", "end"))
+    assert start[:4] == pytest.approx([0, 0.64, 1.28, 0])
+    assert end[:4] == pytest.approx([0.64, 1.28, 1.32, 0.64], abs=1e-3)
     assert "label" not in batches[0]
     assert not list((written / "val" / "it's").glob("*.npz")), "nothing is left among a user's own videos"
     one = module(written, "predict", predict_videos=paths[0])
@@ -121,6 +122,24 @@ def test_predicting_says_which_seconds_of_which_file(written):
         module(written, "predict", predict_videos=written / "absent")
     with pytest.raises(ValueError, match=r"--data\.predict_videos FOLDER"):
         module(written, "predict")
+
+
+@pytest.mark.parametrize("stage", ["test", "predict"])
+def test_a_long_video_takes_no_more_memory(stage, videos, tmp_path):
+    peaks = {}
+    for frames in (96, 960):
+        root = tmp_path / str(frames)
+        videos.write(root / "val" / "a" / "long.mp4", frames)
+        data = module(root, stage, clip_length=8, batch_size=2, predict_videos=root)
+        tracemalloc.start()
+        windows = sum(len(batch["clip"]) for batch in getattr(data, f"{stage}_dataloader")())
+        peaks[frames] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert windows == frames // 8
+    a_frame = 48 * 64 * 3
+    # Two windows of a batch, the frames of the next one, and what is being worked on; not 960.
+    assert 16 * a_frame < peaks[960] < 64 * a_frame
+    assert peaks[960] < 1.2 * peaks[96] + 30_000, "times and positions, some bytes a frame"
 
 
 @pytest.mark.parametrize("replicas", [1, 2, 4])
@@ -409,7 +428,7 @@ def test_predicting_does_what_can_be_done(root, videos, tmp_path):
     seen = [
         (Path(path).name, round(start, 2))
         for batch in batches
-        for path, start in zip(batch["path"], batch["start"].tolist(), strict=True)
+        for path, start in zip(batch["path"], batch["start"], strict=True)
     ]
     assert ("a.mp4", 0.0) in seen
     assert ("a.mp4", 0.64) not in seen

@@ -12,6 +12,7 @@ from torch.optim import SGD
 from torch.optim import lr_scheduler as schedules
 from torch.utils.data import DataLoader
 
+from pcpad.datamodules.clip_datasets import collate_windows
 from pcpad.datamodules.sampling import evaluation_sampler
 from pcpad.models import resnet3d50
 from pcpad.tasks import ActionRecognitionTask
@@ -38,7 +39,7 @@ class Videos(LightningDataModule):
                 clip = torch.randint(0, 256, (3, 6, 16, 16), dtype=torch.uint8, generator=draw)
                 clip = clip if self.bad is None else torch.full((3, 6, 16, 16), self.bad)
                 item = {"clip": clip, "label": torch.tensor(video % self.num_classes), "video": torch.tensor(video)}
-                times = {"start": torch.tensor(0.2 * window).double(), "end": torch.tensor(0.2 * window + 0.2).double()}
+                times = {"start": 0.2 * window, "end": 0.2 * window + 0.2}
                 item |= {"path": f"b/{9 - video}.mp4", **times}
                 yield {key: item[key] for key in keys}
 
@@ -59,7 +60,12 @@ class Videos(LightningDataModule):
         return self._loader("clip", "label", "video")
 
     def predict_dataloader(self):
-        return self._loader("clip", "video", "path", "start", "end")
+        items = list(self.items("clip", "video", "path", "start", "end"))
+        if self.trainer.world_size > 1 and not self.spread:
+            items = items[:8] if self.trainer.global_rank == 0 else items[8:]
+            return DataLoader(items, batch_size=5, collate_fn=collate_windows)
+        sampler = evaluation_sampler(items, self.trainer)
+        return DataLoader(items, batch_size=5, sampler=sampler, collate_fn=collate_windows)
 
 
 def sgd(parameters):
@@ -194,6 +200,12 @@ def test_predictions_of_windows_and_videos(tmp_path):
         printed = [float(row[f"probability_{k}"]) for k in range(1, 6)]
         assert printed == pytest.approx(top.values.tolist(), rel=1e-4)
     assert "class_6" not in rows[0]
+    writer = VideoPredictionTable(tmp_path / "half.csv")
+    trainer(tmp_path, writer, precision="bf16-true").predict(model, data, return_predictions=False)
+    with writer.written.open() as file:
+        half = list(csv.DictReader(file))
+    columns = ("path", "part", "start", "end")
+    assert [[row[name] for name in columns] for row in half] == [[row[name] for name in columns] for row in rows]
 
 
 def test_cross_testing(tmp_path):
