@@ -228,7 +228,10 @@ class Windows(Dataset[Item]):
         failures = [failure for part in parts for failure in part]
         self.failures = []
         if failures:
-            message = f"{len(failures)} windows could not be read; all others are done:\n  " + "\n  ".join(failures)
+            message = (
+                f"{len(failures)} videos, or windows of some, could not be read; all others are done:\n  "
+                + "\n  ".join(failures)
+            )
             raise BrokenVideoError(message)
 
     def _read_what_can_be(self, video: int, windows: Sequence[int]) -> dict[int, Item]:

@@ -135,6 +135,7 @@ class KineticsDataModule(LightningDataModule):
         self.class_names: list[str] = []
         self._splits: dict[str, VideoTable] = {}
         self._predicted: Dataset[Any] | None = None
+        self._left_out: list[str] = []
 
     @property
     def num_classes(self) -> int:
@@ -193,18 +194,21 @@ class KineticsDataModule(LightningDataModule):
         """All windows of all of `predict_videos`, sorted by path."""
         loader = self._window_loader("predict")
         self._predicted = loader.dataset
+        if isinstance(loader.dataset, Windows) and self._ranks()[1] == 0:
+            loader.dataset.failures += self._left_out
         return loader
 
     def teardown(self, stage: str) -> None:
-        """Stop with an error where parts of videos to predict could not be decoded, when all others are done."""
+        """Stop with an error where videos to predict, or parts of them, could not be read, when all else is done."""
         if stage == "predict" and isinstance(self._predicted, Windows):
             self._predicted.raise_failures()
 
     def _window_loader(self, split: str) -> DataLoader[Any]:
         windows = Windows(self._split(split), self.sampling, self.augment.size)
         sampler = WholeVideoSampler(windows, *self._ranks())
-        options = {"batch_size": self.batch_size, "sampler": sampler, "collate_fn": collate_windows}
-        return WindowLoader(windows, **options, **self._workers())
+        return WindowLoader(
+            windows, batch_size=self.batch_size, sampler=sampler, collate_fn=collate_windows, **self._workers()
+        )
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
@@ -221,7 +225,7 @@ class KineticsDataModule(LightningDataModule):
         if split in self._splits:
             return
         if split == "predict":
-            self._splits[split] = load_unlabelled(Path(source or "."), self.jpeg_fps)
+            self._splits[split], self._left_out = load_unlabelled(Path(source or "."), self.jpeg_fps)
             return
         self._splits[split] = load_split(
             self.root,

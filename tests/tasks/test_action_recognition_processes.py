@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,23 @@ def test_predictions_are_those_of_one_process(root, run, tmp_path):
     assert sum(row[1] == "video" for row in tables[0]) == 11
     values = [np.array([row[5::2] for row in table[1:]], dtype=float) for table in tables]
     assert np.allclose(*values, rtol=1e-4)
+
+
+def test_damage_is_told_by_one_error_when_all_else_is_predicted(root, run, tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(root / "val", folder)
+    videos = data(root, 5, predict_videos=folder)
+    videos.setup("predict")
+    broken = sorted(folder.rglob("*.mp4"))[1]  # of the second process
+    content = broken.read_bytes()
+    start = content.index(b"mdat") + 4
+    broken.write_bytes(content[:start] + b"\xff" * (len(content) - start))
+    writer = VideoPredictionTable(tmp_path / "rest.csv")
+    with pytest.raises(Exception, match=r"could not be read; all others are done:(.|\n)*" + broken.name):
+        run(2, writer).predict(task(root), videos, return_predictions=False)
+    with (tmp_path / "rest.csv").open() as file:
+        found = {row["path"] for row in csv.DictReader(file)}
+    assert found == {str(path) for path in folder.rglob("*.mp4")} - {str(broken)}
 
 
 def test_training_shares_the_clips_of_an_epoch(root, run, tmp_path):
