@@ -15,6 +15,7 @@ KINDS = {
     "variable rate": {"times": VARIABLE, "options": {"g": "20", "bf": "3"}},
     "one key frame": {"options": {"g": "250", "b-pyramid": "strict"}},
     "open groups": {"options": {"g": "10", "bf": "3", "x264-params": "open-gop=1:scenecut=0"}},
+    "refreshed bit by bit": {"options": {"g": "15", "x264-params": "intra-refresh=1"}},
     "all key frames": {"options": {"g": "1"}},
     "no B frames, variable": {"times": VARIABLE, "options": {"g": "15", "bf": "0"}},
     "10 bit": {"pixels": "yuv420p10le"},
