@@ -60,6 +60,24 @@ class Sampling(NamedTuple):
         """
         return np.resize(timeline[start : start + self.span : self.stride], self.length)
 
+    def seconds(self, index: VideoIndex, timeline: np.ndarray, start: int) -> tuple[float, float]:
+        """Which part of the video a clip shows.
+
+        Args:
+            index: The video's index.
+            timeline: As `timeline` gives it.
+            start: The clip's position in the timeline.
+
+        Returns:
+            When the first of its frames is shown and the last one ends, in seconds; with `fps`, of the ticks.
+        """
+        times = index.times
+        if self.fps is not None:
+            # One frame may be on display throughout several clips.
+            return start / self.fps, min((start + self.span) / self.fps, float(times[-1]))
+        positions = self.clip(timeline, start)
+        return float(times[positions.min()]), float(times[positions.max() + 1])
+
     def latest_start(self, timeline: np.ndarray) -> int:
         """The last position a full clip can start at; 0 for short videos."""
         return max(0, len(timeline) - (self.length - 1) * self.stride - 1)
@@ -84,7 +102,7 @@ class Augmentation(NamedTuple):
     size: int = 112
     crop: CropKind = "multi_scale_corner"
     flip: float = 0.5
-    area: tuple[float, float] = (0.2, 1.0)
+    area: tuple[float, float] = (0.25, 1.0)  # as in the public 3D ResNets, not torchvision's 0.08
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
     def draw(self, height: int, width: int, draws: np.random.Generator) -> tuple[View, bool]:

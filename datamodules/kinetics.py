@@ -7,10 +7,17 @@ from typing import Any, Literal, get_args
 import cv2
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from pcpad.datamodules.arguments import require
-from pcpad.datamodules.clip_datasets import TrainingClips, ValidationClips, WholeVideoSampler, Windows
+from pcpad.datamodules.clip_datasets import (
+    TrainingClips,
+    ValidationClips,
+    WholeVideoSampler,
+    WindowLoader,
+    Windows,
+    collate_windows,
+)
 from pcpad.datamodules.clips import Augmentation, CropKind, Sampling
 from pcpad.datamodules.crops import CropLoader, CropPlan, CropSampler
 from pcpad.datamodules.kinetics_files import find_classes
@@ -36,8 +43,8 @@ class KineticsDataModule(LightningDataModule):
     `video` `(N,)` int64, the video's position among the split's usable ones. Training: one random clip a video and
     epoch. Validation: one clip a video. Test: all windows of `clip_length` frames of all videos, without overlap, the
     last one looped; all of a video's windows stay in one process, in order, in as many batches as it takes. Predict:
-    the same windows of a folder's videos, with `path`, a list of strings, and `start` and `end` in seconds `(N,)`
-    float64 in place of the label.
+    the same windows of a folder's videos, with `path`, a list of strings, and `start` and `end`, lists of seconds,
+    in place of the label.
 
     Frames are found by their presentation times, so clips are exact on variable frame rates too. The times are read
     once (with a progress bar) and kept in `root/pcpad_videos.npz`, or in the user's cache where `root` is read-only;
@@ -49,7 +56,8 @@ class KineticsDataModule(LightningDataModule):
 
     Missing (annotated) and broken videos are counted and listed in a warning. Training leaves them out and, where a
     video fails only later, puts another in its place, up to `max_broken`. Evaluations never do: their scores are of
-    the videos that can be read, as the warning says, and one that fails only later stops them.
+    the videos that can be read, as the warning says, and one that fails only later stops them. Predicting does all that
+    can be decoded and then stops with an error that lists the rest.
 
     Args:
         root: The folder with train/ and val/.
@@ -126,6 +134,8 @@ class KineticsDataModule(LightningDataModule):
         self.effective_batch = effective_batch
         self.class_names: list[str] = []
         self._splits: dict[str, VideoTable] = {}
+        self._predicted: Dataset[Any] | None = None
+        self._left_out: list[str] = []
 
     @property
     def num_classes(self) -> int:
@@ -135,7 +145,7 @@ class KineticsDataModule(LightningDataModule):
     def prepare_data(self) -> None:
         """Index the videos, in one process a machine; the others then find the index in its file."""
         stage = self.trainer.state.fn if self.trainer else None
-        self.setup({"fit": "fit", "validate": "validate", "test": "test", "predict": "predict"}.get(str(stage), "fit"))
+        self.setup("fit" if stage is None else str(stage.value))
 
     def setup(self, stage: str) -> None:
         """List and index the videos that a stage needs, so that what is missing stops the run before it starts.
@@ -173,7 +183,8 @@ class KineticsDataModule(LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         """One clip of each video of val/."""
         clips = ValidationClips(self._split("val"), self.sampling, self.augment.size, self.val_clip)
-        return self._evaluation_loader(clips, evaluation_sampler(clips, self.trainer))
+        sampler = evaluation_sampler(clips, self.trainer)
+        return DataLoader(clips, batch_size=self.batch_size, sampler=sampler, **self._workers())
 
     def test_dataloader(self) -> DataLoader[Any]:
         """All windows of all videos of test/ where there is one, else of val/."""
@@ -181,14 +192,23 @@ class KineticsDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """All windows of all of `predict_videos`, sorted by path."""
-        return self._window_loader("predict")
+        loader = self._window_loader("predict")
+        self._predicted = loader.dataset
+        if isinstance(loader.dataset, Windows) and self._ranks()[1] == 0:
+            loader.dataset.failures += self._left_out
+        return loader
+
+    def teardown(self, stage: str) -> None:
+        """Stop with an error where videos to predict, or parts of them, could not be read, when all else is done."""
+        if stage == "predict" and isinstance(self._predicted, Windows):
+            self._predicted.raise_failures()
 
     def _window_loader(self, split: str) -> DataLoader[Any]:
         windows = Windows(self._split(split), self.sampling, self.augment.size)
-        return self._evaluation_loader(windows, WholeVideoSampler(windows, *self._ranks()))
-
-    def _evaluation_loader(self, dataset: Dataset[Any], sampler: Sampler[int] | None) -> DataLoader[Any]:
-        return DataLoader(dataset, batch_size=self.batch_size, sampler=sampler, **self._workers())
+        sampler = WholeVideoSampler(windows, *self._ranks())
+        return WindowLoader(
+            windows, batch_size=self.batch_size, sampler=sampler, collate_fn=collate_windows, **self._workers()
+        )
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
@@ -205,7 +225,7 @@ class KineticsDataModule(LightningDataModule):
         if split in self._splits:
             return
         if split == "predict":
-            self._splits[split] = load_unlabelled(Path(source or "."), self.jpeg_fps)
+            self._splits[split], self._left_out = load_unlabelled(Path(source or "."), self.jpeg_fps)
             return
         self._splits[split] = load_split(
             self.root,

@@ -1,6 +1,7 @@
 """Which videos a split has, of which class, and which of the annotated ones are missing."""
 
 import csv
+import io
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -122,7 +123,7 @@ def _from_csv(root: Path, split: str, path: Path) -> Listing:
     have = set(list_videos(root / split)) if (root / split).is_dir() else set()
     listing = Listing([], [], [], [])
     wanted = {split, "validate"} if split == "val" else {split}
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with io.StringIO(_text(path), newline="") as file:
         rows = csv.DictReader(file)
         needed = ("label", "youtube_id", "time_start", "time_end", "split")
         lacking = [name for name in needed if name not in (rows.fieldnames or [])]
@@ -132,6 +133,9 @@ def _from_csv(root: Path, split: str, path: Path) -> Listing:
         for row in rows:
             if row["split"] not in wanted:
                 continue
+            if not row["label"] or not row["youtube_id"]:
+                message = f"{path}, line {rows.line_num}: expected a label and a youtube_id, but came {row}"
+                raise ValueError(message)
             try:
                 start, end = float(row["time_start"]), float(row["time_end"])
                 file_name = f"{row['youtube_id']}_{int(start):06}_{int(end):06}.mp4"
@@ -151,7 +155,7 @@ def _from_csv(root: Path, split: str, path: Path) -> Listing:
 def _from_list(root: Path, split: str, path: Path) -> Listing:
     """Lines of `path label`, split from the right, as paths may hold spaces."""
     listing = Listing([], [], [], [])
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(_text(path).splitlines(), 1):
         if not line.strip():
             continue
         name, _, label = line.strip().rpartition(" ")
@@ -254,10 +258,22 @@ def is_numbered(labels: set[str]) -> bool:
 def _csv_labels(files: Sequence[Path]) -> set[str]:
     labels = set()
     for path in dict.fromkeys(files):
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with io.StringIO(_text(path), newline="") as file:
             labels |= {row.get("label") or "" for row in csv.DictReader(file)}
     return labels - {""}
 
 
+def _text(path: Path) -> str:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        message = f"{path}: annotations have to be text in UTF-8, this file is not: {error}"
+        raise ValueError(message) from error
+    if "\0" in text:
+        message = f"{path}: annotations have to be text, this file has zero bytes"
+        raise ValueError(message)
+    return text
+
+
 def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    return [line.strip() for line in _text(path).splitlines() if line.strip()]

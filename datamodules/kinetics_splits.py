@@ -63,7 +63,7 @@ def load_split(
     return table
 
 
-def load_unlabelled(path: Path, jpeg_fps: float) -> VideoTable:
+def load_unlabelled(path: Path, jpeg_fps: float) -> tuple[VideoTable, list[str]]:
     """List and index the videos below a folder, or one video.
 
     Args:
@@ -71,7 +71,7 @@ def load_unlabelled(path: Path, jpeg_fps: float) -> VideoTable:
         jpeg_fps: See `VideoTable`.
 
     Returns:
-        The usable videos; a warning lists the others.
+        The usable videos, and a line about each of the others, of which a warning tells, too.
 
     Raises:
         FileNotFoundError: Neither, or a folder without videos; names it.
@@ -86,7 +86,7 @@ def load_unlabelled(path: Path, jpeg_fps: float) -> VideoTable:
     _judge(root, "predict_videos", broken, len(table), None)
     if broken:
         rank_zero_warn(f"{len(broken)} of {len(names)} videos are broken and left out:{_some(_lines(broken))}")
-    return table
+    return table, [f"{root / video.name}: {video.reason}" for video in broken]
 
 
 def find_test_split(root: Path, annotations: str | None) -> str:

@@ -1,6 +1,7 @@
 """Video files as PyAV opens them: what is in them, and when each frame is shown."""
 
 import errno
+import itertools
 import struct
 import zlib
 from contextlib import suppress
@@ -38,7 +39,8 @@ class VideoIndex(NamedTuple):
 
     Attributes:
         pts: `(frames,)` int64, presentation times in units of `time_base`, rising.
-        keys: int32, positions of the key frames in `pts`.
+        keys: int32, positions of the key frames in `pts`. None at all: the file does not tell frames' times reliably,
+            they are those of frames counted from the start.
         time_base: Seconds a unit.
         end: When the last frame ends, in the same units.
         height: Rows as shown, after rotation.
@@ -84,7 +86,7 @@ class VideoIndex(NamedTuple):
 def reason_of(error: Exception) -> str:
     """Say in a few words why a file could not be read."""
     if isinstance(error, av.error.InvalidDataError):
-        return "no video file in a known format, or damaged (invalid data)"
+        return "damaged (invalid data)"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
@@ -110,6 +112,8 @@ class VideoFile:
             reason = reason_of(error)
             if Path(path).exists() and not Path(path).stat().st_size:
                 reason = "the file is empty"
+            elif isinstance(error, av.error.InvalidDataError):
+                reason = "no video file in a known format, or damaged"
             elif getattr(error, "errno", None) == errno.EINVAL:
                 reason = "a playlist, or another format than those read"
             message = f"{path}: {reason}"
@@ -173,7 +177,8 @@ def index_video(path: str | Path) -> VideoIndex:
 
 def _look_through(file: VideoFile, path: str | Path) -> tuple[dict[int, tuple[bool, int]], av.VideoFrame | None]:
     """Map presentation time to (key frame?, duration); and decode one picture."""
-    if file.name in _DECODED:
+    # AVI stores no times; those that FFmpeg makes up are in the order of decoding.
+    if file.name in _DECODED or ("avi" in file.container.format.name and file.stream.codec_context.has_b_frames):
         return _by_decoding(file)
     shown: dict[int, tuple[bool, int]] = {}
     first, packets, reach = None, 0, 0
@@ -206,15 +211,24 @@ def _truncated(file: VideoFile, path: str | Path, packets: int) -> str:
 
 
 def _by_decoding(file: VideoFile) -> tuple[dict[int, tuple[bool, int]], av.VideoFrame | None]:
-    shown: dict[int, tuple[bool, int]] = {}
+    times, kinds, stored = [], [], []
     first = None
-    for frame in file.container.decode(file.stream):
-        first = first or frame
-        if frame.pts is None:
-            message = "frames without presentation times; `ffmpeg -i IN -c copy OUT.mp4` gives them some"
-            raise ValueError(message)
-        shown[frame.pts] = (bool(frame.key_frame), frame.duration or 0)
-    return shown, first
+    for packet in file.container.demux(file.stream):
+        if packet.size and packet.dts is not None:
+            stored.append(packet.dts)
+        for frame in packet.decode():
+            first = first or frame
+            times.append(frame.pts)
+            kinds.append((bool(frame.key_frame), frame.duration or 0))
+    known = [time for time in times if time is not None]
+    if len(known) == len(times) and all(a < b for a, b in itertools.pairwise(known)):
+        return dict(zip(known, kinds, strict=True)), first
+    # Shown one after the other at the times at which they are stored.
+    stored = sorted(set(stored))
+    if len(stored) < len(times):
+        message = "frames without times; `ffmpeg -i IN OUT.mp4` gives them some"
+        raise ValueError(message)
+    return dict.fromkeys(stored[: len(times)], (False, 0)), first
 
 
 def decode_all(path: str | Path, index: VideoIndex) -> int:
@@ -230,13 +244,15 @@ def decode_all(path: str | Path, index: VideoIndex) -> int:
     Raises:
         BrokenVideoError: Decoding stopped with an error.
     """
-    came, damaged = set(), 0
+    came, damaged = [], 0
     with VideoFile(path) as file, suppress(EOFError):
         try:
             for frame in file.container.decode(file.stream):
-                came.add(frame.pts)
+                came.append(frame.pts)
                 damaged += frame.is_corrupt
         except ERRORS as error:
             message = f"{path}: decoding stops after {len(came)} of {len(index.pts)} frames: {reason_of(error)}"
             raise BrokenVideoError(message) from error
-    return damaged + len(set(index.pts.tolist()) - came)
+    if not len(index.keys):
+        return damaged + max(0, len(index.pts) - len(came))
+    return damaged + len(set(index.pts.tolist()) - set(came))

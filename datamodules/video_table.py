@@ -20,7 +20,7 @@ __all__ = ["BrokenVideo", "VideoTable", "index_any", "load_videos", "note_broken
 
 FILE_NAME = "pcpad_videos.npz"
 # Raised when the same file would give another index.
-_FORMAT = 1
+_FORMAT = 2
 
 
 class BrokenVideo(NamedTuple):
@@ -37,6 +37,12 @@ class _Entry(NamedTuple):
     changed: int
     packed: bytes
     reason: str
+
+
+class PassingReason(str):
+    """Why a file cannot be read now; it may be tomorrow, with other permissions or a disk that answers."""
+
+    __slots__ = ()
 
 
 class VideoTable:
@@ -89,13 +95,14 @@ def index_any(root: Path, name: str) -> bytes | str:
         name: The file.
 
     Returns:
-        The packed index, or as a str the reason why there is none.
+        The packed index, or as a str the reason why there is none; a `PassingReason` where the file is not to blame.
     """
     path = root / name
     try:
         return (index_folder if path.is_dir() else index_video)(path).pack()
     except BrokenVideoError as error:
-        return str(error).removeprefix(f"{path}: ")
+        reason = str(error).removeprefix(f"{path}: ")
+        return PassingReason(reason) if isinstance(error.__cause__, OSError | MemoryError) else reason
 
 
 def load_videos(
@@ -123,19 +130,27 @@ def load_videos(
         The usable videos in the order given, and the others.
     """
     places = cache_places(root, FILE_NAME)[0 if beside else 1 :]
-    known = _read(places)
-    states = [_state(root / name) for name in names]
-    unknown = [
-        (name, state)
-        for name, state in zip(names, states, strict=True)
-        if name not in known or known[name][:2] != state
-    ]
+    kept = [_read(place) for place in places]
+    now: dict[str, _Entry] = {}
+    unknown: list[tuple[str, tuple[int, int]]] = []
+    for name in names:
+        state = _state(root / name)
+        # What is unchanged in both places and broken in one was found to be so by decoding all of it.
+        found = [entry for known in kept if (entry := known.get(name)) and entry[:2] == state]
+        if found:
+            now[name] = next((entry for entry in found if not entry.packed), found[0])
+        else:
+            unknown.append((name, state))
     if unknown:
-        found = work_through(partial(index_any, root), [name for name, _ in unknown], f"index of videos in {root}")
-        for (name, state), result in zip(unknown, found, strict=True):
-            known[name] = _Entry(*state, *((result, "") if isinstance(result, bytes) else (b"", result)))
-        _write(places, known)
-    entries = [known[name] for name in names]
+        results = work_through(partial(index_any, root), [name for name, _ in unknown], f"index of videos in {root}")
+        passing = set()
+        for (name, state), result in zip(unknown, results, strict=True):
+            now[name] = _Entry(*state, *((result, "") if isinstance(result, bytes) else (b"", result)))
+            if isinstance(result, PassingReason):
+                passing.add(name)
+        if len(passing) < len(unknown):
+            _write(places, _merged(kept) | {name: entry for name, entry in now.items() if name not in passing})
+    entries = [now[name] for name in names]
     good = [place for place, entry in enumerate(entries) if entry.packed]
     table = VideoTable(
         root,
@@ -156,7 +171,7 @@ def note_broken(root: Path, broken: Sequence[BrokenVideo]) -> None:
         broken: Videos that are indexed already but turned out not to decode.
     """
     places = cache_places(root, FILE_NAME)
-    known = _read(places)
+    known = _merged([_read(place) for place in places])
     for name, reason in broken:
         known[name] = _Entry(*_state(root / name), b"", reason)
     _write(places, known)
@@ -171,23 +186,32 @@ def _state(path: Path) -> tuple[int, int]:
     return (0 if path.is_dir() else state.st_size), state.st_mtime_ns
 
 
-def _read(places: Sequence[Path]) -> dict[str, _Entry]:
-    for place in places:
-        try:
-            with np.load(place, allow_pickle=False) as stored:
-                if int(stored["format"]) != _FORMAT:
-                    continue
-                names = os.fsdecode(stored["names"].tobytes()).split("\0")
-                reasons = os.fsdecode(stored["reasons"].tobytes()).split("\0")
-                ends, packed = stored["ends"].tolist(), stored["packed"].tobytes()
-                sizes, changed = stored["sizes"].tolist(), stored["changed"].tolist()
-        # np.load raises what zipfile, zlib and its own parsing run into; any of them means: no usable index here.
-        except Exception:
-            continue
-        parts = [packed[start:end] for start, end in itertools.pairwise(ends)]
-        if len({len(names), len(reasons), len(parts), len(sizes), len(changed)}) == 1:
-            return dict(zip(names, map(_Entry, sizes, changed, parts, reasons), strict=True))
-    return {}
+def _merged(kept: Sequence[dict[str, _Entry]]) -> dict[str, _Entry]:
+    """What all places know; of a file that they know differently, the later state, else that it is broken."""
+    merged: dict[str, _Entry] = {}
+    for name, entry in (pair for known in kept for pair in known.items()):
+        other = merged.get(name)
+        if other is None or (entry.changed, not entry.packed) > (other.changed, not other.packed):
+            merged[name] = entry
+    return merged
+
+
+def _read(place: Path) -> dict[str, _Entry]:
+    try:
+        with np.load(place, allow_pickle=False) as stored:
+            if int(stored["format"]) != _FORMAT:
+                return {}
+            names = os.fsdecode(stored["names"].tobytes()).split("\0")
+            reasons = os.fsdecode(stored["reasons"].tobytes()).split("\0")
+            ends, packed = stored["ends"].tolist(), stored["packed"].tobytes()
+            sizes, changed = stored["sizes"].tolist(), stored["changed"].tolist()
+    # np.load raises what zipfile, zlib and its own parsing run into; any of them means: no usable index here.
+    except Exception:
+        return {}
+    parts = [packed[start:end] for start, end in itertools.pairwise(ends)]
+    if len({len(names), len(reasons), len(parts), len(sizes), len(changed)}) != 1:
+        return {}
+    return dict(zip(names, map(_Entry, sizes, changed, parts, reasons), strict=True))
 
 
 def _write(places: Sequence[Path], known: dict[str, _Entry]) -> None:

@@ -124,11 +124,12 @@ class Video:
     def _start(self, place: int, attempt: int) -> None:
         """Get ready to decode from a position: go on, or seek to the key frame before it, or to the start."""
         keys = self.index.keys
-        before = int(np.searchsorted(keys, place, side="right")) - 1
+        # Containers without a table of their key frames may be a little late after a seek: then the one before.
+        before = int(np.searchsorted(keys, place, side="right")) - 1 - attempt
         key = int(keys[before]) if before >= 0 and attempt < 2 else 0
         start = int(self.index.pts[key])
-        self._all = attempt > 0
-        if self._all and self._quick:
+        self._all = attempt > 0 or not len(keys)
+        if attempt > 0 and self._quick:
             self.close()
             wanted, last, more = self._wanted, self._last, self._more
             self._open(quick=False)
@@ -137,14 +138,24 @@ class Video:
             return
         self._file.container.seek(start if key else min(0, start), stream=self._file.stream)
         self._at = None
-        self._frames = self._decode()
+        self._frames = self._decode(after_seek=key > 0) if len(keys) else self._count()
 
-    def _decode(self) -> Iterator[av.VideoFrame]:
+    def _count(self) -> Iterator[av.VideoFrame]:
+        """Decode from the start, each frame with the index's time in place of its own."""
+        frames = self._file.container.decode(self._file.stream)
+        for time, frame in zip(self.index.pts.tolist(), frames, strict=False):
+            frame.pts = time
+            yield frame
+
+    def _decode(self, after_seek: bool) -> Iterator[av.VideoFrame]:
         context = self._file.stream.codec_context
         skipping = False
         context.skip_frame = "DEFAULT"
         missing = set(self._wanted)
         for packet in self._file.container.demux(self._file.stream):
+            if after_seek and not packet.is_keyframe:
+                continue  # some decoders make pictures of what they have no reference for
+            after_seek = False
             time = packet.pts
             # Later ones may be wanted by the next call, after they have passed here.
             skip = not self._all and time is not None and time not in self._wanted and time < self._last
@@ -161,6 +172,10 @@ class Video:
     def _collect(self, view: View) -> dict[int, np.ndarray]:
         found = {}
         for frame in self._frames:
+            if frame.is_corrupt:
+                # FFmpeg fills in what is damaged, and predicts the following pictures from that.
+                message = "a picture is damaged"
+                raise ValueError(message)
             if frame.pts is None:
                 continue
             self._at = frame.pts if self._more else None

@@ -32,7 +32,7 @@ class ActionRecognitionTask(LightningModule):
 
     A batch is a dict: `clip` (N, 3, T, H, W), uint8 or float in [0, 1]; `label` (N,) long; for testing also `video`
     (N,), the number of the video that a clip is a window of, the same on all processes. In prediction `clip`, `path`, a
-    list of N file names, and the window's `start` and `end` (N,) in seconds.
+    list of N file names, and the windows' `start` and `end`, lists of N numbers of seconds.
 
     Logged: `train/loss`; for `val` and `test` each `loss`, `clip_top1` and, with more than five classes, `clip_top5`,
     every clip counted once; for `test` also `video_top1` and `video_top5`, of the mean of each video's softmax, every
@@ -145,7 +145,7 @@ class ActionRecognitionTask(LightningModule):
         self.video_accuracy.update(logits, batch["label"], batch["video"])
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """Each window's probabilities: `path` list, `start` and `end` (N,) in seconds, `probability` (N, K)."""
+        """Each window's probabilities: `path`, `start` and `end` (seconds) lists, `probability` (N, K)."""
         probability = self(batch["clip"]).float().softmax(dim=1)
         kept = {name: batch[name] for name in ("start", "end")}
         return {"path": list(batch["path"]), **kept, "probability": probability}

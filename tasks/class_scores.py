@@ -10,6 +10,12 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from pcpad.metrics import KeepsPrecision
+
+
+class _Mean(KeepsPrecision, MeanMetric):
+    """The mean of losses, summed in float32 in a run of lower precision, too."""
+
 
 def class_metrics(num_classes: int, prefix: str = "") -> nn.ModuleDict:
     """The metrics of one stage.
@@ -22,7 +28,7 @@ def class_metrics(num_classes: int, prefix: str = "") -> nn.ModuleDict:
         `loss`, `top1` and, with more than five classes, `top5`.
     """
     # "disable": the other strategies either drop NaN from the mean, which hides it, or wait for the device each step.
-    metrics: dict[str, nn.Module] = {"loss": MeanMetric(nan_strategy="disable")}
+    metrics: dict[str, nn.Module] = {"loss": _Mean(nan_strategy="disable")}
     for k in top_ks(num_classes):
         metrics[f"{prefix}top{k}"] = MulticlassAccuracy(num_classes, top_k=k, average="micro", validate_args=False)
     return nn.ModuleDict(metrics)

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from pcpad.metrics.precision import KeepsPrecision
 
 __all__ = ["BandError", "squared_errors_by_band"]
 
@@ -39,7 +40,7 @@ def squared_errors_by_band(prediction: Tensor, target: Tensor, width: int) -> tu
     return errors.sum(dtype=torch.float64) - rest, rest, errors.numel() - inside.numel(), inside.numel()
 
 
-class BandError(Metric):
+class BandError(KeepsPrecision):
     """Mean squared error over a whole set: of all pixels, of a band along the border, and of the interior.
 
     Every pixel and channel weighs the same, over all images and processes; `compute` returns the scalars `mse`,

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from pcpad.metrics.precision import KeepsPrecision
 
 __all__ = ["VideoAccuracy", "true_class_rank"]
 
@@ -33,7 +34,7 @@ def true_class_rank(scores: Tensor, label: Tensor) -> Tensor:
     return ((scores > own) | ((scores == own) & before)).sum(dim=1)
 
 
-class VideoAccuracy(Metric):
+class VideoAccuracy(KeepsPrecision):
     """Top-k accuracy over videos: each video's class scores are the mean of its windows' softmax.
 
     Every video counts once, however many windows it has, in whatever order they come, and on whichever processes: a
@@ -122,10 +123,6 @@ class VideoAccuracy(Metric):
         if not self._is_synced:
             self._merge()
         super().sync(*args, **options)
-
-    def set_dtype(self, dst_type: Any) -> VideoAccuracy:
-        """Sums keep their precision."""
-        return self
 
     def _merge(self) -> None:
         videos, labels, sums = self._merged()

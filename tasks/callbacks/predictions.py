@@ -95,7 +95,7 @@ class VideoPredictionTable(PredictionTable):
         dataloader_idx: int,
     ) -> None:
         """Keep the five classes of each window, and one sum a video for its mean."""
-        times = zip(prediction["start"].tolist(), prediction["end"].tolist(), strict=True)
+        times = zip(prediction["start"], prediction["end"], strict=True)
         probabilities = prediction["probability"].double().cpu().numpy()
         for path, (start, end), values in zip(prediction["path"], times, probabilities, strict=True):
             if (path, start, end) not in self._rows:

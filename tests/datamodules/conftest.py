@@ -33,15 +33,15 @@ class Videos:
         return bits
 
     def write(self, path, frames=60, *, times=None, codec="libx264", pixels="yuv420p", size=(48, 64), rotation=0,
-              options=None, paint=None):  # fmt: skip
+              options=None, paint=None, muxer=None):  # fmt: skip
         """Write a video at 25 frames a second, or with a frame at each of `times` (milliseconds)."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        muxer = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
+        muxer = (muxer or {}) | ({"movflags": "faststart"} if path.suffix == ".mp4" else {})
         with av.open(str(path), "w", options=muxer) as container:
             threads = {"threads": "1", "x265-params": "log-level=none"}
             stream = container.add_stream(codec, rate=25, options=threads | (options or {}))
             stream.height, stream.width, stream.pix_fmt = *size, pixels
-            stream.codec_context.time_base = MILLI if codec != "mpeg4" or times is not None else Fraction(1, 25)
+            stream.codec_context.time_base = Fraction(1, 25) if codec.startswith("mpeg") and times is None else MILLI
             if rotation:
                 stream.set_display_rotation(rotation)
             for number in range(frames):

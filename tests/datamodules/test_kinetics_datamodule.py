@@ -1,6 +1,7 @@
 """Kinetics: every layout, every video once, the same clips again, and what happens to broken videos."""
 
 import os
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 
 from pcpad.datamodules import KineticsDataModule
 from pcpad.datamodules import caches as caches_module
@@ -17,6 +18,7 @@ from pcpad.datamodules.clip_datasets import WholeVideoSampler, Windows
 from pcpad.datamodules.clips import Augmentation, Sampling, centre_view
 from pcpad.datamodules.crops import Crop
 from pcpad.datamodules.video_files import BrokenVideoError
+from pcpad.datamodules.video_table import BrokenVideo, note_broken
 from pcpad.datamodules.videos import View
 
 CLASSES = ['air drumming, "loud"', "it's"]
@@ -109,9 +111,9 @@ def test_predicting_says_which_seconds_of_which_file(written):
     assert [Path(path).name for path in paths][:4] == ["abcdefghi-0_000000_000002.mp4"] * 3 + [
         "abcdefghi-1_000001_000003.mp4"
     ]
-    start, end = (torch.cat([batch[key] for batch in batches]) for key in ("start", "end"))
-    assert start[:4].tolist() == pytest.approx([0, 0.64, 1.28, 0])
-    assert end[:4].tolist() == pytest.approx([0.64, 1.28, 1.32, 0.64], abs=1e-3)
+    start, end = ([time for batch in batches for time in batch[key]] for key in ("start", "end"))
+    assert start[:4] == pytest.approx([0, 0.64, 1.28, 0])
+    assert end[:4] == pytest.approx([0.64, 1.28, 1.32, 0.64], abs=1e-3)
     assert "label" not in batches[0]
     assert not list((written / "val" / "it's").glob("*.npz")), "nothing is left among a user's own videos"
     one = module(written, "predict", predict_videos=paths[0])
@@ -120,6 +122,24 @@ def test_predicting_says_which_seconds_of_which_file(written):
         module(written, "predict", predict_videos=written / "absent")
     with pytest.raises(ValueError, match=r"--data\.predict_videos FOLDER"):
         module(written, "predict")
+
+
+@pytest.mark.parametrize("stage", ["test", "predict"])
+def test_a_long_video_takes_no_more_memory(stage, videos, tmp_path):
+    peaks = {}
+    for frames in (96, 960):
+        root = tmp_path / str(frames)
+        videos.write(root / "val" / "a" / "long.mp4", frames)
+        data = module(root, stage, clip_length=8, batch_size=2, predict_videos=root)
+        tracemalloc.start()
+        windows = sum(len(batch["clip"]) for batch in getattr(data, f"{stage}_dataloader")())
+        peaks[frames] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert windows == frames // 8
+    a_frame = 48 * 64 * 3
+    # Two windows of a batch, the frames of the next one, and what is being worked on; not 960.
+    assert 16 * a_frame < peaks[960] < 64 * a_frame
+    assert peaks[960] < 1.2 * peaks[96] + 30_000, "times and positions, some bytes a frame"
 
 
 @pytest.mark.parametrize("replicas", [1, 2, 4])
@@ -135,8 +155,6 @@ def test_every_video_is_whole_on_one_process(written, replicas):
 
 
 def test_lightning_leaves_the_sampler_in_place(written):
-    from lightning.pytorch import LightningModule
-
     class Counter(LightningModule):
         videos = ()
 
@@ -219,6 +237,13 @@ def test_sampling_loops_strides_and_resamples(videos, tmp_path):
     slow = [max(i for i, time in enumerate(times) if time <= tick) for tick in range(0, round(1000 * end), 50)]
     assert shown.tolist() == slow
     assert len(Sampling(fps=0.1).timeline(index)) == 1
+    # Of a picture that stands still every window has its own time.
+    fast = Sampling(4, fps=20)
+    ticks = fast.timeline(index)
+    parts = [fast.seconds(index, ticks, start) for start in fast.windows(ticks)]
+    assert parts[:3] == [(0.0, pytest.approx(0.2)), (pytest.approx(0.2), pytest.approx(0.4)), (0.4, pytest.approx(0.6))]
+    assert len(set(parts)) == len(parts)
+    assert parts[-1][1] == pytest.approx(index.times[-1])
 
 
 def test_crops_stay_inside_and_have_the_sizes_asked_for():
@@ -232,12 +257,17 @@ def test_crops_stay_inside_and_have_the_sizes_asked_for():
         sides.add(view.height)
     # 112 px of a side of 240 · 2^(-k/4)
     assert sides == {round(240 * 112 / int(240 * 2 ** (-k / 4))) for k in range(5)}
+    areas = []
     for _ in range(300):
         view, _ = Augmentation(112, "random_resized").draw(240, 320, draws)
         area = (112 / view.height) * (112 / view.width)
-        assert 0.19 < area <= 1
+        areas.append(area)
+        assert 0.74 < view.height / 240 / (view.width / 320) < 1.35
         assert 0 <= view.top <= view.height - 112
         assert 0 <= view.left <= view.width - 112
+    # The public networks' --train_crop_min_scale is 0.25, unlike torchvision's 0.08.
+    assert 0.24 < min(areas) < 0.3
+    assert 0.9 < max(areas) <= 1
     flips = [Augmentation(112, flip=0.5).draw(240, 320, draws)[1] for _ in range(400)]
     assert 150 < sum(flips) < 250
     assert Augmentation(112, "random_resized").draw(10, 1000, draws)[0].rows == 112
@@ -278,6 +308,12 @@ def test_csv_annotations(root):
     (root / "bad.csv").write_text(header + "a,b,soon,later,train\n")
     with pytest.raises(ValueError, match=r"bad\.csv, line 2: time_start and time_end have to be seconds"):
         module(root, annotations="bad.csv")
+    (root / "bad.csv").write_text("split,youtube_id,time_start,time_end,label\ntrain,a,0,10\n")
+    with pytest.raises(ValueError, match=r"bad\.csv, line 2: expected a label and a youtube_id"):
+        module(root, annotations="bad.csv")
+    (root / "bad.csv").write_bytes(header.encode() + b"caf\xe9,b,0,10,train\n")
+    with pytest.raises(ValueError, match=r"bad\.csv: annotations have to be text in UTF-8"):
+        module(root, annotations="bad.csv")
 
 
 def test_lists_with_spaces_and_numbers(root):
@@ -290,7 +326,9 @@ def test_lists_with_spaces_and_numbers(root):
     assert data._split("val").labels.tolist() == [0, 0, 0, 1, 1, 1]
 
 
-@pytest.mark.parametrize("row", ["../secret.mp4 0", "val/../../secret.mp4 0", "/etc/passwd 0", "C/../../../x 0"])
+@pytest.mark.parametrize(
+    "row", ["../secret.mp4 0", "val/../../secret.mp4 0", "/etc/passwd 0", "C/../../../x 0", r"..\secret.mp4 0"]
+)
 def test_a_row_that_points_outside_is_refused(row, root):
     (root.parent / "secret.mp4").touch()
     (root / "train.txt").write_text(row + "\n")
@@ -298,9 +336,10 @@ def test_a_row_that_points_outside_is_refused(row, root):
         module(root, annotations="{split}.txt")
 
 
-def test_a_csv_row_that_points_outside_is_refused(root):
+@pytest.mark.parametrize("row", ["x,../../../../etc/abc", "../../x,abc", "/../../../x,abc"])
+def test_a_csv_row_that_points_outside_is_refused(row, root):
     header = "label,youtube_id,time_start,time_end,split\n"
-    (root / "a.csv").write_text(header + "x,../../../../etc/abc,0,10,train\n")
+    (root / "a.csv").write_text(header + f"{row},0,10,train\n")
     with pytest.raises(ValueError, match=r"a\.csv, line 2: .* points outside of"):
         module(root, annotations="a.csv")
 
@@ -373,6 +412,64 @@ def test_evaluations_never_substitute(root):
     assert {int(v) for batch in data.test_dataloader() for v in batch["video"]} == set(range(5))
 
 
+def test_predicting_does_what_can_be_done(root, videos, tmp_path):
+    folder = tmp_path / "mine"
+    whole = videos.write(folder / "b.mp4", 20)
+    part = videos.write(folder / "a.mp4", 40, options={"g": "8"}, paint=_noise)
+    alone = videos.write(folder / "c.mp4", 20)
+    start = part.read_bytes().index(b"mdat") + 4
+    (folder / "d.mp4").touch()
+    with pytest.warns(UserWarning, match="1 of 4 videos are broken and left out"):
+        data = module(root, "predict", predict_videos=folder, clip_length=8, batch_size=2)
+    content = bytearray(part.read_bytes())
+    middle = start + (len(content) - start) // 2
+    content[middle : middle + 3000] = bytes(3000)  # of the third group of pictures
+    part.write_bytes(content)
+    damage(alone)
+    batches = list(data.predict_dataloader())
+    seen = [
+        (Path(path).name, round(start, 2))
+        for batch in batches
+        for path, start in zip(batch["path"], batch["start"], strict=True)
+    ]
+    assert ("a.mp4", 0.0) in seen
+    assert ("a.mp4", 0.64) not in seen
+    assert ("a.mp4", 1.28) in seen, "the windows after the damage"
+    assert [start for name, start in seen if name == whole.name] == [0, 0.32, 0.64]
+    assert "c.mp4" not in dict(seen)
+    assert all("failures" not in batch for batch in batches)
+    with pytest.raises(
+        BrokenVideoError,
+        match=r"could not be read; all others are done:(.|\n)*d\.mp4: the file is empty(.|\n)*a\.mp4(.|\n)*c\.mp4",
+    ):
+        data.teardown("predict")
+    data.teardown("predict")  # said once
+
+
+def _noise(number, height, width):
+    return np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("verb", ["test", "predict", "validate"])
+def test_a_verb_needs_its_own_split_alone(verb, root, monkeypatch):
+    """Lightning's `prepare_data` comes first; it must not ask for videos to train on where none are trained on."""
+    for path in (root / "train").rglob("*.mp4"):
+        path.write_bytes(b"")
+    data = KineticsDataModule(
+        root if verb != "predict" else root / "absent", num_workers=0, size=48, predict_videos=root / "val"
+    )
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+
+    class Nothing(LightningModule):
+        def test_step(self, batch, number):
+            assert len(batch["clip"])
+
+        validation_step = predict_step = test_step
+
+    getattr(Trainer(**quiet), verb)(Nothing(), datamodule=data)
+    assert set(data._splits) == {"validate": {"val"}, "test": {"test"}, "predict": {"predict"}}[verb]
+
+
 # The index
 
 
@@ -392,6 +489,53 @@ def test_the_index_is_kept_and_follows_changes(root, videos, monkeypatch):
     (root / "pcpad_videos.npz").write_bytes(b"PK\3\4 no archive")
     module(root)
     assert len(looked) == 21
+
+
+def test_read_only_data_with_an_older_index(root, cache, monkeypatch):
+    module(root, "validate")
+    content = (root / "pcpad_videos.npz").read_bytes()
+    write = caches_module._write
+
+    def refuse_root(path, arrays):
+        if path.parent == root:
+            raise PermissionError(13, "Permission denied")
+        write(path, arrays)
+
+    monkeypatch.setattr(caches_module, "_write", refuse_root)
+    moved = next((root / "val" / "it's").iterdir())
+    os.utime(moved, ns=(0, moved.stat().st_mtime_ns + 10**9))
+    looked = []
+    index = table_module.index_video
+    monkeypatch.setattr(table_module, "index_video", lambda path: looked.append(path.name) or index(path))
+    module(root)
+    assert len(looked) == 5, "those to train on, and the one that changed"
+    for stage in ("test", "fit"):
+        module(root, stage)
+    assert len(looked) == 5
+    assert (root / "pcpad_videos.npz").read_bytes() == content
+    note_broken(root, [BrokenVideo(f"val/it's/{moved.name}", "does not decode")])
+    with pytest.warns(UserWarning, match="does not decode"):
+        assert len(module(root, "test")._split("test")) == 5
+
+
+def test_what_may_pass_is_not_kept(root, monkeypatch):
+    path = next((root / "train" / "it's").iterdir())
+    index = table_module.index_video
+
+    def refuse(given):
+        if given == path:
+            try:
+                raise PermissionError(13, "Permission denied")
+            except OSError as error:
+                message = f"{given}: Permission denied"
+                raise BrokenVideoError(message) from error
+        return index(given)
+
+    monkeypatch.setattr(table_module, "index_video", refuse)
+    with pytest.warns(UserWarning, match=r"1 broken of 4(.|\n)*: Permission denied"):
+        module(root)
+    monkeypatch.setattr(table_module, "index_video", index)
+    assert len(module(root)._split("train")) == 4
 
 
 def test_read_only_data_is_indexed_in_the_users_cache(root, cache, monkeypatch):

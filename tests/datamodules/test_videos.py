@@ -15,6 +15,7 @@ KINDS = {
     "variable rate": {"times": VARIABLE, "options": {"g": "20", "bf": "3"}},
     "one key frame": {"options": {"g": "250", "b-pyramid": "strict"}},
     "open groups": {"options": {"g": "10", "bf": "3", "x264-params": "open-gop=1:scenecut=0"}},
+    "refreshed bit by bit": {"options": {"g": "15", "x264-params": "intra-refresh=1"}},
     "all key frames": {"options": {"g": "1"}},
     "no B frames, variable": {"times": VARIABLE, "options": {"g": "15", "bf": "0"}},
     "10 bit": {"pixels": "yuv420p10le"},
@@ -50,12 +51,72 @@ def test_any_order_and_on_from_call_to_call(kind, videos):
             assert np.array_equal(video.read(list(positions), more=True), everything[list(positions)])
 
 
+B_FRAMES = {"g": "12", "bf": "3"}
+OLD = {"g": "12", "bf": "2", "b": "2000000"}
+FILES = {
+    "starts late.mp4": {"times": 5017 + VARIABLE, "options": B_FRAMES},
+    "starts before an edit list.mp4": {
+        "times": np.arange(60) * 40 - 400,
+        "muxer": {"avoid_negative_ts": "disabled"},
+        "options": B_FRAMES,
+    },
+    "starts late.mkv": {"times": 5017 + VARIABLE, "options": B_FRAMES},
+    "no times.avi": {"options": B_FRAMES},
+    "no times, old.avi": {"codec": "mpeg4", "options": OLD},
+    "late after a seek.ts": {"options": B_FRAMES},
+    "late after a seek, old.ts": {"codec": "mpeg4", "options": OLD},
+    "variable.ts": {"times": VARIABLE, "options": B_FRAMES},
+    "times now and then.mpg": {"codec": "mpeg2video", "options": OLD},
+    "flash.flv": {"options": B_FRAMES},
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_other_containers_and_starts(name, videos, tmp_path):
+    path = videos.write(tmp_path / name, **FILES[name])
+    index, everything = index_video(path), videos.decoded(path)
+    shown = [videos.number(picture) for picture in everything]
+    first = 10 if "edit list" in name else 0  # what it hides
+    assert shown == list(range(first, 60))
+    assert len(index.pts) == len(shown)
+    assert (np.diff(index.pts) > 0).all()
+    assert decode_all(path, index) == 0
+    for positions in (range(30, 40), range(0, 9, 2), [13, 40], range(len(shown) - 3, len(shown))):
+        with Video(path, index) as video:
+            assert np.array_equal(video.read(list(positions)), everything[list(positions)])
+    with Video(path, index) as video:
+        for start in range(0, 45, 9):
+            found = video.read(range(start, start + 9), more=True)
+            assert np.array_equal(found, everything[start : start + 9])
+
+
+def test_a_picture_that_only_seems_whole_is_refused(videos, tmp_path):
+    """FFmpeg fills in damaged parts and says so in a mark, which has to be heeded."""
+    texture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    path = videos.write(tmp_path / "a.mp4", 40, options={"g": "10"}, paint=lambda n, *_: np.roll(texture, n, 1))
+    index, data = index_video(path), bytearray(path.read_bytes())
+    middle = data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 2
+    data[middle : middle + 40] = b"\x55" * 40
+    path.write_bytes(bytes(data))
+    assert index_video(path).pack() == index.pack(), "the damage is in the pictures alone"
+    refused = 0
+    for start in range(0, 40, 10):
+        try:
+            with Video(path, index) as video:
+                video.read(range(start, start + 10))
+        except BrokenVideoError as error:
+            refused += 1
+            assert "cannot all be decoded" in str(error)  # noqa: PT017
+    assert refused == 1
+    assert decode_all(path, index) >= 1
+
+
 def test_windows_in_a_row_seek_once(videos, tmp_path, monkeypatch):
     path = videos.write(tmp_path / "a.mp4", options={"g": "250"})
     index, everything = index_video(path), videos.decoded(path)
     decoders = []
     start = Video._decode
-    monkeypatch.setattr(Video, "_decode", lambda self: decoders.append(self) or start(self))
+    monkeypatch.setattr(Video, "_decode", lambda self, **how: decoders.append(self) or start(self, **how))
     with Video(path, index) as video:
         for first in (0, 16, 32):
             found = video.read(range(first, first + 16), more=True)

@@ -12,31 +12,34 @@ from torch.optim import SGD
 from torch.optim import lr_scheduler as schedules
 from torch.utils.data import DataLoader
 
+from pcpad.datamodules.clip_datasets import collate_windows
 from pcpad.datamodules.sampling import evaluation_sampler
 from pcpad.models import resnet3d50
 from pcpad.tasks import ActionRecognitionTask
 from pcpad.tasks.callbacks import BestAndLast, RunResults, VideoPredictionTable
+from pcpad.tasks.class_scores import class_metrics
 from pcpad.tasks.finite import NonFiniteLossError
 
 CLASSES = 7
 
 
 class Videos(LightningDataModule):
-    """Five videos of one to four windows of seeded noise, six frames at 16²."""
+    """Five videos of one to four windows (or `windows` times as many) of seeded noise, six frames at 16²."""
 
-    def __init__(self, num_classes=CLASSES, bad=None, spread=False):
+    def __init__(self, num_classes=CLASSES, bad=None, spread=False, windows=1):
         super().__init__()
+        self.windows = windows
         self.num_classes, self.bad, self.spread = num_classes, bad, spread
         self.class_names = [f"kind {index}" for index in range(num_classes)]
 
     def items(self, *keys):
         draw = torch.Generator().manual_seed(0)
         for video, count in enumerate((3, 1, 4, 2, 2)):
-            for window in range(count):
+            for window in range(count * self.windows):
                 clip = torch.randint(0, 256, (3, 6, 16, 16), dtype=torch.uint8, generator=draw)
                 clip = clip if self.bad is None else torch.full((3, 6, 16, 16), self.bad)
                 item = {"clip": clip, "label": torch.tensor(video % self.num_classes), "video": torch.tensor(video)}
-                times = {"start": torch.tensor(0.2 * window).double(), "end": torch.tensor(0.2 * window + 0.2).double()}
+                times = {"start": 0.2 * window, "end": 0.2 * window + 0.2}
                 item |= {"path": f"b/{9 - video}.mp4", **times}
                 yield {key: item[key] for key in keys}
 
@@ -57,7 +60,12 @@ class Videos(LightningDataModule):
         return self._loader("clip", "label", "video")
 
     def predict_dataloader(self):
-        return self._loader("clip", "video", "path", "start", "end")
+        items = list(self.items("clip", "video", "path", "start", "end"))
+        if self.trainer.world_size > 1 and not self.spread:
+            items = items[:8] if self.trainer.global_rank == 0 else items[8:]
+            return DataLoader(items, batch_size=5, collate_fn=collate_windows)
+        sampler = evaluation_sampler(items, self.trainer)
+        return DataLoader(items, batch_size=5, sampler=sampler, collate_fn=collate_windows)
 
 
 def sgd(parameters):
@@ -151,6 +159,22 @@ def test_scores_of_clips_and_of_videos(tmp_path):
     assert twice == result  # nothing is left over from the first time
 
 
+def test_half_precision_counts_as_exactly(tmp_path):
+    model, data = settled(), Videos(windows=40)
+    (full,) = trainer(tmp_path).test(model, data, verbose=False)
+    items = list(data.items("clip", "label"))
+    assert len(items) > 256, "where bfloat16 stops counting"
+    (half,) = trainer(tmp_path, precision="bf16-true").test(model, data, verbose=False)
+    assert half["test/loss"] == pytest.approx(full["test/loss"], rel=0.02)
+    assert half["test/videos"] == 5
+    assert class_metrics(CLASSES).to(torch.bfloat16)["loss"].mean_value.dtype == torch.float32
+    # Fractions of whole numbers, as in full precision; a rounded network may see single clips otherwise.
+    assert half["test/clip_top1"] * len(items) == pytest.approx(round(half["test/clip_top1"] * len(items)), abs=1e-3)
+    run = trainer(tmp_path, precision="bf16-true")
+    run.fit(task(), Videos())
+    assert np.isfinite(float(run.callback_metrics["val/loss"]))
+
+
 def test_top5_needs_more_than_five_classes(tmp_path):
     (result,) = trainer(tmp_path).test(task(num_classes=5), Videos(num_classes=5), verbose=False)
     assert set(result) == {"test/loss", "test/clip_top1", "test/video_top1", "test/videos"}
@@ -176,6 +200,12 @@ def test_predictions_of_windows_and_videos(tmp_path):
         printed = [float(row[f"probability_{k}"]) for k in range(1, 6)]
         assert printed == pytest.approx(top.values.tolist(), rel=1e-4)
     assert "class_6" not in rows[0]
+    writer = VideoPredictionTable(tmp_path / "half.csv")
+    trainer(tmp_path, writer, precision="bf16-true").predict(model, data, return_predictions=False)
+    with writer.written.open() as file:
+        half = list(csv.DictReader(file))
+    columns = ("path", "part", "start", "end")
+    assert [[row[name] for name in columns] for row in half] == [[row[name] for name in columns] for row in rows]
 
 
 def test_cross_testing(tmp_path):

@@ -1,0 +1,71 @@
+"""Metrics in a module that is converted, as precision bf16-true does: they go on counting exactly."""
+
+import pytest
+import torch
+from torch import nn
+from torchmetrics import MeanMetric
+
+from pcpad.metrics import BandError, KeepsPrecision, VideoAccuracy
+
+
+class Mean(KeepsPrecision, MeanMetric):
+    """As tasks average their losses."""
+
+
+CONVERSIONS = [
+    lambda module: module.to(torch.bfloat16),
+    lambda module: module.to("cpu", torch.float16),
+    lambda module: module.half(),
+    lambda module: module,
+]
+
+
+def converted(metric, how):
+    return how(nn.ModuleDict({"score": metric, "layer": nn.Linear(2, 2)}))["score"]
+
+
+@pytest.mark.parametrize("how", CONVERSIONS)
+def test_a_mean_of_many(how):
+    draw = torch.Generator().manual_seed(0)
+    losses = torch.rand(3000, generator=draw)
+    mean = converted(Mean(nan_strategy="disable"), how)
+    for part in losses.split(10):
+        mean.update(part)
+    assert mean.compute().dtype == torch.float32
+    assert float(mean.compute()) == pytest.approx(float(losses.mean()), rel=1e-6)
+    mean.reset()
+    mean.update(losses[:2])
+    assert float(mean.compute()) == pytest.approx(float(losses[:2].mean()), rel=1e-6)
+
+
+def test_without_it_counting_ends_at_256():
+    plain = converted(MeanMetric(nan_strategy="disable"), CONVERSIONS[0])
+    for _ in range(1000):
+        plain.update(torch.ones(1))
+    assert float(plain.weight) == 256
+
+
+@pytest.mark.parametrize("how", CONVERSIONS)
+def test_errors_by_band_and_videos(how):
+    draw = torch.Generator().manual_seed(1)
+    pictures = torch.rand(40, 1, 1, 8, 8, generator=draw)
+    scores, exact = (converted(BandError(width=2), how), BandError(width=2))
+    for picture in pictures:
+        scores.update(picture, torch.zeros_like(picture))
+        exact.update(picture, torch.zeros_like(picture))
+    assert scores.compute() == exact.compute()
+    assert scores.compute()["mse"].dtype == torch.float64
+    videos, same = converted(VideoAccuracy(7, (1,)), how), VideoAccuracy(7, (1,))
+    logits = torch.randn(50, 7, generator=draw)
+    for metric in (videos, same):
+        metric.update(logits, torch.arange(50) % 10 % 7, torch.arange(50) % 10)
+    assert videos.compute() == same.compute()
+    assert videos.sums[0].dtype == torch.float64
+
+
+@pytest.mark.gpu
+def test_states_still_move():
+    mean = converted(Mean(), lambda module: module.to("cuda", torch.bfloat16))
+    assert (mean.mean_value.device.type, mean.mean_value.dtype) == ("cuda", torch.float32)
+    mean.update(torch.ones(3, device="cuda"))
+    assert float(mean.compute()) == 1
