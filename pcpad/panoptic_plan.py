@@ -208,28 +208,27 @@ def _compare(ids: Tensor, geometry: Geometry, windows: Sequence[int]) -> tuple[T
         ids = ids.to(torch.int64)  # uint64 wraps around, different ids staying different
     size = ids.shape[2:]
     padded = F.pad(ids, geometry.pads_of_f_pad) if geometry.pads else ids
-    middle = [k // 2 for k in geometry.kernel]
-    centre, counted = tap_of(padded, middle, geometry, windows), _inside(middle, geometry, size, windows, ids.device)
+    centre = tap_of(padded, [k // 2 for k in geometry.kernel], geometry, windows)
+    rows, columns = (_inside(axis, geometry, size[axis], windows[axis], ids.device) for axis in (0, 1))
     taps = []
-    for tap in itertools.product(*map(range, geometry.kernel)):
-        same = tap_of(padded, tap, geometry, windows) == centre
-        if geometry.pads:  # no id is left over that padding could have
-            same &= counted & _inside(tap, geometry, size, windows, ids.device)
-        taps.append(same)
+    for t, row in enumerate(rows):
+        inside = row.unsqueeze(1).expand(windows).contiguous()  # once: to broadcast rows is slow
+        for u, column in enumerate(columns):
+            same = tap_of(padded, (t, u), geometry, windows) == centre
+            if geometry.pads:  # no id is left over that padding could have
+                same &= inside
+                same &= column
+            taps.append(same)
     valid = torch.cat(taps, dim=1)
     return valid, valid.sum(1, keepdim=True, dtype=torch.int32)
 
 
-def _inside(
-    tap: Sequence[int], geometry: Geometry, size: Sequence[int], windows: Sequence[int], device: torch.device
-) -> Tensor:
-    """Whether a tap of each window lies on the map, (H', W')."""
-    axes = []
-    for axis in (0, 1):
-        start = tap[axis] * geometry.dilation[axis] - geometry.lead[axis]
-        at = torch.arange(windows[axis], device=device) * geometry.stride[axis] + start
-        axes.append((at >= 0) & (at < size[axis]))
-    return axes[0].unsqueeze(1) & axes[1]
+def _inside(axis: int, geometry: Geometry, size: int, windows: int, device: torch.device) -> list[Tensor]:
+    """For each tap of an axis, the windows (H' or W') of which it and their centre lie on the map."""
+    first = torch.arange(windows, device=device) * geometry.stride[axis] - geometry.lead[axis]
+    at = [first + tap * geometry.dilation[axis] for tap in range(geometry.kernel[axis])]
+    inside = [(place >= 0) & (place < size) for place in at]
+    return [one & inside[len(inside) // 2] for one in inside]
 
 
 def _reach(geometry: Geometry, size: Sequence[int], windows: Sequence[int], device: torch.device) -> Tensor:
