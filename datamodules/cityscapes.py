@@ -1,6 +1,5 @@
 """Cityscapes: street scenes with a class for every pixel."""
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +13,7 @@ from pcpad.datamodules.arguments import require
 from pcpad.datamodules.centroids import Centroids, load_centroids, read_checked_ids
 from pcpad.datamodules.cityscapes_files import CITIES, VAL_CITIES, Pair, find_coarse, find_fine, select_cities
 from pcpad.datamodules.cityscapes_labels import CLASS_COLOURS, CLASSES, RARE_TRAIN_IDS, check_set_of_ids, count_ids
-from pcpad.datamodules.crops import CropLoader, CropPlan, CropSampler
+from pcpad.datamodules.crops import CropLoader, CropPlan, run_seed, training_loader
 from pcpad.datamodules.folders import FileTable, UnlabelledImages, find_images
 from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
 from pcpad.datamodules.scenes import Augmentation, SceneCrops, WholeScenes, collate_equal_sizes
@@ -164,19 +163,8 @@ class CityscapesDataModule(LightningDataModule):
         if self._train is None:
             message = "the training images are not listed yet: call setup('fit') first"
             raise RuntimeError(message)
-        # Set by seed_everything, and the same in all processes, which torch's own seed need not be.
-        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
-        plan = CropPlan(len(self._train), self._centroids, self.class_uniform, self.num_classes, seed)
-        ranks = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        sampler = CropSampler(plan, *ranks)
-        return CropLoader(
-            self._train,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            # Batch statistics of a nearly empty last batch are noise.
-            drop_last=len(sampler) >= self.batch_size,
-            **self._workers(),
-        )
+        plan = CropPlan(len(self._train), self._centroids, self.class_uniform, self.num_classes, run_seed())
+        return training_loader(self._train, self.trainer, self.batch_size, plan, **self._workers())
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The split's validation images, whole, each once."""

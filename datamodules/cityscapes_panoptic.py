@@ -1,6 +1,5 @@
 """Cityscapes for image synthesis: images with label ids and instance ids."""
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from pcpad.datamodules.arguments import require
 from pcpad.datamodules.cityscapes_files import CITIES, VAL_CITIES, find_fine, select_cities
-from pcpad.datamodules.crops import CropLoader, CropPlan, CropSampler
+from pcpad.datamodules.crops import CropLoader, training_loader
 from pcpad.datamodules.panoptic_scenes import (
     COLOURS,
     NAMES,
@@ -124,11 +123,7 @@ class CityscapesPanopticDataModule(LightningDataModule):
     def train_dataloader(self) -> CropLoader:
         """Images in random order, mirrored at random; the last, smaller batch is left out where there is a full one."""
         dataset = _listed(self._train)
-        # Set by seed_everything, and the same in all processes, which torch's own seed need not be.
-        plan = CropPlan(len(dataset), None, 0, 1, int(os.environ.get("PL_GLOBAL_SEED", "0")))
-        sampler = CropSampler(plan, *((self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)))
-        full = len(sampler) >= self.batch_size
-        return CropLoader(dataset, batch_size=self.batch_size, sampler=sampler, drop_last=full, **self._workers())
+        return training_loader(dataset, self.trainer, self.batch_size, **self._workers())
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The split's validation images, or the maps to predict, each once."""

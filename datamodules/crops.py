@@ -1,13 +1,18 @@
 """Which crops an epoch consists of, who of several processes takes which, and where a broken-off epoch goes on."""
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from torch.utils.data import DataLoader
+from lightning.pytorch import Trainer
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
-from pcpad.datamodules.centroids import Centroids
+if TYPE_CHECKING:
+    from pcpad.datamodules.centroids import Centroids
 
 
 class Crop(NamedTuple):
@@ -22,6 +27,31 @@ class Crop(NamedTuple):
     file: int
     centre: tuple[int, int] | None
     seed: int
+
+
+class Crops(Sequence[Crop]):
+    """Crops in a row, kept as arrays: eight million of them would be gigabytes of tuples.
+
+    Args:
+        rows: (n, 3) integers: file, and row and column of the centre or -1.
+        seeds: (n,) integers.
+    """
+
+    def __init__(self, rows: np.ndarray, seeds: np.ndarray) -> None:
+        self._rows = rows
+        self._seeds = seeds
+
+    def __len__(self) -> int:
+        return len(self._seeds)
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return Crops(self._rows[at], self._seeds[at])
+        file, y, x = self._rows[at].tolist()
+        return Crop(file, None if y < 0 else (y, x), int(self._seeds[at]))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
 
 
 class CropPlan:
@@ -53,7 +83,7 @@ class CropPlan:
     def __len__(self) -> int:
         return self.images
 
-    def epoch(self, epoch: int) -> list[Crop]:
+    def epoch(self, epoch: int) -> Crops:
         """Draw the crops of an epoch, in the order of training.
 
         Args:
@@ -75,10 +105,7 @@ class CropPlan:
         # A row of -1 marks a crop without a centre.
         rows = np.concatenate([centred, np.stack([anywhere, *[np.full_like(anywhere, -1)] * 2], axis=1)])
         seeds = random.integers(2**63, size=self.images)
-        return [
-            Crop(file, None if y < 0 else (y, x), seed)
-            for (file, y, x), seed in zip(random.permutation(rows).tolist(), seeds.tolist(), strict=True)
-        ]
+        return Crops(random.permutation(rows), seeds)
 
 
 def _draw(random: np.random.Generator, items: np.ndarray, count: int) -> np.ndarray:
@@ -162,3 +189,36 @@ class CropLoader(DataLoader[Any]):
         """Have the next pass go on where the state was saved; a pass of another epoch starts at its beginning."""
         if state_dict and isinstance(self.sampler, CropSampler):
             self.sampler.resume(**state_dict)
+
+
+def training_loader(
+    dataset: Dataset[Any], trainer: Trainer | None, batch_size: int, plan: CropPlan | None = None, **workers: Any
+) -> CropLoader:
+    """Make the loader of a training set; the last, smaller batch is left out where there is a full one.
+
+    What an epoch consists of depends on nothing but the seed of `seed_everything` (0 without one) and the epoch's
+    number: not on the number of processes or workers.
+
+    Args:
+        dataset: It is asked for a `Crop`.
+        trainer: The trainer the loader is for; None outside of one.
+        batch_size: Samples a step, per device.
+        plan: What an epoch consists of; by default each sample once.
+        workers: Further arguments of the loader.
+
+    Returns:
+        The loader.
+
+    Raises:
+        ValueError: Fewer samples than processes.
+    """
+    plan = plan or CropPlan(len(dataset), None, 0, 1, run_seed())  # type: ignore[arg-type]
+    sampler = CropSampler(plan, *((trainer.world_size, trainer.global_rank) if trainer else (1, 0)))
+    # Batch statistics of a nearly empty last batch are noise.
+    full = len(sampler) >= batch_size
+    return CropLoader(dataset, batch_size=batch_size, sampler=sampler, drop_last=full, **workers)
+
+
+def run_seed() -> int:
+    """The seed of `seed_everything`, 0 without one: the same in all processes, which torch's own need not be."""
+    return int(os.environ.get("PL_GLOBAL_SEED", "0"))

@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from pcpad.datamodules.crops import Crop
 from pcpad.datamodules.images import SUFFIXES, BrokenImageError, read_image
 
 Transform = Callable[[torch.Tensor], torch.Tensor]
@@ -157,6 +159,8 @@ def _some(names: Sequence[str], most: int = 5) -> str:
 class LabelledImages(Dataset[dict[str, Any]]):
     """Images with class labels: `{"image": (3, H, W) uint8, "label": int}`.
 
+    It is asked for a `Crop`, whose seed decides what the transform draws, or for a bare position.
+
     Args:
         split: Files and labels.
         transform: Applied to each `(3, H, W)` uint8 image; random draws must come from torch's global generator.
@@ -177,7 +181,8 @@ class LabelledImages(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.split.files)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, crop: Crop | int) -> dict[str, Any]:
+        index, seed = (crop.file, crop.seed) if isinstance(crop, Crop) else (crop, None)
         while True:
             if index not in self._broken:
                 try:
@@ -187,7 +192,8 @@ class LabelledImages(Dataset[dict[str, Any]]):
                         raise
                     self._step_over(index, error)
                 else:
-                    return {"image": self.transform(image), "label": int(self.split.labels[index])}
+                    with _drawing_from(seed):
+                        return {"image": self.transform(image), "label": int(self.split.labels[index])}
             # The neighbour by name: the same choice in every run, and nearly always of the same class.
             index = (index + 1) % len(self)
 
@@ -205,6 +211,20 @@ class LabelledImages(Dataset[dict[str, Any]]):
             f"process): {error}",
             stacklevel=3,
         )
+
+
+@contextmanager
+def _drawing_from(seed: int | None) -> Iterator[None]:
+    """Have torch's global generator, from which transforms draw, start from a seed, and go on afterwards as before."""
+    if seed is None:
+        yield
+        return
+    state = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)  # the CPU's alone: torch.manual_seed would also restart a GPU's
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
 
 
 class UnlabelledImages(Dataset[dict[str, Any]]):

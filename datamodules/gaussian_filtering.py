@@ -1,6 +1,5 @@
 """Pairs of a photograph's crop and its Gaussian-filtered self, which knows what lies outside of the crop."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from pcpad.datamodules.arguments import require
-from pcpad.datamodules.crops import CropLoader, CropPlan, CropSampler
+from pcpad.datamodules.crops import CropLoader, training_loader
 from pcpad.datamodules.filtered_crops import FixedCrops, TrainingCrops, gaussian_kernel
 from pcpad.datamodules.folders import FileTable
 from pcpad.datamodules.photos import Split, find_photos, large_enough
@@ -122,12 +121,7 @@ class GaussianFilteringDataModule(LightningDataModule):
     def train_dataloader(self) -> CropLoader:
         """Random crops; the last, smaller batch is left out where there is a full one."""
         dataset = TrainingCrops(self._listed("train"), *self._form(), self.crops_per_image)
-        # Set by seed_everything, and the same in all processes, which torch's own seed need not be.
-        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
-        ranks = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        sampler = CropSampler(CropPlan(len(dataset), None, 0, 1, seed), *ranks)
-        full = len(sampler) >= self.batch_size
-        return CropLoader(dataset, batch_size=self.batch_size, sampler=sampler, drop_last=full, **self._workers())
+        return training_loader(dataset, self.trainer, self.batch_size, **self._workers())
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The same crops each time of the photographs of val/, each once."""

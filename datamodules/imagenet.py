@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from pcpad.datamodules.arguments import require
+from pcpad.datamodules.crops import CropLoader, training_loader
 from pcpad.datamodules.folders import (
     FileTable,
     LabelledFiles,
@@ -51,9 +52,9 @@ class ImageNetDataModule(LightningDataModule):
     `(N,)` int64; when predicting `image` and `path`, a list of N strings.
 
     Training sees a random resized crop and a random flip, evaluation the centre of the resized image: the
-    official PyTorch ImageNet example (bilinear, antialiased). Random draws use torch's generator of the worker
-    process, which is seeded anew for each worker and epoch, and repeatably after
-    `seed_everything(seed, workers=True)`.
+    official PyTorch ImageNet example (bilinear, antialiased). What an epoch consists of depends on nothing but the
+    seed of `seed_everything` (0 without one) and the epoch's number: not on the number of processes or workers. A run
+    resumed from a checkpoint made within an epoch goes on at the next image.
 
     An unreadable training image is stepped over with a warning, up to `max_broken`; when validating, testing or
     predicting it raises `BrokenImageError`, for a result on fewer images than stated would be no result.
@@ -146,12 +147,10 @@ class ImageNetDataModule(LightningDataModule):
             self._test_split = self._find_test_split()
             self._scan(self._test_split)
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> CropLoader:
         """Shuffled, augmented batches; the last, smaller one is left out where there is a full one."""
         dataset = LabelledImages(self._split("train"), self.train_transform, self.max_broken)
-        world_size = self.trainer.world_size if self.trainer else 1
-        # Batch statistics of a nearly empty last batch are noise.
-        return self._loader(dataset, shuffle=True, drop_last=len(dataset) // world_size >= self.batch_size)
+        return training_loader(dataset, self.trainer, self.batch_size, **self._workers())
 
     def val_dataloader(self) -> DataLoader[Any]:
         """All images of val/, each once."""
@@ -169,26 +168,12 @@ class ImageNetDataModule(LightningDataModule):
         return self._evaluation_loader(UnlabelledImages(self._predict, self.eval_transform))
 
     def _evaluation_loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:
-        return self._loader(dataset, sampler=evaluation_sampler(dataset, self.trainer))
+        sampler = evaluation_sampler(dataset, self.trainer)
+        return DataLoader(dataset, batch_size=self.batch_size, sampler=sampler, **self._workers())
 
-    def _loader(
-        self,
-        dataset: Dataset[Any],
-        *,
-        sampler: Sampler[int] | None = None,
-        shuffle: bool = False,
-        drop_last: bool = False,
-    ) -> DataLoader[Any]:
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            shuffle=shuffle,
-            drop_last=drop_last,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
+    def _workers(self) -> dict[str, Any]:
+        workers = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
+        return {**workers, "pin_memory": torch.cuda.is_available()}
 
     def _scan(self, split: str) -> None:
         folder = self.root / split

@@ -1,6 +1,5 @@
 """Kinetics: short videos of human actions, one class each."""
 
-import os
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,7 +18,7 @@ from pcpad.datamodules.clip_datasets import (
     collate_windows,
 )
 from pcpad.datamodules.clips import Augmentation, CropKind, Sampling
-from pcpad.datamodules.crops import CropLoader, CropPlan, CropSampler
+from pcpad.datamodules.crops import CropLoader, training_loader
 from pcpad.datamodules.kinetics_files import find_classes
 from pcpad.datamodules.kinetics_splits import find_test_split, load_split, load_unlabelled
 from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
@@ -173,12 +172,7 @@ class KineticsDataModule(LightningDataModule):
     def train_dataloader(self) -> CropLoader:
         """Random clips; the last, smaller batch is left out where there is a full one."""
         clips = TrainingClips(self._split("train"), self.sampling, self.augment, self.max_broken)
-        # Set by seed_everything, and the same in all processes, which torch's own seed need not be.
-        plan = CropPlan(len(clips), None, 0, 1, int(os.environ.get("PL_GLOBAL_SEED", "0")))
-        sampler = CropSampler(plan, *self._ranks())
-        # Batch statistics of a nearly empty last batch are noise.
-        full = len(sampler) >= self.batch_size
-        return CropLoader(clips, batch_size=self.batch_size, sampler=sampler, drop_last=full, **self._workers())
+        return training_loader(clips, self.trainer, self.batch_size, **self._workers())
 
     def val_dataloader(self) -> DataLoader[Any]:
         """One clip of each video of val/."""

@@ -1,6 +1,5 @@
 """Places2, or any folder of images, with holes."""
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +9,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from pcpad.datamodules.arguments import require
-from pcpad.datamodules.crops import CropLoader, CropPlan, CropSampler
+from pcpad.datamodules.crops import CropLoader, training_loader
 from pcpad.datamodules.damaged import DamagedPictures, PictureLoader, find_damaged, only
 from pcpad.datamodules.masked_images import MaskedCrops, MaskedSquares
 from pcpad.datamodules.masks import AugmentedMasks, DrawnMasks, FixedMasks, MaskSource, Polarity, find_masks
@@ -145,13 +144,7 @@ class Places2DataModule(LightningDataModule):
     def train_dataloader(self) -> CropLoader:
         """Random squares with random masks; the last, smaller batch is left out where there is a full one."""
         dataset = _listed(self._train, "fit")
-        # Set by seed_everything, and the same in all processes, which torch's own seed need not be.
-        plan = CropPlan(len(dataset), None, 0, 1, int(os.environ.get("PL_GLOBAL_SEED", "0")))
-        ranks = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        sampler = CropSampler(plan, *ranks)
-        # Batch statistics of a nearly empty last batch are noise.
-        full = len(sampler) >= self.batch_size
-        return CropLoader(dataset, self.batch_size, sampler=sampler, drop_last=full, **self._workers())
+        return training_loader(dataset, self.trainer, self.batch_size, **self._workers())
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The images of val, each once with its own mask."""

@@ -14,6 +14,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from pcpad.datamodules import ImageNetDataModule
+from pcpad.datamodules.crops import Crop
 from pcpad.datamodules.folders import FileTable, list_images
 from pcpad.datamodules.images import BrokenImageError
 from pcpad.datamodules.transforms import evaluation_transform, training_transform
@@ -307,30 +308,49 @@ def test_broken_image_stops_an_evaluation(root, stage):
 # -- Randomness
 
 
-def two_epochs(root, seed, num_workers):
-    seed_everything(seed, workers=True)
-    # Cutting at random and mirroring, but not shuffling: the images of two epochs can be compared.
-    dataset = ready(root).train_dataloader().dataset
-    loader = torch.utils.data.DataLoader(
-        dataset,
-        batch_size=3,
-        num_workers=num_workers,
-        persistent_workers=num_workers > 0,
-    )
-    return [torch.cat([batch["image"] for batch in loader]) for _ in range(2)]
+def epochs(root, seed, num_workers=0, count=2, **options):
+    """The pictures of epochs 0, 1, …, in the order of training."""
+    seed_everything(seed)
+    loader = ready(root, num_workers=num_workers, **options).train_dataloader()
+    return [torch.cat([batch["image"] for batch in loader]) for _ in range(count)]
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_augmentation_differs_by_epoch_and_is_repeatable(root, num_workers, monkeypatch):
+def test_an_epoch_depends_on_seed_and_number_not_on_workers_or_torchs_generator(root, monkeypatch):
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")
-    monkeypatch.setenv("PL_SEED_WORKERS", "0")
-    first, second = two_epochs(root, 7, num_workers)
-    again = two_epochs(root, 7, num_workers)
-    other, _ = two_epochs(root, 8, num_workers)
-    assert torch.equal(first, again[0])
-    assert torch.equal(second, again[1])
-    for changed in (second, other):
-        assert all(not torch.equal(one, two) for one, two in zip(first, changed, strict=True))
+    first, second = epochs(root, 7)
+    torch.rand(5)
+    for workers in (0, 2):
+        for one, other in zip(epochs(root, 7, workers), (first, second), strict=True):
+            assert torch.equal(one, other)
+    for changed in (second, epochs(root, 8, count=1)[0]):
+        # In random order: no picture is cut and mirrored as any of the first epoch was.
+        assert not any(torch.equal(one, other) for one in first for other in changed)
+
+
+def test_reading_leaves_torchs_generator_where_it_was(root):
+    dataset = ready(root).train_dataloader().dataset
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    once, again, other = (dataset[Crop(0, None, seed)]["image"] for seed in (2**62, 2**62, 1))
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(once, again)
+    assert not torch.equal(once, other)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_goes_on_where_it_was_broken_off(root, workers):
+    loader = ready(root, num_workers=workers).train_dataloader()
+    loader.sampler.set_epoch(3)
+    whole = []
+    for number, batch in enumerate(loader):
+        whole.append(batch["image"])
+        if number == 1:
+            state = loader.state_dict()
+    resumed = ready(root, num_workers=workers).train_dataloader()
+    resumed.load_state_dict(state)
+    rest = [batch["image"] for batch in resumed]
+    assert torch.equal(torch.cat(rest), torch.cat(whole[2:]))
 
 
 def test_workers_draw_differently(tmp_path, monkeypatch):
@@ -462,11 +482,13 @@ def test_effective_batch_counts_devices_and_accumulation(root, batch_size, warns
 
 
 def test_several_processes_share_an_evaluation_and_drop_by_their_own_share(root):
-    seen = []
+    seen, trained = [], []
     for rank in range(2):
         data = ready(root, batch_size=8)
         data.trainer = SimpleNamespace(world_size=2, global_rank=rank)
-        assert not isinstance(data.train_dataloader().sampler, torch.utils.data.DistributedSampler)  # Lightning's
-        assert data.train_dataloader().drop_last  # 9 images each
+        loader = data.train_dataloader()
+        assert loader.drop_last  # 9 images each
+        trained += [crop.file for crop in loader.sampler]
         seen += labels_of(data.val_dataloader())
+    assert sorted(trained) == list(range(18))
     assert sorted(seen) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
