@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
 from pcpad.pictures import FORMATS, Picture, PictureFormat, write_picture
+from pcpad.tasks.callbacks.picture_files import PictureFiles
 
 _BAND = 256  # rows composed at once
 _SHEET_HEIGHT = 512
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luminance, for pictures that are grey and stay so
 
 
-class InpaintedPictures(BasePredictionWriter):
+class InpaintedPictures(PictureFiles):
     """Writes each filled picture as `NAME.png`, of its own size, depth, and with its own alpha and colour profile.
 
     Valid pixels are the original's, bit by bit; only holes come from the network. A picture whose mask leaves nothing
@@ -38,23 +38,21 @@ class InpaintedPictures(BasePredictionWriter):
         ValueError: Another format.
     """
 
-    def __init__(self, output: str | None = None, format: PictureFormat = "png", sheets: bool = False) -> None:
-        super().__init__(write_interval="batch")
+    called = "filled pictures"
+
+    def __init__(self, output: str | Path | None = None, format: PictureFormat = "png", sheets: bool = False) -> None:
+        super().__init__(output)
         if format not in FORMATS:
             message = f"Expected argument `format` to be one of {', '.join(FORMATS)}, but got {format!r}"
             raise ValueError(message)
-        self.output = output
         self.format: PictureFormat = format
         self.sheets = sheets
-        self.folder: Path | None = None
-        self._written: dict[Path, str] = {}
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make the folder."""
-        log_folder = trainer.log_dir  # broadcast: every process has to ask
-        self._written = {}
-        self.folder = Path(self.output or Path(log_folder or ".") / "predictions").expanduser()
-        (self.folder / "sheets" if self.sheets else self.folder).mkdir(parents=True, exist_ok=True)
+        """Make the folders."""
+        super().on_predict_start(trainer, pl_module)
+        if self.sheets:
+            (self.folder / "sheets").mkdir(exist_ok=True)
 
     def write_on_batch_end(
         self,
@@ -73,7 +71,7 @@ class InpaintedPictures(BasePredictionWriter):
             PictureError: It cannot be written.
         """
         (name,), (original,) = prediction["path"], batch["picture"]
-        target = self._target(name, batch.get("mask_path", []))
+        target = self.target(f"{Path(name).stem}.{self.format}", name, batch.get("mask_path", []))
         mask = batch["mask"][0, 0].cpu()
         if not bool(mask.any()):
             warnings.warn(f"{name}: its mask covers all of it; it is copied as it came", stacklevel=2)
@@ -83,25 +81,8 @@ class InpaintedPictures(BasePredictionWriter):
         lost = write_picture(target, result, self.format)
         if lost:
             warnings.warn(f"{name}: {self.format} does not keep {' and '.join(lost)}", stacklevel=2)
-        if self.sheets and self.folder is not None:
+        if self.sheets:
             write_picture(self.folder / "sheets" / f"{target.stem}.png", _sheet(original, mask, result))
-
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say how many there are, and where."""
-        if self._written:
-            print(f"{len(self._written)} filled pictures: {self.folder}")
-
-    def _target(self, name: str, others: Sequence[str]) -> Path:
-        assert self.folder is not None
-        target = self.folder / f"{Path(name).stem}.{self.format}"
-        if self._written.setdefault(target, name) != name:
-            message = f"{self._written[target]} and {name} would both be written to {target}: rename one of them"
-            raise ValueError(message)
-        for path in (name, *others):
-            if target.exists() and Path(path).exists() and target.samefile(path):
-                message = f"{target} would replace the input {path}: pass another --output folder"
-                raise ValueError(message)
-        return target
 
 
 def compose(original: Picture, prediction: Tensor, mask: Tensor) -> Picture:

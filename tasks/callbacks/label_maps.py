@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter
 from PIL import Image
 
+from pcpad.tasks.callbacks.picture_files import PictureFiles
 
-class LabelMaps(BasePredictionWriter):
+
+class LabelMaps(PictureFiles):
     """Writes three PNGs a picture, at its size: `NAME.png` (class indices), `NAME_colour.png`, `NAME_overlay.png`.
 
     Colours are the data module's `class_colours` where it has them, else evenly spread hues.
@@ -22,10 +23,7 @@ class LabelMaps(BasePredictionWriter):
         output: The folder; `predictions` in the run's log folder when not given.
     """
 
-    def __init__(self, output: str | Path | None = None) -> None:
-        super().__init__(write_interval="batch")
-        self.output = output
-        self._written: dict[Path, str] = {}
+    called = "label maps, each with its colours and an overlay"
 
     def write_on_batch_end(
         self,
@@ -40,28 +38,16 @@ class LabelMaps(BasePredictionWriter):
         """Write the pictures of one batch.
 
         Raises:
-            ValueError: Two pictures have one name, so that one's maps would replace the other's.
+            ValueError: A map would replace its picture, or another's map.
         """
-        folder = Path(self.output or Path(trainer.log_dir or ".") / "predictions").expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
         colours = palette(pl_module.num_classes, getattr(trainer.datamodule, "class_colours", None))  # type: ignore
         images = batch["image"].permute(0, 2, 3, 1).cpu().numpy()
         for name, label, image in zip(prediction["path"], prediction["label"].cpu().numpy(), images, strict=True):
-            target = folder / f"{Path(name).stem}.png"
-            if self._written.setdefault(target, name) != name:
-                message = f"{self._written[target]} and {name} would both be written to {target}: rename one of them"
-                raise ValueError(message)
+            targets = [self.target(f"{Path(name).stem}{kind}.png", name) for kind in ("", "_colour", "_overlay")]
             coloured = colours[label]
-            Image.fromarray(label).save(target)
-            Image.fromarray(coloured).save(target.with_stem(f"{target.stem}_colour"))
             mixed = (image.astype(np.uint16) + coloured) // 2
-            Image.fromarray(mixed.astype(np.uint8)).save(target.with_stem(f"{target.stem}_overlay"))
-
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say how many there are, and where."""
-        if self._written:
-            folder = next(iter(self._written)).parent
-            print(f"Label maps, colours and overlays of {len(self._written)} images: {folder}")
+            for target, pixels in zip(targets, (label, coloured, mixed.astype(np.uint8)), strict=True):
+                Image.fromarray(pixels).save(target)
 
 
 def palette(num_classes: int, colours: Sequence[tuple[int, int, int]] | None = None) -> np.ndarray:

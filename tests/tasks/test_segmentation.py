@@ -180,6 +180,16 @@ def test_two_pictures_of_one_name_are_refused(tmp_path):
         )
 
 
+def test_a_map_never_replaces_the_picture_it_is_of(tmp_path):
+    picture = tmp_path / "0.png"
+    picture.write_bytes(b"the only copy")
+    model = task().eval()
+    model.network = Oracle()
+    with pytest.raises(ValueError, match="would replace the input .*another --output folder"):
+        trainer(tmp_path, LabelMaps(tmp_path), enable_checkpointing=False).predict(model, Scenes(paths=[str(picture)]))
+    assert picture.read_bytes() == b"the only copy"
+
+
 def test_a_palette_has_a_colour_a_class():
     assert len({tuple(colour) for colour in palette(19)}) == 19
     assert palette(3, Scenes.class_colours).tolist() == [list(colour) for colour in Scenes.class_colours]
