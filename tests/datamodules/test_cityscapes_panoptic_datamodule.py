@@ -176,7 +176,9 @@ def test_missing_instance_maps(maps, streets, tmp_path):
 def test_maps_of_one_name_in_two_folders_are_refused_before_any_picture(maps, tmp_path):
     folder, *_ = maps
     for name in ("one", "two"):
-        shutil.copytree(folder, tmp_path / "both" / name)
+        (tmp_path / "both" / name).mkdir(parents=True)
+        for kind in ("labelIds", "instanceIds"):
+            shutil.copy(folder / f"a_{kind}.png", tmp_path / "both" / name)
     with pytest.raises(ValueError, match=r"one.a_labelIds.png and .*two.a_labelIds.png have one name"):
         module(tmp_path, predict_maps=tmp_path / "both").setup("predict")
 

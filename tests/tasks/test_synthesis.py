@@ -228,7 +228,7 @@ class Counted(DataLoader):
 
 class CountedBlocks(Blocks):
     def train_dataloader(self):
-        return Counted(list(self.items()), batch_size=1)
+        return Counted(list(self.items()), batch_size=2)
 
 
 def test_a_run_broken_off_within_an_epoch_ends_like_one_that_never_stopped(tmp_path):
@@ -238,9 +238,9 @@ def test_a_run_broken_off_within_an_epoch_ends_like_one_that_never_stopped(tmp_p
                 trainer.save_checkpoint(tmp_path / "within.ckpt")
 
     runs = [trainer(tmp_path, *callbacks, max_epochs=3) for callbacks in ([Save()], [])]
-    runs[0].fit(task(), CountedBlocks())
+    runs[0].fit(task(), CountedBlocks(size=8))
     assert torch.load(tmp_path / "within.ckpt", weights_only=True)["global_step"] == 12  # 4 + 2 batches
-    runs[1].fit(task(), CountedBlocks(), ckpt_path=tmp_path / "within.ckpt", weights_only=True)
+    runs[1].fit(task(), CountedBlocks(size=8), ckpt_path=tmp_path / "within.ckpt", weights_only=True)
     states = []
     for run in runs:
         run.save_checkpoint(tmp_path / "end.ckpt")
