@@ -71,6 +71,7 @@ def find_maps(folder: Path) -> list[Maps]:
 
     Raises:
         FileNotFoundError: No such folder, no label maps, or some without instance map.
+        ValueError: Maps of one name in several subfolders, whose pictures would replace each other.
     """
     names = [name for name in list_images(folder) if name.endswith(_LABEL)] if folder.is_dir() else []
     if not names:
@@ -79,6 +80,16 @@ def find_maps(folder: Path) -> list[Maps]:
         raise FileNotFoundError(message)
     found = [Maps(str(folder / name), str(folder / name.replace(_LABEL, _INSTANCE))) for name in names]
     _all_there(found)
+    # Here, where all are known: each of several processes sees but its own.
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(Path(name).name, name)
+        if other != name:
+            message = (
+                f"{folder / other} and {folder / name} have one name, and so would their pictures: rename one of them, "
+                "or take one of the folders at a time"
+            )
+            raise ValueError(message)
     return found
 
 

@@ -89,7 +89,10 @@ class PngFile:
             BrokenImageError: Damaged.
         """
         if self.kind != "16-bit grey":
-            message = f"{self.path}: expected 16-bit grey pixels, one id each, but the file has {self.kind} pixels"
+            message = (
+                f"{self.path}: expected 16-bit grey pixels, one id each, but the file has {self.kind} pixels"
+                + ", whose ids end at 255 (instance ids are as large as 33999)" * self.kind.startswith("8-bit")
+            )
             raise ValueError(message)
         self._stream()  # OpenCV returns what it could read of a damaged file
         pixels = cv2.imdecode(_bytes(self._data), cv2.IMREAD_UNCHANGED)

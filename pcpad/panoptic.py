@@ -207,8 +207,10 @@ def _check_plan(plan: PanopticPlan, input: Tensor, geometry: Geometry) -> None:
             "Resize ids by picking nearest ones (indexing), never by interpolation."
         )
         raise ValueError(msg)
-    if plan.batch not in (1, len(input)):
-        msg = f"Expected ids or a plan of 1 or {len(input)} samples, as the input has, but got {plan.batch}."
+    # Neither len() nor a question whether an export's unknown batch is 1, which would fix it.
+    samples, one_map = input.shape[0], isinstance(plan.batch, int) and plan.batch == 1
+    if not one_map and plan.batch != samples and plan.batch != 1:
+        msg = f"Expected ids or a plan of 1 or {samples} samples, as the input has, but got {plan.batch}."
         raise ValueError(msg)
     if plan.valid.device != input.device:
         msg = f"Expected ids or a plan on the input's device {input.device}, but they are on {plan.valid.device}."

@@ -18,10 +18,12 @@ class FiniteLoss:
 
     Args:
         every: Steps between two looks on a GPU.
+        clips: Whether the trainer can clip this run's gradients, which is then advised.
     """
 
-    def __init__(self, every: int = 50) -> None:
+    def __init__(self, every: int = 50, clips: bool = True) -> None:
         self.every = every
+        self.clips = clips
         self._finite: Tensor | None = None
         self._seen = 0
 
@@ -53,10 +55,8 @@ class FiniteLoss:
         finite, self._finite = self._finite, None
         if finite is not None and not bool(finite):
             late = "" if finite.device.type == "cpu" else f", or up to {self.every} steps before"
-            message = (
-                f"The loss is not finite ({where}{late}). "
-                "Lower the learning rate, warm it up, or clip gradients (--trainer.gradient_clip_val 1)."
-            )
+            clip = ", warm it up, or clip gradients (--trainer.gradient_clip_val 1)" if self.clips else " or warm it up"
+            message = f"The loss is not finite ({where}{late}). Lower the learning rate{clip}."
             raise NonFiniteLossError(message)
 
 

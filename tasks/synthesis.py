@@ -62,6 +62,8 @@ class SynthesisTask(LightningModule):
         ValueError: An argument is out of range.
     """
 
+    export_outputs = ("image",)
+
     def __init__(
         self,
         num_labels: int = 35,
@@ -101,7 +103,7 @@ class SynthesisTask(LightningModule):
         self.average = AveragedNetwork(self.generator, ema)
         self.loss: GeneratorLoss | None = None
         self.judges = SynthesisJudges()
-        self._finite = FiniteLoss()
+        self._finite = FiniteLoss(clips=False)  # the trainer refuses to where a task steps by itself
 
     def configure_optimizers(self) -> Any:
         """The generator's and the discriminator's optimizer, each with a schedule of its own."""
@@ -110,7 +112,14 @@ class SynthesisTask(LightningModule):
             if getattr(self, name) is None:
                 message = f"Training needs `{name}` (the packaged recipes have one: `pcpad configs`)"
                 raise ValueError(message)
-        return [optimizer_and_scheduler(net.parameters(), getattr(self, name), self.scheduler) for net, name in pairs]
+        made = [optimizer_and_scheduler(net.parameters(), getattr(self, name), self.scheduler) for net, name in pairs]
+        if any("monitor" in one.get("lr_scheduler", {}) for one in made):
+            message = (
+                "A GAN's losses do not fall to a plateau, so no `scheduler` can wait for one here: pass "
+                "pcpad.tasks.schedules.LinearDecay, or one of PyTorch's that counts epochs or steps"
+            )
+            raise ValueError(message)
+        return made
 
     def setup(self, stage: str) -> None:
         """Read what training or testing needs, before hours are spent on them."""
@@ -141,6 +150,11 @@ class SynthesisTask(LightningModule):
         """Maps (N, 1, H, W) of label and instance ids to images (N, 3, H, W) in [0, 1], by the average, in float32."""
         image = self.average(*conditioning(label, instance, self.num_labels))
         return (image.float() + 1) / 2
+
+    def export_example(self, batch: int, height: int, width: int) -> dict[str, Tensor]:
+        """Maps of random ids, for exporting `forward`."""
+        label = torch.randint(self.num_labels, (batch, 1, height, width))
+        return {"label": label, "instance": 1000 * label + torch.randint(2, label.shape)}
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """One step of the generator, and one of the discriminator on the same images."""

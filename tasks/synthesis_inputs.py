@@ -70,6 +70,8 @@ def _check(label: Tensor, instance: Tensor, num_labels: int) -> None:
         if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
             message = f"Expected integer {name}, but got {tensor.dtype}: ids must not pass through a float"
             raise TypeError(message)
+    if torch.compiler.is_exporting():  # a graph cannot ask for values
+        return
     wrong = (label < 0) | (label >= num_labels)
     if bool(wrong.any()):
         sample, _, row, column = wrong.nonzero()[0].tolist()

@@ -132,7 +132,10 @@ class SpadeGenerator(nn.Module):
             raise ValueError(message)
         height, width = semantics.shape[2:]
         if height % _STRIDE or width % _STRIDE or not height or not width:
-            message = f"Expected a height and a width divisible by {_STRIDE}, but got {height}x{width}."
+            message = (
+                f"Expected a height and a width divisible by {_STRIDE}, but got {height}x{width} (on the command line "
+                "--data.image_size '[256, 512]')."
+            )
             raise ValueError(message)
         if ids is None:
             if self.partial or self.panoptic_upsampling:
@@ -141,7 +144,7 @@ class SpadeGenerator(nn.Module):
                     "partial=False and panoptic_upsampling=False."
                 )
                 raise ValueError(message)
-        elif ids.shape[1:] != (1, height, width) or ids.shape[0] not in (1, semantics.shape[0]):
+        elif ids.shape[1:] != (1, height, width) or ids.shape[0] not in (semantics.shape[0], 1):
             message = f"Expected panoptic ids ({semantics.shape[0]}, 1, {height}, {width}), but got {tuple(ids.shape)}."
             raise ValueError(message)
 

@@ -154,7 +154,7 @@ def test_maps_of_other_kinds(maps):
         read(folder)
     Image.fromarray(label).save(folder / "a_labelIds.png")
     Image.fromarray(label).save(folder / "a_instanceIds.png")
-    with pytest.raises(ValueError, match=r"a_instanceIds.png: expected 16-bit grey .* 8-bit grey"):
+    with pytest.raises(ValueError, match=r"a_instanceIds.png: expected 16-bit grey .* 8-bit grey .* end at 255"):
         read(folder)
     Image.fromarray(instance[:64]).save(folder / "a_instanceIds.png")
     with pytest.raises(ValueError, match=r"256x128 .* instance map .*a_instanceIds.png has 256x64"):
@@ -171,6 +171,16 @@ def test_missing_instance_maps(maps, streets, tmp_path):
     next((root / "gtFine" / "val").rglob("*_instanceIds.png")).unlink()
     with pytest.raises(FileNotFoundError, match="1 of 3 label maps have no instance map"):
         module(root).setup("test")
+
+
+def test_maps_of_one_name_in_two_folders_are_refused_before_any_picture(maps, tmp_path):
+    folder, *_ = maps
+    for name in ("one", "two"):
+        (tmp_path / "both" / name).mkdir(parents=True)
+        for kind in ("labelIds", "instanceIds"):
+            shutil.copy(folder / f"a_{kind}.png", tmp_path / "both" / name)
+    with pytest.raises(ValueError, match=r"one.a_labelIds.png and .*two.a_labelIds.png have one name"):
+        module(tmp_path, predict_maps=tmp_path / "both").setup("predict")
 
 
 def test_refusals(tmp_path):

@@ -414,6 +414,19 @@ def test_export_with_dynamic_sizes():
         torch.testing.assert_close(module(x, ids), network(x, ids), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("shared_map", [False, True], ids=["a map each", "one map"])
+def test_export_with_a_dynamic_batch(shared_map):
+    torch.manual_seed(0)
+    layer = PanopticPartialConv2d(2, 3, 3, padding=1).eval()
+    batch = torch.export.Dim("batch", min=1)
+    inputs = torch.randn(2, 2, 5, 6), torch.randint(0, 3, (1 if shared_map else 2, 1, 5, 6))
+    shapes = ({0: batch}, {} if shared_map else {0: batch})
+    module = torch.export.export(layer, inputs, dynamic_shapes=shapes).module()
+    for samples in (1, 3):
+        x, ids = torch.randn(samples, 2, 5, 6), torch.randint(0, 3, (1 if shared_map else samples, 1, 5, 6))
+        torch.testing.assert_close(module(x, ids), layer(x, ids), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_onnx(tmp_path):

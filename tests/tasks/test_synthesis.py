@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.cli import ReduceLROnPlateau
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
 from torch.optim import Adam
 from torch.utils.data import DataLoader
@@ -16,6 +18,7 @@ from pcpad.models import drn_d_105
 from pcpad.tasks import SegmentationTask, SynthesisTask
 from pcpad.tasks.averaging import AveragedNetwork
 from pcpad.tasks.callbacks import SynthesizedPictures
+from pcpad.tasks.finite import NonFiniteLossError
 from pcpad.tasks.schedules import LinearDecay
 from pcpad.tasks.synthesis_inputs import conditioning
 from pcpad.tasks.synthesis_judge import SegmentationJudge, load_judge
@@ -187,6 +190,77 @@ def test_resuming_with_other_optimizers_is_refused(tmp_path):
     model.hparams["generator_optimizer"] = {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.2}}
     with pytest.raises(ValueError, match="generator_optimizer differ"):
         trainer(tmp_path, max_epochs=2).fit(model, Blocks(), ckpt_path=tmp_path / "a.ckpt", weights_only=True)
+
+
+def test_schedules_that_wait_for_a_metric_are_refused(tmp_path):
+    model = task(scheduler=lambda optimizer: ReduceLROnPlateau(optimizer, monitor="val/l1"))
+    with pytest.raises(ValueError, match=r"no `scheduler` can wait for one here: .*LinearDecay"):
+        trainer(tmp_path).fit(model, Blocks())
+
+
+def test_a_loss_gone_wrong_is_not_blamed_on_missing_clipping(tmp_path):
+    model = task()
+    torch.nn.init.constant_(model.generator.fc.weight, float("nan"))
+    with pytest.raises(NonFiniteLossError, match="Lower the learning rate or warm it up") as caught:
+        trainer(tmp_path).fit(model, Blocks())
+    assert "clip" not in str(caught.value)  # Lightning refuses to clip here
+    with pytest.raises(MisconfigurationException, match="gradient_clip_val"):
+        trainer(tmp_path, gradient_clip_val=1.0).fit(task(), Blocks())
+
+
+class Counted(DataLoader):
+    """A loader that goes on where its state was saved, as those of the data modules do."""
+
+    first = seen = 0
+
+    def __iter__(self):
+        self.seen, self.first = self.first, 0
+        for batch in list(super().__iter__())[self.seen :]:
+            self.seen += 1
+            yield batch
+
+    def state_dict(self):
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state_dict):
+        self.first = state_dict["seen"]
+
+
+class CountedBlocks(Blocks):
+    def train_dataloader(self):
+        return Counted(list(self.items()), batch_size=2)
+
+
+def test_a_run_broken_off_within_an_epoch_ends_like_one_that_never_stopped(tmp_path):
+    class Save(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if trainer.current_epoch == 1 and batch_idx == 1:
+                trainer.save_checkpoint(tmp_path / "within.ckpt")
+
+    runs = [trainer(tmp_path, *callbacks, max_epochs=3) for callbacks in ([Save()], [])]
+    runs[0].fit(task(), CountedBlocks(size=8))
+    assert torch.load(tmp_path / "within.ckpt", weights_only=True)["global_step"] == 12  # 4 + 2 batches
+    runs[1].fit(task(), CountedBlocks(size=8), ckpt_path=tmp_path / "within.ckpt", weights_only=True)
+    states = []
+    for run in runs:
+        run.save_checkpoint(tmp_path / "end.ckpt")
+        states.append(torch.load(tmp_path / "end.ckpt", weights_only=True))
+    for part in ("state_dict", "optimizer_states", "lr_schedulers"):
+        pairs = list(zip(*(flat(state[part]) for state in states), strict=True))
+        assert len(pairs) > 5
+        assert all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs), part
+    assert [state["global_step"] for state in states] == [24, 24]
+
+
+@pytest.mark.slow
+def test_export_with_a_dynamic_batch():
+    model = task(panoptic_upsampling=True).eval().requires_grad_(False)
+    axes = {0: torch.export.Dim.DYNAMIC}
+    inputs = tuple(model.export_example(2, 64, 64).values())
+    module = torch.export.export(model, inputs, dynamic_shapes=(axes, axes)).module()
+    for batch in (1, 3):
+        label, instance = model.export_example(batch, 64, 64).values()
+        torch.testing.assert_close(module(label, instance), model(label, instance), rtol=1e-4, atol=1e-5)
 
 
 class SharedBlocks(Blocks):
