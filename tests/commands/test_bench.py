@@ -269,15 +269,16 @@ def test_compile(mode):
 
 
 @pytest.mark.slow
-def test_no_compiler(monkeypatch):
+def test_no_compiler():
     import torch._inductor.config
     import torch._inductor.cpp_builder
 
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
     torch._inductor.cpp_builder.cpp_compiler_search.cache_clear()
     made = Contestants({"zeros": small(), "control": small()})
     try:
-        rows = measure(made, Setting(1, backend="compile"), (12, 12), 1, CPU, 2, lambda text: None)
+        # Its own patch: what pytest's sets it can only delete afterwards, for all tests to come.
+        with torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}):
+            rows = measure(made, Setting(1, backend="compile"), (12, 12), 1, CPU, 2, lambda text: None)
     finally:
         torch._inductor.cpp_builder.cpp_compiler_search.cache_clear()
     assert "found no C++ compiler" in rows[0].note

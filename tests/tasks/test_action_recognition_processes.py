@@ -144,6 +144,7 @@ def test_damage_is_told_by_one_error_when_all_else_is_predicted(root, run, tmp_p
     assert found == {str(path) for path in folder.rglob("*.mp4")} - {str(broken)}
 
 
+@pytest.mark.own_process
 def test_training_shares_the_clips_of_an_epoch(root, run, tmp_path):
     together = []
     for processes in (1, 2):

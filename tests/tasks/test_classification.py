@@ -314,6 +314,7 @@ def test_compile(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.own_process
 @pytest.mark.parametrize("size", [7, 5])
 def test_two_processes_count_like_one(tmp_path, size, monkeypatch):
     from pcpad.datamodules.sampling import evaluation_sampler

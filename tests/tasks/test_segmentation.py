@@ -185,7 +185,7 @@ def test_a_map_never_replaces_the_picture_it_is_of(tmp_path):
     picture.write_bytes(b"the only copy")
     model = task().eval()
     model.network = Oracle()
-    with pytest.raises(ValueError, match="would replace the input .*another --output folder"):
+    with pytest.raises(ValueError, match=r"would replace the input .*another --output folder"):
         trainer(tmp_path, LabelMaps(tmp_path), enable_checkpointing=False).predict(model, Scenes(paths=[str(picture)]))
     assert picture.read_bytes() == b"the only copy"
 

@@ -283,6 +283,7 @@ class WriteState(Callback):
 
 
 @pytest.mark.slow
+@pytest.mark.own_process
 def test_two_processes_stay_identical(tmp_path):
     run = trainer(tmp_path, WriteState(tmp_path), devices=2, strategy="ddp_fork", use_distributed_sampler=False)
     before = {name: value.clone() for name, value in task().named_parameters()}
