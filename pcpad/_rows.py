@@ -21,8 +21,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# Elements gathered at a time: 4 MiB of float32 stay in a CPU's cache, and bound the memory this takes.
-_CHUNK = {"cpu": 1 << 20}
+# Elements gathered at a time: 2 MiB of float32 stay in a CPU's cache, and bound the memory this takes.
+_CHUNK = {"cpu": 1 << 19}
 _CHUNK_ELSEWHERE = 1 << 24
 
 
@@ -125,18 +125,30 @@ def _place_(y: Tensor, at: Places, values: Tensor) -> None:
 
 
 def _gathered(source: Tensor, table: Table) -> Iterator[tuple[slice, Tensor]]:
-    """What the table's windows read, some windows at a time: (m, K, C) each."""
+    """What the table's windows read, some windows at a time: (m, K, C) each, overwritten by the next."""
     if not len(table.taps):
         return
     channels = source.shape[1]
     rows = source.new_empty(len(table.reads.places) + 1, channels)
     rows[0] = 0
-    rows[1:].copy_(_pick(source, table.reads))  # two-dimensional, or torch copies ten times as slowly
     budget = _CHUNK.get(source.device.type, _CHUNK_ELSEWHERE)
-    step = max(256, budget // (table.taps.shape[1] * channels))
-    for start in range(0, len(table.taps), step):
-        taps = table.taps[start : start + step]
-        yield slice(start, start + len(taps)), rows.index_select(0, taps.reshape(-1)).view(*taps.shape, channels)
+    everything = len(table.reads.places) == len(source) * prod(source.shape[2:])  # then nothing is to be picked
+    for part in _parts(len(rows) - 1, len(rows) if everything else max(256, budget // channels)):
+        # Two-dimensional, or torch copies ten times as slowly.
+        rows[1 + part.start : 1 + part.stop].copy_(_pick(source, table.reads.cut(part)))
+    taps = table.taps.shape[1]
+    step = min(len(table.taps), max(256, budget // (taps * channels)))
+    # The same memory each time: on fresh pages gathering takes ten times as long.
+    memory = source.new_empty(step * taps, channels)
+    for part in _parts(len(table.taps), step):
+        at = table.taps[part].reshape(-1)
+        cols = torch.index_select(rows, 0, at, out=memory[: len(at)])
+        yield part, cols.view(-1, taps, channels)
+
+
+def _parts(count: int, step: int) -> Iterator[slice]:
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
 
 
 def _matrix(weight: Tensor, groups: int, transpose: bool = False) -> Tensor:

@@ -86,7 +86,7 @@ class _Convolve(Function):
                 y = empty_like(x, len(weight), plan.windows)
             else:
                 y = functional.partial_conv2d(x, weight, bias, *call.arguments)  # type: ignore[assignment]
-            ratio = plan.ratio(x.dtype).flatten(1)[table.windows.samples, table.windows.places]
+            ratio = plan.ratio_at(table.windows, x.dtype)
             added = None if bias is None else bias.to(y.dtype).unsqueeze(0)
             if added is not None and plan.may_be_void:
                 added = added * (ratio > 0).to(y.dtype).unsqueeze(1)
