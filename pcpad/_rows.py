@@ -55,7 +55,7 @@ class Table(NamedTuple):
 
     windows: Places
     reads: Places  # all positions of the source that any of them reads
-    taps: Tensor  # (n, K) int64: which of `reads` a tap reads, from 1; 0 where it must not read
+    taps: Tensor  # (n, K) int32: which of `reads` a tap reads, from 1; 0 where it must not read
 
     @classmethod
     def of(cls, windows: Places, targets: Tensor, valid: Tensor, size: int) -> Table:
@@ -70,7 +70,7 @@ class Table(NamedTuple):
         read = torch.zeros(batch * size + 1, dtype=torch.bool, device=flat.device)
         read[flat.flatten()] = True
         read[-1] = False
-        numbers = read.cumsum(0)
+        numbers = read.cumsum(0, dtype=torch.int32)
         numbers[-1] = 0
         return cls(windows, Places.where(read[:-1].view(batch, size)), numbers[flat])
 

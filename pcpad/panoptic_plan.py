@@ -243,7 +243,7 @@ def _reach(geometry: Geometry, size: Sequence[int], windows: Sequence[int], devi
     rows, columns = (
         _border.axis_taps(
             size[a], windows[a], geometry.kernel[a], geometry.stride[a], geometry.lead[a], geometry.dilation[a], device
-        )
+        ).to(torch.int32)  # as counts are
         for a in (0, 1)
     )
     return rows.unsqueeze(1) * columns
