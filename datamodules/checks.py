@@ -13,6 +13,7 @@ from pcpad.datamodules.cityscapes_files import Pair
 from pcpad.datamodules.folders import class_folders, list_images
 from pcpad.datamodules.images import BrokenImageError, read_image
 from pcpad.datamodules.kinetics_files import find_classes, find_split, no_data
+from pcpad.datamodules.panoptic_scenes import read_instances
 from pcpad.datamodules.pngs import PngFile
 from pcpad.datamodules.video_files import BrokenVideoError, VideoIndex, decode_all
 from pcpad.datamodules.video_table import BrokenVideo, index_any, note_broken
@@ -149,7 +150,7 @@ def check_photos(root: Path, annotations: str | None) -> Check:
 
 
 def check_cityscapes(root: Path, annotations: str | None) -> Check:
-    """Check all images, and label maps with them: values, sizes, pairs; see `CityscapesDataModule`."""
+    """Check all images, label maps and instance maps: values, sizes, pairs; see `CityscapesPanopticDataModule`."""
     pictures = list_images(root) if root.is_dir() else []
     stems: dict[str, dict[str, str]] = {"leftImg8bit": {}, "gtFine": {}, "gtCoarse": {}}
     for name in pictures:
@@ -174,13 +175,25 @@ def check_cityscapes(root: Path, annotations: str | None) -> Check:
         for stem, name in images.items()
         if stem not in labelled and "/test/" not in name
     ]
-    return Check([*images.values(), *pairs], partial(_look_at_scene, root, pairs), known)
+    there = set(pictures)
+    instances = {label: label.replace("_labelIds.png", "_instanceIds.png") for label in stems["gtFine"].values()}
+    if there & set(instances.values()):  # segmentation alone needs none
+        known += [
+            Finding(name, "missing", "no such file, beside the label map")
+            for name in instances.values()
+            if name not in there
+        ]
+    instances = {label: name for label, name in instances.items() if name in there and label in pairs}
+    files = [*images.values(), *pairs, *instances.values()]
+    return Check(files, partial(_look_at_scene, root, pairs, {name: label for label, name in instances.items()}), known)
 
 
-def _look_at_scene(root: Path, pairs: dict[str, str], name: str) -> list[Finding]:
+def _look_at_scene(root: Path, pairs: dict[str, str], labels: dict[str, str], name: str) -> list[Finding]:
     try:
         if name in pairs:
             read_checked_ids(root, Pair(pairs[name], name))
+        elif name in labels:
+            read_instances(root / labels[name], root / name)
         else:
             PngFile(root / name).rgb()
     except ValueError as error:

@@ -158,13 +158,8 @@ def read_maps(label: str | Path, instance: str | Path) -> tuple[np.ndarray, np.n
         BrokenImageError: A file that cannot be read.
         ValueError: Files of other kinds, of two sizes, or with values that are no label ids.
     """
-    file, other = PngFile(label), PngFile(instance)
-    if (file.height, file.width) != (other.height, other.width):
-        message = (
-            f"{label} has {file.width}x{file.height} pixels (width x height), but its instance map {instance} has "
-            f"{other.width}x{other.height}"
-        )
-        raise ValueError(message)
+    file = PngFile(label)
+    other = _instances_of(file, instance)
     ids = file.grey()
     wrong = np.flatnonzero((ids.ravel() >= UNKNOWN) & (ids.ravel() != 255))
     if len(wrong):
@@ -176,6 +171,27 @@ def read_maps(label: str | Path, instance: str | Path) -> tuple[np.ndarray, np.n
         raise ValueError(message)
     check_ids(count_ids(ids), label)
     return np.where(ids == 255, np.uint8(UNKNOWN), ids), other.grey16()
+
+
+def read_instances(label: str | Path, instance: str | Path) -> np.ndarray:
+    """Read an instance map alone; arguments and errors as of `read_maps`.
+
+    Returns:
+        `(H0, W0)` uint16.
+    """
+    return _instances_of(PngFile(label), instance).grey16()
+
+
+def _instances_of(labels: PngFile, instance: str | Path) -> PngFile:
+    """Open a label map's instance map; another size raises ValueError."""
+    other = PngFile(instance)
+    if (labels.height, labels.width) != (other.height, other.width):
+        message = (
+            f"{labels.path} has {labels.width}x{labels.height} pixels (width x height), but its instance map "
+            f"{instance} has {other.width}x{other.height}"
+        )
+        raise ValueError(message)
+    return other
 
 
 def _nearest(values: np.ndarray, size: tuple[int, int]) -> torch.Tensor:

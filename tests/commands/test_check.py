@@ -146,6 +146,19 @@ def test_cityscapes(tmp_path, monkeypatch):
         image.format(3): "missing",
     }
     assert "9x8" in found[label.format(1)][1]
+    # With instance maps for some, all are looked for, and looked at.
+    instance = label.replace("labelIds", "instanceIds")
+    for number, dtype, size in ((0, np.uint16, (8, 8)), (2, np.uint8, (8, 8)), (1, np.uint16, (8, 8))):
+        Image.fromarray(np.full(size, 7, dtype)).save(tmp_path / "d" / instance.format(number))
+    check("cityscapes", "--data.root", "d", code=1)
+    found = {path: row for path, row in listed("check_cityscapes.csv").items() if "instanceIds" in path}
+    assert {path: problem for path, (problem, _) in found.items()} == {
+        instance.format(1): "broken",
+        instance.format(2): "broken",
+        instance.format(5): "missing",
+    }
+    assert "8-bit" in found[instance.format(2)][1]
+    assert "9x8" in found[instance.format(1)][1]
 
 
 @pytest.mark.parametrize(
