@@ -49,7 +49,8 @@ SCORES = {
 DATA = {"act": "motion", "seg": "streets", "syn": "streets"}  # fixtures; `folder` for the others
 QUIET = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 MODEL = ["--model=ClassificationTask", f"--model.network={NETWORK}", "--model.num_classes=3"]
-SGD = ["--model.optimizer=SGD", "--model.optimizer.lr=0.001", "--model.optimizer.momentum=0.9"]
+# Noise is not learnt: at a rate of 0.001 every few runs end in losses that are not finite.
+SGD = ["--model.optimizer=SGD", "--model.optimizer.lr=0.000001", "--model.optimizer.momentum=0.9"]
 STEPS = ["--model.scheduler=StepLR", "--model.scheduler.step_size=1", "--model.scheduler.gamma=0.5"]
 
 
@@ -305,7 +306,7 @@ def test_a_recipe_leaves_the_checkpoints_padding(checkpoint, folder, elsewhere, 
     swaps = [*SWAPS["cls"], f"--data.root={folder}", "--data.num_workers=0"]
     done = run("test", ["--config=cls_rn50.yaml", "--ckpt_path", checkpoint, *swaps, *QUIET])
     assert done.model.padding == "zeros"
-    assert "model.optimizer.lr: checkpoint 0.001, used 0.1" in capsys.readouterr().out
+    assert "model.optimizer.lr: checkpoint 1e-06, used 0.1" in capsys.readouterr().out
 
 
 def test_config_beats_checkpoint_and_typed_beats_config(checkpoint, elsewhere, capsys):
@@ -327,29 +328,29 @@ def rates(trainer):
 def test_resume_keeps_the_checkpoints_schedule(checkpoint, elsewhere):
     done = run("fit", ["--ckpt_path", checkpoint, "--trainer.max_epochs=3", *QUIET])
     assert done.trainer.current_epoch == 3
-    assert rates(done.trainer)["lr"] == pytest.approx(0.001 * 0.5**3)
+    assert rates(done.trainer)["lr"] == pytest.approx(1e-6 * 0.5**3)
 
 
 def test_typed_learning_rate_beats_the_checkpoints_optimizer(checkpoint, elsewhere, capsys):
-    typed = ["--model.optimizer.lr=0.01", "--model.optimizer.weight_decay=0.3"]
+    typed = ["--model.optimizer.lr=0.00001", "--model.optimizer.weight_decay=0.3"]
     done = run("fit", ["--ckpt_path", checkpoint, *typed, "--trainer.max_epochs=3", *QUIET])
     group = rates(done.trainer)
     # Two epochs were done, this is the third: the schedule goes on, from the rate that was typed.
-    assert group["lr"] == pytest.approx(0.01 * 0.5**3)
-    assert (group["initial_lr"], group["weight_decay"], group["momentum"]) == (0.01, 0.3, 0.9)
-    assert done.trainer.lr_scheduler_configs[0].scheduler.base_lrs == [0.01]
+    assert group["lr"] == pytest.approx(1e-5 * 0.5**3)
+    assert (group["initial_lr"], group["weight_decay"], group["momentum"]) == (1e-5, 0.3, 0.9)
+    assert done.trainer.lr_scheduler_configs[0].scheduler.base_lrs == [1e-5]
     assert "momentum_buffer" in next(iter(done.trainer.optimizers[0].state.values()))
     with Path(done.trainer.log_dir, "metrics.csv").open() as file:
         logged = [float(row["lr-SGD"]) for row in csv.DictReader(file) if row["lr-SGD"]]
-    assert logged[0] == pytest.approx(0.01 * 0.5**2)
-    assert "model.optimizer.lr: checkpoint 0.001, used 0.01" in capsys.readouterr().out
+    assert logged[0] == pytest.approx(1e-5 * 0.5**2)
+    assert "model.optimizer.lr: checkpoint 1e-06, used 1e-05" in capsys.readouterr().out
     again = torch.load(Path(done.trainer.log_dir, "checkpoints", "last.ckpt"), weights_only=True)
-    assert again["hyper_parameters"]["optimizer"]["init_args"]["lr"] == 0.01
+    assert again["hyper_parameters"]["optimizer"]["init_args"]["lr"] == 1e-5
 
 
 def test_typed_schedule_beats_the_checkpoints(checkpoint, elsewhere):
     done = run("fit", ["--ckpt_path", checkpoint, "--model.scheduler.gamma=0.1", "--trainer.max_epochs=3", *QUIET])
-    assert rates(done.trainer)["lr"] == pytest.approx(0.001 * 0.1**3)
+    assert rates(done.trainer)["lr"] == pytest.approx(1e-6 * 0.1**3)
 
 
 def test_another_optimizer_on_resume_starts_afresh(checkpoint, elsewhere):
@@ -458,7 +459,6 @@ def test_predict_writes_a_table(checkpoint, folder, elsewhere, capsys):
 def test_sigterm_leaves_a_checkpoint_to_resume_from(folder, elsewhere):
     script = "import sys; from pcpad.cli import main; main(sys.argv[1:])"
     args = ["fit", *MODEL, *SGD, *data(folder), *QUIET, "--checkpoint.monitor=val/loss", "--checkpoint.mode=min"]
-    args += ["--model.optimizer.lr=1e-6"]  # noise is not learnt, and what diverges ends by itself
     endless = ["--trainer.max_epochs=-1", "--trainer.log_every_n_steps=1", "--trainer.check_val_every_n_epoch=100000"]
     process = subprocess.Popen([sys.executable, "-c", script, *args, *endless], stderr=subprocess.PIPE, text=True)
     metrics = elsewhere / "runs" / "classification" / "version_0" / "metrics.csv"
