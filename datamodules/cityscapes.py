@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
@@ -17,6 +16,7 @@ from pcpad.datamodules.crops import CropLoader, CropPlan, run_seed, training_loa
 from pcpad.datamodules.folders import FileTable, UnlabelledImages, find_images
 from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
 from pcpad.datamodules.scenes import Augmentation, SceneCrops, WholeScenes, collate_equal_sizes
+from pcpad.datamodules.workers import worker_options
 
 
 class CityscapesDataModule(LightningDataModule):
@@ -188,12 +188,7 @@ class CityscapesDataModule(LightningDataModule):
         return DataLoader(images, batch_size=1, sampler=evaluation_sampler(images, self.trainer), **self._workers())
 
     def _workers(self) -> dict[str, Any]:
-        return {
-            "num_workers": self.num_workers,
-            "persistent_workers": self.num_workers > 0,
-            "worker_init_fn": _one_thread,
-            "pin_memory": torch.cuda.is_available(),
-        }
+        return worker_options(self.num_workers, opencv=True)
 
     def _prepare_training(self, fine: dict[str, list[Pair]]) -> tuple[SceneCrops, Centroids | None]:
         """List the images crops are taken from, fine ones first, and find the centroids in them."""
@@ -226,8 +221,3 @@ class CityscapesDataModule(LightningDataModule):
 
 def _unchanged(image: torch.Tensor) -> torch.Tensor:
     return image
-
-
-def _one_thread(worker: int) -> None:
-    """Keep OpenCV from starting a thread a core in each worker process."""
-    cv2.setNumThreads(0)

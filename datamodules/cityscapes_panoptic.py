@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
@@ -20,6 +19,7 @@ from pcpad.datamodules.panoptic_scenes import (
     with_instances,
 )
 from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
+from pcpad.datamodules.workers import worker_options
 
 
 class CityscapesPanopticDataModule(LightningDataModule):
@@ -134,8 +134,7 @@ class CityscapesPanopticDataModule(LightningDataModule):
     test_dataloader = predict_dataloader = val_dataloader
 
     def _workers(self) -> dict[str, Any]:
-        workers = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
-        return {**workers, "collate_fn": collate_scenes, "pin_memory": torch.cuda.is_available()}
+        return {**worker_options(self.num_workers), "collate_fn": collate_scenes}
 
 
 def _listed(dataset: PanopticScenes | None) -> PanopticScenes:

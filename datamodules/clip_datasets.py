@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset, default_collate
 from torch.utils.data.distributed import DistributedSampler
 
 from pcpad.datamodules.clips import Augmentation, Sampling, centre_view
 from pcpad.datamodules.crops import Crop
+from pcpad.datamodules.failures import raise_failures
 from pcpad.datamodules.video_files import BrokenVideoError
 from pcpad.datamodules.video_table import VideoTable
 from pcpad.datamodules.videos import View
@@ -221,18 +221,7 @@ class Windows(Dataset[Item]):
         Raises:
             BrokenVideoError: Something could not; names each part.
         """
-        parts = [self.failures]
-        if dist.is_available() and dist.is_initialized():
-            parts = [[]] * dist.get_world_size()
-            dist.all_gather_object(parts, self.failures)
-        failures = [failure for part in parts for failure in part]
-        self.failures = []
-        if failures:
-            message = (
-                f"{len(failures)} videos, or windows of some, could not be read; all others are done:\n  "
-                + "\n  ".join(failures)
-            )
-            raise BrokenVideoError(message)
+        raise_failures(self.failures, "videos, or windows of some, could not be read", BrokenVideoError)
 
     def _read_what_can_be(self, video: int, windows: Sequence[int]) -> dict[int, Item]:
         items: dict[int, Item] = {}

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset
 
+from pcpad.datamodules.failures import raise_failures
 from pcpad.datamodules.folders import FileTable, find_images
 from pcpad.datamodules.masks import Polarity, check_polarity, fit_nearest, given_polarity, read_mask
 from pcpad.pictures import Picture, PictureError, read_picture
@@ -143,15 +143,7 @@ class DamagedPictures(Dataset[dict[str, Any]]):
         Raises:
             PictureError: Something could not; names each file.
         """
-        parts = [self.failures]
-        if dist.is_available() and dist.is_initialized():
-            parts = [[]] * dist.get_world_size()
-            dist.all_gather_object(parts, self.failures)
-        failures = [failure for part in parts for failure in part]
-        self.failures = []
-        if failures:
-            message = f"{len(failures)} pictures could not be used; all others are done:\n  " + "\n  ".join(failures)
-            raise PictureError(message)
+        raise_failures(self.failures, "pictures could not be used", PictureError)
 
     def _mask(self, path: Path, mask_path: Path, height: int, width: int) -> np.ndarray:
         valid, between = read_mask(mask_path, self.polarity, _THRESHOLD)

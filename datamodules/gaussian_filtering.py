@@ -13,6 +13,7 @@ from pcpad.datamodules.filtered_crops import FixedCrops, TrainingCrops, gaussian
 from pcpad.datamodules.folders import FileTable
 from pcpad.datamodules.photos import Split, find_photos, large_enough
 from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
+from pcpad.datamodules.workers import worker_options
 
 
 class GaussianFilteringDataModule(LightningDataModule):
@@ -147,8 +148,4 @@ class GaussianFilteringDataModule(LightningDataModule):
         return self._files[split]
 
     def _workers(self) -> dict[str, Any]:
-        return {
-            "num_workers": self.num_workers,
-            "persistent_workers": self.num_workers > 0,
-            "pin_memory": torch.cuda.is_available(),
-        }
+        return worker_options(self.num_workers)

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
@@ -21,6 +20,7 @@ from pcpad.datamodules.folders import (
 )
 from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
 from pcpad.datamodules.transforms import evaluation_transform, training_transform
+from pcpad.datamodules.workers import worker_options
 
 _NO_DATA = """{what}: {path}
 Expected (any names and image formats; one folder a class, the same names in each split):
@@ -172,8 +172,7 @@ class ImageNetDataModule(LightningDataModule):
         return DataLoader(dataset, batch_size=self.batch_size, sampler=sampler, **self._workers())
 
     def _workers(self) -> dict[str, Any]:
-        workers = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
-        return {**workers, "pin_memory": torch.cuda.is_available()}
+        return worker_options(self.num_workers)
 
     def _scan(self, split: str) -> None:
         folder = self.root / split

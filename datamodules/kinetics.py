@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import cv2
-import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
@@ -23,6 +21,7 @@ from pcpad.datamodules.kinetics_files import find_classes
 from pcpad.datamodules.kinetics_splits import find_test_split, load_split, load_unlabelled
 from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
 from pcpad.datamodules.video_table import VideoTable
+from pcpad.datamodules.workers import worker_options
 
 
 class KineticsDataModule(LightningDataModule):
@@ -208,12 +207,7 @@ class KineticsDataModule(LightningDataModule):
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
     def _workers(self) -> dict[str, Any]:
-        return {
-            "num_workers": self.num_workers,
-            "persistent_workers": self.num_workers > 0,
-            "worker_init_fn": _one_thread,
-            "pin_memory": torch.cuda.is_available(),
-        }
+        return worker_options(self.num_workers, opencv=True)
 
     def _load(self, split: str, source: str | Path | None = None) -> None:
         if split in self._splits:
@@ -236,8 +230,3 @@ class KineticsDataModule(LightningDataModule):
             message = f"the videos of {split} are not listed yet: call setup() for the stage first"
             raise RuntimeError(message)
         return self._splits[split]
-
-
-def _one_thread(worker: int) -> None:
-    """Keep OpenCV from starting a thread a core in each worker process."""
-    cv2.setNumThreads(0)

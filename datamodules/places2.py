@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
@@ -16,6 +15,7 @@ from pcpad.datamodules.masks import AugmentedMasks, DrawnMasks, FixedMasks, Mask
 from pcpad.datamodules.places2_files import ImageSplits, Split
 from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
 from pcpad.datamodules.strokes import check_hole_ratio
+from pcpad.datamodules.workers import worker_options
 
 
 class Places2DataModule(LightningDataModule):
@@ -176,12 +176,7 @@ class Places2DataModule(LightningDataModule):
             self._predict.raise_failures()
 
     def _workers(self) -> dict[str, Any]:
-        return {
-            "num_workers": self.num_workers,
-            "persistent_workers": self.num_workers > 0,
-            "worker_init_fn": _one_thread,
-            "pin_memory": torch.cuda.is_available(),
-        }
+        return worker_options(self.num_workers, opencv=True)
 
 
 def _listed(dataset: Any, stage: str) -> Any:
@@ -193,8 +188,3 @@ def _listed(dataset: Any, stage: str) -> Any:
 
 def _path(path: str | Path | None) -> Path | None:
     return None if path is None else Path(path).expanduser()
-
-
-def _one_thread(worker: int) -> None:
-    """Keep OpenCV from starting a thread a core in each worker process."""
-    cv2.setNumThreads(0)

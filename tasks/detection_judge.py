@@ -5,12 +5,12 @@ from __future__ import annotations
 from importlib.util import find_spec
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
+from pcpad.processes import gathered
 from pcpad.tasks.street_detector import OBJECTS, load_detector
 
 __all__ = ["DetectionJudge", "street_objects"]
@@ -88,7 +88,9 @@ class DetectionJudge:
         """
         from torchmetrics.detection import MeanAveragePrecision
 
-        seen, self._seen = _gathered(self._seen), []
+        # In the data's order, of which the processes took turns: AP breaks ties by it.
+        seen = [one for turn in zip_longest(*gathered(self._seen)) for one in turn if one is not None]
+        self._seen = []
         protocol = f"{self.detector.name}_{self._size[0]}x{self._size[1]}"
         scores: dict[str, Tensor] = {}
         for prefix, kind in (("", "fake"), ("real_", "real")):
@@ -166,12 +168,3 @@ def _boxes(instance: Tensor) -> dict[str, Tensor]:
 
 def _on_cpu(found: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: values.cpu() for name, values in found.items()}
-
-
-def _gathered(seen: list[_Seen]) -> list[_Seen]:
-    """What all processes saw; in the data's order where they took turns, since AP breaks ties by it."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return seen
-    parts: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(parts, seen)
-    return [one for turn in zip_longest(*parts) for one in turn if one is not None]

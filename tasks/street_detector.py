@@ -10,8 +10,8 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
-from pcpad.models.classifiers import published_file
-from pcpad.models.weights import load_state, read_weights, unwrap
+from pcpad.models.classifiers import read_published_or_own
+from pcpad.models.weights import load_state
 
 __all__ = ["OBJECTS", "StreetDetector", "load_detector"]
 
@@ -92,8 +92,7 @@ def load_detector(weights: str | Path = "published") -> StreetDetector:
         ValueError: The file carries code, or holds another network or other classes.
     """
     try:
-        path = published_file("fasterrcnn_resnet50_fpn", "COCO_V1", "detector") if weights == "published" else weights
-        state = unwrap(read_weights(path), str(path))
+        state, path = read_published_or_own(weights, "fasterrcnn_resnet50_fpn", "COCO_V1", "detector")
     except FileNotFoundError as error:
         message = (
             f"{error} Expected the detector of people and vehicles: torchvision's fasterrcnn_resnet50_fpn, published "
@@ -118,7 +117,7 @@ def load_detector(weights: str | Path = "published") -> StreetDetector:
     frozen = not any(one.endswith("num_batches_tracked") for one in state)
     norm = FrozenBatchNorm2d if frozen else nn.BatchNorm2d
     backbone = resnet_fpn_backbone(backbone_name="resnet50", weights=None, norm_layer=norm)
-    network = load_state(FasterRCNN(backbone, num_classes=classes), state, str(path))
+    network = load_state(FasterRCNN(backbone, num_classes=classes), state, path)
     for module in network.modules():
         if isinstance(module, FrozenBatchNorm2d):
             module.eps = 0.0  # they were trained so: https://github.com/pytorch/vision/pull/2940

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcpad.models.classifiers import published_file
-from pcpad.models.weights import read_weights, unwrap
+from pcpad.models.classifiers import read_published_or_own
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,8 +46,7 @@ class VGG16Features(nn.Module):
     def __init__(self, weights: str | Path = "published") -> None:
         super().__init__()
         try:
-            path = published_file("vgg16", "IMAGENET1K_V1", argument="vgg") if weights == "published" else weights
-            state = unwrap(read_weights(path), str(path))
+            state, path = read_published_or_own(weights, "vgg16", "IMAGENET1K_V1", "vgg")
         except FileNotFoundError as error:
             message = (
                 f"The perceptual and style losses compare features of VGG16, whose weights are missing. {error} "
@@ -56,7 +54,7 @@ class VGG16Features(nn.Module):
                 "--model.loss_weights '{perceptual: 0, style: 0}'): the pictures get blurrier."
             )
             raise FileNotFoundError(message) from error
-        _keep(self, state, str(path), "VGG16", _BLOCKS, _CHANNELS)
+        _keep(self, state, path, "VGG16", _BLOCKS, _CHANNELS)
         self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
 
@@ -101,15 +99,14 @@ class VGG19Features(nn.Module):
     def __init__(self, weights: str | Path = "published") -> None:
         super().__init__()
         try:
-            path = published_file("vgg19", "IMAGENET1K_V1", argument="vgg") if weights == "published" else weights
-            state = unwrap(read_weights(path), str(path))
+            state, path = read_published_or_own(weights, "vgg19", "IMAGENET1K_V1", "vgg")
         except FileNotFoundError as error:
             message = (
                 f"The perceptual loss compares features of VGG19, whose weights are missing. {error} To train without "
                 "it set its weight to 0 (on the command line --model.loss_weights '{vgg: 0}'): the pictures get worse."
             )
             raise FileNotFoundError(message) from error
-        _keep(self, state, str(path), "VGG19", _BLOCKS_19, _CHANNELS_19)
+        _keep(self, state, path, "VGG19", _BLOCKS_19, _CHANNELS_19)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Compute the features.

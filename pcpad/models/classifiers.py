@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pcpad.models.encoders import convert_and_load
 from pcpad.models.weights import fit_names, read_weights, unwrap
@@ -129,6 +129,28 @@ def _weights_of(name: str, library: str, weights: str | Path) -> dict[str, torch
         raise ValueError(message)
     state = unwrap(read_weights(published_file(name, str(weights))))
     return {key: value for key, value in state.items() if not key.startswith(_AUXILIARY.get(name, ()))}
+
+
+def read_published_or_own(
+    weights: str | Path, name: str, published: str, argument: str
+) -> tuple[dict[str, Tensor], str]:
+    """Read a network's published weights, or a local file of one's own.
+
+    Args:
+        weights: `published`, for what lies in torchvision's own cache, or a file.
+        name: The network's name in torchvision.
+        published: Which set of its weights.
+        argument: What the caller calls its argument for a file, for the error.
+
+    Returns:
+        Tensors by name, and the file they come from.
+
+    Raises:
+        FileNotFoundError: The file is not there; nothing is fetched.
+        ValueError: It holds no tensors by name.
+    """
+    path = published_file(name, published, argument) if weights == "published" else weights
+    return unwrap(read_weights(path), str(path)), str(path)
 
 
 def published_file(name: str, weights: str = "published", argument: str = "weights") -> Path:

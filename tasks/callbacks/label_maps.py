@@ -25,16 +25,7 @@ class LabelMaps(PictureFiles):
 
     called = "label maps, each with its colours and an overlay"
 
-    def write_on_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        prediction: dict[str, Any],
-        batch_indices: Sequence[int] | None,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int,
-    ) -> None:
+    def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
         """Write the pictures of one batch.
 
         Raises:

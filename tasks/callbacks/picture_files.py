@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
 
-class PictureFiles(BasePredictionWriter):
+class PictureFiles(BasePredictionWriter, ABC):
     """Writes pictures named after the files they are predicted from, replacing neither those nor each other.
 
-    A subclass writes them in `write_on_batch_end`, to where `target` says.
+    A subclass writes them in `write`, to where `target` says.
 
     Args:
         output: The folder; `predictions` in the run's log folder when not given.
@@ -36,6 +38,30 @@ class PictureFiles(BasePredictionWriter):
         self._sources = {}
         self.folder = Path(self.output or Path(log_folder or ".") / "predictions").expanduser()
         self.folder.mkdir(parents=True, exist_ok=True)
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: dict[str, Any],
+        batch_indices: Sequence[int] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Write the pictures of one batch."""
+        self.write(trainer, pl_module, prediction, batch)
+
+    @abstractmethod
+    def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
+        """Write the pictures of one batch.
+
+        Args:
+            trainer: The trainer.
+            pl_module: The task.
+            prediction: What it predicts.
+            batch: What it predicts that from.
+        """
 
     def target(self, name: str, source: str, inputs: Iterable[str] = ()) -> Path:
         """Where to write a picture.

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
+from pcpad.processes import gathered
 from pcpad.tasks.callbacks.files import atomic_writer
 
 Classes = list[tuple[str | int, float]]  # the likeliest first, with their probabilities
@@ -47,6 +47,9 @@ class PredictionTable(BasePredictionWriter):
         dataloader_idx: int,
     ) -> None:
         """Keep one batch's rows; a row is small, so a million images fit."""
+        self._keep(pl_module, prediction)
+
+    def _keep(self, pl_module: LightningModule, prediction: dict[str, Any]) -> None:
         labels, probabilities = prediction["label"].tolist(), prediction["probability"].tolist()
         for path, classes, values in zip(prediction["path"], labels, probabilities, strict=True):
             self._rows[path] = _named(classes, values, pl_module)
@@ -54,7 +57,7 @@ class PredictionTable(BasePredictionWriter):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather the rows of all processes and write them."""
         folder = trainer.log_dir  # broadcast: every process has to ask
-        parts = _gathered(self._rows)
+        parts = gathered(self._rows)
         if trainer.is_global_zero:
             rows = {path: row for part in parts for path, row in part.items()}
             self.written = _table_path(self.output, folder)
@@ -84,16 +87,7 @@ class VideoPredictionTable(PredictionTable):
         super().on_predict_start(trainer, pl_module)
         self._sums = {}
 
-    def write_on_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        prediction: dict[str, Any],
-        batch_indices: Sequence[int] | None,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int,
-    ) -> None:
+    def _keep(self, pl_module: LightningModule, prediction: dict[str, Any]) -> None:
         """Keep the five classes of each window, and one sum a video for its mean."""
         times = zip(prediction["start"], prediction["end"], strict=True)
         probabilities = prediction["probability"].double().cpu().numpy()
@@ -105,7 +99,7 @@ class VideoPredictionTable(PredictionTable):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather the rows of all processes and write them."""
         folder = trainer.log_dir  # broadcast: every process has to ask
-        parts = _gathered((self._rows, self._sums))
+        parts = gathered((self._rows, self._sums))
         if not trainer.is_global_zero:
             return
         windows: dict[str, list[tuple[tuple[float, float], Classes]]] = {}
@@ -134,15 +128,6 @@ class VideoPredictionTable(PredictionTable):
 def _named(classes: Sequence[int], probabilities: Sequence[float], task: LightningModule) -> Classes:
     names = getattr(task, "class_names", None)
     return [(names[index] if names else index, value) for index, value in zip(classes, probabilities, strict=True)]
-
-
-def _gathered(part: Any) -> list[Any]:
-    """What each process has."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return [part]
-    parts: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(parts, part)
-    return parts
 
 
 def _table_path(output: str | Path | None, folder: str | None) -> Path:
