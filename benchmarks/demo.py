@@ -142,7 +142,7 @@ def evaluate(checkpoint: str, padding: str, folder: Path) -> list[dict[str, str]
 
 def streets(folder: Path) -> tuple[list[str], list[Path]]:
     """Segmentation: train under each padding, evaluate by tiles and borders; the table's lines and the pictures."""
-    from pcpad.tasks.evaluation_report import plot_leave_out
+    from pcpad.tasks.evaluation.segmentation_report import plot_leave_out
 
     data = folder / "streets"
     pcpad("sample", "cityscapes", data)

@@ -30,14 +30,14 @@ from torchvision.transforms import v2
 
 from benchmarks.common import alternate, peak_memory, ratio, run_sections
 from benchmarks.padding import DEVICE, row, trio
-from pcpad.datamodules.cityscapes_files import Pair
-from pcpad.datamodules.cityscapes_labels import IGNORE, LABELS
-from pcpad.datamodules.crops import Crop
+from pcpad.datamodules.datasets.cityscapes_files import Pair
+from pcpad.datamodules.datasets.cityscapes_labels import IGNORE, LABELS
+from pcpad.datamodules.datasets.epochs import Crop
+from pcpad.datamodules.datasets.scenes import Augmentation, SceneCrops
 from pcpad.datamodules.samples.streets import draw_scene
-from pcpad.datamodules.scenes import Augmentation, SceneCrops
 from pcpad.metrics import BorderIoU, SegmentationIoU
 from pcpad.models import deeplabv3plus
-from pcpad.tasks.evaluators import Inference
+from pcpad.tasks.evaluation.evaluators import Inference
 from pcpad.tiling import Tiling
 
 if TYPE_CHECKING:

@@ -22,10 +22,10 @@ import psutil
 import torch
 
 from benchmarks.common import machine, ratio, save, show
-from pcpad.datamodules.clip_datasets import TrainingClips
-from pcpad.datamodules.clips import Augmentation, Sampling
-from pcpad.datamodules.crops import Crop
-from pcpad.datamodules.video_table import load_videos
+from pcpad.datamodules.datasets.clip_datasets import TrainingClips
+from pcpad.datamodules.datasets.clips import Augmentation, Sampling
+from pcpad.datamodules.datasets.epochs import Crop
+from pcpad.datamodules.datasets.video_table import load_videos
 
 if TYPE_CHECKING:
     from collections.abc import Callable

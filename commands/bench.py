@@ -18,6 +18,7 @@ from pcpad.commands.benching.measure import measure
 from pcpad.commands.benching.networks import Contestants, contestants
 from pcpad.commands.benching.report import published, save, show
 from pcpad.commands.benching.timing import default_device, machine
+from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.paddings import check_padding
 
 _HELP = """\
@@ -58,7 +59,7 @@ def main(args: list[str]) -> None:
     device = _device(given.device)
     if given.json is not None and not given.json.resolve().parent.is_dir():
         message = f"Cannot write {given.json}: there is no folder {given.json.resolve().parent}."
-        raise FileNotFoundError(message)
+        raise UserFileNotFoundError(message)
     made = contestants(given.network, given.paddings, given.fallback)
     size = given.size or ((224, 224) if made.dims == 2 else (112, 112))
     for network in made.networks.values():
@@ -168,10 +169,10 @@ def _device(name: str) -> torch.device:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
         message = f"Expected --device to be auto, cpu, cuda or cuda:N, but got {name!r}."
-        raise ValueError(message)
+        raise UserValueError(message)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         message = f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices here. --device cpu works."
-        raise ValueError(message)
+        raise UserValueError(message)
     return device
 
 

@@ -8,8 +8,9 @@ import difflib
 from collections import Counter
 from pathlib import Path
 
-from pcpad.datamodules.caches import work_through
 from pcpad.datamodules.checks import CHECKS
+from pcpad.datamodules.reading.caches import work_through
+from pcpad.errors import UserValueError
 
 _SHOWN = 20
 
@@ -39,10 +40,10 @@ def main(args: list[str]) -> None:
     if given.name not in CHECKS:
         nearest = difflib.get_close_matches(given.name, CHECKS, n=1, cutoff=0.4)
         message = f"No data set {given.name!r}.{f' Did you mean {nearest[0]}?' if nearest else ''} There are: {names}."
-        raise ValueError(message)
+        raise UserValueError(message)
     if given.annotations and given.name != "kinetics":
         message = f"--data.annotations is for kinetics; {given.name} has none"
-        raise ValueError(message)
+        raise UserValueError(message)
     check = CHECKS[given.name](given.root.expanduser(), given.annotations)
     findings = list(check.known)
     for found in work_through(check.look, check.files, f"checking {len(check.files)} files"):

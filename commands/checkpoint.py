@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from pcpad.errors import UserFileNotFoundError, UserValueError
+
 # Where the class paths in a checkpoint may lead unasked. A checkpoint is a file from someone, and building a class
 # imports its module: any other must be typed, or stand in a config, by the user.
 _OWN_PACKAGES = ("pcpad.", "torch.optim.", "lightning.pytorch.")
@@ -38,10 +40,10 @@ def find_checkpoint(args: list[str], configs: Iterable[Path]) -> Path | None:
         return None
     if re.match(r"[a-z][a-z0-9+.-]*://", name, flags=re.IGNORECASE):
         message = f"Checkpoints are read from local files only, got {name!r}: fetch the file and pass its path."
-        raise ValueError(message)
+        raise UserValueError(message)
     path = Path(name)
     if not path.is_file():
-        raise FileNotFoundError(_missing(path))
+        raise UserFileNotFoundError(_missing(path))
     return path
 
 
@@ -86,7 +88,7 @@ def remembered(path: Path, typed: Iterable[str] = ()) -> dict[str, Any]:
             f"{path} holds weights but is no Lightning checkpoint, so --ckpt_path cannot take it: "
             f"pass it as --model.weights {path}, with a config or --model that says which network it is for."
         )
-        raise ValueError(message)
+        raise UserValueError(message)
     settings = {}
     for part, key in _PARTS.items():
         values = {name: value for name, value in content.get(key, {}).items() if name != "_instantiator"}
@@ -106,7 +108,7 @@ def _check_trusted(settings: Any, path: Path, typed: list[str]) -> None:
                 f"{path} asks for the class {class_path!r}, which is not pcpad's. Importing it runs its code: if you "
                 "trust it, name it yourself, with --model or --data or in a --config; with --trust for `pcpad figure`."
             )
-            raise ValueError(message)
+            raise UserValueError(message)
         settings = list(settings.values())
     if isinstance(settings, (list, tuple)):
         for value in settings:

@@ -19,6 +19,7 @@ from pcpad.commands.exporting.check import Difference, check_file
 from pcpad.commands.exporting.network import describe, example, output_names, size_step
 from pcpad.commands.exporting.write import export_program, need_onnx, write
 from pcpad.commands.loading import load_task
+from pcpad.errors import UserFileNotFoundError, UserValueError
 
 _FORMATS = {".onnx": "onnx", ".pt2": "torch"}
 _EPILOG = """\
@@ -49,7 +50,7 @@ def main(args: list[str]) -> None:
     kind = _format(given.output, given.format)
     if not given.output.resolve().parent.is_dir():
         message = f"Cannot write {given.output}: there is no folder {given.output.resolve().parent}."
-        raise FileNotFoundError(message)
+        raise UserFileNotFoundError(message)
     if kind == "onnx":
         need_onnx()
     task = load_task(given.ckpt_path, where_known={"compile": False, "checkpointing": False})
@@ -97,10 +98,10 @@ def _format(output: Path, asked: str | None) -> str:
     ending = _FORMATS.get(output.suffix)
     if output.is_dir() or (asked is None and ending is None):
         message = f"Expected --output to be a file ending in {' or '.join(_FORMATS)}, or --format, but got {output}."
-        raise ValueError(message)
+        raise UserValueError(message)
     if asked is not None and ending is not None and asked != ending:
         message = f"--format {asked} and --output {output} disagree: {output.suffix} is the ending of {ending}."
-        raise ValueError(message)
+        raise UserValueError(message)
     return asked or str(ending)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from pcpad.commands.figures import FIGURES
+from pcpad.errors import UserValueError
 
 
 def main(args: list[str]) -> None:
@@ -38,7 +39,7 @@ def main(args: list[str]) -> None:
         nearest = difflib.get_close_matches(name, FIGURES, n=1, cutoff=0.4)
         hint = f" Did you mean {nearest[0]}?" if nearest else ""
         message = f"No figure {name!r}.{hint} There are: {', '.join(FIGURES)}."
-        raise ValueError(message)
+        raise UserValueError(message)
     module_name, text = FIGURES[name]
     module = import_module(f"pcpad.commands.figures.{module_name}")
     own = argparse.ArgumentParser(
@@ -77,6 +78,6 @@ def take_data_options(args: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
             value = next(arguments, "")
         if not name or not value:
             message = f"{argument} needs a value: --data.NAME VALUE"
-            raise ValueError(message)
+            raise UserValueError(message)
         found[name] = yaml.safe_load(value)
     return rest, found

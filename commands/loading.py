@@ -17,6 +17,7 @@ from lightning.pytorch.cli import instantiate_module
 import pcpad.datamodules
 import pcpad.tasks
 from pcpad.commands.checkpoint import remembered
+from pcpad.errors import UserFileNotFoundError, UserValueError
 
 __all__ = ["load_datamodule", "load_task"]
 
@@ -48,7 +49,7 @@ def load_task(
     settings = _settings(checkpoint, "model", trusted)
     if settings is None:
         message = f"{checkpoint} does not say which task it was made by; expected a checkpoint of `pcpad fit`."
-        raise ValueError(message)
+        raise UserValueError(message)
     kind = _find_class(settings["class_path"], LightningModule, pcpad.tasks)
     known = inspect.signature(kind).parameters
     overrides |= {name: value for name, value in (where_known or {}).items() if name in known}
@@ -82,7 +83,7 @@ def load_datamodule(
         kind = _find_class(settings["class_path"], LightningDataModule, pcpad.datamodules)
     else:
         message = f"{checkpoint} does not remember its data module: name one with --data, such as CityscapesDataModule."
-        raise ValueError(message)
+        raise UserValueError(message)
     # A class has several import paths, so what is compared is the class. Of another one the arguments mean nothing.
     same = settings is not None and _find_class(settings["class_path"], LightningDataModule, pcpad.datamodules) is kind
     kept = settings["init_args"] if settings is not None and same else {}
@@ -91,7 +92,7 @@ def load_datamodule(
         return instantiate_module(kind, {**kept, **overrides})
     except ArgumentError as error:
         message = f"{kind.__name__}: {error}"
-        raise ValueError(message) from None
+        raise UserValueError(message) from None
 
 
 def _settings(checkpoint: str | Path, part: str, trusted: Iterable[str]) -> dict[str, Any] | None:
@@ -99,7 +100,7 @@ def _settings(checkpoint: str | Path, part: str, trusted: Iterable[str]) -> dict
     if "://" not in str(checkpoint) and not path.is_file():
         there = ", ".join(sorted(file.name for file in path.parent.glob("*.ckpt"))) or "no .ckpt file"
         message = f"No checkpoint at {checkpoint}: {path.parent.resolve()} has {there}."
-        raise FileNotFoundError(message)
+        raise UserFileNotFoundError(message)
     return remembered(path if path.is_file() else checkpoint, trusted).get(part)  # type: ignore[arg-type]
 
 
@@ -118,7 +119,7 @@ def _find_class(class_path: str, base: type, home: Any) -> Any:
         hint = f"expected a {base.__name__} that can be imported"
     if not (isinstance(found, type) and issubclass(found, base)):
         message = f"No class {class_path!r}: {hint}."
-        raise ValueError(message)
+        raise UserValueError(message)
     return found
 
 
@@ -129,4 +130,4 @@ def _check_names(kind: type, overrides: Mapping[str, Any], part: str) -> None:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f" Did you mean --{part}.{near[0]}?" if near else f" It has: {', '.join(known)}."
             message = f"{kind.__name__} has no argument {name!r}.{hint}"
-            raise ValueError(message)
+            raise UserValueError(message)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
+from pcpad.errors import UserFileNotFoundError
+
 
 def packaged_recipes() -> dict[str, Path]:
     """The recipes that come with pcpad.
@@ -56,7 +58,7 @@ def find_recipe(name: str) -> str:
         f"No config {name!r}: no such file from {Path.cwd()}, and no packaged recipe of that name.{hint} "
         "`pcpad configs` lists the packaged ones."
     )
-    raise FileNotFoundError(message)
+    raise UserFileNotFoundError(message)
 
 
 def resolve_configs(args: list[str]) -> list[str]:

@@ -18,8 +18,9 @@ import pcpad.datamodules
 import pcpad.tasks  # noqa: F401  importing both is what makes short class names work
 from pcpad.commands.checkpoint import differences, find_checkpoint, remembered
 from pcpad.commands.recipes import config_files, resolve_configs
+from pcpad.errors import UserValueError
 from pcpad.tasks.callbacks import BestAndLast, EvaluationFiles, OptimizerOnResume, RandomState, RunResults, SampleImages
-from pcpad.tasks.evaluators import Evaluator
+from pcpad.tasks.evaluation.evaluators import Evaluator
 
 
 def main(verb: str, args: list[str]) -> SuiteCLI:
@@ -49,7 +50,7 @@ def main(verb: str, args: list[str]) -> SuiteCLI:
             f"Nothing to {verb}: name a recipe (--config cls_digits.yaml; `pcpad configs` lists them), a checkpoint "
             f"(--ckpt_path FILE), or --model and --data. `pcpad {verb} --help` shows every option."
         )
-        raise ValueError(message)
+        raise UserValueError(message)
     return SuiteCLI(verb, args, name=configs[-1].stem if configs else None, remembered=settings)
 
 
@@ -124,7 +125,7 @@ class SuiteCLI(LightningCLI):
             use = getattr(self.model, "use_evaluators", None)
             if use is None:
                 message = f"--eval is for segmentation; {type(self.model).__name__} has no evaluators"
-                raise ValueError(message)
+                raise UserValueError(message)
             use(evaluators)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

@@ -7,6 +7,7 @@ import difflib
 from pathlib import Path
 
 from pcpad.datamodules.samples import SAMPLES
+from pcpad.errors import UserValueError
 
 
 def main(args: list[str]) -> None:
@@ -28,5 +29,5 @@ def main(args: list[str]) -> None:
         nearest = difflib.get_close_matches(given.name, SAMPLES, n=1, cutoff=0.4)
         hint = f" Did you mean {nearest[0]}?" if nearest else ""
         message = f"No sample {given.name!r}.{hint} There are: {names}."
-        raise ValueError(message)
+        raise UserValueError(message)
     print(SAMPLES[given.name](given.folder))

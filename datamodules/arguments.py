@@ -1,5 +1,7 @@
 """Checking the arguments of data modules."""
 
+from pcpad.errors import UserValueError
+
 
 def require(fine: bool, name: str, expected: str, value: object) -> None:
     """Refuse an argument.
@@ -15,4 +17,4 @@ def require(fine: bool, name: str, expected: str, value: object) -> None:
     """
     if not fine:
         message = f"Expected argument `{name}` to be {expected}, but got {value}"
-        raise ValueError(message)
+        raise UserValueError(message)

@@ -8,15 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from pcpad.datamodules.centroids import read_checked_ids
-from pcpad.datamodules.cityscapes_files import Pair
-from pcpad.datamodules.folders import class_folders, list_images
-from pcpad.datamodules.images import BrokenImageError, read_image
-from pcpad.datamodules.kinetics_files import find_classes, find_split, no_data
-from pcpad.datamodules.panoptic_scenes import read_instances
-from pcpad.datamodules.pngs import PngFile
-from pcpad.datamodules.video_files import BrokenVideoError, VideoIndex, decode_all
-from pcpad.datamodules.video_table import BrokenVideo, index_any, note_broken
+from pcpad.datamodules.datasets.centroids import read_checked_ids
+from pcpad.datamodules.datasets.cityscapes_files import Pair
+from pcpad.datamodules.datasets.kinetics_files import find_classes, find_split, no_data
+from pcpad.datamodules.datasets.panoptic_scenes import read_instances
+from pcpad.datamodules.datasets.video_table import BrokenVideo, index_any, note_broken
+from pcpad.datamodules.reading.folders import class_folders, list_images
+from pcpad.datamodules.reading.images import BrokenImageError, read_image
+from pcpad.datamodules.reading.pngs import PngFile
+from pcpad.datamodules.reading.video_files import BrokenVideoError, VideoIndex, decode_all
+from pcpad.errors import UserFileNotFoundError
 
 _SPLITS = ("train", "val", "test")
 # What a video may fall short of its annotated seconds, and the frames of a clip.
@@ -68,7 +69,7 @@ def check_kinetics(root: Path, annotations: str | None) -> Check:
         seconds |= zip(listing.names, listing.seconds, strict=True)
         known += [Finding(name, "missing", f"annotated in {split}, no such file") for name in listing.missing]
     if not seconds and not known:
-        raise FileNotFoundError(no_data("No videos in", root, root))
+        raise UserFileNotFoundError(no_data("No videos in", root, root))
     return Check(list(seconds), partial(_look_at_video, root, seconds), known, partial(_note, root))
 
 
@@ -124,7 +125,7 @@ def check_imagenet(root: Path, annotations: str | None) -> Check:
     classes = next((names for names in found.values() if names), None)
     if classes is None:
         message = f"no class folders in {', '.join(str(root.absolute() / split) for split in _SPLITS)}"
-        raise FileNotFoundError(message)
+        raise UserFileNotFoundError(message)
     files, known = [], []
     for split, names in found.items():
         for name in names:
@@ -145,7 +146,7 @@ def check_photos(root: Path, annotations: str | None) -> Check:
     files = list_images(root) if root.is_dir() else []
     if not files:
         message = f"no images below {root.absolute()}"
-        raise FileNotFoundError(message)
+        raise UserFileNotFoundError(message)
     return Check(files, partial(_look_at_image, root), [])
 
 
@@ -161,7 +162,7 @@ def check_cityscapes(root: Path, annotations: str | None) -> Check:
     images = stems["leftImg8bit"]
     if not images:
         message = f"no *_leftImg8bit.png below {root.absolute()}"
-        raise FileNotFoundError(message)
+        raise UserFileNotFoundError(message)
     pairs, known = {}, []
     for kind in ("gtFine", "gtCoarse"):
         for stem, label in stems[kind].items():

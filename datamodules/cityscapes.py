@@ -9,14 +9,21 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from pcpad.datamodules.arguments import require
-from pcpad.datamodules.centroids import Centroids, load_centroids, read_checked_ids
-from pcpad.datamodules.cityscapes_files import CITIES, VAL_CITIES, Pair, find_coarse, find_fine, select_cities
-from pcpad.datamodules.cityscapes_labels import CLASS_COLOURS, CLASSES, RARE_TRAIN_IDS, check_set_of_ids, count_ids
-from pcpad.datamodules.crops import CropLoader, CropPlan, run_seed, training_loader
-from pcpad.datamodules.folders import FileTable, UnlabelledImages, find_images
+from pcpad.datamodules.datasets.centroids import Centroids, load_centroids, read_checked_ids
+from pcpad.datamodules.datasets.cityscapes_files import CITIES, VAL_CITIES, Pair, find_coarse, find_fine, select_cities
+from pcpad.datamodules.datasets.cityscapes_labels import (
+    CLASS_COLOURS,
+    CLASSES,
+    RARE_TRAIN_IDS,
+    check_set_of_ids,
+    count_ids,
+)
+from pcpad.datamodules.datasets.epochs import CropLoader, CropPlan, run_seed, training_loader
+from pcpad.datamodules.datasets.scenes import Augmentation, SceneCrops, WholeScenes, collate_equal_sizes
+from pcpad.datamodules.reading.folders import FileTable, UnlabelledImages, find_images
 from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
-from pcpad.datamodules.scenes import Augmentation, SceneCrops, WholeScenes, collate_equal_sizes
 from pcpad.datamodules.workers import worker_options
+from pcpad.errors import UserRuntimeError, UserValueError
 
 
 class CityscapesDataModule(LightningDataModule):
@@ -147,7 +154,7 @@ class CityscapesDataModule(LightningDataModule):
         if stage == "predict":
             if self.predict_images is None:
                 message = "predict needs images: --data.predict_images FOLDER"
-                raise ValueError(message)
+                raise UserValueError(message)
             self._predict = find_images(self.predict_images)
             return
         fine = find_fine(self.root)
@@ -162,7 +169,7 @@ class CityscapesDataModule(LightningDataModule):
         """Augmented crops; the last, smaller batch is left out where there is a full one."""
         if self._train is None:
             message = "the training images are not listed yet: call setup('fit') first"
-            raise RuntimeError(message)
+            raise UserRuntimeError(message)
         plan = CropPlan(len(self._train), self._centroids, self.class_uniform, self.num_classes, run_seed())
         return training_loader(self._train, self.trainer, self.batch_size, plan, **self._workers())
 
@@ -170,7 +177,7 @@ class CityscapesDataModule(LightningDataModule):
         """The split's validation images, whole, each once."""
         if self._val is None:
             message = "the images are not listed yet: call setup('fit'), setup('validate') or setup('test') first"
-            raise RuntimeError(message)
+            raise UserRuntimeError(message)
         sampler = evaluation_sampler(self._val, self.trainer)
         size, workers = self.eval_batch_size, self._workers()
         return DataLoader(self._val, size, sampler=sampler, collate_fn=collate_equal_sizes, **workers)
@@ -183,7 +190,7 @@ class CityscapesDataModule(LightningDataModule):
         """All images of `predict_images`, each once and alone, sorted by path."""
         if self._predict is None:
             message = "the images are not listed yet: call setup('predict') first"
-            raise RuntimeError(message)
+            raise UserRuntimeError(message)
         images = UnlabelledImages(self._predict, _unchanged)
         return DataLoader(images, batch_size=1, sampler=evaluation_sampler(images, self.trainer), **self._workers())
 

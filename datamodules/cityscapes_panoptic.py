@@ -7,9 +7,9 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from pcpad.datamodules.arguments import require
-from pcpad.datamodules.cityscapes_files import CITIES, VAL_CITIES, find_fine, select_cities
-from pcpad.datamodules.crops import CropLoader, training_loader
-from pcpad.datamodules.panoptic_scenes import (
+from pcpad.datamodules.datasets.cityscapes_files import CITIES, VAL_CITIES, find_fine, select_cities
+from pcpad.datamodules.datasets.epochs import CropLoader, training_loader
+from pcpad.datamodules.datasets.panoptic_scenes import (
     COLOURS,
     NAMES,
     TRAIN_IDS,
@@ -20,6 +20,7 @@ from pcpad.datamodules.panoptic_scenes import (
 )
 from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
 from pcpad.datamodules.workers import worker_options
+from pcpad.errors import UserRuntimeError, UserValueError
 
 
 class CityscapesPanopticDataModule(LightningDataModule):
@@ -108,7 +109,7 @@ class CityscapesPanopticDataModule(LightningDataModule):
         if stage == "predict":
             if self.predict_maps is None:
                 message = "predict needs label and instance maps: --data.predict_maps FOLDER"
-                raise ValueError(message)
+                raise UserValueError(message)
             self._eval = PanopticScenes(find_maps(self.predict_maps), self.image_size, full=True)
             return
         fine, held_out = find_fine(self.root), VAL_CITIES[self.split]
@@ -140,5 +141,5 @@ class CityscapesPanopticDataModule(LightningDataModule):
 def _listed(dataset: PanopticScenes | None) -> PanopticScenes:
     if dataset is None:
         message = "the images are not listed yet: call setup('fit'), setup('validate') or setup('predict') first"
-        raise RuntimeError(message)
+        raise UserRuntimeError(message)
     return dataset

@@ -1,6 +1,6 @@
 """What could not be read while all else was done."""
 
-from pcpad.processes import gathered
+from pcpad.distributed import gathered
 
 
 def raise_failures(failures: list[str], what: str, error: type[Exception]) -> None:

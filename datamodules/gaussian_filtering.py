@@ -8,12 +8,13 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from pcpad.datamodules.arguments import require
-from pcpad.datamodules.crops import CropLoader, training_loader
-from pcpad.datamodules.filtered_crops import FixedCrops, TrainingCrops, gaussian_kernel
-from pcpad.datamodules.folders import FileTable
-from pcpad.datamodules.photos import Split, find_photos, large_enough
+from pcpad.datamodules.datasets.epochs import CropLoader, training_loader
+from pcpad.datamodules.datasets.filtered_crops import FixedCrops, TrainingCrops, gaussian_kernel
+from pcpad.datamodules.datasets.photos import Split, find_photos, large_enough
+from pcpad.datamodules.reading.folders import FileTable
 from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
 from pcpad.datamodules.workers import worker_options
+from pcpad.errors import UserRuntimeError
 
 
 class GaussianFilteringDataModule(LightningDataModule):
@@ -144,7 +145,7 @@ class GaussianFilteringDataModule(LightningDataModule):
     def _listed(self, split: str) -> FileTable:
         if split not in self._files:
             message = f"the photographs of {split} are not listed yet: call setup('fit'), 'validate' or 'test' first"
-            raise RuntimeError(message)
+            raise UserRuntimeError(message)
         return self._files[split]
 
     def _workers(self) -> dict[str, Any]:

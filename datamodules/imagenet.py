@@ -8,8 +8,9 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
 from pcpad.datamodules.arguments import require
-from pcpad.datamodules.crops import CropLoader, training_loader
-from pcpad.datamodules.folders import (
+from pcpad.datamodules.datasets.epochs import CropLoader, training_loader
+from pcpad.datamodules.datasets.transforms import evaluation_transform, training_transform
+from pcpad.datamodules.reading.folders import (
     FileTable,
     LabelledFiles,
     LabelledImages,
@@ -19,8 +20,8 @@ from pcpad.datamodules.folders import (
     scan_split,
 )
 from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
-from pcpad.datamodules.transforms import evaluation_transform, training_transform
 from pcpad.datamodules.workers import worker_options
+from pcpad.errors import UserFileNotFoundError, UserRuntimeError, UserValueError
 
 _NO_DATA = """{what}: {path}
 Expected (any names and image formats; one folder a class, the same names in each split):
@@ -135,7 +136,7 @@ class ImageNetDataModule(LightningDataModule):
         if stage == "predict":
             if self.predict_images is None:
                 message = "predict needs images: --data.predict_images FOLDER"
-                raise ValueError(message)
+                raise UserValueError(message)
             self._predict = find_images(self.predict_images)
         elif stage == "fit":
             warn_of_other_batch(self.trainer, self.batch_size, self.effective_batch)
@@ -164,7 +165,7 @@ class ImageNetDataModule(LightningDataModule):
         """All images of `predict_images`, each once, sorted by path."""
         if self._predict is None:
             message = "the images are not listed yet: call setup('predict') first"
-            raise RuntimeError(message)
+            raise UserRuntimeError(message)
         return self._evaluation_loader(UnlabelledImages(self._predict, self.eval_transform))
 
     def _evaluation_loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:
@@ -177,14 +178,14 @@ class ImageNetDataModule(LightningDataModule):
     def _scan(self, split: str) -> None:
         folder = self.root / split
         if not class_folders(folder):
-            raise FileNotFoundError(self._no_data(folder))
+            raise UserFileNotFoundError(self._no_data(folder))
         if split not in self._splits:
             self._splits[split] = scan_split(folder, self.classes)
 
     def _split(self, split: str) -> LabelledFiles:
         if split not in self._splits:
             message = f"{split}/ is not listed yet: call setup('fit'), setup('validate') or setup('test') first"
-            raise RuntimeError(message)
+            raise UserRuntimeError(message)
         return self._splits[split]
 
     def _find_test_split(self) -> str:

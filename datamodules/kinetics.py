@@ -7,7 +7,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from pcpad.datamodules.arguments import require
-from pcpad.datamodules.clip_datasets import (
+from pcpad.datamodules.datasets.clip_datasets import (
     TrainingClips,
     ValidationClips,
     WholeVideoSampler,
@@ -15,13 +15,14 @@ from pcpad.datamodules.clip_datasets import (
     Windows,
     collate_windows,
 )
-from pcpad.datamodules.clips import Augmentation, CropKind, Sampling
-from pcpad.datamodules.crops import CropLoader, training_loader
-from pcpad.datamodules.kinetics_files import find_classes
-from pcpad.datamodules.kinetics_splits import find_test_split, load_split, load_unlabelled
+from pcpad.datamodules.datasets.clips import Augmentation, CropKind, Sampling
+from pcpad.datamodules.datasets.epochs import CropLoader, training_loader
+from pcpad.datamodules.datasets.kinetics_files import find_classes
+from pcpad.datamodules.datasets.kinetics_splits import find_test_split, load_split, load_unlabelled
+from pcpad.datamodules.datasets.video_table import VideoTable
 from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
-from pcpad.datamodules.video_table import VideoTable
 from pcpad.datamodules.workers import worker_options
+from pcpad.errors import UserRuntimeError, UserValueError
 
 
 class KineticsDataModule(LightningDataModule):
@@ -154,7 +155,7 @@ class KineticsDataModule(LightningDataModule):
         if stage == "predict":
             if self.predict_videos is None:
                 message = "predict needs videos: --data.predict_videos FOLDER"
-                raise ValueError(message)
+                raise UserValueError(message)
             self._load("predict", self.predict_videos)
             if self.root.is_dir():
                 self.class_names = find_classes(self.root, self.annotations)
@@ -228,5 +229,5 @@ class KineticsDataModule(LightningDataModule):
     def _split(self, split: str) -> VideoTable:
         if split not in self._splits:
             message = f"the videos of {split} are not listed yet: call setup() for the stage first"
-            raise RuntimeError(message)
+            raise UserRuntimeError(message)
         return self._splits[split]

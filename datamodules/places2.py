@@ -8,14 +8,15 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from pcpad.datamodules.arguments import require
-from pcpad.datamodules.crops import CropLoader, training_loader
-from pcpad.datamodules.damaged import DamagedPictures, PictureLoader, find_damaged, only
-from pcpad.datamodules.masked_images import MaskedCrops, MaskedSquares
-from pcpad.datamodules.masks import AugmentedMasks, DrawnMasks, FixedMasks, MaskSource, Polarity, find_masks
-from pcpad.datamodules.places2_files import ImageSplits, Split
+from pcpad.datamodules.datasets.damaged import DamagedPictures, PictureLoader, find_damaged, only
+from pcpad.datamodules.datasets.epochs import CropLoader, training_loader
+from pcpad.datamodules.datasets.masked_images import MaskedCrops, MaskedSquares
+from pcpad.datamodules.datasets.masks import AugmentedMasks, DrawnMasks, FixedMasks, MaskSource, Polarity, find_masks
+from pcpad.datamodules.datasets.places2_files import ImageSplits, Split
+from pcpad.datamodules.datasets.strokes import check_hole_ratio
 from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
-from pcpad.datamodules.strokes import check_hole_ratio
 from pcpad.datamodules.workers import worker_options
+from pcpad.errors import UserRuntimeError
 
 
 class Places2DataModule(LightningDataModule):
@@ -182,7 +183,7 @@ class Places2DataModule(LightningDataModule):
 def _listed(dataset: Any, stage: str) -> Any:
     if dataset is None:
         message = f"the images are not listed yet: call setup('{stage}') first"
-        raise RuntimeError(message)
+        raise UserRuntimeError(message)
     return dataset
 
 

@@ -8,6 +8,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import Dataset
 from torch.utils.data.distributed import DistributedSampler
 
+from pcpad.errors import UserValueError
+
 
 class UnrepeatedSampler(DistributedSampler[int]):
     """Every sample to exactly one process, in order: process r of R takes r, r + R, r + 2R, ….
@@ -54,7 +56,7 @@ def evaluation_sampler(dataset: Dataset[Any], trainer: Trainer | None) -> Unrepe
             f"{size} images cannot be shared out over {trainer.world_size} processes, each needs at least one: "
             f"run with at most {size} (--trainer.devices {size} --trainer.num_nodes 1)"
         )
-        raise ValueError(message)
+        raise UserValueError(message)
     return UnrepeatedSampler(dataset, num_replicas=trainer.world_size, rank=trainer.global_rank)
 
 

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pcpad.errors import UserValueError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -55,7 +57,7 @@ class Geometry(NamedTuple):
         if isinstance(padding, str):
             if padding not in ("same", "valid"):
                 msg = f"Expected `padding` to be 'same', 'valid', an int or {dims} ints, but got {padding!r}."
-                raise ValueError(msg)
+                raise UserValueError(msg)
             total = [d * (k - 1) * (padding == "same") for d, k in zip(dilation, kernel, strict=True)]
             lead = tuple(t // 2 for t in total)
             trail = tuple(t - left for t, left in zip(total, lead, strict=True))
@@ -63,7 +65,7 @@ class Geometry(NamedTuple):
             lead = trail = per_axis("padding", padding, dims)
         if min(lead) < 0:
             msg = f"Expected `padding` of at least 0, but got {padding}."
-            raise ValueError(msg)
+            raise UserValueError(msg)
         return cls(kernel, stride, lead, trail, dilation)
 
     @property
@@ -92,7 +94,7 @@ class Geometry(NamedTuple):
         )
         if min(out) < 1:
             msg = f"A kernel of {self.kernel} (dilation {self.dilation}) does not fit an input of {tuple(size)}."
-            raise ValueError(msg)
+            raise UserValueError(msg)
         return out
 
 
@@ -106,7 +108,7 @@ def per_axis(name: str, value: int | Sequence[int], dims: int) -> tuple[int, ...
         return (value,) * dims
     if not isinstance(value, list | tuple) or len(value) not in (1, dims):
         msg = f"Expected `{name}` to be an int or {dims} ints, but got {value}."
-        raise ValueError(msg)
+        raise UserValueError(msg)
     return tuple(value) * (dims // len(value))
 
 
@@ -205,7 +207,7 @@ def make_plan(
     if len(input) not in (dims + 1, dims + 2) or input[-dims - 1] != weight[1] * groups:
         axes, channels = ("L", "H, W", "T, H, W")[dims - 1], weight[1] * groups
         msg = f"Expected an input of shape (N, {channels}, {axes}) or ({channels}, {axes}), but got {tuple(input)}."
-        raise ValueError(msg)
+        raise UserValueError(msg)
     geometry, size = Geometry.of(dims, weight[2:], stride, padding, dilation), tuple(input[-dims:])
     strips = memoise = False
     if strips_from is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from pcpad.errors import UserValueError
+
 __all__ = ["as_fraction"]
 
 
@@ -27,4 +29,4 @@ def as_fraction(value: float | str | Fraction) -> Fraction:
         return Fraction(value).limit_denominator(10_000)
     except (ValueError, TypeError, OverflowError, ZeroDivisionError):
         message = f'Expected a number or a fraction such as "1/3", but got {value!r}'
-        raise ValueError(message) from None
+        raise UserValueError(message) from None

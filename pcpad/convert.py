@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from pcpad import layers
+from pcpad.errors import UserValueError
 from pcpad.paddings import check_padding, pad_function
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def _check(changes: list[tuple[str, nn.modules.conv._ConvNd]], padding: str, dro
             msg = (
                 f"Explicit padding has nine filters for 2D convolutions; these have another dimension: {_some(other)}."
             )
-            raise ValueError(msg)
+            raise UserValueError(msg)
     elif not drop_border_filters:
         explicit = [name for name, module in changes if _base(module) is layers.ExplicitPadConv2d]
         if explicit:
@@ -209,7 +210,7 @@ def _check(changes: list[tuple[str, nn.modules.conv._ConvNd]], padding: str, dro
                 f"Leaving explicit padding would delete the border filters of {_some(explicit)}. "
                 "Pass `drop_border_filters=True` if that is meant."
             )
-            raise ValueError(msg)
+            raise UserValueError(msg)
 
 
 def _some(names: list[str]) -> str:

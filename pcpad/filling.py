@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pcpad.errors import UserTypeError, UserValueError
 from pcpad.tiling import Tiling, tiled_bands
 
 __all__ = ["MOST_PIXELS_AT_ONCE", "TILING", "Inpainter", "fill"]
@@ -122,7 +123,7 @@ class _TileRun:
         output = self.network(image, mask)
         if not bool(output.isfinite().all()):
             message = "The network's output is not finite: its weights are broken, or the precision is too low for it."
-            raise ValueError(message)
+            raise UserValueError(message)
         return output
 
 
@@ -138,10 +139,10 @@ def _weight(size: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> 
 def _check(image: Tensor, mask: Tensor) -> None:
     if image.dim() != 4 or image.shape[1] != 3 or not image.numel():
         message = f"Expected argument `image` to be (N, 3, H, W) and not empty, but got {tuple(image.shape)}"
-        raise ValueError(message)
+        raise UserValueError(message)
     if mask.shape != (len(image), 1, *image.shape[2:]):
         message = f"Expected argument `mask` to be {(len(image), 1, *image.shape[2:])}, but got {tuple(mask.shape)}"
-        raise ValueError(message)
+        raise UserValueError(message)
     if image.dtype != torch.uint8 and not image.is_floating_point():
         message = f"Expected argument `image` to be uint8 or floating point, but got {image.dtype}"
-        raise TypeError(message)
+        raise UserTypeError(message)

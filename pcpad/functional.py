@@ -25,6 +25,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from pcpad import _border
 from pcpad._border import Geometry, Plan, plan_for, quick_ratio
+from pcpad.errors import UserTypeError, UserValueError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -247,7 +248,7 @@ def _partial_conv(
     if mask is None:
         if mask_channels is not None:
             msg = f"`mask_channels={mask_channels}` says how a mask's channels are shared, but no mask came."
-            raise ValueError(msg)
+            raise UserValueError(msg)
         y = _padded(conv, plan)
         return (y, _mask_of_padding(conv, plan, y)) if return_mask else y
     sizes = _check_mask(conv, mask, mask_channels)
@@ -350,10 +351,10 @@ def _check_input(dims: int, conv: _Conv) -> None:
             f"Expected `input` to be a tensor, but got {type(input).__name__}. A layer with `return_mask=True` hands "
             "on `(output, mask)`; `pcpad.MaskedSequential` threads masks through layers."
         )
-        raise TypeError(msg)
+        raise UserTypeError(msg)
     if weight.dim() != dims + 2:
         msg = f"Expected a weight of {dims + 2} dimensions for a {dims}D convolution, but got {tuple(weight.shape)}."
-        raise ValueError(msg)
+        raise UserValueError(msg)
 
 
 def _check_mask(conv: _Conv, mask: Tensor, mask_channels: Sequence[int] | None) -> tuple[int, ...]:
@@ -367,19 +368,19 @@ def _check_mask(conv: _Conv, mask: Tensor, mask_channels: Sequence[int] | None) 
     if not isinstance(mask, Tensor) or mask.is_complex():
         came = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         msg = f"Expected `mask` to be a tensor of bool, integers or floats, but got {came}. {meaning}"
-        raise TypeError(msg)
+        raise UserTypeError(msg)
     x = conv.input
     if mask.device != x.device:
         msg = f"Expected `mask` on the input's device {x.device}, but it is on {mask.device}. {meaning}"
-        raise ValueError(msg)
+        raise UserValueError(msg)
     channels = x.shape[-conv.dims - 1]
     if isinstance(mask_channels, int):
         msg = f"Expected `mask_channels` to be a sequence of ints, one a channel of the mask, but got {mask_channels}."
-        raise TypeError(msg)
+        raise UserTypeError(msg)
     sizes = tuple(mask_channels) if mask_channels is not None else None
     if sizes is not None and (sum(sizes) != channels or min(sizes) < 1):
         msg = f"Expected `mask_channels` to be positive and sum to the input's {channels} channels, but got {sizes}."
-        raise ValueError(msg)
+        raise UserValueError(msg)
     batched = x.dim() == conv.dims + 2
     allowed = {1, channels} if sizes is None else {len(sizes)}
     fits = mask.dim() == x.dim() and mask.shape[-conv.dims :] == x.shape[-conv.dims :]
@@ -389,7 +390,7 @@ def _check_mask(conv: _Conv, mask: Tensor, mask_channels: Sequence[int] | None) 
         wanted = ", ".join([*lead, " or ".join(map(str, sorted(allowed))), *map(str, x.shape[-conv.dims :])])
         msg = f"Expected `mask` of shape ({wanted}) for an input of {tuple(x.shape)}, but got {tuple(mask.shape)}. "
         hint = f"`mask_channels={sizes}` asks for one channel a group. " if sizes is not None else ""
-        raise ValueError(msg + hint + meaning)
+        raise UserValueError(msg + hint + meaning)
     if sizes is None:
         sizes = (channels,) if mask.shape[-conv.dims - 1] == 1 else (1,) * channels
     return sizes

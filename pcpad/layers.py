@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pcpad import functional
 from pcpad._border import Geometry, interior
+from pcpad.errors import UserValueError
 from pcpad.paddings import pad_function, too_small
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ class _PaddedConv(nn.modules.conv._ConvNd):
                 f"the padding on each axis. Use larger inputs, another padding, or `fallback='replicate'`, "
                 "which replicates on just those axes."
             )
-            raise ValueError(msg)
+            raise UserValueError(msg)
         # Both schemes work an axis at a time, so the small axes can go first and by another one.
         first, then = [0] * len(pads), list(pads)
         for axis in small:

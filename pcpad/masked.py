@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pcpad import functional
 from pcpad._border import Geometry, window_sum
+from pcpad.errors import UserValueError
 from pcpad.layers import PartialConv1d, PartialConv2d, PartialConv3d
 
 if TYPE_CHECKING:
@@ -50,12 +51,12 @@ def pad_to_batch(images: Sequence[Tensor], multiple_of: int = 1) -> tuple[Tensor
     """
     if not images:
         msg = "Expected at least one image, but got none."
-        raise ValueError(msg)
+        raise UserValueError(msg)
     kinds = {(image.dim(), image.shape[0], image.dtype, image.device) for image in images}
     if len(kinds) > 1 or images[0].dim() < 2:
         shapes = ", ".join(f"{tuple(image.shape)} {image.dtype} on {image.device}" for image in images[:5])
         msg = f"Expected images (C, H, W) that differ in size alone, but got {shapes}."
-        raise ValueError(msg)
+        raise UserValueError(msg)
     first = images[0]
     size = [-(-max(sizes) // multiple_of) * multiple_of for sizes in zip(*(i.shape[1:] for i in images), strict=True)]
     batch = first.new_zeros(len(images), first.shape[0], *size)

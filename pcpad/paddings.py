@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pcpad.errors import UserValueError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -34,7 +36,7 @@ def register_padding(name: str) -> Callable[[PadFunction], PadFunction]:
     """
     if name in padding_names():
         msg = f"A padding named {name!r} is registered already."
-        raise ValueError(msg)
+        raise UserValueError(msg)
 
     def register(function: PadFunction) -> PadFunction:
         _FUNCTIONS[name] = function
@@ -58,7 +60,7 @@ def check_padding(name: str) -> None:
         near = difflib.get_close_matches(str(name), padding_names(), n=1, cutoff=0.4)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         msg = f"Unknown padding {name!r}: expected one of {', '.join(padding_names())}.{hint}"
-        raise ValueError(msg)
+        raise UserValueError(msg)
 
 
 def pad_function(name: str) -> PadFunction:
@@ -70,7 +72,7 @@ def pad_function(name: str) -> PadFunction:
     check_padding(name)
     if name not in _FUNCTIONS:
         msg = f"The padding {name!r} is a convolution of its own, not a function that pads."
-        raise ValueError(msg)
+        raise UserValueError(msg)
     return _FUNCTIONS[name]
 
 

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
+from pcpad.errors import UserValueError
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -36,7 +38,7 @@ _KEPT = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBX": "RGB"
 _limit = threading.Lock()
 
 
-class PictureError(ValueError):
+class PictureError(UserValueError):
     """A picture that cannot be read or written. The message names the file."""
 
 
@@ -86,7 +88,7 @@ def read_picture(path: str | Path) -> Picture:
         with _unlimited_pillow() as pillow, pillow.open(path, formats=_READABLE) as image:
             if image.width * image.height > MOST_PIXELS:
                 message = f"the header claims {image.width}x{image.height} pixels, more than the {MOST_PIXELS} allowed"
-                raise ValueError(message)
+                raise UserValueError(message)
             _refuse_cut_off(path, image)
             return _deep_picture(path, image) if _bits(path, image) == 16 else _picture(image)
     except Warning:
@@ -122,7 +124,7 @@ def _bits(path: Path, image: Image.Image) -> int:
         top = 65535 if arguments == "I;16B" else arguments[1] if isinstance(arguments, tuple) else 255
         if top > 255 and top != 65535:
             message = f"its largest value {top} is neither 255 nor 65535; convert it to 8 or 16 bits"
-            raise ValueError(message)
+            raise UserValueError(message)
         return 16 if top > 255 else 8
     return 8
 
@@ -138,10 +140,10 @@ def _refuse_cut_off(path: Path, image: Image.Image) -> None:
     if image.format == "PNG":
         if b"IEND" not in end:
             message = "truncated: the file has no end mark"
-            raise ValueError(message)
+            raise UserValueError(message)
     elif len(end) - len(kept) >= 16 and not kept.endswith(b"\xff\xd9"):
         message = "truncated: the file ends in zeros"
-        raise ValueError(message)
+        raise UserValueError(message)
 
 
 def _picture(image: Image.Image) -> Picture:
@@ -154,7 +156,7 @@ def _picture(image: Image.Image) -> Picture:
     mode = _KEPT.get(image.mode, "RGB")
     if image.mode in ("I", "F"):
         message = f"pixels of Pillow's mode {image.mode!r} have no known range; convert the file to 8 or 16 bits"
-        raise ValueError(message)
+        raise UserValueError(message)
     if "transparency" in image.info or image.mode == "PA":
         mode = "LA" if image.mode in ("1", "L") else "RGBA"
     profile = image.info.get("icc_profile")
@@ -180,7 +182,7 @@ def _deep_picture(path: Path, image: Image.Image) -> Picture:
     if pixels is None or pixels.dtype != np.uint16:
         what = "damaged, or of a kind" if pixels is None else f"{pixels.dtype} pixels"
         message = f"{what} that cannot be read as 16 bits a channel"
-        raise ValueError(message)
+        raise UserValueError(message)
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     if pixels.shape[2] >= 3:
         cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA, dst=pixels)

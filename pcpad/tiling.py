@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pcpad._fractions import as_fraction
+from pcpad.errors import UserTypeError, UserValueError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -75,11 +76,11 @@ class Tiling:
         sides = tuple(self.size) if isinstance(self.size, (tuple, list)) else (self.size, self.size)
         if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
             message = f"Expected argument `size` to be a positive integer or (height, width), but got {self.size!r}"
-            raise ValueError(message)
+            raise UserValueError(message)
         overlap = as_fraction(self.overlap)
         if not 0 <= overlap < 1:
             message = f"Expected argument `overlap` to be in [0, 1), but got {self.overlap!r}"
-            raise ValueError(message)
+            raise UserValueError(message)
         # Frozen, so that equal tilings are one key; 1/3, "1/3" and 0.3333333333333333 are equal.
         object.__setattr__(self, "size", sides)
         object.__setattr__(self, "overlap", overlap)
@@ -105,7 +106,7 @@ class Tiling:
         """
         if min(height, width) < 1:
             message = f"An image of {height} x {width} pixels has no tiles."
-            raise ValueError(message)
+            raise UserValueError(message)
         (tall, wide), (down, right) = self.sides, self.stride
         tops, lefts = _starts(height, tall, down), _starts(width, wide, right)
         return [Window(top, left, min(tall, height), min(wide, width)) for top in tops for left in lefts]
@@ -167,7 +168,7 @@ def run_tiled(
     _check(image, average, batch_size)
     if not len(scales) or not all(isfinite(scale) and scale > 0 for scale in scales):
         message = f"Expected argument `scales` to be one or more positive numbers, but got {scales!r}"
-        raise ValueError(message)
+        raise UserValueError(message)
     merged: Tensor | None = None
     for scale in scales:
         resized = image if scale == 1 else _rescaled(image, scale)
@@ -320,17 +321,17 @@ def _evaluate(network: Callable[[Tensor], Tensor], batch: Tensor, average: Avera
     output = network(batch)
     if not isinstance(output, Tensor):
         message = f"Expected the network to return a tensor, but it returned {type(output).__name__}; wrap it, please."
-        raise TypeError(message)
+        raise UserTypeError(message)
     if output.dim() != 4 or (len(output), *output.shape[2:]) != (len(batch), *batch.shape[2:]):
         sizes = f"{tuple(batch.shape)} became {tuple(output.shape)}"
         message = f"Expected the network's output to have its input's size, but {sizes}"
-        raise ValueError(message)
+        raise UserValueError(message)
     output = output.to(torch.promote_types(output.dtype, torch.float32))
     if average == "logits":
         return output
     if output.shape[1] == 1:
         message = "average='probabilities' is a softmax over classes, but the network has one output channel."
-        raise ValueError(message)
+        raise UserValueError(message)
     return output.softmax(dim=1)
 
 
@@ -353,10 +354,10 @@ def _rescaled(image: Tensor, scale: float) -> Tensor:
 def _check(image: Tensor, average: str, batch_size: int) -> None:
     if image.dim() != 4 or not image.numel():
         message = f"Expected argument `image` to be (N, C, H, W) and not empty, but got {tuple(image.shape)}"
-        raise ValueError(message)
+        raise UserValueError(message)
     if average not in ("logits", "probabilities"):
         message = f"Expected argument `average` to be 'logits' or 'probabilities', but got {average!r}"
-        raise ValueError(message)
+        raise UserValueError(message)
     if batch_size < 1:
         message = f"Expected argument `batch_size` to be a positive integer, but got {batch_size}"
-        raise ValueError(message)
+        raise UserValueError(message)

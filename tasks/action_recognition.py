@@ -11,6 +11,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.nn import functional as F
 
+from pcpad.errors import UserValueError
 from pcpad.metrics import VideoAccuracy
 from pcpad.models import resnet3d
 from pcpad.tasks.callbacks.predictions import VideoPredictionTable
@@ -83,10 +84,10 @@ class ActionRecognitionTask(LightningModule):
         num_classes, width, mean, std = plain(num_classes), plain(width), plain(mean), plain(std)
         if network not in _NETWORKS:
             message = f"Expected argument `network` to be one of {', '.join(_NETWORKS)}, but got {network!r}"
-            raise ValueError(message)
+            raise UserValueError(message)
         if min(std) <= 0:
             message = f"Expected argument `std` to be numbers > 0, but got {std}"
-            raise ValueError(message)
+            raise UserValueError(message)
         save_plain_hyperparameters(self, leave_out=["weights"])
         self.num_classes = num_classes
         self.padding = padding

@@ -11,6 +11,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.nn import functional as F
 
+from pcpad.errors import UserValueError
 from pcpad.models import classifier
 from pcpad.tasks.callbacks.predictions import PredictionTable
 from pcpad.tasks.class_scores import class_metrics, log_class_metrics
@@ -72,7 +73,7 @@ class ClassificationTask(LightningModule):
         num_classes, label_smoothing, mean, std = plain(num_classes), plain(label_smoothing), plain(mean), plain(std)
         if not 0 <= label_smoothing < 1:
             message = f"Expected argument `label_smoothing` to be in [0, 1), but got {label_smoothing}"
-            raise ValueError(message)
+            raise UserValueError(message)
         save_plain_hyperparameters(self, leave_out=["weights"])
         self.num_classes = num_classes
         self.padding = padding

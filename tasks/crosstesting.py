@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pcpad import convert_padding
+from pcpad.errors import UserValueError
 from pcpad.models.weights import mismatch
 
 _PREFIX = "network."
@@ -40,7 +41,7 @@ def convert_checkpoint(task: Any, checkpoint: dict[str, Any]) -> None:
             f"training is to go on with {used}: they differ in parameters, so the optimizer's state does not fit. "
             "Start a new run with --model.weights CHECKPOINT instead"
         )
-        raise ValueError(message)
+        raise UserValueError(message)
     network = convert_padding(copy.deepcopy(task.network), trained, drop_border_filters=True)
     network.load_state_dict(_check_fit(task, network, checkpoint))
     convert_padding(network, str(used), drop_border_filters=True)
@@ -63,5 +64,5 @@ def _check_fit(task: Any, network: nn.Module, checkpoint: dict[str, Any]) -> dic
         remedy = f"The checkpoint was made with {', '.join(changed)}: leave that as it was" if changed else ""
         ours = getattr(task, "network_name", type(network).__name__)
         message = f"The checkpoint's weights are not those of this network ({ours}).\n{problem}\n{remedy}"
-        raise ValueError(message.rstrip())
+        raise UserValueError(message.rstrip())
     return weights

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pcpad.errors import UserRuntimeError
 
-class NonFiniteLossError(RuntimeError):
+
+class NonFiniteLossError(UserRuntimeError):
     """The loss became NaN or infinite."""
 
 

@@ -11,18 +11,19 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.filling import fill
 from pcpad.losses import InpaintingLoss
 from pcpad.metrics import InpaintingScores
-from pcpad.metrics.inception import InceptionJudge
 from pcpad.metrics.inpainting import SIX_BINS, composite
 from pcpad.models import inpainting_unet, load_weights
 from pcpad.tasks.callbacks.inpainted import InpaintedPictures
-from pcpad.tasks.callbacks.inpainting_table import InpaintingTable
+from pcpad.tasks.evaluation.inpainting_files import InpaintingTable
+from pcpad.tasks.evaluation.inpainting_report import InpaintingReport
 from pcpad.tasks.finite import FiniteLoss
 from pcpad.tasks.hyperparameters import plain, save_plain_hyperparameters
-from pcpad.tasks.inpainting_report import InpaintingReport
 from pcpad.tasks.inputs import normalise
+from pcpad.tasks.judges.inception import InceptionJudge
 from pcpad.tasks.optimization import optimizer_and_scheduler
 
 _SCORES = ("l1", "psnr", "ssim")
@@ -136,13 +137,13 @@ class InpaintingTask(LightningModule):
         if self.weights is None:
             if self.freeze_encoder_norm:
                 message = f"`freeze_encoder_norm` would freeze statistics of no data: it needs `weights`. {first}"
-                raise ValueError(message)
+                raise UserValueError(message)
             return
         try:
             load_weights(self.network, self.weights)
         except FileNotFoundError as error:
             message = f"{error} {first}"
-            raise FileNotFoundError(message) from error
+            raise UserFileNotFoundError(message) from error
 
     def on_train_start(self) -> None:
         """What is trained here is trained with this convolution, whatever was loaded before."""

@@ -7,6 +7,8 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from pcpad.errors import UserValueError
+
 
 def normalise(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Bring images or clips to the range a network was trained on.
@@ -42,7 +44,7 @@ def check_class_count(task: LightningModule, stage: str, num_classes: int) -> No
         f"The data has {count} classes and the network {num_classes}: "
         f"pass --model.num_classes {count}, or data with {num_classes} classes"
     )
-    raise ValueError(message)
+    raise UserValueError(message)
 
 
 def data_class_names(task: LightningModule) -> list[str] | None:

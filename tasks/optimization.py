@@ -9,6 +9,8 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch.nn import Parameter
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, PolynomialLR, ReduceLROnPlateau
 
+from pcpad.errors import UserValueError
+
 _BY_STEP = (CyclicLR, OneCycleLR, PolynomialLR)
 
 
@@ -35,7 +37,7 @@ def optimizer_and_scheduler(
             "Training needs an optimizer: pass optimizer=lambda p: torch.optim.SGD(p, lr=0.1), or on the command line "
             "--model.optimizer SGD --model.optimizer.lr 0.1 (the packaged recipes have one: `pcpad configs`)"
         )
-        raise ValueError(message)
+        raise UserValueError(message)
     built = optimizer(parameters)
     if scheduler is None:
         return {"optimizer": built}
@@ -49,5 +51,5 @@ def optimizer_and_scheduler(
             '(optimizer, monitor="val/loss"), or on the command line --model.scheduler '
             "lightning.pytorch.cli.ReduceLROnPlateau --model.scheduler.monitor val/loss"
         )
-        raise ValueError(message)
+        raise UserValueError(message)
     return {"optimizer": built, "lr_scheduler": config}

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from pcpad.errors import UserValueError
+
 
 class LinearDecay(LRScheduler):
     """Constant at first, then falling linearly to 0, as GANs are trained.
@@ -38,7 +40,7 @@ class LinearDecay(LRScheduler):
     def __init__(self, optimizer: Optimizer, total: int, start: int, last_epoch: int = -1) -> None:
         if not 0 <= start < total:
             message = f"Expected 0 <= start < total, but got start={start} and total={total}"
-            raise ValueError(message)
+            raise UserValueError(message)
         self.total, self.start = total, start
         super().__init__(optimizer, last_epoch)
 
@@ -65,4 +67,4 @@ def refuse_other_options(task: LightningModule, checkpoint: dict[str, Any], name
     changed = [name for name in names if name in stored and name in used and stored[name] != used[name]]
     if changed and task._trainer is not None and task._trainer.state.fn == "fit":
         message = f"A run resumes with the optimizers and schedules it had, but {', '.join(changed)} differ"
-        raise ValueError(message)
+        raise UserValueError(message)

@@ -11,18 +11,19 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
+from pcpad.errors import UserValueError
 from pcpad.losses import pixel_cross_entropy, relaxed_cross_entropy
 from pcpad.metrics import SegmentationIoU
 from pcpad.models import deeplabv3plus
 from pcpad.tasks.callbacks.label_maps import LabelMaps, palette
 from pcpad.tasks.crosstesting import convert_checkpoint
-from pcpad.tasks.evaluation_report import EvaluationReport
-from pcpad.tasks.evaluators import Evaluator, Evaluators, Inference
+from pcpad.tasks.evaluation.evaluators import Evaluator, Evaluators, Inference
+from pcpad.tasks.evaluation.segmentation_report import EvaluationReport
 from pcpad.tasks.finite import FiniteLoss, check_finite
 from pcpad.tasks.hyperparameters import plain, save_plain_hyperparameters
 from pcpad.tasks.inputs import check_class_count, normalise
 from pcpad.tasks.optimization import optimizer_and_scheduler
-from pcpad.tasks.segmentation_pictures import segmentation_pictures
+from pcpad.tasks.pictures.segmentation import segmentation_pictures
 from pcpad.tiling import Tiling, tiled_argmax
 
 IGNORE = 255
@@ -82,10 +83,10 @@ class SegmentationTask(LightningModule):
         num_classes, class_weights, mean, std = plain(num_classes), plain(class_weights), plain(mean), plain(std)
         if class_weights is not None and (len(class_weights) != num_classes or min(class_weights) < 0):
             message = f"Expected argument `class_weights` to be {num_classes} numbers >= 0, but got {class_weights}"
-            raise ValueError(message)
+            raise UserValueError(message)
         if label_relaxation < 0:
             message = f"Expected argument `label_relaxation` to be an integer >= 0, but got {label_relaxation}"
-            raise ValueError(message)
+            raise UserValueError(message)
         save_plain_hyperparameters(self, leave_out=["encoder_weights"])
         self.network_name = f"{architecture} {encoder}"
         self.num_classes = num_classes
@@ -125,7 +126,7 @@ class SegmentationTask(LightningModule):
         """Have the next tests score these: by tiles, at borders; each one's results under its own name.
 
         Args:
-            evaluators: See `pcpad.tasks.evaluators`; none of them for one plain pass, scored as `test/mIoU`.
+            evaluators: See `pcpad.tasks.evaluation.evaluators`; none of them for one plain pass, scored as `test/mIoU`.
 
         Raises:
             ValueError: Two of them have the same name.
@@ -232,7 +233,7 @@ def _build(
         return deeplabv3plus(encoder, encoder_weights=encoder_weights, checkpointing=checkpointing, **shape)
     if checkpointing:
         message = f"`checkpointing` is for architecture='deeplabv3plus', not for smp's {architecture!r}"
-        raise ValueError(message)
+        raise UserValueError(message)
     from pcpad.models import smp_network
 
     return smp_network(architecture, encoder, encoder_weights=encoder_weights, **shape)

@@ -13,17 +13,18 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from pcpad.errors import UserValueError
 from pcpad.losses import GeneratorLoss, discriminator_hinge
 from pcpad.models import patch_discriminator, spade_generator
-from pcpad.tasks.averaging import AveragedNetwork
+from pcpad.models.averaging import AveragedNetwork
 from pcpad.tasks.callbacks.label_maps import palette
 from pcpad.tasks.callbacks.synthesized import SynthesizedPictures
 from pcpad.tasks.finite import FiniteLoss, check_finite
 from pcpad.tasks.hyperparameters import plain, save_plain_hyperparameters
+from pcpad.tasks.judges.synthesis import JudgeFiles, SynthesisJudges
 from pcpad.tasks.optimization import optimizer_and_scheduler
 from pcpad.tasks.schedules import refuse_other_options
 from pcpad.tasks.synthesis_inputs import conditioning, judge_both
-from pcpad.tasks.synthesis_judges import JudgeFiles, SynthesisJudges
 
 _OPTIONS = ("generator_optimizer", "discriminator_optimizer", "scheduler")
 
@@ -111,14 +112,14 @@ class SynthesisTask(LightningModule):
         for _, name in pairs:
             if getattr(self, name) is None:
                 message = f"Training needs `{name}` (the packaged recipes have one: `pcpad configs`)"
-                raise ValueError(message)
+                raise UserValueError(message)
         made = [optimizer_and_scheduler(net.parameters(), getattr(self, name), self.scheduler) for net, name in pairs]
         if any("monitor" in one.get("lr_scheduler", {}) for one in made):
             message = (
                 "A GAN's losses do not fall to a plateau, so no `scheduler` can wait for one here: pass "
                 "pcpad.tasks.schedules.LinearDecay, or one of PyTorch's that counts epochs or steps"
             )
-            raise ValueError(message)
+            raise UserValueError(message)
         return made
 
     def setup(self, stage: str) -> None:

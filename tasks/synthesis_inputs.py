@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pcpad.errors import UserTypeError, UserValueError
+
 
 def conditioning(label: Tensor, instance: Tensor, num_labels: int) -> tuple[Tensor, Tensor]:
     """Make the conditioning map and the panoptic ids.
@@ -65,11 +67,11 @@ def _check(label: Tensor, instance: Tensor, num_labels: int) -> None:
             "Expected label and instance maps of one shape (N, 1, H, W), but got labels "
             f"{tuple(label.shape)} and instances {tuple(instance.shape)}"
         )
-        raise ValueError(message)
+        raise UserValueError(message)
     for name, tensor in (("labels", label), ("instance ids", instance)):
         if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
             message = f"Expected integer {name}, but got {tensor.dtype}: ids must not pass through a float"
-            raise TypeError(message)
+            raise UserTypeError(message)
     if torch.compiler.is_exporting():  # a graph cannot ask for values
         return
     wrong = (label < 0) | (label >= num_labels)
@@ -79,4 +81,4 @@ def _check(label: Tensor, instance: Tensor, num_labels: int) -> None:
             f"Label {int(label[sample, 0, row, column])} at row {row}, column {column} of sample {sample} is out of "
             f"range: expected 0 ... {num_labels - 1} (-1 is {num_labels - 1} there, as the data module gives it)"
         )
-        raise ValueError(message)
+        raise UserValueError(message)

@@ -24,16 +24,17 @@ ALLOWED = {
 }
 LAYERS = [
     "_border.py",
-    "_rows.py",
-    "_sparse.py",
     "convert.py",
     "filling.py",
     "functional.py",
     "layers.py",
     "masked.py",
     "paddings.py",
-    "panoptic.py",
-    "panoptic_plan.py",
+    "panoptic/__init__.py",
+    "panoptic/autograd.py",
+    "panoptic/layer.py",
+    "panoptic/plan.py",
+    "panoptic/rows.py",
     "tiling.py",
     "__init__.py",
 ]

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from pcpad.commands.benching.networks import memory_format
 from pcpad.commands.benching.timing import peak_memory, synchronise
+from pcpad.errors import UserError
 
 MODES = ("inference", "training")
 BACKENDS = ("eager", "compile", "cudagraphs")
@@ -51,7 +52,7 @@ class Ready:
     compile_seconds: float | None = None  # until the first result; None where nothing is compiled
 
 
-class CannotRunError(Exception):
+class CannotRunError(UserError):
     """What was asked for does not work here; the message says why in words."""
 
 

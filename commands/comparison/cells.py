@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pcpad.commands.comparison.grid import PADDING, Cell, EvaluationPlan, Grid, path_word
+from pcpad.errors import UserValueError
 
 CRASH_FILE = "crashed.json"
 LOG_FILE = "log.txt"
@@ -145,7 +146,7 @@ def read_results(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         message = f"{path} cannot be read ({error}): remove it, and the cell is run again"
-        raise ValueError(message) from error
+        raise UserValueError(message) from error
 
 
 def failures(folder: Path) -> list[dict[str, str]]:

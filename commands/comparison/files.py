@@ -9,7 +9,7 @@ from pathlib import Path
 def write_whole(path: Path, text: str) -> Path:
     """Write a text file that is either complete or not there.
 
-    The tasks' `atomic_writer` does the same for streams, but importing the tasks takes seconds, and reports and lists
+    The tasks' `whole_file` does the same for streams, but importing the tasks takes seconds, and reports and lists
     do without.
 
     Args:

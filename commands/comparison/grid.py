@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pcpad.commands.comparison.files import write_whole
+from pcpad.errors import UserFileExistsError, UserFileNotFoundError, UserValueError
 
 GRID_FILE = "grid.json"
 PADDING = "model.padding"
@@ -222,7 +223,7 @@ def read_grid(folder: Path) -> Grid:
     path = folder / GRID_FILE
     if not path.is_file():
         message = f"No comparison in {folder}: there is no {path}. Its folder is what --output was when it was run."
-        raise FileNotFoundError(message)
+        raise UserFileNotFoundError(message)
     found = json.loads(path.read_text(encoding="utf-8"))
     return Grid(
         config=tuple(found["config"]),
@@ -251,7 +252,7 @@ def enter_grid(folder: Path, grid: Grid) -> Grid:
     """
     if folder.exists() and not (folder / GRID_FILE).is_file() and _foreign(folder):
         message = f"{folder} holds something else than a comparison: give it a folder of its own with --output"
-        raise FileExistsError(message)
+        raise UserFileExistsError(message)
     with locked(folder / ".lock"):
         if (folder / GRID_FILE).is_file():
             grid = _merge(folder, read_grid(folder), grid)
@@ -268,7 +269,7 @@ def _merge(folder: Path, old: Grid, new: Grid) -> Grid:
     if old.axes != new.axes:
         names = [", ".join(map(short_name, grid.axes)) for grid in (old, new)]
         message = f"The runs in {folder} vary in {names[0]}, those asked for in {names[1]}: choose another --output"
-        raise ValueError(message)
+        raise UserValueError(message)
     lines = differences(old.resolved, new.resolved)
     if lines:
         shown = "\n".join(f"  {line}" for line in lines[:20]) + ("\n  …" if len(lines) > 20 else "")
@@ -276,7 +277,7 @@ def _merge(folder: Path, old: Grid, new: Grid) -> Grid:
             f"The runs in {folder} have another configuration, and are not to be compared with those asked for:\n"
             f"{shown}\nChoose another --output, or ask for the folder's configuration."
         )
-        raise ValueError(message)
+        raise UserValueError(message)
     cells = tuple(dict.fromkeys((*(cell.name for cell in old.cells), *(cell.name for cell in new.cells))))
     by_name = {cell.name: cell for cell in (*new.cells, *old.cells)}
     return replace(new, cells=tuple(by_name[name] for name in cells))

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pcpad.errors import UserValueError
+
 _LOWER = re.compile(r"(^|_)(loss|mse|rmse|mae|l1|l2|err|error|fid|kid|lpips|iscore|perplexity)(_|$)", re.IGNORECASE)
 # Fractions in [0, 1], which the papers' tables print in percent.
 _FRACTION = re.compile(r"(^|_)(top\d+|acc|accuracy|m?iou|(det)?ap(50|75)?)$", re.IGNORECASE)
@@ -78,7 +80,7 @@ def parse_metric(text: str) -> tuple[str, str | None]:
     name, colon, mode = text.partition(":")
     if colon and mode not in ("min", "max"):
         message = f"Expected --metric NAME, NAME:min or NAME:max, but got {text!r}"
-        raise ValueError(message)
+        raise UserValueError(message)
     return name, mode or None
 
 

@@ -17,6 +17,7 @@ from pcpad.commands.comparison.grid import PADDING, SEED, EvaluationPlan, Grid, 
 from pcpad.commands.comparison.metrics import parse_metric
 from pcpad.commands.comparison.study import Options
 from pcpad.commands.recipes import find_recipe
+from pcpad.errors import UserValueError
 from pcpad.paddings import check_padding
 
 _DESCRIPTION = """\
@@ -95,7 +96,7 @@ def parse(args: Sequence[str]) -> Request:
     config = tuple(given.config or ())
     if given.output is None and not config:
         message = "Nothing to compare: name a recipe (--config NAME) or, for --report, a folder (--output DIR)"
-        raise ValueError(message)
+        raise UserValueError(message)
     for name in config:
         find_recipe(name)
     output = given.output or Path("runs", "compare", Path(config[-1]).stem)
@@ -105,13 +106,13 @@ def parse(args: Sequence[str]) -> Request:
     axes = {} if given.report else _axes(given, [*rest, *test_arguments])
     if not given.report and not config:
         message = "--config is missing: which recipe are the runs made by? (`pcpad configs` lists those there are)"
-        raise ValueError(message)
+        raise UserValueError(message)
     if given.jobs < 1:
         message = f"--jobs must be at least 1, got {given.jobs}"
-        raise ValueError(message)
+        raise UserValueError(message)
     if given.cross and axes and PADDING not in axes:
         message = "--cross tests under every padding of the grid: it needs --paddings"
-        raise ValueError(message)
+        raise UserValueError(message)
     return Request(
         config=config,
         axes=axes,
@@ -175,21 +176,21 @@ def _axes(given: argparse.Namespace, typed_options: Sequence[str]) -> dict[str, 
             option = PADDING
         if not equals or not option:
             message = f"Expected --axis OPTION=VALUE,VALUE such as data.split=cv0,cv2, but got {text!r}"
-            raise ValueError(message)
+            raise UserValueError(message)
         if option in axes or option == SEED or f"--{option}" in _RESERVED or option == "config":
             message = f"--axis {option}: {_RESERVED.get(f'--{option}', 'it is an axis already, or cannot be one')}"
-            raise ValueError(message)
+            raise UserValueError(message)
         axes[option] = _values(option, values)
     if not axes:
         message = "Nothing to compare: --paddings zeros,partial, or --axis OPTION=VALUE,VALUE"
-        raise ValueError(message)
+        raise UserValueError(message)
     for padding in axes.get(PADDING, ()):
         check_padding(padding)
     axes = {**({PADDING: axes[PADDING]} if PADDING in axes else {}), **axes}
     for option in axes:
         if any(part.partition("=")[0] == f"--{option}" for part in typed_options):
             message = f"--{option} is typed and varies too: leave one of them out"
-            raise ValueError(message)
+            raise UserValueError(message)
     return {**axes, SEED: _seeds(given.seeds)}
 
 
@@ -205,7 +206,7 @@ def _values(option: str, text: str) -> tuple[str, ...]:
     found = [value.strip() for value in values]
     if not all(found) or len(set(found)) < len(found):
         message = f"Expected different values for {option}, separated by commas, but got {text!r}"
-        raise ValueError(message)
+        raise UserValueError(message)
     return tuple(found)
 
 
@@ -221,7 +222,7 @@ def _seeds(text: str | None) -> tuple[str, ...]:
         "Expected --seeds N for the seeds 0 to N-1, or --seeds A,B,… for these (different, not negative), "
         f"but got {'nothing' if text is None else repr(text)}"
     )
-    raise ValueError(message)
+    raise UserValueError(message)
 
 
 def _check_reserved(arguments: Sequence[str]) -> None:
@@ -229,7 +230,7 @@ def _check_reserved(arguments: Sequence[str]) -> None:
         name = argument.partition("=")[0]
         if name in _RESERVED:
             message = f"{name} cannot be given to compare: {_RESERVED[name]}"
-            raise ValueError(message)
+            raise UserValueError(message)
 
 
 def resolve(request: Request) -> Grid:
@@ -295,7 +296,7 @@ def _check_comparable(resolved: dict[str, Any], request: Request) -> None:
     for name, bad in wrong.items():
         if bad:
             message = f"{name} must stay as it is by default: compare reads each run's logs and one best checkpoint"
-            raise ValueError(message)
+            raise UserValueError(message)
     if checkpoint.get("monitor") is None and not request.options.metrics:
         message = "The recipe monitors no metric: say what to compare with --metric NAME"
-        raise ValueError(message)
+        raise UserValueError(message)

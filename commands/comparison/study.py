@@ -11,6 +11,7 @@ from pcpad.commands.comparison.grid import Cell, Grid, short_name
 from pcpad.commands.comparison.metrics import Measure, select_metrics
 from pcpad.commands.comparison.results import Run, logged_metrics, read_runs
 from pcpad.commands.comparison.statistics import Paired, Summary, paired, summarise
+from pcpad.errors import UserValueError
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Study:
         self.baseline = options.baseline or ("zeros" if "zeros" in self.values else self.values[0])
         if self.baseline not in self.values:
             message = f"--baseline {self.baseline!r} is none of what is compared: {', '.join(self.values)}"
-            raise ValueError(message)
+            raise UserValueError(message)
         self.logged = logged_metrics(self.runs)
         asked = options.metrics or grid.metrics
         self.metrics = select_metrics(asked, grid.monitor, grid.mode, self.logged)

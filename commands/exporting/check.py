@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from pcpad.commands.exporting.network import example
+from pcpad.errors import UserValueError
 
 # Of the largest output. The runtimes add in another order and so differ by some 1e-6; a border with the wrong ratio
 # differs by 1e-2.
@@ -76,7 +77,7 @@ def check_file(path: Path, kind: str, task: LightningModule, size: tuple[int, in
             actual = _as_tuple(run(inputs))
         except Exception as error:
             message = f"{_refused(path)} it does not run with {shapes}: {str(error).strip().splitlines()[0]}"
-            raise ValueError(message) from error
+            raise UserValueError(message) from error
         found.append(_compare(path, shapes, actual, expected))
     return found
 
@@ -85,14 +86,14 @@ def _compare(path: Path, shapes: str, actual: Sequence[Tensor], expected: Sequen
     came, wanted = ([tuple(value.shape) for value in values] for values in (actual, expected))
     if came != wanted:
         message = f"{_refused(path)} with {shapes} it gives outputs of {came}, PyTorch of {wanted}."
-        raise ValueError(message)
+        raise UserValueError(message)
     scale = max(float(value.abs().max()) for value in expected)
     absolute = max(float((a - e).abs().max()) for a, e in zip(actual, expected, strict=True))
     if not absolute <= TOLERANCE * scale:  # NaN is no agreement either
         message = (
             f"{_refused(path)} with {shapes} it differs by {absolute:.2g} where the largest output is {scale:.3g}."
         )
-        raise ValueError(message)
+        raise UserValueError(message)
     return Difference(shapes, absolute, scale)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import pcpad
 from pcpad import ExplicitPadConv2d
+from pcpad.errors import UserValueError
 from pcpad.models import exportable_pooling
 
 _LARGEST_STEP = 64
@@ -84,7 +85,7 @@ def size_step(task: LightningModule, size: tuple[int, int]) -> int:
             "Explicit padding has other filters for each class of windows, and which class a window is in depends on "
             "the size: it is exported for one size. Pass --fixed_size and that --size."
         )
-        raise ValueError(message)
+        raise UserValueError(message)
     _try(task, size)
     step = 1
     while step <= _LARGEST_STEP:
@@ -95,7 +96,7 @@ def size_step(task: LightningModule, size: tuple[int, int]) -> int:
     message = (
         f"The network takes {size[0]}x{size[1]}, but no other size near it: pass --fixed_size to export it for that one"
     )
-    raise ValueError(message)
+    raise UserValueError(message)
 
 
 def _try(task: LightningModule, size: tuple[int, int]) -> None:
@@ -104,7 +105,7 @@ def _try(task: LightningModule, size: tuple[int, int]) -> None:
             task(*example(task, 1, size).values())
     except Exception as error:
         message = f"The network does not run at {size[0]}x{size[1]}, so pass another --size: {error}"
-        raise ValueError(message) from error
+        raise UserValueError(message) from error
 
 
 def _runs(task: LightningModule, size: tuple[int, int]) -> bool:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from pcpad.commands.exporting.network import Exported, as_strings
+from pcpad.errors import UserModuleNotFoundError, UserValueError
 
 METADATA = "pcpad.json"
 
@@ -31,7 +32,7 @@ def need_onnx() -> None:
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
         message = f"ONNX files need {', '.join(missing)}: pip install 'pcpad[onnx]'. torch.export (.pt2) does not."
-        raise ModuleNotFoundError(message, name=missing[0])
+        raise UserModuleNotFoundError(message, name=missing[0])
 
 
 def export_program(task: LightningModule, kind: str, inputs: dict[str, Tensor], dynamic: bool) -> ExportedProgram:
@@ -61,7 +62,7 @@ def export_program(task: LightningModule, kind: str, inputs: dict[str, Tensor], 
         why = f"{type(error).__name__}: {' '.join(lines[:2])}"
         advice = "Pass --fixed_size to export it for one size" if dynamic else "It has no fixed-size export either"
         message = f"torch.export cannot trace this network{' with a dynamic size' * dynamic}. {advice}. It said: {why}"
-        raise ValueError(message) from error
+        raise UserValueError(message) from error
 
 
 def write(
@@ -94,7 +95,7 @@ def write(
     except Exception as error:
         first = str(error).strip().splitlines()
         message = f"torch.onnx cannot write this network: {type(error).__name__}: {first[0] if first else ''}"
-        raise ValueError(message) from error
+        raise UserValueError(message) from error
     assert onnx is not None
     onnx.model.metadata_props.update(as_strings(about))
     onnx.model.producer_name, onnx.model.producer_version = "pcpad", str(about["pcpad"])

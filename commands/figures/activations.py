@@ -28,6 +28,7 @@ from pcpad.commands.figures.options import (
     read_task,
     trained_with,
 )
+from pcpad.errors import UserValueError
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def draw(given: argparse.Namespace) -> None:
         message = (
             f"Both groups were trained with {groups[0].padding} padding; --first and --second should differ in it."
         )
-        raise ValueError(message)
+        raise UserValueError(message)
     data = read_data(given.first[0], given)
     names = [*given.first, *given.second]
     check_classes(dict(zip(names, [*groups[0].tasks, *groups[1].tasks], strict=True)), data)
@@ -116,7 +117,7 @@ def draw(given: argparse.Namespace) -> None:
             f"No test image is right in all runs of one padding and wrong in all of the other ({images} looked at), so "
             "there is nothing to draw. More test images or fewer runs a padding make such images likelier."
         )
-        raise ValueError(message)
+        raise UserValueError(message)
     layers = given.layers or _layers(groups[0].tasks[0], found[0].image[None])
     for task in (task for group in groups for task in group.tasks):
         check_layers(layers, spatial_layers(task, found[0].image[None]))
@@ -145,7 +146,7 @@ def find_images(
         label = batch["label"].cpu()
         if label.dim() != 1:
             message = f"Expected one label an image, (N,), but got {tuple(label.shape)}: is this classification?"
-            raise ValueError(message)
+            raise UserValueError(message)
         seen = [group.predictions(batch["image"]) for group in groups]
         for right in (0, 1):
             hits = (seen[right] == label).all(0) & (seen[1 - right] != label).all(0)
@@ -163,7 +164,7 @@ def _group(checkpoints: Sequence[str], option: str, given: argparse.Namespace) -
     if len(set(kinds.values())) > 1:
         said = ", ".join(f"{checkpoint} ({padding})" for checkpoint, padding in kinds.items())
         message = f"Expected the checkpoints of {option} to be runs of one padding, but got {said}"
-        raise ValueError(message)
+        raise UserValueError(message)
     return Group(next(iter(kinds.values())), tasks)
 
 

@@ -25,7 +25,8 @@ from pcpad._border import Geometry, interior
 from pcpad.commands.figures.canvas import COLOURS, need_matplotlib, new_figure, save_figure
 from pcpad.commands.figures.options import add_output, positive
 from pcpad.commands.loading import load_task
-from pcpad.tasks.callbacks.files import atomic_writer
+from pcpad.errors import UserValueError
+from pcpad.files import whole_file
 
 _AXES = (("left", "right"), ("top", "bottom"), ("first", "last"))  # by axis, the last one first
 # Functions of pcpad.models that are no networks by themselves.
@@ -106,7 +107,7 @@ def draw(given: argparse.Namespace) -> None:
     size = tuple(given.size) * (2 if len(given.size) == 1 else 1)
     if len(size) > 3:
         message = f"Expected argument `--size` to be 1, 2 or 3 numbers, but got {len(size)}"
-        raise ValueError(message)
+        raise UserValueError(message)
     if given.checkpoint:
         model: nn.Module = load_task(given.checkpoint, trusted=given.trust).to("meta")
         name = str(getattr(model, "network_name", type(model).__name__))
@@ -117,7 +118,7 @@ def draw(given: argparse.Namespace) -> None:
     counts, left = count_borders(model, size)
     if not counts:
         message = f"{name} has no padded convolution."
-        raise ValueError(message)
+        raise UserValueError(message)
     written = write_csv(counts, given.output.with_suffix(".csv"))
     positions, border = sum(count.positions for count in counts), sum(count.at_border for count in counts)
     sizes = "×".join(map(str, size))
@@ -151,11 +152,11 @@ def build(name: str, options: Mapping[str, Any]) -> nn.Module:
         unknown = [key for key in options if key not in known]
         if unknown:
             message = f"{name} has no option {unknown[0]!r}; it has {', '.join(known)}."
-            raise ValueError(message)
+            raise UserValueError(message)
         return make(**options)
     if options:
         message = f"--options are for networks of pcpad.models ({', '.join(ours)}), and {name!r} is none of them."
-        raise ValueError(message)
+        raise UserValueError(message)
     if name in models.list_models() and name not in models.list_models(module=models):
         extra = {"weights_backbone": None} if name in models.list_models(module=models.segmentation) else {}
         return models.get_model(name, weights=None, **extra)
@@ -191,7 +192,7 @@ def count_borders(model: nn.Module, size: Sequence[int]) -> tuple[list[BorderCou
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"The network cannot be run on an input of {'×'.join(map(str, size))}: {reason}"
-        raise ValueError(message) from error
+        raise UserValueError(message) from error
     finally:
         for handle in handles:
             handle.remove()
@@ -226,7 +227,7 @@ def write_csv(counts: Sequence[BorderCount], path: Path) -> Path:
         The path.
     """
     sides = [side for axis in _AXES[: len(counts[0].size)] for side in axis]
-    with atomic_writer(path) as file:
+    with whole_file(path) as file:
         writer = csv.writer(file)
         writer.writerow(
             ["layer", "kernel", "stride", "padding", "dilation", "input", "output", "positions", "border_positions"]
@@ -260,7 +261,7 @@ def _parsed(options: Sequence[str]) -> dict[str, Any]:
     for option in options:
         if not option.partition("=")[2]:
             message = f"Expected argument `--options` to be NAME=VALUE, but got {option!r}"
-            raise ValueError(message)
+            raise UserValueError(message)
     return {option.partition("=")[0]: yaml.safe_load(option.partition("=")[2]) for option in options}
 
 

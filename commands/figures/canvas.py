@@ -6,6 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pcpad.errors import UserModuleNotFoundError
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -24,7 +26,7 @@ def need_matplotlib() -> None:
     """
     if find_spec("matplotlib") is None:
         message = "This figure needs matplotlib: pip install 'pcpad[figures]'"
-        raise ModuleNotFoundError(message, name="matplotlib")
+        raise UserModuleNotFoundError(message, name="matplotlib")
 
 
 def new_figure(rows: int, columns: int, size: tuple[float, float], **options: Any) -> tuple[Figure, Any]:

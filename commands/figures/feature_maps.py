@@ -9,6 +9,8 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from pcpad.errors import UserValueError
+
 __all__ = ["last_map", "last_two_sizes", "maps_of", "spatial_layers"]
 
 # Their output shows the pooling's grid, not the network's.
@@ -54,7 +56,7 @@ def spatial_layers(task: LightningModule, image: Tensor) -> dict[str, tuple[int,
             handle.remove()
     if not found:
         message = f"{type(network).__name__} has no layer whose output has more than one position at this image size."
-        raise ValueError(message)
+        raise UserValueError(message)
     return found
 
 
@@ -84,7 +86,7 @@ def check_layers(asked: Sequence[str], layers: dict[str, tuple[int, ...]]) -> No
         if name not in layers:
             near = difflib.get_close_matches(name, layers, n=3, cutoff=0.3) or list(layers)[-3:]
             message = f"No layer {name!r} that puts out feature maps; there are {', '.join(near)} and others."
-            raise ValueError(message)
+            raise UserValueError(message)
 
 
 @torch.no_grad()

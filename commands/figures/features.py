@@ -25,6 +25,7 @@ from pcpad.commands.figures.options import (
     read_task,
     trained_with,
 )
+from pcpad.errors import UserValueError
 from pcpad.paddings import check_padding
 
 _SMALL = 10  # maps up to this side have their values written in
@@ -58,7 +59,7 @@ class Distance:
         if self.total is not None and self.total.shape != moved.shape:
             sizes = f"{tuple(self.total.shape)} and {tuple(moved.shape)}"
             message = f"Test images of several sizes give feature maps of {sizes}, which have no common average."
-            raise ValueError(message)
+            raise UserValueError(message)
         self.total = moved if self.total is None else self.total + moved
         self.scale += float(before.abs().double().flatten(1).mean(1).sum())
 
@@ -99,7 +100,7 @@ def draw(given: argparse.Namespace) -> None:
         check_padding(padding)
     if len(set(given.paddings)) < 2 or len(set(given.paddings)) < len(given.paddings):
         message = f"Expected argument `--paddings` to be two or more different ones, but got {' '.join(given.paddings)}"
-        raise ValueError(message)
+        raise UserValueError(message)
     data = read_data(given.checkpoint[0], given)
     networks = [_networks(checkpoint, given) for checkpoint in given.checkpoint]
     check_classes({path: tasks[0] for path, (tasks, _) in zip(given.checkpoint, networks, strict=True)}, data)

@@ -17,6 +17,7 @@ from pcpad.commands.figures.options import (
     read_task,
     trained_with,
 )
+from pcpad.errors import UserValueError
 from pcpad.tasks import GaussianFilteringTask
 
 _ZOOM = 4  # a quarter of the side: wide enough to show where the band ends in crops of the usual sizes
@@ -46,11 +47,11 @@ def draw(given: argparse.Namespace) -> None:
     for checkpoint, task in zip(given.checkpoints, tasks, strict=True):
         if not isinstance(task, GaussianFilteringTask):
             message = f"{checkpoint} is of a {type(task).__name__}, but this figure is of GaussianFilteringTask"
-            raise ValueError(message)
+            raise UserValueError(message)
     labels = given.labels or [trained_with(task) for task in tasks]
     if len(labels) != len(tasks):
         message = f"Expected a label for each of {len(tasks)} checkpoints, but got {len(labels)}"
-        raise ValueError(message)
+        raise UserValueError(message)
     rows: list[tuple[Any, Any, Sequence[Any]]] = []
     for batch in read_batches(read_data(given.checkpoints[0], given), given):
         errors = [(task(batch["image"]) - batch["target"]).abs().mean(dim=1).cpu() for task in tasks]

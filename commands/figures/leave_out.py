@@ -13,8 +13,9 @@ from PIL import Image, UnidentifiedImageError
 
 from pcpad._fractions import as_fraction
 from pcpad.commands.figures.options import add_output, positive
+from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.metrics.border import LEAVE_OUT, border_zones
-from pcpad.tasks.sheets import SheetRow, draw_sheet, save_png
+from pcpad.tasks.pictures.sheets import SheetRow, draw_sheet, save_png
 from pcpad.tiling import Tiling
 
 _A_ROW = 3
@@ -43,17 +44,17 @@ def draw(given: argparse.Namespace) -> None:
     """
     if not given.image.is_file():
         message = f"No picture at {given.image} (from {Path.cwd()})."
-        raise FileNotFoundError(message)
+        raise UserFileNotFoundError(message)
     try:
         with Image.open(given.image) as opened:
             picture = np.asarray(opened.convert("RGB"))
     except UnidentifiedImageError:
         message = f"{given.image} is no picture of a format that Pillow reads."
-        raise ValueError(message) from None
+        raise UserValueError(message) from None
     fractions = tuple(as_fraction(value) for value in given.fractions)
     if not all(0 <= fraction < 1 for fraction in fractions):
         message = f"Expected argument `--fractions` to be in [0, 1), but got {' '.join(map(str, given.fractions))}"
-        raise ValueError(message)
+        raise UserValueError(message)
     rows = leave_out_rows(picture, fractions, given.tile)
     of = f"each {given.tile} x {given.tile} tile's" if given.tile else "the picture's"
     heading = f"What is left out of the border evaluation; fractions of {of} sides"

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from pcpad.commands.loading import load_datamodule, load_task
+from pcpad.errors import UserValueError
 
 __all__ = ["add_checkpoint_options", "add_output", "read_batches", "read_data", "read_task"]
 
@@ -84,7 +85,7 @@ def read_task(checkpoint: str, given: argparse.Namespace, **overrides: Any) -> L
         device = torch.empty(0, device=given.device).device
     except (RuntimeError, AssertionError) as error:
         message = f"--device {given.device} cannot be used here: {str(error).splitlines()[0]}"
-        raise ValueError(message) from None
+        raise UserValueError(message) from None
     return load_task(checkpoint, device=device, trusted=given.trust, **overrides)
 
 
@@ -119,7 +120,7 @@ def check_classes(tasks: Mapping[str, LightningModule], data: LightningDataModul
     if len(set(counts.values())) > 1:
         said = ", ".join(f"{name} {count}" for name, count in counts.items())
         message = f"These differ in their number of classes, so they cannot be compared: {said}."
-        raise ValueError(message)
+        raise UserValueError(message)
 
 
 def read_batches(
@@ -141,7 +142,7 @@ def read_batches(
     loader = data.test_dataloader()
     if not isinstance(loader, DataLoader):
         message = f"Expected {type(data).__name__} to have one test loader, but got a {type(loader).__name__}"
-        raise ValueError(message)
+        raise UserValueError(message)
     size = batch_size or loader.batch_size or 1
     dataset, batches = loader.dataset, None
     if hasattr(dataset, "__len__"):

@@ -27,9 +27,10 @@ from pcpad.commands.figures.options import (
     trained_with,
 )
 from pcpad.commands.figures.places import Place, edges, most_different, near_edges
+from pcpad.errors import UserValueError
 from pcpad.tasks.callbacks.label_maps import palette
-from pcpad.tasks.segmentation_pictures import ERROR_COLOURS, class_pictures
-from pcpad.tasks.sheets import SheetRow, draw_sheet, save_png
+from pcpad.tasks.pictures.segmentation import ERROR_COLOURS, class_pictures
+from pcpad.tasks.pictures.sheets import SheetRow, draw_sheet, save_png
 from pcpad.tiling import Tiling, Window, tiled_bands
 
 _IGNORE = 255
@@ -110,7 +111,7 @@ def draw(given: argparse.Namespace) -> None:
     labels = given.labels or [trained_with(task) for task in tasks]
     if labels[0] == labels[1]:
         message = f"Both networks would be called {labels[0]!r}: tell them apart with --labels A B"
-        raise ValueError(message)
+        raise UserValueError(message)
     data = read_data(given.checkpoints[0], given)
     check_classes(dict(zip(given.checkpoints, tasks, strict=True)), data)
     tiling, band, crop = Tiling(given.size), given.band or max(1, given.size // 16), given.crop or given.size // 2 or 1
@@ -125,7 +126,7 @@ def draw(given: argparse.Namespace) -> None:
             f"The predictions agree within {band} pixels of every seam and border of {images} images: are "
             f"{given.checkpoints[0]} and {given.checkpoints[1]} the same network?"
         )
-        raise ValueError(message)
+        raise UserValueError(message)
     colours = palette(int(tasks[0].num_classes), getattr(data, "class_colours", None))  # type: ignore[arg-type]
     note = f"{score.text(labels, band)}; {images} images."
     sheet = draw_sheet(
@@ -151,7 +152,7 @@ def _look(
     image, label = batch["image"], batch["label"][0].cpu()
     if label.dim() != 2:
         message = f"Expected labels of pixels, (N, H, W), but got {tuple(batch['label'].shape)}: is this segmentation?"
-        raise ValueError(message)
+        raise UserValueError(message)
     crop, band = sides
     predictions = [_predict(task, image, tiling) for task in tasks]
     windows = tiling.windows(*label.shape)

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from pcpad.commands.figures.options import add_checkpoint_options, add_output, read_batches, read_task, trained_with
 from pcpad.commands.loading import load_datamodule
+from pcpad.errors import UserValueError
+from pcpad.models.street_detector import OBJECTS, StreetDetector, load_detector
 from pcpad.tasks import SynthesisTask
 from pcpad.tasks.callbacks.label_maps import palette
-from pcpad.tasks.sheets import SheetRow, as_pixels, cell_size, draw_sheet, save_png
-from pcpad.tasks.street_detector import OBJECTS, StreetDetector, load_detector
+from pcpad.tasks.pictures.sheets import SheetRow, as_pixels, cell_size, draw_sheet, save_png
 from pcpad.tasks.synthesis_inputs import conditioning
 
 _CALLED = {"zeros": "convolution", "partial": "partial convolution"}
@@ -93,7 +94,7 @@ def draw(given: argparse.Namespace) -> None:
     for batch in read_batches(data, given, batch_size=1):
         if "instance" not in batch:
             message = f"{type(data).__name__} has no instance maps: name another one with --data"
-            raise ValueError(message)
+            raise UserValueError(message)
         columns = {"map": map_picture(batch["label"], batch["instance"], colours)}
         if "image" in batch:
             columns["real"] = _pixels(batch["image"])
@@ -118,20 +119,20 @@ def _read_tasks(given: argparse.Namespace) -> dict[str, SynthesisTask]:
         task = read_task(checkpoint, given)
         if not isinstance(task, SynthesisTask):
             message = f"{checkpoint} is a checkpoint of {type(task).__name__}; this figure is of SynthesisTask's"
-            raise ValueError(message)
+            raise UserValueError(message)
         tasks.append(task)
     kinds = {name: task.num_labels for name, task in zip(given.checkpoints, tasks, strict=True)}
     if len(set(kinds.values())) > 1:
         said = ", ".join(f"{name} {count}" for name, count in kinds.items())
         message = f"These know different numbers of labels, so they cannot draw the same maps: {said}."
-        raise ValueError(message)
+        raise UserValueError(message)
     names = given.labels or [_CALLED.get(trained_with(task), trained_with(task)) for task in tasks]
     if len(names) != len(tasks):
         message = f"Expected a name for each of the {len(tasks)} checkpoints, but got --labels {' '.join(names)}"
-        raise ValueError(message)
+        raise UserValueError(message)
     if len({"map", "real", *names}) < 2 + len(names):
         message = f"The columns would be called {', '.join(names)}: tell them apart with --labels NAME NAME …"
-        raise ValueError(message)
+        raise UserValueError(message)
     return dict(zip(names, tasks, strict=True))
 
 

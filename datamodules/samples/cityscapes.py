@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pcpad.datamodules.cityscapes_labels import LABELS
+from pcpad.datamodules.datasets.cityscapes_labels import LABELS
 from pcpad.datamodules.samples.streets import OUT_OF_ROI, Scene, draw_scene
 from pcpad.datamodules.samples.writing import SampleSummary, write_once
+from pcpad.errors import UserValueError
 
 # Three cities for each split's validation, then others; a city with a hyphen, as the real set has one.
 _CITIES = {
@@ -77,10 +78,10 @@ def write_cityscapes(
         message = (
             f"Expected argument `image_height` to be at least 128, so that all classes show, but got {image_height}"
         )
-        raise ValueError(message)
+        raise UserValueError(message)
     if images_per_city < 1:
         message = f"Expected argument `images_per_city` to be at least 1, but got {images_per_city}"
-        raise ValueError(message)
+        raise UserValueError(message)
     settings = {"image_height": image_height, "images_per_city": images_per_city, "seed": seed}
     return write_once(root, "cityscapes", settings, lambda folder: _fill(folder, image_height, images_per_city, seed))
 

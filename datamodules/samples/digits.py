@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from pcpad.datamodules.samples.writing import SampleSummary, write_once
+from pcpad.errors import UserModuleNotFoundError, UserValueError
 
 
 def write_digits(root: str | Path, *, image_size: int = 32, seed: int = 0) -> SampleSummary:
@@ -37,7 +38,7 @@ def write_digits(root: str | Path, *, image_size: int = 32, seed: int = 0) -> Sa
     """
     if image_size < 8:
         message = f"Expected argument `image_size` to be at least 8, the digits' own size, but got {image_size}"
-        raise ValueError(message)
+        raise UserValueError(message)
     settings = {"image_size": image_size, "seed": seed}
     return write_once(root, "digits", settings, lambda folder: _fill(folder, image_size, seed))
 
@@ -66,7 +67,7 @@ def _load() -> tuple[np.ndarray, np.ndarray]:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError as error:
         message = "the digits come with scikit-learn: pip install 'pcpad[samples]'"
-        raise ModuleNotFoundError(message, name=error.name) from error
+        raise UserModuleNotFoundError(message, name=error.name) from error
     digits = load_digits()
     # Ink comes as counts 0 … 16 of a 4×4 block.
     return np.rint(digits.images * (255 / 16)).astype(np.uint8), digits.target

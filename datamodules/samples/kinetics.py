@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from pcpad.datamodules.samples.writing import SampleSummary, write_once
+from pcpad.errors import UserValueError
 
 MOTIONS = ("growing", "moving down", "moving up", "shaking sideways", "shrinking", "spinning")
 """The classes. None becomes another one when a clip is mirrored, as left and right would."""
@@ -80,7 +81,7 @@ def write_kinetics(
     ):
         if not fine:
             message = f"Expected argument `{name}` to be {expected}, but got {value}"
-            raise ValueError(message)
+            raise UserValueError(message)
     settings = {"train_videos": train_videos, "val_videos": val_videos, "height": height}
     settings |= {"seconds": list(seconds), "seed": seed}  # type: ignore[dict-item]
     tasks = [

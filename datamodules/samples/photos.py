@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pcpad.datamodules.samples.writing import SampleSummary, write_once
+from pcpad.errors import UserFileNotFoundError, UserModuleNotFoundError
 
 # By package and, within it, where its pictures lie. Every photograph that is in the packages' wheels, none that they
 # would fetch. Left out are drawings (horse, logo, phantom, chessboards, colour wheel) and the tiny cut-out of an eye.
@@ -72,7 +73,7 @@ def _fill(folder: Path) -> Mapping[str, int]:
                     f"{path} is missing: the photographs are those of scikit-image 0.26 and scikit-learn 1.4 or later. "
                     "pip install --upgrade 'pcpad[samples]'"
                 )
-                raise FileNotFoundError(message)
+                raise UserFileNotFoundError(message)
             shutil.copyfile(path, folder / split / path.name)
         counts[split] = len(paths)
     return counts
@@ -83,5 +84,5 @@ def _package(name: str) -> Path:
     found = importlib.util.find_spec(name)
     if found is None or found.origin is None:
         message = "the photographs come with scikit-image and scikit-learn: pip install 'pcpad[samples]'"
-        raise ModuleNotFoundError(message, name=name)
+        raise UserModuleNotFoundError(message, name=name)
     return Path(found.origin).parent

@@ -10,6 +10,7 @@ from pcpad.datamodules.samples import street_things as things
 from pcpad.datamodules.samples import street_vehicles as vehicles
 from pcpad.datamodules.samples.street_canvas import Camera, Canvas
 from pcpad.datamodules.samples.street_ground import Street, lay_street
+from pcpad.errors import UserValueError
 
 EGO_VEHICLE, OUT_OF_ROI = 1, 3
 
@@ -62,7 +63,7 @@ def draw_scene(number: int, size: tuple[int, int], seed: int) -> Scene:
         if all(counts[label] >= enough for label in (*_ALWAYS, *wanted)):
             return scene
     message = f"{size[0]} x {size[1]} pixels are too few for the classes a scene must show"
-    raise ValueError(message)
+    raise UserValueError(message)
 
 
 def _compose(size: tuple[int, int], wanted: tuple[int, ...], random: np.random.Generator) -> Scene:

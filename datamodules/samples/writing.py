@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pcpad.errors import UserFileExistsError
+
 MARKER = "pcpad_sample.json"
 """The file by which a folder is known as a sample data set written here, and with which settings."""
 
@@ -87,7 +89,7 @@ def _find(root: Path, name: str, settings: Mapping[str, object]) -> SampleSummar
     """Return what stands in `root`, None where there is room to write; refuse everything else."""
     if root.is_file():
         message = f"{root} is a file; name a folder to write the sample {name!r} in"
-        raise FileExistsError(message)
+        raise UserFileExistsError(message)
     if not root.is_dir() or not any(root.iterdir()):
         return None
     advice = "Name another folder, or remove this one."
@@ -96,13 +98,13 @@ def _find(root: Path, name: str, settings: Mapping[str, object]) -> SampleSummar
         sample, old, counts = facts["sample"], facts["settings"], facts["counts"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         message = f"{root} is not empty and was not written by `pcpad sample`: nothing was changed. {advice}"
-        raise FileExistsError(message) from error
+        raise UserFileExistsError(message) from error
     if (sample, old) != (name, dict(settings)):
         message = f"{root} holds the sample {sample!r} with {old}, not {name!r} with {dict(settings)}. {advice}"
-        raise FileExistsError(message)
+        raise UserFileExistsError(message)
     for split, count in counts.items():
         have = sum(1 for path in (root / split).rglob("*") if path.is_file())
         if have != count:
             message = f"{root / split} has {have} files, but {count} were written there. {advice}"
-            raise FileExistsError(message)
+            raise UserFileExistsError(message)
     return SampleSummary(name, root, counts, written=False)

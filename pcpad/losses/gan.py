@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pcpad.errors import UserValueError
 from pcpad.losses.vgg import VGG19Features
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class GeneratorLoss(nn.Module):
                     f"Expected argument `loss_weights` to hold numbers >= 0 for {', '.join(_PUBLISHED)}, but got "
                     f"{name}={value}"
                 )
-                raise ValueError(message)
+                raise UserValueError(message)
         return {**_PUBLISHED, **{name: float(value) for name, value in given.items()}}
 
     def forward(
@@ -157,4 +158,4 @@ def _wide(x: Tensor) -> Tensor:
 def _same_scales(fake: Sequence[Sequence[Tensor]], real: Sequence[Sequence[Tensor]]) -> None:
     if not fake or len(fake) != len(real):
         message = f"Expected feature maps of as many scales for fake and real images, but got {len(fake)}, {len(real)}"
-        raise ValueError(message)
+        raise UserValueError(message)

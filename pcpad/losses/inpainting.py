@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pcpad.errors import UserValueError
 from pcpad.losses.vgg import VGG16Features
 from pcpad.metrics.inpainting import composite
 
@@ -67,7 +68,7 @@ class InpaintingLoss(nn.Module):
         given = {name: float(value) for name, value in (weights or {}).items()}
         if set(given) - set(_PUBLISHED) or not all(0 <= value < float("inf") for value in given.values()):
             message = f"Expected loss weights >= 0 for some of {', '.join(_PUBLISHED)}, but got {given}"
-            raise ValueError(message)
+            raise UserValueError(message)
         return _PUBLISHED | given
 
     def forward(self, output: Tensor, truth: Tensor, mask: Tensor) -> dict[str, Tensor]:

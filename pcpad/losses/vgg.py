@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.models.classifiers import read_published_or_own
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class VGG16Features(nn.Module):
                 "To train without these terms set their weights, `perceptual` and `style`, to 0 (on the command line "
                 "--model.loss_weights '{perceptual: 0, style: 0}'): the pictures get blurrier."
             )
-            raise FileNotFoundError(message) from error
+            raise UserFileNotFoundError(message) from error
         _keep(self, state, path, "VGG16", _BLOCKS, _CHANNELS)
         self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
@@ -72,7 +73,7 @@ class VGG16Features(nn.Module):
         """
         if min(image.shape[-2:]) < 8:
             message = f"VGG16's third pooling layer needs images of at least 8x8 pixels, but got {tuple(image.shape)}"
-            raise ValueError(message)
+            raise UserValueError(message)
         x, features = (image - self.mean) / self.std, []
         for block in _BLOCKS:
             for index in block:
@@ -105,7 +106,7 @@ class VGG19Features(nn.Module):
                 f"The perceptual loss compares features of VGG19, whose weights are missing. {error} To train without "
                 "it set its weight to 0 (on the command line --model.loss_weights '{vgg: 0}'): the pictures get worse."
             )
-            raise FileNotFoundError(message) from error
+            raise UserFileNotFoundError(message) from error
         _keep(self, state, path, "VGG19", _BLOCKS_19, _CHANNELS_19)
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -123,7 +124,7 @@ class VGG19Features(nn.Module):
         """
         if min(image.shape[-2:]) < 16:
             message = f"VGG19's fifth block needs images of at least 16x16 pixels, but got {tuple(image.shape)}"
-            raise ValueError(message)
+            raise UserValueError(message)
         features: list[Tensor] = []
         x = image
         for block in _BLOCKS_19:
@@ -159,5 +160,5 @@ def _keep(
                     f"{source} does not hold {network}'s weights: expected a finite `features.{index}.{part}` of "
                     f"{shape}, which is {came}. Batch-normalised variants ({network.lower()}_bn) do not fit."
                 )
-                raise ValueError(message)
+                raise UserValueError(message)
             module.register_buffer(f"{part}{index}", value.detach().float().clone(), persistent=False)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pcpad.errors import UserValueError
 from pcpad.metrics.precision import KeepsPrecision
 
 __all__ = ["BandError", "squared_errors_by_band"]
@@ -31,7 +32,7 @@ def squared_errors_by_band(prediction: Tensor, target: Tensor, width: int) -> tu
             f"Expected prediction and target of one shape (N, C, H, W), but got {tuple(prediction.shape)} "
             f"and {tuple(target.shape)}"
         )
-        raise ValueError(message)
+        raise UserValueError(message)
     # Squared in float32 at least, and summed in float64: differences between paddings are in the third digit.
     errors = (prediction.detach().to(torch.promote_types(prediction.dtype, torch.float32)) - target).square()
     height, width_all = errors.shape[-2:]
@@ -72,7 +73,7 @@ class BandError(KeepsPrecision):
         super().__init__(**kwargs)
         if isinstance(width, bool) or not isinstance(width, int) or width < 1:
             message = f"Expected argument `width` to be a positive integer, but got {width!r}"
-            raise ValueError(message)
+            raise UserValueError(message)
         self.width = width
         for part in ("border", "interior"):
             self.add_state(f"{part}_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pcpad._fractions import as_fraction
+from pcpad.errors import UserValueError
 from pcpad.metrics.confusion import ConfusionMatrixMetric, count_pairs, segmentation_scores
 from pcpad.tiling import Window
 
@@ -70,7 +71,7 @@ def border_zones(height: int, width: int, fractions: tuple[Fraction, ...], windo
             f"Borders relative to the tile need tiles that cover the {height} x {width} image without overlap, but got "
             f"{len(windows)} tiles, the first {tuple(windows[0])} (top, left, height, width)"
         )
-        raise ValueError(message)
+        raise UserValueError(message)
     return zones
 
 
@@ -109,13 +110,13 @@ class BorderIoU(ConfusionMatrixMetric):
         fractions = tuple(as_fraction(fraction) for fraction in leave_out)
         if not fractions or len(set(fractions)) < len(fractions) or not all(0 <= value < 1 for value in fractions):
             message = f"Expected argument `leave_out` to be different fractions in [0, 1), but got {leave_out!r}"
-            raise ValueError(message)
+            raise UserValueError(message)
         if len(fractions) > 254:
             message = f"Expected argument `leave_out` to hold at most 254 fractions, but got {len(fractions)}"
-            raise ValueError(message)
+            raise UserValueError(message)
         if relative_to not in ("image", "tile"):
             message = f"Expected argument `relative_to` to be 'image' or 'tile', but got {relative_to!r}"
-            raise ValueError(message)
+            raise UserValueError(message)
         super().__init__(num_classes, ignore_index, matrices=len(fractions))
         self.leave_out = fractions
         self.relative_to = relative_to
@@ -136,7 +137,7 @@ class BorderIoU(ConfusionMatrixMetric):
         if (windows is None) != (self.relative_to == "image"):
             asked = "needs `windows`, the tiles" if windows is None else "takes no `windows`"
             message = f"relative_to={self.relative_to!r} {asked}."
-            raise ValueError(message)
+            raise UserValueError(message)
         zones = border_zones(label.shape[-2], label.shape[-1], self._rising, tuple(windows or ()))
         counts = count_pairs(prediction, label, self.num_classes, self.ignore_index, zones)
         # Zone 0 lies inside every rectangle. A small image may lack the outermost zones, hence not [1:] on the left.

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from pcpad.errors import UserTypeError, UserValueError
+
 __all__ = ["ConfusionMatrixMetric", "SegmentationIoU", "count_pairs", "segmentation_scores"]
 
 
@@ -33,18 +35,18 @@ def count_pairs(
     if prediction.dim() == 4 and prediction.is_floating_point():
         if prediction.shape[1] != num_classes:
             message = f"Expected logits of {num_classes} classes (N, K, H, W), but got {tuple(prediction.shape)}"
-            raise ValueError(message)
+            raise UserValueError(message)
         prediction = prediction.argmax(dim=1)
     if prediction.dim() != 3 or prediction.shape != label.shape:
         message = (
             "Expected predictions and labels of one shape (N, H, W), or logits (N, K, H, W), but got predictions "
             f"{tuple(prediction.shape)} and labels {tuple(label.shape)}"
         )
-        raise ValueError(message)
+        raise UserValueError(message)
     for name, tensor in (("predictions", prediction), ("labels", label)):
         if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
             message = f"Expected integer {name}, but got {tensor.dtype}"
-            raise TypeError(message)
+            raise UserTypeError(message)
     if not label.numel():
         return torch.zeros(1 if zones is None else int(zones.max()) + 1, num_classes, num_classes, dtype=torch.int64)
     label = label if label.dtype in (torch.int32, torch.int64) else label.int()
@@ -67,7 +69,7 @@ def _check_range(values: Tensor, end: int, what: str, besides: str) -> None:
     low, high = (int(value) for value in values.aminmax())
     if low < 0 or high >= end:
         message = f"Expected every {what} to be in 0…{end - 1}{besides}, but found {low if low < 0 else high}"
-        raise ValueError(message)
+        raise UserValueError(message)
 
 
 def segmentation_scores(confusion: Tensor) -> dict[str, Tensor]:
@@ -114,10 +116,10 @@ class ConfusionMatrixMetric(Metric):
         super().__init__()
         if num_classes < 1:
             message = f"Expected argument `num_classes` to be a positive integer, but got {num_classes}"
-            raise ValueError(message)
+            raise UserValueError(message)
         if 0 <= ignore_index < num_classes:
             message = f"Expected argument `ignore_index` to be no class, but {ignore_index} is one of {num_classes}"
-            raise ValueError(message)
+            raise UserValueError(message)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         zeros = torch.zeros(matrices, num_classes, num_classes, dtype=torch.int64)

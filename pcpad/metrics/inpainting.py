@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from pcpad.errors import UserTypeError, UserValueError
+
 __all__ = ["PAPER_BINS", "SIX_BINS", "InpaintingScores", "composite", "hole_bin", "picture_scores"]
 
 Bins = Sequence[tuple[float, float]]
@@ -70,7 +72,7 @@ def picture_scores(image: Tensor, target: Tensor) -> tuple[float, float, float]:
     """
     if min(image.shape[-2:]) < _WINDOW:
         message = f"SSIM needs pictures of at least {_WINDOW} x {_WINDOW} pixels, but got {tuple(image.shape[-2:])}"
-        raise ValueError(message)
+        raise UserValueError(message)
     # SSIM subtracts a mean square from a square mean; in half precision nothing would be left. Apple's GPUs have no
     # float64.
     exact = torch.float32 if image.device.type == "mps" else torch.float64
@@ -144,13 +146,13 @@ class InpaintingScores(Metric):
         flat = [edge for pair in self.bins for edge in pair]
         if not flat or flat != sorted(flat) or any(low == high for low, high in self.bins):
             message = f"Expected argument `bins` to be rising pairs (low, high) without overlap, but got {bins!r}"
-            raise ValueError(message)
+            raise UserValueError(message)
         if not 0 <= flat[0] <= flat[-1] <= 1:
             message = f"Expected argument `bins` to be shares in [0, 1], but got {bins!r}"
-            raise ValueError(message)
+            raise UserValueError(message)
         if border is not None and border < 1:
             message = f"Expected argument `border` to be None or at least 1 pixel, but got {border}"
-            raise ValueError(message)
+            raise UserValueError(message)
         self.border = border
         names = [_bin_name(low, high) for low, high in self.bins]
         self.groups = (
@@ -239,13 +241,13 @@ def _check(prediction: Tensor, target: Tensor, mask: Tensor) -> None:
     if prediction.dim() != 4 or prediction.shape != target.shape:
         sizes = f"{tuple(prediction.shape)} and {tuple(target.shape)}"
         message = f"Expected `prediction` and `target` to be (N, C, H, W) and of one shape, but got {sizes}"
-        raise ValueError(message)
+        raise UserValueError(message)
     if mask.shape != (len(target), 1, *target.shape[2:]):
         message = f"Expected `mask` to be {(len(target), 1, *target.shape[2:])}, but got {tuple(mask.shape)}"
-        raise ValueError(message)
+        raise UserValueError(message)
     if not (prediction.is_floating_point() and target.is_floating_point()):
         message = f"Expected floating-point images in [0, 1], but got {prediction.dtype} and {target.dtype}"
-        raise TypeError(message)
+        raise UserTypeError(message)
     if not bool(prediction.isfinite().all()):
         message = "The prediction holds values that are not finite: the weights are broken."
-        raise ValueError(message)
+        raise UserValueError(message)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pcpad.errors import UserTypeError, UserValueError
 from pcpad.metrics.precision import KeepsPrecision
 
 __all__ = ["VideoAccuracy", "true_class_rank"]
@@ -68,10 +69,10 @@ class VideoAccuracy(KeepsPrecision):
         super().__init__(**options)
         if num_classes < 1:
             message = f"Expected argument `num_classes` to be a positive integer, but got {num_classes}"
-            raise ValueError(message)
+            raise UserValueError(message)
         if not top_k or len(set(top_k)) < len(top_k) or not all(1 <= k <= num_classes for k in top_k):
             message = f"Expected argument `top_k` to be different numbers in 1…{num_classes}, but got {top_k!r}"
-            raise ValueError(message)
+            raise UserValueError(message)
         self.num_classes = num_classes
         self.top_k = tuple(top_k)
         for name in ("videos", "labels", "sums"):
@@ -113,7 +114,7 @@ class VideoAccuracy(KeepsPrecision):
         finite = sums.isfinite().all(dim=1)
         if not bool(finite.all()):
             message = f"The network's output for video {int(videos[~finite][0])} is not finite."
-            raise ValueError(message)
+            raise UserValueError(message)
         rank = true_class_rank(sums, label)
         scores = {f"top{k}": (rank < k).to(sums.dtype).mean() for k in self.top_k}
         return {**scores, "videos": torch.tensor(len(videos), device=sums.device)}
@@ -146,7 +147,7 @@ class VideoAccuracy(KeepsPrecision):
                 f"Windows of video {int(all_videos[where])} have different labels, {int(all_labels[where])} and "
                 f"{int(labels[place[where]])}: is the number of a video used for another one, too?"
             )
-            raise ValueError(message)
+            raise UserValueError(message)
         return videos, labels, rows.new_zeros(len(videos), self.num_classes).index_add_(0, place, rows)
 
     def _check(self, logits: Tensor, label: Tensor, video: Tensor) -> None:
@@ -159,17 +160,17 @@ class VideoAccuracy(KeepsPrecision):
                 f"Expected logits (N, {self.num_classes}), labels (N,) and video numbers (N,), but got shapes "
                 f"{tuple(logits.shape)}, {tuple(label.shape)} and {tuple(video.shape)}"
             )
-            raise ValueError(message)
+            raise UserValueError(message)
         if not logits.is_floating_point():
             message = f"Expected logits to be floating point, but got {logits.dtype}"
-            raise TypeError(message)
+            raise UserTypeError(message)
         for name, values in (("labels", label), ("video numbers", video)):
             if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
                 message = f"Expected {name} to be integers, but got {values.dtype}"
-                raise TypeError(message)
+                raise UserTypeError(message)
         if len(label) and not 0 <= int(label.min()) <= int(label.max()) < self.num_classes:
             message = f"Expected labels in 0…{self.num_classes - 1}, but got {label.tolist()}"
-            raise ValueError(message)
+            raise UserValueError(message)
 
 
 def _precision(values: Tensor) -> torch.dtype:

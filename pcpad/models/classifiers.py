@@ -12,6 +12,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
+from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.models.encoders import convert_and_load
 from pcpad.models.weights import fit_names, read_weights, unwrap
 from pcpad.models.wide_resnet import WideResNet38
@@ -51,7 +52,7 @@ def classifier(
     """
     if num_classes < 1:
         message = f"Expected argument `num_classes` to be a positive integer, but got {num_classes}"
-        raise ValueError(message)
+        raise UserValueError(message)
     name, library = find_network(network)
     state = None if weights is None else _weights_of(name, library, weights)
     model = _build(name, library, num_classes, published=state is not None and _is_published(name, library, weights))
@@ -88,7 +89,7 @@ def find_network(network: str) -> tuple[str, str]:
     nearest = difflib.get_close_matches(name.lower(), candidates, n=3, cutoff=0.5)
     hint = f" Did you mean {', '.join(nearest)}?" if nearest else ""
     message = f"Unknown network {network!r}: neither torchvision nor timm has a classifier of that name.{hint}"
-    raise ValueError(message)
+    raise UserValueError(message)
 
 
 def _build(name: str, library: str, num_classes: int, published: bool) -> nn.Module:
@@ -126,7 +127,7 @@ def _weights_of(name: str, library: str, weights: str | Path) -> dict[str, torch
         where = f"timm's files are at https://huggingface.co/timm (timm/{name}): fetch model.safetensors there"
         where = where if library == "timm" else "fetch wider_resnet38.pth.tar (linked by NVIDIA/semantic-segmentation)"
         message = f"weights={weights!r} is for torchvision's networks. For {name}, {where} and pass its path."
-        raise ValueError(message)
+        raise UserValueError(message)
     state = unwrap(read_weights(published_file(name, str(weights))))
     return {key: value for key, value in state.items() if not key.startswith(_AUXILIARY.get(name, ()))}
 
@@ -178,5 +179,5 @@ def published_file(name: str, weights: str = "published", argument: str = "weigh
             f"The published weights of {name} are not in torchvision's cache: {path.name} is missing from {folder}. "
             f"Get {url} and put it there, or pass another file as {argument}=PATH."
         )
-        raise FileNotFoundError(message)
+        raise UserFileNotFoundError(message)
     return path

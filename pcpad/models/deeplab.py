@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pcpad.errors import UserValueError
 from pcpad.models.checkpointing import set_checkpointing
 from pcpad.models.classifiers import published_file
 from pcpad.models.dilated_resnet import RESNETS, dilated_resnet, from_torchvision
@@ -68,10 +69,10 @@ def deeplabv3plus(
         near = difflib.get_close_matches(str(encoder), deeplab_encoders(), n=3, cutoff=0.5)
         hint = f" Did you mean {', '.join(near)}?" if near else ""
         message = f"Unknown encoder {encoder!r}: expected one of {', '.join(deeplab_encoders())}.{hint}"
-        raise ValueError(message)
+        raise UserValueError(message)
     if weights is not None and encoder_weights is not None:
         message = "Pass either `weights`, for the whole network, or `encoder_weights`; with both, one would be lost."
-        raise ValueError(message)
+        raise UserValueError(message)
     if encoder == "wide_resnet38":
         model = DeepLabV3Plus(WideResNet38(), "mod2", (128, 4096), num_classes)
     else:
@@ -113,7 +114,7 @@ def _weights_for(
                 "wider_resnet38.pth.tar (linked by https://github.com/NVIDIA/semantic-segmentation, branch sdcnet) "
                 "and pass its path."
             )
-            raise ValueError(message)
+            raise UserValueError(message)
         return encoder_state(encoder_weights, model.stages), source
     return encoder_state(_resnet_file(encoder, encoder_weights), model.stages, from_torchvision), source
 
@@ -146,7 +147,7 @@ class DeepLabV3Plus(nn.Module):
         super().__init__()
         if num_classes < 1:
             message = f"Expected argument `num_classes` to be a positive integer, but got {num_classes}"
-            raise ValueError(message)
+            raise UserValueError(message)
         self.skip = skip
         self.stages = tuple(name for name, _ in encoder.named_children())
         for name, stage in encoder.named_children():
@@ -213,7 +214,7 @@ class ASPP(nn.Module):
                 "to normalise. Use a batch of two or more, synchronised batch norm over several processes, or freeze "
                 "that norm with `aspp.img_conv.eval()`."
             )
-            raise ValueError(message)
+            raise UserValueError(message)
         mean = self.img_conv(F.adaptive_avg_pool2d(x, 1))
         return torch.cat([mean.expand(-1, -1, *x.shape[-2:]), *(branch(x) for branch in self.features)], dim=1)
 

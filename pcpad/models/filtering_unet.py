@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pcpad.errors import UserValueError
 from pcpad.models.encoders import convert_and_load
 from pcpad.models.weights import fit_names, read_weights, unwrap
 
@@ -49,7 +50,7 @@ def filtering_unet(
     """
     if isinstance(width, bool) or not isinstance(width, int) or width < 1:
         message = f"Expected argument `width` to be a positive integer, but got {width!r}"
-        raise ValueError(message)
+        raise UserValueError(message)
     model = FilteringUNet(width)
     state = None if weights is None else unwrap(read_weights(weights), str(weights))
     fit = None if state is None else lambda target: fit_names(target, state)

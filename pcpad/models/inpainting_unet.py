@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcpad._border import known_valid
+from pcpad.errors import UserValueError
 from pcpad.layers import PartialConv2d
 from pcpad.models.encoders import initialise
 from pcpad.models.weights import load_weights
@@ -81,7 +82,7 @@ class InpaintingUNet(nn.Module):
         for name, value in (("depth", depth), ("width", width)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 message = f"Expected argument `{name}` to be a positive integer, but got {value!r}"
-                raise ValueError(message)
+                raise UserValueError(message)
         self.depth = depth
         self.partial = partial
         kernels = [*_FIRST_KERNELS, *[3] * depth][:depth]
@@ -234,11 +235,11 @@ def _joined(below: _Masked, skip: _Masked) -> tuple[_Masked, tuple[int, int] | N
 def _check(image: Tensor, mask: Tensor) -> None:
     if image.dim() != 4 or image.shape[1] != _CHANNELS or not image.is_floating_point():
         message = f"Expected `image` to be floats of shape (N, 3, H, W), but got {image.dtype} of {tuple(image.shape)}"
-        raise ValueError(message)
+        raise UserValueError(message)
     fits = mask.dim() == 4 and mask.shape[1] == 1 and mask.shape[-2:] == image.shape[-2:]
     if not fits or mask.shape[0] not in (1, image.shape[0]):
         message = (
             f"Expected `mask` of shape ({image.shape[0]} or 1, 1, {image.shape[2]}, {image.shape[3]}), as the image's, "
             f"but got {tuple(mask.shape)}. It is 1 where the image is valid and 0 in holes."
         )
-        raise ValueError(message)
+        raise UserValueError(message)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from pcpad.errors import UserValueError
 from pcpad.models.spade import initialise_gan
 from pcpad.models.weights import load_weights
 
@@ -55,7 +56,7 @@ class MultiScaleDiscriminator(nn.Module):
         for name, value in {"in_channels": in_channels, "scales": scales, "ndf": ndf}.items():
             if value < 1:
                 message = f"Expected argument `{name}` to be a positive integer, but got {value}"
-                raise ValueError(message)
+                raise UserValueError(message)
         for scale in range(scales):
             self.add_module(f"discriminator_{scale}", PatchDiscriminator(in_channels, ndf))
         initialise_gan(self)

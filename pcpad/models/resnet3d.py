@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from pcpad.errors import UserValueError
 from pcpad.models.encoders import convert_and_load
 from pcpad.models.weights import fit_names, read_weights, unwrap
 
@@ -50,11 +51,11 @@ def resnet3d(
     """
     if depth not in _BLOCKS:
         message = f"Expected argument `depth` to be one of {', '.join(map(str, _BLOCKS))}, but got {depth}"
-        raise ValueError(message)
+        raise UserValueError(message)
     for name, value in (("num_classes", num_classes), ("width", width)):
         if value < 1:
             message = f"Expected argument `{name}` to be a positive integer, but got {value}"
-            raise ValueError(message)
+            raise UserValueError(message)
     bottleneck, blocks = _BLOCKS[depth]
     model = ResNet3d(blocks, bottleneck, num_classes, width)
     content = None if weights is None else unwrap(read_weights(weights), str(weights))

@@ -10,6 +10,7 @@ import timm
 from segmentation_models_pytorch.encoders._base import EncoderMixin
 from torch import Tensor, nn
 
+from pcpad.errors import UserValueError
 from pcpad.models.encoders import convert_and_load, encoder_state
 from pcpad.models.wide_resnet import FEATURE_CHANNELS, FEATURES, WideResNet38
 
@@ -66,7 +67,7 @@ def smp_network(
         _check("encoder", encoder, smp.encoders.encoders)
     if num_classes < 1:
         message = f"Expected argument `num_classes` to be a positive integer, but got {num_classes}"
-        raise ValueError(message)
+        raise UserValueError(message)
     model = smp.create_model(
         architecture, encoder_name=encoder, encoder_weights=None, classes=num_classes, **(options or {})
     )
@@ -92,7 +93,7 @@ def _check(what: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> No
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}?" if near else f"it has {', '.join(list(known)[:12])}, …"
     message = f"segmentation-models-pytorch has no {what} {name!r}: {hint}"
-    raise ValueError(message)
+    raise UserValueError(message)
 
 
 class WideResNet38Encoder(WideResNet38, EncoderMixin):
@@ -109,7 +110,7 @@ class WideResNet38Encoder(WideResNet38, EncoderMixin):
     def __init__(self, out_channels: list[int], depth: int = 5, output_stride: int = 32) -> None:
         if not 1 <= depth <= 5:
             message = f"Expected argument `encoder_depth` to be in 1 to 5, but got {depth}"
-            raise ValueError(message)
+            raise UserValueError(message)
         super().__init__(output_stride=32)
         self._depth = depth
         self._in_channels = 3

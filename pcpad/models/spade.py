@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from pcpad.errors import UserValueError
 from pcpad.models.weights import load_weights
 from pcpad.panoptic import PanopticPartialConv2d, PanopticPlan
 
@@ -76,7 +77,7 @@ class SpadeGenerator(nn.Module):
         for name, value in {"semantic_channels": semantic_channels, "ngf": ngf}.items():
             if value < 1:
                 message = f"Expected argument `{name}` to be a positive integer, but got {value}"
-                raise ValueError(message)
+                raise UserValueError(message)
         self.semantic_channels, self.partial, self.panoptic_upsampling = semantic_channels, partial, panoptic_upsampling
         channels = _STAGES["head_0"] * ngf
         self.fc = nn.Conv2d(semantic_channels, channels, 3, padding=1)
@@ -129,24 +130,24 @@ class SpadeGenerator(nn.Module):
                 f"Expected a conditioning map (N, {channels}, H, W) of floats, one-hot labels and edges, but got "
                 f"{tuple(semantics.shape)} {semantics.dtype}."
             )
-            raise ValueError(message)
+            raise UserValueError(message)
         height, width = semantics.shape[2:]
         if height % _STRIDE or width % _STRIDE or not height or not width:
             message = (
                 f"Expected a height and a width divisible by {_STRIDE}, but got {height}x{width} (on the command line "
                 "--data.image_size '[256, 512]')."
             )
-            raise ValueError(message)
+            raise UserValueError(message)
         if ids is None:
             if self.partial or self.panoptic_upsampling:
                 message = (
                     "This generator needs panoptic ids (N, 1, H, W), but got None. Pass them, or build it with "
                     "partial=False and panoptic_upsampling=False."
                 )
-                raise ValueError(message)
+                raise UserValueError(message)
         elif ids.shape[1:] != (1, height, width) or ids.shape[0] not in (semantics.shape[0], 1):
             message = f"Expected panoptic ids ({semantics.shape[0]}, 1, {height}, {width}), but got {tuple(ids.shape)}."
-            raise ValueError(message)
+            raise UserValueError(message)
 
 
 class SpadeBlock(nn.Module):

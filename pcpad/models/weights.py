@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from pcpad.errors import UserFileNotFoundError, UserValueError
+
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 # The names under which training scripts put the weights among epoch, optimizer and the rest.
@@ -69,7 +71,7 @@ def load_state(model: ModuleT, state: Mapping[str, Tensor], source: str) -> Modu
     problem = mismatch(model, state)
     if problem:
         message = f"{source} does not fit {type(model).__name__}.\n{problem}"
-        raise ValueError(message)
+        raise UserValueError(message)
     _check_finite(state, source)
     model.load_state_dict(state, strict=True)
     return model
@@ -90,25 +92,25 @@ def read_weights(path: str | Path) -> Mapping[str, Any]:
     """
     if re.match(r"[a-z][a-z0-9+.-]*://", str(path), flags=re.IGNORECASE):
         message = f"Weights are read from local files only, got {str(path)!r}: fetch the file and pass its path."
-        raise ValueError(message)
+        raise UserValueError(message)
     path = Path(path).expanduser()
     if not path.is_file():
         message = f"No weight file at {path} (looked in {path.resolve().parent})."
-        raise FileNotFoundError(message)
+        raise UserFileNotFoundError(message)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     try:
         # Mapped, a checkpoint's hyper-parameters are read without its weights.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        raise ValueError(_refusal(path, str(error))) from None
+        raise UserValueError(_refusal(path, str(error))) from None
     except (RuntimeError, EOFError, KeyError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"{path} is no weight file that can be read; is it complete? ({reason})"
-        raise ValueError(message) from None
+        raise UserValueError(message) from None
     if not isinstance(content, Mapping):
         message = f"{path} holds a {type(content).__name__}, expected a state dict (names to tensors)."
-        raise ValueError(message)
+        raise UserValueError(message)
     return content
 
 
@@ -120,7 +122,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         message = f"{path} is no safetensors file that can be read; is it complete? ({error})"
-        raise ValueError(message) from None
+        raise UserValueError(message) from None
 
 
 def _refusal(path: Path, error: str) -> str:
@@ -156,7 +158,7 @@ def unwrap(content: Mapping[str, Any], source: str = "the state dict") -> dict[s
     if not state or strays:
         found = f"among them {_listed(strays)} are no tensors" if state else "it is empty"
         message = f"{source} holds no state dict (names to tensors): {found}."
-        raise ValueError(message)
+        raise UserValueError(message)
     return state
 
 
@@ -257,7 +259,7 @@ def _check_finite(state: Mapping[str, Tensor], source: str) -> None:
     bad = [name for name, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
     if bad:
         message = f"{source} holds NaN or infinite weights ({len(bad)} of {len(state)} names): {_listed(bad)}"
-        raise ValueError(message)
+        raise UserValueError(message)
 
 
 def _listed(names: list[str]) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from pcpad.errors import UserValueError
 from pcpad.models.checkpointing import Stage, set_checkpointing
 from pcpad.models.encoders import convert_and_load, encoder_state, initialise
 
@@ -90,10 +91,10 @@ class WideResNet38(nn.Module):
         super().__init__()
         if output_stride not in (8, 16, 32):
             message = f"Expected argument `output_stride` to be 8, 16 or 32, but got {output_stride}"
-            raise ValueError(message)
+            raise UserValueError(message)
         if num_classes is not None and num_classes < 1:
             message = f"Expected argument `num_classes` to be None or a positive integer, but got {num_classes}"
-            raise ValueError(message)
+            raise UserValueError(message)
         self.mod1 = nn.Sequential(OrderedDict(conv1=nn.Conv2d(3, 64, 3, padding=1, bias=False)))
         channels = 64
         for index, (count, widths) in enumerate(_STRUCTURE, start=2):

@@ -1,7 +1,6 @@
 """What happens around a task: checkpoints, results, predictions."""
 
 from pcpad.tasks.callbacks.checkpoint import BestAndLast
-from pcpad.tasks.callbacks.evaluation import EvaluationFiles
 from pcpad.tasks.callbacks.inpainted import InpaintedPictures
 from pcpad.tasks.callbacks.predictions import PredictionTable, VideoPredictionTable
 from pcpad.tasks.callbacks.randomness import RandomState
@@ -9,6 +8,7 @@ from pcpad.tasks.callbacks.results import RunResults
 from pcpad.tasks.callbacks.resume import OptimizerOnResume
 from pcpad.tasks.callbacks.sample_images import SampleImages
 from pcpad.tasks.callbacks.synthesized import SynthesizedPictures
+from pcpad.tasks.evaluation.segmentation_files import EvaluationFiles
 
 __all__ = [
     "BestAndLast",

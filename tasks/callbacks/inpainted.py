@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from pcpad.errors import UserValueError
 from pcpad.pictures import FORMATS, Picture, PictureFormat, write_picture
 from pcpad.tasks.callbacks.picture_files import PictureFiles
 
@@ -43,7 +44,7 @@ class InpaintedPictures(PictureFiles):
         super().__init__(output)
         if format not in FORMATS:
             message = f"Expected argument `format` to be one of {', '.join(FORMATS)}, but got {format!r}"
-            raise ValueError(message)
+            raise UserValueError(message)
         self.format: PictureFormat = format
         self.sheets = sheets
 
@@ -91,7 +92,7 @@ def compose(original: Picture, prediction: Tensor, mask: Tensor) -> Picture:
     """
     if prediction.shape != (1, 3, *original.size):
         message = f"Expected a prediction of {(1, 3, *original.size)}, but got {tuple(prediction.shape)}"
-        raise ValueError(message)
+        raise UserValueError(message)
     colour = original.colour.copy()
     known = mask.cpu().numpy() != 0
     if known.any():
@@ -111,7 +112,7 @@ def _values(band: Tensor, hole: np.ndarray, original: Picture) -> np.ndarray:
     values = picked.float().numpy()
     if not np.isfinite(values).all():
         message = "The network's output is not finite: its weights are broken, or the precision is too low for it."
-        raise ValueError(message)
+        raise UserValueError(message)
     if original.colour.shape[2] == 1:
         values = (values @ _GREY)[:, None]
     return np.rint(values.clip(0, 1) * original.white).astype(original.colour.dtype)

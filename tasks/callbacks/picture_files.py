@@ -10,6 +10,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
+from pcpad.errors import UserValueError
+
 
 class PictureFiles(BasePredictionWriter, ABC):
     """Writes pictures named after the files they are predicted from, replacing neither those nor each other.
@@ -80,11 +82,11 @@ class PictureFiles(BasePredictionWriter, ABC):
         target = self.folder / name
         if self._sources.setdefault(target, source) != source:
             message = f"{self._sources[target]} and {source} would both be written to {target}: rename one of them"
-            raise ValueError(message)
+            raise UserValueError(message)
         for path in (source, *inputs):
             if target.exists() and Path(path).exists() and target.samefile(path):
                 message = f"{target} would replace the input {path}: pass another --output folder"
-                raise ValueError(message)
+                raise UserValueError(message)
         return target
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
-from pcpad.processes import gathered
-from pcpad.tasks.callbacks.files import atomic_writer
+from pcpad.distributed import gathered
+from pcpad.files import whole_file
 
 Classes = list[tuple[str | int, float]]  # the likeliest first, with their probabilities
 
@@ -138,7 +138,7 @@ def _table_path(output: str | Path | None, folder: str | None) -> Path:
 def _write(path: Path, columns: Sequence[str], rows: Iterable[tuple[Sequence[Any], Classes]]) -> None:
     lines = [[*what, *(item for pair in classes for item in pair)] for what, classes in rows]
     ranks = max((len(line) - len(columns) for line in lines), default=0) // 2
-    with atomic_writer(path) as file:
+    with whole_file(path) as file:
         table = csv.writer(file)
         named = (f"{column}_{k}" for k in range(1, ranks + 1) for column in ("class", "probability"))
         table.writerow([*columns, *named])

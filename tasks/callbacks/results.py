@@ -11,7 +11,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from pcpad.tasks.callbacks.files import atomic_writer
+from pcpad.errors import UserValueError
+from pcpad.files import whole_file
 
 
 class RunResults(Callback):
@@ -30,7 +31,7 @@ class RunResults(Callback):
     def __init__(self, monitor: str | None = None, mode: Literal["max", "min"] = "max", last_epochs: int = 5) -> None:
         if last_epochs < 1:
             message = f"Expected argument `last_epochs` to be a positive integer, but got {last_epochs}"
-            raise ValueError(message)
+            raise UserValueError(message)
         self.monitor = monitor
         self.mode = mode
         self.last_epochs = last_epochs
@@ -135,7 +136,7 @@ class RunResults(Callback):
             return None
         path = Path(folder) / "results.json"
         results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        with atomic_writer(path) as file:
+        with whole_file(path) as file:
             json.dump({**results, command: entry}, file, indent=2)
         return path
 

@@ -8,6 +8,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from pcpad.errors import UserValueError
+
 
 class OptimizerOnResume(Callback):
     """Lets the optimizer and schedule that were asked for win over those a checkpoint restores.
@@ -62,7 +64,7 @@ def _configured(pl_module: LightningModule) -> dict[str, Any]:
     if not isinstance(configured, dict):
         name = type(pl_module).__name__
         message = f"{name} has several optimizers: resuming with other options than the checkpoint's is not supported"
-        raise ValueError(message)
+        raise UserValueError(message)
     return configured
 
 

@@ -15,7 +15,8 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from pcpad.tasks.sheets import SheetRow, as_pixels, cell_size, draw_sheet, save_png
+from pcpad.errors import UserValueError
+from pcpad.tasks.pictures.sheets import SheetRow, as_pixels, cell_size, draw_sheet, save_png
 
 
 class SampleImages(Callback):
@@ -41,7 +42,7 @@ class SampleImages(Callback):
         for name, value in (("every_n_epochs", every_n_epochs), ("count", count)):
             if value < 0:
                 message = f"Expected argument `{name}` to be 0 or a positive integer, but got {value}"
-                raise ValueError(message)
+                raise UserValueError(message)
         self.every_n_epochs = every_n_epochs
         self.count = count
         self._titles: list[str] = []
@@ -165,7 +166,7 @@ def check_columns(columns: Any, task: str) -> None:
             f"Expected {task}.sample_images to return images (n, 3, H, W) by column title, uint8 or float, all of one "
             f"n, H and W, but got {got}"
         )
-        raise ValueError(message)
+        raise UserValueError(message)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 
 from pcpad.tasks.callbacks.picture_files import PictureFiles
-from pcpad.tasks.sheets import save_png
+from pcpad.tasks.pictures.sheets import save_png
 
 _LABEL = "_labelIds"
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from pcpad import cli
 from pcpad.commands.figures.synthesis import map_picture, mark_boxes
+from pcpad.models.street_detector import OBJECTS, StreetDetector
 from pcpad.tasks import SegmentationTask, SynthesisTask
-from pcpad.tasks.street_detector import OBJECTS, StreetDetector
 
 
 def save(task, path, trained_with):
@@ -67,7 +67,7 @@ def failing(capsys, *arguments, root):
 def sheets(monkeypatch):
     """What `draw_sheet` is asked to draw."""
     asked, module = [], "pcpad.commands.figures.synthesis"
-    from pcpad.tasks.sheets import draw_sheet
+    from pcpad.tasks.pictures.sheets import draw_sheet
 
     monkeypatch.setattr(f"{module}.draw_sheet", lambda *args, **more: asked.append((*args, more)) or draw_sheet(*args))
     return asked

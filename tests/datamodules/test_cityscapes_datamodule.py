@@ -14,9 +14,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image
 
 from pcpad.datamodules import CityscapesDataModule
-from pcpad.datamodules.cityscapes_files import CITIES, VAL_CITIES, find_fine, select_cities
-from pcpad.datamodules.cityscapes_labels import IGNORE, to_train_ids
-from pcpad.datamodules.images import BrokenImageError
+from pcpad.datamodules.datasets.cityscapes_files import CITIES, VAL_CITIES, find_fine, select_cities
+from pcpad.datamodules.datasets.cityscapes_labels import IGNORE, to_train_ids
+from pcpad.datamodules.reading.images import BrokenImageError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -154,7 +154,7 @@ def test_splits_take_cities_from_both_folders(written, split, sizes):
 
 def test_one_index_serves_all_splits(root, monkeypatch):
     ready(root, split="cv0")
-    monkeypatch.setattr("pcpad.datamodules.centroids.find_centroids", None)
+    monkeypatch.setattr("pcpad.datamodules.datasets.centroids.find_centroids", None)
     for split in VAL_CITIES:
         ready(root, split=split)
 

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 
 from pcpad.datamodules import CityscapesPanopticDataModule
-from pcpad.datamodules.panoptic_scenes import TRAIN_IDS, find_maps, read_maps
+from pcpad.datamodules.datasets.panoptic_scenes import TRAIN_IDS, find_maps, read_maps
 from pcpad.datamodules.samples.cityscapes import write_cityscapes
 
 SIZE = (64, 128)

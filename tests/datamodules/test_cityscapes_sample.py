@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from pcpad.datamodules import CityscapesDataModule
-from pcpad.datamodules.cityscapes_files import VAL_CITIES
-from pcpad.datamodules.cityscapes_labels import CLASSES, LABELS, to_train_ids
+from pcpad.datamodules.datasets.cityscapes_files import VAL_CITIES
+from pcpad.datamodules.datasets.cityscapes_labels import CLASSES, LABELS, to_train_ids
 from pcpad.datamodules.samples import SAMPLES, cityscapes
 from pcpad.datamodules.samples.streets import Scene, draw_scene
 

@@ -13,14 +13,14 @@ from PIL import Image
 from scipy import ndimage, stats
 from torch.utils.data import Dataset
 
-from pcpad.datamodules import caches as caches_module
-from pcpad.datamodules import centroids as centroids_module
-from pcpad.datamodules.centroids import Centroids, find_centroids, load_centroids
-from pcpad.datamodules.cityscapes_files import Pair
-from pcpad.datamodules.cityscapes_labels import IGNORE, LABELS, count_ids, to_train_ids
-from pcpad.datamodules.crops import Crop, CropLoader, CropPlan, CropSampler
-from pcpad.datamodules.pngs import PngFile
-from pcpad.datamodules.scenes import A, Augmentation, choose_span
+from pcpad.datamodules.datasets import centroids as centroids_module
+from pcpad.datamodules.datasets.centroids import Centroids, find_centroids, load_centroids
+from pcpad.datamodules.datasets.cityscapes_files import Pair
+from pcpad.datamodules.datasets.cityscapes_labels import IGNORE, LABELS, count_ids, to_train_ids
+from pcpad.datamodules.datasets.epochs import Crop, CropLoader, CropPlan, CropSampler
+from pcpad.datamodules.datasets.scenes import A, Augmentation, choose_span
+from pcpad.datamodules.reading import caches as caches_module
+from pcpad.datamodules.reading.pngs import PngFile
 
 
 def png(path, array):

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from pcpad.datamodules import GaussianFilteringDataModule
-from pcpad.datamodules.crops import Crop
-from pcpad.datamodules.filtered_crops import filter_inside, gaussian_kernel
-from pcpad.datamodules.images import BrokenImageError
+from pcpad.datamodules.datasets.epochs import Crop
+from pcpad.datamodules.datasets.filtered_crops import filter_inside, gaussian_kernel
+from pcpad.datamodules.reading.images import BrokenImageError
 from pcpad.datamodules.samples import SAMPLES
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pcpad.datamodules import images
-from pcpad.datamodules.images import MAX_PIXELS, BrokenImageError, read_image
+from pcpad.datamodules.reading import images
+from pcpad.datamodules.reading.images import MAX_PIXELS, BrokenImageError, read_image
 
 # Said by torchvision 0.29 for each image; images.py silences it, but pytest resets the filters before each test.
 pytestmark = pytest.mark.filterwarnings("ignore:The image decoding and encoding:DeprecationWarning")

@@ -14,10 +14,10 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from pcpad.datamodules import ImageNetDataModule
-from pcpad.datamodules.crops import Crop
-from pcpad.datamodules.folders import FileTable, list_images
-from pcpad.datamodules.images import BrokenImageError
-from pcpad.datamodules.transforms import evaluation_transform, training_transform
+from pcpad.datamodules.datasets.epochs import Crop
+from pcpad.datamodules.datasets.transforms import evaluation_transform, training_transform
+from pcpad.datamodules.reading.folders import FileTable, list_images
+from pcpad.datamodules.reading.images import BrokenImageError
 
 pytestmark = [
     # Said by torchvision 0.29 for each image; images.py silences it, but pytest resets the filters before each test.

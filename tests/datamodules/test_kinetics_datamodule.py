@@ -12,14 +12,14 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from pcpad.datamodules import KineticsDataModule
-from pcpad.datamodules import caches as caches_module
-from pcpad.datamodules import video_table as table_module
-from pcpad.datamodules.clip_datasets import WholeVideoSampler, Windows
-from pcpad.datamodules.clips import Augmentation, Sampling, centre_view
-from pcpad.datamodules.crops import Crop
-from pcpad.datamodules.video_files import BrokenVideoError
-from pcpad.datamodules.video_table import BrokenVideo, note_broken
-from pcpad.datamodules.videos import View
+from pcpad.datamodules.datasets import video_table as table_module
+from pcpad.datamodules.datasets.clip_datasets import WholeVideoSampler, Windows
+from pcpad.datamodules.datasets.clips import Augmentation, Sampling, centre_view
+from pcpad.datamodules.datasets.epochs import Crop
+from pcpad.datamodules.datasets.video_table import BrokenVideo, note_broken
+from pcpad.datamodules.reading import caches as caches_module
+from pcpad.datamodules.reading.video_files import BrokenVideoError
+from pcpad.datamodules.reading.videos import View
 
 CLASSES = ['air drumming, "loud"', "it's"]
 LENGTHS = {"train": (40, 7), "val": (33, 16, 5)}

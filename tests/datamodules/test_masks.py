@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pcpad.datamodules.folders import find_images
-from pcpad.datamodules.images import BrokenImageError
-from pcpad.datamodules.masks import (
+from pcpad.datamodules.datasets.masks import (
     AugmentedMasks,
     DrawnMasks,
     FixedMasks,
@@ -16,7 +14,9 @@ from pcpad.datamodules.masks import (
     hole_share,
     read_mask,
 )
-from pcpad.datamodules.strokes import check_hole_ratio, draw_mask
+from pcpad.datamodules.datasets.strokes import check_hole_ratio, draw_mask
+from pcpad.datamodules.reading.folders import find_images
+from pcpad.datamodules.reading.images import BrokenImageError
 
 BINS = ((0.01, 0.2), (0.2, 0.4), (0.4, 0.6))
 

@@ -9,9 +9,9 @@ from lightning.pytorch import LightningModule, Trainer, seed_everything
 from PIL import Image
 
 from pcpad.datamodules import Places2DataModule
-from pcpad.datamodules.crops import Crop
-from pcpad.datamodules.images import BrokenImageError
-from pcpad.datamodules.strokes import draw_mask
+from pcpad.datamodules.datasets.epochs import Crop
+from pcpad.datamodules.datasets.strokes import draw_mask
+from pcpad.datamodules.reading.images import BrokenImageError
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The image decoding and encoding:DeprecationWarning", "ignore:.*does not have many workers"

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pcpad.datamodules.images import BrokenImageError
-from pcpad.datamodules.pngs import ALL, PngFile, png_size
+from pcpad.datamodules.reading.images import BrokenImageError
+from pcpad.datamodules.reading.pngs import ALL, PngFile, png_size
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

@@ -5,9 +5,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from pcpad.datamodules import video_files as module
-from pcpad.datamodules.video_files import BrokenVideoError, VideoIndex, decode_all, index_video
-from pcpad.datamodules.videos import Video, View, cut
+from pcpad.datamodules.reading import video_files as module
+from pcpad.datamodules.reading.video_files import BrokenVideoError, VideoIndex, decode_all, index_video
+from pcpad.datamodules.reading.videos import Video, View, cut
 
 VARIABLE = np.cumsum(np.random.default_rng(3).integers(11, 140, 60))
 KINDS = {

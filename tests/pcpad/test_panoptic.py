@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pcpad import PanopticPartialConv2d, PanopticPlan, PartialConv2d, _sparse
+from pcpad import PanopticPartialConv2d, PanopticPlan, PartialConv2d
 from pcpad.functional import partial_conv2d
-from pcpad.panoptic import panoptic_conv2d
+from pcpad.panoptic import autograd, panoptic_conv2d
 
 SIZE = (9, 10)
 
@@ -67,7 +67,7 @@ def form(request, monkeypatch):
     """Each way to compute it, whatever share of the windows mix; gives the form to build plans of."""
     share = {"rows": 2.0, "everywhere": -1.0}.get(request.param)
     if share is not None:
-        monkeypatch.setattr(_sparse, "_EVERYWHERE_FROM", dict.fromkeys(_sparse._EVERYWHERE_FROM, share))
+        monkeypatch.setattr(autograd, "_EVERYWHERE_FROM", dict.fromkeys(autograd._EVERYWHERE_FROM, share))
     return "dense" if request.param == "dense" else "rows"
 
 
@@ -228,7 +228,7 @@ def test_samples_are_independent():
 
 
 def test_windows_computed_in_several_portions(monkeypatch):
-    monkeypatch.setattr("pcpad._rows._CHUNK", {"cpu": 1})
+    monkeypatch.setattr("pcpad.panoptic.rows._CHUNK", {"cpu": 1})
     size = (24, 26)
     x, weight, bias = operands(size=size, samples=1)
     ids = random_ids(size=size, samples=1)

@@ -12,7 +12,7 @@ from torch.optim import SGD
 from torch.optim import lr_scheduler as schedules
 from torch.utils.data import DataLoader
 
-from pcpad.datamodules.clip_datasets import collate_windows
+from pcpad.datamodules.datasets.clip_datasets import collate_windows
 from pcpad.datamodules.sampling import evaluation_sampler
 from pcpad.models import resnet3d50
 from pcpad.tasks import ActionRecognitionTask

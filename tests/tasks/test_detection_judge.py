@@ -14,9 +14,9 @@ from torchvision.models import get_model_weights
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
 from pcpad.datamodules.sampling import evaluation_sampler
+from pcpad.models.street_detector import OBJECTS, StreetDetector, load_detector
 from pcpad.tasks import SynthesisTask
-from pcpad.tasks.detection_judge import DetectionJudge, street_objects
-from pcpad.tasks.street_detector import OBJECTS, StreetDetector, load_detector
+from pcpad.tasks.judges.detection import DetectionJudge, street_objects
 
 pytest.importorskip("faster_coco_eval")
 COCO = {1: 24, 2: 33, 3: 26, 4: 32, 6: 28, 7: 31, 8: 27}
@@ -145,7 +145,7 @@ def test_files_that_are_no_such_detector(coco_state, tmp_path):
 
 
 def test_the_missing_package_is_named(monkeypatch):
-    monkeypatch.setattr("pcpad.tasks.detection_judge.find_spec", lambda name: None)
+    monkeypatch.setattr("pcpad.tasks.judges.detection.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'pcpad\[detection\]'"):
         DetectionJudge("x.pth")
 
@@ -187,7 +187,7 @@ def test_classes_are_told_as_label_ids():
 
 def judge(monkeypatch, labels=None):
     detector = StreetDetector(Reads(), labels or {label: label for label in OBJECTS}, "reads")
-    monkeypatch.setattr("pcpad.tasks.detection_judge.load_detector", lambda weights: detector)
+    monkeypatch.setattr("pcpad.tasks.judges.detection.load_detector", lambda weights: detector)
     return DetectionJudge("some.pth")
 
 
@@ -433,7 +433,7 @@ def test_a_test_with_a_detector(monkeypatch, tmp_path):
 
     read = []
     monkeypatch.setattr(
-        "pcpad.tasks.detection_judge.load_detector",
+        "pcpad.tasks.judges.detection.load_detector",
         lambda weights: read.append(weights) or StreetDetector(Sees(), COCO, "faster_rcnn_coco"),
     )
     model, run, scores = outcome(tmp_path, detector="some.pth")
@@ -463,7 +463,7 @@ def test_a_test_over_two_processes_is_that_of_one(monkeypatch, tmp_path):
             return [{"boxes": box, "labels": torch.tensor([3]), "scores": torch.tensor([0.9])} for box in boxes]
 
     detector = StreetDetector(Sees(), COCO, "sees")
-    monkeypatch.setattr("pcpad.tasks.detection_judge.load_detector", lambda weights: detector)
+    monkeypatch.setattr("pcpad.tasks.judges.detection.load_detector", lambda weights: detector)
     _, _, alone = outcome(tmp_path, detector="some.pth")
     _, run, shared = outcome(tmp_path, detector="some.pth", devices=2, strategy="ddp_fork")
     assert run.world_size == 2

@@ -14,8 +14,8 @@ from torch import nn
 
 from pcpad import PartialConv2d
 from pcpad.metrics import BorderIoU, SegmentationIoU
-from pcpad.tasks.evaluation_report import EvaluationReport, plot_leave_out
-from pcpad.tasks.evaluators import Border, Evaluator, Evaluators, Inference, Regular, Tile
+from pcpad.tasks.evaluation.evaluators import Border, Evaluator, Evaluators, Inference, Regular, Tile
+from pcpad.tasks.evaluation.segmentation_report import EvaluationReport, plot_leave_out
 from pcpad.tiling import Tiling, run_tiled
 
 CLASSES = 4

@@ -6,7 +6,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch.optim import Adam
 from torch.utils.data import DataLoader
 
-from pcpad.datamodules.filtered_crops import filter_inside, gaussian_kernel
+from pcpad.datamodules.datasets.filtered_crops import filter_inside, gaussian_kernel
 from pcpad.tasks import GaussianFilteringTask
 from pcpad.tasks.callbacks import BestAndLast
 from pcpad.tasks.callbacks.results import shown

@@ -11,12 +11,12 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch.optim import Adam
 from torch.utils.data import DataLoader
 
-from pcpad.metrics.inception import InceptionJudge
 from pcpad.metrics.inpainting import composite
 from pcpad.tasks import InpaintingTask
 from pcpad.tasks.callbacks import BestAndLast, RunResults
+from pcpad.tasks.evaluation.inpainting_report import InpaintingReport
 from pcpad.tasks.finite import NonFiniteLossError
-from pcpad.tasks.inpainting_report import InpaintingReport
+from pcpad.tasks.judges.inception import InceptionJudge
 
 NO_VGG = {"perceptual": 0, "style": 0}
 
@@ -334,6 +334,6 @@ def test_missing_or_wrong_inception_file(tmp_path):
 
 
 def test_inception_without_torch_fidelity(monkeypatch):
-    monkeypatch.setattr("pcpad.metrics.inception.find_spec", lambda name: None)
+    monkeypatch.setattr("pcpad.tasks.judges.inception.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'pcpad\[inception\]'"):
         InceptionJudge("x.pth")

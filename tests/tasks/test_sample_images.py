@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader
 from pcpad.tasks import SegmentationTask
 from pcpad.tasks.callbacks import SampleImages
 from pcpad.tasks.callbacks.sample_images import check_columns
-from pcpad.tasks.evaluators import Tile
-from pcpad.tasks.segmentation_pictures import ERROR_COLOURS, border_band, class_pictures, error_pictures
-from pcpad.tasks.sheets import SheetRow, draw_sheet
+from pcpad.tasks.evaluation.evaluators import Tile
+from pcpad.tasks.pictures.segmentation import ERROR_COLOURS, border_band, class_pictures, error_pictures
+from pcpad.tasks.pictures.sheets import SheetRow, draw_sheet
 
 
 class Numbers(LightningDataModule):

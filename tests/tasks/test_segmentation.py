@@ -14,7 +14,7 @@ from pcpad.models import load_weights
 from pcpad.tasks import SegmentationTask
 from pcpad.tasks.callbacks import BestAndLast
 from pcpad.tasks.callbacks.label_maps import LabelMaps, palette
-from pcpad.tasks.evaluators import Border, Regular, Tile
+from pcpad.tasks.evaluation.evaluators import Border, Regular, Tile
 from pcpad.tasks.finite import NonFiniteLossError
 from pcpad.tiling import Tiling
 

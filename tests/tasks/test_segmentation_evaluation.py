@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from pcpad.tasks import SegmentationTask
 from pcpad.tasks.callbacks import EvaluationFiles
-from pcpad.tasks.evaluators import Border, Regular, Tile
+from pcpad.tasks.evaluation.evaluators import Border, Regular, Tile
 
 
 class Frames(LightningDataModule):

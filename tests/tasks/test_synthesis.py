@@ -15,13 +15,13 @@ from torch.utils.data import DataLoader
 from pcpad.losses import GeneratorLoss, discriminator_hinge
 from pcpad.metrics.confusion import SegmentationIoU
 from pcpad.models import drn_d_105
+from pcpad.models.averaging import AveragedNetwork
 from pcpad.tasks import SegmentationTask, SynthesisTask
-from pcpad.tasks.averaging import AveragedNetwork
 from pcpad.tasks.callbacks import SynthesizedPictures
 from pcpad.tasks.finite import NonFiniteLossError
+from pcpad.tasks.judges.segmentation import SegmentationJudge, load_judge
 from pcpad.tasks.schedules import LinearDecay
 from pcpad.tasks.synthesis_inputs import conditioning
-from pcpad.tasks.synthesis_judge import SegmentationJudge, load_judge
 
 LABELS = 4
 TRAIN_IDS = (255, 0, 1, 2)

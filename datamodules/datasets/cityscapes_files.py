@@ -1,0 +1,180 @@
+"""Where the files of Cityscapes lie, which image goes with which label, and which city with which split."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pcpad.datamodules.reading.folders import class_folders
+from pcpad.errors import UserFileNotFoundError, UserValueError
+
+VAL_CITIES = {
+    "cv0": ("frankfurt", "lindau", "munster"),
+    "cv1": ("darmstadt", "dusseldorf", "erfurt"),
+    "cv2": ("monchengladbach", "strasbourg", "stuttgart"),
+}
+"""The cities each split validates on; it trains on all others. cv0 is the official one."""
+
+CITIES = tuple(
+    sorted(
+        (
+            *(city for cities in VAL_CITIES.values() for city in cities),
+            *("aachen", "bochum", "bremen", "cologne", "hamburg", "hanover", "jena", "krefeld"),
+            *("tubingen", "ulm", "weimar", "zurich"),
+        )
+    )
+)
+"""The 21 cities of train/ and val/."""
+
+_IMAGE_ENDING = "_leftImg8bit.png"
+
+_MISSING = """{what}: {path}
+Expected (as the official archives unpack; each may also lie in a folder of its own, root/leftImg8bit_trainvaltest/
+leftImg8bit/…, root/gtFine_trainvaltest/gtFine/…):
+    {root}/leftImg8bit/{{train,val}}/<city>/<city>_<sequence>_<frame>_leftImg8bit.png
+    {root}/gtFine/{{train,val}}/<city>/<city>_<sequence>_<frame>_gtFine_labelIds.png
+    {root}/leftImg8bit/train_extra/<city>/…_leftImg8bit.png       with data.coarse alone
+    {root}/gtCoarse/train_extra/<city>/…_gtCoarse_labelIds.png    with data.coarse alone
+Cityscapes is to be had at https://www.cityscapes-dataset.com/downloads and needs an account: the archives
+leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip; for coarse images leftImg8bit_trainextra.zip and gtCoarse.zip.
+A small stand-in, drawn in seconds in the same format:
+    pcpad sample cityscapes DIR        and then --data.root DIR"""
+
+
+class Pair(NamedTuple):
+    """An image and its label map, as paths relative to the root, `/` between their parts."""
+
+    image: str
+    label: str
+
+
+def find_fine(root: Path) -> dict[str, list[Pair]]:
+    """Pair the images of train/ and val/ with their fine labels.
+
+    Args:
+        root: The data set's folder.
+
+    Returns:
+        The pairs of each city that is there, by name.
+
+    Raises:
+        FileNotFoundError: Neither folder; says what was looked for and where to get it.
+        ValueError: An unknown city, an image without label, or a label without image.
+    """
+    pairs: dict[str, list[Pair]] = {}
+    for part in ("train", "val"):
+        # One of them alone will do where all cities asked for lie in it.
+        if _locate(root, "leftImg8bit", part) or _locate(root, "gtFine", part):
+            for city, found in _find_part(root, part, "gtFine").items():
+                if city not in CITIES:
+                    message = (
+                        f"unknown city {city!r} in {root.absolute()}, {part}/: the splits {', '.join(VAL_CITIES)} are "
+                        f"made of the 21 official cities {', '.join(CITIES)}"
+                    )
+                    raise UserValueError(message)
+                pairs[city] = pairs.get(city, []) + found
+    if not pairs:
+        raise _missing(root, "leftImg8bit", "train")
+    return dict(sorted(pairs.items()))
+
+
+def select_cities(pairs: dict[str, list[Pair]], cities: Sequence[str], problem: str, root: Path) -> list[Pair]:
+    """Take the pairs of some cities.
+
+    Args:
+        pairs: As `find_fine` gives them.
+        cities: Whose pairs to take; some may be missing.
+        problem: Start of the message where all are.
+        root: The data set's folder, for the message.
+
+    Returns:
+        The pairs, by city.
+
+    Raises:
+        ValueError: None of the cities is there.
+    """
+    found = [pair for city in cities for pair in pairs.get(city, [])]
+    if not found:
+        message = f"{problem}: {root.absolute()} holds {', '.join(pairs)}, but none of {', '.join(cities)}"
+        raise UserValueError(message)
+    return found
+
+
+def find_coarse(root: Path) -> list[Pair]:
+    """Pair the images of train_extra/ with their coarse labels.
+
+    Args:
+        root: The data set's folder.
+
+    Returns:
+        The pairs, by city and then by name.
+
+    Raises:
+        FileNotFoundError: No such folders; says what was looked for and where to get it.
+        ValueError: An image without label, a label without image, or no images.
+    """
+    pairs = [pair for found in _find_part(root, "train_extra", "gtCoarse").values() for pair in found]
+    if not pairs:
+        raise _missing(root, "leftImg8bit", "train_extra")
+    return pairs
+
+
+def _find_part(root: Path, part: str, annotation: str) -> dict[str, list[Pair]]:
+    """Pair the images of one official folder with one kind of labels, by city."""
+    image_folder = _locate(root, "leftImg8bit", part)
+    label_folder = _locate(root, annotation, part)
+    if image_folder is None:
+        raise _missing(root, "leftImg8bit", part)
+    if label_folder is None:
+        raise _missing(root, annotation, part)
+    ending = f"_{annotation}_labelIds.png"
+    pairs: dict[str, list[Pair]] = {}
+    without_label: list[str] = []
+    without_image: list[str] = []
+    for city in sorted({*class_folders(image_folder), *class_folders(label_folder)}):
+        images = _stems(image_folder / city, _IMAGE_ENDING)
+        labels = _stems(label_folder / city, ending)
+        without_label += [str(image_folder / city / f"{stem}{_IMAGE_ENDING}") for stem in sorted(images - labels)]
+        without_image += [str(label_folder / city / f"{stem}{ending}") for stem in sorted(labels - images)]
+        at_image, at_label = ((folder / city).relative_to(root).as_posix() for folder in (image_folder, label_folder))
+        found = [
+            Pair(f"{at_image}/{stem}{_IMAGE_ENDING}", f"{at_label}/{stem}{ending}") for stem in sorted(images & labels)
+        ]
+        if found:
+            pairs[city] = found
+    if without_label:
+        raise UserValueError(_unpaired(without_label, "images", f"label <name>{ending} below {label_folder}"))
+    if without_image:
+        raise UserValueError(_unpaired(without_image, "labels", f"image <name>{_IMAGE_ENDING} below {image_folder}"))
+    return pairs
+
+
+def _locate(root: Path, kind: str, part: str) -> Path | None:
+    """Find root/<kind>/<part>, or root/<kind>*/<kind>/<part> where each archive was unpacked on its own."""
+    for folder in (root / kind, *sorted(root.glob(f"{kind}*/{kind}"))):
+        if class_folders(folder / part):
+            return folder / part
+    return None
+
+
+def _stems(folder: Path, ending: str) -> set[str]:
+    if not folder.is_dir():
+        return set()
+    with os.scandir(folder) as entries:
+        names = (entry.name for entry in entries)
+        return {name[: -len(ending)] for name in names if name.endswith(ending) and not name.startswith(".")}
+
+
+def _missing(root: Path, kind: str, part: str) -> UserFileNotFoundError:
+    path = root.absolute() / kind / part
+    what = "No city folders with images in" if path.is_dir() else "No such folder"
+    return UserFileNotFoundError(_MISSING.format(what=what, path=path, root=root))
+
+
+def _unpaired(paths: Sequence[str], what: str, expected: str) -> str:
+    return f"{len(paths)} {what} have no {expected}: {_some(paths)}. Was the data set copied or unpacked in full?"
+
+
+def _some(names: Iterable[str], most: int = 3) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

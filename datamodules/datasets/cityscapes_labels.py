@@ -1,0 +1,164 @@
+"""What the pixels of a Cityscapes label map mean: ids on disk, trainIds in memory, names and colours."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from pcpad.errors import UserValueError
+
+IGNORE = 255
+"""The trainId of pixels that no loss and no metric looks at."""
+
+
+class Label(NamedTuple):
+    """One kind of region.
+
+    Attributes:
+        id: Its value in `*_labelIds.png`; -1 is stored as 255.
+        name: The official name.
+        train_id: Its class index 0 … 18, or 255 where it is not evaluated.
+        countable: Whether single objects of it are told apart in `*_instanceIds.png`.
+        colour: RGB in `*_color.png`.
+    """
+
+    id: int
+    name: str
+    train_id: int
+    countable: bool
+    colour: tuple[int, int, int]
+
+
+LABELS = (
+    Label(0, "unlabeled", IGNORE, False, (0, 0, 0)),
+    Label(1, "ego vehicle", IGNORE, False, (0, 0, 0)),
+    Label(2, "rectification border", IGNORE, False, (0, 0, 0)),
+    Label(3, "out of roi", IGNORE, False, (0, 0, 0)),
+    Label(4, "static", IGNORE, False, (0, 0, 0)),
+    Label(5, "dynamic", IGNORE, False, (111, 74, 0)),
+    Label(6, "ground", IGNORE, False, (81, 0, 81)),
+    Label(7, "road", 0, False, (128, 64, 128)),
+    Label(8, "sidewalk", 1, False, (244, 35, 232)),
+    Label(9, "parking", IGNORE, False, (250, 170, 160)),
+    Label(10, "rail track", IGNORE, False, (230, 150, 140)),
+    Label(11, "building", 2, False, (70, 70, 70)),
+    Label(12, "wall", 3, False, (102, 102, 156)),
+    Label(13, "fence", 4, False, (190, 153, 153)),
+    Label(14, "guard rail", IGNORE, False, (180, 165, 180)),
+    Label(15, "bridge", IGNORE, False, (150, 100, 100)),
+    Label(16, "tunnel", IGNORE, False, (150, 120, 90)),
+    Label(17, "pole", 5, False, (153, 153, 153)),
+    Label(18, "polegroup", IGNORE, False, (153, 153, 153)),
+    Label(19, "traffic light", 6, False, (250, 170, 30)),
+    Label(20, "traffic sign", 7, False, (220, 220, 0)),
+    Label(21, "vegetation", 8, False, (107, 142, 35)),
+    Label(22, "terrain", 9, False, (152, 251, 152)),
+    Label(23, "sky", 10, False, (70, 130, 180)),
+    Label(24, "person", 11, True, (220, 20, 60)),
+    Label(25, "rider", 12, True, (255, 0, 0)),
+    Label(26, "car", 13, True, (0, 0, 142)),
+    Label(27, "truck", 14, True, (0, 0, 70)),
+    Label(28, "bus", 15, True, (0, 60, 100)),
+    Label(29, "caravan", IGNORE, True, (0, 0, 90)),
+    Label(30, "trailer", IGNORE, True, (0, 0, 110)),
+    Label(31, "train", 16, True, (0, 80, 100)),
+    Label(32, "motorcycle", 17, True, (0, 0, 230)),
+    Label(33, "bicycle", 18, True, (119, 11, 32)),
+    Label(-1, "license plate", IGNORE, False, (0, 0, 142)),
+)
+"""All kinds of regions, in the official order."""
+
+CLASSES = tuple(label.name for label in LABELS if label.train_id != IGNORE)
+"""Names of the 19 evaluated classes, by trainId."""
+CLASS_COLOURS = tuple(label.colour for label in LABELS if label.train_id != IGNORE)
+"""RGB of the 19 evaluated classes, by trainId."""
+
+RARE_TRAIN_IDS = (14, 15, 16, 3, 12, 17, 4)
+"""Truck, bus, train, wall, rider, motorcycle, fence: the classes that coarse images are drawn for."""
+
+_NO_ID = 254  # in the tables below: no such id
+_TRAIN_IDS = np.full(256, _NO_ID, np.uint8)
+for _label in LABELS:
+    _TRAIN_IDS[_label.id % 256] = _label.train_id
+_UNKNOWN = np.flatnonzero(_TRAIN_IDS == _NO_ID)
+# The smallest id that no trainId (0 … 18) can be taken for.
+_ABOVE_TRAIN_IDS = len(CLASSES)
+
+
+def count_ids(ids: np.ndarray) -> np.ndarray:
+    """Count the pixels of each value.
+
+    Args:
+        ids: `(H, W)` uint8.
+
+    Returns:
+        `(256,)` int64.
+    """
+    # 0.4 ms for 1024 × 2048, where np.bincount takes 9; exact up to 2^24 pixels a value, so by strips.
+    strips = (ids[start : start + 1024] for start in range(0, len(ids), 1024))
+    counts = (cv2.calcHist([np.ascontiguousarray(strip)], [0], None, [256], [0, 256]) for strip in strips)
+    return sum((count.ravel().astype(np.int64) for count in counts), np.zeros(256, np.int64))
+
+
+def check_ids(counts: np.ndarray, path: str | Path) -> None:
+    """Refuse a label map whose values are not label ids.
+
+    Args:
+        counts: `(256,)` pixels of each value, as `count_ids` gives them.
+        path: The file, for the message.
+
+    Raises:
+        ValueError: A value that is no id, or a map of trainIds.
+    """
+    unknown = [int(value) for value in _UNKNOWN if counts[value]]
+    if unknown:
+        pixels = int(counts[unknown].sum())
+        values = ", ".join(map(str, unknown[:5])) + (", …" if len(unknown) > 5 else "")
+        message = f"{path}: {pixels} pixels hold {values}, which is no Cityscapes label id (0 … 33; 255: licence plate)"
+        raise UserValueError(message)
+    # 255 in a map of ids is a licence plate, and no plate comes without its vehicle, whose id is 26 or more.
+    if counts[255] and not counts[_ABOVE_TRAIN_IDS:255].any():
+        raise UserValueError(_train_ids_message(str(path)))
+
+
+def check_set_of_ids(counts: np.ndarray, what: str) -> None:
+    """Refuse label maps that are no ids only when seen together.
+
+    Args:
+        counts: `(256,)` pixels of each value, over several files.
+        what: The files, for the message.
+
+    Raises:
+        ValueError: TrainIds in place of ids, or no class at all.
+    """
+    # Eight different ids from the lower half of the table, and neither sky, tree, person nor car.
+    if not counts[_ABOVE_TRAIN_IDS:255].any() and np.count_nonzero(counts[:_ABOVE_TRAIN_IDS]) > 8:
+        raise UserValueError(_train_ids_message(what))
+    if not counts[_TRAIN_IDS < _NO_ID].any():
+        held = ", ".join(str(value) for value in np.flatnonzero(counts))
+        message = (
+            f"{what}: no pixel of the {len(CLASSES)} evaluated classes; the only values are {held}. Are these "
+            "*_labelIds.png as Cityscapes ships them?"
+        )
+        raise UserValueError(message)
+
+
+def _train_ids_message(what: str) -> str:
+    return (
+        f"{what}: these look like trainIds (values 0 … 18 and 255 alone), but label ids are expected (road 7, sky 23, "
+        "car 26, …). Use the *_labelIds.png that Cityscapes ships; trainIds are made from them in memory"
+    )
+
+
+def to_train_ids(ids: np.ndarray) -> np.ndarray:
+    """Turn label ids into trainIds.
+
+    Args:
+        ids: `(H, W)` uint8 of ids that `check_ids` accepts.
+
+    Returns:
+        `(H, W)` uint8: 0 … 18, and 255 for what is not evaluated.
+    """
+    # 0.5 ms for 1024 × 2048, where indexing the table takes 6.
+    return cv2.LUT(ids, _TRAIN_IDS)

@@ -1,0 +1,308 @@
+"""Clips of videos as data sets: random ones to train on, one a video to validate, all windows to test."""
+
+import itertools
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data.distributed import DistributedSampler
+
+from pcpad.datamodules.datasets.clips import Augmentation, Sampling, centre_view
+from pcpad.datamodules.datasets.epochs import Crop
+from pcpad.datamodules.datasets.video_table import VideoTable
+from pcpad.datamodules.failures import raise_failures
+from pcpad.datamodules.reading.video_files import BrokenVideoError
+from pcpad.datamodules.reading.videos import View
+from pcpad.errors import UserValueError
+
+Item = dict[str, Any]
+
+
+def read_clip(
+    videos: VideoTable, video: int, positions: np.ndarray, view: View, flip: bool = False, least: int = 0
+) -> torch.Tensor:
+    """Read a clip.
+
+    Args:
+        videos: The table.
+        video: Which one.
+        positions: Frames, `(T,)`.
+        view: The part of them to show.
+        flip: Whether to mirror it.
+        least: See `Video`.
+
+    Returns:
+        `(3, T, rows, columns)` uint8 RGB.
+
+    Raises:
+        BrokenVideoError: The file cannot be read.
+    """
+    with videos.open(video, videos.index(video), least) as opened:
+        return _tensor(opened.read(positions, view), flip)
+
+
+def _tensor(frames: np.ndarray, flip: bool = False) -> torch.Tensor:
+    frames = frames[:, :, ::-1] if flip else frames
+    return torch.from_numpy(np.ascontiguousarray(frames.transpose(3, 0, 1, 2)))
+
+
+class TrainingClips(Dataset[Item]):
+    """Random clips: `{"clip": (3, T, size, size) uint8, "label": int, "video": int}`.
+
+    It is asked for a `Crop`, of which `file` and `seed` count; a bare position, which plain samplers give, always
+    gets the same clip of that video. A video that fails is replaced by another, drawn from the clip's seed.
+
+    Args:
+        videos: The usable videos.
+        sampling: Which frames.
+        augment: Which part of them.
+        max_broken: How many failing videos to replace, counted in each process.
+
+    Raises:
+        BrokenVideoError: More of them; names every one of this process.
+    """
+
+    def __init__(self, videos: VideoTable, sampling: Sampling, augment: Augmentation, max_broken: int) -> None:
+        self.videos = videos
+        self.sampling = sampling
+        self.augment = augment
+        self.max_broken = max_broken
+        self._broken: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, crop: Crop | int) -> Item:
+        if not isinstance(crop, Crop):
+            crop = Crop(crop, None, crop)
+        video = crop.file
+        for attempt in itertools.count(1):
+            # Anew for each video, so that the clip is the same whether or not one before it is known to fail.
+            draws = np.random.default_rng([crop.seed, attempt])
+            if attempt > 1:
+                video = int(draws.integers(len(self.videos)))
+            if video not in self._broken:
+                try:
+                    clip = self._read(video, draws)
+                except BrokenVideoError as error:
+                    self._step_over(video, error)
+                else:
+                    break
+        return {"clip": clip, "label": _label(self.videos, video), "video": video}
+
+    def _read(self, video: int, draws: np.random.Generator) -> torch.Tensor:
+        index = self.videos.index(video)
+        timeline = self.sampling.timeline(index)
+        start = int(draws.integers(self.sampling.latest_start(timeline) + 1))
+        view, flip = self.augment.draw(index.height, index.width, draws)
+        positions = self.sampling.clip(timeline, start)
+        return read_clip(self.videos, video, positions, view, flip, min(view.height, view.width))
+
+    def _step_over(self, video: int, error: BrokenVideoError) -> None:
+        self._broken[video] = str(error)
+        count = len(self._broken)
+        if count > self.max_broken or count == len(self):
+            message = (
+                f"{count} training videos cannot be decoded in one process, data.max_broken allows "
+                f"{self.max_broken} (of {len(self)}):\n  " + "\n  ".join(self._broken.values())
+            )
+            raise BrokenVideoError(message) from error
+        warnings.warn(
+            f"training goes on with another video in place of one that cannot be decoded ({count} of at most "
+            f"{self.max_broken} in this process): {error}",
+            stacklevel=3,
+        )
+
+
+def _label(videos: VideoTable, video: int) -> int:
+    if videos.labels is None:
+        message = "these videos have no labels"
+        raise UserValueError(message)
+    return int(videos.labels[video])
+
+
+class ValidationClips(Dataset[Item]):
+    """One clip a video: `{"clip": (3, T, size, size) uint8, "label": int, "video": int}`; a failing video raises.
+
+    Args:
+        videos: The usable videos.
+        sampling: Which frames.
+        size: Height and width of the clips.
+        place: Whether the clip is the video's first or its middle one.
+    """
+
+    def __init__(self, videos: VideoTable, sampling: Sampling, size: int, place: Literal["start", "centre"]) -> None:
+        self.videos = videos
+        self.sampling = sampling
+        self.size = size
+        self.place = place
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, video: int) -> Item:
+        index = self.videos.index(video)
+        timeline = self.sampling.timeline(index)
+        start = 0 if self.place == "start" else self.sampling.latest_start(timeline) // 2
+        view = centre_view(index.height, index.width, self.size)
+        with explained():
+            clip = read_clip(self.videos, video, self.sampling.clip(timeline, start), view, least=self.size)
+        return {"clip": clip, "label": _label(self.videos, video), "video": video}
+
+
+class explained:
+    """Adds to the error of a video that fails in an evaluation what can be done about it."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, BrokenVideoError):
+            message = (
+                f"{error}\nAn evaluation puts no other video in its place. `pcpad check kinetics --data.root ROOT` "
+                "decodes all files and notes those that fail; the next evaluation then leaves them out, and says so."
+            )
+            raise BrokenVideoError(message) from error
+
+
+class Windows(Dataset[Item]):
+    """All windows of all videos, one after the other, without overlap; the last of a video is looped to its length.
+
+    `{"clip": (3, T, size, size) uint8, "video": int}` with `label` where there are labels, else with `path`, and
+    `start` and `end` of the window in seconds. Asked for a batch, it opens each video once and decodes on from window
+    to window.
+
+    With labels a window that cannot be decoded raises, as no score should go without it. Without, it is
+    `{"failure": str}`, for `WindowLoader` to keep.
+
+    Args:
+        videos: The usable videos.
+        sampling: Which frames.
+        size: Height and width of the clips.
+
+    Attributes:
+        failures: What could not be decoded and why, filled by `WindowLoader`.
+    """
+
+    def __init__(self, videos: VideoTable, sampling: Sampling, size: int) -> None:
+        self.videos = videos
+        self.sampling = sampling
+        self.size = size
+        counts = (len(sampling.windows(sampling.timeline(videos.index(video)))) for video in range(len(videos)))
+        self.ends = np.cumsum(np.fromiter(counts, np.int64, len(videos)))
+        self.failures: list[str] = []
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def of_video(self, video: int) -> range:
+        """The positions of a video's windows."""
+        return range(int(self.ends[video - 1]) if video else 0, int(self.ends[video]))
+
+    def __getitem__(self, window: int) -> Item:
+        return self.__getitems__([window])[0]
+
+    def __getitems__(self, windows: Sequence[int]) -> list[Item]:
+        items: dict[int, Item] = {}
+        videos = np.searchsorted(self.ends, np.asarray(windows), side="right")
+        for video in np.unique(videos).tolist():
+            wanted = [window for window, of in zip(windows, videos, strict=True) if of == video]
+            if self.videos.labels is None:
+                items |= self._read_what_can_be(video, wanted)
+                continue
+            with explained():
+                items |= zip(wanted, self._read(video, wanted), strict=True)
+        return [items[window] for window in windows]
+
+    def raise_failures(self) -> None:
+        """Raise what could not be decoded, by this process or another; every process has to ask.
+
+        Raises:
+            BrokenVideoError: Something could not; names each part.
+        """
+        raise_failures(self.failures, "videos, or windows of some, could not be read", BrokenVideoError)
+
+    def _read_what_can_be(self, video: int, windows: Sequence[int]) -> dict[int, Item]:
+        items: dict[int, Item] = {}
+        while len(items) < len(windows):
+            left = windows[len(items) :]
+            try:
+                for window, item in zip(left, self._read(video, left), strict=True):
+                    items[window] = item
+            except BrokenVideoError as error:
+                items[windows[len(items)]] = {"failure": str(error)}
+        return items
+
+    def _read(self, video: int, windows: Sequence[int]) -> Iterator[Item]:
+        index = self.videos.index(video)
+        timeline = self.sampling.timeline(index)
+        view = centre_view(index.height, index.width, self.size)
+        first = self.of_video(video).start
+        with self.videos.open(video, index, self.size) as opened:
+            for window in windows:
+                positions = self.sampling.clip(timeline, (window - first) * self.sampling.span)
+                item = {"clip": _tensor(opened.read(positions, view, more=window != windows[-1])), "video": video}
+                if self.videos.labels is None:
+                    start, end = self.sampling.seconds(index, timeline, (window - first) * self.sampling.span)
+                    item |= {"path": str(self.videos.paths[video]), "start": start, "end": end}
+                else:
+                    item["label"] = _label(self.videos, video)
+                yield item
+
+
+def collate_windows(items: list[Item]) -> Item:
+    """Make a batch of the windows that could be decoded; why others could not is under `failures`."""
+    failures = [item["failure"] for item in items if "failure" in item]
+    whole = [item for item in items if "failure" not in item]
+    batch = default_collate(whole) if whole else {}
+    # As lists: precision bf16-true rounds all tensors of a batch, 10.24 s to 10.25.
+    batch |= {name: [item[name] for item in whole] for name in ("start", "end") if name in batch}
+    return batch | ({"failures": failures} if failures else {})
+
+
+class WindowLoader(DataLoader[Any]):
+    """Hands out the windows that can be decoded, and keeps in `Windows.failures` why others cannot."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """Read the windows."""
+        for batch in super().__iter__():
+            failures = batch.pop("failures", [])
+            if isinstance(self.dataset, Windows):
+                self.dataset.failures += failures
+            if batch:
+                yield batch
+
+
+class WholeVideoSampler(DistributedSampler[int]):
+    """The windows of whole videos for each process: process r of R takes videos r, r + R, r + 2R, …, in order.
+
+    So every video counts once, with all of its windows, and a process can average them without asking the others.
+    Being a `DistributedSampler`, this one is left in place by Lightning.
+
+    Args:
+        windows: All windows.
+        num_replicas: How many processes.
+        rank: Which one this is, from 0.
+
+    Raises:
+        ValueError: Fewer videos than processes; one without a batch would keep the others waiting forever.
+    """
+
+    def __init__(self, windows: Windows, num_replicas: int = 1, rank: int = 0) -> None:
+        videos = len(windows.videos)
+        if videos < num_replicas:
+            message = (
+                f"{videos} videos cannot be shared out over {num_replicas} processes, each needs at least one: "
+                f"run with at most {videos} (--trainer.devices {videos} --trainer.num_nodes 1)"
+            )
+            raise UserValueError(message)
+        super().__init__(windows, num_replicas=num_replicas, rank=rank, shuffle=False)
+        self.windows = windows
+        self.own = range(rank, videos, num_replicas)
+        self.num_samples = sum(len(windows.of_video(video)) for video in self.own)
+        self.total_size = len(windows)
+
+    def __iter__(self) -> Iterator[int]:
+        return (window for video in self.own for window in self.windows.of_video(video))

@@ -1,0 +1,197 @@
+"""Damaged pictures of any size with their masks, one at a time, for `predict`."""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from pcpad.datamodules.datasets.masks import Polarity, check_polarity, fit_nearest, given_polarity, read_mask
+from pcpad.datamodules.failures import raise_failures
+from pcpad.datamodules.reading.folders import FileTable, find_images
+from pcpad.errors import UserValueError
+from pcpad.pictures import Picture, PictureError, read_picture
+
+_THRESHOLD = 0.5
+
+
+def find_damaged(
+    images: Path | None,
+    masks: Path | None,
+    polarity: Polarity | None,
+    sure: bool,
+    fit: Literal["nearest"] | None,
+) -> "DamagedPictures":
+    """List pictures and masks and find everything wrong with them that can be found without reading them all.
+
+    Args:
+        images: A folder of pictures, or one.
+        masks: A folder of masks, or one.
+        polarity: What white means in the masks.
+        sure: Take the polarity's word for it, without looking at the masks.
+        fit: As `DamagedPictures` takes it.
+
+    Returns:
+        The pictures.
+
+    Raises:
+        ValueError: An argument is missing, the polarity implausible, or as `match_masks`.
+        FileNotFoundError: No pictures or no masks.
+    """
+    if images is None or masks is None:
+        message = "predict needs pictures and masks: --data.predict_images FOLDER --data.predict_masks FOLDER_OR_FILE"
+        raise UserValueError(message)
+    files = find_images(images)
+    of_each = match_masks(files, masks)
+    polarity = given_polarity(polarity, "mask_polarity", masks)
+    if not sure:
+        try:
+            check_polarity(sorted(set(of_each)), polarity, "mask_polarity")
+        except ValueError as error:
+            message = f"{error} If so much is to be filled indeed: --data.predict_mask_polarity {polarity}."
+            raise UserValueError(message) from error
+    return DamagedPictures(files, of_each, polarity, fit)
+
+
+def match_masks(images: FileTable, masks: str | Path) -> list[Path]:
+    """Find each picture's mask: the file of the same name but for its ending, or of that name with `_mask`.
+
+    Args:
+        images: The pictures.
+        masks: A folder, or one file for all pictures.
+
+    Returns:
+        One mask a picture.
+
+    Raises:
+        ValueError: Two pictures have one name, so that their results would; a picture has no mask, or two.
+        FileNotFoundError: There are no masks.
+    """
+    pictures = [images[index] for index in range(len(images))]
+    names: dict[str, Path] = {}
+    for path in pictures:
+        # File systems that don't tell a from A have one place for both results.
+        other = names.setdefault(path.stem.casefold(), path)
+        if other != path:
+            message = f"{other} and {path} have one name, and so would their results: rename one of them"
+            raise UserValueError(message)
+    if Path(masks).is_file():
+        return [Path(masks)] * len(pictures)
+    files = find_images(masks)
+    found: dict[str, list[Path]] = {}
+    for index in range(len(files)):
+        found.setdefault(files[index].stem, []).append(files[index])
+    chosen = [found.get(path.stem) or found.get(f"{path.stem}_mask") or [] for path in pictures]
+    lacking = [str(path) for path, files in zip(pictures, chosen, strict=True) if not files]
+    if lacking:
+        message = (
+            f"{len(lacking)} of {len(pictures)} pictures have no mask in {masks} (NAME.* or NAME_mask.*): "
+            + ", ".join(lacking[:10])
+            + (", …" if len(lacking) > 10 else "")
+        )
+        raise UserValueError(message)
+    for path, files_of_it in zip(pictures, chosen, strict=True):
+        if len(files_of_it) > 1:
+            message = f"{path} has {len(files_of_it)} masks: {', '.join(map(str, files_of_it))}; leave one"
+            raise UserValueError(message)
+    return [files_of_it[0] for files_of_it in chosen]
+
+
+class DamagedPictures(Dataset[dict[str, Any]]):
+    """Pictures with masks; one that cannot be used is `{"failure": str}`, others as `PictureLoader` gives them.
+
+    Args:
+        images: The pictures.
+        masks: The mask of each.
+        polarity: What white means in them.
+        fit: `nearest` resizes masks of another size than their picture; None refuses them.
+
+    Attributes:
+        failures: What could not be used and why, filled by `PictureLoader`.
+    """
+
+    def __init__(
+        self, images: FileTable, masks: list[Path], polarity: Polarity, fit: Literal["nearest"] | None
+    ) -> None:
+        self.images = images
+        self.masks = masks
+        self.polarity = polarity
+        self.fit = fit
+        self.failures: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        path, mask_path = self.images[index], self.masks[index]
+        try:
+            picture = read_picture(path)
+            for note in picture.notes:
+                warnings.warn(f"{path}: {note}", stacklevel=2)
+            mask = self._mask(path, mask_path, *picture.size)
+        except PictureError as error:
+            return {"failure": str(error)}
+        image = _as_tensor(picture)
+        valid = torch.from_numpy(np.ascontiguousarray(mask))[None, None]
+        return {"image": image, "mask": valid, "path": [str(path)], "mask_path": [str(mask_path)], "picture": [picture]}
+
+    def raise_failures(self) -> None:
+        """Raise what could not be used, by this process or another; every process has to ask.
+
+        Raises:
+            PictureError: Something could not; names each file.
+        """
+        raise_failures(self.failures, "pictures could not be used", PictureError)
+
+    def _mask(self, path: Path, mask_path: Path, height: int, width: int) -> np.ndarray:
+        valid, between = read_mask(mask_path, self.polarity, _THRESHOLD)
+        if between:
+            share = between / valid.size
+            warnings.warn(
+                f"{mask_path}: {between} of {valid.size} pixels ({share:.2%}) are neither black nor white; they count "
+                f"as white above {_THRESHOLD}",
+                stacklevel=3,
+            )
+        if valid.shape == (height, width):
+            return valid
+        if self.fit is None:
+            size = f"{valid.shape[1]}x{valid.shape[0]} pixels, but {path} has {width}x{height}"
+            message = f"{mask_path} has {size}: make it so, or resize it with --data.fit_masks nearest"
+            raise PictureError(message)
+        return fit_nearest(valid, height, width)
+
+
+def _as_tensor(picture: Picture) -> torch.Tensor:
+    """(1, 3, H, W): uint8 in the picture's own memory, or float32 in [0, 1] where it has 16 bits."""
+    colour = picture.colour
+    if colour.dtype == np.uint16:
+        colour = colour.astype(np.float32)
+        colour /= picture.white
+    return torch.from_numpy(colour).permute(2, 0, 1)[None].expand(1, 3, -1, -1)
+
+
+def only(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """The one item of a batch of one, as it is."""
+    (item,) = items
+    return item
+
+
+class PictureLoader(DataLoader[dict[str, Any]]):
+    """Hands out the pictures of a `DamagedPictures` that can be used, and keeps the reasons for the others.
+
+    A batch: `image` (1, 3, H, W) uint8, or float32 in [0, 1] for 16-bit pictures; not to be written to, as it is the
+    original's memory; `mask` (1, 1, H, W) uint8, 1 = valid; `path`, `mask_path` lists of one string; `picture` a list
+    of the one original (`pcpad.pictures.Picture`), from which the result's valid pixels, alpha and profile come.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """Read the pictures."""
+        dataset = self.dataset
+        for item in super().__iter__():
+            if "failure" not in item:
+                yield item
+            elif isinstance(dataset, DamagedPictures):
+                dataset.failures.append(item["failure"])

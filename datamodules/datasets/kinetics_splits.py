@@ -1,0 +1,120 @@
+"""A split's usable videos, and a plain word on those that are not."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning.pytorch.utilities import rank_zero_warn
+
+from pcpad.datamodules.datasets.kinetics_files import class_indices, find_split, list_videos
+from pcpad.datamodules.datasets.video_table import BrokenVideo, VideoTable, load_videos
+from pcpad.datamodules.reading.folders import class_folders
+from pcpad.datamodules.reading.video_files import SUFFIXES, BrokenVideoError
+from pcpad.errors import UserFileNotFoundError, UserValueError
+
+_SHOWN = 10
+
+
+def load_split(
+    root: Path,
+    split: str,
+    annotations: str | None,
+    classes: Sequence[str],
+    *,
+    jpeg_fps: float,
+    max_missing: float,
+    max_broken: int | None,
+) -> VideoTable:
+    """List and index the videos of a split; warn of those missing or broken.
+
+    Args:
+        root: The data set's folder.
+        split: "train", "val" or "test".
+        annotations: See `find_split`.
+        classes: Class names.
+        jpeg_fps: See `VideoTable`.
+        max_missing: Largest part of the annotated videos that may be missing.
+        max_broken: How many may be broken; None: any number, for evaluations, which say what they leave out.
+
+    Returns:
+        The usable videos.
+
+    Raises:
+        FileNotFoundError: No data.
+        ValueError: Annotations that cannot be understood, unknown classes, too many missing videos.
+        BrokenVideoError: Too many broken videos, or no others.
+    """
+    listing = find_split(root, split, annotations)
+    annotated = len(listing.names) + len(listing.missing)
+    if len(listing.missing) > max_missing * annotated:
+        message = (
+            f"{len(listing.missing)} of the {annotated} annotated videos of {split} are missing below "
+            f"{root.absolute()}, data.max_missing={max_missing} allows {int(max_missing * annotated)}:"
+            f"{_some(listing.missing)}\n`pcpad check kinetics` lists them all."
+        )
+        raise UserValueError(message)
+    labels = class_indices(listing, classes, annotations)
+    table, broken = load_videos(root, listing.names, labels, jpeg_fps)
+    _judge(root, split, broken, len(table), max_broken)
+    if listing.missing or broken:
+        use = "training goes on with" if max_broken is not None else "scores are of"
+        rank_zero_warn(
+            f"{split}: {len(listing.missing)} videos are missing and {len(broken)} broken of {annotated}; {use} the "
+            f"{len(table)} others:{_some([*(f'{name}: missing' for name in listing.missing), *_lines(broken)])}"
+        )
+    return table
+
+
+def load_unlabelled(path: Path, jpeg_fps: float) -> tuple[VideoTable, list[str]]:
+    """List and index the videos below a folder, or one video.
+
+    Args:
+        path: A folder, or a video.
+        jpeg_fps: See `VideoTable`.
+
+    Returns:
+        The usable videos, and a line about each of the others, of which a warning tells, too.
+
+    Raises:
+        FileNotFoundError: Neither, or a folder without videos; names it.
+        BrokenVideoError: None that is usable.
+    """
+    root, names = (path.parent, [path.name]) if path.is_file() else (path, list_videos(path) if path.is_dir() else [])
+    if not names:
+        what = f"no videos ({', '.join(SUFFIXES)}) below" if path.is_dir() else "no such folder or video:"
+        message = f"{what} {path.absolute()}"
+        raise UserFileNotFoundError(message)
+    table, broken = load_videos(root, names, None, jpeg_fps, beside=False)
+    _judge(root, "predict_videos", broken, len(table), None)
+    if broken:
+        rank_zero_warn(f"{len(broken)} of {len(names)} videos are broken and left out:{_some(_lines(broken))}")
+    return table, [f"{root / video.name}: {video.reason}" for video in broken]
+
+
+def find_test_split(root: Path, annotations: str | None) -> str:
+    """Choose test where it has class folders or annotated videos that are there, else val."""
+    if annotations is None:
+        return "test" if class_folders(root / "test") else "val"
+    try:
+        return "test" if find_split(root, "test", annotations).names else "val"
+    except FileNotFoundError:
+        return "val"
+
+
+def _judge(root: Path, split: str, broken: Sequence[BrokenVideo], usable: int, most: int | None) -> None:
+    if most is not None and len(broken) > most:
+        reason = f"more than data.max_broken={most} allows"
+    elif not usable:
+        reason = "and there are no others"
+    else:
+        return
+    message = f"{len(broken)} videos of {split} below {root.absolute()} are broken, {reason}:{_some(_lines(broken))}"
+    raise BrokenVideoError(message)
+
+
+def _lines(broken: Sequence[BrokenVideo]) -> list[str]:
+    return [f"{video.name}: {video.reason}" for video in broken]
+
+
+def _some(lines: Sequence[str]) -> str:
+    shown = [f"\n  {line}" for line in lines[:_SHOWN]]
+    return "".join(shown) + (f"\n  … and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else "")

@@ -1,0 +1,214 @@
+"""Pictures of streets with label ids and instance ids, all at one size, for image synthesis."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, default_collate
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as tvf
+
+from pcpad.datamodules.datasets.centroids import check_sizes
+from pcpad.datamodules.datasets.cityscapes_files import Pair
+from pcpad.datamodules.datasets.cityscapes_labels import LABELS, check_ids, count_ids
+from pcpad.datamodules.datasets.epochs import Crop
+from pcpad.datamodules.reading.folders import list_images
+from pcpad.datamodules.reading.pngs import PngFile
+from pcpad.errors import UserFileNotFoundError, UserValueError
+
+UNKNOWN = 34
+"""The label of what is -1 in Cityscapes' tables and 255 in its files: a vehicle's licence plate."""
+
+_BY_ID = {label.id if label.id >= 0 else UNKNOWN: label for label in LABELS}
+NAMES = tuple(_BY_ID[number].name for number in range(UNKNOWN + 1))
+"""Names of the 35 labels, by number."""
+COLOURS = tuple(_BY_ID[number].colour for number in range(UNKNOWN + 1))
+"""RGB of the 35 labels, by number."""
+TRAIN_IDS = tuple(_BY_ID[number].train_id for number in range(UNKNOWN + 1))
+"""For each of the 35 labels the class 0 ... 18 that segmentation is scored by, or 255."""
+
+_LABEL, _INSTANCE = "_labelIds.png", "_instanceIds.png"
+
+
+class Maps(NamedTuple):
+    """A label map and its instance map; an image too, except for prediction."""
+
+    label: str
+    instance: str
+    image: str | None = None
+
+
+def with_instances(root: Path, pairs: Sequence[Pair]) -> list[Maps]:
+    """Find the instance map beside each label map.
+
+    Args:
+        root: What the pairs are relative to.
+        pairs: Images and label maps.
+
+    Returns:
+        The maps with their images, as absolute or as relative as `root` is.
+
+    Raises:
+        FileNotFoundError: Some have none.
+    """
+    found = [
+        Maps(str(root / label), str(root / label.replace(_LABEL, _INSTANCE)), str(root / image))
+        for image, label in pairs
+    ]
+    _all_there(found)
+    return found
+
+
+def find_maps(folder: Path) -> list[Maps]:
+    """List the label maps of a folder, searched recursively, each with the instance map beside it.
+
+    Args:
+        folder: Holds `NAME_labelIds.png` and `NAME_instanceIds.png`, as Cityscapes names them.
+
+    Returns:
+        The maps, by path.
+
+    Raises:
+        FileNotFoundError: No such folder, no label maps, or some without instance map.
+        ValueError: Maps of one name in several subfolders, whose pictures would replace each other.
+    """
+    names = [name for name in list_images(folder) if name.endswith(_LABEL)] if folder.is_dir() else []
+    if not names:
+        what = "no label maps" if folder.is_dir() else "no such folder, where label maps"
+        message = f"{what} (NAME{_LABEL}, with NAME{_INSTANCE} beside each) are expected: {folder.absolute()}"
+        raise UserFileNotFoundError(message)
+    found = [Maps(str(folder / name), str(folder / name.replace(_LABEL, _INSTANCE))) for name in names]
+    _all_there(found)
+    # Here, where all are known: each of several processes sees but its own.
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(Path(name).name, name)
+        if other != name:
+            message = (
+                f"{folder / other} and {folder / name} have one name, and so would their pictures: rename one of them, "
+                "or take one of the folders at a time"
+            )
+            raise UserValueError(message)
+    return found
+
+
+def _all_there(maps: Sequence[Maps]) -> None:
+    missing = [one.instance for one in maps if not Path(one.instance).is_file()]
+    if missing:
+        message = (
+            f"{len(missing)} of {len(maps)} label maps have no instance map beside them: {missing[0]} is missing. "
+            "Cityscapes' gtFine archives hold them (16-bit *_instanceIds.png)."
+        )
+        raise UserFileNotFoundError(message)
+
+
+class PanopticScenes(Dataset[dict[str, Any]]):
+    """`{"image": (3, H, W) uint8, "label": (1, H, W) int64 in [0, 34], "instance": (1, H, W) int64}`, and more.
+
+    It is asked for a `Crop`, whose seed decides the mirroring, or for a bare position, which is never mirrored.
+    `label_full`, of evaluation and prediction, is the label map (1, H0, W0) uint8 as large as the file; `path` the
+    label map's. Without an image there is no `image`.
+
+    Args:
+        maps: The files.
+        size: H and W.
+        flip: Probability of mirroring.
+        full: Whether items have `label_full`.
+    """
+
+    def __init__(self, maps: Sequence[Maps], size: tuple[int, int], flip: float = 0.0, full: bool = False) -> None:
+        self.maps = list(maps)
+        self.size = size
+        self.flip = flip
+        self.full = full
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+    def __getitem__(self, crop: Crop | int) -> dict[str, Any]:
+        number, seed = (crop.file, crop.seed) if isinstance(crop, Crop) else (crop, None)
+        maps = self.maps[number]
+        labels, instances = read_maps(maps.label, maps.instance)
+        tensors = {"label": _nearest(labels, self.size), "instance": _nearest(instances, self.size)}
+        if maps.image is not None:
+            file = PngFile(maps.image)
+            check_sizes(file.path, (file.height, file.width), PngFile(maps.label))
+            image = torch.from_numpy(np.ascontiguousarray(file.rgb().transpose(2, 0, 1)))
+            bicubic = InterpolationMode.BICUBIC
+            tensors["image"] = tvf.resize(image, list(self.size), interpolation=bicubic, antialias=True)
+        if seed is not None and np.random.default_rng(seed).random() < self.flip:
+            tensors = {name: tensor.flip(-1) for name, tensor in tensors.items()}
+        if self.full:
+            tensors["label_full"] = torch.from_numpy(labels)[None]
+        return {**tensors, "path": maps.label}
+
+
+def read_maps(label: str | Path, instance: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read a label map and its instance map.
+
+    Args:
+        label: An 8-bit file of label ids 0 ... 33, 255 for -1.
+        instance: A 16-bit file of instance ids: the label id, or 1000 times it and a number.
+
+    Returns:
+        `(H0, W0)` uint8 in [0, 34], -1 as 34; and `(H0, W0)` uint16.
+
+    Raises:
+        BrokenImageError: A file that cannot be read.
+        ValueError: Files of other kinds, of two sizes, or with values that are no label ids.
+    """
+    file = PngFile(label)
+    other = _instances_of(file, instance)
+    ids = file.grey()
+    wrong = np.flatnonzero((ids.ravel() >= UNKNOWN) & (ids.ravel() != 255))
+    if len(wrong):
+        row, column = divmod(int(wrong[0]), file.width)
+        message = (
+            f"{label}: row {row}, column {column} holds {ids[row, column]} ({len(wrong)} such pixels), which is no "
+            "Cityscapes label id (0 ... 33; 255 for -1)"
+        )
+        raise UserValueError(message)
+    check_ids(count_ids(ids), label)
+    return np.where(ids == 255, np.uint8(UNKNOWN), ids), other.grey16()
+
+
+def read_instances(label: str | Path, instance: str | Path) -> np.ndarray:
+    """Read an instance map alone; arguments and errors as of `read_maps`.
+
+    Returns:
+        `(H0, W0)` uint16.
+    """
+    return _instances_of(PngFile(label), instance).grey16()
+
+
+def _instances_of(labels: PngFile, instance: str | Path) -> PngFile:
+    """Open a label map's instance map; another size raises ValueError."""
+    other = PngFile(instance)
+    if (labels.height, labels.width) != (other.height, other.width):
+        message = (
+            f"{labels.path} has {labels.width}x{labels.height} pixels (width x height), but its instance map "
+            f"{instance} has {other.width}x{other.height}"
+        )
+        raise UserValueError(message)
+    return other
+
+
+def _nearest(values: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
+    """The values at the centres of a coarser or finer grid's cells; by picking, so that ids stay what they are."""
+    rows, columns = (
+        ((np.arange(new) + 0.5) * (old / new)).astype(np.int64).clip(max=old - 1)
+        for new, old in zip(size, values.shape, strict=True)
+    )
+    return torch.from_numpy(values[rows[:, None], columns].astype(np.int64))[None]
+
+
+def collate_scenes(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """Stack items to a batch, `path` to a list; label maps of several sizes raise ValueError."""
+    sizes = {tuple(item["label_full"].shape[-2:]) for item in items if "label_full" in item}
+    if len(sizes) > 1:
+        held = ", ".join(f"{width}x{height}" for height, width in sorted(sizes))
+        message = f"label maps of several sizes ({held}) don't fit into one batch: set data.eval_batch_size to 1"
+        raise UserValueError(message)
+    return default_collate(items)

@@ -1,0 +1,119 @@
+"""Folders of photographs without labels: which are for training, which are held out, which are large enough."""
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from lightning.pytorch.utilities import rank_zero_warn
+
+from pcpad.datamodules.reading.folders import FileTable, list_images
+from pcpad.datamodules.reading.images import SUFFIXES, image_size
+from pcpad.errors import UserFileNotFoundError, UserValueError
+
+Split = Literal["train", "val", "test"]
+
+# Where `val` and `test` look, in this order: one folder of held-out pictures serves both.
+_FOLDERS: dict[Split, tuple[str, ...]] = {"train": ("train",), "val": ("val", "test"), "test": ("test", "val")}
+
+_NO_DATA = """{what}: {path}
+Expected photographs ({suffixes}), at any depth, in one of these layouts:
+    {root}/train/**    {root}/val/** or {root}/test/** or both    such as ImageNet's folders
+    {root}/**          no such folders: a part of the pictures, chosen by name, is held out
+Any photographs will do. The papers took ImageNet's (ILSVRC2012), to be had at https://image-net.org/download.php.
+Real photographs that scikit-image and scikit-learn bring along, written in a second:
+    pcpad sample photos DIR        and then --data.root DIR"""
+
+
+def find_photos(root: Path, split: Split, held_out: float, split_seed: int) -> FileTable:
+    """List the photographs of a split.
+
+    ```
+    root/train/**             if root has any of these three folders, these are the splits;
+    root/val/**               val takes test's pictures where there is no val/, and the other way round
+    root/test/**
+    root/**                   else all pictures in one folder, split by their names
+    ```
+
+    Args:
+        root: The folder.
+        split: Which pictures.
+        held_out: In one folder without splits, the part of the pictures that is not for training, in (0, 1). At least
+            one picture is held out, and one left. They serve `val` and `test` alike.
+        split_seed: Decides which. A picture's place follows from its name, so that other pictures, added or removed,
+            change it only where the number held out changes.
+
+    Returns:
+        The files, sorted by name.
+
+    Raises:
+        FileNotFoundError: There are no such pictures.
+        ValueError: A single picture, of which none can be held out.
+    """
+    if any((root / folder).is_dir() for folder in _FOLDERS):
+        folders = [root / folder for folder in _FOLDERS[split] if (root / folder).is_dir()]
+        if not folders:
+            raise UserFileNotFoundError(_no_data("No such folder", root / _FOLDERS[split][0], root))
+        names = list_images(folders[0])
+        if not names:
+            raise UserFileNotFoundError(_no_data("No photographs below", folders[0], root))
+        return FileTable(folders[0], names)
+    if not root.is_dir():
+        raise UserFileNotFoundError(_no_data("No such folder", root, root))
+    names = list_images(root)
+    if not names:
+        raise UserFileNotFoundError(_no_data("No photographs below", root, root))
+    if len(names) == 1:
+        message = f"{root.absolute()} holds one photograph, {names[0]}: training and evaluation need one each at least"
+        raise UserValueError(message)
+    kept_back = _held_out(names, held_out, split_seed)
+    return FileTable(root, [name for name in names if (name in kept_back) == (split != "train")])
+
+
+def _held_out(names: Sequence[str], share: float, seed: int) -> set[str]:
+    count = min(max(1, round(share * len(names))), len(names) - 1)
+    # By a checksum of the name, not by position: one file more would otherwise move half the others.
+    order = sorted(names, key=lambda name: (zlib.crc32(f"{seed}/{name}".encode("utf-8", "surrogateescape")), name))
+    return set(order[:count])
+
+
+def _no_data(what: str, path: Path, root: Path) -> str:
+    return _NO_DATA.format(what=what, path=path.absolute(), root=root, suffixes=", ".join(SUFFIXES))
+
+
+def large_enough(files: FileTable, side: int) -> FileTable:
+    """Leave out photographs that are too small, by their headers, with a warning that counts them.
+
+    Args:
+        files: The photographs.
+        side: The fewest pixels that height and width may have.
+
+    Returns:
+        Those that are large enough, in the same order.
+
+    Raises:
+        BrokenImageError: A file's header cannot be read; names it.
+        ValueError: None is large enough.
+    """
+    sizes = [image_size(files[index]) for index in range(len(files))]
+    kept = [index for index, size in enumerate(sizes) if min(size) >= side]
+    if len(kept) == len(sizes):
+        return files
+    left_out = [index for index, size in enumerate(sizes) if min(size) < side]
+    height, width = sizes[left_out[0]]
+    example = f"{files[left_out[0]]} is {width}x{height}"
+    if not kept:
+        raise UserValueError(too_small(len(left_out), len(sizes), side, example))
+    rank_zero_warn(
+        f"{len(left_out)} of {len(sizes)} held-out photographs are left out: smaller than {side} ({example})"
+    )
+    names = [files[index].relative_to(files.folder).as_posix() for index in kept]
+    return FileTable(files.folder, names)
+
+
+def too_small(count: int, of: int, side: int, example: str) -> str:
+    """What to say where no photograph is large enough."""
+    return (
+        f"{count} of {of} photographs are too small: crops with what lies beyond their borders need {side} pixels in "
+        f"height and width, but {example}. Use larger photographs, or a smaller --data.crop_size"
+    )

@@ -1,0 +1,217 @@
+"""Pictures of streets with their label maps: augmented crops for training, whole ones for evaluation."""
+
+import os
+import random
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset, default_collate
+
+from pcpad.datamodules.datasets.centroids import check_sizes, read_checked_ids
+from pcpad.datamodules.datasets.cityscapes_files import Pair
+from pcpad.datamodules.datasets.cityscapes_labels import IGNORE, check_ids, count_ids, to_train_ids
+from pcpad.datamodules.datasets.epochs import Crop
+from pcpad.datamodules.reading.folders import FileTable
+from pcpad.datamodules.reading.pngs import PngFile
+
+# Importing albumentations asks the network for a newer version unless this is set before.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+import albumentations as A
+
+from pcpad.errors import UserValueError
+
+
+class Span(NamedTuple):
+    """What a crop shows of one side of an image.
+
+    Attributes:
+        start: The first pixel of the image that is shown.
+        size: How many pixels of the image are shown.
+        shown: How many pixels of the crop they are resized to; the rest is padding.
+        offset: The crop's first pixel that is not padding.
+    """
+
+    start: int
+    size: int
+    shown: int
+    offset: int
+
+
+def choose_span(length: int, crop: int, scale: float, centre: int | None, draws: np.random.Generator) -> Span:
+    """Choose what a crop of a resized image shows, along one side, in pixels of the image as it is on disk.
+
+    Resizing what is cut out gives, to within half a pixel, what cutting the resized image would, and costs only the
+    crop's own pixels.
+
+    Args:
+        length: The image's pixels.
+        crop: The crop's pixels.
+        scale: How many pixels of the resized image one pixel becomes.
+        centre: The pixel that the crop is centred on as far as the image reaches; None: anywhere.
+        draws: Where the random position comes from.
+
+    Returns:
+        The part; where the resized image is smaller than the crop, all of the image, padded on both sides.
+    """
+    size = max(1, round(crop / scale))
+    if size > length:
+        shown = min(crop, max(1, round(length * scale)))
+        return Span(0, length, shown, (crop - shown) // 2)
+    last = length - size
+    start = int(draws.integers(last + 1)) if centre is None else min(max(centre - size // 2, 0), last)
+    return Span(start, size, crop, 0)
+
+
+class Augmentation:
+    """The recipe's augmentation: scale, pad, crop, flip, colour jitter, Gaussian blur.
+
+    Args:
+        crop: Height and width of the crops.
+        scale: Smallest and largest factor an image is resized by, drawn uniformly.
+        flip: Probability of mirroring.
+        jitter: Largest change of brightness, contrast and saturation (a factor between 1 - jitter and 1 + jitter)
+            and of hue (part of the colour circle); 0: none.
+        blur: Smallest and largest σ of the Gaussian, in pixels of the crop; None: no blur.
+    """
+
+    def __init__(
+        self,
+        crop: int,
+        scale: tuple[float, float],
+        flip: float,
+        jitter: float,
+        blur: tuple[float, float] | None,
+    ) -> None:
+        self.crop = crop
+        self.scale = scale
+        steps: list[A.BasicTransform] = [A.HorizontalFlip(p=flip)]
+        factors = (1 - jitter, 1 + jitter)
+        with warnings.catch_warnings():
+            # albumentations only warns of an argument it does not know, and goes on without it.
+            warnings.filterwarnings("error", message="Argument.*not valid for transform")
+            if jitter:
+                steps.append(A.ColorJitter(factors, factors, factors, hue=(-jitter, jitter), p=1))
+            if blur is not None:
+                # A limit of 0 takes as many pixels as the σ needs.
+                steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=blur, p=1))
+            self.steps = A.Compose(steps, strict=True)
+
+    def __call__(self, image: PngFile, label: PngFile, crop: Crop) -> tuple[np.ndarray, np.ndarray]:
+        """Cut a crop.
+
+        Args:
+            image: The image.
+            label: Its label map, of the same size.
+            crop: Its `centre` and `seed` are used. The same seed gives the same crop, in any process.
+
+        Returns:
+            `(crop, crop, 3)` uint8, padded with 0, and label ids `(crop, crop)` uint8, padded with 255.
+        """
+        draws = np.random.default_rng(crop.seed)
+        scale = draws.uniform(*self.scale)
+        y, x = crop.centre or (None, None)
+        down = choose_span(image.height, self.crop, scale, y, draws)
+        right = choose_span(image.width, self.crop, scale, x, draws)
+        # Smoothed where it shrinks, as PIL and torchvision do it; bilinear alone would skip pixels.
+        smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        part = (slice(down.start, down.start + down.size), slice(right.start, right.start + right.size))
+        pixels = self._place(image.rgb(*part), down, right, smooth, 0)
+        ids = self._place(label.grey(*part), down, right, cv2.INTER_NEAREST_EXACT, IGNORE)
+        # One stream for all steps. albumentations' own `set_random_seed` gives each step the same numbers, so that
+        # the σ of the blur would follow from the change of brightness.
+        self.steps.set_random_state(draws, random.Random(int(draws.integers(2**63))))
+        done = self.steps(image=pixels, mask=ids)
+        return done["image"], done["mask"]
+
+    def _place(self, part: np.ndarray, down: Span, right: Span, interpolation: int, fill: int) -> np.ndarray:
+        part = cv2.resize(part, (right.shown, down.shown), interpolation=interpolation)
+        if part.shape[:2] == (self.crop, self.crop):
+            return part
+        whole = np.full((self.crop, self.crop, *part.shape[2:]), fill, np.uint8)
+        whole[down.offset : down.offset + down.shown, right.offset : right.offset + right.shown] = part
+        return whole
+
+
+class _Pairs:
+    """Images and label maps, in compact tables."""
+
+    def __init__(self, root: Path, pairs: Sequence[Pair]) -> None:
+        self._images = FileTable(root, [pair.image for pair in pairs])
+        self._labels = FileTable(root, [pair.label for pair in pairs])
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Pair:
+        return Pair(str(self._images[index]), str(self._labels[index]))
+
+
+class SceneCrops(Dataset[dict[str, torch.Tensor]]):
+    """Crops for training: `{"image": (3, crop, crop) uint8, "label": (crop, crop) int64 trainIds}`.
+
+    It is asked for a `Crop`; a bare position, which plain samplers give, always gets the same crop of that image.
+
+    Args:
+        root: The data set's folder.
+        pairs: Images and label maps, relative to it.
+        length: How many crops make an epoch.
+        augment: Cuts the crops.
+    """
+
+    def __init__(self, root: Path, pairs: Sequence[Pair], length: int, augment: Augmentation) -> None:
+        self.pairs = _Pairs(root, pairs)
+        self.length = length
+        self.augment = augment
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, crop: Crop | int) -> dict[str, torch.Tensor]:
+        if not isinstance(crop, Crop):
+            crop = Crop(crop, None, crop)
+        pair = self.pairs[crop.file]
+        image, label = PngFile(pair.image), PngFile(pair.label)
+        check_sizes(image.path, (image.height, image.width), label)
+        pixels, ids = self.augment(image, label, crop)
+        check_ids(count_ids(ids), label.path)
+        return _item(pixels, to_train_ids(ids))
+
+
+class WholeScenes(Dataset[dict[str, torch.Tensor]]):
+    """Whole images for evaluation: `{"image": (3, H, W) uint8, "label": (H, W) int64 trainIds}`.
+
+    Args:
+        root: The data set's folder.
+        pairs: Images and label maps, relative to it.
+    """
+
+    def __init__(self, root: Path, pairs: Sequence[Pair]) -> None:
+        self.pairs = _Pairs(root, pairs)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        pair = self.pairs[index]
+        ids = read_checked_ids(Path(), pair)  # the pair's paths begin with the root already
+        return _item(PngFile(pair.image).rgb(), to_train_ids(ids))
+
+
+def _item(pixels: np.ndarray, train_ids: np.ndarray) -> dict[str, torch.Tensor]:
+    image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    return {"image": image, "label": torch.from_numpy(train_ids).long()}
+
+
+def collate_equal_sizes(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """Stack items to a batch, as a DataLoader does; images of several sizes raise ValueError."""
+    sizes = {tuple(item["image"].shape[-2:]) for item in items}
+    if len(sizes) > 1:
+        held = ", ".join(f"{width}x{height}" for height, width in sorted(sizes))
+        message = f"images of several sizes ({held}) don't fit into one batch: set data.eval_batch_size to 1"
+        raise UserValueError(message)
+    return default_collate(items)

@@ -1,0 +1,103 @@
+"""Videos as folders of JPEG frames, `image_00001.jpg`, `image_00002.jpg`, …, read like video files."""
+
+import os
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pcpad.datamodules.reading.images import MAX_PIXELS
+from pcpad.datamodules.reading.video_files import BrokenVideoError, VideoIndex
+from pcpad.datamodules.reading.videos import View, cut
+
+CODEC = "jpeg folder"
+_NAME = re.compile(r"image_(\d{5,})\.jpe?g")
+_REDUCED = (cv2.IMREAD_COLOR, cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_COLOR_4, cv2.IMREAD_REDUCED_COLOR_8)
+
+
+def holds_frames(folder: str | Path) -> bool:
+    """Whether a folder is a video: one look, as a data set has 240 000 of them."""
+    return Path(folder, "image_00001.jpg").is_file()
+
+
+def index_folder(folder: str | Path) -> VideoIndex:
+    """List the frames of a folder.
+
+    Args:
+        folder: Holds `image_%05d.jpg`, counted from 1 without gaps; other files are passed over.
+
+    Returns:
+        The index; times count frames, as a folder does not know its frame rate: see `at_rate`.
+
+    Raises:
+        BrokenVideoError: A gap, no frames, or a first frame that cannot be decoded.
+    """
+    with os.scandir(folder) as entries:
+        numbers = sorted(int(match[1]) for entry in entries if (match := _NAME.fullmatch(entry.name)))
+    if numbers != list(range(1, len(numbers) + 1)) or not numbers:
+        gap = next((n for n, have in enumerate(numbers, 1) if n != have), len(numbers) + 1)
+        message = f"{folder}: image_{gap:05d}.jpg is missing; {len(numbers)} frames are there"
+        raise BrokenVideoError(message)
+    height, width = _read(folder, 1, 0).shape[:2]
+    pts = np.arange(len(numbers), dtype=np.int64)
+    return VideoIndex(pts, pts.astype(np.int32), Fraction(1), len(numbers), height, width, 0, CODEC)
+
+
+def at_rate(index: VideoIndex, rate: float) -> VideoIndex:
+    """Give an index of a folder the frame rate its frames were written at."""
+    return index._replace(time_base=Fraction(1 / rate).limit_denominator(10**6))
+
+
+class FrameFolder:
+    """A folder of frames with the interface of `Video`.
+
+    Args:
+        path: The folder.
+        index: What `index_folder` says of it.
+        least: Shortest side that decoded pictures may be reduced to; 0: no reduction.
+    """
+
+    def __init__(self, path: str | Path, index: VideoIndex, least: int = 0) -> None:
+        self.path = path
+        self.index = index
+        shortest = min(index.height, index.width)
+        self._reduced = max((n for n in range(4) if least and shortest >> n >= least), default=0)
+
+    def __enter__(self) -> "FrameFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def read(self, positions: Sequence[int] | np.ndarray, view: View | None = None, more: bool = False) -> np.ndarray:
+        """Decode frames; see `Video.read`."""
+        view = view or View(*(self.index.height, self.index.width, 0, 0), self.index.height, self.index.width)
+        found: dict[int, np.ndarray] = {}
+        for place in map(int, positions):
+            if place not in found:
+                found[place] = cut(_read(self.path, place + 1, self._reduced), view)
+        return np.stack([found[int(place)] for place in positions])
+
+
+def _read(folder: str | Path, number: int, reduced: int) -> np.ndarray:
+    path = Path(folder, f"image_{number:05d}.jpg")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        message = f"{path}: {error.strerror or error}"
+        raise BrokenVideoError(message) from error
+    if not data.rstrip(b"\0").endswith(b"\xff\xd9"):
+        # OpenCV would fill the rest with grey.
+        message = f"{path}: {'truncated: no end mark' if data else 'the file is empty'}"
+        raise BrokenVideoError(message)
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[reduced] | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:  # a header that claims more than OpenCV's own limit
+        picture = None
+    if picture is None or picture.shape[0] * picture.shape[1] > MAX_PIXELS:
+        message = f"{path}: not a JPEG file, or damaged"
+        raise BrokenVideoError(message)
+    return picture[:, :, ::-1]

@@ -1,0 +1,259 @@
+"""Video files as PyAV opens them: what is in them, and when each frame is shown."""
+
+import errno
+import itertools
+import struct
+import zlib
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+
+from pcpad.datamodules.reading.images import MAX_PIXELS
+from pcpad.errors import UserValueError
+
+SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".ts", ".3gp", ".wmv")
+"""File names with one of these endings, in any case, count as videos."""
+
+# A damaged or hostile file must lead to no other file and no network: playlists and `concat:` names do.
+_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,asf",
+}
+# Their containers hold packets that are never shown.
+_DECODED = {"vp8"}
+_HEADER = struct.Struct("<qqqqIIIhB")
+
+
+class BrokenVideoError(UserValueError):
+    """A video that cannot be used: damaged, without pictures, or missing. The message names the file.
+
+    It takes the message alone, because a DataLoader rebuilds a worker's exception from its text.
+    """
+
+
+class VideoIndex(NamedTuple):
+    """When each frame of a video is shown, and where decoding can start.
+
+    Attributes:
+        pts: `(frames,)` int64, presentation times in units of `time_base`, rising.
+        keys: int32, positions of the key frames in `pts`. None at all: the file does not tell frames' times reliably,
+            they are those of frames counted from the start.
+        time_base: Seconds a unit.
+        end: When the last frame ends, in the same units.
+        height: Rows as shown, after rotation.
+        width: Columns as shown, after rotation.
+        rotation: By how many degrees counterclockwise the stored pictures have to be turned: 0, 90, 180 or 270.
+        codec: FFmpeg's name of the decoder.
+    """
+
+    pts: np.ndarray
+    keys: np.ndarray
+    time_base: Fraction
+    end: int
+    height: int
+    width: int
+    rotation: int
+    codec: str
+
+    @property
+    def times(self) -> np.ndarray:
+        """Seconds after the first frame at which each frame is shown, and the last ends; `(frames + 1,)` float64."""
+        return (np.append(self.pts, self.end) - self.pts[0]) * float(self.time_base)
+
+    def pack(self) -> bytes:
+        """Write the index in some hundred bytes; constant frame rates compress to nearly nothing."""
+        base, codec = self.time_base, self.codec.encode()
+        numbers = (int(self.pts[0]), self.end, base.numerator, base.denominator)
+        sizes = (len(self.pts), self.height, self.width, self.rotation, len(codec))
+        body = np.diff(self.pts).astype("<i8").tobytes() + self.keys.astype("<i4").tobytes()
+        return _HEADER.pack(*numbers, *sizes) + codec + zlib.compress(body, 1)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "VideoIndex":
+        """Read what `pack` wrote."""
+        first, end, numerator, denominator, frames, height, width, rotation, letters = _HEADER.unpack_from(data)
+        start = _HEADER.size + letters
+        body = zlib.decompress(data[start:])
+        pts = np.cumsum(np.append(first, np.frombuffer(body, "<i8", frames - 1)), dtype=np.int64)
+        keys = np.frombuffer(body, "<i4", offset=8 * (frames - 1))
+        codec = data[_HEADER.size : start].decode()
+        return cls(pts, keys, Fraction(numerator, denominator), end, height, width, rotation, codec)
+
+
+def reason_of(error: Exception) -> str:
+    """Say in a few words why a file could not be read."""
+    if isinstance(error, av.error.InvalidDataError):
+        return "damaged (invalid data)"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+# What PyAV raises on files: FFmpeg's errors, and its own for impossible sizes and the like.
+ERRORS = (av.error.FFmpegError, OSError, ValueError, MemoryError)
+
+
+class VideoFile:
+    """An open file and its first video stream that is no cover picture.
+
+    Args:
+        path: The file.
+        quick: Whether to keep FFmpeg from decoding its first frames on opening, 1 ms of the 12 that a clip takes. It
+            does so to find out how far frames may be out of order, which most files say in their headers.
+    """
+
+    def __init__(self, path: str | Path, quick: bool = False) -> None:
+        options = _OPTIONS | {"skip_frame": "all"} if quick else dict(_OPTIONS)
+        try:
+            # `file:` keeps a name such as `a:b.mp4` from being taken for a protocol.
+            self.container = av.open(f"file:{path}", options=options, metadata_errors="replace")
+        except ERRORS as error:
+            reason = reason_of(error)
+            if Path(path).exists() and not Path(path).stat().st_size:
+                reason = "the file is empty"
+            elif isinstance(error, av.error.InvalidDataError):
+                reason = "no video file in a known format, or damaged"
+            elif getattr(error, "errno", None) == errno.EINVAL:
+                reason = "a playlist, or another format than those read"
+            message = f"{path}: {reason}"
+            raise BrokenVideoError(message) from error
+        streams = [stream for stream in self.container.streams.video if not stream.disposition & 0x400]
+        if not streams:
+            kinds = ", ".join(sorted({stream.type for stream in self.container.streams})) or "nothing"
+            self.container.close()
+            message = f"{path}: the file has no moving pictures, but {kinds}"
+            raise BrokenVideoError(message)
+        self.stream = streams[0]
+        # A core is a DataLoader's worker; frame threads would decode beyond what is wanted, and hold frames.
+        self.stream.codec_context.thread_count = 1
+        self.name = self.stream.codec_context.name
+
+    def __enter__(self) -> "VideoFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.container.close()
+
+
+def index_video(path: str | Path) -> VideoIndex:
+    """Find out when each frame of a file is shown, by reading its packets once and decoding the first picture.
+
+    Frames that an edit list hides are left out.
+
+    Args:
+        path: A video file; its content decides, not its name.
+
+    Returns:
+        The index.
+
+    Raises:
+        BrokenVideoError: Missing, empty, truncated, no video, without pictures, or of more than `MAX_PIXELS`.
+    """
+    with VideoFile(path) as file:
+        size = file.stream.codec_context.width * file.stream.codec_context.height
+        if size > MAX_PIXELS:
+            message = f"{path}: the header claims {size} pixels a picture, more than the {MAX_PIXELS} allowed"
+            raise BrokenVideoError(message)
+        try:
+            shown, first = _look_through(file, path)
+        except ERRORS as error:
+            if isinstance(error, BrokenVideoError):
+                raise
+            message = f"{path}: {reason_of(error)}"
+            raise BrokenVideoError(message) from error
+        if first is None or not shown:
+            message = f"{path}: no picture can be decoded"
+            raise BrokenVideoError(message)
+        pts = np.asarray(sorted(shown), np.int64)
+        keys = np.asarray([place for place, time in enumerate(pts.tolist()) if shown[time][0]], np.int32)
+        # A last packet without duration lasts as long as the one before.
+        last = shown[int(pts[-1])][1] or (int(pts[-1] - pts[-2]) if len(pts) > 1 else 1)
+        rotation = round(first.rotation / 90) % 4 * 90
+        height, width = (first.width, first.height) if rotation % 180 else (first.height, first.width)
+        base = file.stream.time_base or Fraction(1, 1000)
+        return VideoIndex(pts, keys, base, int(pts[-1]) + last, height, width, rotation, file.name)
+
+
+def _look_through(file: VideoFile, path: str | Path) -> tuple[dict[int, tuple[bool, int]], av.VideoFrame | None]:
+    """Map presentation time to (key frame?, duration); and decode one picture."""
+    # AVI stores no times; those that FFmpeg makes up are in the order of decoding.
+    if file.name in _DECODED or ("avi" in file.container.format.name and file.stream.codec_context.has_b_frames):
+        return _by_decoding(file)
+    shown: dict[int, tuple[bool, int]] = {}
+    first, packets, reach = None, 0, 0
+    for packet in file.container.demux(file.stream):
+        if packet.is_corrupt:
+            raise BrokenVideoError(_truncated(file, path, packets))
+        if first is None:
+            first = next(iter(packet.decode()), None)
+        if not packet.size:
+            continue  # the one that empties the decoder
+        packets += 1
+        reach = max(reach, (packet.pos or 0) + packet.size)
+        if packet.is_discard:
+            continue
+        if packet.pts is None or packet.pts in shown:
+            # Elementary streams and old containers tell times only to who decodes.
+            file.container.seek(0)
+            return _by_decoding(file)
+        shown[packet.pts] = (packet.is_keyframe, packet.duration or 0)
+    # Cut between two packets; where an edit list hides packets, bytes follow.
+    mp4 = "mp4" in file.container.format.name
+    if mp4 and packets < file.stream.frames and reach >= Path(path).stat().st_size:
+        raise BrokenVideoError(_truncated(file, path, packets))
+    return shown, first
+
+
+def _truncated(file: VideoFile, path: str | Path, packets: int) -> str:
+    stated = f" of the {file.stream.frames} that its header states" if file.stream.frames > packets else ""
+    return f"{path}: truncated or damaged after {packets} frames{stated}"
+
+
+def _by_decoding(file: VideoFile) -> tuple[dict[int, tuple[bool, int]], av.VideoFrame | None]:
+    times, kinds, stored = [], [], []
+    first = None
+    for packet in file.container.demux(file.stream):
+        if packet.size and packet.dts is not None:
+            stored.append(packet.dts)
+        for frame in packet.decode():
+            first = first or frame
+            times.append(frame.pts)
+            kinds.append((bool(frame.key_frame), frame.duration or 0))
+    known = [time for time in times if time is not None]
+    if len(known) == len(times) and all(a < b for a, b in itertools.pairwise(known)):
+        return dict(zip(known, kinds, strict=True)), first
+    # Shown one after the other at the times at which they are stored.
+    stored = sorted(set(stored))
+    if len(stored) < len(times):
+        message = "frames without times; `ffmpeg -i IN OUT.mp4` gives them some"
+        raise UserValueError(message)
+    return dict.fromkeys(stored[: len(times)], (False, 0)), first
+
+
+def decode_all(path: str | Path, index: VideoIndex) -> int:
+    """Decode a file from start to end, as a check.
+
+    Args:
+        path: The file.
+        index: What `index_video` says of it.
+
+    Returns:
+        How many frames were damaged or did not come out.
+
+    Raises:
+        BrokenVideoError: Decoding stopped with an error.
+    """
+    came, damaged = [], 0
+    with VideoFile(path) as file, suppress(EOFError):
+        try:
+            for frame in file.container.decode(file.stream):
+                came.append(frame.pts)
+                damaged += frame.is_corrupt
+        except ERRORS as error:
+            message = f"{path}: decoding stops after {len(came)} of {len(index.pts)} frames: {reason_of(error)}"
+            raise BrokenVideoError(message) from error
+    if not len(index.keys):
+        return damaged + max(0, len(index.pts) - len(came))
+    return damaged + len(set(index.pts.tolist()) - set(came))

@@ -1,0 +1,82 @@
+"""Writing files that are either complete or not there, and locks between processes."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Literal, overload
+
+__all__ = ["locked", "whole_file", "write_text"]
+
+
+@overload
+def whole_file(path: Path, mode: Literal["w"] = "w") -> Any: ...
+@overload
+def whole_file(path: Path, mode: Literal["wb"]) -> Any: ...
+@contextmanager
+def whole_file(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
+    """Open a file that appears under its name only once it is complete.
+
+    Args:
+        path: Where it will be; folders on the way are made, a file of that name is replaced.
+        mode: `w` for text in UTF-8, whose line ends are written as they are; `wb` for bytes.
+
+    Yields:
+        The file to write to. An exception leaves whatever stood at `path` as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Unique over threads, processes and the machines of one network folder, and short: `path.name` may be 255 bytes.
+    draft = path.with_name(f".pcpad-{uuid.uuid4().hex}.part")
+    text: dict[str, Any] = {} if mode == "wb" else {"encoding": "utf-8", "newline": "", "errors": "surrogateescape"}
+    try:
+        with draft.open(mode, **text) as file:
+            yield file
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file that is either complete or not there.
+
+    Args:
+        path: The file; folders on the way are made.
+        text: Its content.
+
+    Returns:
+        The path.
+    """
+    with whole_file(path) as file:
+        file.write(text)
+    return path
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock that the system gives back when its process ends, however it ends.
+
+    Args:
+        path: The lock's file; it may stay. Folders on the way are made.
+        wait: Wait until no other process holds it.
+
+    Yields:
+        True while the lock is held; False, without `wait`, where another process holds it.
+
+    Raises:
+        OSError: The file system has no locks, or the file cannot be made.
+    """
+    from filelock import FileLock, Timeout  # torch depends on it
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, timeout=-1 if wait else 0)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()

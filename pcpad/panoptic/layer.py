@@ -1,0 +1,218 @@
+"""Panoptic partial convolution: each output sees only what belongs to the same instance as its window's centre.
+
+Source: Liu et al., "Partial Convolution for Padding, Inpainting, and Image Synthesis" (2022, §3), Eq. 1, 2 and 4, after
+Dundar et al., "Panoptic-based Image Synthesis" (CVPR 2020). For the window at one output position, with ``P`` the ids
+of its taps::
+
+    m = 1 where P equals P at the window's centre, else 0; padding has no id, so m = 0 there
+    y = W · (x ⊙ m) · r + b,   r = |1| / |m|     where |m| > 0
+    y = 0                                        where no tap is valid: the centre lies in the padding
+
+Most windows lie within one instance. For these it is an ordinary convolution (with partial-convolution padding), so
+that is what runs, everywhere; windows that mix ids are then computed anew from what they may see. Where most
+windows mix, they are all computed in that second way and the convolution does not run.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import handle_torch_function, has_torch_function
+
+from pcpad import _border, functional
+from pcpad.errors import UserValueError
+from pcpad.panoptic.autograd import convolve_rows, uncompiled
+from pcpad.panoptic.plan import PanopticPlan, is_traced, odd_geometry, tap_of
+
+if TYPE_CHECKING:
+    from pcpad._border import Geometry
+    from pcpad.functional import IntOrTuple, Padding
+
+__all__ = ["PanopticPartialConv2d", "PanopticPlan", "panoptic_conv2d"]
+
+
+class PanopticPartialConv2d(nn.Conv2d):
+    """A convolution whose windows see only what has the id of their centre (Liu et al. 2022, Eq. 1, 2 and 4).
+
+    It keeps ``nn.Conv2d``'s state and nothing else, so weights go both ways. With a single id it is partial-convolution
+    padding, ``PartialConv2d``.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: odd, an int or one int an axis, like the four that follow.
+        stride: step between windows.
+        padding: on each side, of no id; or ``"same"`` or ``"valid"``.
+        dilation: step between taps.
+        groups: blocks of channels that are convolved apart.
+        bias: whether a learned bias is added.
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Raises:
+        ValueError: for an even kernel, which has no centre.
+
+    Example:
+        >>> layer = PanopticPartialConv2d(3, 8, kernel_size=3, padding=1)
+        >>> ids = torch.zeros(1, 1, 16, 16, dtype=torch.int32)
+        >>> ids[:, :, 4:8, 4:8] = 26001
+        >>> layer(torch.rand(2, 3, 16, 16), ids).shape  # the ids of one map for the whole batch, or (2, 1, 16, 16)
+        torch.Size([2, 8, 16, 16])
+        >>> plan = PanopticPlan.build(ids, 3, padding=1)  # once for several layers
+        >>> layer(torch.rand(2, 3, 16, 16), plan).shape
+        torch.Size([2, 8, 16, 16])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntOrTuple,
+        stride: IntOrTuple = 1,
+        padding: Padding = 0,
+        dilation: IntOrTuple = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        shape: tuple[Any, ...] = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
+        super().__init__(*shape, device=device, dtype=dtype)  # type: ignore[misc]
+        odd_geometry(kernel_size, stride, padding, dilation)
+
+    def forward(self, input: Tensor, ids_or_plan: Tensor | PanopticPlan) -> Tensor:  # type: ignore[override]
+        """Convolve; see :func:`panoptic_conv2d`.
+
+        Args:
+            input: (N, C, H, W) or (C, H, W).
+            ids_or_plan: ids (N|1, 1, H, W) of any integer type, or the plan built of them.
+
+        Returns:
+            (N, O, H', W').
+        """
+        return panoptic_conv2d(
+            input, self.weight, self.bias, ids_or_plan, self.stride, self.padding, self.dilation, self.groups
+        )
+
+
+def panoptic_conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    ids_or_plan: Tensor | PanopticPlan,
+    stride: IntOrTuple = 1,
+    padding: Padding = 0,
+    dilation: IntOrTuple = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolve the taps that have the id of their window's centre, and rescale by how many have (Eq. 1, 2 and 4).
+
+    What has another id never reaches the output, NaN and infinities included. Differentiable in input, weight and
+    bias, any number of times.
+
+    Args:
+        input: (N, C, H, W) or (C, H, W), floating point.
+        weight: (O, C / groups, kH, kW), kH and kW odd.
+        bias: (O,) or None.
+        ids_or_plan: ids (N|1, 1, H, W) of any integer type, or a :class:`PanopticPlan` of them.
+        stride: as in ``torch.nn.functional.conv2d``.
+        padding: also ``"valid"`` or ``"same"``; it belongs to no id.
+        dilation: as in ``torch.nn.functional.conv2d``.
+        groups: as in ``torch.nn.functional.conv2d``.
+
+    Returns:
+        (N, O, H', W').
+
+    Raises:
+        ValueError: for even kernels, or if a shape or the plan does not fit.
+        TypeError: if ids are not integers.
+    """
+    tensors = (input, weight, bias, ids_or_plan)
+    if has_torch_function(tensors):  # torch.fx's proxies, and tensor subclasses that want to know
+        return handle_torch_function(panoptic_conv2d, tensors, *tensors, stride, padding, dilation, groups)
+    if input.dim() == 3:
+        ids = ids_or_plan[None] if isinstance(ids_or_plan, Tensor) and ids_or_plan.dim() == 3 else ids_or_plan
+        return panoptic_conv2d(input[None], weight, bias, ids, stride, padding, dilation, groups)[0]
+    _border.plan_for(input, weight, stride, padding, dilation, groups)  # refuses what does not go together
+    traced = is_traced(input, weight, bias)
+    dense = traced or (isinstance(ids_or_plan, PanopticPlan) and ids_or_plan.form == "dense")
+    if torch.compiler.is_compiling() and not dense:  # which windows mix is for Python to read: a graph break
+        return uncompiled(_by_rows, input, weight, bias, ids_or_plan, stride, padding, dilation, groups)
+    if dense:
+        plan = _plan_for(input, weight, ids_or_plan, stride, padding, dilation, form="dense")
+        return _dense(input, weight, bias, plan, groups)
+    return _by_rows(input, weight, bias, ids_or_plan, stride, padding, dilation, groups)
+
+
+def _by_rows(
+    input: Tensor, weight: Tensor, bias: Tensor | None, ids_or_plan: Tensor | PanopticPlan, *arguments: Any
+) -> Tensor:
+    *geometry, groups = arguments
+    plan = _plan_for(input, weight, ids_or_plan, *geometry)
+    if plan.form == "dense":  # ids under a function transform
+        return _dense(input, weight, bias, plan, groups)
+    if not plan.mixed_fraction:
+        return functional.partial_conv2d(input, weight, bias, *arguments)  # type: ignore[return-value]
+    return convolve_rows(input, weight, bias, plan, groups)
+
+
+def _plan_for(
+    input: Tensor, weight: Tensor, ids_or_plan: Tensor | PanopticPlan, *geometry: Any, form: Any = "auto"
+) -> PanopticPlan:
+    kernel = tuple(weight.shape[2:])
+    if isinstance(ids_or_plan, PanopticPlan):
+        plan = ids_or_plan
+    else:
+        plan = PanopticPlan.build(ids_or_plan, kernel, *geometry, form=form)
+    _check_plan(plan, input, odd_geometry(kernel, *geometry))
+    return plan
+
+
+def _dense(input: Tensor, weight: Tensor, bias: Tensor | None, plan: PanopticPlan, groups: int) -> Tensor:
+    """The definition in whole-map operations: each tap's map, zeros by selection where it is not valid."""
+    padded = F.pad(input, plan.geometry.pads_of_f_pad) if plan.geometry.pads else input
+    taps = [
+        torch.where(plan.valid[:, index : index + 1], tap_of(padded, tap, plan.geometry, plan.windows), 0)
+        for index, tap in enumerate(itertools.product(*map(range, plan.geometry.kernel)))
+    ]
+    columns = torch.stack(taps, dim=2).flatten(1, 2)
+    y = F.conv2d(columns, weight.reshape(weight.shape[0], -1, 1, 1), groups=groups)
+    y = (y * plan.ratio(y.dtype)).to(y.dtype)
+    if bias is None:
+        return y
+    bias = bias.to(y.dtype).view(-1, 1, 1)
+    return y + (bias * (plan.count > 0).to(y.dtype) if plan.may_be_void else bias)
+
+
+def _check_plan(plan: PanopticPlan, input: Tensor, geometry: Geometry) -> None:
+    size = tuple(input.shape[2:])
+    if plan.geometry != geometry:
+        names = ("kernel_size", "stride", "padding", "padding", "dilation")
+        wrong = ", ".join(
+            f"{name} {theirs} where the layer has {own}"
+            for name, theirs, own in dict.fromkeys(zip(names, plan.geometry, geometry, strict=True))
+            if theirs != own
+        )
+        msg = (
+            f"The panoptic plan is for another layer: {wrong}. Build one for each kernel, stride, padding and dilation."
+        )
+        raise UserValueError(msg)
+    if plan.size != size:
+        msg = (
+            f"Expected ids or a plan of the input's size {size}, but got {plan.size}. "
+            "Resize ids by picking nearest ones (indexing), never by interpolation."
+        )
+        raise UserValueError(msg)
+    # Neither len() nor a question whether an export's unknown batch is 1, which would fix it.
+    samples, one_map = input.shape[0], isinstance(plan.batch, int) and plan.batch == 1
+    if not one_map and plan.batch != samples and plan.batch != 1:
+        msg = f"Expected ids or a plan of 1 or {samples} samples, as the input has, but got {plan.batch}."
+        raise UserValueError(msg)
+    if plan.valid.device != input.device:
+        msg = f"Expected ids or a plan on the input's device {input.device}, but they are on {plan.valid.device}."
+        raise UserValueError(msg)

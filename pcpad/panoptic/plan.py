@@ -1,0 +1,294 @@
+"""Which windows of a map mix ids, and what each of them may see; see :mod:`pcpad.panoptic`."""
+
+from __future__ import annotations
+
+import itertools
+from math import prod
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+
+from pcpad import _border
+from pcpad._border import Geometry
+from pcpad.errors import UserTypeError, UserValueError
+from pcpad.panoptic.autograd import uncompiled
+from pcpad.panoptic.rows import Places, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pcpad.functional import IntOrTuple, Padding
+
+__all__ = ["PanopticPlan", "is_traced", "odd_geometry", "tap_of"]
+
+_HARDLY_SUPPORTED = (torch.uint16, torch.uint32, torch.uint64)
+_FLOATS = "Ids are compared exactly, which floating-point ones do not survive: 26001 equals 26002 in float16."
+
+
+class PanopticPlan:
+    """Which windows of a map mix ids, and what each of them may see: built once, used by all layers of a resolution.
+
+    It depends on the ids and on where the windows lie, not on channels, dtype or weights. Build it with
+    :meth:`build` and hand it to layers in place of the ids.
+
+    Attributes:
+        geometry: kernel, stride, padding and dilation.
+        size: (H, W) of the ids and so of the inputs.
+        windows: (H', W') of the outputs.
+        valid: (N|1, K, H', W') of bool: whether a tap has the id of its window's centre.
+        count: (N|1, 1, H', W') of int32: how many taps have.
+        form: "rows" or "dense", see :meth:`build`.
+
+    Example:
+        >>> ids = torch.tensor([[7, 7, 7, 9]]).expand(4, 4)[None, None]
+        >>> plan = PanopticPlan.build(ids, kernel_size=3, padding=1)
+        >>> plan.mixed_fraction, plan.count[0, 0, 1].tolist()
+        (0.5, [6, 9, 6, 3])
+    """
+
+    def __init__(self, geometry: Geometry, ids: Tensor, form: str) -> None:
+        self.geometry, self.form = geometry, form
+        self.size = tuple(ids.shape[2:])
+        self.windows = geometry.output_size(self.size)
+        self.valid, self.count = _compare(ids, geometry, self.windows)
+        self._tables: dict[tuple[bool, bool], Table] = {}
+        self._ratios: dict[torch.dtype, Tensor] = {}
+        self._mixed = Places.where(self.mixed) if form == "rows" else None
+
+    @classmethod
+    def build(
+        cls,
+        ids: Tensor,
+        kernel_size: IntOrTuple,
+        stride: IntOrTuple = 1,
+        padding: Padding = 0,
+        dilation: IntOrTuple = 1,
+        *,
+        form: Literal["auto", "rows", "dense"] = "auto",
+    ) -> PanopticPlan:
+        """Compare the ids of each window with its centre's.
+
+        Args:
+            ids: (N|1, 1, H, W) of any integer type or bool; (1, H, W) for inputs without a batch axis.
+            kernel_size: odd, an int or one int an axis, as the three that follow.
+            stride: as in ``torch.nn.functional.conv2d``.
+            padding: also ``"valid"`` or ``"same"``; it belongs to no id.
+            dilation: as in ``torch.nn.functional.conv2d``.
+            form: "rows" lists the windows that mix ids, which on a GPU waits for it once; "dense" lists
+                nothing and reads nothing back, so that it can be exported and compiled without a graph break, at
+                K times the memory. "auto" is dense while exporting, under ``torch.func`` and without values (on the
+                meta device, fake tensors), else rows.
+
+        Returns:
+            The plan.
+
+        Raises:
+            ValueError: for even kernels, a shape that does not fit, or an unknown form.
+            TypeError: if the ids are not integers.
+        """
+        if not isinstance(ids, Tensor) or ids.is_floating_point() or ids.is_complex():
+            came = f"a tensor of {ids.dtype}" if isinstance(ids, Tensor) else type(ids).__name__
+            msg = f"Expected `ids` to be a tensor of integers, but got {came}. {_FLOATS}"
+            raise UserTypeError(msg)
+        if ids.dim() not in (3, 4) or ids.shape[-3] != 1:
+            msg = f"Expected `ids` of shape (N, 1, H, W), one id a pixel, but got {tuple(ids.shape)}."
+            raise UserValueError(msg)
+        if form not in ("auto", "rows", "dense"):
+            msg = f'Expected `form` to be "auto", "rows" or "dense", but got {form!r}.'
+            raise UserValueError(msg)
+        geometry = odd_geometry(kernel_size, stride, padding, dilation)
+        if form == "auto":
+            form = "dense" if is_traced(ids) else "rows"
+        ids = ids if ids.dim() == 4 else ids[None]
+        if form == "dense":
+            with torch.no_grad():
+                return cls(geometry, ids, form)
+
+        def listed() -> PanopticPlan:
+            # A plan that was made under inference_mode could not be used in a later training step.
+            with torch.inference_mode(False), torch.no_grad():
+                return cls(geometry, ids, form)
+
+        return uncompiled(listed) if torch.compiler.is_compiling() else listed()
+
+    @property
+    def batch(self) -> int:
+        """How many samples it is of; a plan of one serves any number."""
+        return self.valid.shape[0]
+
+    @property
+    def mixed(self) -> Tensor:
+        """(N|1, 1, H', W') of bool: windows that an ordinary convolution, even with partial padding, gets wrong."""
+        return self.count != _reach(self.geometry, self.size, self.windows, self.count.device)
+
+    @property
+    def mixed_fraction(self) -> float:
+        """The share of windows that mix ids, over the batch."""
+        if self._mixed is None:
+            return float(self.mixed.double().mean())
+        return len(self._mixed.places) / max(self.mixed.numel(), 1)
+
+    def ratio(self, dtype: torch.dtype) -> Tensor:
+        """``r`` of Eq. 2 in ``dtype`` but at least float32: (N|1, 1, H', W'), 0 where no tap is valid."""
+        dtype = torch.promote_types(dtype, torch.float32)
+        if self.form == "dense":
+            return self._ratio(dtype)
+        if dtype not in self._ratios:
+            with torch.inference_mode(False), torch.no_grad():
+                self._ratios[dtype] = self._ratio(dtype)
+        return self._ratios[dtype]
+
+    def ratio_at(self, windows: Places, dtype: torch.dtype) -> Tensor:
+        """``r`` of some windows alone, (n,)."""
+        count = self.count.flatten(1)[windows.samples, windows.places]
+        return self._ratio(torch.promote_types(dtype, torch.float32), count)
+
+    def _ratio(self, dtype: torch.dtype, count: Tensor | None = None) -> Tensor:
+        count = (self.count if count is None else count).to(dtype)
+        return torch.where(count > 0, prod(self.geometry.kernel) / count, torch.zeros_like(count))
+
+    @property
+    def may_be_void(self) -> bool:
+        """Whether a window's centre can lie in the padding, so that no tap is valid."""
+        kernel, _, lead, _, dilation = self.geometry
+        return any(p > k // 2 * d for k, p, d in zip(kernel, lead, dilation, strict=True))
+
+    def __repr__(self) -> str:
+        name = f"PanopticPlan(batch={self.batch}, size={self.size}, kernel_size={self.geometry.kernel}"
+        return f"{name}, windows={self.windows}, form={self.form!r})"
+
+    def table(self, *, transpose: bool = False, everywhere: bool = False) -> Table:
+        """The windows that mix ids (or all of them), and what they read; of the transposed convolution if asked for.
+
+        Kept, since the layers of a resolution share them.
+        """
+        kept = self._tables.get((transpose, everywhere))
+        if kept is None:
+            with torch.inference_mode(False), torch.no_grad():
+                kept = (self._transposed_table if transpose else self._window_table)(everywhere)
+            self._tables[transpose, everywhere] = kept
+        return kept
+
+    def _window_table(self, everywhere: bool) -> Table:
+        windows = self._mixed
+        if everywhere or windows is None:
+            windows = Places.where(torch.ones_like(self.mixed) if everywhere else self.mixed)
+        kernel, stride, lead, _, dilation = self.geometry
+        y = torch.div(windows.places, self.windows[1], rounding_mode="floor") * stride[0] - lead[0]
+        x = windows.places % self.windows[1] * stride[1] - lead[1]
+        taps = [t * dilation[0] * self.size[1] + u * dilation[1] for t in range(kernel[0]) for u in range(kernel[1])]
+        targets = (y * self.size[1] + x).unsqueeze(1) + torch.tensor(taps, device=y.device)
+        return Table.of(windows, targets, self.valid, prod(self.size))
+
+    def _transposed_table(self, everywhere: bool) -> Table:
+        kernel, stride, lead, _, dilation = self.geometry
+        if set(stride) == {1} and self.windows == self.size and not self.may_be_void:
+            # Having the same id is mutual: position p is read by the windows that p's own window reads.
+            table = self.table(everywhere=everywhere)
+            return table._replace(taps=table.taps.flip(1))
+        valid, affected = _transposed_valid(self.valid, self.geometry, self.size)
+        positions = Places.where(torch.ones_like(affected) if everywhere else affected)
+        targets = []
+        for tap in itertools.product(*map(range, kernel)):
+            shift = [p - t * d for p, t, d in zip(lead, tap, dilation, strict=True)]
+            y = torch.div(positions.places // self.size[1] + shift[0], stride[0], rounding_mode="floor")
+            x = torch.div(positions.places % self.size[1] + shift[1], stride[1], rounding_mode="floor")
+            targets.append(y * self.windows[1] + x)
+        return Table.of(positions, torch.stack(targets, dim=1), valid, prod(self.windows))
+
+
+def tap_of(padded: Tensor, tap: Sequence[int], geometry: Geometry, windows: Sequence[int]) -> Tensor:
+    """What one tap of every window reads of a padded map (..., H, W): (..., H', W')."""
+    for axis in (0, 1):
+        start = tap[axis] * geometry.dilation[axis]
+        padded = _border.every(padded, axis - 2, start, windows[axis], geometry.stride[axis])
+    return padded
+
+
+def _compare(ids: Tensor, geometry: Geometry, windows: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Validity (N, K, H', W') and its count (N, 1, H', W')."""
+    if ids.dtype in _HARDLY_SUPPORTED:
+        ids = ids.to(torch.int64)  # uint64 wraps around, different ids staying different
+    size = ids.shape[2:]
+    padded = F.pad(ids, geometry.pads_of_f_pad) if geometry.pads else ids
+    centre = tap_of(padded, [k // 2 for k in geometry.kernel], geometry, windows)
+    rows, columns = (_inside(axis, geometry, size[axis], windows[axis], ids.device) for axis in (0, 1))
+    taps = []
+    for t, row in enumerate(rows):
+        inside = row.unsqueeze(1).expand(windows).contiguous()  # once: to broadcast rows is slow
+        for u, column in enumerate(columns):
+            same = tap_of(padded, (t, u), geometry, windows) == centre
+            if geometry.pads:  # no id is left over that padding could have
+                same &= inside
+                same &= column
+            taps.append(same)
+    count = taps[0].to(torch.int32)
+    for same in taps[1:]:
+        count += same  # a third of the time of a sum over all, which would first make integers of them
+    return torch.cat(taps, dim=1), count
+
+
+def _inside(axis: int, geometry: Geometry, size: int, windows: int, device: torch.device) -> list[Tensor]:
+    """For each tap of an axis, the windows (H' or W') of which it and their centre lie on the map."""
+    first = torch.arange(windows, device=device) * geometry.stride[axis] - geometry.lead[axis]
+    at = [first + tap * geometry.dilation[axis] for tap in range(geometry.kernel[axis])]
+    inside = [(place >= 0) & (place < size) for place in at]
+    return [one & inside[len(inside) // 2] for one in inside]
+
+
+def _reach(geometry: Geometry, size: Sequence[int], windows: Sequence[int], device: torch.device) -> Tensor:
+    """How many taps of each window lie on the map, (H', W')."""
+    rows, columns = (
+        _border.axis_taps(
+            size[a], windows[a], geometry.kernel[a], geometry.stride[a], geometry.lead[a], geometry.dilation[a], device
+        ).to(torch.int32)  # as counts are
+        for a in (0, 1)
+    )
+    return rows.unsqueeze(1) * columns
+
+
+def _transposed_valid(valid: Tensor, geometry: Geometry, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Whether the window that reads a position by a tap may, (N, K, H, W); and where any may not, (N, 1, H, W)."""
+    result = valid.new_zeros(len(valid), valid.shape[1], *size)
+    reached = torch.zeros(valid.shape[1], *size, dtype=torch.bool, device=valid.device)
+    for index, tap in enumerate(itertools.product(*map(range, geometry.kernel))):
+        windows, positions = [], []
+        for axis in (0, 1):
+            step = geometry.stride[axis]
+            shift = geometry.lead[axis] - tap[axis] * geometry.dilation[axis]
+            first = max(-(-shift // step), 0)
+            last = min((size[axis] - 1 + shift) // step, valid.shape[2 + axis] - 1)
+            count = max(last - first + 1, 0)
+            start = first * step - shift
+            windows.append(slice(first, first + count))
+            positions.append(slice(start, start + max((count - 1) * step + 1, 0), step))
+        if all(w.stop > w.start for w in windows):
+            result[:, index, positions[0], positions[1]] = valid[:, index, windows[0], windows[1]]
+            reached[index, positions[0], positions[1]] = True
+    return result, (result != reached).any(1, keepdim=True)
+
+
+def odd_geometry(kernel_size: IntOrTuple, stride: IntOrTuple, padding: Padding, dilation: IntOrTuple) -> Geometry:
+    """Where windows with a centre lie.
+
+    Raises:
+        ValueError: for an even kernel, or as :meth:`Geometry.of`.
+    """
+    geometry = Geometry.of(2, kernel_size, stride, padding, dilation)
+    if not all(k % 2 for k in geometry.kernel):
+        msg = f"Expected odd kernel sizes, since a window is compared with its centre, but got {geometry.kernel}."
+        raise UserValueError(msg)
+    return geometry
+
+
+def is_traced(*tensors: Tensor | None) -> bool:
+    """Whether what is done must not depend on ids' values: in exports, transforms, forward-mode gradients, on meta."""
+    if torch.compiler.is_compiling():
+        return torch.compiler.is_exporting()
+    if torch._C._get_tracing_state() is not None or torch.autograd.forward_ad._current_level >= 0:
+        return True
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+    return any(t is not None and (wrapped(t) or t.is_meta or isinstance(t, FakeTensor)) for t in tensors)

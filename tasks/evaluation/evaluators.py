@@ -1,0 +1,276 @@
+"""What `--eval` takes: how a segmentation network is run and scored at test time.
+
+None of this is a property of the trained network, so none of it is in a checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, nn
+
+from pcpad._fractions import as_fraction
+from pcpad.errors import UserValueError
+from pcpad.metrics import BorderIoU, ConfusionMatrixMetric, SegmentationIoU
+from pcpad.tasks.evaluation.segmentation_report import EvaluationReport, Row
+from pcpad.tiling import Tiling, run_tiled, tiled_argmax
+
+__all__ = ["Border", "Evaluator", "Evaluators", "Inference", "Regular", "Tile"]
+
+Average = Literal["logits", "probabilities"]
+
+
+@dataclass(frozen=True)
+class Inference:
+    """One way of running the network; evaluators that agree on it share the pass.
+
+    Args:
+        tiling: How images are cut; None for whole images.
+        average: What overlapping tiles, flips and scales average.
+        flip: Also run mirrored images.
+        scales: Sizes to run the image at.
+    """
+
+    tiling: Tiling | None = None
+    average: Average = "logits"
+    flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        if self.average not in ("logits", "probabilities"):
+            message = f"Expected argument `average` to be 'logits' or 'probabilities', but got {self.average!r}"
+            raise UserValueError(message)
+        if not self.scales or not all(scale > 0 for scale in self.scales):
+            message = f"Expected argument `scales` to be one or more positive numbers, but got {self.scales!r}"
+            raise UserValueError(message)
+
+    def run(self, network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
+        """Predicted classes (N, H, W) of images (N, C, H, W); at one scale, in memory bounded by the tile."""
+        if self.scales == (1.0,):
+            return tiled_argmax(network, image, self.tiling, average=self.average, flip=self.flip)
+        merged = run_tiled(network, image, self.tiling, average=self.average, flip=self.flip, scales=self.scales)
+        return merged.argmax(dim=1)
+
+    @property
+    def name(self) -> str:
+        """Such as `regular` or `tile1024_o0.33_probabilities_flip_x0.5-1-2`."""
+        words = ["regular"]
+        if self.tiling is not None:
+            size = self.tiling.size if isinstance(self.tiling.size, tuple) else (self.tiling.size,) * 2
+            sides = str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
+            words = [f"tile{sides}", f"o{round(float(as_fraction(self.tiling.overlap)), 2):g}"]
+        words += [self.average] * (self.average != "logits") + ["flip"] * self.flip
+        if self.scales != (1.0,):
+            words.append("x" + "-".join(f"{scale:g}" for scale in self.scales))
+        return "_".join(words)
+
+
+class Evaluator:
+    """What one entry of `--eval` asks for: an inference, and a metric over what it predicts."""
+
+    inference: Inference
+
+    @property
+    def name(self) -> str:
+        """The results' name."""
+        return self.inference.name
+
+    def metric(self, num_classes: int, ignore_index: int) -> ConfusionMatrixMetric:
+        """A new metric for that many classes."""
+        return SegmentationIoU(num_classes, ignore_index)
+
+    def update(self, metric: ConfusionMatrixMetric, prediction: Tensor, label: Tensor) -> None:
+        """Count predicted and true classes, both (N, H, W)."""
+        metric.update(prediction, label)
+
+
+class Regular(Evaluator):
+    """Whole images.
+
+    Args:
+        average: What flips and scales average: `logits` or `probabilities`.
+        flip: Also run each image mirrored.
+        scales: Sizes to run the image at, relative to its own.
+    """
+
+    def __init__(self, average: Average = "logits", flip: bool = False, scales: Sequence[float] = (1.0,)) -> None:
+        self.inference = Inference(None, average, flip, tuple(float(scale) for scale in scales))
+
+
+class Tile(Evaluator):
+    """Images cut into tiles, each run as an image of its own; see `pcpad.tiling`.
+
+    Args:
+        size: Of a tile, in pixels.
+        overlap: Of neighbouring tiles, in [0, 1): a number or text such as "1/3".
+        average: What overlapping tiles, flips and scales average: `logits` or `probabilities`.
+        flip: Also run each tile mirrored.
+        scales: Sizes to run the image at, relative to its own.
+    """
+
+    def __init__(
+        self,
+        size: int = 1024,
+        overlap: float | str = 0.0,
+        average: Average = "logits",
+        flip: bool = False,
+        scales: Sequence[float] = (1.0,),
+    ) -> None:
+        self.inference = Inference(Tiling(size, overlap), average, flip, tuple(float(scale) for scale in scales))
+
+
+class Border(Evaluator):
+    """Borders alone: what is left when the middle is left out, for several sizes of middle in one pass.
+
+    The papers' Table 7 (2018) and Table 4 (2022) predict by tiles that do not overlap and leave out the middle of the
+    image.
+
+    Args:
+        leave_out: Sides of the rectangle left out as fractions of the image's or tile's, in [0, 1): numbers or text
+            such as "1/3".
+        of: What is predicted with: whole images (`regular`) or non-overlapping tiles (`tile`).
+        size: Of a tile, in pixels.
+        relative_to: Whether the middle is the image's or each tile's own, which tiles must cover without overlap.
+    """
+
+    def __init__(
+        self,
+        leave_out: Sequence[float | str] = (0, "1/3", "1/2", "2/3", "3/4", "7/8"),
+        of: Literal["regular", "tile"] = "tile",
+        size: int = 1024,
+        relative_to: Literal["image", "tile"] = "image",
+    ) -> None:
+        if of not in ("regular", "tile"):
+            message = f"Expected argument `of` to be 'regular' or 'tile', but got {of!r}"
+            raise UserValueError(message)
+        if (of, relative_to) == ("regular", "tile"):
+            message = "Borders relative to the tile need tiles: pass of='tile', or relative_to='image'"
+            raise UserValueError(message)
+        self.inference = Inference(Tiling(size) if of == "tile" else None)
+        self.leave_out = tuple(as_fraction(value) for value in leave_out)
+        self.relative_to: Literal["image", "tile"] = relative_to
+        self.metric(1, 255)  # a wrong argument is heard of now and not at the first image
+
+    @property
+    def name(self) -> str:
+        """Such as `border_regular` or `border_tile1024_by_tile`."""
+        tiling = self.inference.tiling
+        of = self.inference.name.removesuffix("_o0") if tiling else "regular"
+        return f"border_{of}" + ("_by_tile" if self.relative_to == "tile" else "")
+
+    def metric(self, num_classes: int, ignore_index: int) -> BorderIoU:
+        """A new metric for that many classes."""
+        return BorderIoU(num_classes, self.leave_out, ignore_index, self.relative_to)
+
+    def update(self, metric: ConfusionMatrixMetric, prediction: Tensor, label: Tensor) -> None:
+        """Count predicted and true classes, both (N, H, W)."""
+        assert isinstance(metric, BorderIoU)
+        tiling = self.inference.tiling if self.relative_to == "tile" else None
+        metric.update(prediction, label, tiling.windows(*label.shape[-2:]) if tiling else None)
+
+
+class Evaluators(nn.Module):
+    """All evaluators of a test: one pass of the network an image and distinct inference feeds every metric on it.
+
+    A module, so that the counts move with the task. They are not in the state dict.
+
+    Args:
+        evaluators: What to do; `[Regular()]` if empty.
+        num_classes: How many classes the network tells apart.
+        class_names: Their names in results; numbers if None.
+        ignore_index: True label of pixels that are not counted.
+
+    Raises:
+        ValueError: Two evaluators have the same name, or the number of names is wrong.
+
+    Example:
+        >>> import torch
+        >>> evaluators = Evaluators([Regular(), Tile(4), Border(["1/2"], size=4)], num_classes=3)
+        >>> evaluators.update(lambda image: image, torch.rand(2, 3, 8, 8), torch.zeros(2, 8, 8, dtype=torch.int64))
+        >>> [name for name in evaluators.report().scalars() if name.endswith("mIoU")]
+        ['regular/mIoU', 'tile4_o0/mIoU', 'border_tile4/leave_0.500/mIoU']
+    """
+
+    def __init__(
+        self,
+        evaluators: Sequence[Evaluator],
+        num_classes: int,
+        class_names: Sequence[str] | None = None,
+        ignore_index: int = 255,
+    ) -> None:
+        super().__init__()
+        self.evaluators = list(evaluators) or [Regular()]
+        names = [evaluator.name for evaluator in self.evaluators]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            message = f"Evaluators must differ, but these came more than once: {', '.join(twice)}"
+            raise UserValueError(message)
+        self.class_names = [str(name) for name in class_names or range(num_classes)]
+        if len(self.class_names) != num_classes:
+            message = f"Expected {num_classes} class names, but got {len(self.class_names)}"
+            raise UserValueError(message)
+        self.metrics = nn.ModuleList(evaluator.metric(num_classes, ignore_index) for evaluator in self.evaluators)
+        self._warned: set[Inference] = set()
+
+    def update(self, network: Callable[[Tensor], Tensor], image: Tensor, label: Tensor) -> None:
+        """Run the network as often as there are distinct inferences, and count.
+
+        Args:
+            network: Maps images (n, C, h, w) to logits (n, K, h, w).
+            image: (N, C, H, W), as the network takes them.
+            label: (N, H, W) long, `ignore_index` where nothing is counted.
+
+        Raises:
+            ValueError: Images and labels differ in size, or labels are out of range.
+        """
+        if image.dim() != 4 or (len(image), *image.shape[2:]) != tuple(label.shape):
+            message = f"Images {tuple(image.shape)} and labels {tuple(label.shape)} differ in number or size"
+            raise UserValueError(message)
+        users: dict[Inference, list[int]] = {}
+        for index, evaluator in enumerate(self.evaluators):
+            users.setdefault(evaluator.inference, []).append(index)
+        for inference, indices in users.items():
+            if inference not in self._warned and _smaller_than_tile(inference, *label.shape[-2:]):
+                self._warned.add(inference)
+            prediction = inference.run(network, image)
+            for index in indices:
+                metric = self.metrics[index]
+                assert isinstance(metric, ConfusionMatrixMetric)
+                self.evaluators[index].update(metric, prediction, label)
+
+    def report(self) -> EvaluationReport:
+        """The scores so far, over all processes; every process has to call it."""
+        rows = []
+        for evaluator, metric in zip(self.evaluators, self.metrics, strict=True):
+            assert isinstance(metric, ConfusionMatrixMetric)
+            found = metric.compute()
+            parts = found if isinstance(metric, BorderIoU) else {None: found}
+            for fraction, scores in parts.items():
+                assert fraction is None or isinstance(fraction, Fraction)
+                rows.append(Row.of(evaluator.name, fraction, scores))
+        return EvaluationReport(rows, self.class_names)
+
+    def reset(self) -> None:
+        """Forget all counts."""
+        for metric in self.metrics:
+            assert isinstance(metric, ConfusionMatrixMetric)
+            metric.reset()
+
+
+def _smaller_than_tile(inference: Inference, height: int, width: int) -> bool:
+    """Whether images are smaller than the tiles asked for, which is said: their results are no longer by such tiles."""
+    if inference.tiling is None:
+        return False
+    tall, wide = inference.tiling.sides
+    if height >= tall and width >= wide:
+        return False
+    rank_zero_warn(
+        f"{inference.name}: images of {height} x {width} pixels (height x width) are smaller than the tiles of "
+        f"{tall} x {wide}, so tiles of {min(height, tall)} x {min(width, wide)} are run. Nothing is resized, and "
+        "nothing but the network's own padding is added. For tiles within such images choose a smaller size"
+    )
+    return True

@@ -1,0 +1,179 @@
+"""Judging synthesized streets by what a segmentation network sees in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pcpad.errors import UserFileNotFoundError, UserValueError
+from pcpad.metrics import SegmentationIoU
+from pcpad.models import drn_d_105, load_weights
+from pcpad.models.weights import read_weights
+from pcpad.tasks.inputs import normalise
+from pcpad.tasks.segmentation import IGNORE, SegmentationTask
+
+PROTOCOLS = ("upsample_image", "upsample_logits", "downsample_labels")
+"""How images smaller than the labels are compared with them; published numbers differ in this."""
+
+_DRN_MEAN, _DRN_STD = (0.2901, 0.3281, 0.2870), (0.1830, 0.1866, 0.1845)
+
+
+class SegmentationJudge:
+    """mIoU and pixel accuracy of a segmentation network on generated images, and on the real ones of the same maps.
+
+    The protocols: `upsample_image` shows the judge the image resized (bilinear) to the labels' own size;
+    `upsample_logits` shows it as it is and resizes the logits; `downsample_labels` compares at the image's size.
+    No `nn.Module`, so that what holds it keeps the judge's weights out of checkpoints.
+
+    Args:
+        weights: A checkpoint of this suite's segmentation task, or the public DRN-D-105 of Cityscapes
+            (`drn-d-105_ms_cityscapes.pth`).
+        train_ids: For each label the judge's class, or 255 for none; None where the data does not say.
+        protocols: One or more.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: An unknown protocol, a file of other weights, or classes the judge does not know.
+    """
+
+    def __init__(self, weights: str | Path, train_ids: Sequence[int] | None, protocols: Sequence[str]) -> None:
+        check_protocols(protocols)
+        if train_ids is None:
+            message = "A judge needs data that says which class each label is: a data module with `train_ids`"
+            raise UserValueError(message)
+        self.protocols = tuple(protocols)
+        self.name = Path(weights).name
+        self.network, classes = load_judge(weights)
+        known = 1 + max((one for one in train_ids if one != IGNORE), default=0)
+        if known > classes:
+            message = f"The data has {known} evaluated classes, but the judge {weights} knows {classes}"
+            raise UserValueError(message)
+        self._train_ids = torch.tensor(train_ids)
+        # On both kinds of images under every protocol.
+        self.metrics = {
+            (kind, name): SegmentationIoU(classes, IGNORE) for kind in ("fake", "real") for name in self.protocols
+        }
+
+    def to(self, device: torch.device) -> SegmentationJudge:
+        """Move the network and the counts to a device."""
+        self.network.to(device)
+        self._train_ids = self._train_ids.to(device)
+        for metric in self.metrics.values():
+            metric.to(device)
+        return self
+
+    @torch.no_grad()
+    def update(self, image: Tensor, truth: Tensor, label: Tensor, label_full: Tensor | None = None) -> None:
+        """Look at one batch.
+
+        Args:
+            image: (N, 3, H, W) in [0, 1], generated.
+            truth: (N, 3, H, W) in [0, 1], the real ones.
+            label: (N, 1, H, W), the labels.
+            label_full: (N, 1, H0, W0), the labels at their own size, for the protocols that upsample.
+
+        Raises:
+            ValueError: `label_full` is missing.
+        """
+        for kind, images in (("fake", image), ("real", truth)):
+            logits = None
+            for protocol in self.protocols:
+                target = label if protocol == "downsample_labels" else label_full
+                if target is None:
+                    message = f"The protocol {protocol} needs the labels at their own size, `label_full`, in the batch"
+                    raise UserValueError(message)
+                wanted = self._train_ids[target[:, 0].long()]
+                size = (int(target.shape[-2]), int(target.shape[-1]))
+                if protocol == "upsample_image":
+                    seen = self.network(_resized(images, size)).float()
+                else:
+                    logits = self.network(images).float() if logits is None else logits
+                    seen = logits if protocol == "downsample_labels" else _resized(logits, size)
+                self.metrics[kind, protocol].update(seen, wanted)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The scores over all that was looked at, over all processes, and a new start.
+
+        Returns:
+            `PROTOCOL/mIoU`, `PROTOCOL/accuracy`, and `PROTOCOL/real_mIoU`, `PROTOCOL/real_accuracy`; in [0, 1].
+        """
+        scores: dict[str, Tensor] = {}
+        for (kind, protocol), metric in self.metrics.items():
+            found = metric.compute()
+            prefix = "real_" if kind == "real" else ""
+            scores |= {f"{protocol}/{prefix}{name}": found[name].float() for name in ("mIoU", "accuracy")}
+            metric.reset()
+        return scores
+
+
+class _DrnJudge(nn.Module):
+    """DRN-D-105 with the normalisation it was trained with."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, weights: str | Path) -> None:
+        super().__init__()
+        self.network = load_weights(drn_d_105(), weights)
+        self.register_buffer("mean", torch.tensor(_DRN_MEAN).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(_DRN_STD).view(3, 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.network(normalise(image, self.mean, self.std))
+
+
+def load_judge(weights: str | Path) -> tuple[nn.Module, int]:
+    """Load a judge.
+
+    Args:
+        weights: See `SegmentationJudge`.
+
+    Returns:
+        The network from images in [0, 1] to logits of their size, frozen, in evaluation mode; and its classes.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It holds something else.
+    """
+    path = Path(weights).expanduser()
+    try:
+        content = read_weights(path)
+    except FileNotFoundError as error:
+        message = (
+            f"{error} Expected the judge of synthesized images: a checkpoint of this suite's segmentation (pcpad fit "
+            "--config seg_demo.yaml), or the public drn-d-105_ms_cityscapes.pth."
+        )
+        raise UserFileNotFoundError(message) from error
+    settings = content.get("hyper_parameters")
+    judge: nn.Module
+    if isinstance(settings, dict):
+        if not str(settings.get("_class_path", "")).endswith(".SegmentationTask"):
+            message = f"{path} is a checkpoint of {settings.get('_class_path')}; a judge is one of SegmentationTask"
+            raise UserValueError(message)
+        made_by = {"optimizer", "scheduler", "encoder_weights"}
+        kept = {name: value for name, value in settings.items() if name not in made_by and name[0] != "_"}
+        judge = SegmentationTask(**kept)
+        judge.load_state_dict(content["state_dict"])
+        classes = judge.num_classes
+    else:
+        judge, classes = _DrnJudge(path), 19
+    return judge.requires_grad_(False).eval(), classes
+
+
+def check_protocols(protocols: Sequence[str]) -> None:
+    """Refuse unknown protocols.
+
+    Raises:
+        ValueError: One is unknown, or there is none.
+    """
+    if not protocols or isinstance(protocols, str) or not set(protocols) <= set(PROTOCOLS):
+        message = f"Expected argument `protocols` to be a list of some of {', '.join(PROTOCOLS)}, but got {protocols}"
+        raise UserValueError(message)
+
+
+def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(x, size, mode="bilinear", align_corners=False)

@@ -1,0 +1,204 @@
+"""Labelled sheets of pictures, drawn with Pillow alone."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from pcpad.errors import UserValueError
+
+__all__ = ["SheetRow", "as_pixels", "cell_size", "draw_sheet", "save_png"]
+
+_GAP = 10
+_TEXT, _HEADING = 15, 18  # pixels
+_NARROWEST, _WIDEST = 160, 480  # of a picture on the sheet, in pixels
+_INK = (0, 0, 0)
+# Pillow's own font knows ASCII alone and draws a box for anything else.
+_PLAIN_SIGNS = str.maketrans({"×": "x", "–": "-", "−": "-", "…": "...", "≠": "!=", "½": "1/2", "²": "^2", "“": '"'})
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """One line of pictures.
+
+    Args:
+        images: (H, W, 3) uint8, all of one size within the row.
+        caption: What stands above the row.
+        labels: What stands below each picture; none, or as many as pictures.
+    """
+
+    images: Sequence[np.ndarray]
+    caption: str = ""
+    labels: Sequence[str] = ()
+
+
+def draw_sheet(
+    rows: Sequence[SheetRow],
+    titles: Sequence[str] = (),
+    *,
+    heading: str = "",
+    legend: Mapping[str, tuple[int, int, int]] | None = None,
+    note: str = "",
+) -> Image.Image:
+    """Lay pictures out in rows and columns, with text around them.
+
+    Every column is as wide as the widest picture, within limits; small pictures are enlarged without smoothing, so
+    that pixels stay pixels, large ones are averaged.
+
+    Args:
+        rows: From the top down.
+        titles: Above the columns, broken into lines where long; none, or one a column.
+        heading: At the top.
+        legend: Colours by their meaning, below the pictures.
+        note: Below everything.
+
+    Returns:
+        The sheet, RGB.
+
+    Raises:
+        ValueError: There is no row or no picture.
+
+    Example:
+        >>> draw_sheet([SheetRow([np.zeros((16, 32, 3), np.uint8)] * 2)], ["left", "right"]).size[0]
+        350
+    """
+    if not rows or not all(row.images for row in rows):
+        message = "A sheet needs at least one row, and each row at least one picture"
+        raise UserValueError(message)
+    columns = max(len(row.images) for row in rows)
+    cell = cell_size(max(row.images[0].shape[1] for row in rows))
+    width = columns * cell + (columns + 1) * _GAP
+    strips = [_paragraph(heading, width, _HEADING)] if heading else []
+    if titles:
+        strips.append(_side_by_side([_paragraph(title, cell, _TEXT, margin=0) for title in titles], width))
+    for row in rows:
+        strips += _row_strips(row, cell, width)
+    if legend:
+        strips.append(_legend(legend, width))
+    if note:
+        strips.append(_paragraph(note, width, _TEXT))
+    sheet = Image.new("RGB", (width, sum(strip.height for strip in strips) + (len(strips) + 1) * _GAP // 2), "white")
+    top = _GAP // 2
+    for strip in strips:
+        sheet.paste(strip, (0, top))
+        top += strip.height + _GAP // 2
+    return sheet
+
+
+def cell_size(width: int) -> int:
+    """How wide a picture of that width is drawn.
+
+    Args:
+        width: Its own, in pixels.
+
+    Returns:
+        The same within the limits; a small picture's pixels are whole numbers of the sheet's.
+    """
+    if width >= _NARROWEST:
+        return min(width, _WIDEST)
+    return width * -(-_NARROWEST // width)
+
+
+def as_pixels(image: np.ndarray, width: int) -> Image.Image:
+    """A picture at that width: enlarged to the nearest pixel, or averaged.
+
+    Args:
+        image: (H, W, 3) uint8.
+        width: Wanted.
+
+    Returns:
+        The picture, its sides in proportion.
+    """
+    height = max(1, round(image.shape[0] * width / image.shape[1]))
+    picture = Image.fromarray(image)
+    larger = width >= image.shape[1]
+    return picture.resize((width, height), Image.Resampling.NEAREST if larger else Image.Resampling.BOX)
+
+
+def save_png(sheet: Image.Image, path: Path) -> Path:
+    """Write a picture that appears under its name only once it is complete.
+
+    Args:
+        sheet: The picture.
+        path: Where it will be; folders on the way are made.
+
+    Returns:
+        The path.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        sheet.save(draft, format="PNG", dpi=(150, 150))
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def _row_strips(row: SheetRow, cell: int, width: int) -> list[Image.Image]:
+    strips = [_paragraph(row.caption, width, _TEXT)] if row.caption else []
+    strips.append(_side_by_side([as_pixels(image, cell) for image in row.images], width))
+    if row.labels:
+        strips.append(_side_by_side([_paragraph(label, cell, _TEXT, margin=0) for label in row.labels], width))
+    return strips
+
+
+def _side_by_side(pictures: Sequence[Image.Image], width: int) -> Image.Image:
+    strip = Image.new("RGB", (width, max(picture.height for picture in pictures)), "white")
+    left = _GAP
+    for picture in pictures:
+        strip.paste(picture, (left, 0))
+        left += picture.width + _GAP
+    return strip
+
+
+def _paragraph(text: str, width: int, size: int, margin: int = _GAP) -> Image.Image:
+    font = ImageFont.load_default(size)
+    lines = list(_wrapped(_ascii(text), width - 2 * margin, font))
+    strip = Image.new("RGB", (width, round(1.3 * size * len(lines)) + 2), "white")
+    draw = ImageDraw.Draw(strip)
+    for number, line in enumerate(lines):
+        draw.text((margin, round(1.3 * size * number)), line, _INK, font)
+    return strip
+
+
+def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Iterable[str]:
+    """Lines that fit; a single word that does not is drawn as far as it goes."""
+    for paragraph in text.split("\n"):
+        line = ""
+        for word in paragraph.split():
+            longer = f"{line} {word}".strip()
+            if line and font.getlength(longer) > width:
+                yield line
+                longer = word
+            line = longer
+        yield line
+
+
+def _legend(legend: Mapping[str, tuple[int, int, int]], width: int) -> Image.Image:
+    font, high = ImageFont.load_default(_TEXT), round(1.5 * _TEXT)
+    places, left, top = [], _GAP, 0
+    for name, colour in legend.items():
+        name = _ascii(name)
+        wide = round(font.getlength(name)) + _TEXT + 3 * _GAP
+        if left > _GAP and left + wide > width:
+            left, top = _GAP, top + high
+        places.append((left, top, name, colour))
+        left += wide
+    strip = Image.new("RGB", (width, top + high), "white")
+    draw = ImageDraw.Draw(strip)
+    for left, top, name, colour in places:
+        draw.rectangle((left, top + 2, left + _TEXT, top + 2 + _TEXT), fill=tuple(colour), outline=_INK)
+        draw.text((left + _TEXT + _GAP // 2, top), name, _INK, font)
+    return strip
+
+
+def _ascii(text: str) -> str:
+    plain = unicodedata.normalize("NFKD", text.translate(_PLAIN_SIGNS))
+    return "".join(sign for sign in plain if not unicodedata.combining(sign)).encode("ascii", "replace").decode()
