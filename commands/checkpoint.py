@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from pcpad.commands.plugins import loaded_by_user
 from pcpad.errors import UserFileNotFoundError, UserValueError
 
 # Where the class paths in a checkpoint may lead unasked. A checkpoint is a file from someone, and building a class
@@ -102,11 +103,11 @@ def remembered(path: Path, typed: Iterable[str] = ()) -> dict[str, Any]:
 def _check_trusted(settings: Any, path: Path, typed: list[str]) -> None:
     if isinstance(settings, Mapping):
         class_path = settings.get("class_path")
-        known = class_path is None or str(class_path).startswith(_OWN_PACKAGES)
+        known = class_path is None or str(class_path).startswith(_OWN_PACKAGES) or loaded_by_user(str(class_path))
         if not known and not any(str(class_path) in text for text in typed):
             message = (
                 f"{path} asks for the class {class_path!r}, which is not pcpad's. Importing it runs its code: if you "
-                "trust it, name it yourself, with --model or --data or in a --config; with --trust for `pcpad figure`."
+                "trust it, name it yourself: with --import, --model or --data, or in a --config."
             )
             raise UserValueError(message)
         settings = list(settings.values())

@@ -83,7 +83,7 @@ class ActionRecognitionTask(Task):
             message = f"Expected argument `network` to be one of {', '.join(_NETWORKS)}, but got {network!r}"
             raise UserValueError(message)
         self.set_normalization(mean, std, dims=3)
-        self.network = resnet3d(_NETWORKS[network], num_classes, padding, weights, fallback, width)
+        self.network = resnet3d(_NETWORKS[network], num_classes, self.padding, weights, fallback, width)
         self.val_metrics: Any = class_metrics(num_classes, "clip_")
         self.test_metrics: Any = class_metrics(num_classes, "clip_")
         self.video_accuracy = VideoAccuracy(num_classes, top_ks(num_classes))
