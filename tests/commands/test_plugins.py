@@ -1,6 +1,6 @@
 """Modules of the user's own: what is loaded from the current folder, and what never is."""
 
-import importlib.metadata
+import importlib
 import json
 import sys
 
@@ -149,7 +149,7 @@ def test_installed_packages_are_asked_and_a_broken_one_is_said(tmp_path, monkeyp
     write(tmp_path, "others_good", "LOADED = True")
     write(tmp_path, "others_bad", "raise RuntimeError('broken')")
     monkeypatch.syspath_prepend(tmp_path)
-    importlib.metadata.MetadataPathFinder.invalidate_caches()
+    importlib.invalidate_caches()
     with pytest.warns(UserWarning, match=r"The plugin bad \(others_bad\) cannot be loaded: RuntimeError"):
         load_plugins()
     assert sys.modules["others_good"].LOADED
