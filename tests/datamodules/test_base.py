@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.trainer.connectors.data_connector import _DataConnector
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
-from pcpad.datamodules.sampling import UnrepeatedSampler, evaluation_sampler
+from pcpad.datamodules.base import UnrepeatedSampler, evaluation_sampler
 
 
 def numbers(size):
