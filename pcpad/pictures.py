@@ -129,7 +129,7 @@ def open_header(source: Path | bytes) -> Iterator[Image.Image]:
         source: A file, or its content.
 
     Yields:
-        The picture as Pillow opens it: size, mode and format are known, no pixel is decoded (40 µs); `decode` does that.
+        The picture as Pillow opens it: size, mode and format are known, no pixel is decoded (40 µs).
 
     Raises:
         ValueError: Empty, or larger than `MOST_PIXELS`.

@@ -238,11 +238,20 @@ def test_zeros_after_the_end_are_harmless_however_many(decoder, write):
     assert read_image(write(encode(PHOTO, "JPEG") + bytes(200_000))).shape == (3, 90, 120)
 
 
-@pytest.mark.slow
-def test_an_image_of_1024_megapixels(write):
-    path = write(b"P5\n32768 32768\n255\n")
+def blank(path, height, width):
+    """A black PGM of zeros, of which the file system keeps none."""
+    path.write_bytes(b"P5\n%d %d\n255\n" % (width, height))
     with path.open("ab") as file:
-        file.truncate(file.tell() + 32768 * 32768)  # zeros, of which the file system keeps none
-    assert image_size(path) == (32768, 32768)
-    assert read_picture(path).size == (32768, 32768)
-    assert read_image(path).shape == (3, 32768, 32768)
+        file.truncate(file.tell() + height * width)
+    return path
+
+
+def test_the_limit_is_1024_megapixels(tmp_path):
+    assert image_size(blank(tmp_path / "largest.pgm", 32768, 32768)) == (32768, 32768)
+    with pytest.raises(BrokenImageError, match=r"the header claims 32769x32768 pixels, more than the 1073741824"):
+        read_image(blank(tmp_path / "larger.pgm", 32768, 32769))
+
+
+@pytest.mark.slow
+def test_an_image_of_200_megapixels(tmp_path):
+    assert read_image(blank(tmp_path / "large.pgm", 14_200, 14_200)).shape == (3, 14_200, 14_200)
