@@ -184,8 +184,8 @@ class KineticsDataModule(DataModule):
     def _window_loader(self, split: str) -> DataLoader[Any]:
         windows = Windows(self._split(split), self.sampling, self.augment.size)
         sampler = WholeVideoSampler(windows, *self.ranks)
-        options = {"batch_size": self.batch_size, "sampler": sampler, "collate_fn": collate_windows}
-        return WindowLoader(windows, **options, **self.worker_options())
+        options = {"batch_size": self.batch_size, "collate_fn": collate_windows, **self.worker_options()}
+        return WindowLoader(windows, sampler=sampler, **options)
 
     def _load(self, split: str, source: str | Path | None = None) -> None:
         if split in self._splits:

@@ -73,7 +73,7 @@ def write_arrays(places: Sequence[Path], arrays: dict[str, np.ndarray]) -> str |
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     # Several processes or machines may build at once; each puts a whole file in place.
     with whole_file(path, "wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 class _Work(Dataset[Any]):
