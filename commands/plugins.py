@@ -118,23 +118,23 @@ def take_imports(args: Sequence[str]) -> list[str]:
 
 
 def split_imports(args: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The modules that `--import` names, and the other arguments.
+    """The modules that `--import` names, or `--imports` as a config's list would, and the other arguments.
 
     Raises:
-        UserValueError: `--import` is the last word.
+        UserValueError: One of them is the last word.
     """
     names, rest = [], []
     left = iter(args)
     for arg in left:
         option, equals, value = arg.partition("=")
-        if option != "--import":
+        if option not in ("--import", "--imports", "--imports+"):
             rest.append(arg)
             continue
         value = value if equals else next(left, "")
         if not value:
-            message = "--import needs a module: --import mine"
+            message = f"{option} needs a module: --import mine"
             raise UserValueError(message)
-        names.append(value)
+        names += [word for word in re.split(r"[\s,\[\]\"']+", value) if word]
     return names, rest
 
 

@@ -50,6 +50,7 @@ class ActionRecognitionTask(Task):
         ValueError: An argument is out of range, or the weights do not fit.
 
     Example:
+        >>> import torch
         >>> from torch.optim import SGD
         >>> options = {"network": "resnet3d18", "num_classes": 5, "width": 4}
         >>> task = ActionRecognitionTask(**options, optimizer=lambda p: SGD(p, lr=0.1)).eval()
