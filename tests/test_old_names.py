@@ -1,0 +1,179 @@
+"""What checkpoints, configs and programs of earlier versions name is still there."""
+
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import yaml
+
+import pcpad
+from pcpad import _renamed
+from pcpad.cli import main
+
+# Written by `benchmarks/old_checkpoints.py names` with the last version before modules moved. Lines may be added.
+OLD = json.loads(Path(__file__).with_name("old_names.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def anew(monkeypatch):
+    """As if nothing old had been imported yet: a path warns once in a process."""
+    monkeypatch.setattr(_renamed, "_warned", set())
+    for name in _renamed.MODULES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        parent, _, child = name.rpartition(".")
+        if parent in sys.modules:
+            vars(sys.modules[parent]).pop(child, None)
+
+
+def look_up(path):
+    """As jsonargparse, pickle and Lightning do."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize("path", OLD["classes"])
+def test_class_paths_and_their_arguments(path, anew):
+    module = path.rpartition(".")[0]
+    if _renamed.present_path(path) == path:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)
+            kind = look_up(path)
+    else:
+        old = path if path in _renamed.NAMES and module not in _renamed.MODULES else module
+        with pytest.warns(FutureWarning, match=f"^{old} is called "):
+            kind = look_up(path)
+    assert inspect.isclass(kind)
+    assert kind is look_up(_renamed.present_path(path))
+    accepted = inspect.signature(kind).parameters
+    assert [name for name in OLD["classes"][path] if name not in accepted] == []
+
+
+@pytest.mark.filterwarnings("ignore:pcpad.* is called:FutureWarning")
+@pytest.mark.parametrize("module", OLD["modules"])
+def test_modules_and_their_public_names(module):
+    found = importlib.import_module(module)
+    assert [name for name in OLD["modules"][module] if not hasattr(found, name)] == []
+
+
+def test_short_names_are_known_to_the_command():
+    code = (
+        "import pcpad.commands.run\n"
+        "from lightning.pytorch import Callback, LightningDataModule, LightningModule\n"
+        "from torch.optim.lr_scheduler import LRScheduler\n"
+        "from pcpad.tasks.evaluation.evaluators import Evaluator\n"
+        "bases, found = [Callback, LightningDataModule, LightningModule, LRScheduler, Evaluator], set()\n"
+        "while bases:\n"
+        "    base = bases.pop()\n"
+        "    found.add(base.__name__)\n"
+        "    bases += base.__subclasses__()\n"
+        "print(*found)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(OLD["short_names"]) - set(run.stdout.split()) == set()
+
+
+def test_every_new_path_is_silent_and_every_old_one_gives_the_same_object(anew):
+    for old, new in _renamed.MODULES.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)
+            present = importlib.import_module(new)
+        with pytest.warns(FutureWarning, match=f"^{old} is called {new} now"):
+            moved = importlib.import_module(old)
+        assert moved.__name__ == old
+        assert moved.__doc__ == present.__doc__
+        for name in OLD["modules"][old]:
+            if f"{old}.{name}" not in _renamed.NAMES:
+                assert getattr(moved, name) is getattr(present, name)
+    for old, new in _renamed.NAMES.items():
+        assert look_up(old) is look_up(new)
+
+
+def test_an_old_path_warns_once_and_names_the_line_that_imports_it(anew):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        plan = look_up("pcpad.datamodules.crops.CropPlan")
+        look_up("pcpad.datamodules.crops.CropSampler")
+        from pcpad.tasks.sheets import draw_sheet  # noqa: F401
+    crops, sheets = caught
+    assert sheets.filename == __file__
+    assert str(crops.message) == (
+        f"pcpad.datamodules.crops is called {plan.__module__} now; the old name will be removed in a later version."
+    )
+
+
+def test_old_modules_are_attributes_of_their_packages(anew):
+    with pytest.warns(FutureWarning, match=r"pcpad\.processes"):
+        assert pcpad.processes.gathered is pcpad.distributed.gathered
+    with pytest.warns(FutureWarning, match=r"pcpad\.tasks\.sheets"):
+        from pcpad.tasks import sheets
+    assert sheets.draw_sheet is look_up("pcpad.tasks.pictures.sheets.draw_sheet")
+    with pytest.raises(AttributeError, match="nothing"):
+        pcpad.tasks.nothing  # noqa: B018
+    with pytest.raises(ImportError, match="nothing"):
+        from pcpad.tasks.sheets import nothing  # noqa: F401
+
+
+def test_what_would_be_set_in_vain_is_refused(anew):
+    with pytest.warns(FutureWarning):
+        from pcpad.tasks import synthesis_judge
+    with pytest.raises(AttributeError, match="would change nothing: .* is pcpad.tasks.judges.segmentation now"):
+        synthesis_judge.PROTOCOLS = ("mine",)
+
+
+def test_star_imports_take_what_is_public(anew):
+    space = {}
+    with pytest.warns(FutureWarning):
+        exec("from pcpad.tasks.evaluators import *", space)
+    assert set(OLD["modules"]["pcpad.tasks.evaluators"]) <= set(space)
+
+
+def test_pickles_that_name_old_modules_load(anew):
+    import pickle
+
+    from pcpad.tasks.evaluation.evaluators import Inference
+
+    text = pickle.dumps(Inference(), protocol=0)  # in which names are lines
+    old = text.replace(Inference.__module__.encode(), b"pcpad.tasks.evaluators")
+    assert old != text
+    with pytest.warns(FutureWarning):
+        assert pickle.loads(old) == Inference()
+
+
+def test_a_config_with_old_paths_warns_and_is_written_with_new_ones(anew, capsys, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "model: {class_path: pcpad.tasks.SegmentationTask, init_args: {architecture: Unet, encoder: resnet18}}\n"
+        "data: {class_path: pcpad.datamodules.cityscapes.CityscapesDataModule, init_args: {root: streets}}\n"
+        "eval: [{class_path: pcpad.tasks.evaluators.Tile, init_args: {size: 64}}]\n"
+    )
+    with pytest.warns(FutureWarning, match=r"pcpad\.tasks\.evaluators is called"), pytest.raises(SystemExit) as ended:
+        main(["test", "--config", str(config), "--print_config"])
+    assert ended.value.code == 0
+    written = yaml.safe_load(capsys.readouterr().out)
+    (tile,) = written["eval"]
+    assert look_up(tile["class_path"]) is look_up("pcpad.tasks.evaluation.evaluators.Tile")
+    assert _renamed.present_path(tile["class_path"]) == tile["class_path"]
+
+
+def test_the_user_of_the_command_sees_the_warning(tmp_path):
+    args = ["test", "--model", "SegmentationTask", "--eval+=pcpad.tasks.evaluators.Tile", "--print_config"]
+    run = subprocess.run([sys.executable, "-m", "pcpad.cli", *args], capture_output=True, text=True, cwd=tmp_path)
+    assert "pcpad.tasks.evaluators is called pcpad.tasks.evaluation.evaluators now" in run.stderr
+
+
+def test_setting_it_up_imports_nothing_else():
+    code = (
+        "import sys, types\n"
+        "sys.modules['pcpad'] = types.ModuleType('pcpad')\n"
+        "from importlib.util import module_from_spec, spec_from_file_location\n"
+        f"spec = spec_from_file_location('pcpad._renamed', {_renamed.__file__!r})\n"
+        "spec.loader.exec_module(module_from_spec(spec))\n"
+        "print([name for name in sys.modules if name.partition('.')[0] in ('torch', 'numpy', 'lightning')])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
