@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from pcpad._renamed import with_present_paths
 from pcpad.errors import UserFileNotFoundError, UserValueError
 
 # Where the class paths in a checkpoint may lead unasked. A checkpoint is a file from someone, and building a class
@@ -96,7 +97,7 @@ def remembered(path: Path, typed: Iterable[str] = ()) -> dict[str, Any]:
         if class_path is not None:
             settings[part] = {"class_path": class_path, "init_args": values}
     _check_trusted(settings, path, list(typed))
-    return settings
+    return with_present_paths(settings)
 
 
 def _check_trusted(settings: Any, path: Path, typed: list[str]) -> None:

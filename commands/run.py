@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any, cast
 
+from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter, LearningRateMonitor, RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -16,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 import pcpad.datamodules
 import pcpad.tasks  # noqa: F401  importing both is what makes short class names work
+from pcpad._renamed import present_path
 from pcpad.commands.checkpoint import differences, find_checkpoint, remembered
 from pcpad.commands.recipes import config_files, resolve_configs
 from pcpad.errors import UserValueError
@@ -102,7 +104,7 @@ class SuiteCLI(LightningCLI):
         """Parse, then say where the run departs from its checkpoint."""
         quiet = {"predict": {"return_predictions": False}, "test": {"verbose": False}, "validate": {"verbose": False}}
         self._subcommand_parsers[self.verb].set_defaults(quiet.get(self.verb, {}))
-        self.config = parser.parse_args(cast(list[str], args))
+        self.config = _with_present_paths(parser.parse_args(cast(list[str], args)))
         used = parser.dump(self.config, skip_none=False, skip_validation=True, format="json")
         for line in differences(self.remembered, json.loads(used)[self.verb]):
             _say(f"Differs from the checkpoint: {line}")
@@ -171,6 +173,20 @@ class SuiteCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         _say(f"Results go to {self.trainer.log_dir}")
         super()._run_subcommand(subcommand)
+
+
+def _with_present_paths(config: Any) -> Any:
+    """Spell class paths as they are now, in place, so that the run's own files name no old ones."""
+    if isinstance(config, list):
+        for value in config:
+            _with_present_paths(value)
+    elif isinstance(config, Namespace):
+        for key, value in vars(config).items():
+            if key == "class_path":
+                config[key] = present_path(value)
+            else:
+                _with_present_paths(value)
+    return config
 
 
 def _quieten() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -97,6 +97,29 @@ def present_path(path: str) -> str:
         return NAMES.get(path) or MODULES[path]
     module, _, name = path.rpartition(".")
     return f"{present_path(module)}.{name}" if module else path
+
+
+def with_present_paths(settings: Any) -> Any:
+    """Settings from a checkpoint, in which every class path is spelled as it is now; old spellings warn.
+
+    Args:
+        settings: Dicts and lists of plain values.
+
+    Returns:
+        The same, with other `class_path` and `_class_path` where classes have moved.
+    """
+    if isinstance(settings, (list, tuple)):
+        return type(settings)(with_present_paths(value) for value in settings)
+    if not isinstance(settings, Mapping):
+        return settings
+    changed = {}
+    for key, value in settings.items():
+        if key in ("class_path", "_class_path") and isinstance(value, str) and present_path(value) != value:
+            _warn(value, stacklevel=2)
+            changed[key] = present_path(value)
+        else:
+            changed[key] = with_present_paths(value)
+    return changed
 
 
 def _warn(old: str, stacklevel: int) -> None:

@@ -7,13 +7,17 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 import yaml
 
 import pcpad
 from pcpad import _renamed
 from pcpad.cli import main
+from pcpad.commands.checkpoint import remembered
+from pcpad.tasks.schedules import refuse_other_options
 
 # Written by `benchmarks/old_checkpoints.py names` with the last version before modules moved. Lines may be added.
 OLD = json.loads(Path(__file__).with_name("old_names.json").read_text(encoding="utf-8"))
@@ -89,6 +93,10 @@ def test_every_new_path_is_silent_and_every_old_one_gives_the_same_object(anew):
         for name in OLD["modules"][old]:
             if f"{old}.{name}" not in _renamed.NAMES:
                 assert getattr(moved, name) is getattr(present, name)
+
+
+@pytest.mark.filterwarnings("ignore:pcpad.* is called:FutureWarning")
+def test_names_that_went_elsewhere_than_their_module_are_the_same_objects():
     for old, new in _renamed.NAMES.items():
         assert look_up(old) is look_up(new)
 
@@ -121,7 +129,7 @@ def test_old_modules_are_attributes_of_their_packages(anew):
 def test_what_would_be_set_in_vain_is_refused(anew):
     with pytest.warns(FutureWarning):
         from pcpad.tasks import synthesis_judge
-    with pytest.raises(AttributeError, match="would change nothing: .* is pcpad.tasks.judges.segmentation now"):
+    with pytest.raises(AttributeError, match=r"would change nothing: .* is pcpad.tasks.judges.segmentation now"):
         synthesis_judge.PROTOCOLS = ("mine",)
 
 
@@ -144,20 +152,40 @@ def test_pickles_that_name_old_modules_load(anew):
         assert pickle.loads(old) == Inference()
 
 
-def test_a_config_with_old_paths_warns_and_is_written_with_new_ones(anew, capsys, tmp_path):
-    config = tmp_path / "config.yaml"
-    config.write_text(
-        "model: {class_path: pcpad.tasks.SegmentationTask, init_args: {architecture: Unet, encoder: resnet18}}\n"
-        "data: {class_path: pcpad.datamodules.cityscapes.CityscapesDataModule, init_args: {root: streets}}\n"
-        "eval: [{class_path: pcpad.tasks.evaluators.Tile, init_args: {size: 64}}]\n"
-    )
-    with pytest.warns(FutureWarning, match=r"pcpad\.tasks\.evaluators is called"), pytest.raises(SystemExit) as ended:
-        main(["test", "--config", str(config), "--print_config"])
-    assert ended.value.code == 0
-    written = yaml.safe_load(capsys.readouterr().out)
-    (tile,) = written["eval"]
-    assert look_up(tile["class_path"]) is look_up("pcpad.tasks.evaluation.evaluators.Tile")
-    assert _renamed.present_path(tile["class_path"]) == tile["class_path"]
+def test_a_run_by_a_config_with_old_paths_warns_and_writes_new_ones(anew, tmp_path):
+    main(["sample", "digits", str(tmp_path / "digits")])
+    old = "{class_path: pcpad.tasks.callbacks.evaluation.EvaluationFiles}"
+    options = [f"--data.root={tmp_path / 'digits'}", f"--trainer.callbacks=[{old}]", "--trainer.max_epochs=1"]
+    options += [f"--trainer.default_root_dir={tmp_path}", "--trainer.accelerator=cpu"]
+    options += ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1"]
+    with pytest.warns(FutureWarning, match=r"pcpad\.tasks\.callbacks\.evaluation is called"):
+        main(["fit", "--config", "cls_digits.yaml", *options])
+    (file,) = tmp_path.glob("cls_digits/version_0/config.yaml")
+    (callback,) = yaml.safe_load(file.read_text())["trainer"]["callbacks"]
+    assert callback["class_path"] == _renamed.present_path("pcpad.tasks.callbacks.evaluation.EvaluationFiles")
+    assert callback["class_path"] != "pcpad.tasks.callbacks.evaluation.EvaluationFiles"
+
+
+def test_a_checkpoint_with_old_paths_warns_and_differs_in_nothing(anew, monkeypatch, tmp_path):
+    monkeypatch.setitem(_renamed.NAMES, "pcpad.tasks.OldTask", "pcpad.tasks.SynthesisTask")
+    monkeypatch.setitem(_renamed.NAMES, "pcpad.tasks.schedules.OldDecay", "pcpad.tasks.schedules.LinearDecay")
+    decay = {"class_path": "pcpad.tasks.schedules.OldDecay", "init_args": {"total": 3, "start": 1}}
+    stored = {"_class_path": "pcpad.tasks.OldTask", "scheduler": decay, "betas": [0.0, 0.9]}
+    torch.save({"pytorch-lightning_version": "2.6.6", "hyper_parameters": stored}, tmp_path / "old.ckpt")
+    with pytest.warns(FutureWarning) as caught:
+        settings = remembered(tmp_path / "old.ckpt")
+    old = {str(warning.message).split(" is called ")[0] for warning in caught}
+    assert old == {"pcpad.tasks.schedules.OldDecay", "pcpad.tasks.OldTask"}
+    present = {"class_path": "pcpad.tasks.schedules.LinearDecay", "init_args": {"total": 3, "start": 1}}
+    assert settings["model"] == {
+        "class_path": "pcpad.tasks.SynthesisTask",
+        "init_args": {"scheduler": present, "betas": [0.0, 0.9]},
+    }
+    used = SimpleNamespace(hparams={"scheduler": present}, _trainer=SimpleNamespace(state=SimpleNamespace(fn="fit")))
+    refuse_other_options(used, {"hyper_parameters": stored}, ["scheduler"])
+    used.hparams["scheduler"] = {**present, "init_args": {"total": 4, "start": 1}}
+    with pytest.raises(ValueError, match="scheduler differ"):
+        refuse_other_options(used, {"hyper_parameters": stored}, ["scheduler"])
 
 
 def test_the_user_of_the_command_sees_the_warning(tmp_path):
