@@ -194,7 +194,7 @@ class _Finder(MetaPathFinder):
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
             # An attribute of this one loader: a loader around it would have to offer sources and resources too.
-            spec.loader.exec_module = _then_offer(spec.loader.exec_module)  # type: ignore[method-assign]
+            spec.loader.exec_module = _then_offer(spec.loader.exec_module)  # type: ignore[assignment, method-assign]
         return spec
 
 
