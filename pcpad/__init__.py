@@ -13,7 +13,6 @@ _root = _Path(__file__).resolve().parent.parent
 if (_root / "pyproject.toml").is_file() and (_root / "cli.py").is_file():
     __path__.append(str(_root))
 
-from pcpad import _renamed as _renamed  # noqa: E402  # earlier versions' import paths
 from pcpad.convert import convert_padding  # noqa: E402  # after the path is complete
 from pcpad.layers import ExplicitPadConv2d, PartialConv1d, PartialConv2d, PartialConv3d  # noqa: E402
 from pcpad.masked import MaskedSequential, pad_to_batch  # noqa: E402
@@ -31,3 +30,5 @@ __all__ = [
     "convert_padding",
     "pad_to_batch",
 ]
+
+from pcpad import _renamed as _renamed  # noqa: E402  # earlier versions' import paths

@@ -222,6 +222,8 @@ def _offer_moved_names(module: ModuleType) -> None:
     module.__getattr__ = __getattr__  # type: ignore[method-assign]
 
 
+# Packages that make their own names when asked have to have said so: `pcpad` imports this last.
 if not any(type(finder).__name__ == _Finder.__name__ for finder in sys.meta_path):  # reloading installs no second one
     sys.meta_path.insert(0, _Finder())
-    _offer_moved_names(sys.modules["pcpad"])
+    for _name in _LOSING & sys.modules.keys():  # pcpad itself, and what it has imported by now
+        _offer_moved_names(sys.modules[_name])
