@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from pcpad._renamed import with_present_paths
 from pcpad.commands.plugins import loaded_by_user
 from pcpad.errors import UserFileNotFoundError, UserValueError
 
@@ -97,7 +98,7 @@ def remembered(path: Path, typed: Iterable[str] = ()) -> dict[str, Any]:
         if class_path is not None:
             settings[part] = {"class_path": class_path, "init_args": values}
     _check_trusted(settings, path, list(typed))
-    return settings
+    return with_present_paths(settings)
 
 
 def _check_trusted(settings: Any, path: Path, typed: list[str]) -> None:

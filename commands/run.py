@@ -8,12 +8,14 @@ import warnings
 from pathlib import Path
 from typing import Any, cast
 
+from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter, LearningRateMonitor, RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from pcpad._renamed import present_path
 from pcpad.commands.checkpoint import differences, find_checkpoint, remembered
 from pcpad.commands.plugins import allow_modules_of, import_named, load_plugins, load_user_modules, split_imports
 from pcpad.commands.recipes import config_files, configured_imports, resolve_configs
@@ -123,7 +125,7 @@ class SuiteCLI(LightningCLI):
         """Parse, then say where the run departs from its checkpoint."""
         quiet = {"predict": {"return_predictions": False}, "test": {"verbose": False}, "validate": {"verbose": False}}
         self._subcommand_parsers[self.verb].set_defaults(quiet.get(self.verb, {}))
-        self.config = parser.parse_args(cast(list[str], args))
+        self.config = _with_present_paths(parser.parse_args(cast(list[str], args)))
         used = parser.dump(self.config, skip_none=False, skip_validation=True, format="json")
         for line in differences(self.remembered, json.loads(used)[self.verb]):
             _say(f"Differs from the checkpoint: {line}")
@@ -207,6 +209,20 @@ class SuiteCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         _say(f"Results go to {self.trainer.log_dir}")
         super()._run_subcommand(subcommand)
+
+
+def _with_present_paths(config: Any) -> Any:
+    """Spell class paths as they are now, in place, so that the run's own files name no old ones."""
+    if isinstance(config, list):
+        for value in config:
+            _with_present_paths(value)
+    elif isinstance(config, Namespace):
+        for key, value in vars(config).items():
+            if key == "class_path":
+                config[key] = present_path(value)
+            else:
+                _with_present_paths(value)
+    return config
 
 
 def _quieten() -> None:
