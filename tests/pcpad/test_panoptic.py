@@ -9,7 +9,8 @@ from torch import nn
 
 from pcpad import PanopticPartialConv2d, PanopticPlan, PartialConv2d
 from pcpad.functional import partial_conv2d
-from pcpad.panoptic import autograd, panoptic_conv2d
+from pcpad.panoptic import layer as layer_module
+from pcpad.panoptic import panoptic_conv2d
 
 SIZE = (9, 10)
 
@@ -67,7 +68,8 @@ def form(request, monkeypatch):
     """Each way to compute it, whatever share of the windows mix; gives the form to build plans of."""
     share = {"rows": 2.0, "everywhere": -1.0}.get(request.param)
     if share is not None:
-        monkeypatch.setattr(autograd, "_EVERYWHERE_FROM", dict.fromkeys(autograd._EVERYWHERE_FROM, share))
+        everywhere_from = dict.fromkeys(layer_module._EVERYWHERE_FROM, share)
+        monkeypatch.setattr(layer_module, "_EVERYWHERE_FROM", everywhere_from)
     return "dense" if request.param == "dense" else "rows"
 
 
