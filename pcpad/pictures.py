@@ -5,7 +5,6 @@ Importing this needs NumPy alone; Pillow and OpenCV are imported when a file is 
 
 from __future__ import annotations
 
-import os
 import struct
 import threading
 import zlib
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 import numpy as np
 
 from pcpad.errors import UserValueError
+from pcpad.files import whole_file
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -228,7 +228,7 @@ def write_picture(path: str | Path, picture: Picture, format: PictureFormat = "p
     PNG and TIFF keep depth, alpha and colour profile (TIFF: no profile at 16-bit RGB). JPEG has 8 bits and no alpha.
 
     Args:
-        path: Where to.
+        path: Where to; its folder has to be there.
         picture: What.
         format: As what, whatever the file's name.
 
@@ -239,17 +239,12 @@ def write_picture(path: str | Path, picture: Picture, format: PictureFormat = "p
         PictureError: It cannot be written; what stood there before still does.
     """
     path = Path(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with draft.open("wb") as file:
-            lost = _encode(file, picture, format)
-        draft.replace(path)
+        with whole_file(path, "wb", make_folders=False) as file:
+            return _encode(file, picture, format)
     except (OSError, ValueError, struct.error) as error:
         message = f"{path}: cannot be written: {_reason(error)}"
         raise PictureError(message) from error
-    finally:
-        draft.unlink(missing_ok=True)
-    return lost
 
 
 def _encode(file: BinaryIO, picture: Picture, format: PictureFormat) -> tuple[str, ...]:
