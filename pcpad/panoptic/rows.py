@@ -101,7 +101,7 @@ def _gathered(source: Tensor, table: Table) -> Iterator[tuple[slice, slice, Tens
     """
     batch, channels, *size = source.shape
     of, taps = len(table.windows.bounds) - 1, table.taps.shape[1]  # a table of one sample serves any number
-    together = batch if of == batch and source.device.type != "cpu" else 1
+    together = max(batch, 1) if of == batch and source.device.type != "cpu" else 1
     budget = _CHUNK.get(source.device.type, _CHUNK_ELSEWHERE)
     for first in range(0, batch, together):
         samples, mine = slice(first, first + together), first if of > 1 else 0
