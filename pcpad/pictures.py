@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -247,7 +247,7 @@ def write_picture(path: str | Path, picture: Picture, format: PictureFormat = "p
         raise PictureError(message) from error
 
 
-def _encode(file: BinaryIO, picture: Picture, format: PictureFormat) -> tuple[str, ...]:
+def _encode(file: IO[bytes], picture: Picture, format: PictureFormat) -> tuple[str, ...]:
     from PIL import Image
 
     deep = picture.colour.dtype == np.uint16
@@ -287,7 +287,7 @@ def _deep_tiff(pixels: np.ndarray) -> bytes:
     return cv2.imencode(".tiff", cv2.cvtColor(pixels, code))[1].tobytes()
 
 
-def _write_deep_png(file: BinaryIO, pixels: np.ndarray, profile: bytes | None) -> None:
+def _write_deep_png(file: IO[bytes], pixels: np.ndarray, profile: bytes | None) -> None:
     """Write (H, W, C) uint16 as PNG, band by band: Pillow cannot, and OpenCV knows neither profiles nor grey alpha."""
 
     def chunk(kind: bytes, data: bytes) -> None:

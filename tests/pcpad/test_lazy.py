@@ -34,7 +34,8 @@ def test_type_checkers_are_told_of_every_name(package):
     (told,) = (
         node.body for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
     )
-    names = {alias.asname: (node.module, alias.name) for node in told for alias in node.names}
+    imports = [node for node in told if isinstance(node, ast.ImportFrom)]
+    names = {alias.asname: (node.module, alias.name) for node in imports for alias in node.names}
     assert sorted([*names, *(["__version__"] if package == "pcpad" else [])]) == sorted(module.__all__)
     for public, (defined_in, name) in names.items():
         assert name == public
