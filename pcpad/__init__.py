@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pcpad.paddings import register_padding as register_padding
     from pcpad.panoptic import PanopticPartialConv2d as PanopticPartialConv2d
     from pcpad.panoptic import PanopticPlan as PanopticPlan
+
+    __all__: list[str]
 else:
     from pcpad._lazy import attach as _attach  # after the path is complete
 

@@ -45,11 +45,13 @@ class Geometry(NamedTuple):
         stride: int | Sequence[int],
         padding: int | Sequence[int] | str,
         dilation: int | Sequence[int],
+        *,
+        centred: bool = False,
     ) -> Geometry:
-        """Read the arguments as ``nn.ConvNd`` does.
+        """Read the arguments as `nn.ConvNd` does; with `centred` only kernels that have a centre.
 
         Raises:
-            ValueError: for a wrong number of entries, a negative padding or an unknown padding string.
+            ValueError: For a wrong number of entries, a negative padding, an unknown padding string, an even kernel.
         """
         kernel = per_axis("kernel_size", kernel_size, dims)
         stride = per_axis("stride", stride, dims)
@@ -66,21 +68,30 @@ class Geometry(NamedTuple):
         if min(lead) < 0:
             msg = f"Expected `padding` of at least 0, but got {padding}."
             raise UserValueError(msg)
+        if centred and prod(kernel) % 2 == 0:
+            msg = f"Expected odd kernel sizes, since a window is compared with its centre, but got {kernel}."
+            raise UserValueError(msg)
         return cls(kernel, stride, lead, trail, dilation)
-
-    @property
-    def pads(self) -> bool:
-        return any(self.lead) or any(self.trail)
 
     @property
     def pads_of_f_pad(self) -> list[int]:
         """The padding in the order of ``torch.nn.functional.pad``: before and after, the last axis first."""
-        return [p for pair in zip(reversed(self.lead), reversed(self.trail), strict=True) for p in pair]
+        pads: list[int] = []
+        for pair in zip(reversed(self.lead), reversed(self.trail), strict=True):
+            pads += pair
+        return pads
 
     @property
     def may_miss(self) -> bool:
         """Whether a window could hold no valid tap for some input size (all of them hold one at any size otherwise)."""
-        return not all(map(_always_hits, self.kernel, self.lead, self.trail, self.dilation))
+        for kernel, _, lead, trail, dilation in zip(*self, strict=True):
+            if dilation == 1:  # a window is an interval no gap can hide in
+                hits = max(lead, trail) < kernel
+            else:  # one tap must lie inside for the first window as for the last, and so for all between
+                hits = any(k * dilation >= lead and (kernel - 1 - k) * dilation >= trail for k in range(kernel))
+            if not hits:
+                return True
+        return False
 
     def output_size(self, size: Sequence[int]) -> tuple[int, ...]:
         """Windows an axis for an input of this size.
@@ -88,14 +99,13 @@ class Geometry(NamedTuple):
         Raises:
             ValueError: if a kernel does not fit even once.
         """
-        out = tuple(
-            (length + before + after - d * (k - 1) - 1) // s + 1
-            for length, k, s, before, after, d in zip(size, *self, strict=True)
-        )
-        if min(out) < 1:
+        windows: tuple[int, ...] = ()
+        for length, k, s, before, after, d in zip(size, *self, strict=True):
+            windows += ((length + before + after - d * (k - 1) - 1) // s + 1,)
+        if min(windows) < 1:
             msg = f"A kernel of {self.kernel} (dilation {self.dilation}) does not fit an input of {tuple(size)}."
             raise UserValueError(msg)
-        return out
+        return windows
 
 
 def per_axis(name: str, value: int | Sequence[int], dims: int) -> tuple[int, ...]:
@@ -112,26 +122,16 @@ def per_axis(name: str, value: int | Sequence[int], dims: int) -> tuple[int, ...
     return tuple(value) * (dims // len(value))
 
 
-def _always_hits(kernel: int, lead: int, trail: int, dilation: int) -> bool:
-    if dilation == 1:  # a window is an interval no gap can hide in
-        return max(lead, trail) < kernel
-    # One tap must lie inside for the first window as for the last, and so for all between.
-    return any(k * dilation >= lead and (kernel - 1 - k) * dilation >= trail for k in range(kernel))
-
-
 def axis_taps(
     size: int, windows: int, kernel: int, stride: int, lead: int, dilation: int, device: torch.device
 ) -> Tensor:
     """Valid taps of each window along one axis: those at or after 0 and before ``size``; int64 of (windows,)."""
     start = torch.arange(windows, device=device) * stride - lead
-
-    def below(bound: int) -> Tensor:
-        gap = (bound - start).clamp(min=0)
-        if dilation > 1:
-            gap = torch.div(gap + (dilation - 1), dilation, rounding_mode="floor")
-        return gap.clamp(max=kernel)
-
-    return below(size) - below(0)
+    before_end, before_start = (size - start).clamp(min=0), (-start).clamp(min=0)
+    if dilation > 1:
+        before_end = torch.div(before_end + (dilation - 1), dilation, rounding_mode="floor")
+        before_start = torch.div(before_start + (dilation - 1), dilation, rounding_mode="floor")
+    return before_end.clamp(max=kernel) - before_start.clamp(max=kernel)
 
 
 def closed_form(
@@ -212,12 +212,14 @@ def make_plan(
     strips = memoise = False
     if strips_from is not None:
         windows = geometry.output_size(size)
-        inner = prod(max(end - start, 0) for start, end in interior(size, windows, geometry))
+        inner = 1
+        for start, end in interior(size, windows, geometry):
+            inner *= max(end - start, 0)
         outputs = (input[0] if len(input) == dims + 2 else 1) * weight[0] * prod(windows)
         # The interior is then not empty, on which `scale_strips_` relies.
         strips = outputs >= strips_from and 2 * inner > prod(windows) and not geometry.may_miss
         memoise = prod(windows) <= _MEMO_ELEMENTS
-    return Plan(geometry, size, geometry.pads, geometry.may_miss, strips, memoise)
+    return Plan(geometry, size, any(geometry.lead + geometry.trail), geometry.may_miss, strips, memoise)
 
 
 _remembered_plan = lru_cache(maxsize=4 * _MEMO_ENTRIES)(make_plan)

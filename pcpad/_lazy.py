@@ -22,6 +22,8 @@ def attach(
 
         if TYPE_CHECKING:
             from pcpad.metrics.border import BorderIoU as BorderIoU
+
+            __all__: list[str]
         else:
             __getattr__, __dir__, __all__ = attach(__name__, {"BorderIoU": "pcpad.metrics.border"})
 

@@ -50,7 +50,9 @@ class UserRuntimeError(UserError, RuntimeError):
     """Something that cannot be done in the present state."""
 
 
-def did_you_mean(name: str, known: Iterable[str], *, most: int = 1, cutoff: float = 0.4, form: str = "{}") -> str:
+def did_you_mean(
+    name: str, known: Iterable[str], *, most: int = 1, cutoff: float = 0.4, form: str = "{}", between: str = " or "
+) -> str:
     """The hint at the end of an error about an unknown name.
 
     Args:
@@ -59,6 +61,7 @@ def did_you_mean(name: str, known: Iterable[str], *, most: int = 1, cutoff: floa
         most: How many near names to give.
         cutoff: How near a name must be, in [0, 1]; 1 is equal.
         form: How a name is written: `"--model.{}"`, `"'{}'"`.
+        between: What stands between two names.
 
     Returns:
         ` Did you mean X?` or ` Did you mean X or Y?`, with a space in front; nothing where no name is near.
@@ -68,4 +71,4 @@ def did_you_mean(name: str, known: Iterable[str], *, most: int = 1, cutoff: floa
         ' Did you mean partial?'
     """
     near = difflib.get_close_matches(str(name), list(known), n=most, cutoff=cutoff)
-    return f" Did you mean {' or '.join(map(form.format, near))}?" if near else ""
+    return f" Did you mean {between.join(map(form.format, near))}?" if near else ""

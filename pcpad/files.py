@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal, overload
 
@@ -12,21 +12,25 @@ __all__ = ["locked", "whole_file", "write_text"]
 
 
 @overload
-def whole_file(path: Path, mode: Literal["w"] = "w") -> Any: ...
+def whole_file(
+    path: Path, mode: Literal["w"] = "w", *, make_folders: bool = ...
+) -> AbstractContextManager[IO[str]]: ...
 @overload
-def whole_file(path: Path, mode: Literal["wb"]) -> Any: ...
+def whole_file(path: Path, mode: Literal["wb"], *, make_folders: bool = ...) -> AbstractContextManager[IO[bytes]]: ...
 @contextmanager
-def whole_file(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
+def whole_file(path: Path, mode: Literal["w", "wb"] = "w", *, make_folders: bool = True) -> Iterator[IO[Any]]:
     """Open a file that appears under its name only once it is complete.
 
     Args:
-        path: Where it will be; folders on the way are made, a file of that name is replaced.
+        path: Where it will be; a file of that name is replaced.
         mode: `w` for text in UTF-8, whose line ends are written as they are; `wb` for bytes.
+        make_folders: Make the folders on the way that are missing.
 
     Yields:
         The file to write to. An exception leaves whatever stood at `path` as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if make_folders:
+        path.parent.mkdir(parents=True, exist_ok=True)
     # Unique over threads, processes and the machines of one network folder, and short: `path.name` may be 255 bytes.
     draft = path.with_name(f".pcpad-{uuid.uuid4().hex}.part")
     text: dict[str, Any] = {} if mode == "wb" else {"encoding": "utf-8", "newline": "", "errors": "surrogateescape"}

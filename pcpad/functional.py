@@ -59,7 +59,7 @@ class _Conv(NamedTuple):
 
     def bias_for(self, y: Tensor) -> Tensor:
         assert self.bias is not None
-        return _bias_map(self.bias, y, self.dims)
+        return self.bias.to(y.dtype).view(-1, *[1] * self.dims)
 
 
 def partial_conv1d(
@@ -278,13 +278,9 @@ def _scaled(y: Tensor, ratio: Tensor, bias: Tensor | None) -> Tensor:
     """``y·r + b``, in place where that saves memory."""
     if bias is None:
         return y.mul_(ratio)
-    bias = _bias_map(bias, y, ratio.dim())
+    bias = bias.to(y.dtype).view(-1, *[1] * ratio.dim())
     # One pass instead of two; in half precision the ratio is wider than y and has to be multiplied first.
     return torch.addcmul(bias, y, ratio) if ratio.dtype == y.dtype else y.mul_(ratio).add_(bias)
-
-
-def _bias_map(bias: Tensor, y: Tensor, dims: int) -> Tensor:
-    return bias.to(y.dtype).view(-1, *[1] * dims)
 
 
 def _mask_of_padding(conv: _Conv, plan: Plan, y: Tensor) -> Tensor:

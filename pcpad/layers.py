@@ -191,8 +191,8 @@ class _PaddedConv(nn.modules.conv._ConvNd):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         geometry = _geometry(self)
-        if geometry.pads:
-            input = self._pad(input, geometry.pads_of_f_pad)
+        if any(pads := geometry.pads_of_f_pad):
+            input = self._pad(input, pads)
         conv = (F.conv1d, F.conv2d, F.conv3d)[weight.dim() - 3]
         return conv(input, weight, bias, self.stride, 0, self.dilation, self.groups)
 

@@ -6,7 +6,6 @@ Importing this needs NumPy alone; Pillow and OpenCV are imported when a file is 
 from __future__ import annotations
 
 import io
-import os
 import struct
 import threading
 import zlib
@@ -14,11 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from pcpad.errors import UserValueError
+from pcpad.files import whole_file
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -318,7 +318,7 @@ def write_picture(path: str | Path, picture: Picture, format: PictureFormat = "p
     PNG and TIFF keep depth, alpha and colour profile (TIFF: no profile at 16-bit RGB). JPEG has 8 bits and no alpha.
 
     Args:
-        path: Where to.
+        path: Where to; its folder has to be there.
         picture: What.
         format: As what, whatever the file's name.
 
@@ -329,20 +329,15 @@ def write_picture(path: str | Path, picture: Picture, format: PictureFormat = "p
         PictureError: It cannot be written; what stood there before still does.
     """
     path = Path(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with draft.open("wb") as file:
-            lost = _encode(file, picture, format)
-        draft.replace(path)
+        with whole_file(path, "wb", make_folders=False) as file:
+            return _encode(file, picture, format)
     except (OSError, ValueError, struct.error) as error:
         message = f"{path}: cannot be written: {why_unreadable(error)}"
         raise PictureError(message) from error
-    finally:
-        draft.unlink(missing_ok=True)
-    return lost
 
 
-def _encode(file: BinaryIO, picture: Picture, format: PictureFormat) -> tuple[str, ...]:
+def _encode(file: IO[bytes], picture: Picture, format: PictureFormat) -> tuple[str, ...]:
     from PIL import Image
 
     deep = picture.colour.dtype == np.uint16
@@ -382,7 +377,7 @@ def _deep_tiff(pixels: np.ndarray) -> bytes:
     return cv2.imencode(".tiff", cv2.cvtColor(pixels, code))[1].tobytes()
 
 
-def _write_deep_png(file: BinaryIO, pixels: np.ndarray, profile: bytes | None) -> None:
+def _write_deep_png(file: IO[bytes], pixels: np.ndarray, profile: bytes | None) -> None:
     """Write (H, W, C) uint16 as PNG, band by band: Pillow cannot, and OpenCV knows neither profiles nor grey alpha."""
 
     def chunk(kind: bytes, data: bytes) -> None:

@@ -3,7 +3,6 @@
 import ast
 import doctest
 import importlib
-import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # What each part may import of the suite.
 ALLOWED = {
     "pcpad": {"pcpad"},
+    "pcpad/__main__.py": {"cli.py"},
     "tasks": {"pcpad", "tasks"},
     "datamodules": {"pcpad", "datamodules"},
     "commands": {"pcpad", "tasks", "datamodules", "commands", "configs"},
@@ -24,7 +24,9 @@ ALLOWED = {
 }
 LAYERS = [
     "_border.py",
+    "_lazy.py",
     "convert.py",
+    "errors.py",
     "filling.py",
     "functional.py",
     "layers.py",
@@ -38,6 +40,12 @@ LAYERS = [
     "tiling.py",
     "__init__.py",
 ]
+
+
+# Folders of which no module imports another that imports it, at whatever distance and for types alone included.
+FREE_OF_CIRCLES = ["pcpad"]
+# Folders whose tests mirror them.
+MIRRORED = ["pcpad"]
 
 
 def imported(path: Path) -> set[str]:
@@ -66,6 +74,8 @@ def test_arrows_point_one_way(part):
     files = [ROOT / part] if part.endswith(".py") else sorted((ROOT / part).rglob("*.py"))
     assert files
     for path in files:
+        if path.relative_to(ROOT).as_posix() in ALLOWED and len(files) > 1:
+            continue  # it has rules of its own
         for module in imported(path):
             target = part_of(module)
             assert target is None or target in ALLOWED[part], f"{path.relative_to(ROOT)} imports {module}"
@@ -84,21 +94,78 @@ def test_networks_losses_and_metrics_never_import_lightning():
 
 
 def test_importing_pcpad_is_light():
-    code = "import sys, pcpad; print([m for m in ('lightning', 'torchvision', 'timm') if m in sys.modules])"
+    heavy = "print([m for m in ('lightning', 'torchvision', 'timm', 'torch') if m in sys.modules])"
+    code = f"import sys, pcpad; {heavy}; pcpad.PartialConv2d; pcpad.convert_padding; {heavy}"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"
+    assert run.stdout.splitlines() == ["[]", "['torch']"]
 
 
-def modules():
-    """Every module of the installed package."""
-    names = ["pcpad"]
-    for package in ("pcpad", "pcpad.metrics", "pcpad.models", "pcpad.tasks", "pcpad.datamodules", "pcpad.commands"):
-        found = importlib.import_module(package)
-        names += [f"{package}.{info.name}" for info in pkgutil.iter_modules(list(found.__path__)[:1])]
-    return sorted(set(names))
+def modules(*parts: str) -> dict[str, Path]:
+    """The modules of some parts of the suite under the names by which they are imported."""
+    files = [
+        file for part in parts for file in ([ROOT / part] if part.endswith(".py") else (ROOT / part).rglob("*.py"))
+    ]
+    found = {}
+    for file in sorted(set(files)):
+        words = file.relative_to(ROOT).with_suffix("").parts
+        words = words if words[0] == "pcpad" else ("pcpad", *words)
+        found[".".join(words[:-1] if words[-1] == "__init__" else words)] = file
+    return found
 
 
-@pytest.mark.parametrize("name", modules())
+def edges(files: dict[str, Path]) -> dict[str, set[str]]:
+    """Which of these modules each of them imports, wherever in it and for types alone included."""
+    graph = {}
+    for name, file in files.items():
+        found = set()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                inner = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+                found |= {inner[alias] if inner[alias] in files else node.module for alias in inner}
+        graph[name] = (found & set(files)) - {name}
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The groups of modules in which each leads to each of the others."""
+    reached = {}
+    for start in graph:
+        seen, ahead = set(), list(graph[start])
+        while ahead:
+            name = ahead.pop()
+            if name not in seen:
+                seen.add(name)
+                ahead += graph[name]
+        reached[start] = seen
+    groups = {frozenset(b for b in reached[a] if a in reached[b]) for a in graph}
+    return sorted(sorted(group) for group in groups if group)
+
+
+def test_circles_are_found():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"f"}, "f": {"g"}, "g": {"e", "a"}}
+    assert circles(graph) == [["b", "c"], ["e", "f", "g"]]
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    found = circles(edges(modules(*FREE_OF_CIRCLES)))
+    assert not found, "\n".join(" <-> ".join(circle) for circle in found)
+
+
+def test_tests_mirror_the_tree():
+    """`tests/<a>/test_<b>.py` tests `<a>/<b>.py`; beside it, `test_<b>_<aspect>.py` tests more of the same module."""
+    astray = []
+    for test in sorted(file for part in MIRRORED for file in (ROOT / "tests" / part).rglob("test_*.py")):
+        folder, name = ROOT / test.parent.relative_to(ROOT / "tests"), test.stem.removeprefix("test_")
+        beside = [t.stem.removeprefix("test_") for t in test.parent.glob("test_*.py") if t != test]
+        names = {name, *(other for other in beside if name.startswith(f"{other}_"))}
+        if not any((folder / f"{prefix}{name}.py").is_file() for name in names for prefix in ("", "_")):
+            astray.append(test.relative_to(ROOT).as_posix())
+    assert not astray
+
+
+@pytest.mark.parametrize("name", modules(*ALLOWED))
 def test_examples_in_docstrings(name):
     module = importlib.import_module(name)
     results = doctest.testmod(module, optionflags=doctest.ELLIPSIS)

@@ -210,7 +210,7 @@ def _recorder(name: str, found: list[BorderCount]) -> Any:
     def record(module: Any, inputs: tuple[Tensor, ...]) -> None:
         dims = len(module.kernel_size)
         geometry = Geometry.of(dims, module.kernel_size, module.stride, module.padding, module.dilation)
-        if geometry.pads:
+        if any(geometry.pads_of_f_pad):
             found.append(BorderCount.of(name, geometry, inputs[0].shape[-dims:]))
 
     return record

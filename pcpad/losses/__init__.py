@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from pcpad.losses.inpainting import InpaintingLoss as InpaintingLoss
     from pcpad.losses.segmentation import pixel_cross_entropy as pixel_cross_entropy
     from pcpad.losses.segmentation import relaxed_cross_entropy as relaxed_cross_entropy
+
+    __all__: list[str]
 else:
     from pcpad._lazy import attach as _attach
 

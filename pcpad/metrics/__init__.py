@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from pcpad.metrics.inpainting import InpaintingScores as InpaintingScores
     from pcpad.metrics.precision import KeepsPrecision as KeepsPrecision
     from pcpad.metrics.video import VideoAccuracy as VideoAccuracy
+
+    __all__: list[str]
 else:
     from pcpad._lazy import attach as _attach
 

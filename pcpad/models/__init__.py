@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pcpad.models.spade import spade_generator as spade_generator
     from pcpad.models.weights import load_weights as load_weights
     from pcpad.models.wide_resnet import wide_resnet38 as wide_resnet38
+
+    __all__: list[str]
 else:
     from pcpad._lazy import attach as _attach
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
-from pcpad.errors import UserFileNotFoundError, UserValueError
+from pcpad.errors import UserFileNotFoundError, UserValueError, did_you_mean
 from pcpad.models.encoders import convert_and_load
 from pcpad.models.weights import fit_names, read_weights, unwrap
 from pcpad.models.wide_resnet import WideResNet38
@@ -86,8 +85,7 @@ def find_network(network: str) -> tuple[str, str]:
     if timm.is_model(name):
         return name, "timm"
     candidates = timm.list_models() if name != network else sorted({*ours, *timm.list_models()})
-    nearest = difflib.get_close_matches(name.lower(), candidates, n=3, cutoff=0.5)
-    hint = f" Did you mean {', '.join(nearest)}?" if nearest else ""
+    hint = did_you_mean(name.lower(), candidates, most=3, cutoff=0.5, between=", ")
     message = f"Unknown network {network!r}: neither torchvision nor timm has a classifier of that name.{hint}"
     raise UserValueError(message)
 

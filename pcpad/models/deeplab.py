@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcpad.errors import UserValueError
+from pcpad.errors import UserValueError, did_you_mean
 from pcpad.models.checkpointing import set_checkpointing
 from pcpad.models.classifiers import published_file
 from pcpad.models.dilated_resnet import RESNETS, dilated_resnet, from_torchvision
@@ -66,8 +65,7 @@ def deeplabv3plus(
         torch.Size([1, 4, 33, 50])
     """
     if encoder not in deeplab_encoders():
-        near = difflib.get_close_matches(str(encoder), deeplab_encoders(), n=3, cutoff=0.5)
-        hint = f" Did you mean {', '.join(near)}?" if near else ""
+        hint = did_you_mean(encoder, deeplab_encoders(), most=3, cutoff=0.5, between=", ")
         message = f"Unknown encoder {encoder!r}: expected one of {', '.join(deeplab_encoders())}.{hint}"
         raise UserValueError(message)
     if weights is not None and encoder_weights is not None:

@@ -70,7 +70,7 @@ def convert_and_load(
     Raises:
         ValueError: The weights do not fit, or there is no such padding.
     """
-    from pcpad import convert_padding
+    from pcpad.convert import convert_padding
 
     target = model if into is None else into
     load_first = fit is not None and not mismatch(target, fit(target))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
 import segmentation_models_pytorch as smp
@@ -10,7 +9,7 @@ import timm
 from segmentation_models_pytorch.encoders._base import EncoderMixin
 from torch import Tensor, nn
 
-from pcpad.errors import UserValueError
+from pcpad.errors import UserValueError, did_you_mean
 from pcpad.models.encoders import convert_and_load, encoder_state
 from pcpad.models.wide_resnet import FEATURE_CHANNELS, FEATURES, WideResNet38
 
@@ -90,9 +89,9 @@ def smp_network(
 def _check(what: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> None:
     if name in known:
         return
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else f"it has {', '.join(list(known)[:12])}, …"
-    message = f"segmentation-models-pytorch has no {what} {name!r}: {hint}"
+    hint = did_you_mean(name, known, most=3, cutoff=0.5, between=", ").replace("Did", "did")
+    hint = hint or f" it has {', '.join(list(known)[:12])}, …"
+    message = f"segmentation-models-pytorch has no {what} {name!r}:{hint}"
     raise UserValueError(message)
 
 

@@ -8,7 +8,7 @@ again, so gradients of any order follow. What is kept for them is the input and 
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,54 +17,23 @@ from torch.autograd import Function
 from torch.nn.grad import conv2d_input, conv2d_weight
 
 from pcpad import functional
-from pcpad.panoptic.rows import clear_rows_, compute_rows_, empty_like, rows_weight_gradient
+from pcpad.panoptic.rows import compute_rows_, empty_like, rows_weight_gradient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
     from pcpad.panoptic.plan import PanopticPlan
 
-T = TypeVar("T")
-
-# Where more of the windows mix ids than this, all are computed from what they may see and no convolution runs. On one
-# EPYC core that costs 1.2 convolutions for 256 channels or more and 1.6 for 64; a convolution and then a fifth of the
-# windows costs 1.35. On a GPU, where convolutions are the fastest thing there is, half is a guess.
-_EVERYWHERE_FROM = {"wide": 0.2, "narrow": 0.4, "gpu": 0.5}
-_WIDE = 256
+__all__ = ["Convolve", "Sum"]
 
 
-class _Sum(NamedTuple):
+class Sum(NamedTuple):
     """The convolution that is computed, without its operands."""
 
     plan: PanopticPlan
-    groups: int
-    everywhere: bool
-
-    @property
-    def arguments(self) -> tuple[Any, ...]:
-        geometry = self.plan.geometry
-        return geometry.stride, geometry.lead, geometry.dilation, self.groups
-
-
-def convolve_rows(x: Tensor, weight: Tensor, bias: Tensor | None, plan: PanopticPlan, groups: int) -> Tensor:
-    """The panoptic partial convolution of (N, C, H, W), for a plan that lists its windows."""
-    kind = x.device.type
-    if torch.is_autocast_enabled(kind):
-        dtype = torch.get_autocast_dtype(kind)
-        x, weight = (t if t.dtype == torch.float64 else t.to(dtype) for t in (x, weight))
-        bias = bias if bias is None else bias.to(x.dtype)
-    return _Convolve.apply(x, weight, bias, _Sum(plan, groups, _everywhere_pays(x, weight, plan)))
-
-
-def _everywhere_pays(x: Tensor, weight: Tensor, plan: PanopticPlan) -> bool:
-    kind = "gpu" if x.device.type != "cpu" else "wide" if min(weight.shape[:2]) >= _WIDE else "narrow"
-    return plan.mixed_fraction > _EVERYWHERE_FROM[kind]
-
-
-def uncompiled(function: Callable[..., T], *arguments: Any) -> T:
-    """Call a function as it stands where ``torch.compile`` would trace through it."""
-    return torch.compiler.disable(function)(*arguments)
+    arguments: tuple[Any, ...]  # stride, padding, dilation and groups
+    everywhere: bool  # all windows are computed anew, and no convolution runs
 
 
 def _own_precision(x: Tensor) -> AbstractContextManager[Any]:
@@ -73,11 +42,11 @@ def _own_precision(x: Tensor) -> AbstractContextManager[Any]:
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
-class _Convolve(Function):
+class Convolve(Function):
     """``P(x, W) · r + b``."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, call: _Sum) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, call: Sum) -> Tensor:  # noqa: D102
         ctx.save_for_backward(x, weight)
         ctx.call, ctx.bias_dtype = call, None if bias is None else bias.dtype
         plan, table = call.plan, call.plan.table(everywhere=call.everywhere)
@@ -86,15 +55,15 @@ class _Convolve(Function):
                 y = empty_like(x, len(weight), plan.windows)
             else:
                 y = functional.partial_conv2d(x, weight, bias, *call.arguments)  # type: ignore[assignment]
-            ratio = plan.ratio_at(table.windows, x.dtype)
+            ratio = plan.ratio(x.dtype, at=table.windows)
             added = None if bias is None else bias.to(y.dtype).unsqueeze(0)
             if added is not None and plan.may_be_void:
                 added = added * (ratio > 0).to(y.dtype).unsqueeze(1)
-            compute_rows_(y, x, weight, call.groups, table, scale=(ratio, added))
+            compute_rows_(y, x, weight, call.arguments[-1], table, scale=(ratio, added))
         return y
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
         x, weight = ctx.saved_tensors
         call, plan = ctx.call, ctx.call.plan
         scaled = (gradient * plan.ratio(gradient.dtype)).to(gradient.dtype)
@@ -113,7 +82,7 @@ class _Product(Function):
     """``P(x, W)``."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, call: _Sum) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, call: Sum) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.call = call
         table = call.plan.table(everywhere=call.everywhere)
@@ -122,7 +91,7 @@ class _Product(Function):
                 y = empty_like(x, len(weight), call.plan.windows)
             else:
                 y = F.conv2d(x, weight, None, *call.arguments)
-            compute_rows_(y, x, weight, call.groups, table)
+            compute_rows_(y, x, weight, call.arguments[-1], table)
         return y
 
     @staticmethod
@@ -137,7 +106,7 @@ class _Transpose(Function):
     """``P*(g, W)``, of the input's shape."""
 
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, weight: Tensor, call: _Sum, shape: Sequence[int]) -> Tensor:
+    def forward(ctx: Any, gradient: Tensor, weight: Tensor, call: Sum, shape: Sequence[int]) -> Tensor:
         ctx.save_for_backward(gradient, weight)
         ctx.call = call
         table = call.plan.table(transpose=True, everywhere=call.everywhere)
@@ -146,7 +115,7 @@ class _Transpose(Function):
                 x = empty_like(gradient, shape[1], shape[2:])
             else:
                 x = conv2d_input(shape, weight, gradient, *call.arguments)
-            compute_rows_(x, gradient, weight, call.groups, table, transpose=True)
+            compute_rows_(x, gradient, weight, call.arguments[-1], table, transpose=True)
         return x
 
     @staticmethod
@@ -161,15 +130,16 @@ class _Weight(Function):
     """``Q(x, g)``, of the weight's shape; ``spent`` says that nobody needs ``g`` any more, so it is overwritten."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gradient: Tensor, call: _Sum, shape: Sequence[int], spent: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, gradient: Tensor, call: Sum, shape: Sequence[int], spent: bool) -> Tensor:
         if not spent:
             ctx.save_for_backward(x, gradient)
         ctx.call = call
         table = call.plan.table(everywhere=call.everywhere)
         with _own_precision(x):
-            weight = rows_weight_gradient(x, gradient, shape, call.groups, table)
+            weight = rows_weight_gradient(x, gradient, shape, call.arguments[-1], table)
             if not call.everywhere:
-                rest = clear_rows_(gradient if spent else gradient.clone(), table)
+                mixed = call.plan.mixed
+                rest = gradient.masked_fill_(mixed, 0) if spent else gradient.masked_fill(mixed, 0)
                 weight += conv2d_weight(x, shape, rest, *call.arguments)
         return weight.to(x.dtype)
 

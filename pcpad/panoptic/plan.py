@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import nullcontext
 from math import prod
 from typing import TYPE_CHECKING, Literal
 
@@ -14,7 +15,6 @@ from torch._subclasses.fake_tensor import FakeTensor
 from pcpad import _border
 from pcpad._border import Geometry
 from pcpad.errors import UserTypeError, UserValueError
-from pcpad.panoptic.autograd import uncompiled
 from pcpad.panoptic.rows import Places, Table
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pcpad.functional import IntOrTuple, Padding
 
-__all__ = ["PanopticPlan", "is_traced", "odd_geometry", "tap_of"]
+__all__ = ["PanopticPlan", "is_traced", "tap_of"]
 
 _HARDLY_SUPPORTED = (torch.uint16, torch.uint32, torch.uint64)
 _FLOATS = "Ids are compared exactly, which floating-point ones do not survive: 26001 equals 26002 in float16."
@@ -38,8 +38,11 @@ class PanopticPlan:
         geometry: kernel, stride, padding and dilation.
         size: (H, W) of the ids and so of the inputs.
         windows: (H', W') of the outputs.
+        batch: how many samples it is of; a plan of one serves any number.
+        may_be_void: whether a window's centre can lie in the padding, so that no tap is valid.
         valid: (N|1, K, H', W') of bool: whether a tap has the id of its window's centre.
         count: (N|1, 1, H', W') of int32: how many taps have.
+        mixed: (N|1, 1, H', W') of bool: windows that an ordinary convolution, even with partial padding, gets wrong.
         form: "rows" or "dense", see :meth:`build`.
 
     Example:
@@ -53,7 +56,10 @@ class PanopticPlan:
         self.geometry, self.form = geometry, form
         self.size = tuple(ids.shape[2:])
         self.windows = geometry.output_size(self.size)
-        self.valid, self.count = _compare(ids, geometry, self.windows)
+        self.batch = ids.shape[0]
+        (height, width), _, (above, left), _, (down, right) = geometry
+        self.may_be_void = above > height // 2 * down or left > width // 2 * right
+        self.valid, self.count, self.mixed = _compare(ids, geometry, self.windows)
         self._tables: dict[tuple[bool, bool], Table] = {}
         self._ratios: dict[torch.dtype, Tensor] = {}
         self._mixed = Places.where(self.mixed) if form == "rows" else None
@@ -99,30 +105,14 @@ class PanopticPlan:
         if form not in ("auto", "rows", "dense"):
             msg = f'Expected `form` to be "auto", "rows" or "dense", but got {form!r}.'
             raise UserValueError(msg)
-        geometry = odd_geometry(kernel_size, stride, padding, dilation)
+        geometry = Geometry.of(2, kernel_size, stride, padding, dilation, centred=True)
         if form == "auto":
             form = "dense" if is_traced(ids) else "rows"
-        ids = ids if ids.dim() == 4 else ids[None]
-        if form == "dense":
-            with torch.no_grad():
-                return cls(geometry, ids, form)
-
-        def listed() -> PanopticPlan:
-            # A plan that was made under inference_mode could not be used in a later training step.
-            with torch.inference_mode(False), torch.no_grad():
-                return cls(geometry, ids, form)
-
-        return uncompiled(listed) if torch.compiler.is_compiling() else listed()
-
-    @property
-    def batch(self) -> int:
-        """How many samples it is of; a plan of one serves any number."""
-        return self.valid.shape[0]
-
-    @property
-    def mixed(self) -> Tensor:
-        """(N|1, 1, H', W') of bool: windows that an ordinary convolution, even with partial padding, gets wrong."""
-        return self.count != _reach(self.geometry, self.size, self.windows, self.count.device)
+        if form == "rows" and torch.compiler.is_compiling():
+            return torch.compiler.disable(cls.build)(ids, kernel_size, stride, padding, dilation, form=form)
+        # A plan that was made under inference_mode could not be used in a later training step.
+        with torch.inference_mode(False) if form == "rows" else nullcontext(), torch.no_grad():
+            return cls(geometry, ids if ids.dim() == 4 else ids[None], form)
 
     @property
     def mixed_fraction(self) -> float:
@@ -131,30 +121,27 @@ class PanopticPlan:
             return float(self.mixed.double().mean())
         return len(self._mixed.places) / max(self.mixed.numel(), 1)
 
-    def ratio(self, dtype: torch.dtype) -> Tensor:
-        """``r`` of Eq. 2 in ``dtype`` but at least float32: (N|1, 1, H', W'), 0 where no tap is valid."""
+    def ratio(self, dtype: torch.dtype, at: Places | None = None) -> Tensor:
+        """`r` of Eq. 2, 0 where no tap is valid.
+
+        Args:
+            dtype: Of the result, which is at least float32.
+            at: Some windows alone.
+
+        Returns:
+            (N|1, 1, H', W'), or (n,) for some windows.
+        """
         dtype = torch.promote_types(dtype, torch.float32)
-        if self.form == "dense":
-            return self._ratio(dtype)
-        if dtype not in self._ratios:
-            with torch.inference_mode(False), torch.no_grad():
-                self._ratios[dtype] = self._ratio(dtype)
-        return self._ratios[dtype]
-
-    def ratio_at(self, windows: Places, dtype: torch.dtype) -> Tensor:
-        """``r`` of some windows alone, (n,)."""
-        count = self.count.flatten(1)[windows.samples, windows.places]
-        return self._ratio(torch.promote_types(dtype, torch.float32), count)
-
-    def _ratio(self, dtype: torch.dtype, count: Tensor | None = None) -> Tensor:
-        count = (self.count if count is None else count).to(dtype)
-        return torch.where(count > 0, prod(self.geometry.kernel) / count, torch.zeros_like(count))
-
-    @property
-    def may_be_void(self) -> bool:
-        """Whether a window's centre can lie in the padding, so that no tap is valid."""
-        kernel, _, lead, _, dilation = self.geometry
-        return any(p > k // 2 * d for k, p, d in zip(kernel, lead, dilation, strict=True))
+        if at is None and dtype in self._ratios:
+            return self._ratios[dtype]
+        kept = at is None and self.form == "rows"
+        with torch.inference_mode(False) if kept else nullcontext(), torch.no_grad():
+            count = self.count if at is None else self.count.flatten(1)[at.samples, at.places]
+            count = count.to(dtype)
+            ratio = torch.where(count > 0, prod(self.geometry.kernel) / count, torch.zeros_like(count))
+        if kept:
+            self._ratios[dtype] = ratio
+        return ratio
 
     def __repr__(self) -> str:
         name = f"PanopticPlan(batch={self.batch}, size={self.size}, kernel_size={self.geometry.kernel}"
@@ -165,23 +152,24 @@ class PanopticPlan:
 
         Kept, since the layers of a resolution share them.
         """
-        kept = self._tables.get((transpose, everywhere))
-        if kept is None:
-            with torch.inference_mode(False), torch.no_grad():
-                kept = (self._transposed_table if transpose else self._window_table)(everywhere)
-            self._tables[transpose, everywhere] = kept
-        return kept
-
-    def _window_table(self, everywhere: bool) -> Table:
-        windows = self._mixed
-        if everywhere or windows is None:
-            windows = Places.where(torch.ones_like(self.mixed) if everywhere else self.mixed)
+        table = self._tables.get((transpose, everywhere))
+        if table is not None:
+            return table
         kernel, stride, lead, _, dilation = self.geometry
-        y = torch.div(windows.places, self.windows[1], rounding_mode="floor") * stride[0] - lead[0]
-        x = windows.places % self.windows[1] * stride[1] - lead[1]
-        taps = [t * dilation[0] * self.size[1] + u * dilation[1] for t in range(kernel[0]) for u in range(kernel[1])]
-        targets = (y * self.size[1] + x).unsqueeze(1) + torch.tensor(taps, device=y.device)
-        return Table.of(windows, targets, self.valid, prod(self.size))
+        with torch.inference_mode(False), torch.no_grad():
+            if transpose:
+                table = self._transposed_table(everywhere)
+            else:
+                windows = self._mixed
+                if everywhere or windows is None:
+                    windows = Places.where(torch.ones_like(self.mixed) if everywhere else self.mixed)
+                y = torch.div(windows.places, self.windows[1], rounding_mode="floor") * stride[0] - lead[0]
+                x = windows.places % self.windows[1] * stride[1] - lead[1]
+                down = torch.arange(kernel[0], device=y.device).unsqueeze(1) * (dilation[0] * self.size[1])
+                taps = (down + torch.arange(kernel[1], device=y.device) * dilation[1]).flatten()
+                table = Table.of(windows, (y * self.size[1] + x).unsqueeze(1) + taps, self.valid, prod(self.size))
+        self._tables[transpose, everywhere] = table
+        return table
 
     def _transposed_table(self, everywhere: bool) -> Table:
         kernel, stride, lead, _, dilation = self.geometry
@@ -202,52 +190,43 @@ class PanopticPlan:
 
 def tap_of(padded: Tensor, tap: Sequence[int], geometry: Geometry, windows: Sequence[int]) -> Tensor:
     """What one tap of every window reads of a padded map (..., H, W): (..., H', W')."""
-    for axis in (0, 1):
-        start = tap[axis] * geometry.dilation[axis]
-        padded = _border.every(padded, axis - 2, start, windows[axis], geometry.stride[axis])
-    return padded
+    y, x = tap[0] * geometry.dilation[0], tap[1] * geometry.dilation[1]
+    down, right = geometry.stride
+    if torch.compiler.is_compiling():
+        return _border.every(_border.every(padded, -2, y, windows[0], down), -1, x, windows[1], right)
+    return padded[..., y : y + (windows[0] - 1) * down + 1 : down, x : x + (windows[1] - 1) * right + 1 : right]
 
 
-def _compare(ids: Tensor, geometry: Geometry, windows: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Validity (N, K, H', W') and its count (N, 1, H', W')."""
+def _compare(ids: Tensor, geometry: Geometry, windows: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Validity (N, K, H', W'), its count (N, 1, H', W'), and where that is not the number of taps on the map."""
     if ids.dtype in _HARDLY_SUPPORTED:
         ids = ids.to(torch.int64)  # uint64 wraps around, different ids staying different
-    size = ids.shape[2:]
-    padded = F.pad(ids, geometry.pads_of_f_pad) if geometry.pads else ids
-    centre = tap_of(padded, [k // 2 for k in geometry.kernel], geometry, windows)
-    rows, columns = (_inside(axis, geometry, size[axis], windows[axis], ids.device) for axis in (0, 1))
+    kernel, stride, lead, _, dilation = geometry
+    on_map = []  # for each axis, (k, H') or (k, W')
+    for axis in (0, 1):
+        first = torch.arange(windows[axis], device=ids.device) * stride[axis] - lead[axis]
+        at = first + torch.arange(kernel[axis], device=ids.device).unsqueeze(1) * dilation[axis]
+        on_map.append((at >= 0) & (at < ids.shape[2 + axis]))
+    rows, columns = on_map
+    reach = rows.sum(0, dtype=torch.int32).unsqueeze(1) * columns.sum(0, dtype=torch.int32)
+    middle = (kernel[0] // 2, kernel[1] // 2)
+    rows, columns = rows & rows[middle[0]], columns & columns[middle[1]]  # without its centre a window has no id
+    pads = geometry.pads_of_f_pad
+    padded = F.pad(ids, pads) if any(pads) else ids
+    centre = tap_of(padded, middle, geometry, windows)
     taps = []
-    for t, row in enumerate(rows):
-        inside = row.unsqueeze(1).expand(windows).contiguous()  # once: to broadcast rows is slow
-        for u, column in enumerate(columns):
+    for t in range(kernel[0]):
+        inside = rows[t].unsqueeze(1).expand(windows).contiguous()  # once: to broadcast rows is slow
+        for u in range(kernel[1]):
             same = tap_of(padded, (t, u), geometry, windows) == centre
-            if geometry.pads:  # no id is left over that padding could have
+            if any(pads):  # no id is left over that padding could have
                 same &= inside
-                same &= column
+                same &= columns[u]
             taps.append(same)
     count = taps[0].to(torch.int32)
     for same in taps[1:]:
         count += same  # a third of the time of a sum over all, which would first make integers of them
-    return torch.cat(taps, dim=1), count
-
-
-def _inside(axis: int, geometry: Geometry, size: int, windows: int, device: torch.device) -> list[Tensor]:
-    """For each tap of an axis, the windows (H' or W') of which it and their centre lie on the map."""
-    first = torch.arange(windows, device=device) * geometry.stride[axis] - geometry.lead[axis]
-    at = [first + tap * geometry.dilation[axis] for tap in range(geometry.kernel[axis])]
-    inside = [(place >= 0) & (place < size) for place in at]
-    return [one & inside[len(inside) // 2] for one in inside]
-
-
-def _reach(geometry: Geometry, size: Sequence[int], windows: Sequence[int], device: torch.device) -> Tensor:
-    """How many taps of each window lie on the map, (H', W')."""
-    rows, columns = (
-        _border.axis_taps(
-            size[a], windows[a], geometry.kernel[a], geometry.stride[a], geometry.lead[a], geometry.dilation[a], device
-        ).to(torch.int32)  # as counts are
-        for a in (0, 1)
-    )
-    return rows.unsqueeze(1) * columns
+    return torch.cat(taps, dim=1), count, count != reach
 
 
 def _transposed_valid(valid: Tensor, geometry: Geometry, size: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -271,24 +250,15 @@ def _transposed_valid(valid: Tensor, geometry: Geometry, size: Sequence[int]) ->
     return result, (result != reached).any(1, keepdim=True)
 
 
-def odd_geometry(kernel_size: IntOrTuple, stride: IntOrTuple, padding: Padding, dilation: IntOrTuple) -> Geometry:
-    """Where windows with a centre lie.
-
-    Raises:
-        ValueError: for an even kernel, or as :meth:`Geometry.of`.
-    """
-    geometry = Geometry.of(2, kernel_size, stride, padding, dilation)
-    if not all(k % 2 for k in geometry.kernel):
-        msg = f"Expected odd kernel sizes, since a window is compared with its centre, but got {geometry.kernel}."
-        raise UserValueError(msg)
-    return geometry
-
-
 def is_traced(*tensors: Tensor | None) -> bool:
     """Whether what is done must not depend on ids' values: in exports, transforms, forward-mode gradients, on meta."""
     if torch.compiler.is_compiling():
         return torch.compiler.is_exporting()
     if torch._C._get_tracing_state() is not None or torch.autograd.forward_ad._current_level >= 0:
         return True
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-    return any(t is not None and (wrapped(t) or t.is_meta or isinstance(t, FakeTensor)) for t in tensors)
+    for t in tensors:
+        if t is not None and (
+            torch._C._functorch.is_functorch_wrapped_tensor(t) or t.is_meta or isinstance(t, FakeTensor)
+        ):
+            return True
+    return False

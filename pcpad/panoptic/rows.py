@@ -40,15 +40,6 @@ class Places(NamedTuple):
         edges = torch.arange(len(chosen) + 1, device=chosen.device)
         return cls(samples, places, tuple(torch.searchsorted(samples, edges).tolist()))
 
-    def of(self, sample: int) -> Places:
-        """Those of one sample, as of a batch of one."""
-        low, high = self.bounds[sample : sample + 2]
-        return Places(self.samples.new_zeros(()).expand(high - low), self.places[low:high], (0, high - low))
-
-    def cut(self, part: slice) -> Places:
-        """Some of them; bounds are lost."""
-        return Places(self.samples[part], self.places[part], ())
-
 
 class Table(NamedTuple):
     """Which windows are computed, and what they read."""
@@ -74,81 +65,69 @@ class Table(NamedTuple):
         numbers[-1] = 0
         return cls(windows, Places.where(read[:-1].view(batch, size)), numbers[flat])
 
-    @property
-    def batch(self) -> int:
-        """How many samples the table speaks of; a table of one serves any number."""
-        return len(self.windows.bounds) - 1
-
-    def groups(self, batch: int, device: torch.device) -> Iterator[tuple[slice, Table, int]]:
-        """Samples that are computed together, their table, and how many windows come before theirs.
-
-        One at a time on a CPU, where that keeps the copies small; all at once on a GPU, where a launch is the cost.
-        """
-        if self.batch == batch and (batch == 1 or device.type != "cpu"):
-            yield slice(0, batch), self, 0
-            return
-        for sample in range(batch):
-            mine = sample if self.batch > 1 else 0
-            low, high = self.windows.bounds[mine : mine + 2]
-            taps = self.taps[low:high]
-            if self.batch > 1:
-                taps = (taps - self.reads.bounds[mine]).clamp_(min=0)
-            yield slice(sample, sample + 1), Table(self.windows.of(mine), self.reads.of(mine), taps), low
-
 
 def _is_channels_last(x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
-def _pick(source: Tensor, at: Places) -> Tensor:
-    """The channels of (n, C, H, W) at these places, as rows: (m, C), not always contiguous."""
+def _pick(source: Tensor, samples: Tensor, places: Tensor) -> Tensor:
+    """The channels of (n, C, H, W) at some places, as rows: (m, C), not always contiguous."""
     n, channels, *size = source.shape
     if _is_channels_last(source):
         flat = source.permute(0, 2, 3, 1).reshape(-1, channels)
-        return flat.index_select(0, at.places if n == 1 else at.places + at.samples * prod(size))
+        return flat.index_select(0, places if n == 1 else places + samples * prod(size))
     planes = source.flatten(2)
     if n > 1:
-        return planes[at.samples, :, at.places]
-    return planes[0].t() if len(at.places) == planes.shape[2] else planes[0].index_select(1, at.places).t()
+        return planes[samples, :, places]
+    return planes[0].t() if len(places) == planes.shape[2] else planes[0].index_select(1, places).t()
 
 
-def _place_(y: Tensor, at: Places, values: Tensor) -> None:
-    """Put rows ``values`` (m, O) at these places of ``y`` (n, O, H', W')."""
+def _place_(y: Tensor, samples: Tensor, places: Tensor, values: Tensor) -> None:
+    """Put rows `values` (m, O) at some places of `y` (n, O, H', W')."""
     n, channels, *size = y.shape
     if _is_channels_last(y):
         flat = y.permute(0, 2, 3, 1).view(-1, channels)
-        flat.index_copy_(0, at.places if n == 1 else at.places + at.samples * prod(size), values)
+        flat.index_copy_(0, places if n == 1 else places + samples * prod(size), values)
     elif n == 1:
-        y.view(channels, -1).scatter_(1, at.places.expand(channels, -1), values.t())
+        y.view(channels, -1).scatter_(1, places.expand(channels, -1), values.t())
     else:
-        y.view(n, channels, -1)[at.samples, :, at.places] = values
+        y.view(n, channels, -1)[samples, :, places] = values
 
 
-def _gathered(source: Tensor, table: Table) -> Iterator[tuple[slice, Tensor]]:
-    """What the table's windows read, some windows at a time: (m, K, C) each, overwritten by the next."""
-    if not len(table.taps):
-        return
-    channels = source.shape[1]
-    rows = source.new_empty(len(table.reads.places) + 1, channels)
-    rows[0] = 0
+def _gathered(source: Tensor, table: Table) -> Iterator[tuple[slice, slice, Tensor]]:
+    """What the table's windows read: which samples, which windows, and (m, K, C), overwritten by the next.
+
+    One sample at a time on a CPU, where that keeps the copies small; all at once on a GPU, where a launch is the cost.
+    """
+    batch, channels, *size = source.shape
+    of, taps = len(table.windows.bounds) - 1, table.taps.shape[1]  # a table of one sample serves any number
+    together = max(batch, 1) if of == batch and source.device.type != "cpu" else 1
     budget = _CHUNK.get(source.device.type, _CHUNK_ELSEWHERE)
-    everything = len(table.reads.places) == len(source) * prod(source.shape[2:])  # then nothing is to be picked
-    for part in _parts(len(rows) - 1, len(rows) if everything else max(256, budget // channels)):
-        # Two-dimensional, or torch copies ten times as slowly.
-        rows[1 + part.start : 1 + part.stop].copy_(_pick(source, table.reads.cut(part)))
-    taps = table.taps.shape[1]
-    step = min(len(table.taps), max(256, budget // (taps * channels)))
-    # The same memory each time: on fresh pages gathering takes ten times as long.
-    memory = source.new_empty(step * taps, channels)
-    for part in _parts(len(table.taps), step):
-        at = table.taps[part].reshape(-1)
-        cols = torch.index_select(rows, 0, at, out=memory[: len(at)])
-        yield part, cols.view(-1, taps, channels)
-
-
-def _parts(count: int, step: int) -> Iterator[slice]:
-    for start in range(0, count, step):
-        yield slice(start, min(start + step, count))
+    for first in range(0, batch, together):
+        samples, mine = slice(first, first + together), first if of > 1 else 0
+        low, high = table.windows.bounds[mine], table.windows.bounds[mine + together]
+        start, end = table.reads.bounds[mine], table.reads.bounds[mine + together]
+        if low == high:
+            continue
+        rows = source.new_empty(end - start + 1, channels)
+        rows[0] = 0
+        everything = end - start == together * prod(size)  # then nothing is to be picked
+        step = len(rows) if everything else max(256, budget // channels)
+        for at in range(start, end, step):
+            part = slice(at, min(at + step, end))
+            picked = _pick(source[samples], table.reads.samples[part], table.reads.places[part])
+            # Two-dimensional, or torch copies ten times as slowly.
+            rows[1 + part.start - start : 1 + part.stop - start].copy_(picked)
+        numbers = table.taps[low:high]
+        if of > 1:
+            numbers = (numbers - start).clamp_(min=0)
+        step = min(high - low, max(256, budget // (taps * channels)))
+        # The same memory each time: on fresh pages gathering takes ten times as long.
+        memory = source.new_empty(step * taps, channels)
+        for at in range(low, high, step):
+            chosen = numbers[at - low : at - low + step].reshape(-1)
+            cols = torch.index_select(rows, 0, chosen, out=memory[: len(chosen)])
+            yield samples, slice(at, min(at + step, high)), cols.view(-1, taps, channels)
 
 
 def _matrix(weight: Tensor, groups: int, transpose: bool = False) -> Tensor:
@@ -156,14 +135,6 @@ def _matrix(weight: Tensor, groups: int, transpose: bool = False) -> Tensor:
     blocks = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
     order = (0, 3, 1, 2) if transpose else (0, 3, 2, 1)
     return blocks.permute(order).reshape(groups, -1, blocks.shape[2 if transpose else 1])
-
-
-def _times_matrix(cols: Tensor, matrix: Tensor) -> Tensor:
-    """(m, K, C) by :func:`_matrix`: (m, O)."""
-    m, groups = len(cols), len(matrix)
-    if groups == 1:
-        return cols.view(m, -1) @ matrix[0]
-    return torch.bmm(_by_group(cols, groups), matrix).transpose(0, 1).reshape(m, -1)
 
 
 def _by_group(cols: Tensor, groups: int) -> Tensor:
@@ -194,18 +165,21 @@ def compute_rows_(
 ) -> None:
     """Overwrite the table's windows in ``y``; ``scale`` is their ratio (n,) and what is then added, (1|n, O)."""
     # With few windows it is cheaper to bring what they read into the weight's order than the weight into theirs.
-    few = not transpose and len(table.taps) * len(source) <= table.batch * len(weight)
+    few = not transpose and len(table.taps) * len(source) <= (len(table.windows.bounds) - 1) * len(weight)
     matrix = None if few else _matrix(weight, groups, transpose)
-    for samples, own, low in table.groups(len(source), source.device):
-        for part, cols in _gathered(source[samples], own):
-            values = _times_weight(cols, weight, groups) if matrix is None else _times_matrix(cols, matrix)
-            if scale is not None:
-                chosen = slice(low + part.start, low + part.stop)
-                ratio, added = scale
-                values = values.mul_(ratio[chosen].unsqueeze(1))
-                if added is not None:
-                    values = values.add_(added if len(added) == 1 else added[chosen])
-            _place_(y[samples], own.windows.cut(part), values)
+    for samples, part, cols in _gathered(source, table):
+        if matrix is None:
+            values = _times_weight(cols, weight, groups)
+        elif groups == 1:
+            values = cols.view(len(cols), -1) @ matrix[0]
+        else:
+            values = torch.bmm(_by_group(cols, groups), matrix).transpose(0, 1).reshape(len(cols), -1)
+        if scale is not None:
+            ratio, added = scale
+            values = values.mul_(ratio[part].unsqueeze(1))
+            if added is not None:
+                values = values.add_(added if len(added) == 1 else added[part])
+        _place_(y[samples], table.windows.samples[part], table.windows.places[part], values)
 
 
 def rows_weight_gradient(source: Tensor, gradient: Tensor, shape: Sequence[int], groups: int, table: Table) -> Tensor:
@@ -213,22 +187,14 @@ def rows_weight_gradient(source: Tensor, gradient: Tensor, shape: Sequence[int],
     outs, width, *kernel = shape
     wide = torch.promote_types(source.dtype, torch.float32)
     total = source.new_zeros(groups, outs // groups, prod(kernel) * width, dtype=wide)
-    for samples, own, _ in table.groups(len(source), source.device):
-        for part, cols in _gathered(source[samples], own):
-            values = _pick(gradient[samples], own.windows.cut(part))
-            values = values.view(len(values), groups, -1).permute(1, 2, 0)
-            if wide == source.dtype:
-                total.baddbmm_(values, _by_group(cols, groups))
-            else:
-                total += torch.bmm(values, _by_group(cols, groups))
+    for samples, part, cols in _gathered(source, table):
+        values = _pick(gradient[samples], table.windows.samples[part], table.windows.places[part])
+        values = values.view(len(values), groups, -1).permute(1, 2, 0)
+        if wide == source.dtype:
+            total.baddbmm_(values, _by_group(cols, groups))
+        else:
+            total += torch.bmm(values, _by_group(cols, groups))
     return total.view(outs, prod(kernel), width).transpose(1, 2).reshape(outs, width, *kernel)
-
-
-def clear_rows_(y: Tensor, table: Table) -> Tensor:
-    """Put zeros at the table's windows."""
-    for samples, own, _ in table.groups(len(y), y.device):
-        _place_(y[samples], own.windows, y.new_zeros(()).expand(len(own.taps), y.shape[1]))
-    return y
 
 
 def empty_like(like: Tensor, channels: int, size: Sequence[int]) -> Tensor:

@@ -9,7 +9,8 @@ from torch import nn
 
 from pcpad import PanopticPartialConv2d, PanopticPlan, PartialConv2d
 from pcpad.functional import partial_conv2d
-from pcpad.panoptic import autograd, panoptic_conv2d
+from pcpad.panoptic import layer as layer_module
+from pcpad.panoptic import panoptic_conv2d
 
 SIZE = (9, 10)
 
@@ -67,7 +68,8 @@ def form(request, monkeypatch):
     """Each way to compute it, whatever share of the windows mix; gives the form to build plans of."""
     share = {"rows": 2.0, "everywhere": -1.0}.get(request.param)
     if share is not None:
-        monkeypatch.setattr(autograd, "_EVERYWHERE_FROM", dict.fromkeys(autograd._EVERYWHERE_FROM, share))
+        everywhere_from = dict.fromkeys(layer_module._EVERYWHERE_FROM, share)
+        monkeypatch.setattr(layer_module, "_EVERYWHERE_FROM", everywhere_from)
     return "dense" if request.param == "dense" else "rows"
 
 
@@ -314,16 +316,6 @@ def test_shapes_without_values():
         layer = PanopticPartialConv2d(4, 6, 3, padding=1)
         x, ids = mode.from_tensor(torch.zeros(2, 4, *SIZE)), mode.from_tensor(random_ids())
         assert layer(x, ids).shape == (2, 6, *SIZE)
-
-
-def test_what_a_plan_says():
-    plan = PanopticPlan.build(blocks(), 3, padding=1)
-    ring = 7 * 10 - 3 * 2 - 3 * 2  # all windows that hold or touch an edge: the 7x10 around the blocks but their cores
-    assert round(plan.mixed_fraction * 90) == int(plan.mixed.sum()) == ring
-    assert plan.count[0, 0, 4, 2].item() == 9
-    assert plan.ratio(torch.float64)[0, 0, 0, 0].item() == 9 / 4
-    assert plan.mixed_fraction == PanopticPlan.build(blocks(), 3, padding=1, form="dense").mixed_fraction
-    assert "size=(9, 10), kernel_size=(3, 3)" in repr(plan)
 
 
 def test_bad_input():

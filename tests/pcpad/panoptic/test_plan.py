@@ -1,0 +1,81 @@
+"""Which windows a plan says mix ids, what each may see, and that the memos of a plan hold what a new one would."""
+
+import itertools
+
+import pytest
+import torch
+
+from pcpad import PanopticPlan
+
+SIZE = (9, 10)
+
+
+def blocks(size=SIZE):
+    """Two instances side by side on a background."""
+    ids = torch.zeros(1, 1, *size, dtype=torch.int64)
+    ids[..., 2:7, 1:5], ids[..., 2:7, 5:9] = 26001, 26002
+    return ids
+
+
+def test_what_a_plan_says():
+    plan = PanopticPlan.build(blocks(), 3, padding=1)
+    ring = 7 * 10 - 3 * 2 - 3 * 2  # all windows that hold or touch an edge: the 7x10 around the blocks but their cores
+    assert round(plan.mixed_fraction * 90) == int(plan.mixed.sum()) == ring
+    assert plan.count[0, 0, 4, 2].item() == 9
+    assert plan.ratio(torch.float64)[0, 0, 0, 0].item() == 9 / 4
+    assert plan.mixed_fraction == PanopticPlan.build(blocks(), 3, padding=1, form="dense").mixed_fraction
+    assert "size=(9, 10), kernel_size=(3, 3)" in repr(plan)
+
+
+SETTINGS = [(3, 1, 1, 1), (3, 2, 1, 1), ((1, 5), (1, 2), (0, 4), 1), (3, 1, "same", 2), (5, 1, 0, 1), (1, 1, 2, 1)]
+
+
+@pytest.mark.parametrize("form", ["rows", "dense"])
+@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+def test_valid_count_and_mixed_by_their_definition(setting, form):
+    ids = torch.cat([blocks(), torch.randint(0, 3, (1, 1, *SIZE), generator=torch.Generator().manual_seed(0))])
+    plan = PanopticPlan.build(ids, *setting, form=form)
+    kernel, stride, lead, _, dilation = plan.geometry
+    taps = list(itertools.product(*map(range, kernel)))
+    for n, i, j in itertools.product(range(2), *map(range, plan.windows)):
+        places = [
+            tuple(w * s - p + t * d for w, s, p, t, d in zip((i, j), stride, lead, tap, dilation, strict=True))
+            for tap in taps
+        ]
+        on_map = [0 <= y < SIZE[0] and 0 <= x < SIZE[1] for y, x in places]
+        centre = len(taps) // 2
+        valid = [
+            ok and on_map[centre] and bool(ids[n, 0, y, x] == ids[n, 0, *places[centre]])
+            for ok, (y, x) in zip(on_map, places, strict=True)
+        ]
+        assert plan.valid[n, :, i, j].tolist() == valid
+        assert plan.count[n, 0, i, j] == sum(valid)
+        assert plan.mixed[n, 0, i, j] == (sum(valid) != sum(on_map))
+    assert plan.may_be_void == bool((plan.count == 0).any())
+    assert plan.batch == 2
+
+
+def test_ratios_of_some_windows_are_those_of_the_map():
+    plan = PanopticPlan.build(blocks(), 3, padding=2)
+    windows = plan.table().windows
+    some = plan.ratio(torch.float16, at=windows)
+    assert some.dtype == torch.float32
+    assert torch.equal(some, plan.ratio(torch.float32).flatten(1)[windows.samples, windows.places])
+    assert plan.ratio(torch.float64).dtype == torch.float64
+    assert plan.ratio(torch.float16) is plan.ratio(torch.float32)
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_tables_are_kept_and_usable_in_training(transpose, everywhere):
+    with torch.inference_mode():
+        plan = PanopticPlan.build(blocks(), 3, stride=2, padding=1)
+        table = plan.table(transpose=transpose, everywhere=everywhere)
+    assert plan.table(transpose=transpose, everywhere=everywhere) is table
+    assert not table.taps.is_inference()
+    assert (len(table.taps) == (plan.mixed if not transpose else blocks()).numel()) == everywhere
+
+
+def test_even_kernels_have_no_centre():
+    with pytest.raises(ValueError, match=r"Expected odd kernel sizes, .* but got \(3, 2\)"):
+        PanopticPlan.build(blocks(), (3, 2))
