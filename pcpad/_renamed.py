@@ -14,7 +14,6 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
@@ -167,7 +166,7 @@ class _MovedModule(ModuleType):
         return sorted({*dir(import_module(present_path(self.__name__))), *kept})
 
 
-class _MovedLoader(Loader):
+class _MovedLoader:
     """Makes a `_MovedModule`."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
@@ -181,14 +180,15 @@ class _MovedLoader(Loader):
         _warn(module.__name__, stacklevel=2)
 
 
-class _Finder(MetaPathFinder):
+class _Finder:  # importlib.abc's base classes would cost 10 ms, and nobody asks for them
     """Finds modules that have moved, and gives those that lost a name or a module a way to it."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname in MODULES:
-            return ModuleSpec(fullname, _MovedLoader(), is_package=True)  # so that modules in it are looked for
+            loader: Any = _MovedLoader()
+            return ModuleSpec(fullname, loader, is_package=True)  # so that modules in it are looked for
         if fullname not in _LOSING:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
