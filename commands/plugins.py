@@ -19,7 +19,13 @@ __all__ = ["allow_modules_of", "import_named", "load_plugins", "load_user_module
 
 _GROUP = "pcpad.plugins"
 # The packages whose classes go by their short names on the command line.
-_HOMES = ("pcpad.tasks", "pcpad.datamodules", "pcpad.tasks.callbacks", "pcpad.tasks.evaluation")
+_HOMES = (
+    "pcpad.tasks",
+    "pcpad.tasks.callbacks",
+    "pcpad.tasks.evaluation",
+    "pcpad.tasks.schedules",
+    "pcpad.datamodules",
+)
 
 
 class _FolderFinder:
@@ -158,7 +164,8 @@ def import_named(texts: Sequence[str]) -> None:
         texts: All in which a class may be named. Where none of ours is, all are imported, for help and for messages.
     """
     words = {word for text in texts for word in re.findall(r"[A-Za-z][\w.-]*", text)}
-    names = [(importlib.import_module(home), name) for home in _HOMES for name in importlib.import_module(home).__all__]
+    homes = [importlib.import_module(home) for home in _HOMES]
+    names = [(home, name) for home in homes for name in home.__all__]
     short = {word.rpartition(".")[2] for word in words}
     named = [(home, name) for home, name in names if name in short]
     elsewhere = any("." in word and word.rpartition(".")[2][:1].isupper() for word in words)

@@ -13,6 +13,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from pcpad._renamed import with_present_paths
 from pcpad.errors import UserValueError
 
+__all__ = ["LinearDecay", "refuse_other_options"]
+
 
 class LinearDecay(LRScheduler):
     """Constant at first, then falling linearly to 0, as GANs are trained.

@@ -3,11 +3,11 @@
 import csv
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from pcpad.datamodules.reading.folders import class_folders
+from pcpad.datamodules.reading.folders import class_folders, list_files
 from pcpad.datamodules.reading.frame_folders import holds_frames
 from pcpad.datamodules.reading.video_files import SUFFIXES
 from pcpad.errors import UserFileNotFoundError, UserValueError
@@ -51,25 +51,7 @@ def list_videos(folder: str | Path) -> list[str]:
     Returns:
         Sorted names relative to the folder, `/` between their parts.
     """
-    return sorted(_walk(str(folder), "", set()))
-
-
-def _walk(folder: str, prefix: str, above: set[str]) -> Iterator[str]:
-    # A link to a folder that it stands in would never end.
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.name.lower().endswith(SUFFIXES):
-                yield prefix + entry.name
-            elif entry.is_dir():
-                if holds_frames(entry.path):
-                    yield prefix + entry.name
-                else:
-                    yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {real})
+    return list_files(folder, SUFFIXES, holds_frames)
 
 
 def find_split(root: Path, split: str, annotations: str | None, *, may_be_empty: bool = False) -> Listing:

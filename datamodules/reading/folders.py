@@ -1,7 +1,7 @@
 """Listing folders of images: fast, and in compact file tables."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,24 +46,41 @@ def list_images(folder: str | Path) -> list[str]:
     Returns:
         Sorted names relative to the folder, `/` between their parts.
     """
-    return sorted(_walk(str(folder), ""))
+    return list_files(folder, SUFFIXES)
 
 
-def _walk(folder: str, prefix: str) -> Iterator[str]:
+def list_files(
+    folder: str | Path, endings: tuple[str, ...], is_one: Callable[[str], bool] = lambda folder: False
+) -> list[str]:
+    """List the files below a folder by their endings, links followed, hidden ones left out.
+
+    Args:
+        folder: An existing folder.
+        endings: In lower case, with the dot.
+        is_one: Whether a folder is listed itself, as a file would be, instead of what it holds.
+
+    Returns:
+        Sorted names relative to the folder, `/` between their parts.
+    """
+    return sorted(_walk(str(folder), "", frozenset(), endings, is_one))
+
+
+def _walk(
+    folder: str, prefix: str, above: frozenset[str], endings: tuple[str, ...], is_one: Callable[[str], bool]
+) -> Iterator[str]:
+    # A link to a folder that it stands in would never end.
+    real = os.path.realpath(folder)
+    if real in above:
+        return
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             # The ending is asked first: it needs no look at the disk, of which ImageNet would take 1.3 million.
-            if entry.name.lower().endswith(SUFFIXES):
+            if entry.name.lower().endswith(endings) or (entry.is_dir() and is_one(entry.path)):
                 yield prefix + entry.name
-            elif entry.is_dir() and not _leads_back(entry):
-                yield from _walk(entry.path, f"{prefix}{entry.name}/")
-
-
-def _leads_back(entry: os.DirEntry[str]) -> bool:
-    """Whether a link points at a folder that it stands in, so that following it would never end."""
-    return entry.is_symlink() and Path(entry.path).parent.resolve().is_relative_to(Path(entry.path).resolve())
+            elif entry.is_dir():
+                yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {real}, endings, is_one)
 
 
 def find_images(path: str | Path) -> FileTable:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter
 
 from pcpad.errors import UserValueError
+from pcpad.tasks.callbacks.prediction_writer import PredictionWriter
 
 
-class PictureFiles(BasePredictionWriter, ABC):
+class PictureFiles(PredictionWriter):
     """Writes pictures named after the files they are predicted from, replacing neither those nor each other.
 
     A subclass writes them in `write`, to where `target` says.
@@ -29,8 +27,7 @@ class PictureFiles(BasePredictionWriter, ABC):
     called = "pictures"
 
     def __init__(self, output: str | Path | None = None) -> None:
-        super().__init__(write_interval="batch")
-        self.output = output
+        super().__init__(output)
         self.folder = Path()
         self._sources: dict[Path, str] = {}
 
@@ -40,30 +37,6 @@ class PictureFiles(BasePredictionWriter, ABC):
         self._sources = {}
         self.folder = Path(self.output or Path(log_folder or ".") / "predictions").expanduser()
         self.folder.mkdir(parents=True, exist_ok=True)
-
-    def write_on_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        prediction: dict[str, Any],
-        batch_indices: Sequence[int] | None,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int,
-    ) -> None:
-        """Write the pictures of one batch."""
-        self.write(trainer, pl_module, prediction, batch)
-
-    @abstractmethod
-    def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
-        """Write the pictures of one batch.
-
-        Args:
-            trainer: The trainer.
-            pl_module: The task.
-            prediction: What it predicts.
-            batch: What it predicts that from.
-        """
 
     def target(self, name: str, source: str, inputs: Iterable[str] = ()) -> Path:
         """Where to write a picture.

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter
 
 from pcpad.distributed import gathered
 from pcpad.tables import write_csv
 from pcpad.tasks.base import Task
+from pcpad.tasks.callbacks.prediction_writer import PredictionWriter
 
 Classes = list[tuple[str | int, float]]  # the likeliest first, with their probabilities
 
 
-class PredictionTable(BasePredictionWriter):
+class PredictionTable(PredictionWriter):
     """Writes a classifier's predictions to one CSV file: `path, class_1, probability_1, class_2, …`.
 
     Rows are sorted by path, one an image, whichever process predicted it; the file appears once it is complete.
@@ -27,8 +27,7 @@ class PredictionTable(BasePredictionWriter):
     """
 
     def __init__(self, output: str | Path | None = None) -> None:
-        super().__init__(write_interval="batch")
-        self.output = output
+        super().__init__(output)
         self.written: Path | None = None
         self._rows: dict[Any, Classes] = {}
 
@@ -36,20 +35,8 @@ class PredictionTable(BasePredictionWriter):
         """Start an empty table."""
         self._rows = {}
 
-    def write_on_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        prediction: dict[str, Any],
-        batch_indices: Sequence[int] | None,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int,
-    ) -> None:
+    def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
         """Keep one batch's rows; a row is small, so a million images fit."""
-        self._keep(pl_module, prediction)
-
-    def _keep(self, pl_module: LightningModule, prediction: dict[str, Any]) -> None:
         labels, probabilities = prediction["label"].tolist(), prediction["probability"].tolist()
         for path, classes, values in zip(prediction["path"], labels, probabilities, strict=True):
             self._rows[path] = _named(classes, values, pl_module)
@@ -87,7 +74,7 @@ class VideoPredictionTable(PredictionTable):
         super().on_predict_start(trainer, pl_module)
         self._sums = {}
 
-    def _keep(self, pl_module: LightningModule, prediction: dict[str, Any]) -> None:
+    def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
         """Keep the five classes of each window, and one sum a video for its mean."""
         times = zip(prediction["start"], prediction["end"], strict=True)
         probabilities = prediction["probability"].double().cpu().numpy()

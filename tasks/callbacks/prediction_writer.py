@@ -1,0 +1,49 @@
+"""What writers of predictions have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+
+__all__ = ["PredictionWriter"]
+
+
+class PredictionWriter(BasePredictionWriter, ABC):
+    """Takes each batch's predictions as they come; a subclass keeps or writes them in `write`.
+
+    Args:
+        output: Where to, as given with `--output`; None for a place in the run's log folder.
+    """
+
+    def __init__(self, output: str | Path | None = None) -> None:
+        super().__init__(write_interval="batch")
+        self.output = output
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: dict[str, Any],
+        batch_indices: Sequence[int] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Lightning's hook."""
+        self.write(trainer, pl_module, prediction, batch)
+
+    @abstractmethod
+    def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
+        """Keep or write what is predicted of one batch.
+
+        Args:
+            trainer: The trainer.
+            pl_module: The task.
+            prediction: What it predicts.
+            batch: What it predicts that from.
+        """
