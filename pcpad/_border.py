@@ -1,6 +1,6 @@
 """How many taps of each window are valid, in closed form, and how a border is scaled by it.
 
-Private to the package: :mod:`pcpad.functional` is the public face.
+Private to the package: `pcpad.functional` is the public face.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _STRIPS_FROM = 1 << 20
 
 
 class Geometry(NamedTuple):
-    """Where a convolution's windows lie, one entry an axis; ``lead``/``trail`` are the padding on either side."""
+    """Where a convolution's windows lie, one entry per axis; `lead`/`trail` are the padding on either side."""
 
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
@@ -58,24 +58,24 @@ class Geometry(NamedTuple):
         dilation = per_axis("dilation", dilation, dims)
         if isinstance(padding, str):
             if padding not in ("same", "valid"):
-                msg = f"Expected `padding` to be 'same', 'valid', an int or {dims} ints, but got {padding!r}."
-                raise UserValueError(msg)
+                message = f"Expected `padding` to be 'same', 'valid', an int or {dims} ints, but got {padding!r}."
+                raise UserValueError(message)
             total = [d * (k - 1) * (padding == "same") for d, k in zip(dilation, kernel, strict=True)]
             lead = tuple(t // 2 for t in total)
             trail = tuple(t - left for t, left in zip(total, lead, strict=True))
         else:
             lead = trail = per_axis("padding", padding, dims)
         if min(lead) < 0:
-            msg = f"Expected `padding` of at least 0, but got {padding}."
-            raise UserValueError(msg)
+            message = f"Expected `padding` of at least 0, but got {padding}."
+            raise UserValueError(message)
         if centred and prod(kernel) % 2 == 0:
-            msg = f"Expected odd kernel sizes, since a window is compared with its centre, but got {kernel}."
-            raise UserValueError(msg)
+            message = f"Expected odd kernel sizes, since a window is compared with its centre, but got {kernel}."
+            raise UserValueError(message)
         return cls(kernel, stride, lead, trail, dilation)
 
     @property
     def pads_of_f_pad(self) -> list[int]:
-        """The padding in the order of ``torch.nn.functional.pad``: before and after, the last axis first."""
+        """The padding in the order of `torch.nn.functional.pad`: before and after, the last axis first."""
         pads: list[int] = []
         for pair in zip(reversed(self.lead), reversed(self.trail), strict=True):
             pads += pair
@@ -94,38 +94,38 @@ class Geometry(NamedTuple):
         return False
 
     def output_size(self, size: Sequence[int]) -> tuple[int, ...]:
-        """Windows an axis for an input of this size.
+        """Windows per axis for an input of this size.
 
         Raises:
-            ValueError: if a kernel does not fit even once.
+            ValueError: If a kernel does not fit even once.
         """
         windows: tuple[int, ...] = ()
         for length, k, s, before, after, d in zip(size, *self, strict=True):
             windows += ((length + before + after - d * (k - 1) - 1) // s + 1,)
         if min(windows) < 1:
-            msg = f"A kernel of {self.kernel} (dilation {self.dilation}) does not fit an input of {tuple(size)}."
-            raise UserValueError(msg)
+            message = f"A kernel of {self.kernel} (dilation {self.dilation}) does not fit an input of {tuple(size)}."
+            raise UserValueError(message)
         return windows
 
 
 def per_axis(name: str, value: int | Sequence[int], dims: int) -> tuple[int, ...]:
-    """One int an axis from an int, a one-element or a ``dims``-element sequence.
+    """One int per axis from an int, a one-element or a `dims`-element sequence.
 
     Raises:
-        ValueError: for another number of elements.
+        ValueError: For another number of elements.
     """
     if isinstance(value, int):
         return (value,) * dims
     if not isinstance(value, list | tuple) or len(value) not in (1, dims):
-        msg = f"Expected `{name}` to be an int or {dims} ints, but got {value}."
-        raise UserValueError(msg)
+        message = f"Expected `{name}` to be an int or {dims} ints, but got {value}."
+        raise UserValueError(message)
     return tuple(value) * (dims // len(value))
 
 
 def axis_taps(
     size: int, windows: int, kernel: int, stride: int, lead: int, dilation: int, device: torch.device
 ) -> Tensor:
-    """Valid taps of each window along one axis: those at or after 0 and before ``size``; int64 of (windows,)."""
+    """Valid taps of each window along one axis: those at or after 0 and before `size`; int64 of (windows,)."""
     start = torch.arange(windows, device=device) * stride - lead
     before_end, before_start = (size - start).clamp(min=0), (-start).clamp(min=0)
     if dilation > 1:
@@ -137,7 +137,7 @@ def axis_taps(
 def closed_form(
     size: Sequence[int], windows: Sequence[int], geometry: Geometry, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """``r`` of partial-convolution padding, separable over the axes; 0 where no tap is valid; of size ``windows``."""
+    """`r` of partial-convolution padding, separable over the axes; 0 where no tap is valid; of size `windows`."""
     taps = torch.ones((), dtype=dtype, device=device)
     for axis, (length, count) in enumerate(zip(size, windows, strict=True)):
         valid = axis_taps(
@@ -152,7 +152,7 @@ def closed_form(
 def window_sum(values: Tensor, geometry: Geometry, windows: Sequence[int]) -> Tensor:
     """Sum of each window of (..., *spatial), zeros outside.
 
-    Shifted slices are added an axis at a time: exact for integers in float32 up to 2^24 on every device, which
+    Shifted slices are added axis by axis: exact for integers in float32 up to 2^24 on every device, which
     a convolution with ones is not (TF32, Winograd), and it takes any stride and dilation.
     """
     total = F.pad(values, geometry.pads_of_f_pad)
@@ -169,7 +169,7 @@ def window_sum(values: Tensor, geometry: Geometry, windows: Sequence[int]) -> Te
 
 
 def every(values: Tensor, axis: int, start: int, count: int, step: int) -> Tensor:
-    """``count`` entries along ``axis`` (negative), from ``start`` in steps of ``step``."""
+    """`count` entries along `axis` (negative), from `start` in steps of `step`."""
     if step > 1 and torch.compiler.is_compiling():
         # A strided slice leaves torch.export a guard on a dynamic size that it cannot prove.
         return values.index_select(axis, torch.arange(count, device=values.device) * step + start)
@@ -198,16 +198,16 @@ def make_plan(
     *,
     strips_from: int | None,
 ) -> Plan:
-    """Plan the call for these shapes; with ``strips_from=None`` for shapes that are still symbols.
+    """Plan the call for these shapes; with `strips_from=None` for shapes that are still symbols.
 
     Raises:
-        ValueError: if they do not go together.
+        ValueError: If they do not go together.
     """
     dims = len(weight) - 2
     if len(input) not in (dims + 1, dims + 2) or input[-dims - 1] != weight[1] * groups:
         axes, channels = ("L", "H, W", "T, H, W")[dims - 1], weight[1] * groups
-        msg = f"Expected an input of shape (N, {channels}, {axes}) or ({channels}, {axes}), but got {tuple(input)}."
-        raise UserValueError(msg)
+        message = f"Expected an input of shape (N, {channels}, {axes}) or ({channels}, {axes}), but got {tuple(input)}."
+        raise UserValueError(message)
     geometry, size = Geometry.of(dims, weight[2:], stride, padding, dilation), tuple(input[-dims:])
     strips = memoise = False
     if strips_from is not None:
@@ -226,7 +226,7 @@ _remembered_plan = lru_cache(maxsize=4 * _MEMO_ENTRIES)(make_plan)
 
 
 def plan_for(input: Tensor, weight: Tensor, *arguments: Any) -> Plan:
-    """The plan of a call; ``arguments`` are stride, padding, dilation and groups."""
+    """The plan of a call; `arguments` are stride, padding, dilation and groups."""
     if not torch.compiler.is_compiling() and torch._C._get_tracing_state() is None:
         try:
             return _remembered_plan(input.shape, weight.shape, *arguments, strips_from=_STRIPS_FROM)
@@ -236,7 +236,7 @@ def plan_for(input: Tensor, weight: Tensor, *arguments: Any) -> Plan:
 
 
 def ratio_for(y: Tensor, plan: Plan) -> Tensor:
-    """``r`` at every position of the output ``y``, on its device, in float32 or wider."""
+    """`r` at every position of the output `y`, on its device, in float32 or wider."""
     dtype = y.dtype if y.dtype in (torch.float32, torch.float64) else torch.float32
     capturing = y.is_cuda and torch.cuda.is_current_stream_capturing()  # its memory holds values once it has run
     if capturing or not plan.memoise or not _is_ordinary(y):
@@ -254,7 +254,7 @@ def _memoised(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int
 
 
 def quick_ratio(dims: int, input: Tensor, weight: Tensor, *arguments: Any) -> Tensor | None:
-    """``r`` for the commonest call, by a single look-up; None for all others, which go the long way.
+    """`r` for the commonest call, by a single look-up; None for all others, which go the long way.
 
     What Python runs between two convolutions runs on cold caches, at four times the cost that a loop over one layer
     shows: of ResNet-50's 2 % on two CPU cores most was looking things up.
@@ -317,7 +317,7 @@ def strips_pay(plan: Plan, input: Tensor, weight: Tensor, bias: Tensor | None) -
 
 
 def interior(size: Sequence[int], windows: Sequence[int], geometry: Geometry) -> list[tuple[int, int]]:
-    """The range of windows, an axis, that read no padding; ``start > end`` where windows reach out on both sides."""
+    """The range of windows that read no padding, per axis; `start > end` where windows reach out on both sides."""
     ranges = []
     for length, count, k, s, lead, d in zip(
         size, windows, geometry.kernel, geometry.stride, geometry.lead, geometry.dilation, strict=True
@@ -329,7 +329,7 @@ def interior(size: Sequence[int], windows: Sequence[int], geometry: Geometry) ->
 
 
 def scale_strips_(y: Tensor, bias: Tensor | None, plan: Plan) -> Tensor:
-    """Scale the border of ``y = W·x + b`` in place to ``W·x·r + b``, as ``y·r + b·(1 - r)``; interior untouched."""
+    """Scale the border of `y = W·x + b` in place to `W·x·r + b`, as `y·r + b·(1 - r)`; interior untouched."""
     windows = y.shape[-len(plan.size) :]
     ratio = ratio_for(y, plan)
     ranges = interior(plan.size, windows, plan.geometry)

@@ -89,28 +89,28 @@ def convert_padding(
     """Give every padded convolution of a network another padding, in place.
 
     Weights, state-dict keys, hooks, shared modules, parametrizations, dtype and device stay as they are, and a
-    network can be converted back and forth: it keeps its weights under every padding. Only ``explicit`` adds
+    network can be converted back and forth: it keeps its weights under every padding. Only `explicit` adds
     parameters (eight border filters a convolution, at first copies of its filter; hand them to the optimizer
     after converting).
 
-    Converted are ``nn.Conv1d/2d/3d`` and this package's layers, by their current attributes, so convert after a
+    Converted are `nn.Conv1d/2d/3d` and this package's layers, by their current attributes, so convert after a
     network has been dilated. Subclasses and other modules that pad are left alone and reported.
 
     Args:
-        model: any module, a single convolution included.
-        padding: one of :func:`pcpad.padding_names`, yours included (:func:`pcpad.register_padding`).
-        fallback: the padding for axes that are too small for that one, ``"replicate"`` say: ``reflect`` needs more
-            than the padding, ``circular`` as much.
-        count_include_pad: also set this on average pooling that pads; False is its partial padding. None leaves
+        model: Any module, a single convolution included.
+        padding: One of `pcpad.padding_names`, yours included (`pcpad.register_padding`).
+        fallback: The padding for axes that are too small for that one, `"replicate"` say: `reflect` needs more
+            than the padding, `circular` as much.
+        count_include_pad: Also set this on average pooling that pads; False is its partial padding. None leaves
             pooling alone.
-        drop_border_filters: allow leaving ``explicit``, which deletes trained border filters.
-        return_report: also return a :class:`ConversionReport`.
+        drop_border_filters: Allow leaving `explicit`, which deletes trained border filters.
+        return_report: Also return a `ConversionReport`.
 
     Returns:
         The model, or the model and the report.
 
     Raises:
-        ValueError: for an unknown padding; if border filters would be lost; for ``explicit`` on a 1D or 3D
+        ValueError: For an unknown padding; if border filters would be lost; for `explicit` on a 1D or 3D
             convolution. Nothing has been changed then.
 
     Example:
@@ -199,18 +199,18 @@ def _check(changes: list[tuple[str, nn.modules.conv._ConvNd]], padding: str, dro
     if padding == "explicit":
         other = [name for name, module in changes if _DIMS[_base(module)] != 2]
         if other:
-            msg = (
+            message = (
                 f"Explicit padding has nine filters for 2D convolutions; these have another dimension: {_some(other)}."
             )
-            raise UserValueError(msg)
+            raise UserValueError(message)
     elif not drop_border_filters:
         explicit = [name for name, module in changes if _base(module) is layers.ExplicitPadConv2d]
         if explicit:
-            msg = (
+            message = (
                 f"Leaving explicit padding would delete the border filters of {_some(explicit)}. "
                 "Pass `drop_border_filters=True` if that is meant."
             )
-            raise UserValueError(msg)
+            raise UserValueError(message)
 
 
 def _some(names: list[str]) -> str:

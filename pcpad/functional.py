@@ -3,7 +3,7 @@
 Sources: Liu et al., "Partial Convolution based Padding" (2018, arXiv 1811.11718), Eq. 1-5, and Liu et al.,
 "Partial Convolution for Padding, Inpainting, and Image Synthesis" (2022), Eq. 1-3.
 
-For the window at one output position, with ``m`` the validity of its taps (1 valid, 0 hole or padding)::
+For the window at one output position, with `m` the validity of its taps (1 valid, 0 hole or padding)::
 
     y = W · (x ⊙ m) · r + b,   r = |1| / |m|     where |m| > 0
     y = 0                                        where no tap is valid (bias included)
@@ -39,7 +39,7 @@ _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 class _Conv(NamedTuple):
-    """The arguments of one convolution, as ``torch.nn.functional.convNd`` takes them."""
+    """The arguments of one convolution, as `torch.nn.functional.convNd` takes them."""
 
     input: Tensor
     weight: Tensor
@@ -76,7 +76,7 @@ def partial_conv1d(
     return_mask: bool = False,
     holes_are_zero: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Partial convolution of a sequence; see :func:`partial_conv2d`, with one spatial axis (N, C, L)."""
+    """Partial convolution of a sequence; see `partial_conv2d`, with one spatial axis (N, C, L)."""
     if mask is None and mask_channels is None and not return_mask:
         ratio = quick_ratio(1, input, weight, stride, padding, dilation, groups)
         if ratio is not None:
@@ -108,26 +108,26 @@ def partial_conv2d(
         input: (N, C, H, W) or (C, H, W), floating point, any value range.
         weight: (O, C / groups, kH, kW).
         bias: (O,) or None.
-        stride: as in ``torch.nn.functional.conv2d``.
-        padding: an int, one int an axis, ``"valid"`` or ``"same"``.
-        dilation: as in ``torch.nn.functional.conv2d``.
-        groups: as in ``torch.nn.functional.conv2d``.
+        stride: As in `torch.nn.functional.conv2d`.
+        padding: An int, one int per axis, `"valid"` or `"same"`.
+        dilation: As in `torch.nn.functional.conv2d`.
+        groups: As in `torch.nn.functional.conv2d`.
         mask: (N|1, 1|C, H, W) of bool, integers or floats: 1 (anything but 0) valid, 0 a hole. Without the
             batch axis if the input has none. What lies under a hole never reaches the output, NaN included.
-        mask_channels: sizes of groups of channels that share a mask, as after a concatenation: with
-            ``(512, 512)`` the mask is (N|1, 2, H, W). They sum to C.
-        return_mask: also return the new mask (Eq. 3).
-        holes_are_zero: a promise that the input is 0 wherever the mask is, as what a partial convolution returned is
+        mask_channels: Sizes of groups of channels that share a mask, as after a concatenation: with
+            `(512, 512)` the mask is (N|1, 2, H, W). They sum to C.
+        return_mask: Also return the new mask (Eq. 3).
+        holes_are_zero: A promise that the input is 0 wherever the mask is, as what a partial convolution returned is
             under the mask it returned, a ReLU later too. Saves a pass over the input and a copy of it for the backward
             pass. It is not checked: a promise not kept gives wrong sums.
 
     Returns:
-        The output (N, O, H', W'), or ``(output, new_mask)``. The new mask is (N|1, 1, H', W') in the input's
-        dtype; it has O channels exactly when ``groups > 1`` and the mask differs between channels.
+        The output (N, O, H', W'), or `(output, new_mask)`. The new mask is (N|1, 1, H', W') in the input's
+        dtype; it has O channels exactly when `groups > 1` and the mask differs between channels.
 
     Raises:
-        ValueError: if a shape does not fit.
-        TypeError: if the mask is no tensor of bool, integers or floats.
+        ValueError: If a shape does not fit.
+        TypeError: If the mask is no tensor of bool, integers or floats.
 
     Example:
         >>> x, weight = torch.ones(1, 1, 4, 4), torch.ones(1, 1, 3, 3)
@@ -156,7 +156,7 @@ def partial_conv3d(
     return_mask: bool = False,
     holes_are_zero: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """Partial convolution of a volume or clip; see :func:`partial_conv2d`, with three spatial axes (N, C, T, H, W)."""
+    """Partial convolution of a volume or clip; see `partial_conv2d`, with three spatial axes (N, C, T, H, W)."""
     if mask is None and mask_channels is None and not return_mask:
         ratio = quick_ratio(3, input, weight, stride, padding, dilation, groups)
         if ratio is not None:
@@ -175,16 +175,16 @@ def padding_ratio(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """The factor ``r`` of partial-convolution padding at every output position (2018 paper, Eq. 5).
+    """The factor `r` of partial-convolution padding at every output position (2018 paper, Eq. 5).
 
     Args:
-        size: the input's spatial size, one int an axis; its length says how many axes there are.
-        kernel_size: taps an axis.
-        stride: as in ``torch.nn.functional.conv2d``.
-        padding: an int, one int an axis, ``"valid"`` or ``"same"``.
-        dilation: as in ``torch.nn.functional.conv2d``.
-        dtype: of the result, torch's default if None; divided in float32 or wider.
-        device: of the result.
+        size: The input's spatial size, one int per axis; its length says how many axes there are.
+        kernel_size: An int or one int per axis.
+        stride: As in `torch.nn.functional.conv2d`.
+        padding: An int, one int per axis, `"valid"` or `"same"`.
+        dilation: As in `torch.nn.functional.conv2d`.
+        dtype: Of the result, torch's default if None; divided in float32 or wider.
+        device: Of the result.
 
     Returns:
         A tensor of the output's spatial size: taps in the window over valid taps; 1 in the interior, more at
@@ -215,10 +215,10 @@ def update_mask(
 
     Args:
         mask: (N, C, *spatial), valid where not 0; each channel is followed by itself.
-        kernel_size: taps an axis.
-        stride: as in ``torch.nn.functional.conv2d``.
-        padding: an int, one int an axis, ``"valid"`` or ``"same"``; it counts as holes.
-        dilation: as in ``torch.nn.functional.conv2d``.
+        kernel_size: An int or one int per axis.
+        stride: As in `torch.nn.functional.conv2d`.
+        padding: An int, one int per axis, `"valid"` or `"same"`; it counts as holes.
+        dilation: As in `torch.nn.functional.conv2d`.
 
     Returns:
         (N, C, *output size) in the mask's dtype, of zeros and ones.
@@ -247,8 +247,8 @@ def _partial_conv(
     plan = plan_for(input, weight, *arguments)
     if mask is None:
         if mask_channels is not None:
-            msg = f"`mask_channels={mask_channels}` says how a mask's channels are shared, but no mask came."
-            raise UserValueError(msg)
+            message = f"`mask_channels={mask_channels}` says how a mask's channels are shared, but no mask came."
+            raise UserValueError(message)
         y = _padded(conv, plan)
         return (y, _mask_of_padding(conv, plan, y)) if return_mask else y
     sizes = _check_mask(conv, mask, mask_channels)
@@ -275,7 +275,7 @@ def _padded(conv: _Conv, plan: Plan) -> Tensor:
 
 
 def _scaled(y: Tensor, ratio: Tensor, bias: Tensor | None) -> Tensor:
-    """``y·r + b``, in place where that saves memory."""
+    """`y·r + b`, in place where that saves memory."""
     if bias is None:
         return y.mul_(ratio)
     bias = bias.to(y.dtype).view(-1, *[1] * ratio.dim())
@@ -292,7 +292,7 @@ def _mask_of_padding(conv: _Conv, plan: Plan, y: Tensor) -> Tensor:
 def _masked(
     conv: _Conv, geometry: Geometry, mask: Tensor, sizes: tuple[int, ...], holes_are_zero: bool
 ) -> tuple[Tensor, Tensor]:
-    """Output and new mask (bool) for a batched input and a mask whose channel g covers ``sizes[g]`` channels."""
+    """Output and new mask (bool) for a batched input and a mask whose channel g covers `sizes[g]` channels."""
     valid = mask != 0
     y = conv.run(conv.input if holes_are_zero else _fill_holes(conv.input, valid, sizes))
     dtype = torch.promote_types(y.dtype, torch.float32)
@@ -343,40 +343,46 @@ def _valid_channels(valid: Tensor, sizes: tuple[int, ...], groups: int, dtype: t
 def _check_input(dims: int, conv: _Conv) -> None:
     input, weight = conv.input, conv.weight
     if not isinstance(input, Tensor):
-        msg = (
+        message = (
             f"Expected `input` to be a tensor, but got {type(input).__name__}. A layer with `return_mask=True` hands "
             "on `(output, mask)`; `pcpad.MaskedSequential` threads masks through layers."
         )
-        raise UserTypeError(msg)
+        raise UserTypeError(message)
     if weight.dim() != dims + 2:
-        msg = f"Expected a weight of {dims + 2} dimensions for a {dims}D convolution, but got {tuple(weight.shape)}."
-        raise UserValueError(msg)
+        message = (
+            f"Expected a weight of {dims + 2} dimensions for a {dims}D convolution, but got {tuple(weight.shape)}."
+        )
+        raise UserValueError(message)
 
 
 def _check_mask(conv: _Conv, mask: Tensor, mask_channels: Sequence[int] | None) -> tuple[int, ...]:
     """How many input channels each channel of the mask covers.
 
     Raises:
-        ValueError: if the mask does not fit the input.
-        TypeError: if it is not a tensor of bool, integers or floats.
+        ValueError: If the mask does not fit the input.
+        TypeError: If it is not a tensor of bool, integers or floats.
     """
     meaning = "A mask is 1 where the input is valid and 0 in holes."
     if not isinstance(mask, Tensor) or mask.is_complex():
         came = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        msg = f"Expected `mask` to be a tensor of bool, integers or floats, but got {came}. {meaning}"
-        raise UserTypeError(msg)
+        message = f"Expected `mask` to be a tensor of bool, integers or floats, but got {came}. {meaning}"
+        raise UserTypeError(message)
     x = conv.input
     if mask.device != x.device:
-        msg = f"Expected `mask` on the input's device {x.device}, but it is on {mask.device}. {meaning}"
-        raise UserValueError(msg)
+        message = f"Expected `mask` on the input's device {x.device}, but it is on {mask.device}. {meaning}"
+        raise UserValueError(message)
     channels = x.shape[-conv.dims - 1]
     if isinstance(mask_channels, int):
-        msg = f"Expected `mask_channels` to be a sequence of ints, one a channel of the mask, but got {mask_channels}."
-        raise UserTypeError(msg)
+        message = (
+            f"Expected `mask_channels` to be a sequence of ints, one a channel of the mask, but got {mask_channels}."
+        )
+        raise UserTypeError(message)
     sizes = tuple(mask_channels) if mask_channels is not None else None
     if sizes is not None and (sum(sizes) != channels or min(sizes) < 1):
-        msg = f"Expected `mask_channels` to be positive and sum to the input's {channels} channels, but got {sizes}."
-        raise UserValueError(msg)
+        message = (
+            f"Expected `mask_channels` to be positive and sum to the input's {channels} channels, but got {sizes}."
+        )
+        raise UserValueError(message)
     batched = x.dim() == conv.dims + 2
     allowed = {1, channels} if sizes is None else {len(sizes)}
     fits = mask.dim() == x.dim() and mask.shape[-conv.dims :] == x.shape[-conv.dims :]
@@ -384,9 +390,9 @@ def _check_mask(conv: _Conv, mask: Tensor, mask_channels: Sequence[int] | None) 
     if not fits:
         lead = [f"1 or {x.shape[0]}"] if batched else []
         wanted = ", ".join([*lead, " or ".join(map(str, sorted(allowed))), *map(str, x.shape[-conv.dims :])])
-        msg = f"Expected `mask` of shape ({wanted}) for an input of {tuple(x.shape)}, but got {tuple(mask.shape)}. "
+        message = f"Expected `mask` of shape ({wanted}) for an input of {tuple(x.shape)}, but got {tuple(mask.shape)}. "
         hint = f"`mask_channels={sizes}` asks for one channel a group. " if sizes is not None else ""
-        raise UserValueError(msg + hint + meaning)
+        raise UserValueError(message + hint + meaning)
     if sizes is None:
         sizes = (channels,) if mask.shape[-conv.dims - 1] == 1 else (1,) * channels
     return sizes

@@ -1,4 +1,4 @@
-"""Convolutions that differ in what happens at the border: ``torch.nn``'s modules with another forward."""
+"""Convolutions that differ in what happens at the border: `torch.nn`'s modules with another forward."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def f_pad_order(module: nn.modules.conv._ConvNd) -> list[int]:
-    """A convolution's padding as it stands now, in the order of ``torch.nn.functional.pad``."""
+    """A convolution's padding as it stands now, in the order of `torch.nn.functional.pad`."""
     return _geometry(module).pads_of_f_pad
 
 
@@ -40,7 +40,7 @@ def _geometry(module: nn.modules.conv._ConvNd) -> Geometry:
 
 
 class _PartialConv(nn.modules.conv._ConvNd):
-    """What the three share. State, initialisation and attributes are those of the ``nn.ConvNd`` beside it."""
+    """What the three share. State, initialisation and attributes are those of the `nn.ConvNd` beside it."""
 
     _partial_conv: ClassVar[Callable[..., Tensor | tuple[Tensor, Tensor]]]
     return_mask: bool = False  # on the class, so that a converted nn.ConvNd has it too
@@ -74,16 +74,16 @@ class _PartialConv(nn.modules.conv._ConvNd):
         mask_channels: Sequence[int] | None = None,
         holes_are_zero: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Convolve the valid taps only; see :func:`pcpad.functional.partial_conv2d`.
+        """Convolve the valid taps only; see `pcpad.functional.partial_conv2d`.
 
         Args:
             input: (N, C, *spatial) or (C, *spatial).
             mask: (N|1, 1|C, *spatial), 1 valid, 0 hole; without it everything but the padding is valid.
-            mask_channels: sizes of groups of channels that share a mask, as after a concatenation.
-            holes_are_zero: a promise that the input is 0 wherever the mask is; saves a pass over it.
+            mask_channels: Sizes of groups of channels that share a mask, as after a concatenation.
+            holes_are_zero: A promise that the input is 0 wherever the mask is; saves a pass over it.
 
         Returns:
-            The output, or ``(output, new_mask)`` with ``return_mask=True``.
+            The output, or `(output, new_mask)` with `return_mask=True`.
         """
         return type(self)._partial_conv(
             input,
@@ -105,7 +105,7 @@ class _PartialConv(nn.modules.conv._ConvNd):
 
 
 class PartialConv1d(_PartialConv, nn.Conv1d):  # type: ignore[misc]  # forward takes a mask too
-    """Partial convolution of sequences (N, C, L); arguments and errors as in :class:`PartialConv2d`.
+    """Partial convolution of sequences (N, C, L); arguments and errors as in `PartialConv2d`.
 
     Example:
         >>> import torch
@@ -119,22 +119,22 @@ class PartialConv1d(_PartialConv, nn.Conv1d):  # type: ignore[misc]  # forward t
 class PartialConv2d(_PartialConv, nn.Conv2d):  # type: ignore[misc]  # forward takes a mask too
     """Partial convolution of images (Liu et al. 2018 and 2022, Eq. 1-3).
 
-    Used like ``nn.Conv2d``, its padding counts as missing: partial-convolution padding. Called with a mask,
-    holes count as missing too. It keeps ``nn.Conv2d``'s state and nothing else, so weights go both ways.
+    Used like `nn.Conv2d`, its padding counts as missing: partial-convolution padding. Called with a mask,
+    holes count as missing too. It keeps `nn.Conv2d`'s state and nothing else, so weights go both ways.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        kernel_size: an int or one int an axis, like the four that follow.
-        stride: step between windows.
-        padding: on each side; or ``"same"`` or ``"valid"``.
-        dilation: step between taps.
-        groups: blocks of channels that are convolved apart.
-        bias: whether a learned bias is added.
-        return_mask: make the layer return ``(output, new_mask)``. Off by default, so that the layer can stand
-            in an ``nn.Sequential``.
-        device: of the parameters.
-        dtype: of the parameters.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: An int or one int per axis, like the four that follow.
+        stride: Step between windows.
+        padding: On each side; or `"same"` or `"valid"`.
+        dilation: Step between taps.
+        groups: Blocks of channels that are convolved apart.
+        bias: Whether a learned bias is added.
+        return_mask: Make the layer return `(output, new_mask)`. Off by default, so that the layer can stand
+            in an `nn.Sequential`.
+        device: Of the parameters.
+        dtype: Of the parameters.
 
     Example:
         >>> import torch
@@ -150,7 +150,7 @@ class PartialConv2d(_PartialConv, nn.Conv2d):  # type: ignore[misc]  # forward t
 
 
 class PartialConv3d(_PartialConv, nn.Conv3d):  # type: ignore[misc]  # forward takes a mask too
-    """Partial convolution of clips and volumes (N, C, T, H, W); arguments and errors as in :class:`PartialConv2d`.
+    """Partial convolution of clips and volumes (N, C, T, H, W); arguments and errors as in `PartialConv2d`.
 
     Example:
         >>> import torch
@@ -222,18 +222,18 @@ class _PaddedConv(nn.modules.conv._ConvNd):
 
 
 class PaddedConv1d(_PaddedConv, nn.Conv1d):
-    """Convolution of sequences under a registered padding; arguments as :class:`PaddedConv2d`."""
+    """Convolution of sequences under a registered padding; arguments as `PaddedConv2d`."""
 
 
 class PaddedConv2d(_PaddedConv, nn.Conv2d):
     """Convolution of images whose border is filled by a registered padding function.
 
-    Args are ``nn.Conv2d``'s, and:
-        padding_mode: a padding registered in :mod:`pcpad.paddings`.
-        fallback: the padding for axes that are too small for that one; None refuses these.
+    Args are `nn.Conv2d`'s, and:
+        padding_mode: A padding registered in `pcpad.paddings`.
+        fallback: The padding for axes that are too small for that one; None refuses these.
 
     Raises:
-        ValueError: for an unknown padding; in the forward pass, for an axis too small to be padded.
+        ValueError: For an unknown padding; in the forward pass, for an axis too small to be padded.
 
     Example:
         >>> layer = PaddedConv2d(3, 8, 3, padding=1, padding_mode="mean")
@@ -243,19 +243,19 @@ class PaddedConv2d(_PaddedConv, nn.Conv2d):
 
 
 class PaddedConv3d(_PaddedConv, nn.Conv3d):
-    """Convolution of clips and volumes under a registered padding; arguments as :class:`PaddedConv2d`."""
+    """Convolution of clips and volumes under a registered padding; arguments as `PaddedConv2d`."""
 
 
 class ExplicitPadConv2d(nn.Conv2d):
     """Convolution with filters of its own for the borders and corners (Innamorati et al. 2018, arXiv 1805.03106).
 
-    Nine filters: ``weight`` (O, C / groups, kH, kW) for windows inside the input, and ``border_weight``
+    Nine filters: `weight` (O, C / groups, kH, kW) for windows inside the input, and `border_weight`
     (8, O, C / groups, kH, kW) for windows that reach out of it, in the order top left, top, top right, left,
     right, bottom left, bottom, bottom right. A window that reaches out on two opposite sides (an input smaller
     than the kernel) belongs to the nearer one. The bias is shared, and the padding reads as zeros. The border
-    filters start as copies of ``weight``, so that a new layer is a zero-padded one.
+    filters start as copies of `weight`, so that a new layer is a zero-padded one.
 
-    Args are ``nn.Conv2d``'s, without ``padding_mode``.
+    Args are `nn.Conv2d`'s, without `padding_mode`.
 
     Example:
         >>> layer = ExplicitPadConv2d(3, 4, 5, stride=2, padding=2)
@@ -285,12 +285,12 @@ class ExplicitPadConv2d(nn.Conv2d):
         self.add_border_filters()
 
     def add_border_filters(self) -> None:
-        """Make ``border_weight`` of eight copies of ``weight``."""
+        """Make `border_weight` of eight copies of `weight`."""
         copies = self.weight.detach().expand(8, *self.weight.shape).clone()
         self.border_weight = nn.Parameter(copies, requires_grad=self.weight.requires_grad)
 
     def reset_parameters(self) -> None:
-        """Initialise as ``nn.Conv2d`` does; the border filters become copies of ``weight``."""
+        """Initialise as `nn.Conv2d` does; the border filters become copies of `weight`."""
         super().reset_parameters()
         if hasattr(self, "border_weight"):
             with torch.no_grad():

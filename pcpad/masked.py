@@ -34,15 +34,15 @@ def pad_to_batch(images: Sequence[Tensor], multiple_of: int = 1) -> tuple[Tensor
     """Pad images to the largest height and width among them, at the right and bottom, with zeros.
 
     Args:
-        images: tensors (C, H, W) (or (C, L), (C, T, H, W)) of one dtype, device and number of channels.
-        multiple_of: round the batch's size up to a multiple of this on each axis.
+        images: Tensors (C, H, W) (or (C, L), (C, T, H, W)) of one dtype, device and number of channels.
+        multiple_of: Round the batch's size up to a multiple of this on each axis.
 
     Returns:
         The batch (N, C, H, W) and its mask (N, 1, H, W) in the batch's dtype (float32 for integers): 1 on the
         images, 0 on the padding.
 
     Raises:
-        ValueError: for no images, or images that differ in more than size.
+        ValueError: For no images, or images that differ in more than size.
 
     Example:
         >>> batch, mask = pad_to_batch([torch.ones(3, 4, 6), torch.ones(3, 5, 2)])
@@ -50,13 +50,13 @@ def pad_to_batch(images: Sequence[Tensor], multiple_of: int = 1) -> tuple[Tensor
         (torch.Size([2, 3, 5, 6]), tensor([24., 10.]))
     """
     if not images:
-        msg = "Expected at least one image, but got none."
-        raise UserValueError(msg)
+        message = "Expected at least one image, but got none."
+        raise UserValueError(message)
     kinds = {(image.dim(), image.shape[0], image.dtype, image.device) for image in images}
     if len(kinds) > 1 or images[0].dim() < 2:
         shapes = ", ".join(f"{tuple(image.shape)} {image.dtype} on {image.device}" for image in images[:5])
-        msg = f"Expected images (C, H, W) that differ in size alone, but got {shapes}."
-        raise UserValueError(msg)
+        message = f"Expected images (C, H, W) that differ in size alone, but got {shapes}."
+        raise UserValueError(message)
     first = images[0]
     size = [-(-max(sizes) // multiple_of) * multiple_of for sizes in zip(*(i.shape[1:] for i in images), strict=True)]
     batch = first.new_zeros(len(images), first.shape[0], *size)
@@ -73,8 +73,8 @@ class MaskedSequential(nn.Sequential):
     """Run modules one after the other and thread the mask through them.
 
     Takes partial convolutions, convolutions without padding, batch norm, max and average pooling (adaptive too),
-    activations, dropout, ``nn.Flatten``, ``nn.Linear`` after it, and ``nn.Sequential`` of these. The mask ends at
-    ``nn.Flatten``, which puts zeros where nothing is valid. Register others with ``apply_masked.register``.
+    activations, dropout, `nn.Flatten`, `nn.Linear` after it, and `nn.Sequential` of these. The mask ends at
+    `nn.Flatten`, which puts zeros where nothing is valid. Register others with `apply_masked.register`.
 
     Example:
         >>> from pcpad import convert_padding
@@ -92,7 +92,7 @@ class MaskedSequential(nn.Sequential):
             The output, with the new mask beside it where the mask has not ended.
 
         Raises:
-            TypeError: for a module that no rule is registered for, with its place.
+            TypeError: For a module that no rule is registered for, with its place.
         """
         for name, module in self.named_children():
             try:
@@ -103,7 +103,7 @@ class MaskedSequential(nn.Sequential):
 
 
 class _NoRule(TypeError):
-    """A module that :func:`apply_masked` does not know, and where it is."""
+    """A module that `apply_masked` does not know, and where it is."""
 
     def __init__(self, module: nn.Module, *path: str) -> None:
         self.module, self.path = module, path
@@ -119,7 +119,7 @@ def apply_masked(module: nn.Module, input: Tensor, mask: Tensor | None) -> Maske
     """Run one module on the valid positions of its input.
 
     Args:
-        module: the module; rules are chosen by its class.
+        module: The module; rules are chosen by its class.
         input: (N, C, *spatial).
         mask: (N|1, 1, *spatial), 1 valid; None once the mask has ended.
 
@@ -127,7 +127,7 @@ def apply_masked(module: nn.Module, input: Tensor, mask: Tensor | None) -> Maske
         The output and its mask.
 
     Raises:
-        TypeError: if there is no rule for the module.
+        TypeError: If there is no rule for the module.
     """
     if mask is None or isinstance(module, _POINTWISE):
         return module(input), mask
@@ -250,7 +250,7 @@ def _adaptive_average_pool(module: nn.modules.pooling._AdaptiveAvgPoolNd, input:
 
 
 def _over(total: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """``total / count`` where something was counted, else 0, and where that is."""
+    """`total / count` where something was counted, else 0, and where that is."""
     mask = count > 0
     mean = torch.where(mask, total / torch.where(mask, count, 1), 0)
     return mean.to(total.dtype), mask.to(total.dtype)

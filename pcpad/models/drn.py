@@ -126,7 +126,7 @@ def _convolution(ins: int, outs: int, stride: int = 1, dilation: int = 1, kernel
 
 
 def _bilinear(size: int) -> Tensor:
-    """The kernel by which a transposed convolution of stride ``size / 2`` interpolates, (size, size)."""
+    """The kernel by which a transposed convolution of stride `size / 2` interpolates, (size, size)."""
     half = size // 2
     tent = 1 - (torch.arange(size) - (half - 0.5)).abs() / half
     return tent[:, None] * tent

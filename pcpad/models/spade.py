@@ -67,7 +67,7 @@ class SpadeGenerator(nn.Module):
         semantic_channels: Channels of the conditioning map.
         partial: Panoptic partial convolutions in the blocks instead of ordinary ones.
         ngf: Channels of the last stage.
-        panoptic_upsampling: See :func:`panoptic_upsample`.
+        panoptic_upsampling: See `panoptic_upsample`.
     """
 
     def __init__(

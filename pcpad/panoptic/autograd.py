@@ -1,7 +1,7 @@
 """Convolution everywhere and chosen windows anew, as autograd functions of which each is the others' derivative.
 
-Private to the package: :mod:`pcpad.panoptic` is the public face. With ``P(x, W)`` the sum over valid taps, linear in
-both, ``P*(g, W)`` its transpose in x and ``Q(x, g)`` its transpose in W, the derivatives of the three are the three
+Private to the package: `pcpad.panoptic` is the public face. With `P(x, W)` the sum over valid taps, linear in
+both, `P*(g, W)` its transpose in x and `Q(x, g)` its transpose in W, the derivatives of the three are the three
 again, so gradients of any order follow. What is kept for them is the input and the weight, as a convolution does.
 """
 
@@ -43,7 +43,7 @@ def _own_precision(x: Tensor) -> AbstractContextManager[Any]:
 
 
 class Convolve(Function):
-    """``P(x, W) · r + b``."""
+    """`P(x, W) · r + b`."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, call: Sum) -> Tensor:  # noqa: D102
@@ -79,7 +79,7 @@ class Convolve(Function):
 
 
 class _Product(Function):
-    """``P(x, W)``."""
+    """`P(x, W)`."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, call: Sum) -> Tensor:
@@ -103,7 +103,7 @@ class _Product(Function):
 
 
 class _Transpose(Function):
-    """``P*(g, W)``, of the input's shape."""
+    """`P*(g, W)`, of the input's shape."""
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, weight: Tensor, call: Sum, shape: Sequence[int]) -> Tensor:
@@ -127,7 +127,7 @@ class _Transpose(Function):
 
 
 class _Weight(Function):
-    """``Q(x, g)``, of the weight's shape; ``spent`` says that nobody needs ``g`` any more, so it is overwritten."""
+    """`Q(x, g)`, of the weight's shape; `spent` says that nobody needs `g` any more, so it is overwritten."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gradient: Tensor, call: Sum, shape: Sequence[int], spent: bool) -> Tensor:

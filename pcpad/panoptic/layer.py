@@ -1,7 +1,7 @@
 """Panoptic partial convolution: each output sees only what belongs to the same instance as its window's centre.
 
 Source: Liu et al., "Partial Convolution for Padding, Inpainting, and Image Synthesis" (2022, §3), Eq. 1, 2 and 4, after
-Dundar et al., "Panoptic-based Image Synthesis" (CVPR 2020). For the window at one output position, with ``P`` the ids
+Dundar et al., "Panoptic-based Image Synthesis" (CVPR 2020). For the window at one output position, with `P` the ids
 of its taps::
 
     m = 1 where P equals P at the window's centre, else 0; padding has no id, so m = 0 there
@@ -44,23 +44,23 @@ _WIDE = 256
 class PanopticPartialConv2d(nn.Conv2d):
     """A convolution whose windows see only what has the id of their centre (Liu et al. 2022, Eq. 1, 2 and 4).
 
-    It keeps ``nn.Conv2d``'s state and nothing else, so weights go both ways. With a single id it is partial-convolution
-    padding, ``PartialConv2d``.
+    It keeps `nn.Conv2d`'s state and nothing else, so weights go both ways. With a single id it is partial-convolution
+    padding, `PartialConv2d`.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        kernel_size: odd, an int or one int an axis, like the four that follow.
-        stride: step between windows.
-        padding: on each side, of no id; or ``"same"`` or ``"valid"``.
-        dilation: step between taps.
-        groups: blocks of channels that are convolved apart.
-        bias: whether a learned bias is added.
-        device: of the parameters.
-        dtype: of the parameters.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Odd, an int or one int per axis, like the four that follow.
+        stride: Step between windows.
+        padding: On each side, of no id; or `"same"` or `"valid"`.
+        dilation: Step between taps.
+        groups: Blocks of channels that are convolved apart.
+        bias: Whether a learned bias is added.
+        device: Of the parameters.
+        dtype: Of the parameters.
 
     Raises:
-        ValueError: for an even kernel, which has no centre.
+        ValueError: For an even kernel, which has no centre.
 
     Example:
         >>> layer = PanopticPartialConv2d(3, 8, kernel_size=3, padding=1)
@@ -92,11 +92,11 @@ class PanopticPartialConv2d(nn.Conv2d):
         Geometry.of(2, kernel_size, stride, padding, dilation, centred=True)
 
     def forward(self, input: Tensor, ids_or_plan: Tensor | PanopticPlan) -> Tensor:  # type: ignore[override]
-        """Convolve; see :func:`panoptic_conv2d`.
+        """Convolve; see `panoptic_conv2d`.
 
         Args:
             input: (N, C, H, W) or (C, H, W).
-            ids_or_plan: ids (N|1, 1, H, W) of any integer type, or the plan built of them.
+            ids_or_plan: Ids (N|1, 1, H, W) of any integer type, or the plan built of them.
 
         Returns:
             (N, O, H', W').
@@ -125,18 +125,18 @@ def panoptic_conv2d(
         input: (N, C, H, W) or (C, H, W), floating point.
         weight: (O, C / groups, kH, kW), kH and kW odd.
         bias: (O,) or None.
-        ids_or_plan: ids (N|1, 1, H, W) of any integer type, or a :class:`PanopticPlan` of them.
-        stride: as in ``torch.nn.functional.conv2d``.
-        padding: also ``"valid"`` or ``"same"``; it belongs to no id.
-        dilation: as in ``torch.nn.functional.conv2d``.
-        groups: as in ``torch.nn.functional.conv2d``.
+        ids_or_plan: Ids (N|1, 1, H, W) of any integer type, or a `PanopticPlan` of them.
+        stride: As in `torch.nn.functional.conv2d`.
+        padding: Also `"valid"` or `"same"`; it belongs to no id.
+        dilation: As in `torch.nn.functional.conv2d`.
+        groups: As in `torch.nn.functional.conv2d`.
 
     Returns:
         (N, O, H', W').
 
     Raises:
-        ValueError: for even kernels, or if a shape or the plan does not fit.
-        TypeError: if ids are not integers.
+        ValueError: For even kernels, or if a shape or the plan does not fit.
+        TypeError: If ids are not integers.
     """
     tensors = (input, weight, bias, ids_or_plan)
     if has_torch_function(tensors):  # torch.fx's proxies, and tensor subclasses that want to know
@@ -210,22 +210,22 @@ def _plan_for(
             for name, theirs, own in dict.fromkeys(zip(names, plan.geometry, geometry, strict=True))
             if theirs != own
         )
-        msg = (
+        message = (
             f"The panoptic plan is for another layer: {wrong}. Build one for each kernel, stride, padding and dilation."
         )
-        raise UserValueError(msg)
+        raise UserValueError(message)
     if plan.size != size:
-        msg = (
+        message = (
             f"Expected ids or a plan of the input's size {size}, but got {plan.size}. "
             "Resize ids by picking nearest ones (indexing), never by interpolation."
         )
-        raise UserValueError(msg)
+        raise UserValueError(message)
     # Neither len() nor a question whether an export's unknown batch is 1, which would fix it.
     samples, one_map = input.shape[0], isinstance(plan.batch, int) and plan.batch == 1
     if not one_map and plan.batch != samples and plan.batch != 1:
-        msg = f"Expected ids or a plan of 1 or {samples} samples, as the input has, but got {plan.batch}."
-        raise UserValueError(msg)
+        message = f"Expected ids or a plan of 1 or {samples} samples, as the input has, but got {plan.batch}."
+        raise UserValueError(message)
     if plan.valid.device != input.device:
-        msg = f"Expected ids or a plan on the input's device {input.device}, but they are on {plan.valid.device}."
-        raise UserValueError(msg)
+        message = f"Expected ids or a plan on the input's device {input.device}, but they are on {plan.valid.device}."
+        raise UserValueError(message)
     return plan

@@ -1,4 +1,4 @@
-"""Which windows of a map mix ids, and what each of them may see; see :mod:`pcpad.panoptic`."""
+"""Which windows of a map mix ids, and what each of them may see; see `pcpad.panoptic`."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ class PanopticPlan:
     """Which windows of a map mix ids, and what each of them may see: built once, used by all layers of a resolution.
 
     It depends on the ids and on where the windows lie, not on channels, dtype or weights. Build it with
-    :meth:`build` and hand it to layers in place of the ids.
+    `build` and hand it to layers in place of the ids.
 
     Attributes:
-        geometry: kernel, stride, padding and dilation.
+        geometry: Kernel, stride, padding and dilation.
         size: (H, W) of the ids and so of the inputs.
         windows: (H', W') of the outputs.
-        batch: how many samples it is of; a plan of one serves any number.
-        may_be_void: whether a window's centre can lie in the padding, so that no tap is valid.
+        batch: How many samples it is of; a plan of one serves any number.
+        may_be_void: Whether a window's centre can lie in the padding, so that no tap is valid.
         valid: (N|1, K, H', W') of bool: whether a tap has the id of its window's centre.
         count: (N|1, 1, H', W') of int32: how many taps have.
         mixed: (N|1, 1, H', W') of bool: windows that an ordinary convolution, even with partial padding, gets wrong.
-        form: "rows" or "dense", see :meth:`build`.
+        form: "rows" or "dense", see `build`.
 
     Example:
         >>> ids = torch.tensor([[7, 7, 7, 9]]).expand(4, 4)[None, None]
@@ -79,32 +79,32 @@ class PanopticPlan:
 
         Args:
             ids: (N|1, 1, H, W) of any integer type or bool; (1, H, W) for inputs without a batch axis.
-            kernel_size: odd, an int or one int an axis, as the three that follow.
-            stride: as in ``torch.nn.functional.conv2d``.
-            padding: also ``"valid"`` or ``"same"``; it belongs to no id.
-            dilation: as in ``torch.nn.functional.conv2d``.
+            kernel_size: Odd, an int or one int per axis, as the three that follow.
+            stride: As in `torch.nn.functional.conv2d`.
+            padding: Also `"valid"` or `"same"`; it belongs to no id.
+            dilation: As in `torch.nn.functional.conv2d`.
             form: "rows" lists the windows that mix ids, which on a GPU waits for it once; "dense" lists
                 nothing and reads nothing back, so that it can be exported and compiled without a graph break, at
-                K times the memory. "auto" is dense while exporting, under ``torch.func`` and without values (on the
+                K times the memory. "auto" is dense while exporting, under `torch.func` and without values (on the
                 meta device, fake tensors), else rows.
 
         Returns:
             The plan.
 
         Raises:
-            ValueError: for even kernels, a shape that does not fit, or an unknown form.
-            TypeError: if the ids are not integers.
+            ValueError: For even kernels, a shape that does not fit, or an unknown form.
+            TypeError: If the ids are not integers.
         """
         if not isinstance(ids, Tensor) or ids.is_floating_point() or ids.is_complex():
             came = f"a tensor of {ids.dtype}" if isinstance(ids, Tensor) else type(ids).__name__
-            msg = f"Expected `ids` to be a tensor of integers, but got {came}. {_FLOATS}"
-            raise UserTypeError(msg)
+            message = f"Expected `ids` to be a tensor of integers, but got {came}. {_FLOATS}"
+            raise UserTypeError(message)
         if ids.dim() not in (3, 4) or ids.shape[-3] != 1:
-            msg = f"Expected `ids` of shape (N, 1, H, W), one id a pixel, but got {tuple(ids.shape)}."
-            raise UserValueError(msg)
+            message = f"Expected `ids` of shape (N, 1, H, W), one id a pixel, but got {tuple(ids.shape)}."
+            raise UserValueError(message)
         if form not in ("auto", "rows", "dense"):
-            msg = f'Expected `form` to be "auto", "rows" or "dense", but got {form!r}.'
-            raise UserValueError(msg)
+            message = f'Expected `form` to be "auto", "rows" or "dense", but got {form!r}.'
+            raise UserValueError(message)
         geometry = Geometry.of(2, kernel_size, stride, padding, dilation, centred=True)
         if form == "auto":
             form = "dense" if is_traced(ids) else "rows"

@@ -1,6 +1,6 @@
 """Convolution of chosen windows alone, from tables of which positions each of them reads; and its derivatives.
 
-Private to the package: :mod:`pcpad.panoptic` is the public face.
+Private to the package: `pcpad.panoptic` is the public face.
 
 A table lists windows and, for each of their taps, the position of the source that the tap reads, or the row of zeros
 that follows what is read. So what a window must not see is not multiplied by zero but never read: other
@@ -50,9 +50,9 @@ class Table(NamedTuple):
 
     @classmethod
     def of(cls, windows: Places, targets: Tensor, valid: Tensor, size: int) -> Table:
-        """The table of ``windows`` whose taps would read the places ``targets`` (n, K) of a source of ``size``.
+        """The table of `windows` whose taps would read the places `targets` (n, K) of a source of `size`.
 
-        ``valid`` is (N, K, H', W'), for all windows: whether a tap may.
+        `valid` is (N, K, H', W'), for all windows: whether a tap may.
         """
         may = valid.flatten(2)[windows.samples, :, windows.places]
         batch = len(windows.bounds) - 1
@@ -163,7 +163,7 @@ def compute_rows_(
     transpose: bool = False,
     scale: tuple[Tensor, Tensor | None] | None = None,
 ) -> None:
-    """Overwrite the table's windows in ``y``; ``scale`` is their ratio (n,) and what is then added, (1|n, O)."""
+    """Overwrite the table's windows in `y`; `scale` is their ratio (n,) and what is then added, (1|n, O)."""
     # With few windows it is cheaper to bring what they read into the weight's order than the weight into theirs.
     few = not transpose and len(table.taps) * len(source) <= (len(table.windows.bounds) - 1) * len(weight)
     matrix = None if few else _matrix(weight, groups, transpose)
