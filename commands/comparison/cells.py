@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pcpad.commands.comparison.grid import PADDING, Cell, EvaluationPlan, Grid, path_word
+from pcpad.commands.comparison.grid import PADDING, Cell, Grid, path_word
 from pcpad.errors import UserValueError
+from pcpad.files import write_text
 
 CRASH_FILE = "crashed.json"
 LOG_FILE = "log.txt"
@@ -57,25 +58,23 @@ def steps(root: Path, grid: Grid, cell: Cell) -> list[Step]:
         The commands in order.
     """
     folder = root / cell.name
-    common = [part for name in grid.config for part in ("--config", name)]
-    common += grid.arguments
     checkpoints = folder / "checkpoints"
     fit = [
-        *common,
+        *grid.common_arguments,
         *cell.arguments(),
         f"--trainer.default_root_dir={folder / 'fit'}",
         f"--checkpoint.dirpath={checkpoints}",
     ]
     found = [Step("fit", "fit", tuple(fit), folder / "fit", checkpoints / "last.ckpt")]
     for tested in tested_with(grid, cell):
-        into = folder_of_test(root, cell, grid.tests, tested)
+        into = folder_of_test(root, grid, cell, tested)
         like = cell if tested is None else Cell({**cell.values, PADDING: tested})
         arguments = [
-            *common,
+            *grid.common_arguments,
             *like.arguments(),
-            f"--ckpt_path={checkpoints / grid.tests.checkpoint}.ckpt",
+            f"--ckpt_path={checkpoints / grid.checkpoint}.ckpt",
             f"--trainer.default_root_dir={into}",
-            *grid.tests.arguments,
+            *grid.test_arguments,
         ]
         name = "test" if tested is None else f"test under {tested}"
         found.append(Step(name, "test", tuple(arguments), into))
@@ -85,15 +84,15 @@ def steps(root: Path, grid: Grid, cell: Cell) -> list[Step]:
 def tested_with(grid: Grid, cell: Cell) -> list[str | None]:
     """The paddings a cell is tested under, its own first; `[None]` where padding is not what is compared."""
     own = cell.values.get(PADDING)
-    if own is None or not grid.tests.cross:
+    if own is None or not grid.cross:
         return [own]
     return [own, *(padding for padding in grid.values(PADDING) if padding != own)]
 
 
-def folder_of_test(root: Path, cell: Cell, plan: EvaluationPlan, tested: str | None) -> Path:
+def folder_of_test(root: Path, grid: Grid, cell: Cell, tested: str | None) -> Path:
     """Where a test is logged."""
     under = "as_trained" if tested is None else f"padding={path_word(tested)}"
-    return root / cell.name / "tests" / plan.name / under
+    return root / cell.name / "tests" / grid.tests_folder / under
 
 
 def remaining(root: Path, grid: Grid, cell: Cell) -> list[Step]:
@@ -153,6 +152,11 @@ def failures(folder: Path) -> list[dict[str, str]]:
     """How a cell's last attempt failed: `step` and `error` of each step that did."""
     path = folder / CRASH_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def write_failures(folder: Path, failed: list[dict[str, str]]) -> None:
+    """Keep them for reports; see `failures`."""
+    write_text(folder / CRASH_FILE, json.dumps(failed, indent=2))
 
 
 def last_error(log: Path) -> str:

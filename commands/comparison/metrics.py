@@ -38,33 +38,6 @@ class Metric:
         return "higher is better" if self.mode == "max" else "lower is better"
 
 
-@dataclass(frozen=True)
-class Measure:
-    """One number a run: a metric, and when it is taken.
-
-    Args:
-        metric: The metric.
-        kind: `best` epoch, mean of the `last` epochs, or `test`.
-    """
-
-    metric: Metric
-    kind: str
-
-    def label(self, last_epochs: int, checkpoint: str) -> str:
-        """For titles.
-
-        Args:
-            last_epochs: How many epochs `last` averages.
-            checkpoint: Which checkpoint was tested.
-        """
-        when = {
-            "best": "best epoch of each run",
-            "last": "mean of the last epoch" if last_epochs == 1 else f"mean of the last {last_epochs} epochs",
-            "test": f"{checkpoint} checkpoint of each run",
-        }[self.kind]
-        return f"{self.metric.name}, {when}"
-
-
 def parse_metric(text: str) -> tuple[str, str | None]:
     """Read one `--metric`.
 

@@ -8,13 +8,12 @@ from typing import Any
 
 from rich.console import Console
 
-from pcpad.commands.comparison.crossing import cross_rows, cross_tables, crossings
-from pcpad.commands.comparison.files import write_whole
 from pcpad.commands.comparison.grid import short_name
-from pcpad.commands.comparison.results import problems
-from pcpad.commands.comparison.sections import tables
-from pcpad.commands.comparison.study import Study
-from pcpad.commands.comparison.tables import Table, write_csv
+from pcpad.commands.comparison.results import Study
+from pcpad.commands.comparison.runs import problems
+from pcpad.commands.comparison.tables import all_tables, csv_row
+from pcpad.files import write_text
+from pcpad.tables import write_csv
 
 
 def footnotes(study: Study) -> list[str]:
@@ -25,15 +24,9 @@ def footnotes(study: Study) -> list[str]:
         "p is of the paired two-sided t-test, and the interval the differences' mean lies in with 95 % confidence. "
         "Neither is corrected for the number of rows.",
     ]
-    if any(crossings(study, setting, measure) for setting in study.settings for measure in study.measures):
+    if any(study.crossed(setting, *measure) for setting in study.settings for measure in study.measures):
         notes.append("In cross testing diff is to the same weights under the padding they were trained with.")
     return notes
-
-
-def all_tables(study: Study) -> Iterator[Table]:
-    """Every table, in the order they are printed."""
-    yield from tables(study)
-    yield from cross_tables(study)
 
 
 def write_report(study: Study, figures: Sequence[Path] = ()) -> list[Path]:
@@ -46,21 +39,19 @@ def write_report(study: Study, figures: Sequence[Path] = ()) -> list[Path]:
     Returns:
         The files.
     """
-    root, grid = study.root, study.grid
-    options = [*grid.axes[:-1], grid.axes[-1]]
-    runs, summary = list(_run_rows(study)), list(_summary_rows(study))
-    names = [short_name(option) for option in options]
-    kept = [write_csv(root / "runs.csv", runs, [*names, "metric", "measure", "value", "state"])]
-    head = [short_name(option) for option in grid.axes[:-1]]
-    stats = ["metric", "measure", "n", "mean", "stdev", "baseline", "pairs", "diff", "ci_low", "ci_high", "p", "note"]
-    kept.append(write_csv(root / "summary.csv", summary, [*head, *stats]))
-    crossed = list(cross_rows(study))
-    if crossed:
-        kept.append(write_csv(root / "cross.csv", crossed, list(crossed[0])))
-    else:
-        (root / "cross.csv").unlink(missing_ok=True)
-    kept.append(write_whole(root / "report.md", _markdown(study, figures)))
-    return kept
+    measures = [(setting, *measure) for setting in study.settings for measure in study.measures]
+    contents = {
+        "runs.csv": list(_run_rows(study)),
+        "summary.csv": [csv_row(study, row) for measure in measures for row in study.results(*measure)],
+        "cross.csv": [csv_row(study, row) for measure in measures for row in study.crossed(*measure)],
+    }
+    kept = []
+    for name, rows in contents.items():
+        if rows:
+            kept.append(write_csv(study.root / name, list(rows[0]), rows))
+        else:
+            (study.root / name).unlink(missing_ok=True)
+    return [*kept, write_text(study.root / "report.md", _markdown(study, figures))]
 
 
 def _run_rows(study: Study) -> Iterator[dict[str, Any]]:
@@ -68,34 +59,8 @@ def _run_rows(study: Study) -> Iterator[dict[str, Any]]:
         head = {short_name(option): value for option, value in run.cell.values.items()}
         state = "; ".join(f"crashed: {step}: {error}" for step, error in run.failed)
         state = state or ("finished" if run.finished else "not finished")
-        for measure in study.measures:
-            value = run.value(measure)
-            number = None if value is None else repr(value)
-            yield {**head, "metric": measure.metric.name, "measure": measure.kind, "value": number, "state": state}
-
-
-def _summary_rows(study: Study) -> Iterator[dict[str, Any]]:
-    for setting in study.settings:
-        named = {short_name(option): value for option, value in zip(study.grid.settings, setting, strict=True)}
-        for measure in study.measures:
-            for line in study.lines(setting, measure):
-                pair = line.paired
-                yield {
-                    short_name(study.grid.compared): line.value,
-                    **named,
-                    "metric": measure.metric.name,
-                    "measure": measure.kind,
-                    "n": line.summary.count,
-                    "mean": line.summary.mean,
-                    "stdev": line.summary.stdev,
-                    "baseline": study.baseline,
-                    "pairs": pair and pair.pairs,
-                    "diff": pair and pair.difference,
-                    "ci_low": pair and pair.low,
-                    "ci_high": pair and pair.high,
-                    "p": pair and pair.p,
-                    "note": pair and pair.note,
-                }
+        for metric, when in study.measures:
+            yield {**head, "metric": metric.name, "measure": when, "value": run.value(metric, when), "state": state}
 
 
 def _markdown(study: Study, figures: Sequence[Path]) -> str:
@@ -104,8 +69,8 @@ def _markdown(study: Study, figures: Sequence[Path]) -> str:
     text = [f"# Comparison of {short_name(grid.compared)}: {', '.join(grid.config)}", "", f"{axes}.", ""]
     if grid.arguments:
         text += [f"All runs with `{' '.join(grid.arguments)}`.", ""]
-    if grid.tests.arguments:
-        text += [f"Tested with `{' '.join(grid.tests.arguments)}`.", ""]
+    if grid.test_arguments:
+        text += [f"Tested with `{' '.join(grid.test_arguments)}`.", ""]
     wrong = problems(study.runs, grid)
     if wrong:
         text += ["**Not complete.** What is missing is in no average.", "", *(f"- {line}" for line in wrong), ""]

@@ -1,79 +1,204 @@
-"""A table once, for the terminal and for Markdown."""
+"""A study's tables: per metric, side by side, cross testing, and how soon a level is reached.
+
+A column of statistics is one entry in `COLUMNS`, from where tables, Markdown and CSV files have it.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table as RichTable
-
-from pcpad.commands.comparison.files import write_whole
-
-
-@dataclass(frozen=True)
-class Table:
-    """Texts in rows, with a title above and notes below.
-
-    Args:
-        title: What it shows, and in which unit.
-        columns: Their headings; the first is text, the others are numbers.
-        rows: As many texts each as there are columns.
-        notes: Sentences below.
-        details: Where the columns begin and end that a narrow terminal can do without.
-    """
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    notes: Sequence[str] = field(default_factory=list)
-    details: tuple[int, int] = (0, 0)
-
-    def rich(self, console: Console) -> RichTable:
-        """For a terminal, without its details where it is too narrow for them."""
-        whole = self._rich(set(), self.notes)
-        if whole.__rich_measure__(console, console.options.update(max_width=10_000)).maximum <= console.width:
-            return whole
-        hidden = set(range(*self.details))
-        return self._rich(hidden, [*self.notes, "Single runs are in report.md."] if hidden else self.notes)
-
-    def _rich(self, hidden: set[int], notes: Sequence[str]) -> RichTable:
-        caption = "\n".join(notes) or None
-        table = RichTable(title=self.title, title_justify="left", caption=caption, caption_justify="left")
-        for index, column in enumerate(self.columns):
-            if index not in hidden:
-                table.add_column(column, justify="right" if index else "left", no_wrap=not index)
-        for row in self.rows:
-            table.add_row(*(cell for index, cell in enumerate(row) if index not in hidden))
-        return table
-
-    def markdown(self) -> str:
-        """A section of a Markdown document."""
-        lines = [_row(self.columns), "|---|" + "---:|" * (len(self.columns) - 1), *map(_row, self.rows)]
-        return "\n".join([f"## {self.title}", "", *lines, "", *(f"{note}  " for note in self.notes)]).rstrip() + "\n"
+from pcpad.commands.comparison.grid import short_name
+from pcpad.commands.comparison.metrics import Metric, Numbers
+from pcpad.commands.comparison.results import Result, Study
+from pcpad.commands.comparison.statistics import epochs_to_reach
+from pcpad.tables import Table
 
 
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+def _average(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
+    return numbers.plain(row.summary.mean) if row.summary.count else "–", {"mean": row.summary.mean}
 
 
-def write_csv(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Path:
-    """Write rows with all digits.
+def _stdev(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
+    stdev = row.summary.stdev
+    return "–" if stdev is None else numbers.plain(stdev), {"stdev": stdev}
 
-    Args:
-        path: The file.
-        rows: Column to value; None is written as nothing, a missing number as `nan`.
-        columns: In order.
 
-    Returns:
-        The path.
-    """
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return write_whole(path, text.getvalue())
+def _difference(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
+    found = row.summary
+    named = {} if row.baseline is None else {"baseline": row.baseline}
+    text = numbers.signed(found.difference) if found.pairs and found.difference is not None else "–"
+    return text, {**named, "pairs": found.pairs, "diff": found.difference}
+
+
+def _interval(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
+    low, high = row.summary.low, row.summary.high
+    text = "–" if low is None or high is None else f"{numbers.signed(low)} … {numbers.signed(high)}"
+    return text, {"ci_low": low, "ci_high": high}
+
+
+def _p_value(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
+    p, pairs = row.summary.p, row.summary.pairs
+    text = "too few seeds" if pairs is not None and pairs < 2 else "–"
+    if p is not None:
+        text = f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"
+    return text, {"p": p, "note": row.summary.note}
+
+
+# By heading: what a row has there in tables, and what under which names in CSV files, all digits of it.
+COLUMNS: dict[str, Callable[[Result, Numbers], tuple[str, dict[str, Any]]]] = {
+    "n": lambda row, numbers: (str(row.summary.count), {"n": row.summary.count}),
+    "average": _average,
+    "stdev": _stdev,
+    "diff": _difference,
+    "95 % interval": _interval,
+    "p": _p_value,
+}
+
+
+def csv_row(study: Study, row: Result) -> dict[str, Any]:
+    """A row of `summary.csv`, or of cross testing's `cross.csv`."""
+    found: dict[str, Any] = {short_name(study.grid.compared): row.value}
+    if row.tested is not None:
+        found = {"trained": row.value, "tested": row.tested}
+    found |= study.named(row.setting)
+    found["metric"] = row.metric.name
+    if row.tested is None:
+        found["measure"] = row.when
+    for column in COLUMNS.values():
+        found |= column(row, _numbers([row]))[1]
+    if row.tested is not None:
+        found |= {f"seed_{seed}": row.by_seed.get(seed) for seed in study.seeds}
+    return found
+
+
+def all_tables(study: Study) -> Iterator[Table]:
+    """Every table, in the order they are printed."""
+    for setting in study.settings:
+        for metric, when in study.measures:
+            yield _table(study, study.results(setting, metric, when))
+    overview = [metric for metric, when in study.measures if when == "test"]
+    if len(overview) > 1:
+        for setting in study.settings:
+            yield _overview(study, setting, overview)
+    for level in study.reach:
+        yield from _reach_tables(study, level)
+    # A matrix as the 2022 paper's Table 8, then its entries run by run as the 2018 paper's Table 4.
+    for setting in study.settings:
+        for metric, when in study.measures:
+            found = study.crossed(setting, metric, when)
+            if found:
+                yield _matrix(study, found)
+                yield _cross_table(study, found)
+
+
+def _numbers(rows: Sequence[Result]) -> Numbers:
+    return Numbers(rows[0].metric.name, [number for row in rows for number in row.by_seed.values()])
+
+
+def _titled(study: Study, text: str, setting: tuple[str, ...], unit: str = "") -> str:
+    return text + unit + (f"; {study.words(setting)}" if setting else "")
+
+
+def _by_run(study: Study, title: str, rows: Sequence[Result], heads: dict[str, list[str]], notes: list[str]) -> Table:
+    """A table of every run and the statistics; `heads` are the columns in front."""
+    numbers = _numbers(rows)
+    cells = []
+    for place, row in enumerate(rows):
+        runs = [numbers.plain(row.by_seed[seed]) if seed in row.by_seed else "missing" for seed in study.seeds]
+        statistics = [column(row, numbers)[0] for column in COLUMNS.values()]
+        cells.append([*(texts[place] for texts in heads.values()), *runs, *statistics])
+    return Table(
+        _titled(study, title, rows[0].setting, numbers.unit),
+        [*heads, *_seeds(study), *COLUMNS],
+        cells,
+        notes,
+        details=(len(heads), len(heads) + len(study.seeds)),
+        details_are="Single runs are in report.md.",
+    )
+
+
+def _seeds(study: Study) -> list[str]:
+    return [f"seed {seed}" for seed in study.seeds]
+
+
+def _odd(row: Result) -> list[str]:
+    return [f"seed {seed}" for seed in row.by_seed if seed not in row.finite]
+
+
+def _table(study: Study, rows: Sequence[Result]) -> Table:
+    metric, when = rows[0].metric, rows[0].when
+    remarks: dict[str, list[str]] = {}
+    for row in rows:
+        if _odd(row):
+            text = f"{', '.join(_odd(row))} left out of average, stdev and diff: not finite"
+            remarks.setdefault(text, []).append(row.value)
+        if row.summary.note:
+            remarks.setdefault(row.summary.note, []).append(row.value)
+    notes = [f"{', '.join(values)}: {text}." for text, values in remarks.items()]
+    if not any(row.by_seed for row in rows):
+        there = ", ".join(sorted(name for name in study.logged if name.startswith(metric.name[:4])))
+        notes = [f"No finished run logged {metric.name}." + (f" There are: {there}." if there else "")]
+    title = f"{metric.name}, {study.label(metric, when)}; {metric.direction}"
+    return _by_run(study, title, rows, {short_name(study.grid.compared): [row.value for row in rows]}, notes)
+
+
+def _cross_table(study: Study, rows: Sequence[Result]) -> Table:
+    notes = [f"{note[0].upper()}{note[1:]}." for note in sorted({row.summary.note for row in rows} - {""})]
+    odd = [f"{row.value} under {row.tested}, {seed}" for row in rows for seed in _odd(row)]
+    if odd:
+        notes.append(f"Left out of average, stdev and diff, because not finite: {'; '.join(odd)}.")
+    heads = {"trained": [row.value for row in rows], "tested": [str(row.tested) for row in rows]}
+    return _by_run(study, f"Cross testing, run by run: {rows[0].metric.name}", rows, heads, notes)
+
+
+def _matrix(study: Study, rows: Sequence[Result]) -> Table:
+    numbers = _numbers(rows)
+    lines = {value: [value] for value in study.values}
+    for row in rows:
+        cell = numbers.plain(row.summary.mean) if row.summary.count else "missing"
+        if row.summary.pairs and row.summary.difference is not None:
+            cell += f" / {numbers.signed(row.summary.difference)}"
+        lines[row.value].append(cell)
+    title = _titled(study, f"Cross testing: {rows[0].metric.name}, mean / diff", rows[0].setting, numbers.unit)
+    return Table(title, ["trained with", *(f"tested with {value}" for value in study.values)], list(lines.values()))
+
+
+def _overview(study: Study, setting: tuple[str, ...], metrics: Iterable[Metric]) -> Table:
+    """Several test metrics side by side, as the papers' tables of evaluations are."""
+    lines = {value: [value] for value in study.values if study.group(setting, value)}
+    columns = [short_name(study.grid.compared)]
+    for metric in metrics:
+        rows = study.results(setting, metric, "test")
+        numbers = _numbers(rows)
+        columns.append(metric.name.removeprefix("test/") + numbers.unit)
+        for row in rows:
+            spread = "" if row.summary.stdev is None else f" ± {numbers.plain(row.summary.stdev)}"
+            lines[row.value].append(numbers.plain(row.summary.mean) + spread if row.summary.count else "–")
+    title = _titled(study, "Test metrics, mean ± stdev (n − 1) over seeds", setting)
+    return Table(title, columns, list(lines.values()))
+
+
+def _reach_tables(study: Study, level: float) -> Iterator[Table]:
+    metrics = [metric for metric in study.metrics if not metric.is_test]
+    if study.grid.monitor:
+        metrics.insert(0, Metric(study.grid.monitor, study.grid.mode))
+    for setting in study.settings if metrics else ():
+        rows = [[value, *_reach_cells(study, setting, value, metrics[0], level)] for value in study.values]
+        sign = "≥" if metrics[0].mode == "max" else "≤"
+        title = _titled(study, f"Epochs trained until {metrics[0].name} {sign} {level:g}", setting)
+        columns = [short_name(study.grid.compared), *_seeds(study), "mean of those that did", "never did"]
+        yield Table(title, columns, rows, ["Counted at validations; the first epoch is 1."])
+
+
+def _reach_cells(study: Study, setting: tuple[str, ...], value: str, metric: Metric, level: float) -> list[str]:
+    epochs = {}
+    for run in study.group(setting, value):
+        history = run.epochs(metric)
+        if history:
+            epochs[run.cell.seed] = epochs_to_reach(history, level, metric.mode)
+    reached = [count for count in epochs.values() if count is not None]
+    cells = ["missing" if seed not in epochs else str(epochs[seed] or "never") for seed in study.seeds]
+    mean = f"{math.fsum(reached) / len(reached):.1f}" if reached else "–"
+    return [*cells, mean, f"{len(epochs) - len(reached)} of {len(epochs)}"]
