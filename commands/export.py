@@ -19,6 +19,7 @@ from pcpad.commands.exporting.check import Difference, check_file
 from pcpad.commands.exporting.network import describe, example, output_names, size_step
 from pcpad.commands.exporting.write import export_program, need_onnx, write
 from pcpad.commands.loading import load_task
+from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserFileNotFoundError, UserValueError
 
 _FORMATS = {".onnx": "onnx", ".pt2": "torch"}
@@ -46,7 +47,7 @@ def main(args: list[str]) -> None:
         ValueError: The checkpoint, the format or the size is none that can be exported, or the file disagrees with
             PyTorch; then there is no file.
     """
-    given = _parser().parse_args(args)
+    given = _parser().parse_args(take_imports(args))
     kind = _format(given.output, given.format)
     if not given.output.resolve().parent.is_dir():
         message = f"Cannot write {given.output}: there is no folder {given.output.resolve().parent}."

@@ -16,7 +16,6 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 
-from pcpad.commands.figures.canvas import need_matplotlib, new_figure, save_figure
 from pcpad.commands.figures.feature_maps import check_layers, last_two_sizes, maps_of, spatial_layers
 from pcpad.commands.figures.options import (
     add_checkpoint_options,
@@ -29,6 +28,7 @@ from pcpad.commands.figures.options import (
     trained_with,
 )
 from pcpad.errors import UserValueError
+from pcpad.tasks.pictures.plots import need_matplotlib, new_figure, save_figure
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def _plot(
     axes[0, 0].set_title("input", fontsize=9)
     label = "activations summed over channels, relative to the map's mean"
     figure.colorbar(shown, ax=axes, label=label, aspect=40)
-    save_figure(figure, path)
+    print(f"Written to {save_figure(figure, path)}")
 
 
 def _picture(image: Tensor) -> np.ndarray:

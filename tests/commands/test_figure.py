@@ -115,7 +115,7 @@ def test_help_lists_the_figures_without_loading_them(capsys):
 
 
 def test_a_sheet_needs_no_matplotlib(tmp_path, monkeypatch):
-    monkeypatch.setattr("pcpad.commands.figures.canvas.find_spec", lambda name: None)
+    monkeypatch.setattr("pcpad.tasks.pictures.plots.find_spec", lambda name: None)
     Image.new("RGB", (32, 16)).save(tmp_path / "a.png")
     cli.main(["figure", "leave-out", str(tmp_path / "a.png"), "--output", str(tmp_path / "b.png")])
     assert dots_per_inch(tmp_path / "b.png") == 150
@@ -152,7 +152,7 @@ def test_mistakes_are_one_message(args, words, tmp_path, monkeypatch, capsys):
 
 
 def test_without_matplotlib_it_is_asked_for(monkeypatch, capsys):
-    monkeypatch.setattr("pcpad.commands.figures.canvas.find_spec", lambda name: None)
+    monkeypatch.setattr("pcpad.tasks.pictures.plots.find_spec", lambda name: None)
     assert "pip install 'pcpad[figures]'" in failing(capsys, "border-counts", "--network", "resnet18")
 
 
