@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import hashlib
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,10 +18,14 @@ __all__ = ["COLORS", "curve_style", "need_matplotlib", "new_figure", "padding_st
 # Okabe and Ito's colors, which the common kinds of color blindness tell apart, and one more; line styles and markers
 # are for those who print in gray.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#8C6D1F")
+# Of Paul Tol's muted scheme, for paddings of other people's.
+_OTHER_COLORS = ("#332288", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499")
 _LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 # New ones at the end: the others would change their looks.
 _PADDINGS = ("partial", "zeros", "reflect", "replicate", "explicit", "circular", "mean", "extrapolate")
+
+_MISSING = "This figure needs matplotlib: pip install 'pcpad[figures]'"
 
 
 def place_style(place: int) -> dict[str, Any]:
@@ -54,11 +57,12 @@ def padding_style(name: str) -> dict[str, Any]:
     """
     if name in _PADDINGS:
         return place_style(_PADDINGS.index(name))
-    hue, value, line, marker = hashlib.sha256(name.encode()).digest()[:4]
-    # A full saturation and a middle value: as easy to see on white as the others, and like none of them.
-    red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(hue / 256, 1, 0.55 + 0.25 * value / 255))
-    color = f"#{red:02X}{green:02X}{blue:02X}"
-    return {"color": color, "linestyle": _LINES[line % len(_LINES)], "marker": _MARKERS[marker % len(_MARKERS)]}
+    color, line, marker = hashlib.sha256(name.encode()).digest()[:3]
+    return {
+        "color": _OTHER_COLORS[color % len(_OTHER_COLORS)],
+        "linestyle": _LINES[line % len(_LINES)],
+        "marker": _MARKERS[marker % len(_MARKERS)],
+    }
 
 
 def curve_style(name: str, place: int) -> dict[str, Any]:
@@ -84,8 +88,7 @@ def need_matplotlib() -> None:
         ModuleNotFoundError: matplotlib is missing.
     """
     if find_spec("matplotlib") is None:
-        message = "This figure needs matplotlib: pip install 'pcpad[figures]'"
-        raise UserModuleNotFoundError(message, name="matplotlib")
+        raise UserModuleNotFoundError(_MISSING, name="matplotlib")
 
 
 def new_figure(rows: int, columns: int, size: tuple[float, float], **options: Any) -> tuple[Figure, Any]:
@@ -103,9 +106,10 @@ def new_figure(rows: int, columns: int, size: tuple[float, float], **options: An
     Raises:
         ModuleNotFoundError: matplotlib is missing.
     """
-    need_matplotlib()
-    from matplotlib.figure import Figure
-
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise UserModuleNotFoundError(_MISSING, name="matplotlib") from error
     figure = Figure(figsize=size, layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
