@@ -47,16 +47,7 @@ class Step:
 
 
 def steps(root: Path, grid: Grid, cell: Cell) -> list[Step]:
-    """What a cell consists of: a fit, then its tests.
-
-    Args:
-        root: The grid's folder.
-        grid: The grid.
-        cell: One of its cells.
-
-    Returns:
-        The commands in order.
-    """
+    """What a cell consists of: a fit, then its tests."""
     folder = root / cell.name
     checkpoints = folder / "checkpoints"
     fit = [
@@ -111,15 +102,7 @@ def run_folders(folder: Path) -> list[Path]:
 
 
 def finished_entry(folder: Path, verb: str) -> dict[str, Any] | None:
-    """What the newest run that came to its end wrote.
-
-    Args:
-        folder: Where runs of one command are logged.
-        verb: `fit` or `test`.
-
-    Returns:
-        Its entry in `results.json`; None when no run came to its end.
-    """
+    """What the newest run of a verb in a folder that came to its end wrote into `results.json`; None without one."""
     for run in reversed(run_folders(folder)):
         entry = read_results(run / "results.json").get(verb)
         if entry is not None and entry.get("finished", True):
@@ -128,17 +111,7 @@ def finished_entry(folder: Path, verb: str) -> dict[str, Any] | None:
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """A `results.json`, or nothing where there is none.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its entries.
-
-    Raises:
-        ValueError: It is no JSON.
-    """
+    """The entries of a `results.json`; none where there is no such file."""
     if not path.is_file():
         return {}
     try:
@@ -160,14 +133,7 @@ def write_failures(folder: Path, failed: list[dict[str, str]]) -> None:
 
 
 def last_error(log: Path) -> str:
-    """The line of a log that says what went wrong.
-
-    Args:
-        log: A cell's log.
-
-    Returns:
-        The last line that looks like an error; else the last line.
-    """
+    """The last line of a cell's log that looks like an error; else its last line."""
     text = log.read_text(encoding="utf-8", errors="replace")[-65536:] if log.is_file() else ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"(pcpad: )?error:|[\w.]*(Error|Exception)\b", line)]

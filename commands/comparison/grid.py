@@ -142,32 +142,14 @@ def path_word(text: str) -> str:
 
 
 def expand(axes: Mapping[str, Sequence[str]]) -> tuple[Cell, ...]:
-    """Every combination, the first seed's before the second's: an unfinished grid then has pairs to compare.
-
-    Args:
-        axes: Option to values, the seed last.
-
-    Returns:
-        The cells, options in the order of `axes`.
-    """
+    """Every combination of the axes, seed last; the first seed's come first, so that pairs are there soon."""
     *others, seed = axes
-    cells = []
-    for number in axes[seed]:
-        for values in itertools.product(*(axes[option] for option in others)):
-            cells.append(Cell({**dict(zip(others, values, strict=True)), seed: number}))
-    return tuple(cells)
+    rows = itertools.product(axes[seed], *(axes[option] for option in others))
+    return tuple(Cell({**dict(zip(others, values, strict=True)), seed: number}) for number, *values in rows)
 
 
 def in_common(resolved: Mapping[str, Any], axes: Sequence[str]) -> dict[str, Any]:
-    """What all cells of a grid share.
-
-    Args:
-        resolved: What `pcpad fit --print_config` prints of one of them.
-        axes: The options that vary.
-
-    Returns:
-        The same without what varies or cannot change a result.
-    """
+    """What all cells share: the full configuration of one, without what varies or cannot change a result."""
     kept = json.loads(json.dumps(resolved))
     for option in {*axes, *_FREE}:
         _drop(kept, option.split("."))
@@ -175,15 +157,11 @@ def in_common(resolved: Mapping[str, Any], axes: Sequence[str]) -> dict[str, Any
 
 
 def _drop(config: Any, words: list[str]) -> None:
-    if not isinstance(config, dict):
-        return
-    if "init_args" in config and words[0] not in config:
+    if isinstance(config, dict) and "init_args" in config and words[0] not in config:
         config = config["init_args"]
-    if not isinstance(config, dict):
-        return
-    if len(words) == 1:
+    if isinstance(config, dict) and len(words) == 1:
         config.pop(words[0], None)
-    else:
+    elif isinstance(config, dict):
         _drop(config.get(words[0]), words[1:])
 
 
@@ -202,17 +180,7 @@ def _differing(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str 
 
 
 def read_grid(folder: Path) -> Grid:
-    """What a folder remembers.
-
-    Args:
-        folder: A grid's folder.
-
-    Returns:
-        Its grid.
-
-    Raises:
-        FileNotFoundError: It is no grid's folder.
-    """
+    """What a folder remembers; an error where it is no grid's."""
     path = folder / GRID_FILE
     if not path.is_file():
         message = f"No comparison in {folder}: there is no {path}. Its folder is what --output was when it was run."

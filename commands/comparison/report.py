@@ -1,19 +1,212 @@
-"""Writing and printing a study: Markdown, CSV, the terminal."""
+"""A study's report: tables on the terminal and in Markdown, and CSV files.
+
+A column of statistics is one entry in `COLUMNS`, from where all of them have it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from pcpad.commands.comparison.grid import short_name
-from pcpad.commands.comparison.results import Study
+from pcpad.commands.comparison.metrics import Metric, Numbers
+from pcpad.commands.comparison.results import Result, Study
 from pcpad.commands.comparison.runs import problems
-from pcpad.commands.comparison.tables import all_tables, csv_row
+from pcpad.commands.comparison.statistics import epochs_to_reach
 from pcpad.files import write_text
-from pcpad.tables import write_csv
+from pcpad.tables import Table, write_csv
+
+
+def _average(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
+    return numbers.plain(row.summary.mean) if row.summary.count else "–", {"mean": row.summary.mean}
+
+
+def _stdev(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
+    stdev = row.summary.stdev
+    return "–" if stdev is None else numbers.plain(stdev), {"stdev": stdev}
+
+
+def _difference(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
+    found = row.summary
+    named = {} if row.baseline is None else {"baseline": row.baseline}
+    text = numbers.signed(found.difference) if found.pairs and found.difference is not None else "–"
+    return text, {**named, "pairs": found.pairs, "diff": found.difference}
+
+
+def _interval(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
+    low, high = row.summary.low, row.summary.high
+    text = "–" if low is None or high is None else f"{numbers.signed(low)} … {numbers.signed(high)}"
+    return text, {"ci_low": low, "ci_high": high}
+
+
+def _p_value(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
+    p, pairs = row.summary.p, row.summary.pairs
+    text = "too few seeds" if pairs is not None and pairs < 2 else "–"
+    if p is not None:
+        text = f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"
+    return text, {"p": p, "note": row.summary.note}
+
+
+# By heading: what a row has there in tables, and what under which names in CSV files, all digits of it.
+COLUMNS: dict[str, Callable[[Result, Numbers], tuple[str, dict[str, Any]]]] = {
+    "n": lambda row, numbers: (str(row.summary.count), {"n": row.summary.count}),
+    "average": _average,
+    "stdev": _stdev,
+    "diff": _difference,
+    "95 % interval": _interval,
+    "p": _p_value,
+}
+
+
+def csv_row(study: Study, row: Result) -> dict[str, Any]:
+    """A row of `summary.csv`, or of cross testing's `cross.csv`."""
+    found: dict[str, Any] = {short_name(study.grid.compared): row.value}
+    if row.tested is not None:
+        found = {"trained": row.value, "tested": row.tested}
+    found |= study.named(row.setting)
+    found["metric"] = row.metric.name
+    if row.tested is None:
+        found["measure"] = row.when
+    for column in COLUMNS.values():
+        found |= column(row, _numbers([row]))[1]
+    if row.tested is not None:
+        found |= {f"seed_{seed}": row.by_seed.get(seed) for seed in study.seeds}
+    return found
+
+
+def all_tables(study: Study) -> Iterator[Table]:
+    """Every table, in the order they are printed."""
+    for setting in study.settings:
+        for metric, when in study.measures:
+            yield _table(study, study.results(setting, metric, when))
+    overview = [metric for metric, when in study.measures if when == "test"]
+    if len(overview) > 1:
+        for setting in study.settings:
+            yield _overview(study, setting, overview)
+    for level in study.reach:
+        yield from _reach_tables(study, level)
+    # A matrix as the 2022 paper's Table 8, then its entries run by run as the 2018 paper's Table 4.
+    for setting in study.settings:
+        for metric, when in study.measures:
+            found = study.crossed(setting, metric, when)
+            if found:
+                yield _matrix(study, found)
+                yield _cross_table(study, found)
+
+
+def _numbers(rows: Sequence[Result]) -> Numbers:
+    return Numbers(rows[0].metric.name, [number for row in rows for number in row.by_seed.values()])
+
+
+def _titled(study: Study, text: str, setting: tuple[str, ...], unit: str = "") -> str:
+    return text + unit + (f"; {study.words(setting)}" if setting else "")
+
+
+def _by_run(study: Study, title: str, rows: Sequence[Result], heads: dict[str, list[str]], notes: list[str]) -> Table:
+    """A table of every run and the statistics; `heads` are the columns in front."""
+    numbers = _numbers(rows)
+    cells = []
+    for place, row in enumerate(rows):
+        runs = [numbers.plain(row.by_seed[seed]) if seed in row.by_seed else "missing" for seed in study.seeds]
+        statistics = [column(row, numbers)[0] for column in COLUMNS.values()]
+        cells.append([*(texts[place] for texts in heads.values()), *runs, *statistics])
+    return Table(
+        _titled(study, title, rows[0].setting, numbers.unit),
+        [*heads, *_seeds(study), *COLUMNS],
+        cells,
+        notes,
+        details=(len(heads), len(heads) + len(study.seeds)),
+        details_are="Single runs are in report.md.",
+    )
+
+
+def _seeds(study: Study) -> list[str]:
+    return [f"seed {seed}" for seed in study.seeds]
+
+
+def _odd(row: Result) -> list[str]:
+    return [f"seed {seed}" for seed in row.by_seed if seed not in row.finite]
+
+
+def _table(study: Study, rows: Sequence[Result]) -> Table:
+    metric, when = rows[0].metric, rows[0].when
+    remarks: dict[str, list[str]] = {}
+    for row in rows:
+        if _odd(row):
+            text = f"{', '.join(_odd(row))} left out of average, stdev and diff: not finite"
+            remarks.setdefault(text, []).append(row.value)
+        if row.summary.note:
+            remarks.setdefault(row.summary.note, []).append(row.value)
+    notes = [f"{', '.join(values)}: {text}." for text, values in remarks.items()]
+    if not any(row.by_seed for row in rows):
+        there = ", ".join(sorted(name for name in study.logged if name.startswith(metric.name[:4])))
+        notes = [f"No finished run logged {metric.name}." + (f" There are: {there}." if there else "")]
+    title = f"{metric.name}, {study.label(metric, when)}; {metric.direction}"
+    return _by_run(study, title, rows, {short_name(study.grid.compared): [row.value for row in rows]}, notes)
+
+
+def _cross_table(study: Study, rows: Sequence[Result]) -> Table:
+    notes = [f"{note[0].upper()}{note[1:]}." for note in sorted({row.summary.note for row in rows} - {""})]
+    odd = [f"{row.value} under {row.tested}, {seed}" for row in rows for seed in _odd(row)]
+    if odd:
+        notes.append(f"Left out of average, stdev and diff, because not finite: {'; '.join(odd)}.")
+    heads = {"trained": [row.value for row in rows], "tested": [str(row.tested) for row in rows]}
+    return _by_run(study, f"Cross testing, run by run: {rows[0].metric.name}", rows, heads, notes)
+
+
+def _matrix(study: Study, rows: Sequence[Result]) -> Table:
+    numbers = _numbers(rows)
+    lines = {value: [value] for value in study.values}
+    for row in rows:
+        cell = numbers.plain(row.summary.mean) if row.summary.count else "missing"
+        if row.summary.pairs and row.summary.difference is not None:
+            cell += f" / {numbers.signed(row.summary.difference)}"
+        lines[row.value].append(cell)
+    title = _titled(study, f"Cross testing: {rows[0].metric.name}, mean / diff", rows[0].setting, numbers.unit)
+    return Table(title, ["trained with", *(f"tested with {value}" for value in study.values)], list(lines.values()))
+
+
+def _overview(study: Study, setting: tuple[str, ...], metrics: Iterable[Metric]) -> Table:
+    """Several test metrics side by side, as the papers' tables of evaluations are."""
+    lines = {value: [value] for value in study.values if study.group(setting, value)}
+    columns = [short_name(study.grid.compared)]
+    for metric in metrics:
+        rows = study.results(setting, metric, "test")
+        numbers = _numbers(rows)
+        columns.append(metric.name.removeprefix("test/") + numbers.unit)
+        for row in rows:
+            spread = "" if row.summary.stdev is None else f" ± {numbers.plain(row.summary.stdev)}"
+            lines[row.value].append(numbers.plain(row.summary.mean) + spread if row.summary.count else "–")
+    title = _titled(study, "Test metrics, mean ± stdev (n − 1) over seeds", setting)
+    return Table(title, columns, list(lines.values()))
+
+
+def _reach_tables(study: Study, level: float) -> Iterator[Table]:
+    metrics = [metric for metric in study.metrics if not metric.is_test]
+    if study.grid.monitor:
+        metrics.insert(0, Metric(study.grid.monitor, study.grid.mode))
+    for setting in study.settings if metrics else ():
+        rows = [[value, *_reach_cells(study, setting, value, metrics[0], level)] for value in study.values]
+        sign = "≥" if metrics[0].mode == "max" else "≤"
+        title = _titled(study, f"Epochs trained until {metrics[0].name} {sign} {level:g}", setting)
+        columns = [short_name(study.grid.compared), *_seeds(study), "mean of those that did", "never did"]
+        yield Table(title, columns, rows, ["Counted at validations; the first epoch is 1."])
+
+
+def _reach_cells(study: Study, setting: tuple[str, ...], value: str, metric: Metric, level: float) -> list[str]:
+    epochs = {}
+    for run in study.group(setting, value):
+        history = run.epochs(metric)
+        if history:
+            epochs[run.cell.seed] = epochs_to_reach(history, level, metric.mode)
+    reached = [count for count in epochs.values() if count is not None]
+    cells = ["missing" if seed not in epochs else str(epochs[seed] or "never") for seed in study.seeds]
+    mean = f"{math.fsum(reached) / len(reached):.1f}" if reached else "–"
+    return [*cells, mean, f"{len(epochs) - len(reached)} of {len(epochs)}"]
 
 
 def footnotes(study: Study) -> list[str]:
@@ -81,12 +274,7 @@ def _markdown(study: Study, figures: Sequence[Path]) -> str:
 
 
 def show(study: Study, console: Console) -> None:
-    """Print the tables, then what is missing.
-
-    Args:
-        study: The runs.
-        console: Where to.
-    """
+    """Print the tables, then what is missing."""
     for table in all_tables(study):
         console.print(table.rich(console))
         console.print()

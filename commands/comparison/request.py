@@ -107,9 +107,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--config", "-c", action="append", metavar="NAME", help="a recipe, packaged or a file; several are merged")
     add("--paddings", metavar="A,B,…", help="the paddings to compare")
     add("--seeds", metavar="N|A,B,…", help="one number: so many seeds, 0 to N-1; with a comma: these (`7,` is one)")
-    add(
-        "--axis", action="append", default=[], metavar="OPTION=A,B", help="an option of fit that varies too; repeatable"
-    )
+    text = "an option of fit that varies too; repeatable"
+    add("--axis", action="append", default=[], metavar="OPTION=A,B", help=text)
     add("--cross", action="store_true", help="test every run under every padding")
     add("--test-checkpoint", choices=("best", "last"), help="what is tested (default: best)")
     add("--test", action="store_true", help="what follows are further options of `pcpad test`, such as --eval+=Tile")
@@ -118,13 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--list", action="store_true", help="print the commands still to be run, a line a run, and run nothing")
     add("--report", action="store_true", help="report what the folder holds, and run nothing")
     text = "what to report, NAME, NAME:min or NAME:max; patterns such as 'test/*/mIoU'; repeatable (default: the "
-    add(
-        "--metric",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help=text + "monitored metric and its test counterpart)",
-    )
+    text += "monitored metric and its test counterpart)"
+    add("--metric", action="append", default=[], metavar="NAME", help=text)
     add("--baseline", metavar="VALUE", help="what others are compared with (default: zeros, else the first)")
     text = "count the epochs until the monitored metric reaches this; repeatable; 90%% is 0.9"
     add("--reach", action="append", default=[], type=_level, metavar="LEVEL", help=text)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pcpad.commands.comparison.grid import PADDING, Cell, Grid, short_name
 from pcpad.commands.comparison.metrics import Metric, select_metrics
-from pcpad.commands.comparison.runs import Run, logged_metrics, read_runs
+from pcpad.commands.comparison.runs import Run, read_run
 from pcpad.commands.comparison.statistics import Summary, paired, summarise
 from pcpad.errors import UserValueError
 
@@ -82,14 +82,14 @@ class Study:
         self.root = root
         self.grid = grid
         self.reach = reach
-        self.runs = read_runs(root, grid)
+        self.runs = [read_run(root, grid, cell) for cell in grid.cells]
         self.values = grid.values(grid.compared)
         self.seeds = grid.values(grid.axes[-1])
         self.baseline = baseline or ("zeros" if "zeros" in self.values else self.values[0])
         if self.baseline not in self.values:
             message = f"--baseline {self.baseline!r} is none of what is compared: {', '.join(self.values)}"
             raise UserValueError(message)
-        self.logged = logged_metrics(self.runs)
+        self.logged = {name for run in self.runs for metrics in (run.logs, *run.tests.values()) for name in metrics}
         self.metrics = select_metrics(metrics or grid.metrics, grid.monitor, grid.mode, self.logged)
         self.settings = list(dict.fromkeys(self._setting(run.cell) for run in self.runs))
 
@@ -129,13 +129,7 @@ class Study:
     def crossed(self, setting: tuple[str, ...], metric: Metric, when: str) -> list[Result]:
         """Of each padding trained with under each, against the same weights under their own.
 
-        Args:
-            setting: Which setting's.
-            metric: Which metric.
-            when: When it is taken.
-
-        Returns:
-            As many as paddings squared; none where no run was tested under another padding than its own.
+        Nothing where no run was tested under another padding than its own.
         """
         if when != "test" or self.grid.compared != PADDING or not any(len(run.tests) > 1 for run in self.runs):
             return []

@@ -72,17 +72,7 @@ def run_cells(root: Path, grid: Grid, cells: Sequence[Cell], jobs: int = 1, gpus
 
 
 def start(root: Path, grid: Grid, cell: Cell, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """Start a process that runs what is left of a cell, see `pcpad.commands.comparison.worker`.
-
-    Args:
-        root: The grid's folder.
-        grid: The grid; how it is tested is handed over, the rest is read from the folder.
-        cell: The cell.
-        environment: The process's.
-
-    Returns:
-        The process; what it prints goes to the cell's log.
-    """
+    """Start a process that runs what is left of a cell, see `worker`; what it prints goes to the cell's log."""
     folder = root / cell.name
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOG_FILE).open("ab") as log:
@@ -97,16 +87,7 @@ def start(root: Path, grid: Grid, cell: Cell, environment: dict[str, str]) -> su
 
 
 def environment(slot: int, jobs: int, gpus: int) -> dict[str, str]:
-    """What a cell's process is given.
-
-    Args:
-        slot: Its place among those side by side.
-        jobs: How many these are.
-        gpus: How many GPUs they share; 0 to leave the choice to each.
-
-    Returns:
-        This process's environment with that added.
-    """
+    """The environment of the process in one of `jobs` slots, which share `gpus` GPUs (0: the choice is theirs)."""
     found = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "160"}
     # Or `-m` would put the current folder first, whose modules could stand in for Python's own; in the environment, so
     # that it holds for what Lightning starts in turn.

@@ -80,24 +80,14 @@ class Run:
         return max(values) if metric.mode == "max" else min(values)
 
 
-def read_runs(root: Path, grid: Grid) -> list[Run]:
-    """Read every cell of a grid from its folder.
-
-    Args:
-        root: The folder.
-        grid: What it remembers.
-
-    Returns:
-        A run a cell, in the grid's order.
-    """
-    return [_read_run(root, grid, cell) for cell in grid.cells]
-
-
-def _read_run(root: Path, grid: Grid, cell: Cell) -> Run:
+def read_run(root: Path, grid: Grid, cell: Cell) -> Run:
+    """Read what a cell's folder holds."""
     folder = root / cell.name
     fit = finished_entry(folder / "fit", "fit")
     tests = {}
-    for tested in _tests_of(grid, cell):
+    # Under every padding, asked for now or not: what an earlier --cross measured is shown.
+    own = cell.values.get(PADDING)
+    for tested in [None] if own is None else dict.fromkeys((own, *grid.values(PADDING))):
         entry = finished_entry(folder_of_test(root, grid, cell, tested), "test")
         if entry is not None and fit is not None:
             tests[tested] = {name: float(value) for name, value in entry["metrics"].items()}
@@ -117,12 +107,6 @@ def _read_run(root: Path, grid: Grid, cell: Cell) -> Run:
     )
 
 
-def _tests_of(grid: Grid, cell: Cell) -> Iterable[str | None]:
-    # Every padding's, asked for now or not: what an earlier --cross measured is shown.
-    own = tested_with(grid, cell)[:1]
-    return own if own == [None] else dict.fromkeys((*own, *grid.values(PADDING)))
-
-
 def _read_logs(folder: Path) -> dict[str, dict[int, float]]:
     """`metrics.csv` of a training run and of what it was resumed from; an epoch done again counts once."""
     found: dict[str, dict[int, float]] = {}
@@ -140,26 +124,8 @@ def _read_logs(folder: Path) -> dict[str, dict[int, float]]:
     return found
 
 
-def logged_metrics(runs: Iterable[Run]) -> set[str]:
-    """Names of all metrics that any finished run logged."""
-    names: set[str] = set()
-    for run in runs:
-        names |= set(run.logs)
-        for metrics in run.tests.values():
-            names |= set(metrics)
-    return names
-
-
 def problems(runs: Iterable[Run], grid: Grid) -> list[str]:
-    """What is not there, a line each.
-
-    Args:
-        runs: The grid's.
-        grid: The grid.
-
-    Returns:
-        Crashed and missing runs and tests; empty for a grid that is complete.
-    """
+    """Crashed and missing runs and tests, a line each; nothing for a grid that is complete."""
     lines = []
     for run in runs:
         name = run.cell.name

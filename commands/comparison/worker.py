@@ -56,16 +56,7 @@ def main(folder: str, name: str, tests: str) -> int:
 
 
 def run_cell(root: Path, name: str, tests: Mapping[str, Any]) -> int:
-    """Run what is left of a cell.
-
-    Args:
-        root: The grid's folder.
-        name: The cell's name.
-        tests: How it is tested, see `Grid.tests`.
-
-    Returns:
-        0 when all of it is done, `CRASHED`, or `ELSEWHERE`.
-    """
+    """Run what is left of a cell, tested as `tests` say: 0 when all of it is done, `CRASHED`, or `ELSEWHERE`."""
     path = root / name / LOCK_FILE
     with ExitStack() as stack:
         try:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from pcpad import cli
-from pcpad.commands.comparison import tables
 from pcpad.commands.comparison.cells import CRASH_FILE, folder_of_test
 from pcpad.commands.comparison.grid import PADDING, SEED, Grid, enter_grid, expand
+from pcpad.commands.comparison.report import COLUMNS
 from pcpad.commands.comparison.results import Study
 
 # The 2018 paper's Table 2, ResNet-50: best top-1 of five runs.
@@ -270,7 +270,7 @@ def test_a_column_is_stated_once(resnet, monkeypatch, capsys):
         value = min(row.finite.values())
         return numbers.plain(value), {"least": value}
 
-    monkeypatch.setitem(tables.COLUMNS, "lowest", least)
+    monkeypatch.setitem(COLUMNS, "lowest", least)
     report(resnet)
     printed = capsys.readouterr().out
     markdown = (resnet / "report.md").read_text()
