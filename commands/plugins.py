@@ -1,36 +1,166 @@
-"""Modules of a user's own that the command line names: `--import my.paddings`."""
+"""Classes and functions from elsewhere: modules of the user's folder, plugins, and the suite's own by short name."""
 
 from __future__ import annotations
 
-from importlib import import_module
+import importlib
+import importlib.machinery
+import importlib.util
+import re
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from pcpad.errors import UserValueError
+from pcpad.errors import UserModuleNotFoundError, UserValueError
 
-__all__ = ["take_imports"]
+__all__ = ["allow_modules_of", "import_named", "load_plugins", "load_user_modules", "loaded_by_user", "take_imports"]
+
+_GROUP = "pcpad.plugins"
+# The packages whose classes go by their short names on the command line.
+_HOMES = ("pcpad.tasks", "pcpad.datamodules", "pcpad.tasks.callbacks", "pcpad.tasks.evaluation")
 
 
-def take_imports(args: list[str]) -> list[str]:
-    """Load the modules that a command line names.
+class _FolderFinder:
+    """Finds modules in the current folder: those that the user typed, and what these import from beside them.
+
+    It stands last in `sys.meta_path`, so an installed module of the same name always wins, and `sys.path` stays as it
+    is: nothing else that happens to lie in the folder can be imported, least of all because a checkpoint names it.
+    """
+
+    def __init__(self) -> None:
+        self.typed: set[str] = set()
+        self.found: dict[str, str] = {}
+
+    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> Any:
+        """Python's interface of finders; packages find their own modules by themselves."""
+        if path is not None or not (name in self.typed or self._asked_by_found()):
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, [str(Path.cwd())])
+        if spec is None or spec.origin is None:
+            return None
+        self.found[name] = spec.origin
+        return spec
+
+    def _asked_by_found(self) -> bool:
+        """Whether the import statement stands in a module that was itself found here."""
+        frame = sys._getframe(2)
+        while frame is not None and "importlib" in frame.f_code.co_filename:
+            frame = frame.f_back  # type: ignore[assignment]
+        name = frame.f_globals.get("__name__", "") if frame is not None else ""
+        return str(name).partition(".")[0] in self.found
+
+
+_finder = _FolderFinder()
+
+
+def allow_modules_of(texts: Iterable[str]) -> None:
+    """Allow the import, from the current folder, of modules that stand in what the user typed.
 
     Args:
-        args: The arguments after the verb.
+        texts: Arguments, and the texts of configs; `mine.MyTask` in one of them allows `mine`.
+    """
+    if _finder not in sys.meta_path:
+        sys.meta_path.append(_finder)  # type: ignore[arg-type]
+    for text in texts:
+        _finder.typed |= {word.partition(".")[0] for word in re.findall(r"(?<![\w./-])[A-Za-z_]\w*(?:\.\w+)+", text)}
 
-    Returns:
-        The same without `--import MODULE` and `--import=MODULE`.
+
+def load_user_modules(names: Sequence[str]) -> None:
+    """Import the modules that `--import` or a config's `imports` name, so that what they register is there.
+
+    Args:
+        names: Such as `mine` or `my.paddings`: installed, or a file of the current folder.
 
     Raises:
-        ValueError: A name is missing.
+        UserModuleNotFoundError: There is no such module.
+        UserValueError: It is no module's name.
     """
-    rest: list[str] = []
-    arguments = iter(args)
-    for argument in arguments:
-        option, equals, name = argument.partition("=")
-        if option != "--import":
-            rest.append(argument)
-            continue
-        name = name if equals else next(arguments, "")
-        if not name:
-            message = "--import needs the name of a module"
+    allow_modules_of(())
+    for name in names:
+        if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name):
+            message = f"Expected --import to be a module such as mine or my.paddings, but got {name!r}"
             raise UserValueError(message)
-        import_module(name)
+        _finder.typed.add(name.partition(".")[0])
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise  # a module that it imports in turn
+            message = f"--import {name}: no such module, neither installed nor as {name.replace('.', '/')}.py in {Path.cwd()}"
+            raise UserModuleNotFoundError(message, name=name) from error
+        _loaded.add(name)
+
+
+_loaded: set[str] = set()
+
+
+def loaded_by_user(class_path: str) -> bool:
+    """Whether a class is of a module that the user had loaded by name, with `--import` or `imports`."""
+    return any(class_path.startswith(f"{name}.") for name in _loaded)
+
+
+def take_imports(args: Sequence[str]) -> list[str]:
+    """Load what `--import MODULE` names on a command line.
+
+    Args:
+        args: The arguments; the option may be repeated, and be written `--import=MODULE`.
+
+    Returns:
+        The arguments without it.
+    """
+    names, rest = split_imports(args)
+    load_plugins()
+    load_user_modules(names)
     return rest
+
+
+def split_imports(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The modules that `--import` names, and the other arguments.
+
+    Raises:
+        UserValueError: `--import` is the last word.
+    """
+    names, rest = [], []
+    left = iter(args)
+    for arg in left:
+        option, equals, value = arg.partition("=")
+        if option != "--import":
+            rest.append(arg)
+            continue
+        value = value if equals else next(left, "")
+        if not value:
+            message = "--import needs a module: --import mine"
+            raise UserValueError(message)
+        names.append(value)
+    return names, rest
+
+
+def load_plugins() -> None:
+    """Import what installed packages offer under the entry point group `pcpad.plugins`; one that fails is said."""
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=_GROUP):
+        try:
+            entry.load()
+        except Exception as error:
+            warnings.warn(f"The plugin {entry.name} ({entry.value}) cannot be loaded: {error!r}", stacklevel=2)
+
+
+def import_named(texts: Sequence[str]) -> None:
+    """Import the suite's classes that are named, which is what makes their short names known to LightningCLI.
+
+    Importing all of them would take as long again as the rest of the start.
+
+    Args:
+        texts: All in which a class may be named. Where none of ours is, all are imported, for help and for messages.
+    """
+    words = {word for text in texts for word in re.findall(r"[A-Za-z]\w+", text)}
+    homes = [importlib.import_module(home) for home in _HOMES]
+    named = [(home, name) for home in homes for name in home.__all__ if name in words]
+    everything = any(word in words for word in ("help", "print_config")) or not any(
+        name.endswith(("Task", "DataModule")) for _, name in named
+    )
+    for home, name in [(home, name) for home in homes for name in home.__all__] if everything else named:
+        getattr(home, name)

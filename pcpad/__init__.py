@@ -1,10 +1,11 @@
 """Partial convolution: layers that ignore invalid taps and rescale by how many were valid.
 
-Importing this package needs torch alone. The task suite built on it lives in `pcpad.tasks`,
-`pcpad.datamodules`, `pcpad.commands` and `pcpad.cli`, which need Lightning.
+Importing this package imports nothing else, and its layers need torch alone. The task suite built on it lives in
+`pcpad.tasks`, `pcpad.datamodules`, `pcpad.commands` and `pcpad.cli`, which need Lightning.
 """
 
 from pathlib import Path as _Path
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -13,20 +14,40 @@ _root = _Path(__file__).resolve().parent.parent
 if (_root / "pyproject.toml").is_file() and (_root / "cli.py").is_file():
     __path__.append(str(_root))
 
-from pcpad.convert import convert_padding  # noqa: E402  # after the path is complete
-from pcpad.layers import ExplicitPadConv2d, PartialConv1d, PartialConv2d, PartialConv3d  # noqa: E402
-from pcpad.masked import MaskedSequential, pad_to_batch  # noqa: E402
-from pcpad.panoptic import PanopticPartialConv2d, PanopticPlan  # noqa: E402
+if TYPE_CHECKING:
+    from pcpad.convert import convert_padding as convert_padding
+    from pcpad.layers import ExplicitPadConv2d as ExplicitPadConv2d
+    from pcpad.layers import PartialConv1d as PartialConv1d
+    from pcpad.layers import PartialConv2d as PartialConv2d
+    from pcpad.layers import PartialConv3d as PartialConv3d
+    from pcpad.masked import MaskedSequential as MaskedSequential
+    from pcpad.masked import pad_to_batch as pad_to_batch
+    from pcpad.paddings import padding_names as padding_names
+    from pcpad.paddings import register_padding as register_padding
+    from pcpad.panoptic import PanopticPartialConv2d as PanopticPartialConv2d
+    from pcpad.panoptic import PanopticPlan as PanopticPlan
+else:
+    from pcpad._lazy import attach as _attach  # after the path is complete
 
-__all__ = [
-    "ExplicitPadConv2d",
-    "MaskedSequential",
-    "PanopticPartialConv2d",
-    "PanopticPlan",
-    "PartialConv1d",
-    "PartialConv2d",
-    "PartialConv3d",
-    "__version__",
-    "convert_padding",
-    "pad_to_batch",
-]
+    __getattr__, __dir__, __all__ = _attach(
+        __name__,
+        {
+            "ExplicitPadConv2d": "pcpad.layers",
+            "MaskedSequential": "pcpad.masked",
+            "PanopticPartialConv2d": "pcpad.panoptic",
+            "PanopticPlan": "pcpad.panoptic",
+            "PartialConv1d": "pcpad.layers",
+            "PartialConv2d": "pcpad.layers",
+            "PartialConv3d": "pcpad.layers",
+            "convert_padding": "pcpad.convert",
+            "pad_to_batch": "pcpad.masked",
+            "padding_names": "pcpad.paddings",
+            "register_padding": "pcpad.paddings",
+        },
+        modules=(
+            *("cli", "commands", "configs", "datamodules", "tasks"),
+            *("convert", "distributed", "errors", "files", "filling", "functional", "layers", "losses", "masked"),
+            *("metrics", "models", "paddings", "panoptic", "pictures", "tables", "tiling"),
+        ),
+    )
+    __all__ += ["__version__"]

@@ -98,9 +98,9 @@ def convert_padding(
 
     Args:
         model: any module, a single convolution included.
-        padding: ``partial``, ``zeros``, ``reflect``, ``replicate``, ``circular``, ``explicit``, ``mean``,
-            ``extrapolate`` or one registered since.
-        fallback: with ``reflect`` and ``circular``: the padding for axes too small for them, ``"replicate"`` say.
+        padding: one of :func:`pcpad.padding_names`, yours included (:func:`pcpad.register_padding`).
+        fallback: the padding for axes that are too small for that one, ``"replicate"`` say: ``reflect`` needs more
+            than the padding, ``circular`` as much.
         count_include_pad: also set this on average pooling that pads; False is its partial padding. None leaves
             pooling alone.
         drop_border_filters: allow leaving ``explicit``, which deletes trained border filters.

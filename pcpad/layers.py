@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pcpad import functional
 from pcpad._border import Geometry, interior
 from pcpad.errors import UserValueError
-from pcpad.paddings import pad_function, too_small
+from pcpad.paddings import pad_function, smallest_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -197,20 +197,19 @@ class _PaddedConv(nn.modules.conv._ConvNd):
         return conv(input, weight, bias, self.stride, 0, self.dilation, self.groups)
 
     def _pad(self, input: Tensor, pads: list[int]) -> Tensor:
-        size = input.shape[-len(pads) // 2 :]
-        small = too_small(self.padding_mode, size, pads)
+        size, least = input.shape[-len(pads) // 2 :], smallest_size(self.padding_mode, pads)
+        small = [axis for axis, length in enumerate(least or ()) if size[axis] < length]
         if not small:
             return pad_function(self.padding_mode)(input, pads)
         if self.fallback is None:
             where = f"Layer {self.layer_name!r}" if self.layer_name else f"This {type(self).__name__}"
-            msg = (
+            message = (
                 f"{where} cannot pad an input of spatial size {tuple(size)} by {self.padding} with "
-                f"{self.padding_mode!r}: that needs {'more than' if self.padding_mode == 'reflect' else 'at least'} "
-                f"the padding on each axis. Use larger inputs, another padding, or `fallback='replicate'`, "
-                "which replicates on just those axes."
+                f"{self.padding_mode!r}: that needs a size of at least {least}. Use larger inputs, another padding, "
+                "or `fallback='replicate'`, which replicates on just those axes."
             )
-            raise UserValueError(msg)
-        # Both schemes work an axis at a time, so the small axes can go first and by another one.
+            raise UserValueError(message)
+        # Both paddings work axis by axis, so the small axes can go first and by the other one.
         first, then = [0] * len(pads), list(pads)
         for axis in small:
             at = len(pads) - 2 * (axis + 1)
@@ -230,9 +229,8 @@ class PaddedConv2d(_PaddedConv, nn.Conv2d):
     """Convolution of images whose border is filled by a registered padding function.
 
     Args are ``nn.Conv2d``'s, and:
-        padding_mode: a name of :mod:`pcpad.paddings`: ``reflect``, ``replicate``, ``circular``, ``mean``,
-            ``extrapolate`` or one registered since.
-        fallback: the padding for axes that are too small for ``reflect`` or ``circular``; None refuses these.
+        padding_mode: a padding registered in :mod:`pcpad.paddings`.
+        fallback: the padding for axes that are too small for that one; None refuses these.
 
     Raises:
         ValueError: for an unknown padding; in the forward pass, for an axis too small to be padded.

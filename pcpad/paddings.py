@@ -1,91 +1,162 @@
-"""The registry of padding schemes that fill the border with values, one function each.
+"""The registry of paddings: what each does, the smallest input it takes, and what it is called everywhere.
 
-A scheme is ``pad(x, pads) -> x padded``, with ``pads`` in the order of ``torch.nn.functional.pad``: before and
-after, the last axis first. Registering one makes it a padding name everywhere: in ``convert_padding``, in the
-tasks and in the command. ``zeros``, ``partial`` and ``explicit`` are no such functions: they are convolutions
-of their own (``torch.nn``'s and those of :mod:`pcpad.layers`).
+Most paddings fill the border with values: a function `pad(x, pads) -> padded x`, with `pads` in the order of
+`torch.nn.functional.pad` (before and after, the last axis first). Registering one makes its name valid everywhere: in
+`convert_padding`, in every network and task that takes a `padding` or `fallback`, and in the command.
+`partial`, `zeros` and `explicit` are convolutions of their own (those of `pcpad.layers` and `torch.nn`).
 """
 
 from __future__ import annotations
 
-import difflib
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pcpad.errors import UserValueError
+from pcpad.errors import UserTypeError, UserValueError, did_you_mean
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+__all__ = [
+    "check_padding",
+    "pad_function",
+    "padding_descriptions",
+    "padding_names",
+    "register_padding",
+    "smallest_size",
+]
 
-    PadFunction = Callable[[Tensor, Sequence[int]], Tensor]
+PadFunction = Callable[[Tensor, Sequence[int]], Tensor]
 
-__all__ = ["check_padding", "pad_function", "padding_names", "register_padding"]
+_CONVOLUTIONS = {
+    "partial": "Leave the border out of the sum and rescale by how many taps are left.",
+    "zeros": "Fill the border with zeros.",
+    "explicit": "Learn eight more filters per 2D convolution, for the sides and corners.",
+}
 
-_FUNCTIONS: dict[str, PadFunction] = {}
-_CONVOLUTIONS = ("partial", "zeros", "explicit")
+
+class _Padding(NamedTuple):
+    function: PadFunction
+    smallest: Callable[[int, int], int] | None
 
 
-def register_padding(name: str) -> Callable[[PadFunction], PadFunction]:
-    """Make the decorated ``pad(x, pads)`` available under ``name``.
+_REGISTERED: dict[str, _Padding] = {}
+
+
+def register_padding(
+    name: str, *, smallest: int | Callable[[int, int], int] | None = None
+) -> Callable[[PadFunction], PadFunction]:
+    """Make the decorated `pad(x, pads)` a padding.
+
+    Args:
+        name: What it is called.
+        smallest: The least length of an axis that is padded: a number, or a function of how much is added before and
+            after. An axis that is not padded may have any length. On axes that are too short a layer's `fallback`
+            is applied first, and the decorated function gets zeros for them in `pads`; without `fallback` the layer
+            raises an error. None if the function takes axes of any length.
+
+    Returns:
+        The decorator. The first line of the function's docstring describes the padding in help texts.
 
     Raises:
-        ValueError: if the name is taken.
+        ValueError: The name is taken.
+        TypeError: The name is no text.
+
+    Example:
+        >>> @register_padding("symmetric", smallest=lambda before, after: max(before, after))
+        ... def symmetric(x, pads):
+        ...     "Mirror the input at its border and repeat the border itself."
+        ...     for axis, (before, after) in enumerate(zip(pads[::2], pads[1::2]), start=1):
+        ...         first, last = x.narrow(-axis, 0, before), x.narrow(-axis, x.shape[-axis] - after, after)
+        ...         x = torch.cat([first.flip(-axis), x, last.flip(-axis)], dim=-axis)
+        ...     return x
+        >>> symmetric(torch.tensor([1, 2, 3]), (2, 1))
+        tensor([2, 1, 1, 2, 3, 3])
+        >>> smallest_size("symmetric", (2, 1)), "symmetric" in padding_names()
+        ((2,), True)
     """
+    if not isinstance(name, str):
+        message = f'Expected the padding\'s name, as in `@register_padding("symmetric")`, but got {name!r}.'
+        raise UserTypeError(message)
     if name in padding_names():
-        msg = f"A padding named {name!r} is registered already."
-        raise UserValueError(msg)
+        message = f"A padding named {name!r} is registered already."
+        raise UserValueError(message)
 
     def register(function: PadFunction) -> PadFunction:
-        _FUNCTIONS[name] = function
+        least = smallest if smallest is None or callable(smallest) else lambda _before, _after: smallest
+        _REGISTERED[name] = _Padding(function, least)
         return function
 
     return register
 
 
 def padding_names() -> tuple[str, ...]:
-    """Every padding's name."""
-    return (*_CONVOLUTIONS, *_FUNCTIONS)
+    """Every padding's name, in the order of registration; those that are convolutions of their own come first."""
+    return (*_CONVOLUTIONS, *_REGISTERED)
+
+
+def padding_descriptions() -> dict[str, str]:
+    """Every padding's name, and in one line what it does.
+
+    Example:
+        >>> padding_descriptions()["replicate"]
+        "Repeat the border's values outwards."
+    """
+    documented = {name: (padding.function.__doc__ or "").strip() for name, padding in _REGISTERED.items()}
+    return _CONVOLUTIONS | {name: text.partition("\n")[0] for name, text in documented.items()}
 
 
 def check_padding(name: str) -> None:
     """Refuse an unknown padding.
 
     Raises:
-        ValueError: naming the nearest known one.
+        ValueError: There is none of that name; the message suggests the nearest one.
     """
     if name not in padding_names():
-        near = difflib.get_close_matches(str(name), padding_names(), n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        msg = f"Unknown padding {name!r}: expected one of {', '.join(padding_names())}.{hint}"
-        raise UserValueError(msg)
+        hint = did_you_mean(name, padding_names(), form="{!r}")
+        message = f"Unknown padding {name!r}: expected one of {', '.join(padding_names())}.{hint}"
+        raise UserValueError(message)
 
 
 def pad_function(name: str) -> PadFunction:
-    """The function registered under ``name``.
+    """The function registered under `name`.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: There is none.
     """
-    check_padding(name)
-    if name not in _FUNCTIONS:
-        msg = f"The padding {name!r} is a convolution of its own, not a function that pads."
-        raise UserValueError(msg)
-    return _FUNCTIONS[name]
+    return _registered(name).function
 
 
-def too_small(name: str, size: Sequence[int], pads: Sequence[int]) -> list[int]:
-    """The axes (0 is the first spatial one) that are too small to be padded by reflection or wrapping."""
-    least = {"reflect": 1, "circular": 0}
-    if name not in least:
-        return []
+def _registered(name: str) -> _Padding:
+    if name not in _REGISTERED:
+        check_padding(name)
+        message = f"The padding {name!r} is a convolution of its own, not a function that pads."
+        raise UserValueError(message)
+    return _REGISTERED[name]
+
+
+def smallest_size(name: str, pads: Sequence[int]) -> tuple[int, ...] | None:
+    """The smallest input that a padding takes.
+
+    Args:
+        name: A registered padding.
+        pads: How much is added, in the order of `torch.nn.functional.pad`.
+
+    Returns:
+        The least length of each spatial axis, the first one first; None if any size will do.
+
+    Example:
+        >>> smallest_size("reflect", [3, 3, 0, 0]), smallest_size("circular", [3, 3, 1, 2])
+        ((0, 4), (2, 3))
+    """
+    smallest = _registered(name).smallest
+    if smallest is None:
+        return None
     pairs = list(zip(pads[::2], pads[1::2], strict=True))[::-1]
-    return [axis for axis, pair in enumerate(pairs) if max(pair) + least[name] > size[axis]]
+    return tuple(smallest(before, after) if before or after else 0 for before, after in pairs)
 
 
-@register_padding("reflect")
+@register_padding("reflect", smallest=lambda before, after: max(before, after) + 1)
 def reflect(x: Tensor, pads: Sequence[int]) -> Tensor:
     """Mirror the input at its border without repeating the border itself; needs more input than padding."""
     return F.pad(x, list(pads), mode="reflect")
@@ -97,7 +168,7 @@ def replicate(x: Tensor, pads: Sequence[int]) -> Tensor:
     return F.pad(x, list(pads), mode="replicate")
 
 
-@register_padding("circular")
+@register_padding("circular", smallest=max)
 def circular(x: Tensor, pads: Sequence[int]) -> Tensor:
     """Continue with the opposite side's values; needs as much input as padding."""
     return F.pad(x, list(pads), mode="circular")
@@ -107,7 +178,7 @@ def circular(x: Tensor, pads: Sequence[int]) -> Tensor:
 def mean(x: Tensor, pads: Sequence[int]) -> Tensor:
     """Fill the border with local means of the interior (Nguyen et al. 2019, distribution padding).
 
-    Means over windows of ``2p + 1`` (at most the input) are stretched linearly to the padded size, and the input
+    Means over windows of `2p + 1` (at most the input) are stretched linearly to the padded size, and the input
     is laid over them; no gradient flows through the means.
     """
     dims = len(pads) // 2
@@ -138,7 +209,7 @@ def extrapolate(x: Tensor, pads: Sequence[int]) -> Tensor:
 
 
 def _continue(x: Tensor, axis: int, edge: int, inner: int, count: int) -> Tensor:
-    """``count`` samples beyond ``edge`` on the line from ``inner``, nearest first; ``axis`` counts from the last, 1."""
+    """`count` samples beyond `edge` on the line from `inner`, nearest first; `axis` counts from the last, 1."""
     at_edge = x.narrow(-axis, edge, 1)
     slope = at_edge - x.narrow(-axis, inner, 1)
     steps = torch.arange(1, count + 1, device=x.device, dtype=x.dtype)

@@ -4,31 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.nn import functional as F
 
 from pcpad.errors import UserValueError
-from pcpad.metrics import VideoAccuracy
-from pcpad.models import resnet3d
+from pcpad.metrics.video import VideoAccuracy
+from pcpad.models.resnet3d import resnet3d
+from pcpad.tasks.base import Task, check_finite, plain
 from pcpad.tasks.callbacks.predictions import VideoPredictionTable
 from pcpad.tasks.class_scores import class_metrics, log_class_metrics, top_ks
-from pcpad.tasks.crosstesting import convert_checkpoint
-from pcpad.tasks.finite import FiniteLoss, check_finite
-from pcpad.tasks.hyperparameters import plain, save_plain_hyperparameters
-from pcpad.tasks.inputs import check_class_count, data_class_names, normalise, warn_of_other_classes
-from pcpad.tasks.optimization import optimizer_and_scheduler
 
 _NETWORKS = {f"resnet3d{depth}": depth for depth in (18, 34, 50, 101)}
-# Kinetics' mean colour in 0…255 and no scaling, as the papers' networks were trained; here in units of [0, 1].
+# Kinetics' mean color in 0…255 and no scaling, as the papers' networks were trained; here in units of [0, 1].
 _MEAN = (114.77 / 255, 107.74 / 255, 99.48 / 255)
 _STD = (1 / 255, 1 / 255, 1 / 255)
 
 
-class ActionRecognitionTask(LightningModule):
+class ActionRecognitionTask(Task):
     """Train, test and apply a 3D network for clips under a padding of choice.
 
     A batch is a dict: `clip` (N, 3, T, H, W), uint8 or float in [0, 1]; `label` (N,) long; for testing also `video`
@@ -63,9 +57,6 @@ class ActionRecognitionTask(LightningModule):
         torch.Size([2, 5])
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(
         self,
         network: str = "resnet3d50",
@@ -79,61 +70,32 @@ class ActionRecognitionTask(LightningModule):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__()
-        network, padding, fallback = plain(network), plain(padding), plain(fallback)
-        num_classes, width, mean, std = plain(num_classes), plain(width), plain(mean), plain(std)
+        network, num_classes = plain(network), plain(num_classes)
+        super().__init__(
+            network_name=network,
+            padding=padding,
+            num_classes=num_classes,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            not_kept=["weights"],
+        )
         if network not in _NETWORKS:
             message = f"Expected argument `network` to be one of {', '.join(_NETWORKS)}, but got {network!r}"
             raise UserValueError(message)
-        if min(std) <= 0:
-            message = f"Expected argument `std` to be numbers > 0, but got {std}"
-            raise UserValueError(message)
-        save_plain_hyperparameters(self, leave_out=["weights"])
-        self.num_classes = num_classes
-        self.padding = padding
-        self.network_name = network
-        self.optimizer = optimizer
-        self.scheduler = scheduler
-        # What the weights were trained with: known for a run's own training and for checkpoints, not for other files.
-        self.trained_with: str | None = None
-        self.class_names: list[str] | None = None
-
+        self.set_normalization(mean, std, dims=3)
         self.network = resnet3d(_NETWORKS[network], num_classes, padding, weights, fallback, width)
-        # Hyper-parameters already; in the state dict they would keep published weights from loading strictly.
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1, 1), persistent=False)
         self.val_metrics: Any = class_metrics(num_classes, "clip_")
         self.test_metrics: Any = class_metrics(num_classes, "clip_")
         self.video_accuracy = VideoAccuracy(num_classes, top_ks(num_classes))
-        self._finite = FiniteLoss()
-
-    def configure_optimizers(self) -> Any:
-        """One optimizer over all parameters, and its schedule."""
-        return optimizer_and_scheduler(self.parameters(), self.optimizer, self.scheduler)
-
-    def setup(self, stage: str) -> None:
-        """Compare the data's classes with the network's before hours are spent on them."""
-        check_class_count(self, stage, self.num_classes)
-
-    def on_train_start(self) -> None:
-        """What is trained here is trained with this padding, on these classes, whatever was loaded before."""
-        self.trained_with = self.padding
-        self.class_names = data_class_names(self)
-
-    def on_test_start(self) -> None:
-        """Class 3 of the network should be class 3 of the data."""
-        warn_of_other_classes(self, self.class_names)
 
     def forward(self, clip: Tensor) -> Tensor:
         """Clips (N, 3, T, H, W), uint8 or float in [0, 1], to logits (N, num_classes)."""
-        return self.network(normalise(clip, self.mean, self.std))
+        return self.network(self.normalize(clip))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Cross entropy of one batch."""
         loss = F.cross_entropy(self(batch["clip"]), batch["label"])
-        self._finite.update(loss, f"epoch {self.current_epoch}, step {self.global_step}")
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["label"]))
-        return loss
+        return self.log_loss(loss, len(batch["label"]))
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Update `val/*`."""
@@ -150,10 +112,6 @@ class ActionRecognitionTask(LightningModule):
         probability = self(batch["clip"]).float().softmax(dim=1)
         kept = {name: batch[name] for name in ("start", "end")}
         return {"path": list(batch["path"]), **kept, "probability": probability}
-
-    def on_validation_epoch_start(self) -> None:
-        """On a GPU, look at the training losses gathered so far, before a checkpoint of them is written."""
-        self._finite.check(f"epoch {self.current_epoch}")
 
     def on_validation_epoch_end(self) -> None:
         """A validation loss that is no number ends the run."""
@@ -176,14 +134,3 @@ class ActionRecognitionTask(LightningModule):
     def prediction_writer(self, output: str | None = None) -> Callback:
         """The callback with which the `predict` command writes what this task predicts."""
         return VideoPredictionTable(output)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A checkpoint names its classes, so that predictions can be read without the training data."""
-        checkpoint["class_names"] = self.class_names
-        checkpoint["trained_with"] = self.trained_with
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember what the weights were trained with; translate them to and from explicit padding."""
-        self.class_names = checkpoint.get("class_names")
-        self.trained_with = checkpoint.get("trained_with")
-        convert_checkpoint(self, checkpoint)

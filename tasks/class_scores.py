@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from pcpad.metrics import KeepsPrecision
+from pcpad.metrics.precision import KeepsPrecision
 
 
 class _Mean(KeepsPrecision, MeanMetric):

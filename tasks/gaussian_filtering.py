@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from pcpad.metrics import BandError
-from pcpad.models import filtering_unet
-from pcpad.tasks.crosstesting import convert_checkpoint
-from pcpad.tasks.finite import FiniteLoss, check_finite
-from pcpad.tasks.hyperparameters import plain, save_plain_hyperparameters
-from pcpad.tasks.inputs import normalise
-from pcpad.tasks.optimization import optimizer_and_scheduler
+from pcpad.metrics.band_error import BandError
+from pcpad.models.filtering_unet import filtering_unet
+from pcpad.tasks.base import Task, check_finite, unit
 
 
-class GaussianFilteringTask(LightningModule):
+class GaussianFilteringTask(Task):
     """Train and test a U-Net that filters crops without seeing what lies outside of them (2022 paper, §4.1.1).
 
     A batch is a dict: `image` (N, 3, H, W), uint8 or float in [0, 1], and `target` of the same shape, float in
@@ -55,43 +49,27 @@ class GaussianFilteringTask(LightningModule):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__()
-        width, padding, fallback, border = plain(width), plain(padding), plain(fallback), plain(border)
-        mean, std = plain(mean), plain(std)
-        save_plain_hyperparameters(self, leave_out=["weights"])
-        self.network_name = f"filtering_unet width {width}"
-        self.padding = padding
-        self.optimizer = optimizer
-        self.scheduler = scheduler
-        # What the weights were trained with: known for a run's own training and for checkpoints, not for other files.
-        self.trained_with: str | None = None
+        super().__init__(
+            network_name=f"filtering_unet width {width}",
+            padding=padding,
+            mean=mean,
+            std=std,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            not_kept=["weights"],
+        )
         self.network = filtering_unet(width, padding, weights=weights, fallback=fallback)
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         self.val_metric = BandError(border)
         self.test_metric = BandError(border)
-        self._finite = FiniteLoss()
-
-    def configure_optimizers(self) -> Any:
-        """One optimizer over all parameters, and its schedule."""
-        return optimizer_and_scheduler(self.parameters(), self.optimizer, self.scheduler)
-
-    def on_train_start(self) -> None:
-        """What is trained here is trained with this padding, whatever was loaded before."""
-        self.trained_with = self.padding
 
     def forward(self, image: Tensor) -> Tensor:
         """Images (N, 3, H, W), uint8 or float in [0, 1], to filtered images, floats of the same shape."""
-        return self.network(normalise(image, self.mean, self.std)) * self.std + self.mean
+        return self.network(self.normalize(image)) * self.std + self.mean
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Mean squared error of one batch."""
         loss = F.mse_loss(self(batch["image"]).float(), batch["target"])
-        self._finite.update(loss, f"epoch {self.current_epoch}, step {self.global_step}")
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]))
-        return loss
+        return self.log_loss(loss, len(batch["image"]))
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Sum the errors of one batch."""
@@ -100,10 +78,6 @@ class GaussianFilteringTask(LightningModule):
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Sum the errors of one batch."""
         self.test_metric.update(self(batch["image"]), batch["target"])
-
-    def on_validation_epoch_start(self) -> None:
-        """On a GPU, look at the training losses gathered so far, before a checkpoint of them is written."""
-        self._finite.check(f"epoch {self.current_epoch}")
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/*`."""
@@ -123,15 +97,10 @@ class GaussianFilteringTask(LightningModule):
     def sample_images(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Pictures for `SampleImages`: input, target, output, and the error, ten times over."""
         output, target = self(batch["image"]).float(), batch["target"]
-        image = batch["image"] / 255 if batch["image"].dtype == torch.uint8 else batch["image"]
         error = (output - target).abs() * 10
-        return {"input": image, "target": target, "output": output.clamp(0, 1), "10 × |error|": error.clamp(0, 1)}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A checkpoint says what its weights were trained with."""
-        checkpoint["trained_with"] = self.trained_with
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember what the weights were trained with; translate them to and from explicit padding."""
-        self.trained_with = checkpoint.get("trained_with")
-        convert_checkpoint(self, checkpoint)
+        return {
+            "input": unit(batch["image"]),
+            "target": target,
+            "output": output.clamp(0, 1),
+            "10 × |error|": error.clamp(0, 1),
+        }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info
@@ -13,16 +12,14 @@ from torch import Tensor
 
 from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.filling import fill
-from pcpad.losses import InpaintingLoss
-from pcpad.metrics import InpaintingScores
-from pcpad.metrics.inpainting import SIX_BINS, composite
-from pcpad.models import inpainting_unet, load_weights
+from pcpad.losses.inpainting import InpaintingLoss
+from pcpad.metrics.inpainting import SIX_BINS, InpaintingScores, composite
+from pcpad.models.inpainting_unet import inpainting_unet
+from pcpad.models.weights import load_weights
+from pcpad.tasks.base import Task, plain, unit
 from pcpad.tasks.callbacks.inpainted import InpaintedPictures
-from pcpad.tasks.evaluation.inpainting_files import InpaintingTable
+from pcpad.tasks.evaluation.files import EvaluationFiles
 from pcpad.tasks.evaluation.inpainting_report import InpaintingReport
-from pcpad.tasks.finite import FiniteLoss
-from pcpad.tasks.hyperparameters import plain, save_plain_hyperparameters
-from pcpad.tasks.inputs import normalise
 from pcpad.tasks.judges.inception import InceptionJudge
 from pcpad.tasks.optimization import optimizer_and_scheduler
 
@@ -31,7 +28,7 @@ _SCORES = ("l1", "psnr", "ssim")
 _BORDER = 50
 
 
-class InpaintingTask(LightningModule):
+class InpaintingTask(Task):
     """Train, test and apply the U-Net that fills holes, of partial or of ordinary convolutions.
 
     A batch is a dict: `image` (N, 3, H, W), uint8 or float in [0, 1]; `mask` (N, 1, H, W), 1 = valid, 0 = hole. In
@@ -44,7 +41,7 @@ class InpaintingTask(LightningModule):
     Args:
         depth: How often the network halves the image, see `pcpad.models.inpainting_unet`; 8 at 512x512, 7 at 256x256.
         width: Channels of its first level.
-        partial: Partial convolutions; false: the baseline of ordinary ones, which sees the mean colour in holes.
+        partial: Partial convolutions; false: the baseline of ordinary ones, which sees the mean color in holes.
         weights: A local file that training starts from, such as stage 1's checkpoint. Read when a training run starts,
             not when one goes on; not kept in checkpoints.
         freeze_encoder_norm: The second stage: batch norm of the encoder stays as `weights` has it.
@@ -66,9 +63,6 @@ class InpaintingTask(LightningModule):
         torch.Size([1, 3, 20, 30])
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(
         self,
         depth: int = 8,
@@ -84,45 +78,41 @@ class InpaintingTask(LightningModule):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__()
-        depth, width, partial, loss_weights = plain(depth), plain(width), plain(partial), plain(loss_weights)
-        freeze_encoder_norm, mean, std = plain(freeze_encoder_norm), plain(mean), plain(std)
-        self.loss_weights = InpaintingLoss.complete(loss_weights)
-        save_plain_hyperparameters(self, leave_out=["weights", "vgg", "inception"])
-        self.network_name = f"inpainting_unet depth {depth} width {width}"
-        self.padding = "partial" if partial else "zeros"
+        partial = plain(partial)
+        super().__init__(
+            network_name=f"inpainting_unet depth {depth} width {width}",
+            padding="partial" if partial else "zeros",
+            mean=mean,
+            std=std,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            not_kept=["weights", "vgg", "inception"],
+        )
+        self.loss_weights = InpaintingLoss.complete(plain(loss_weights))
         self.weights = weights
         self.freeze_encoder_norm = freeze_encoder_norm
         self.vgg = vgg
         self.inception = inception
-        self.optimizer = optimizer
-        self.scheduler = scheduler
-        # What the weights were trained with: known for a run's own training and for checkpoints, not for other files.
-        self.trained_with: str | None = None
 
         self.network = inpainting_unet(depth, partial, width).freeze_encoder_batch_norm(freeze_encoder_norm)
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         self.loss: InpaintingLoss | None = None
         self.val_metric = InpaintingScores()
         self.test_metric = InpaintingScores()
         self.test_border_metric = InpaintingScores(SIX_BINS, border=_BORDER)
         self.judge: InceptionJudge | None = None
-        self.report: InpaintingReport | None = None
         self._started = False
-        self._finite = FiniteLoss()
 
     def configure_optimizers(self) -> Any:
-        """One optimizer over all parameters, of which frozen ones get no gradient, and its schedule."""
+        """One optimizer over the network's parameters, of which frozen ones get no gradient, and its schedule."""
         return optimizer_and_scheduler(self.network.parameters(), self.optimizer, self.scheduler)
 
     def configure_callbacks(self) -> list[Callback]:
         """The table of a test."""
-        return [InpaintingTable()]
+        return [EvaluationFiles()]
 
     def setup(self, stage: str) -> None:
         """Read what training or testing needs, before hours are spent on them."""
-        self.report = None
+        super().setup(stage)
         if stage == "fit":
             self.loss = InpaintingLoss(self.loss_weights, self.vgg)
             if self.loss.features is None:
@@ -147,25 +137,24 @@ class InpaintingTask(LightningModule):
 
     def on_train_start(self) -> None:
         """What is trained here is trained with this convolution, whatever was loaded before."""
+        super().on_train_start()
         self._started = True
-        self.trained_with = self.padding
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """Images (N, 3, H, W), uint8 or float in [0, 1], and masks (N, 1, H, W) to raw outputs (N, 3, H, W), float32.
 
         They are about in [0, 1], and of all pixels: `pcpad.losses.composite` puts the known ones back.
         """
-        output = self.network(normalise(image, self.mean, self.std), mask)
+        output = self.network(self.normalize(image), mask)
         return output.to(self.mean.dtype) * self.std + self.mean
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The weighted sum of the losses over one batch."""
         assert self.loss is not None
-        terms = self.loss(self(batch["image"], batch["mask"]), _unit(batch["image"]), batch["mask"])
+        terms = self.loss(self(batch["image"], batch["mask"]), unit(batch["image"]), batch["mask"])
         loss = terms.pop("loss")
-        self._finite.update(loss, f"epoch {self.current_epoch}, step {self.global_step}")
         size = len(batch["image"])
-        self.log("train/loss", loss, prog_bar=True, batch_size=size)
+        self.log_loss(loss, size)
         self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, batch_size=size)
         return loss
 
@@ -183,13 +172,9 @@ class InpaintingTask(LightningModule):
 
     def _scored(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         """Composite, truth and mask, in float32."""
-        truth, mask = _unit(batch["image"]).float(), (batch["mask"] != 0).float()
+        truth, mask = unit(batch["image"]).float(), (batch["mask"] != 0).float()
         output = self(batch["image"], batch["mask"]).float().clamp(0, 1)
         return composite(output, truth, mask), truth, mask
-
-    def on_validation_epoch_start(self) -> None:
-        """On a GPU, look at the training losses gathered so far, before a checkpoint of them is written."""
-        self._finite.check(f"epoch {self.current_epoch}")
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/*`."""
@@ -213,7 +198,7 @@ class InpaintingTask(LightningModule):
     @torch.no_grad()
     def sample_images(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """What the sheets of sample pictures show: (N, 3, H, W) in [0, 1] by column; holes are grey in `input`."""
-        truth, mask = _unit(batch["image"]).float(), (batch["mask"] != 0).float()
+        truth, mask = unit(batch["image"]).float(), (batch["mask"] != 0).float()
         output = self(batch["image"], batch["mask"]).float().clamp(0, 1)
         shown = {"input": torch.where(mask != 0, truth, 0.5), "mask": mask.expand_as(truth), "output": output}
         return {**shown, "composite": composite(output, truth, mask), "truth": truth}
@@ -227,16 +212,7 @@ class InpaintingTask(LightningModule):
         """The callback with which the `predict` command writes what this task predicts."""
         return InpaintedPictures(output)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A checkpoint says what its weights were trained with."""
-        checkpoint["trained_with"] = self.trained_with
-
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember what the weights were trained with, and that there are some."""
+        """Remember that there are weights, and what they were trained with."""
+        super().on_load_checkpoint(checkpoint)
         self._started = True
-        self.trained_with = checkpoint.get("trained_with")
-
-
-def _unit(image: Tensor) -> Tensor:
-    """Images in [0, 1], from bytes or as they are."""
-    return image / 255 if image.dtype == torch.uint8 else image

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.strategies import DDPStrategy
@@ -14,22 +13,22 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from pcpad.errors import UserValueError
-from pcpad.losses import GeneratorLoss, discriminator_hinge
-from pcpad.models import patch_discriminator, spade_generator
+from pcpad.losses.gan import GeneratorLoss, discriminator_hinge
 from pcpad.models.averaging import AveragedNetwork
-from pcpad.tasks.callbacks.label_maps import palette
+from pcpad.models.patch_discriminator import patch_discriminator
+from pcpad.models.spade import spade_generator
+from pcpad.tasks.base import FiniteLoss, Task, check_finite, plain, unit
 from pcpad.tasks.callbacks.synthesized import SynthesizedPictures
-from pcpad.tasks.finite import FiniteLoss, check_finite
-from pcpad.tasks.hyperparameters import plain, save_plain_hyperparameters
 from pcpad.tasks.judges.synthesis import JudgeFiles, SynthesisJudges
 from pcpad.tasks.optimization import optimizer_and_scheduler
+from pcpad.tasks.pictures.palette import palette
 from pcpad.tasks.schedules import refuse_other_options
 from pcpad.tasks.synthesis_inputs import conditioning, judge_both
 
 _OPTIONS = ("generator_optimizer", "discriminator_optimizer", "scheduler")
 
 
-class SynthesisTask(LightningModule):
+class SynthesisTask(Task):
     """Train, test and apply a SPADE generator against a multi-scale discriminator.
 
     A batch is a dict: `image` (N, 3, H, W), uint8 or float in [0, 1]; `label` (N, 1, H, W) integers in [0, num_labels);
@@ -83,21 +82,20 @@ class SynthesisTask(LightningModule):
         discriminator_optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__()
-        num_labels, ngf, ndf, ema = plain(num_labels), plain(ngf), plain(ndf), plain(ema)
-        partial, panoptic_upsampling, loss_weights = plain(partial), plain(panoptic_upsampling), plain(loss_weights)
-        self.loss_weights = GeneratorLoss.complete(loss_weights)
+        num_labels, partial = plain(num_labels), plain(partial)
+        super().__init__(
+            network_name=f"spade_generator ngf {ngf}",
+            padding="partial" if partial else "zeros",
+            scheduler=scheduler,
+            not_kept=["vgg", "judge", "protocols", "detector", "inception"],
+        )
+        self.loss_weights = GeneratorLoss.complete(plain(loss_weights))
         self.judge_files = JudgeFiles(judge, protocols, detector, inception)
-        save_plain_hyperparameters(self, leave_out=["vgg", "judge", "protocols", "detector", "inception"])
         self.automatic_optimization = False
-        self.network_name = f"spade_generator ngf {ngf}"
-        self.padding = "partial" if partial else "zeros"
         self.num_labels = num_labels
         self.vgg = vgg
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
-        self.scheduler = scheduler
-        self.trained_with: str | None = None  # known for a run's own training and for checkpoints
 
         self.generator = spade_generator(num_labels + 1, partial, ngf=ngf, panoptic_upsampling=panoptic_upsampling)
         self.discriminator = patch_discriminator(num_labels + 4, ndf=ndf)
@@ -108,12 +106,15 @@ class SynthesisTask(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The generator's and the discriminator's optimizer, each with a schedule of its own."""
-        pairs = ((self.generator, "generator_optimizer"), (self.discriminator, "discriminator_optimizer"))
-        for _, name in pairs:
-            if getattr(self, name) is None:
+        pairs = {
+            "generator_optimizer": (self.generator, self.generator_optimizer),
+            "discriminator_optimizer": (self.discriminator, self.discriminator_optimizer),
+        }
+        for name, (_, optimizer) in pairs.items():
+            if optimizer is None:
                 message = f"Training needs `{name}` (the packaged recipes have one: `pcpad configs`)"
                 raise UserValueError(message)
-        made = [optimizer_and_scheduler(net.parameters(), getattr(self, name), self.scheduler) for net, name in pairs]
+        made = [optimizer_and_scheduler(net.parameters(), make, self.scheduler) for net, make in pairs.values()]
         if any("monitor" in one.get("lr_scheduler", {}) for one in made):
             message = (
                 "A GAN's losses do not fall to a plateau, so no `scheduler` can wait for one here: pass "
@@ -124,8 +125,8 @@ class SynthesisTask(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Read what training or testing needs, before hours are spent on them."""
-        train_ids = getattr(self.trainer.datamodule, "train_ids", None)  # type: ignore[attr-defined]
-        self.judges = self.judge_files.read(stage, train_ids)
+        super().setup(stage)
+        self.judges = self.judge_files.read(stage, self.data_offer("train_ids"))
         if stage != "fit":
             return
         self.loss = GeneratorLoss(self.loss_weights, self.vgg)
@@ -136,10 +137,6 @@ class SynthesisTask(LightningModule):
         if isinstance(self.trainer.strategy, DDPStrategy):
             # Each of a step's two backward passes reaches one of the networks alone.
             self.trainer.strategy._ddp_kwargs["find_unused_parameters"] = True
-
-    def on_train_start(self) -> None:
-        """What is trained here is trained with this convolution, whatever was loaded before."""
-        self.trained_with = self.padding
 
     def on_train_epoch_start(self) -> None:
         """Bring the schedules to this epoch, whether they come from a checkpoint made before or after a step."""
@@ -162,7 +159,7 @@ class SynthesisTask(LightningModule):
         assert self.loss is not None
         generator_optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[attr-defined]
         semantics, ids = conditioning(batch["label"], batch["instance"], self.num_labels)
-        real = 2 * _unit(batch["image"]) - 1
+        real = 2 * unit(batch["image"]) - 1
 
         with generator_optimizer.toggle_model():
             fake = self.generator(semantics, ids)
@@ -182,7 +179,6 @@ class SynthesisTask(LightningModule):
         self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, batch_size=len(real))
 
     def _step(self, optimizer: Any, loss: Tensor) -> None:
-        self._finite.update(loss, f"epoch {self.current_epoch}, step {self.global_step}")
         optimizer.zero_grad()
         self.manual_backward(loss)
         optimizer.step()
@@ -190,7 +186,7 @@ class SynthesisTask(LightningModule):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Losses and, with a judge, mIoU of the average's images."""
         semantics, ids = conditioning(batch["label"], batch["instance"], self.num_labels)
-        real, fake = 2 * _unit(batch["image"]) - 1, self.average(semantics, ids)
+        real, fake = 2 * unit(batch["image"]) - 1, self.average(semantics, ids)
         terms = {"l1": (fake.float() - real).abs().mean() / 2}
         check_finite(terms["l1"], "The distance of generated from real images")
         judged = judge_both(self.discriminator, semantics, fake, real)
@@ -198,11 +194,11 @@ class SynthesisTask(LightningModule):
             terms |= self.loss(fake, real, *judged)
         terms["discriminator"] = discriminator_hinge(*judged)
         self.log_dict({f"val/{name}": value for name, value in terms.items()}, batch_size=len(real), sync_dist=True)
-        self.judges.update((fake.float() + 1) / 2, _unit(batch["image"]).float(), batch)
+        self.judges.update((fake.float() + 1) / 2, unit(batch["image"]).float(), batch)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Show the judges one batch, generated and real."""
-        fake, truth = self(batch["label"], batch["instance"]), _unit(batch["image"]).float()
+        fake, truth = self(batch["label"], batch["instance"]), unit(batch["image"]).float()
         check_finite(fake.mean(), "The mean of the generated images")
         self.log("test/l1", (fake - truth).abs().mean(), batch_size=len(fake), sync_dist=True)
         self.judges.update(fake, truth, batch)
@@ -219,10 +215,9 @@ class SynthesisTask(LightningModule):
 
     @torch.no_grad()
     def sample_images(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """What sheets of sample pictures show, (N, 3, H, W) each: the labels' colours, the real image, the fake."""
-        data = self._trainer.datamodule if self._trainer is not None else None  # type: ignore[attr-defined]
-        colours = torch.from_numpy(palette(self.num_labels, getattr(data, "class_colours", None)))
-        labels = colours.to(batch["label"].device)[batch["label"][:, 0].long()].permute(0, 3, 1, 2)
+        """What sheets of sample pictures show, (N, 3, H, W) each: the labels' colors, the real image, the fake."""
+        colors = torch.from_numpy(palette(self.num_labels, self.data_offer("class_colors")))
+        labels = colors.to(batch["label"].device)[batch["label"][:, 0].long()].permute(0, 3, 1, 2)
         fake = self(batch["label"], batch["instance"]).clamp(0, 1)
         return {"labels": labels, "real": batch["image"], "synthesized": (fake * 255).round().byte()}
 
@@ -236,16 +231,7 @@ class SynthesisTask(LightningModule):
         """The callback with which the `predict` command writes what this task predicts."""
         return SynthesizedPictures(output)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A checkpoint says what its weights were trained with."""
-        checkpoint["trained_with"] = self.trained_with
-
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Remember what the weights were trained with; refuse to resume with other optimizers."""
-        self.trained_with = checkpoint.get("trained_with")
+        super().on_load_checkpoint(checkpoint)
         refuse_other_options(self, checkpoint, _OPTIONS)
-
-
-def _unit(image: Tensor) -> Tensor:
-    """Images in [0, 1], from bytes or as they are."""
-    return image / 255 if image.dtype == torch.uint8 else image

@@ -28,7 +28,7 @@ from pcpad.commands.figures.options import (
 )
 from pcpad.commands.figures.places import Place, edges, most_different, near_edges
 from pcpad.errors import UserValueError
-from pcpad.tasks.callbacks.label_maps import palette
+from pcpad.tasks.pictures.palette import palette
 from pcpad.tasks.pictures.segmentation import ERROR_COLOURS, class_pictures
 from pcpad.tasks.pictures.sheets import SheetRow, draw_sheet, save_png
 from pcpad.tiling import Tiling, Window, tiled_bands
@@ -127,7 +127,7 @@ def draw(given: argparse.Namespace) -> None:
             f"{given.checkpoints[0]} and {given.checkpoints[1]} the same network?"
         )
         raise UserValueError(message)
-    colours = palette(int(tasks[0].num_classes), getattr(data, "class_colours", None))  # type: ignore[arg-type]
+    colours = palette(int(tasks[0].num_classes), getattr(data, "class_colors", None))  # type: ignore[arg-type]
     note = f"{score.text(labels, band)}; {images} images."
     sheet = draw_sheet(
         [_row(item, colours) for item in found],

@@ -19,7 +19,7 @@ from pcpad.commands.loading import load_datamodule
 from pcpad.errors import UserValueError
 from pcpad.models.street_detector import OBJECTS, StreetDetector, load_detector
 from pcpad.tasks import SynthesisTask
-from pcpad.tasks.callbacks.label_maps import palette
+from pcpad.tasks.pictures.palette import palette
 from pcpad.tasks.pictures.sheets import SheetRow, as_pixels, cell_size, draw_sheet, save_png
 from pcpad.tasks.synthesis_inputs import conditioning
 
@@ -87,7 +87,7 @@ def draw(given: argparse.Namespace) -> None:
         given.data_options["predict_maps"] = given.maps
     data = load_datamodule(given.checkpoints[0], class_path=given.data, trusted=given.trust, **given.data_options)
     data.setup("test" if given.maps is None else "predict")
-    colours = palette(next(iter(tasks.values())).num_labels, getattr(data, "class_colours", None))
+    colours = palette(next(iter(tasks.values())).num_labels, getattr(data, "class_colors", None))
     look = None if detector is None else Look(detector.to(given.device), given.score, colours)
     rows: list[SheetRow] = []
     titles: list[str] = []

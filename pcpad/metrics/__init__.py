@@ -1,18 +1,27 @@
 """Metrics as torchmetrics classes: exact over a whole set and over processes."""
 
-from pcpad.metrics.band_error import BandError
-from pcpad.metrics.border import BorderIoU
-from pcpad.metrics.confusion import ConfusionMatrixMetric, SegmentationIoU
-from pcpad.metrics.inpainting import InpaintingScores
-from pcpad.metrics.precision import KeepsPrecision
-from pcpad.metrics.video import VideoAccuracy
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "BandError",
-    "BorderIoU",
-    "ConfusionMatrixMetric",
-    "InpaintingScores",
-    "KeepsPrecision",
-    "SegmentationIoU",
-    "VideoAccuracy",
-]
+if TYPE_CHECKING:
+    from pcpad.metrics.band_error import BandError as BandError
+    from pcpad.metrics.border import BorderIoU as BorderIoU
+    from pcpad.metrics.confusion import ConfusionMatrixMetric as ConfusionMatrixMetric
+    from pcpad.metrics.confusion import SegmentationIoU as SegmentationIoU
+    from pcpad.metrics.inpainting import InpaintingScores as InpaintingScores
+    from pcpad.metrics.precision import KeepsPrecision as KeepsPrecision
+    from pcpad.metrics.video import VideoAccuracy as VideoAccuracy
+else:
+    from pcpad._lazy import attach as _attach
+
+    __getattr__, __dir__, __all__ = _attach(
+        __name__,
+        {
+            "BandError": "pcpad.metrics.band_error",
+            "BorderIoU": "pcpad.metrics.border",
+            "ConfusionMatrixMetric": "pcpad.metrics.confusion",
+            "InpaintingScores": "pcpad.metrics.inpainting",
+            "KeepsPrecision": "pcpad.metrics.precision",
+            "SegmentationIoU": "pcpad.metrics.confusion",
+            "VideoAccuracy": "pcpad.metrics.video",
+        },
+    )

@@ -1,46 +1,46 @@
 """Networks, one family a file, and the one way to load weights into them."""
 
-from typing import TYPE_CHECKING, Any
-
-from pcpad.models.classifiers import classifier
-from pcpad.models.deeplab import deeplabv3plus
-from pcpad.models.drn import drn_d_105
-from pcpad.models.filtering_unet import filtering_unet
-from pcpad.models.inpainting_unet import inpainting_unet
-from pcpad.models.patch_discriminator import patch_discriminator
-from pcpad.models.pooling import exportable_pooling
-from pcpad.models.resnet3d import resnet3d, resnet3d18, resnet3d34, resnet3d50, resnet3d101
-from pcpad.models.spade import spade_generator
-from pcpad.models.weights import load_weights
-from pcpad.models.wide_resnet import wide_resnet38
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pcpad.models.smp import smp_network
+    from pcpad.models.classifiers import classifier as classifier
+    from pcpad.models.deeplab import deeplabv3plus as deeplabv3plus
+    from pcpad.models.drn import drn_d_105 as drn_d_105
+    from pcpad.models.filtering_unet import filtering_unet as filtering_unet
+    from pcpad.models.inpainting_unet import inpainting_unet as inpainting_unet
+    from pcpad.models.patch_discriminator import patch_discriminator as patch_discriminator
+    from pcpad.models.pooling import exportable_pooling as exportable_pooling
+    from pcpad.models.resnet3d import resnet3d as resnet3d
+    from pcpad.models.resnet3d import resnet3d18 as resnet3d18
+    from pcpad.models.resnet3d import resnet3d34 as resnet3d34
+    from pcpad.models.resnet3d import resnet3d50 as resnet3d50
+    from pcpad.models.resnet3d import resnet3d101 as resnet3d101
+    from pcpad.models.smp import smp_network as smp_network
+    from pcpad.models.spade import spade_generator as spade_generator
+    from pcpad.models.weights import load_weights as load_weights
+    from pcpad.models.wide_resnet import wide_resnet38 as wide_resnet38
+else:
+    from pcpad._lazy import attach as _attach
 
-__all__ = [
-    "classifier",
-    "deeplabv3plus",
-    "drn_d_105",
-    "exportable_pooling",
-    "filtering_unet",
-    "inpainting_unet",
-    "load_weights",
-    "patch_discriminator",
-    "resnet3d",
-    "resnet3d18",
-    "resnet3d34",
-    "resnet3d50",
-    "resnet3d101",
-    "smp_network",
-    "spade_generator",
-    "wide_resnet38",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "smp_network":  # segmentation-models-pytorch takes seconds to import
-        from pcpad.models.smp import smp_network
-
-        return smp_network
-    message = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(message)
+    __getattr__, __dir__, __all__ = _attach(
+        __name__,
+        {
+            "classifier": "pcpad.models.classifiers",
+            "deeplabv3plus": "pcpad.models.deeplab",
+            "drn_d_105": "pcpad.models.drn",
+            "exportable_pooling": "pcpad.models.pooling",
+            "filtering_unet": "pcpad.models.filtering_unet",
+            "inpainting_unet": "pcpad.models.inpainting_unet",
+            "load_weights": "pcpad.models.weights",
+            "patch_discriminator": "pcpad.models.patch_discriminator",
+            "resnet3d": "pcpad.models.resnet3d",
+            "resnet3d18": "pcpad.models.resnet3d",
+            "resnet3d34": "pcpad.models.resnet3d",
+            "resnet3d50": "pcpad.models.resnet3d",
+            "resnet3d101": "pcpad.models.resnet3d",
+            "smp_network": "pcpad.models.smp",
+            "spade_generator": "pcpad.models.spade",
+            "wide_resnet38": "pcpad.models.wide_resnet",
+        },
+        modules=("averaging", "checkpointing", "dilated_resnet", "encoders", "street_detector"),
+    )

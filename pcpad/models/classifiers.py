@@ -38,10 +38,10 @@ def classifier(
         network: A torchvision name (`resnet50`, `vgg16_bn`), `wide_resnet38`, or a timm name (`timm/resnet50`, or
             without the prefix where the others have no such network).
         num_classes: How many logits the network puts out.
-        padding: `partial`, `zeros`, `reflect`, `replicate`, `circular`, `explicit`, `mean` or `extrapolate`.
+        padding: One of `pcpad.padding_names()`.
         weights: None for random ones; a local file (see `load_weights`); `published` or the name of one of
             torchvision's weight sets (`IMAGENET1K_V1`) for the file torchvision has put in its cache.
-        fallback: What `reflect` does where a feature map is too small for it (`replicate`), see `convert_padding`.
+        fallback: The padding for axes of feature maps that are too small for `padding`, see `pcpad.convert_padding`.
 
     Returns:
         The network: `(N, 3, H, W)` floats to `(N, num_classes)` logits.

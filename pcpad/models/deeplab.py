@@ -45,12 +45,12 @@ def deeplabv3plus(
     Args:
         encoder: `wide_resnet38`, or a ResNet of torchvision: `resnet50`, `resnet101`, …, see `deeplab_encoders`.
         num_classes: How many logits a pixel gets.
-        padding: `partial`, `zeros`, `reflect`, `replicate`, `circular`, `explicit`, `mean` or `extrapolate`.
+        padding: One of `pcpad.padding_names()`.
         encoder_weights: None for random ones. A local file: an ImageNet classifier's, a segmentation network's
             (its head is left out), or a checkpoint of this suite's classification task. For a ResNet also
             `imagenet`, torchvision's `IMAGENET1K_V1` from torchvision's cache, or another set's name.
         weights: A local file for the whole network, see `load_weights`. Then `encoder_weights` has no use.
-        fallback: What `reflect` does where a feature map is too small for it (`replicate`), see `convert_padding`.
+        fallback: The padding for axes of feature maps that are too small for `padding`, see `pcpad.convert_padding`.
         checkpointing: Keep only the input of each of the encoder's blocks for the backward pass and compute the
             rest again then: less memory, about a third more time a step.
 

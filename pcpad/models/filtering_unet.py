@@ -33,9 +33,9 @@ def filtering_unet(
 
     Args:
         width: Channels of the first block, doubled in each of the next three: 32, 64, 128, 256 in the paper.
-        padding: `partial`, `zeros`, `reflect`, `replicate`, `circular`, `explicit`, `mean` or `extrapolate`.
+        padding: One of `pcpad.padding_names()`.
         weights: A local file, see `load_weights`; None for random ones.
-        fallback: What `reflect` does where a feature map is too small for it (`replicate`), see `convert_padding`.
+        fallback: The padding for axes of feature maps that are too small for `padding`, see `pcpad.convert_padding`.
 
     Returns:
         The network: `(N, 3, H, W)` floats of any size to `(N, 3, H, W)` floats.

@@ -31,10 +31,10 @@ def resnet3d(
     Args:
         depth: 18, 34, 50 or 101 layers.
         num_classes: How many logits a clip gets.
-        padding: `partial`, `zeros`, `reflect`, `replicate`, `circular`, `mean` or `extrapolate`.
+        padding: One of `pcpad.padding_names()`.
         weights: None for random ones, or a local file; the names are those of the public 3D-ResNets-PyTorch.
-        fallback: What `reflect` does where a feature map is too small for it (`replicate`). Clips of 16 frames reach
-            one frame in the last stage, where reflection has nothing to reflect.
+        fallback: The padding for axes of feature maps that are too small for `padding`: clips of 16 frames reach one
+            frame in the last stage, where `reflect` has nothing to reflect.
         width: Channels of the stem; 64 is the published networks'.
 
     Returns:

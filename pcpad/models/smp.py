@@ -43,7 +43,7 @@ def smp_network(
             keep these as they are; `convert_padding(..., return_report=True)` lists them.
         encoder_weights: None for random ones, or a local file for the encoder. smp's own names for weights mean
             files to fetch, which nothing here does.
-        fallback: What `reflect` does where a feature map is too small for it (`replicate`), see `convert_padding`.
+        fallback: The padding for axes of feature maps that are too small for `padding`, see `pcpad.convert_padding`.
         options: More arguments of the architecture: `{"encoder_output_stride": 8}`, `{"decoder_channels": 128}`.
 
     Returns:

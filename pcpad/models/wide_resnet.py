@@ -50,7 +50,7 @@ def wide_resnet38(
         weights: A local file under the published names. An encoder takes an ImageNet classifier's file, leaving
             `bn_out` and `classifier` out, and a DeepLabV3+'s, leaving the head out.
         output_stride: 8, as in segmentation, with mod5 dilated by 2 and mod6 and mod7 by 4; 16; or 32, undilated.
-        fallback: What `reflect` does where a feature map is too small for it, see `pcpad.convert_padding`.
+        fallback: The padding for axes of feature maps that are too small for `padding`, see `pcpad.convert_padding`.
         checkpointing: Keep only each block's input for the backward pass and compute the rest again then.
 
     Returns:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
 from pcpad.distributed import gathered
-from pcpad.files import whole_file
+from pcpad.tables import write_csv
+from pcpad.tasks.base import Task
 
 Classes = list[tuple[str | int, float]]  # the likeliest first, with their probabilities
 
@@ -126,7 +126,7 @@ class VideoPredictionTable(PredictionTable):
 
 
 def _named(classes: Sequence[int], probabilities: Sequence[float], task: LightningModule) -> Classes:
-    names = getattr(task, "class_names", None)
+    names = task.class_names if isinstance(task, Task) else None
     return [(names[index] if names else index, value) for index, value in zip(classes, probabilities, strict=True)]
 
 
@@ -138,8 +138,6 @@ def _table_path(output: str | Path | None, folder: str | None) -> Path:
 def _write(path: Path, columns: Sequence[str], rows: Iterable[tuple[Sequence[Any], Classes]]) -> None:
     lines = [[*what, *(item for pair in classes for item in pair)] for what, classes in rows]
     ranks = max((len(line) - len(columns) for line in lines), default=0) // 2
-    with whole_file(path) as file:
-        table = csv.writer(file)
-        named = (f"{column}_{k}" for k in range(1, ranks + 1) for column in ("class", "probability"))
-        table.writerow([*columns, *named])
-        table.writerows([f"{item:.6g}" if isinstance(item, float) else item for item in line] for line in lines)
+    named = (f"{column}_{k}" for k in range(1, ranks + 1) for column in ("class", "probability"))
+    cells = ([f"{item:.6g}" if isinstance(item, float) else item for item in line] for line in lines)
+    write_csv(path, [*columns, *named], cells)

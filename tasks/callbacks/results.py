@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console, RenderableType
-from rich.table import Table
 
 from pcpad.errors import UserValueError
 from pcpad.files import whole_file
+from pcpad.tables import Table
+from pcpad.tasks.base import Task
+from pcpad.tasks.evaluation.report import shown
 
 
 class RunResults(Callback):
@@ -100,11 +102,12 @@ class RunResults(Callback):
     def _summary(self, trainer: Trainer, pl_module: LightningModule, prefix: str) -> dict[str, Any]:
         found = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefix)}
         metrics = {name: value if math.isfinite(value) else None for name, value in found.items()}  # JSON has no NaN
+        task = pl_module if isinstance(pl_module, Task) else None
         return {
             "task": type(pl_module).__name__,
-            "network": getattr(pl_module, "network_name", None),
-            "trained_with": getattr(pl_module, "trained_with", None),
-            "tested_with": getattr(pl_module, "padding", None),
+            "network": task and task.network_name,
+            "trained_with": task and task.trained_with,
+            "tested_with": task and task.padding,
             "checkpoint": str(trainer.ckpt_path) if trainer.ckpt_path else None,
             "metrics": metrics,
         }
@@ -112,15 +115,16 @@ class RunResults(Callback):
     def _report(self, trainer: Trainer, pl_module: LightningModule, command: str, prefix: str) -> None:
         entry = self._summary(trainer, pl_module, prefix)
         path = self._write(trainer, command, entry)
-        trained = entry["trained_with"] or "an unknown"
-        title = f"{command}: trained with {trained} padding, tested with {entry['tested_with']}"
-        if getattr(pl_module, "report", None) is not None:  # whose own tables say more
+        title = command
+        if entry["tested_with"] is not None:
+            title += (
+                f": trained with {entry['trained_with'] or 'an unknown'} padding, tested with {entry['tested_with']}"
+            )
+        if isinstance(pl_module, Task) and pl_module.report is not None:  # whose own tables say more
             self._closing += [title, f"Written to {path}"] if path else [title]
             return
-        table = Table("metric", title=title, title_justify="left")
-        table.add_column("value", justify="right")
-        for name, value in sorted(entry["metrics"].items()):
-            table.add_row(name, "–" if value is None else shown(value))
+        rows = [[name, "–" if value is None else shown(value)] for name, value in sorted(entry["metrics"].items())]
+        table = Table(title, ["metric", "value"], rows).rich()
         self._closing += [table, f"Written to {path}"] if path else [table]
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -139,15 +143,3 @@ class RunResults(Callback):
         with whole_file(path) as file:
             json.dump({**results, command: entry}, file, indent=2)
         return path
-
-
-def shown(value: float) -> str:
-    """A metric for people to read: four decimals, or four digits of a number that these would not tell from others.
-
-    Args:
-        value: Any number.
-
-    Returns:
-        `0.9917` for an accuracy, `0.0004192` for the mean squared error of images in [0, 1].
-    """
-    return f"{value:.4f}" if value == 0 or abs(value) >= 0.01 else f"{value:.4g}"

@@ -16,14 +16,15 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from pcpad.errors import UserValueError
+from pcpad.tasks.base import Task
 from pcpad.tasks.pictures.sheets import SheetRow, as_pixels, cell_size, draw_sheet, save_png
 
 
 class SampleImages(Callback):
     """Writes labelled sheets of sample pictures: `images/*.png` in the run's log folder, and to TensorBoard.
 
-    For tasks that have a method `sample_images(batch) -> dict[str, Tensor]`: by column title images (n, 3, H, W), uint8
-    or float in [0, 1], all columns of one n, H and W. Other tasks are left alone.
+    For tasks whose `sample_images(batch)` returns, by column title, images (n, 3, H, W), uint8 or float in [0, 1], all
+    columns of one n, H and W. Others, whose pictures are an empty dict, are left alone.
 
     The samples are always the same ones, spread evenly over the first validation (or test) loader; they are looked at
     as their batches come by, at the cost of one more pass of the network over each. It runs in evaluation mode, in
@@ -103,7 +104,7 @@ class SampleImages(Callback):
         self._folder, self._rows = None, []
 
     def _is_due(self, trainer: Trainer, pl_module: LightningModule) -> bool:
-        if self.count == 0 or trainer.sanity_checking or not hasattr(pl_module, "sample_images"):
+        if self.count == 0 or trainer.sanity_checking or not isinstance(pl_module, Task):
             return False
         if trainer.state.fn != "fit":
             return True
@@ -127,8 +128,9 @@ class SampleImages(Callback):
         few = _first(batch, samples)
         random = isolate_rng(include_cuda=pl_module.device.type == "cuda")
         with _evaluating(pl_module), random, torch.no_grad(), trainer.precision_plugin.forward_context():
-            columns = pl_module.sample_images(few)  # type: ignore[operator]
-        if trainer.is_global_zero:
+            assert isinstance(pl_module, Task)
+            columns = pl_module.sample_images(few)
+        if trainer.is_global_zero and columns:
             check_columns(columns, type(pl_module).__name__)
             self._titles = list(columns)
             self._rows += [SheetRow(images) for images in zip(*map(_as_arrays, columns.values()), strict=True)]

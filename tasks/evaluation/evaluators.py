@@ -5,21 +5,23 @@ None of this is a property of the trained network, so none of it is in a checkpo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
 
 from pcpad._fractions import as_fraction
 from pcpad.errors import UserValueError
-from pcpad.metrics import BorderIoU, ConfusionMatrixMetric, SegmentationIoU
-from pcpad.tasks.evaluation.segmentation_report import EvaluationReport, Row
+from pcpad.metrics.border import BorderIoU
+from pcpad.metrics.confusion import SegmentationIoU
+from pcpad.tasks.evaluation.report import ReportRow
+from pcpad.tasks.evaluation.segmentation_report import EvaluationReport, segmentation_row
 from pcpad.tiling import Tiling, run_tiled, tiled_argmax
 
-__all__ = ["Border", "Evaluator", "Evaluators", "Inference", "Regular", "Tile"]
+__all__ = ["Border", "Evaluator", "Evaluators", "Inference", "OfMetric", "Regular", "Tile"]
 
 Average = Literal["logits", "probabilities"]
 
@@ -70,7 +72,11 @@ class Inference:
 
 
 class Evaluator:
-    """What one entry of `--eval` asks for: an inference, and a metric over what it predicts."""
+    """What one entry of `--eval` asks for: an inference, and a metric over what it predicts.
+
+    One of your own sets `inference`, and overrides what follows as far as it differs. Where only the metric is your
+    own, no evaluator is needed: `--eval` takes any metric of torchmetrics, see `OfMetric`.
+    """
 
     inference: Inference
 
@@ -79,13 +85,64 @@ class Evaluator:
         """The results' name."""
         return self.inference.name
 
-    def metric(self, num_classes: int, ignore_index: int) -> ConfusionMatrixMetric:
+    def metric(self, num_classes: int, ignore_index: int) -> Metric | MetricCollection:
         """A new metric for that many classes."""
         return SegmentationIoU(num_classes, ignore_index)
 
-    def update(self, metric: ConfusionMatrixMetric, prediction: Tensor, label: Tensor) -> None:
+    def update(self, metric: Any, prediction: Tensor, label: Tensor) -> None:
         """Count predicted and true classes, both (N, H, W)."""
         metric.update(prediction, label)
+
+    def rows(self, found: Any, num_classes: int) -> list[ReportRow]:
+        """The rows of the report that tell what `metric` computed.
+
+        Args:
+            found: What `metric.compute()` returned.
+            num_classes: How many classes there are.
+        """
+        return [segmentation_row(self.name, None, found)]
+
+
+class OfMetric(Evaluator):
+    """Any metric of torchmetrics, or collection of them, on whole images.
+
+    It is updated with the predicted and the true classes, both (N, H, W) integers; true ones are 255 where there is
+    none (`ignore_index=255` for torchmetrics' own). What it computes may be one number, one per class, or a dict of
+    such, and stands in the table, in `evaluation.csv` and in `results.json` under the class's name.
+
+    Args:
+        metric: The metric; each test starts from a copy that was reset.
+    """
+
+    def __init__(self, metric: Metric | MetricCollection) -> None:
+        self.inference = Inference()
+        self._metric = metric
+
+    @property
+    def name(self) -> str:
+        """The name of the metric's class."""
+        return type(self._metric).__name__
+
+    def metric(self, num_classes: int, ignore_index: int) -> Metric | MetricCollection:
+        """A new one."""
+        metric = self._metric.clone()
+        metric.reset()
+        return metric
+
+    def rows(self, found: Any, num_classes: int) -> list[ReportRow]:
+        """One row of all its numbers."""
+        named = isinstance(found, Mapping)
+        scores: dict[str, float] = {}
+        per_class: dict[str, Sequence[float]] = {}
+        for key, value in (found if named else {self.name: found}).items():
+            numbers = value.reshape(-1).tolist() if isinstance(value, Tensor) else [float(value)]
+            if len(numbers) == num_classes > 1:
+                per_class[key] = numbers
+            elif len(numbers) == 1:
+                scores[key] = numbers[0]
+            else:
+                scores |= {f"{key}_{index}": number for index, number in enumerate(numbers)}
+        return [ReportRow((self.name, None), scores, per_class, self.name if named else "")]
 
 
 class Regular(Evaluator):
@@ -166,11 +223,14 @@ class Border(Evaluator):
         """A new metric for that many classes."""
         return BorderIoU(num_classes, self.leave_out, ignore_index, self.relative_to)
 
-    def update(self, metric: ConfusionMatrixMetric, prediction: Tensor, label: Tensor) -> None:
+    def update(self, metric: BorderIoU, prediction: Tensor, label: Tensor) -> None:
         """Count predicted and true classes, both (N, H, W)."""
-        assert isinstance(metric, BorderIoU)
         tiling = self.inference.tiling if self.relative_to == "tile" else None
         metric.update(prediction, label, tiling.windows(*label.shape[-2:]) if tiling else None)
+
+    def rows(self, found: Any, num_classes: int) -> list[ReportRow]:
+        """A row for each region."""
+        return [segmentation_row(self.name, fraction, scores) for fraction, scores in found.items()]
 
 
 class Evaluators(nn.Module):
@@ -179,7 +239,7 @@ class Evaluators(nn.Module):
     A module, so that the counts move with the task. They are not in the state dict.
 
     Args:
-        evaluators: What to do; `[Regular()]` if empty.
+        evaluators: What to do, metrics of torchmetrics included; `[Regular()]` if empty.
         num_classes: How many classes the network tells apart.
         class_names: Their names in results; numbers if None.
         ignore_index: True label of pixels that are not counted.
@@ -197,13 +257,15 @@ class Evaluators(nn.Module):
 
     def __init__(
         self,
-        evaluators: Sequence[Evaluator],
+        evaluators: Sequence[Evaluator | Metric | MetricCollection],
         num_classes: int,
         class_names: Sequence[str] | None = None,
         ignore_index: int = 255,
     ) -> None:
         super().__init__()
-        self.evaluators = list(evaluators) or [Regular()]
+        self.evaluators = [
+            each if isinstance(each, Evaluator) else OfMetric(each) for each in evaluators or [Regular()]
+        ]
         names = [evaluator.name for evaluator in self.evaluators]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -213,6 +275,7 @@ class Evaluators(nn.Module):
         if len(self.class_names) != num_classes:
             message = f"Expected {num_classes} class names, but got {len(self.class_names)}"
             raise UserValueError(message)
+        self.num_classes = num_classes
         self.metrics = nn.ModuleList(evaluator.metric(num_classes, ignore_index) for evaluator in self.evaluators)
         self._warned: set[Inference] = set()
 
@@ -238,26 +301,20 @@ class Evaluators(nn.Module):
                 self._warned.add(inference)
             prediction = inference.run(network, image)
             for index in indices:
-                metric = self.metrics[index]
-                assert isinstance(metric, ConfusionMatrixMetric)
-                self.evaluators[index].update(metric, prediction, label)
+                self.evaluators[index].update(self.metrics[index], prediction, label)
 
     def report(self) -> EvaluationReport:
         """The scores so far, over all processes; every process has to call it."""
-        rows = []
-        for evaluator, metric in zip(self.evaluators, self.metrics, strict=True):
-            assert isinstance(metric, ConfusionMatrixMetric)
-            found = metric.compute()
-            parts = found if isinstance(metric, BorderIoU) else {None: found}
-            for fraction, scores in parts.items():
-                assert fraction is None or isinstance(fraction, Fraction)
-                rows.append(Row.of(evaluator.name, fraction, scores))
+        rows = [
+            row
+            for evaluator, metric in zip(self.evaluators, self.metrics, strict=True)
+            for row in evaluator.rows(metric.compute(), self.num_classes)
+        ]
         return EvaluationReport(rows, self.class_names)
 
     def reset(self) -> None:
         """Forget all counts."""
         for metric in self.metrics:
-            assert isinstance(metric, ConfusionMatrixMetric)
             metric.reset()
 
 

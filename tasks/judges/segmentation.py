@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcpad.errors import UserFileNotFoundError, UserValueError
-from pcpad.metrics import SegmentationIoU
-from pcpad.models import drn_d_105, load_weights
-from pcpad.models.weights import read_weights
-from pcpad.tasks.inputs import normalise
+from pcpad.metrics.confusion import SegmentationIoU
+from pcpad.models.drn import drn_d_105
+from pcpad.models.weights import load_weights, read_weights
+from pcpad.tasks.base import unit
 from pcpad.tasks.segmentation import IGNORE, SegmentationTask
 
 PROTOCOLS = ("upsample_image", "upsample_logits", "downsample_labels")
@@ -123,7 +123,7 @@ class _DrnJudge(nn.Module):
         self.register_buffer("std", torch.tensor(_DRN_STD).view(3, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.network(normalise(image, self.mean, self.std))
+        return self.network((unit(image) - self.mean) / self.std)
 
 
 def load_judge(weights: str | Path) -> tuple[nn.Module, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pcpad.errors import UserValueError
+from pcpad.files import whole_file
 
 __all__ = ["SheetRow", "as_pixels", "cell_size", "draw_sheet", "save_png"]
 
@@ -131,13 +131,8 @@ def save_png(sheet: Image.Image, path: Path) -> Path:
     Returns:
         The path.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        sheet.save(draft, format="PNG", dpi=(150, 150))
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with whole_file(path, "wb") as file:
+        sheet.save(file, format="PNG", dpi=(150, 150))
     return path
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from torch import nn
 from torch.nn import functional as F
 
@@ -17,7 +17,7 @@ from pcpad.commands.loading import load_task
 from pcpad.models import exportable_pooling
 from pcpad.models.pooling import ExportablePool2d
 from pcpad.tasks import ClassificationTask, SegmentationTask
-from pcpad.tasks.hyperparameters import save_plain_hyperparameters
+from pcpad.tasks.base import Task
 
 NETWORK = "timm/test_resnet"
 
@@ -154,14 +154,13 @@ def test_explicit_padding_is_exported_for_one_size(checkpoints, tmp_path, capsys
         torch.testing.assert_close(call(image), task(image), rtol=1e-4, atol=1e-5)
 
 
-class TwoInputs(LightningModule):
+class TwoInputs(Task):
     """A task with inputs of its own, to sizes that are multiples of four, and two outputs."""
 
     export_outputs = ("image", "valid")
 
     def __init__(self, num_classes=2):
-        super().__init__()
-        save_plain_hyperparameters(self)
+        super().__init__(num_classes=num_classes)
         self.network = nn.Conv2d(4, 3, 3, stride=4, padding=1)
 
     def export_example(self, batch, height, width):

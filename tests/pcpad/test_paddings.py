@@ -1,5 +1,9 @@
 """The registry, the registered paddings against direct definitions, and explicit padding."""
 
+import re
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +11,7 @@ from torch import nn
 
 from pcpad import ExplicitPadConv2d, convert_padding
 from pcpad.layers import PaddedConv1d, PaddedConv2d, PaddedConv3d
-from pcpad.paddings import _FUNCTIONS, pad_function, padding_names, register_padding
+from pcpad.paddings import _REGISTERED, pad_function, padding_descriptions, padding_names, register_padding
 
 
 def padded(name, x, pads):
@@ -83,7 +87,97 @@ def test_a_registered_function_is_a_padding_everywhere():
         with pytest.raises(ValueError, match="registered already"):
             register_padding("sevens")
     finally:
-        del _FUNCTIONS["sevens"]
+        del _REGISTERED["sevens"]
+
+
+@pytest.fixture
+def register():
+    """Register paddings for one test."""
+    before = dict(_REGISTERED)
+    yield register_padding
+    _REGISTERED.clear()
+    _REGISTERED.update(before)
+
+
+@pytest.mark.parametrize(
+    ("smallest", "text", "ok"),
+    [(5, r"at least \(0, 5\)", (1, 5)), (lambda before, after: before + 2 * after, r"at least \(0, 3\)", (1, 3))],
+)
+def test_a_registered_padding_says_itself_what_it_takes(register, smallest, text, ok):
+    register("picky", smallest=smallest)(lambda x, pads: F.pad(x, list(pads), value=2.0))
+    make = {"kernel_size": (1, 3), "padding": (0, 1), "bias": False, "padding_mode": "picky"}
+    conv, x = PaddedConv2d(1, 1, **make), torch.zeros(1, 1, 1, 2)
+    with pytest.raises(ValueError, match=text):
+        conv(x)
+    assert conv(torch.zeros(1, 1, *ok)).abs().sum() > 0
+    assert PaddedConv2d(1, 1, fallback="replicate", **make)(x).abs().sum() == 0
+
+
+def test_a_padding_that_takes_any_size_is_never_too_small(register):
+    register("any")(lambda x, pads: F.pad(x, list(pads)))
+    assert PaddedConv2d(1, 1, 7, padding=3, padding_mode="any")(torch.zeros(1, 1, 1, 1)).shape == (1, 1, 1, 1)
+
+
+def test_errors_and_descriptions_are_read_from_the_registry(register):
+    @register("halves")
+    def halves(x, pads):
+        """Fill the border with halves.
+
+        And more.
+        """
+        return F.pad(x, list(pads), value=0.5)
+
+    register("silent")(lambda x, pads: x)
+    described = padding_descriptions()
+    assert tuple(described) == padding_names()
+    assert (described["halves"], described["silent"]) == ("Fill the border with halves.", "")
+    assert all(described[name] for name in described if name != "silent")
+    with pytest.raises(
+        ValueError, match=r"Unknown padding 'halvs': expected one of partial, .*halves.*mean 'halves'\?"
+    ):
+        convert_padding(nn.Conv2d(1, 1, 3, padding=1), "halvs")
+
+
+def test_registering_without_a_name_is_refused():
+    with pytest.raises(TypeError, match=r'as in `@register_padding\("symmetric"\)`'):
+
+        @register_padding
+        def forgotten(x, pads):
+            return x
+
+
+def test_a_padding_of_a_module_of_ones_own_serves_layers_tasks_and_bench(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import torch.nn.functional as F\n"
+        "from pcpad import register_padding\n"
+        "@register_padding('half', smallest=lambda before, after: 2 * max(before, after))\n"
+        "def half(x, pads):\n"
+        "    'Half of the nearest value.'\n"
+        "    return F.pad(x, list(pads), mode='replicate') / 2 + F.pad(x, list(pads)) / 2\n"
+    )
+    code = """
+import mine, pcpad, torch
+from torch import nn
+x = torch.ones(1, 1, 4, 4)
+conv = pcpad.convert_padding(nn.Conv2d(1, 1, 3, padding=1, bias=False), "half")
+nn.init.ones_(conv.weight)
+print(conv(x)[0, 0, 0].tolist())
+from pcpad.tasks import ActionRecognitionTask, ClassificationTask, GaussianFilteringTask, SegmentationTask
+for padding in ({"padding": "half", "fallback": "replicate"}, {"padding": "reflect", "fallback": "half"}):
+    task = ClassificationTask(network="resnet18", num_classes=2, **padding).eval()
+    print(task.network(torch.ones(1, 3, 64, 64)).shape[1], task.network.conv1.padding_mode)
+    ActionRecognitionTask(network="resnet3d18", width=4, **padding)
+    GaussianFilteringTask(**padding)
+    SegmentationTask(encoder="resnet18", **padding)
+from pcpad.cli import main
+main("bench --network resnet18 --size 64x64 --rounds 2 --mode inference --paddings half".split())
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert lines[0] == "[6.5, 7.5, 7.5, 6.5]"
+    assert lines[1:3] == ["2 half", "2 reflect"]
+    assert any(re.search(r"\bhalf\b.*\d\.\d\d", line) for line in lines[3:]), run.stdout
 
 
 def explicit_by_loops(layer, x):

@@ -16,9 +16,9 @@ from pcpad.datamodules.datasets.clip_datasets import collate_windows
 from pcpad.datamodules.sampling import evaluation_sampler
 from pcpad.models import resnet3d50
 from pcpad.tasks import ActionRecognitionTask
+from pcpad.tasks.base import NonFiniteLossError
 from pcpad.tasks.callbacks import BestAndLast, RunResults, VideoPredictionTable
 from pcpad.tasks.class_scores import class_metrics
-from pcpad.tasks.finite import NonFiniteLossError
 
 CLASSES = 7
 

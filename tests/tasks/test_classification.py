@@ -14,8 +14,8 @@ from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader
 
 from pcpad.tasks import ClassificationTask
+from pcpad.tasks.base import FiniteLoss, NonFiniteLossError
 from pcpad.tasks.callbacks import BestAndLast, PredictionTable, RunResults
-from pcpad.tasks.finite import FiniteLoss, NonFiniteLossError
 
 NETWORK = "squeezenet1_1"  # the quickest to build and run; no batch norm, so batches do not mix
 

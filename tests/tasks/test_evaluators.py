@@ -146,7 +146,7 @@ def test_csv_has_every_number_and_nothing_where_there_is_none(report, tmp_path):
     rows = list(csv.DictReader(path.open(encoding="utf-8")))
     assert [row["evaluation"] for row in rows] == ["regular", *["border_regular"] * 3]
     assert [row["leave_out"] for row in rows] == ["", "0.5", "0.0", repr(1 / 3)]
-    assert [float(row["mIoU"]) for row in rows] == [row.mean_iou for row in report.rows]
+    assert [float(row["mIoU"]) for row in rows] == [row.scores["mIoU"] for row in report.rows]
     assert float(rows[0]["accuracy"]) == 0.75
     assert float(rows[1]["mIoU"]) == 1.0  # the square of class 1 is what is left out
     assert (rows[0]["IoU_b"], rows[0]["IoU_d"], rows[1]["IoU_b"]) == ("0.0", "", "")
@@ -154,7 +154,7 @@ def test_csv_has_every_number_and_nothing_where_there_is_none(report, tmp_path):
 
 def test_tables_in_percent(report):
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(report.table("title"), report.class_table())
+    console.print(report.table("title").rich(), report.class_table().rich())
     text = console.export_text()
     lines = [line for line in text.splitlines() if "border_regular" in line]
     assert "1/2" in lines[0]

@@ -8,9 +8,9 @@ from torch.utils.data import DataLoader
 
 from pcpad.datamodules.datasets.filtered_crops import filter_inside, gaussian_kernel
 from pcpad.tasks import GaussianFilteringTask
+from pcpad.tasks.base import NonFiniteLossError
 from pcpad.tasks.callbacks import BestAndLast
-from pcpad.tasks.callbacks.results import shown
-from pcpad.tasks.finite import NonFiniteLossError
+from pcpad.tasks.evaluation.report import shown
 
 
 class Crops(LightningDataModule):

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from PIL import Image
 
 from pcpad import cli
 from pcpad.datamodules import Places2DataModule
 from pcpad.filling import fill
 from pcpad.pictures import Picture, PictureError, read_picture, write_picture
+from pcpad.tasks.base import Task
 from pcpad.tasks.callbacks import InpaintedPictures
 from pcpad.tasks.callbacks.inpainted import compose
 from pcpad.tiling import Tiling
@@ -22,7 +23,7 @@ FILLING = 0.6
 RNG = np.random.default_rng(0)
 
 
-class StandIn(LightningModule):
+class StandIn(Task):
     """Fills holes with one grey, by tiles of 32 pixels."""
 
     def predict_step(self, batch, batch_idx):
@@ -283,12 +284,12 @@ def test_broken_or_misshapen_predictions_are_refused():
 
 STAND_IN = """
 import torch
-from lightning.pytorch import LightningModule
 from pcpad.filling import fill
+from pcpad.tasks.base import Task
 from pcpad.tasks.callbacks import InpaintedPictures
 
 
-class CommandStandIn(LightningModule):
+class CommandStandIn(Task):
     def predict_step(self, batch, batch_idx):
         image = fill(lambda image, mask: torch.full_like(image, 0.6), batch["image"], batch["mask"])
         return {"path": batch["path"], "image": image}

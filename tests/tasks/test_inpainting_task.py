@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader
 
 from pcpad.metrics.inpainting import composite
 from pcpad.tasks import InpaintingTask
+from pcpad.tasks.base import NonFiniteLossError
 from pcpad.tasks.callbacks import BestAndLast, RunResults
 from pcpad.tasks.evaluation.inpainting_report import InpaintingReport
-from pcpad.tasks.finite import NonFiniteLossError
 from pcpad.tasks.judges.inception import InceptionJudge
 
 NO_VGG = {"perceptual": 0, "style": 0}
@@ -134,9 +134,9 @@ def test_report_orders_its_ranges():
     scores = {f"{key}/{name}": 2.0 for name in names for key in ("l1", "psnr", "ssim", "images")}
     scores |= {"l1": 1.0, "psnr": float("inf"), "ssim": 1.0, "images": 6, "images/other": 0, "images/0.40-0.60": 0}
     report = InpaintingReport.of(scores)
-    assert [row.holes for row in report.rows] == ["0.01-0.20", "0.20-0.40", "0.01-0.10/border", "all"]
-    assert [row.images for row in report.rows] == [2, 2, 2, 6]
-    assert report.table().row_count == 4
+    assert [row.labels[0] for row in report.rows] == ["0.01-0.20", "0.20-0.40", "0.01-0.10/border", "all"]
+    assert [row.labels[1] for row in report.rows] == [2, 2, 2, 6]
+    assert report.table().rich().row_count == 4
 
 
 # Stages

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
+from lightning.pytorch import LightningDataModule, Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from pcpad.tasks import SegmentationTask
+from pcpad.tasks.base import Task
 from pcpad.tasks.callbacks import SampleImages
 from pcpad.tasks.callbacks.sample_images import check_columns
 from pcpad.tasks.evaluation.evaluators import Tile
@@ -32,7 +33,7 @@ class Numbers(LightningDataModule):
     val_dataloader = test_dataloader = train_dataloader
 
 
-class Silent(LightningModule):
+class Silent(Task):
     """Batch norm and dropout: both show what an extra pass would disturb."""
 
     def __init__(self):

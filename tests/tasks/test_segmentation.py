@@ -12,10 +12,11 @@ from torch.utils.data import DataLoader
 from pcpad.datamodules.sampling import evaluation_sampler
 from pcpad.models import load_weights
 from pcpad.tasks import SegmentationTask
+from pcpad.tasks.base import NonFiniteLossError
 from pcpad.tasks.callbacks import BestAndLast
-from pcpad.tasks.callbacks.label_maps import LabelMaps, palette
+from pcpad.tasks.callbacks.label_maps import LabelMaps
 from pcpad.tasks.evaluation.evaluators import Border, Regular, Tile
-from pcpad.tasks.finite import NonFiniteLossError
+from pcpad.tasks.pictures.palette import palette
 from pcpad.tiling import Tiling
 
 

@@ -17,8 +17,8 @@ from pcpad.metrics.confusion import SegmentationIoU
 from pcpad.models import drn_d_105
 from pcpad.models.averaging import AveragedNetwork
 from pcpad.tasks import SegmentationTask, SynthesisTask
+from pcpad.tasks.base import NonFiniteLossError
 from pcpad.tasks.callbacks import SynthesizedPictures
-from pcpad.tasks.finite import NonFiniteLossError
 from pcpad.tasks.judges.segmentation import SegmentationJudge, load_judge
 from pcpad.tasks.schedules import LinearDecay
 from pcpad.tasks.synthesis_inputs import conditioning

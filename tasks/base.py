@@ -1,0 +1,475 @@
+"""What every task is, and everything it may offer, once."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_deprecation, rank_zero_warn
+from torch import Tensor
+
+from pcpad.convert import convert_padding
+from pcpad.errors import UserRuntimeError, UserValueError
+from pcpad.models.weights import mismatch
+
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
+    from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+
+    from pcpad.tasks.evaluation.report import Report
+
+__all__ = ["FiniteLoss", "NonFiniteLossError", "Task", "check_finite", "is_plain", "plain", "unit"]
+
+# Weights of explicit padding may lose their border filters here, on a copy.
+_DROP: dict[str, Any] = {"drop_border_filters": True}
+_OLD_OFFERS = {"class_names": "classes", "class_colors": "class_colours"}
+
+
+class Task(LightningModule):
+    """A LightningModule that the `pcpad` command can train, test, apply, export and compare.
+
+    A task of your own passes what it has to `super().__init__`, builds `self.network`, and writes the steps; the rest
+    is here: hyper-parameters, optimizer and schedule, an end to runs whose loss is no longer finite, what the weights
+    were trained with, checkpoints of other paddings, images as the network wants them. Each offer below has a default,
+    and what a task overrides is what the command's verbs and callbacks then find. A plain LightningModule can be
+    trained and tested too; a verb that needs more says which method is missing.
+
+    Args:
+        network_name: How results call the network; the class's name when not given.
+        padding: The network's padding; None where there is none to speak of.
+        num_classes: How many classes the network tells apart; must be the data's. None for tasks without classes.
+        mean: Of each channel of images in [0, 1], see `normalize`.
+        std: Of each channel of images in [0, 1], see `normalize`.
+        optimizer: Makes the optimizer from the parameters; needed to train.
+        scheduler: Makes the learning-rate schedule from the optimizer.
+        not_kept: Names of the subclass's arguments that are no property of the trained network, such as where its
+            first weights came from. All others become hyper-parameters, kept in checkpoints.
+
+    Raises:
+        UserValueError: A `std` that is not positive.
+
+    Example:
+        >>> class Shades(Task):
+        ...     def __init__(self, width: int = 4, padding: str = "partial", optimizer=None, scheduler=None):
+        ...         super().__init__(padding=padding, optimizer=optimizer, scheduler=scheduler)
+        ...         self.network = convert_padding(nn.Conv2d(3, width, 3, padding=1), padding)
+        ...
+        ...     def training_step(self, batch, batch_idx):
+        ...         loss = self.network(self.normalize(batch["image"])).square().mean()
+        ...         return self.log_loss(loss, len(batch["image"]))
+        >>> task = Shades(width=8)
+        >>> task.padding, dict(task.hparams)["width"]
+        ('partial', 8)
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    network_name: str
+    """How results call the network."""
+    padding: str | None
+    """The network's padding."""
+    num_classes: int | None
+    """How many classes the network tells apart."""
+    class_names: list[str] | None
+    """The names of the classes it was trained on; None where they are not known."""
+    trained_with: str | None
+    """The padding its weights were trained with; None for weights of unknown origin."""
+    report: Report | None
+    """What the last test found, for the callback that prints and writes it; None where `log` says it all."""
+    export_outputs: tuple[str, ...] = ("logits",)
+    """What an exported network's outputs are called."""
+
+    def __init__(
+        self,
+        *,
+        network_name: str = "",
+        padding: str | None = None,
+        num_classes: int | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        optimizer: OptimizerCallable | None = None,
+        scheduler: LRSchedulerCallable | None = None,
+        not_kept: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        frame = inspect.currentframe()
+        self._keep_hyperparameters(frame.f_back if frame else None, list(not_kept))
+        self.network_name = network_name or type(self).__name__
+        self.padding = plain(padding)
+        self.num_classes = plain(num_classes)
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.class_names = None
+        self.trained_with = None
+        self.report = None
+        self._finite = FiniteLoss()
+        self._normalizes = False
+        if mean is not None and std is not None:
+            self.set_normalization(mean, std)
+
+    # Hyper-parameters
+
+    def _keep_hyperparameters(self, frame: Any, leave_out: list[str]) -> None:
+        """Keep the arguments of the subclass's `__init__`, in types that `weights_only=True` reads back.
+
+        The command line hands Lightning the parsed configuration, in which an optimizer is its class path and
+        arguments: all of that is kept. From Python an optimizer is a function, which no checkpoint should carry.
+        """
+        self.save_hyperparameters(ignore=leave_out, frame=frame)
+        kept = {name: plain(value) for name, value in self.hparams.items()}
+        code = [name for name, value in kept.items() if not is_plain(value)]
+        if code:
+            # The second call also clears what Lightning hands to the loggers.
+            self.save_hyperparameters(ignore=[*leave_out, *code], frame=frame)
+        for stored in (self._hparams, self._hparams_initial):  # of the second, loggers get a copy
+            stored.update({name: value for name, value in kept.items() if name in stored})
+        # So that `pcpad test --ckpt_path` knows the class of a checkpoint made from Python too.
+        self.hparams.setdefault("_class_path", f"{type(self).__module__}.{type(self).__qualname__}")
+
+    # Images
+
+    def set_normalization(self, mean: Sequence[float], std: Sequence[float], dims: int = 2) -> None:
+        """Say what `normalize` subtracts and divides by.
+
+        Args:
+            mean: Of each channel, for images in [0, 1].
+            std: Likewise, positive.
+            dims: 2 for images, 3 for clips.
+
+        Raises:
+            UserValueError: A `std` that is not positive.
+        """
+        if min(std) <= 0:
+            message = f"Expected argument `std` to be numbers > 0, but got {plain(std)}"
+            raise UserValueError(message)
+        # Hyper-parameters already; in the state dict they would keep published weights from loading strictly.
+        self._normalizes = True
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(plain(values)).view(-1, *[1] * dims), persistent=False)
+
+    def normalize(self, image: Tensor) -> Tensor:
+        """Bring images or clips to the range the network was trained on.
+
+        Args:
+            image: (N, C, H, W) or (N, C, T, H, W), uint8 in [0, 255] or float in [0, 1].
+
+        Returns:
+            (image − mean) / std in `mean`'s dtype; the image in [0, 1] for a task without `mean` and `std`.
+        """
+        scaled = unit(image)
+        if not self._normalizes:
+            return scaled
+        return ((scaled - self.mean) / self.std).to(self.mean.dtype)
+
+    # Training
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer over all parameters, and its schedule."""
+        from pcpad.tasks.optimization import optimizer_and_scheduler
+
+        return optimizer_and_scheduler(self.parameters(), self.optimizer, self.scheduler)
+
+    def setup(self, stage: str) -> None:
+        """Compare the data's classes with the network's before hours are spent on them.
+
+        Raises:
+            UserValueError: The data states another number.
+        """
+        self.report = None
+        count = self.data_offer("num_classes")
+        if stage == "predict" or None in (count, self.num_classes) or count == self.num_classes:
+            return
+        message = (
+            f"The data has {count} classes and the network {self.num_classes}: "
+            f"pass --model.num_classes {count}, or data with {self.num_classes} classes"
+        )
+        raise UserValueError(message)
+
+    def data_offer(self, name: str) -> Any:
+        """What the data module states about its data.
+
+        Args:
+            name: `class_names`, `class_colors`, `train_ids` or `num_classes`, see `pcpad.datamodules.base.DataModule`.
+
+        Returns:
+            It; None without a data module, or where that states no such thing.
+        """
+        data = self._trainer.datamodule if self._trainer is not None else None  # type: ignore[attr-defined]
+        # Any LightningDataModule will do.
+        found = getattr(data, name, None)
+        old = _OLD_OFFERS.get(name)
+        if found is None and old is not None and getattr(data, old, None) is not None:
+            rank_zero_deprecation(f"`{old}` of {type(data).__name__} is called `{name}` now")
+            return getattr(data, old)
+        return found
+
+    def on_train_start(self) -> None:
+        """What is trained here is trained with this padding, on these classes, whatever was loaded before."""
+        self.trained_with = self.padding
+        self.class_names = self._data_class_names()
+
+    def _data_class_names(self) -> list[str] | None:
+        names = self.data_offer("class_names")
+        return [str(name) for name in names] if names else None
+
+    def log_loss(self, loss: Tensor, batch_size: int) -> Tensor:
+        """Log `train/loss`, and give it back for `training_step` to return."""
+        self.log("train/loss", loss, prog_bar=True, batch_size=batch_size)
+        return loss
+
+    def on_before_backward(self, loss: Tensor) -> None:
+        """Notice a loss that is not finite before it reaches the weights.
+
+        Raises:
+            NonFiniteLossError: This one, or on a GPU one of the last fifty.
+        """
+        self._finite.update(loss, f"epoch {self.current_epoch}, step {self.global_step}")
+
+    def on_validation_epoch_start(self) -> None:
+        """On a GPU, look at the training losses gathered so far, before a checkpoint of them is written."""
+        self._finite.check(f"epoch {self.current_epoch}")
+
+    def on_test_start(self) -> None:
+        """Class 3 of the network should be class 3 of the data."""
+        names = self._data_class_names()
+        if names and self.class_names and names != self.class_names:
+            rank_zero_warn("The data's classes are named or ordered differently from those the network was trained on.")
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint says what its weights were trained with, and on which classes."""
+        checkpoint["class_names"] = self.class_names
+        checkpoint["trained_with"] = self.trained_with
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember what the weights were trained with; translate them to and from explicit padding."""
+        self.class_names = checkpoint.get("class_names")
+        self.trained_with = checkpoint.get("trained_with")
+        self.convert_checkpoint(checkpoint)
+
+    def convert_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Translate a checkpoint's weights, in place, where its padding and the task's differ in parameters.
+
+        Explicit padding alone has parameters of its own. Leaving it drops the border filters; entering it copies each
+        center filter to the border, which is zero padding until trained further. A task without `self.network`, or
+        without a padding, loads its weights as they are.
+
+        Args:
+            checkpoint: What Lightning read from the file.
+
+        Raises:
+            UserValueError: The weights are those of another network; or training is to be resumed under a padding that
+                differs in parameters, whose optimizer's state is that of the others.
+        """
+        network = self._modules.get("network")
+        if network is None or self.padding is None:
+            return
+        state = checkpoint["state_dict"]
+        weights = {key.removeprefix("network."): state[key] for key in state if key.startswith("network.")}
+        # By the weights' names: `load_from_checkpoint(path, padding=...)` has overwritten the hyper-parameter by now.
+        explicit = any(name.endswith("border_weight") for name in weights)
+        other = explicit != (self.padding == "explicit")
+        if other and self._trainer is not None and self.trainer.state.fn == "fit":
+            message = (
+                f"The checkpoint was trained with {'explicit' if explicit else self.trained_with} padding and "
+                f"training is to go on with {self.padding}: they differ in parameters, so the optimizer's state does "
+                "not fit. Start a new run with --model.weights CHECKPOINT instead"
+            )
+            raise UserValueError(message)
+        if other:
+            network = convert_padding(copy.deepcopy(network), "explicit" if explicit else "zeros", **_DROP)
+        problem = mismatch(network, weights)
+        if problem:
+            raise UserValueError(self._other_network(problem, checkpoint.get("hyper_parameters", {})))
+        if other:
+            network.load_state_dict(weights)
+            weights = convert_padding(network, self.padding, **_DROP).state_dict()
+            checkpoint["state_dict"] = {f"network.{key}": value for key, value in weights.items()}
+
+    def _other_network(self, problem: str, made: Mapping[str, Any]) -> str:
+        """Say which weights don't fit, and why: PyTorch would list all 300."""
+        built = self.hparams
+        # Padding is another matter, and neither learning rates nor means have shaped the network.
+        changed = [
+            f"{name.removeprefix('_')}={made[name]!r} and not {built[name]!r}"
+            for name in built
+            if name in made and isinstance(built[name], (str, int)) and made[name] != built[name] and name != "padding"
+        ]
+        remedy = f"The checkpoint was made with {', '.join(changed)}: leave that as it was" if changed else ""
+        head = f"The checkpoint's weights are not those of this network ({self.network_name})."
+        return f"{head}\n{problem}\n{remedy}".rstrip()
+
+    # Offers
+
+    def prediction_writer(self, output: str | None = None) -> Callback | None:
+        """The callback with which `pcpad predict` writes what `predict_step` returns.
+
+        Args:
+            output: What was given as `--output`: a file or a folder; None to write into the run's log folder.
+
+        Returns:
+            The callback; None, the default, for a task whose predictions nobody has said how to write.
+        """
+        return None
+
+    def sample_images(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Pictures for the sheets of `SampleImages`.
+
+        Args:
+            batch: A few samples of a validation or test batch.
+
+        Returns:
+            By column title (n, 3, H, W), uint8 or float in [0, 1]; empty, the default, for no sheets.
+        """
+        return {}
+
+    def use_evaluators(self, evaluators: Sequence[Any]) -> None:
+        """Have the next tests score these, as `--eval` asks for.
+
+        Args:
+            evaluators: Evaluators of `pcpad.tasks.evaluation`, or metrics of torchmetrics.
+
+        Raises:
+            UserValueError: The task takes none, which is the default.
+        """
+        message = (
+            f"--eval is for tasks that take evaluators; {type(self).__name__} has no evaluators (`use_evaluators`)"
+        )
+        raise UserValueError(message)
+
+    def export_example(self, batch: int, height: int, width: int) -> dict[str, Tensor]:
+        """Inputs of `forward`, for `pcpad export`.
+
+        Args:
+            batch: N.
+            height: H.
+            width: W.
+
+        Returns:
+            By name, in the order of `forward`'s arguments; in each the first axis is the batch and the last two are
+            height and width. By default one `image` (N, 3, H, W) of floats in [0, 1].
+        """
+        return {"image": torch.rand(batch, 3, height, width)}
+
+
+class NonFiniteLossError(UserRuntimeError):
+    """The loss became NaN or infinite."""
+
+
+class FiniteLoss:
+    """Notices a non-finite loss without waiting for the device at every step.
+
+    On a GPU, reading a loss stalls the queue of kernels. The verdict is therefore gathered on the device and read every
+    `every` steps only; on the CPU, where reading is free, at each step.
+
+    Args:
+        every: Steps between two looks on a GPU.
+        clips: Whether the trainer can clip this run's gradients, which is then advised.
+    """
+
+    def __init__(self, every: int = 50, clips: bool = True) -> None:
+        self.every = every
+        self.clips = clips
+        self._finite: Tensor | None = None
+        self._seen = 0
+
+    def update(self, loss: Tensor, where: str) -> None:
+        """Take one step's loss into account.
+
+        Args:
+            loss: A scalar.
+            where: The place in the run, for the error: "epoch 3, step 1200".
+
+        Raises:
+            NonFiniteLossError: This loss, or on a GPU one of the last `every`, is not finite.
+        """
+        finite = loss.detach().isfinite().all()
+        self._finite = finite if self._finite is None else self._finite & finite
+        self._seen += 1
+        if loss.device.type == "cpu" or self._seen % self.every == 0:
+            self.check(where)
+
+    def check(self, where: str) -> None:
+        """Look now, for instance at an epoch's end, before anything is saved.
+
+        Args:
+            where: The place in the run, for the error.
+
+        Raises:
+            NonFiniteLossError: A loss since the last look was not finite.
+        """
+        finite, self._finite = self._finite, None
+        if finite is not None and not bool(finite):
+            late = "" if finite.device.type == "cpu" else f", or up to {self.every} steps before"
+            clip = ", warm it up, or clip gradients (--trainer.gradient_clip_val 1)" if self.clips else " or warm it up"
+            message = f"The loss is not finite ({where}{late}). Lower the learning rate{clip}."
+            raise NonFiniteLossError(message)
+
+
+def check_finite(value: Tensor | float, name: str) -> None:
+    """Refuse a non-finite evaluation result.
+
+    Args:
+        value: A scalar.
+        name: Its name, for the error.
+
+    Raises:
+        NonFiniteLossError: It is NaN or infinite.
+    """
+    if not bool(torch.as_tensor(value).isfinite().all()):
+        message = f"{name} is {float(value)}: the weights or the data hold values that are not finite."
+        raise NonFiniteLossError(message)
+
+
+def unit(image: Tensor) -> Tensor:
+    """Images in [0, 1], from bytes or as they are."""
+    return image / 255 if image.dtype == torch.uint8 else image
+
+
+def plain(value: Any) -> Any:
+    """Turn a value into what a weights-only checkpoint may hold.
+
+    Args:
+        value: Anything a user may pass from Python: a `Path`, an `Enum`, a NumPy scalar or array, lists of those.
+
+    Returns:
+        The same as bool, int, float, str, None, or lists and dicts of these; other values come back as they are.
+    """
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if isinstance(value, PurePath):
+        return str(value)
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        return value.tolist()
+    for kind in (bool, int, float, str):  # np.float64 is a float, np.str_ a str, and neither loads back
+        if isinstance(value, kind):
+            return kind(value)
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence):
+        return [plain(item) for item in value]
+    return value
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a weights-only checkpoint can carry the value and give it back.
+
+    Args:
+        value: What `plain` returned.
+
+    Returns:
+        False for functions, classes, modules and whatever else would need code to come back.
+    """
+    if isinstance(value, Mapping):
+        return all(is_plain(key) and is_plain(item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(is_plain, value))
+    return type(value) in (bool, int, float, str, type(None))
