@@ -25,6 +25,7 @@ from pcpad.commands.figures.options import add_output, positive
 from pcpad.commands.loading import load_task
 from pcpad.errors import UserValueError
 from pcpad.tables import write_csv
+from pcpad.tasks.base import Task
 from pcpad.tasks.pictures.plots import COLORS, need_matplotlib, new_figure, save_figure
 
 _AXES = (("left", "right"), ("top", "bottom"), ("first", "last"))  # by axis, the last one first
@@ -109,7 +110,7 @@ def draw(given: argparse.Namespace) -> None:
         raise UserValueError(message)
     if given.checkpoint:
         model: nn.Module = load_task(given.checkpoint, trusted=given.trust).to("meta")
-        name = str(getattr(model, "network_name", type(model).__name__))
+        name = model.network_name if isinstance(model, Task) else type(model).__name__
     else:
         with torch.device("meta"):
             model = build(given.network, _parsed(given.options))

@@ -18,8 +18,7 @@ _NO_FEATURES = ("AdaptiveAvgPool", "AdaptiveMaxPool", "SelectAdaptivePool", "Dro
 
 def network_of(task: LightningModule) -> nn.Module:
     """The network in a task, whose layers' names are meant; the task itself if it keeps none."""
-    network = getattr(task, "network", None)
-    return network if isinstance(network, nn.Module) else task
+    return dict(task.named_children()).get("network", task)
 
 
 @torch.no_grad()

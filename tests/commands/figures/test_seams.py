@@ -5,6 +5,7 @@ from PIL import Image
 
 from pcpad import cli
 from pcpad.commands.figures.seams import mark_edges
+from pcpad.tasks import GaussianFilteringTask
 from pcpad.tiling import Tiling, Window
 
 
@@ -41,3 +42,10 @@ def test_other_classes_are_said(segmentations, images, streets, tmp_path, failin
     other = opinionated(tmp_path / "x.ckpt", "partial", 0)
     message = failing("seams", "--checkpoints", segmentations[0], other, *scenes(streets))
     assert "differ in their number of classes" in message
+
+
+def test_a_network_without_classes_is_refused(save_checkpoint, streets, tmp_path, failing):
+    names = [tmp_path / f"{padding}.ckpt" for padding in ("zeros", "partial")]
+    for name in names:
+        save_checkpoint(GaussianFilteringTask(width=4, padding=name.stem), name, name.stem)
+    assert "does not say how many classes" in failing("seams", "--checkpoints", *names)
