@@ -186,9 +186,9 @@ def read_grid(folder: Path) -> Grid:
         message = f"No comparison in {folder}: there is no {path}. Its folder is what --output was when it was run."
         raise UserFileNotFoundError(message)
     found = json.loads(path.read_text(encoding="utf-8"))
-    lists = {name: tuple(found[name]) for name in ("config", "arguments", "axes", "metrics")}
+    config, arguments, axes, metrics = (tuple(found[name]) for name in ("config", "arguments", "axes", "metrics"))
     cells = tuple(Cell(values) for values in found["cells"])
-    return Grid(**lists, cells=cells, resolved=found["resolved"]).with_tests(found["tests"])
+    return Grid(config, arguments, axes, cells, found["resolved"], metrics).with_tests(found["tests"])
 
 
 def enter_grid(folder: Path, grid: Grid) -> Grid:

@@ -89,7 +89,8 @@ class Study:
         if self.baseline not in self.values:
             message = f"--baseline {self.baseline!r} is none of what is compared: {', '.join(self.values)}"
             raise UserValueError(message)
-        self.logged = {name for run in self.runs for metrics in (run.logs, *run.tests.values()) for name in metrics}
+        self.logged = {name for run in self.runs for name in run.logs}
+        self.logged |= {name for run in self.runs for metrics in run.tests.values() for name in metrics}
         self.metrics = select_metrics(metrics or grid.metrics, grid.monitor, grid.mode, self.logged)
         self.settings = list(dict.fromkeys(self._setting(run.cell) for run in self.runs))
 
