@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from importlib import import_module
@@ -10,6 +9,7 @@ from importlib import import_module
 import pcpad
 from pcpad.commands import TRAINER_VERBS, VERBS
 from pcpad.commands.errors import clean_errors
+from pcpad.errors import did_you_mean
 
 _USAGE = """\
 usage: pcpad VERB [options]
@@ -58,11 +58,9 @@ def main(args: list[str] | None = None) -> None:
         with clean_errors():
             import_module(f"pcpad.commands.{verb}").main(rest)
     else:
-        nearest = difflib.get_close_matches(verb, [*TRAINER_VERBS, *VERBS], n=1)
+        hint = did_you_mean(verb, [*TRAINER_VERBS, *VERBS], cutoff=0.6)
         if verb.startswith("-"):
             hint = " The verb comes first: pcpad fit --config …"
-        else:
-            hint = f" Did you mean {nearest[0]}?" if nearest else ""
         print(f"pcpad: error: unknown verb {verb!r}.{hint} `pcpad --help` lists them.", file=sys.stderr)
         raise SystemExit(2)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import difflib
 from collections import Counter
 from pathlib import Path
 
-from pcpad.datamodules.checks import CHECKS
+from pcpad.datamodules.datasets.checks import CHECKS
 from pcpad.datamodules.reading.caches import work_through
-from pcpad.errors import UserValueError
+from pcpad.errors import UserValueError, did_you_mean
+from pcpad.tables import write_csv
 
 _SHOWN = 20
 
@@ -38,8 +37,7 @@ def main(args: list[str]) -> None:
     parser.add_argument("--csv", type=Path, metavar="FILE", help="where to write the list; check_NAME.csv by default")
     given = parser.parse_args(args)
     if given.name not in CHECKS:
-        nearest = difflib.get_close_matches(given.name, CHECKS, n=1, cutoff=0.4)
-        message = f"No data set {given.name!r}.{f' Did you mean {nearest[0]}?' if nearest else ''} There are: {names}."
+        message = f"No data set {given.name!r}.{did_you_mean(given.name, CHECKS)} There are: {names}."
         raise UserValueError(message)
     if given.annotations and given.name != "kinetics":
         message = f"--data.annotations is for kinetics; {given.name} has none"
@@ -50,12 +48,7 @@ def main(args: list[str]) -> None:
         findings += found
     findings.sort()
     check.note(findings)
-    path = given.csv or Path(f"check_{given.name}.csv")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        rows = csv.writer(file)
-        rows.writerow(["path", "problem", "detail"])
-        rows.writerows(findings)
+    path = write_csv(given.csv or Path(f"check_{given.name}.csv"), ["path", "problem", "detail"], findings)
     for finding in findings[:_SHOWN]:
         print(f"{finding.problem}: {finding.path}: {finding.detail}")
     if len(findings) > _SHOWN:

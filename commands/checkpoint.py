@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from pcpad._renamed import with_present_paths
+from pcpad.commands.plugins import loaded_by_user
 from pcpad.errors import UserFileNotFoundError, UserValueError
 
 # Where the class paths in a checkpoint may lead unasked. A checkpoint is a file from someone, and building a class
@@ -96,17 +98,17 @@ def remembered(path: Path, typed: Iterable[str] = ()) -> dict[str, Any]:
         if class_path is not None:
             settings[part] = {"class_path": class_path, "init_args": values}
     _check_trusted(settings, path, list(typed))
-    return settings
+    return with_present_paths(settings)
 
 
 def _check_trusted(settings: Any, path: Path, typed: list[str]) -> None:
     if isinstance(settings, Mapping):
         class_path = settings.get("class_path")
-        known = class_path is None or str(class_path).startswith(_OWN_PACKAGES)
+        known = class_path is None or str(class_path).startswith(_OWN_PACKAGES) or loaded_by_user(str(class_path))
         if not known and not any(str(class_path) in text for text in typed):
             message = (
                 f"{path} asks for the class {class_path!r}, which is not pcpad's. Importing it runs its code: if you "
-                "trust it, name it yourself, with --model or --data or in a --config; with --trust for `pcpad figure`."
+                "trust it, name it yourself: with --import, --model or --data, or in a --config."
             )
             raise UserValueError(message)
         settings = list(settings.values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Iterable, Mapping
 from importlib import import_module
@@ -17,7 +16,8 @@ from lightning.pytorch.cli import instantiate_module
 import pcpad.datamodules
 import pcpad.tasks
 from pcpad.commands.checkpoint import remembered
-from pcpad.errors import UserFileNotFoundError, UserValueError
+from pcpad.errors import UserFileNotFoundError, UserTypeError, UserValueError, did_you_mean
+from pcpad.tasks.base import Task
 
 __all__ = ["load_datamodule", "load_task"]
 
@@ -29,7 +29,7 @@ def load_task(
     trusted: Iterable[str] = (),
     where_known: Mapping[str, Any] | None = None,
     **overrides: Any,
-) -> LightningModule:
+) -> Task:
     """Build the task a checkpoint was made by, with its weights, ready to be run.
 
     Args:
@@ -45,12 +45,19 @@ def load_task(
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It is no checkpoint of a task, asks for a class from elsewhere, or an override is no argument.
+        TypeError: It is a checkpoint of a LightningModule that is no `Task`.
     """
     settings = _settings(checkpoint, "model", trusted)
     if settings is None:
         message = f"{checkpoint} does not say which task it was made by; expected a checkpoint of `pcpad fit`."
         raise UserValueError(message)
     kind = _find_class(settings["class_path"], LightningModule, pcpad.tasks)
+    if not issubclass(kind, Task):
+        message = (
+            f"{settings['class_path']} is a plain LightningModule: it can be trained and tested, but this verb needs a "
+            "pcpad.tasks.base.Task, which says what it is (`padding`, `num_classes`) and has `export_example`"
+        )
+        raise UserTypeError(message)
     known = inspect.signature(kind).parameters
     overrides |= {name: value for name, value in (where_known or {}).items() if name in known}
     _check_names(kind, overrides, "model")
@@ -127,7 +134,6 @@ def _check_names(kind: type, overrides: Mapping[str, Any], part: str) -> None:
     known = [name for name in inspect.signature(kind).parameters]
     for name in overrides:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean --{part}.{near[0]}?" if near else f" It has: {', '.join(known)}."
+            hint = did_you_mean(name, known, cutoff=0.6, form=f"--{part}.{{}}") or f" It has: {', '.join(known)}."
             message = f"{kind.__name__} has no argument {name!r}.{hint}"
             raise UserValueError(message)

@@ -88,7 +88,8 @@ def load_user_modules(names: Sequence[str]) -> None:
         except ModuleNotFoundError as error:
             if error.name is None or not f"{name}.".startswith(f"{error.name}."):
                 raise  # a module that it imports in turn
-            message = f"--import {name}: no such module, neither installed nor as {name.replace('.', '/')}.py in {Path.cwd()}"
+            file = f"{name.replace('.', '/')}.py"
+            message = f"--import {name}: no such module, neither installed nor as {file} in {Path.cwd()}"
             raise UserModuleNotFoundError(message, name=name) from error
         _loaded.add(name)
 
@@ -117,23 +118,23 @@ def take_imports(args: Sequence[str]) -> list[str]:
 
 
 def split_imports(args: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The modules that `--import` names, and the other arguments.
+    """The modules that `--import` names, or `--imports` as a config's list would, and the other arguments.
 
     Raises:
-        UserValueError: `--import` is the last word.
+        UserValueError: One of them is the last word.
     """
     names, rest = [], []
     left = iter(args)
     for arg in left:
         option, equals, value = arg.partition("=")
-        if option != "--import":
+        if option not in ("--import", "--imports", "--imports+"):
             rest.append(arg)
             continue
         value = value if equals else next(left, "")
         if not value:
-            message = "--import needs a module: --import mine"
+            message = f"{option} needs a module: --import mine"
             raise UserValueError(message)
-        names.append(value)
+        names += [word for word in re.split(r"[\s,\[\]\"']+", value) if word]
     return names, rest
 
 
@@ -156,11 +157,12 @@ def import_named(texts: Sequence[str]) -> None:
     Args:
         texts: All in which a class may be named. Where none of ours is, all are imported, for help and for messages.
     """
-    words = {word for text in texts for word in re.findall(r"[A-Za-z]\w+", text)}
-    homes = [importlib.import_module(home) for home in _HOMES]
-    named = [(home, name) for home in homes for name in home.__all__ if name in words]
-    everything = any(word in words for word in ("help", "print_config")) or not any(
-        name.endswith(("Task", "DataModule")) for _, name in named
-    )
-    for home, name in [(home, name) for home in homes for name in home.__all__] if everything else named:
+    words = {word for text in texts for word in re.findall(r"[A-Za-z][\w.-]*", text)}
+    names = [(importlib.import_module(home), name) for home in _HOMES for name in importlib.import_module(home).__all__]
+    short = {word.rpartition(".")[2] for word in words}
+    named = [(home, name) for home, name in names if name in short]
+    elsewhere = any("." in word and word.rpartition(".")[2][:1].isupper() for word in words)
+    options = [text.partition("=")[0] for text in texts]
+    asks_help = any(option in ("-h", "--help") or option.endswith(".help") for option in options)
+    for home, name in names if asks_help or not (named or elsewhere) else named:
         getattr(home, name)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
-from pcpad.errors import UserFileNotFoundError
+import yaml
+
+from pcpad.errors import UserFileNotFoundError, UserValueError, did_you_mean
 
 
 def packaged_recipes() -> dict[str, Path]:
@@ -52,8 +53,7 @@ def find_recipe(name: str) -> str:
     for candidate in (name, f"{name}.yaml"):
         if candidate in recipes:
             return str(recipes[candidate])
-    nearest = difflib.get_close_matches(Path(name).name, recipes, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
+    hint = did_you_mean(Path(name).name, recipes, most=3, cutoff=0.5)
     message = (
         f"No config {name!r}: no such file from {Path.cwd()}, and no packaged recipe of that name.{hint} "
         "`pcpad configs` lists the packaged ones."
@@ -87,6 +87,29 @@ def config_files(args: list[str]) -> list[Path]:
     """
     values = [value for _, value in _options(args) if value is not None]
     return [Path(value) for value in values if not value.lstrip().startswith("{")]
+
+
+def configured_imports(configs: list[Path]) -> list[str]:
+    """The modules that configuration files ask for under `imports`.
+
+    Args:
+        configs: Their paths.
+
+    Returns:
+        The modules' names, in order.
+
+    Raises:
+        UserValueError: Something else than a list of names.
+    """
+    names: list[str] = []
+    for config in configs:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        found = content.get("imports") if isinstance(content, dict) else None
+        if found is not None and not (isinstance(found, list) and all(isinstance(name, str) for name in found)):
+            message = f"Expected `imports` in {config} to be a list of modules, but got {found!r}"
+            raise UserValueError(message)
+        names += found or []
+    return names
 
 
 def _options(args: list[str]) -> Iterator[tuple[str, str | None]]:

@@ -8,19 +8,24 @@ import warnings
 from pathlib import Path
 from typing import Any, cast
 
+from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter, LearningRateMonitor, RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-import pcpad.datamodules
-import pcpad.tasks  # noqa: F401  importing both is what makes short class names work
+from pcpad._renamed import present_path
 from pcpad.commands.checkpoint import differences, find_checkpoint, remembered
-from pcpad.commands.recipes import config_files, resolve_configs
+from pcpad.commands.plugins import allow_modules_of, import_named, load_plugins, load_user_modules, split_imports
+from pcpad.commands.recipes import config_files, configured_imports, resolve_configs
 from pcpad.errors import UserValueError
-from pcpad.tasks.callbacks import BestAndLast, EvaluationFiles, OptimizerOnResume, RandomState, RunResults, SampleImages
-from pcpad.tasks.evaluation.evaluators import Evaluator
+from pcpad.tasks.base import Task
+from pcpad.tasks.callbacks.checkpoint import BestAndLast
+from pcpad.tasks.callbacks.randomness import RandomState
+from pcpad.tasks.callbacks.results import RunResults
+from pcpad.tasks.callbacks.resume import OptimizerOnResume
+from pcpad.tasks.callbacks.sample_images import SampleImages
 
 
 def main(verb: str, args: list[str]) -> SuiteCLI:
@@ -38,12 +43,18 @@ def main(verb: str, args: list[str]) -> SuiteCLI:
         ValueError: What was asked for does not go together.
     """
     _quieten()
+    modules, args = split_imports(args)
     args = resolve_configs(args)
     configs = config_files(args)
+    texts = [*args, *(path.read_text(encoding="utf-8") for path in configs)]
+    load_plugins()
+    allow_modules_of(texts)
+    modules = [*modules, *configured_imports(configs)]
+    load_user_modules(modules)
     checkpoint = find_checkpoint(args, configs)
     settings: dict[str, Any] = {}
     if checkpoint is not None:
-        settings = remembered(checkpoint, [*args, *(path.read_text(encoding="utf-8") for path in configs)])
+        settings = remembered(checkpoint, texts)
     asks = ("--model", "--help", "-h", "--print_config")  # `--model.help CLASS` is the first of them too
     if not configs and not settings and not any(arg.startswith(asks) for arg in args):
         message = (
@@ -51,6 +62,9 @@ def main(verb: str, args: list[str]) -> SuiteCLI:
             f"(--ckpt_path FILE), or --model and --data. `pcpad {verb} --help` shows every option."
         )
         raise UserValueError(message)
+    import_named([*texts, json.dumps(settings)])
+    if modules:
+        args += [f"--imports={json.dumps(list(dict.fromkeys(modules)))}"]
     return SuiteCLI(verb, args, name=configs[-1].stem if configs else None, remembered=settings)
 
 
@@ -92,9 +106,18 @@ class SuiteCLI(LightningCLI):
         parser.add_lightning_class_args(RunResults, "results")
         parser.link_arguments("checkpoint.monitor", "results.monitor")
         parser.link_arguments("checkpoint.mode", "results.mode")
+        text = (
+            "Modules to load first, also as --import MODULE: they may register paddings, or define what is named here."
+        )
+        parser.add_argument("--imports", type=list[str] | None, default=None, help=text)
         if self.verb == "test":
-            text = "Evaluators: --eval+=Tile --eval.size=512 --eval+=Border"
-            parser.add_argument("--eval", type=list[Evaluator] | None, default=None, help=text)
+            from torchmetrics import Metric, MetricCollection
+
+            from pcpad.tasks.evaluation.evaluators import Evaluator
+
+            text = "Evaluators: --eval+=Tile --eval.size=512 --eval+=Border; and any metric: --eval+=mine.BoundaryF1"
+            kinds = list[Evaluator | Metric | MetricCollection] | None
+            parser.add_argument("--eval", type=kinds, default=None, help=text)
         if self.verb == "predict":
             parser.add_argument("--output", type=str | None, default=None, help="File or folder for the predictions.")
 
@@ -102,7 +125,7 @@ class SuiteCLI(LightningCLI):
         """Parse, then say where the run departs from its checkpoint."""
         quiet = {"predict": {"return_predictions": False}, "test": {"verbose": False}, "validate": {"verbose": False}}
         self._subcommand_parsers[self.verb].set_defaults(quiet.get(self.verb, {}))
-        self.config = parser.parse_args(cast(list[str], args))
+        self.config = _with_present_paths(parser.parse_args(cast(list[str], args)))
         used = parser.dump(self.config, skip_none=False, skip_validation=True, format="json")
         for line in differences(self.remembered, json.loads(used)[self.verb]):
             _say(f"Differs from the checkpoint: {line}")
@@ -122,11 +145,10 @@ class SuiteCLI(LightningCLI):
             self.datamodule.save_hyperparameters(kept, logger=False)
         evaluators = self._get(self.config_init, "eval") if self.verb == "test" else None
         if evaluators:
-            use = getattr(self.model, "use_evaluators", None)
-            if use is None:
-                message = f"--eval is for segmentation; {type(self.model).__name__} has no evaluators"
+            if not isinstance(self.model, Task):
+                message = f"--eval is for tasks; {_lacks(self.model, 'use_evaluators')}"
                 raise UserValueError(message)
-            use(evaluators)
+            self.model.use_evaluators(evaluators)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the loggers, the progress bar and the callbacks that every run has, unless they were declined."""
@@ -144,7 +166,7 @@ class SuiteCLI(LightningCLI):
             callbacks = [callback for callback in callbacks if not isinstance(callback, BestAndLast)]
         for callback in given:
             # A writer named to set its options still writes where --output says.
-            if isinstance(callback, BasePredictionWriter) and getattr(callback, "output", "") is None:
+            if isinstance(callback, BasePredictionWriter) and vars(callback).get("output", "") is None:
                 callback.output = self._get(self.config_init, "output")  # type: ignore[attr-defined]
         kinds = {type(callback) for callback in given}
         extra = [callback for callback in callbacks if type(callback) not in kinds]
@@ -158,19 +180,49 @@ class SuiteCLI(LightningCLI):
             callbacks += [OptimizerOnResume(), RandomState()]
             if config.get("logger") is not False:
                 callbacks.append(LearningRateMonitor())
-        if self.verb == "test" and hasattr(self.model, "use_evaluators"):
+        task = self.model if isinstance(self.model, Task) else None
+        if self.verb == "test" and task is not None:
+            from pcpad.tasks.evaluation.files import EvaluationFiles
+
             callbacks.append(EvaluationFiles())
-        pictures = self.verb in ("fit", "test") and hasattr(self.model, "sample_images")
+        pictures = self.verb in ("fit", "test") and task is not None
         if pictures and config.get("logger") is not False and not config.get("barebones"):
             callbacks.append(SampleImages())
-        writer = getattr(self.model, "prediction_writer", None)
-        if self.verb == "predict" and writer is not None:
-            callbacks.append(writer(self._get(self.config_init, "output")))
+        if self.verb == "predict":
+            callbacks += self._prediction_writer(task, bool(config.get("callbacks")))
         return callbacks
+
+    def _prediction_writer(self, task: Task | None, has_callbacks: bool) -> list[Callback]:
+        """What writes the predictions; without it nothing would come of them, which is said before any work."""
+        output = self._get(self.config_init, "output")
+        writer = task.prediction_writer(output) if task is not None else None
+        if writer is not None:
+            return [writer]
+        if has_callbacks and output is None:
+            return []  # one of them may be a writer
+        message = (
+            f"Nothing would write the predictions: {_lacks(self.model, 'prediction_writer')}; or name a writer with "
+            "--trainer.callbacks"
+        )
+        raise UserValueError(message)
 
     def _run_subcommand(self, subcommand: str) -> None:
         _say(f"Results go to {self.trainer.log_dir}")
         super()._run_subcommand(subcommand)
+
+
+def _with_present_paths(config: Any) -> Any:
+    """Spell class paths as they are now, in place, so that the run's own files name no old ones."""
+    if isinstance(config, list):
+        for value in config:
+            _with_present_paths(value)
+    elif isinstance(config, Namespace):
+        for key, value in vars(config).items():
+            if key == "class_path":
+                config[key] = present_path(value)
+            else:
+                _with_present_paths(value)
+    return config
 
 
 def _quieten() -> None:
@@ -195,6 +247,14 @@ def _loggers(folder: str | Path, name: str) -> list[Logger]:
     board = TensorBoardLogger(str(folder), name=name)
     # Left to itself the second would find the first one's new folder and count one further.
     return [board, CSVLogger(str(folder), name=name, version=board.version)]
+
+
+def _lacks(model: LightningModule, method: str) -> str:
+    """Say what a class would need to be applied by a verb."""
+    name = type(model).__name__
+    if isinstance(model, Task):
+        return f"{name} has no `{method}` of its own"
+    return f"{name} is a plain LightningModule and lacks `{method}`: derive it from pcpad.tasks.base.Task"
 
 
 @rank_zero_only

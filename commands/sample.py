@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from pathlib import Path
 
 from pcpad.datamodules.samples import SAMPLES
-from pcpad.errors import UserValueError
+from pcpad.errors import UserValueError, did_you_mean
 
 
 def main(args: list[str]) -> None:
@@ -26,8 +25,6 @@ def main(args: list[str]) -> None:
     parser.add_argument("folder", metavar="DIR", type=Path, help="where to write it; made if missing")
     given = parser.parse_args(args)
     if given.name not in SAMPLES:
-        nearest = difflib.get_close_matches(given.name, SAMPLES, n=1, cutoff=0.4)
-        hint = f" Did you mean {nearest[0]}?" if nearest else ""
-        message = f"No sample {given.name!r}.{hint} There are: {names}."
+        message = f"No sample {given.name!r}.{did_you_mean(given.name, SAMPLES)} There are: {names}."
         raise UserValueError(message)
     print(SAMPLES[given.name](given.folder))

@@ -5,11 +5,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from pcpad.datamodules.arguments import require
-from pcpad.datamodules.datasets.centroids import Centroids, load_centroids, read_checked_ids
+from pcpad.datamodules.base import DataModule, expanded, listed, require
+from pcpad.datamodules.datasets.centroids import Centroids, load_centroids
 from pcpad.datamodules.datasets.cityscapes_files import CITIES, VAL_CITIES, Pair, find_coarse, find_fine, select_cities
 from pcpad.datamodules.datasets.cityscapes_labels import (
     CLASS_COLOURS,
@@ -18,15 +17,15 @@ from pcpad.datamodules.datasets.cityscapes_labels import (
     check_set_of_ids,
     count_ids,
 )
-from pcpad.datamodules.datasets.epochs import CropLoader, CropPlan, run_seed, training_loader
+from pcpad.datamodules.datasets.epochs import CropLoader, CropPlan, run_seed
+from pcpad.datamodules.datasets.image_folders import UnlabelledImages
+from pcpad.datamodules.datasets.label_maps import read_checked_ids
 from pcpad.datamodules.datasets.scenes import Augmentation, SceneCrops, WholeScenes, collate_equal_sizes
-from pcpad.datamodules.reading.folders import FileTable, UnlabelledImages, find_images
-from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
-from pcpad.datamodules.workers import worker_options
-from pcpad.errors import UserRuntimeError, UserValueError
+from pcpad.datamodules.reading.folders import FileTable, find_images
+from pcpad.errors import UserValueError
 
 
-class CityscapesDataModule(LightningDataModule):
+class CityscapesDataModule(DataModule):
     r"""Semantic segmentation of Cityscapes, or of any data in its format.
 
     ```
@@ -86,8 +85,8 @@ class CityscapesDataModule(LightningDataModule):
     """
 
     class_names = CLASSES
-    class_colours = CLASS_COLOURS
-    num_classes = len(CLASSES)
+    class_colors = CLASS_COLOURS
+    reads_by_opencv = True
 
     def __init__(
         self,
@@ -107,11 +106,14 @@ class CityscapesDataModule(LightningDataModule):
         predict_images: str | Path | None = None,
         effective_batch: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            root,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            effective_batch=effective_batch,
+        )
         require(split in VAL_CITIES, "split", f"one of {', '.join(VAL_CITIES)}", split)
-        require(batch_size >= 1, "batch_size", "at least 1", batch_size)
-        require(eval_batch_size >= 1, "eval_batch_size", "at least 1", eval_batch_size)
-        require(num_workers >= 0, "num_workers", "at least 0", num_workers)
         require(crop_size >= 1, "crop_size", "at least 1", crop_size)
         require(0 < scale[0] <= scale[1], "scale", "0 < smallest <= largest", scale)
         require(0 <= class_uniform <= 1, "class_uniform", "in [0, 1]", class_uniform)
@@ -122,18 +124,11 @@ class CityscapesDataModule(LightningDataModule):
         require(0 <= color_jitter <= 0.5, "color_jitter", "in [0, 0.5]", color_jitter)
         if blur is not None:
             require(0 < blur[0] <= blur[1], "blur", "None or 0 < smallest <= largest", blur)
-        if effective_batch is not None:
-            require(effective_batch >= 1, "effective_batch", "None or at least 1", effective_batch)
-        self.root = Path(root).expanduser()
         self.split = split
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
-        self.num_workers = num_workers
         self.class_uniform = class_uniform
         self.tile_size = tile_size
         self.coarse = coarse
-        self.predict_images = None if predict_images is None else Path(predict_images).expanduser()
-        self.effective_batch = effective_batch
+        self.predict_images = expanded(predict_images)
         self.augment = Augmentation(crop_size, scale, flip, color_jitter, blur)
         self._train: SceneCrops | None = None
         self._centroids: Centroids | None = None
@@ -151,6 +146,7 @@ class CityscapesDataModule(LightningDataModule):
         Args:
             stage: "fit", "validate", "test" or "predict".
         """
+        super().setup(stage)
         if stage == "predict":
             if self.predict_images is None:
                 message = "predict needs images: --data.predict_images FOLDER"
@@ -162,25 +158,18 @@ class CityscapesDataModule(LightningDataModule):
         self._val = WholeScenes(self.root, val)
         self._check_ids(val)
         if stage == "fit":
-            warn_of_other_batch(self.trainer, self.batch_size, self.effective_batch)
             self._train, self._centroids = self._prepare_training(fine)
 
     def train_dataloader(self) -> CropLoader:
         """Augmented crops; the last, smaller batch is left out where there is a full one."""
-        if self._train is None:
-            message = "the training images are not listed yet: call setup('fit') first"
-            raise UserRuntimeError(message)
-        plan = CropPlan(len(self._train), self._centroids, self.class_uniform, self.num_classes, run_seed())
-        return training_loader(self._train, self.trainer, self.batch_size, plan, **self._workers())
+        dataset = listed(self._train, "the training images", "fit")
+        plan = CropPlan(len(dataset), self._centroids, self.class_uniform, len(CLASSES), run_seed())
+        return self.training_loader(dataset, plan)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The split's validation images, whole, each once."""
-        if self._val is None:
-            message = "the images are not listed yet: call setup('fit'), setup('validate') or setup('test') first"
-            raise UserRuntimeError(message)
-        sampler = evaluation_sampler(self._val, self.trainer)
-        size, workers = self.eval_batch_size, self._workers()
-        return DataLoader(self._val, size, sampler=sampler, collate_fn=collate_equal_sizes, **workers)
+        dataset = listed(self._val, "the images", "fit", "validate", "test")
+        return self.evaluation_loader(dataset, collate_fn=collate_equal_sizes)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """The split's validation images; Cityscapes keeps the labels of its test images to itself."""
@@ -188,14 +177,8 @@ class CityscapesDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """All images of `predict_images`, each once and alone, sorted by path."""
-        if self._predict is None:
-            message = "the images are not listed yet: call setup('predict') first"
-            raise UserRuntimeError(message)
-        images = UnlabelledImages(self._predict, _unchanged)
-        return DataLoader(images, batch_size=1, sampler=evaluation_sampler(images, self.trainer), **self._workers())
-
-    def _workers(self) -> dict[str, Any]:
-        return worker_options(self.num_workers, opencv=True)
+        files = listed(self._predict, "the images", "predict")
+        return self.evaluation_loader(UnlabelledImages(files, _unchanged), batch_size=1)
 
     def _prepare_training(self, fine: dict[str, list[Pair]]) -> tuple[SceneCrops, Centroids | None]:
         """List the images crops are taken from, fine ones first, and find the centroids in them."""

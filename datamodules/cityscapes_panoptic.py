@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from pcpad.datamodules.arguments import require
+from pcpad.datamodules.base import DataModule, expanded, listed, require
 from pcpad.datamodules.datasets.cityscapes_files import CITIES, VAL_CITIES, find_fine, select_cities
-from pcpad.datamodules.datasets.epochs import CropLoader, training_loader
+from pcpad.datamodules.datasets.epochs import CropLoader
 from pcpad.datamodules.datasets.panoptic_scenes import (
     COLOURS,
     NAMES,
@@ -18,12 +17,10 @@ from pcpad.datamodules.datasets.panoptic_scenes import (
     find_maps,
     with_instances,
 )
-from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
-from pcpad.datamodules.workers import worker_options
-from pcpad.errors import UserRuntimeError, UserValueError
+from pcpad.errors import UserValueError
 
 
-class CityscapesPanopticDataModule(LightningDataModule):
+class CityscapesPanopticDataModule(DataModule):
     r"""Image synthesis of Cityscapes, or of any data in its format.
 
     ```
@@ -64,9 +61,8 @@ class CityscapesPanopticDataModule(LightningDataModule):
     """
 
     class_names = NAMES
-    class_colours = COLOURS
+    class_colors = COLOURS
     train_ids = TRAIN_IDS
-    num_classes = len(NAMES)
 
     def __init__(
         self,
@@ -80,23 +76,20 @@ class CityscapesPanopticDataModule(LightningDataModule):
         predict_maps: str | Path | None = None,
         effective_batch: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            root,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            effective_batch=effective_batch,
+        )
         require(split in VAL_CITIES, "split", f"one of {', '.join(VAL_CITIES)}", split)
-        require(batch_size >= 1, "batch_size", "at least 1", batch_size)
-        require(eval_batch_size >= 1, "eval_batch_size", "at least 1", eval_batch_size)
-        require(num_workers >= 0, "num_workers", "at least 0", num_workers)
         require(min(image_size) >= 1, "image_size", "height and width of at least 1", image_size)
         require(0 <= flip <= 1, "flip", "in [0, 1]", flip)
-        require(effective_batch is None or effective_batch >= 1, "effective_batch", "at least 1", effective_batch)
-        self.root = Path(root).expanduser()
         self.split = split
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
-        self.num_workers = num_workers
         self.image_size = (image_size[0], image_size[1])
         self.flip = flip
-        self.predict_maps = None if predict_maps is None else Path(predict_maps).expanduser()
-        self.effective_batch = effective_batch
+        self.predict_maps = expanded(predict_maps)
         self._train: PanopticScenes | None = None
         self._eval: PanopticScenes | None = None
 
@@ -106,6 +99,7 @@ class CityscapesPanopticDataModule(LightningDataModule):
         Args:
             stage: "fit", "validate", "test" or "predict".
         """
+        super().setup(stage)
         if stage == "predict":
             if self.predict_maps is None:
                 message = "predict needs label and instance maps: --data.predict_maps FOLDER"
@@ -116,30 +110,17 @@ class CityscapesPanopticDataModule(LightningDataModule):
         val = select_cities(fine, held_out, f"split {self.split} has no validation images", self.root)
         self._eval = PanopticScenes(with_instances(self.root, val), self.image_size, full=True)
         if stage == "fit":
-            warn_of_other_batch(self.trainer, self.batch_size, self.effective_batch)
             cities = [city for city in CITIES if city not in held_out]
             train = select_cities(fine, cities, f"split {self.split} has no training images", self.root)
             self._train = PanopticScenes(with_instances(self.root, train), self.image_size, self.flip)
 
     def train_dataloader(self) -> CropLoader:
         """Images in random order, mirrored at random; the last, smaller batch is left out where there is a full one."""
-        dataset = _listed(self._train)
-        return training_loader(dataset, self.trainer, self.batch_size, **self._workers())
+        return self.training_loader(listed(self._train, "the training images", "fit"), collate_fn=collate_scenes)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The split's validation images, or the maps to predict, each once."""
-        dataset = _listed(self._eval)
-        sampler = evaluation_sampler(dataset, self.trainer)
-        return DataLoader(dataset, batch_size=self.eval_batch_size, sampler=sampler, **self._workers())
+        dataset = listed(self._eval, "the images", "fit", "validate", "test", "predict")
+        return self.evaluation_loader(dataset, collate_fn=collate_scenes)
 
     test_dataloader = predict_dataloader = val_dataloader
-
-    def _workers(self) -> dict[str, Any]:
-        return {**worker_options(self.num_workers), "collate_fn": collate_scenes}
-
-
-def _listed(dataset: PanopticScenes | None) -> PanopticScenes:
-    if dataset is None:
-        message = "the images are not listed yet: call setup('fit'), setup('validate') or setup('predict') first"
-        raise UserRuntimeError(message)
-    return dataset

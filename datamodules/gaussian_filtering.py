@@ -4,20 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from pcpad.datamodules.arguments import require
-from pcpad.datamodules.datasets.epochs import CropLoader, training_loader
+from pcpad.datamodules.base import DataModule, listed, require
+from pcpad.datamodules.datasets.epochs import CropLoader
 from pcpad.datamodules.datasets.filtered_crops import FixedCrops, TrainingCrops, gaussian_kernel
 from pcpad.datamodules.datasets.photos import Split, find_photos, large_enough
 from pcpad.datamodules.reading.folders import FileTable
-from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
-from pcpad.datamodules.workers import worker_options
-from pcpad.errors import UserRuntimeError
 
 
-class GaussianFilteringDataModule(LightningDataModule):
+class GaussianFilteringDataModule(DataModule):
     r"""Learning a Gaussian filter, from any folder of photographs (2022 paper, §4.1.1).
 
     ```
@@ -80,20 +76,13 @@ class GaussianFilteringDataModule(LightningDataModule):
         split_seed: int = 0,
         effective_batch: int | None = None,
     ) -> None:
-        super().__init__()
-        require(batch_size >= 1, "batch_size", "at least 1", batch_size)
-        require(num_workers >= 0, "num_workers", "at least 0", num_workers)
+        super().__init__(root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch)
         require(crop_size >= 1, "crop_size", "at least 1", crop_size)
         require(kernel_size >= 1 and kernel_size % 2 == 1, "kernel_size", "odd, at least 1", kernel_size)
         require(sigma > 0, "sigma", "above 0", sigma)
         require(crops_per_image >= 1, "crops_per_image", "at least 1", crops_per_image)
         require(eval_crops >= 1, "eval_crops", "at least 1", eval_crops)
         require(0 < held_out < 1, "held_out", "in (0, 1)", held_out)
-        if effective_batch is not None:
-            require(effective_batch >= 1, "effective_batch", "None or at least 1", effective_batch)
-        self.root = Path(root).expanduser()
-        self.batch_size = batch_size
-        self.num_workers = num_workers
         self.crop_size = crop_size
         self.kernel = gaussian_kernel(kernel_size, sigma)
         self.crops_per_image = crops_per_image
@@ -101,7 +90,6 @@ class GaussianFilteringDataModule(LightningDataModule):
         self.keep_in_memory = keep_in_memory
         self.held_out = held_out
         self.split_seed = split_seed
-        self.effective_batch = effective_batch
         self._files: dict[str, FileTable] = {}
 
     def setup(self, stage: str) -> None:
@@ -110,9 +98,8 @@ class GaussianFilteringDataModule(LightningDataModule):
         Args:
             stage: "fit", "validate" or "test".
         """
+        super().setup(stage)
         splits: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
-        if stage == "fit":
-            warn_of_other_batch(self.trainer, self.batch_size, self.effective_batch)
         for split in splits.get(stage, ()):
             if split not in self._files:
                 files = find_photos(self.root, split, self.held_out, self.split_seed)
@@ -123,30 +110,22 @@ class GaussianFilteringDataModule(LightningDataModule):
     def train_dataloader(self) -> CropLoader:
         """Random crops; the last, smaller batch is left out where there is a full one."""
         dataset = TrainingCrops(self._listed("train"), *self._form(), self.crops_per_image)
-        return training_loader(dataset, self.trainer, self.batch_size, **self._workers())
+        return self.training_loader(dataset)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The same crops each time of the photographs of val/, each once."""
-        return self._evaluation_loader("val")
+        return self._fixed_crops("val")
 
     def test_dataloader(self) -> DataLoader[Any]:
         """The same crops each time of the photographs of test/, each once."""
-        return self._evaluation_loader("test")
+        return self._fixed_crops("test")
 
-    def _evaluation_loader(self, split: str) -> DataLoader[Any]:
-        dataset = FixedCrops(self._listed(split), *self._form(), self.eval_crops)
-        return DataLoader(
-            dataset, self.batch_size, sampler=evaluation_sampler(dataset, self.trainer), **self._workers()
-        )
+    def _fixed_crops(self, split: str) -> DataLoader[Any]:
+        return self.evaluation_loader(FixedCrops(self._listed(split), *self._form(), self.eval_crops))
 
     def _form(self) -> tuple[int, torch.Tensor, bool]:
         return self.crop_size, self.kernel, self.keep_in_memory
 
     def _listed(self, split: str) -> FileTable:
-        if split not in self._files:
-            message = f"the photographs of {split} are not listed yet: call setup('fit'), 'validate' or 'test' first"
-            raise UserRuntimeError(message)
-        return self._files[split]
-
-    def _workers(self) -> dict[str, Any]:
-        return worker_options(self.num_workers)
+        stages = {"train": ("fit",), "val": ("fit", "validate"), "test": ("test",)}[split]
+        return listed(self._files.get(split), f"the photographs of {split}", *stages)

@@ -3,25 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from pcpad.datamodules.arguments import require
-from pcpad.datamodules.datasets.epochs import CropLoader, training_loader
+from pcpad.datamodules.base import DataModule, expanded, listed, require
+from pcpad.datamodules.datasets.epochs import CropLoader
+from pcpad.datamodules.datasets.image_folders import LabelledFiles, LabelledImages, UnlabelledImages, scan_split
 from pcpad.datamodules.datasets.transforms import evaluation_transform, training_transform
-from pcpad.datamodules.reading.folders import (
-    FileTable,
-    LabelledFiles,
-    LabelledImages,
-    UnlabelledImages,
-    class_folders,
-    find_images,
-    scan_split,
-)
-from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
-from pcpad.datamodules.workers import worker_options
-from pcpad.errors import UserFileNotFoundError, UserRuntimeError, UserValueError
+from pcpad.datamodules.reading.folders import FileTable, class_folders, find_images
+from pcpad.errors import UserFileNotFoundError, UserValueError
 
 _NO_DATA = """{what}: {path}
 Expected (any names and image formats; one folder a class, the same names in each split):
@@ -34,7 +24,7 @@ A small stand-in of real handwritten digits, written in a second:
     pcpad sample digits DIR        and then --data.root DIR"""
 
 
-class ImageNetDataModule(LightningDataModule):
+class ImageNetDataModule(DataModule):
     r"""Image classification from folders, in the layout of ImageNet (ILSVRC2012).
 
     ```
@@ -45,8 +35,8 @@ class ImageNetDataModule(LightningDataModule):
 
     Any data set of one folder a class will do. A class's index is the position of its folder among the sorted
     folder names of train/ (where there is none, of val/, else of test/, for those who only evaluate); the other
-    splits may lack classes but not have others. Images may lie deeper; hidden files are left out. `classes` and
-    `num_classes` are known after `setup`. ImageNet itself is at https://image-net.org and needs an account;
+    splits may lack classes but not have others. Images may lie deeper; hidden files are left out. `class_names`
+    and `num_classes` are known after `setup`. ImageNet itself is at https://image-net.org and needs an account;
     its own test images have no labels: a test/ without class folders is passed over, with a warning.
 
     Batches: `image` `(N, 3, image_size, image_size)` uint8 RGB in [0, 255] (the task normalises) and `label`
@@ -94,9 +84,7 @@ class ImageNetDataModule(LightningDataModule):
         max_broken: int = 10,
         effective_batch: int | None = None,
     ) -> None:
-        super().__init__()
-        require(batch_size >= 1, "batch_size", "at least 1", batch_size)
-        require(num_workers >= 0, "num_workers", "at least 0", num_workers)
+        super().__init__(root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch)
         require(image_size >= 1, "image_size", "at least 1", image_size)
         # A smaller one would make the centre crop pad with black: a border made up by the data.
         require(resize >= image_size, "resize", f"at least image_size={image_size}", resize)
@@ -105,25 +93,13 @@ class ImageNetDataModule(LightningDataModule):
         require(0 < crop_ratio[0] <= crop_ratio[1], "crop_ratio", "0 < smallest <= largest", crop_ratio)
         require(0 <= horizontal_flip <= 1, "horizontal_flip", "in [0, 1]", horizontal_flip)
         require(max_broken >= 0, "max_broken", "at least 0", max_broken)
-        if effective_batch is not None:
-            require(effective_batch >= 1, "effective_batch", "None or at least 1", effective_batch)
-        self.root = Path(root).expanduser()
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.predict_images = None if predict_images is None else Path(predict_images).expanduser()
+        self.predict_images = expanded(predict_images)
         self.max_broken = max_broken
-        self.effective_batch = effective_batch
         self.eval_transform = evaluation_transform(resize, image_size)
         self.train_transform = training_transform(resize, image_size, crop_scale, crop_ratio, horizontal_flip)
-        self.classes: list[str] = []
         self._splits: dict[str, LabelledFiles] = {}
         self._test_split = "val"
         self._predict: FileTable | None = None
-
-    @property
-    def num_classes(self) -> int:
-        """How many classes; 0 before `setup`, and when predicting without the data set."""
-        return len(self.classes)
 
     def setup(self, stage: str) -> None:
         """List the files that a stage needs, so that what is missing stops the run before it starts.
@@ -131,15 +107,15 @@ class ImageNetDataModule(LightningDataModule):
         Args:
             stage: "fit", "validate", "test" or "predict".
         """
+        super().setup(stage)
         found = (class_folders(self.root / split) for split in ("train", "val", "test"))
-        self.classes = next((names for names in found if names), [])
+        self.class_names = next((names for names in found if names), [])
         if stage == "predict":
             if self.predict_images is None:
                 message = "predict needs images: --data.predict_images FOLDER"
                 raise UserValueError(message)
             self._predict = find_images(self.predict_images)
         elif stage == "fit":
-            warn_of_other_batch(self.trainer, self.batch_size, self.effective_batch)
             self._scan("train")
             self._scan("val")
         elif stage == "validate":
@@ -150,43 +126,31 @@ class ImageNetDataModule(LightningDataModule):
 
     def train_dataloader(self) -> CropLoader:
         """Shuffled, augmented batches; the last, smaller one is left out where there is a full one."""
-        dataset = LabelledImages(self._split("train"), self.train_transform, self.max_broken)
-        return training_loader(dataset, self.trainer, self.batch_size, **self._workers())
+        return self.training_loader(LabelledImages(self._split("train"), self.train_transform, self.max_broken))
 
     def val_dataloader(self) -> DataLoader[Any]:
         """All images of val/, each once."""
-        return self._evaluation_loader(LabelledImages(self._split("val"), self.eval_transform))
+        return self.evaluation_loader(LabelledImages(self._split("val"), self.eval_transform))
 
     def test_dataloader(self) -> DataLoader[Any]:
         """All images of test/ where there is one, else of val/, each once."""
-        return self._evaluation_loader(LabelledImages(self._split(self._test_split), self.eval_transform))
+        return self.evaluation_loader(LabelledImages(self._split(self._test_split), self.eval_transform))
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """All images of `predict_images`, each once, sorted by path."""
-        if self._predict is None:
-            message = "the images are not listed yet: call setup('predict') first"
-            raise UserRuntimeError(message)
-        return self._evaluation_loader(UnlabelledImages(self._predict, self.eval_transform))
-
-    def _evaluation_loader(self, dataset: Dataset[Any]) -> DataLoader[Any]:
-        sampler = evaluation_sampler(dataset, self.trainer)
-        return DataLoader(dataset, batch_size=self.batch_size, sampler=sampler, **self._workers())
-
-    def _workers(self) -> dict[str, Any]:
-        return worker_options(self.num_workers)
+        files = listed(self._predict, "the images", "predict")
+        return self.evaluation_loader(UnlabelledImages(files, self.eval_transform))
 
     def _scan(self, split: str) -> None:
         folder = self.root / split
         if not class_folders(folder):
             raise UserFileNotFoundError(self._no_data(folder))
         if split not in self._splits:
-            self._splits[split] = scan_split(folder, self.classes)
+            self._splits[split] = scan_split(folder, self.class_names or ())
 
     def _split(self, split: str) -> LabelledFiles:
-        if split not in self._splits:
-            message = f"{split}/ is not listed yet: call setup('fit'), setup('validate') or setup('test') first"
-            raise UserRuntimeError(message)
-        return self._splits[split]
+        stages = ("fit",) if split == "train" else ("fit", "validate", "test")
+        return listed(self._splits.get(split), f"the images of {split}", *stages)
 
     def _find_test_split(self) -> str:
         folder = self.root / "test"

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from pcpad.datamodules.arguments import require
+from pcpad.datamodules.base import DataModule, expanded, listed, require
 from pcpad.datamodules.datasets.clip_datasets import (
     TrainingClips,
     ValidationClips,
@@ -16,16 +15,14 @@ from pcpad.datamodules.datasets.clip_datasets import (
     collate_windows,
 )
 from pcpad.datamodules.datasets.clips import Augmentation, CropKind, Sampling
-from pcpad.datamodules.datasets.epochs import CropLoader, training_loader
+from pcpad.datamodules.datasets.epochs import CropLoader
 from pcpad.datamodules.datasets.kinetics_files import find_classes
 from pcpad.datamodules.datasets.kinetics_splits import find_test_split, load_split, load_unlabelled
 from pcpad.datamodules.datasets.video_table import VideoTable
-from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
-from pcpad.datamodules.workers import worker_options
-from pcpad.errors import UserRuntimeError, UserValueError
+from pcpad.errors import UserValueError
 
 
-class KineticsDataModule(LightningDataModule):
+class KineticsDataModule(DataModule):
     r"""Action recognition on Kinetics-400, or on any videos with one class each.
 
     ```
@@ -86,6 +83,8 @@ class KineticsDataModule(LightningDataModule):
         BrokenVideoError: Too many broken training videos, no usable ones, or one that fails in an evaluation.
     """
 
+    reads_by_opencv = True
+
     def __init__(
         self,
         root: str | Path = "data/kinetics",
@@ -105,41 +104,27 @@ class KineticsDataModule(LightningDataModule):
         max_missing: float = 0.2,
         effective_batch: int | None = None,
     ) -> None:
-        super().__init__()
-        for name in ("batch_size", "clip_length", "stride", "size"):
+        super().__init__(root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch)
+        for name in ("clip_length", "stride", "size"):
             require(locals()[name] >= 1, name, "at least 1", locals()[name])
-        for name in ("num_workers", "max_broken"):
-            require(locals()[name] >= 0, name, "at least 0", locals()[name])
+        require(max_broken >= 0, "max_broken", "at least 0", max_broken)
         require(fps is None or fps > 0, "fps", "None or above 0", fps)
         require(jpeg_fps > 0, "jpeg_fps", "above 0", jpeg_fps)
         require(crop in get_args(CropKind), "crop", f"one of {', '.join(get_args(CropKind))}", crop)
         require(val_clip in ("centre", "start"), "val_clip", "centre or start", val_clip)
         require(0 <= flip <= 1, "flip", "in [0, 1]", flip)
         require(0 <= max_missing <= 1, "max_missing", "in [0, 1]", max_missing)
-        require(
-            effective_batch is None or effective_batch >= 1, "effective_batch", "None or at least 1", effective_batch
-        )
-        self.root = Path(root).expanduser()
         self.annotations = annotations
-        self.batch_size = batch_size
-        self.num_workers = num_workers
         self.sampling = Sampling(clip_length, stride, fps)
         self.augment = Augmentation(size, crop, flip)
         self.val_clip = val_clip
         self.jpeg_fps = jpeg_fps
-        self.predict_videos = None if predict_videos is None else Path(predict_videos).expanduser()
+        self.predict_videos = expanded(predict_videos)
         self.max_broken = max_broken
         self.max_missing = max_missing
-        self.effective_batch = effective_batch
-        self.class_names: list[str] = []
         self._splits: dict[str, VideoTable] = {}
         self._predicted: Dataset[Any] | None = None
         self._left_out: list[str] = []
-
-    @property
-    def num_classes(self) -> int:
-        """How many classes; 0 before `setup`, and when predicting without the data set."""
-        return len(self.class_names)
 
     def prepare_data(self) -> None:
         """Index the videos, in one process a machine; the others then find the index in its file."""
@@ -152,6 +137,7 @@ class KineticsDataModule(LightningDataModule):
         Args:
             stage: "fit", "validate", "test" or "predict".
         """
+        super().setup(stage)
         if stage == "predict":
             if self.predict_videos is None:
                 message = "predict needs videos: --data.predict_videos FOLDER"
@@ -162,7 +148,6 @@ class KineticsDataModule(LightningDataModule):
             return
         self.class_names = find_classes(self.root, self.annotations)
         if stage == "fit":
-            warn_of_other_batch(self.trainer, self.batch_size, self.effective_batch)
             self._load("train")
         if stage == "test":
             self._load("test", find_test_split(self.root, self.annotations))
@@ -172,13 +157,12 @@ class KineticsDataModule(LightningDataModule):
     def train_dataloader(self) -> CropLoader:
         """Random clips; the last, smaller batch is left out where there is a full one."""
         clips = TrainingClips(self._split("train"), self.sampling, self.augment, self.max_broken)
-        return training_loader(clips, self.trainer, self.batch_size, **self._workers())
+        return self.training_loader(clips)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """One clip of each video of val/."""
         clips = ValidationClips(self._split("val"), self.sampling, self.augment.size, self.val_clip)
-        sampler = evaluation_sampler(clips, self.trainer)
-        return DataLoader(clips, batch_size=self.batch_size, sampler=sampler, **self._workers())
+        return self.evaluation_loader(clips)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """All windows of all videos of test/ where there is one, else of val/."""
@@ -188,7 +172,7 @@ class KineticsDataModule(LightningDataModule):
         """All windows of all of `predict_videos`, sorted by path."""
         loader = self._window_loader("predict")
         self._predicted = loader.dataset
-        if isinstance(loader.dataset, Windows) and self._ranks()[1] == 0:
+        if isinstance(loader.dataset, Windows) and self.ranks[1] == 0:
             loader.dataset.failures += self._left_out
         return loader
 
@@ -199,16 +183,9 @@ class KineticsDataModule(LightningDataModule):
 
     def _window_loader(self, split: str) -> DataLoader[Any]:
         windows = Windows(self._split(split), self.sampling, self.augment.size)
-        sampler = WholeVideoSampler(windows, *self._ranks())
-        return WindowLoader(
-            windows, batch_size=self.batch_size, sampler=sampler, collate_fn=collate_windows, **self._workers()
-        )
-
-    def _ranks(self) -> tuple[int, int]:
-        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-
-    def _workers(self) -> dict[str, Any]:
-        return worker_options(self.num_workers, opencv=True)
+        sampler = WholeVideoSampler(windows, *self.ranks)
+        options = {"batch_size": self.batch_size, "collate_fn": collate_windows, **self.worker_options()}
+        return WindowLoader(windows, sampler=sampler, **options)
 
     def _load(self, split: str, source: str | Path | None = None) -> None:
         if split in self._splits:
@@ -220,14 +197,12 @@ class KineticsDataModule(LightningDataModule):
             self.root,
             str(source or split),
             self.annotations,
-            self.class_names,
+            self.class_names or (),
             jpeg_fps=self.jpeg_fps,
             max_missing=self.max_missing,
             max_broken=self.max_broken if split == "train" else None,
         )
 
     def _split(self, split: str) -> VideoTable:
-        if split not in self._splits:
-            message = f"the videos of {split} are not listed yet: call setup() for the stage first"
-            raise UserRuntimeError(message)
-        return self._splits[split]
+        stages = {"train": ("fit",), "val": ("fit", "validate")}.get(split, (split,))
+        return listed(self._splits.get(split), f"the videos of {split}", *stages)

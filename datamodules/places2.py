@@ -4,22 +4,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from pcpad.datamodules.arguments import require
+from pcpad.datamodules.base import DataModule, evaluation_sampler, expanded, listed, require
 from pcpad.datamodules.datasets.damaged import DamagedPictures, PictureLoader, find_damaged, only
-from pcpad.datamodules.datasets.epochs import CropLoader, training_loader
+from pcpad.datamodules.datasets.epochs import CropLoader
 from pcpad.datamodules.datasets.masked_images import MaskedCrops, MaskedSquares
 from pcpad.datamodules.datasets.masks import AugmentedMasks, DrawnMasks, FixedMasks, MaskSource, Polarity, find_masks
 from pcpad.datamodules.datasets.places2_files import ImageSplits, Split
 from pcpad.datamodules.datasets.strokes import check_hole_ratio
-from pcpad.datamodules.sampling import evaluation_sampler, warn_of_other_batch
-from pcpad.datamodules.workers import worker_options
-from pcpad.errors import UserRuntimeError
 
 
-class Places2DataModule(LightningDataModule):
+class Places2DataModule(DataModule):
     r"""Images with holes for inpainting: Places2, or any set of images with train/, val/ and test/.
 
     ```
@@ -68,6 +64,8 @@ class Places2DataModule(LightningDataModule):
         BrokenImageError: A file of training or evaluation that cannot be read, when it is.
     """
 
+    reads_by_opencv = True
+
     def __init__(
         self,
         root: str | Path = "data/places2",
@@ -89,29 +87,23 @@ class Places2DataModule(LightningDataModule):
         predict_mask_polarity: Polarity | None = None,
         fit_masks: Literal["nearest"] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch)
         self.bins = [(low, high) for low, high in bins or ((0.01, 0.2), (0.2, 0.4), (0.4, 0.6))]
         require(image_size >= 8, "image_size", "at least 8", image_size)
-        require(batch_size >= 1, "batch_size", "at least 1", batch_size)
-        require(num_workers >= 0, "num_workers", "at least 0", num_workers)
         require(1 <= scale[0] <= scale[1], "scale", "1 <= smallest <= largest", scale)
         require(0 <= flip <= 1, "flip", "in [0, 1]", flip)
-        require(effective_batch is None or effective_batch >= 1, "effective_batch", "at least 1", effective_batch)
         require(mask_seed >= 0, "mask_seed", "at least 0", mask_seed)
         for name, ratio in [("hole_ratio", hole_ratio), *(("bins", one) for one in self.bins)]:
             check_hole_ratio(name, image_size, ratio)
-        self.splits = ImageSplits(Path(root).expanduser())
-        self.masks, self.mask_polarity = _path(masks), mask_polarity
-        self.test_masks, self.test_mask_polarity = _path(test_masks), test_mask_polarity
+        self.splits = ImageSplits(self.root)
+        self.masks, self.mask_polarity = expanded(masks), mask_polarity
+        self.test_masks, self.test_mask_polarity = expanded(test_masks), test_mask_polarity
         self.image_size = image_size
-        self.batch_size = batch_size
-        self.effective_batch = effective_batch
-        self.num_workers = num_workers
         self.scale = scale
         self.flip = flip
         self.hole_ratio = hole_ratio
         self.mask_seed = mask_seed
-        self.predict_images, self.predict_masks = _path(predict_images), _path(predict_masks)
+        self.predict_images, self.predict_masks = expanded(predict_images), expanded(predict_masks)
         self.predict_mask_polarity, self.fit_masks = predict_mask_polarity, fit_masks
         self._train: MaskedCrops | None = None
         self._evaluated: dict[Split, MaskedSquares] = {}
@@ -123,12 +115,12 @@ class Places2DataModule(LightningDataModule):
         Args:
             stage: "fit", "validate", "test" or "predict".
         """
+        super().setup(stage)
         if stage == "predict":
             polarity, sure = self.predict_mask_polarity or self.mask_polarity, self.predict_mask_polarity is not None
             self._predict = find_damaged(self.predict_images, self.predict_masks, polarity, sure, self.fit_masks)
             return
         if stage == "fit":
-            warn_of_other_batch(self.trainer, self.batch_size, self.effective_batch)
             masks: MaskSource = DrawnMasks(self.image_size, self.hole_ratio)
             if self.masks is not None:
                 files, polarity = find_masks(self.masks, self.mask_polarity, "mask_polarity")
@@ -144,24 +136,19 @@ class Places2DataModule(LightningDataModule):
 
     def train_dataloader(self) -> CropLoader:
         """Random squares with random masks; the last, smaller batch is left out where there is a full one."""
-        dataset = _listed(self._train, "fit")
-        return training_loader(dataset, self.trainer, self.batch_size, **self._workers())
+        return self.training_loader(listed(self._train, "the images", "fit"))
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The images of val, each once with its own mask."""
-        dataset = _listed(self._evaluated.get("val"), "validate")
-        sampler = evaluation_sampler(dataset, self.trainer)
-        return DataLoader(dataset, self.batch_size, sampler=sampler, **self._workers())
+        return self.evaluation_loader(listed(self._evaluated.get("val"), "the images", "fit", "validate"))
 
     def test_dataloader(self) -> DataLoader[Any]:
         """The images of test, each once with its own mask."""
-        dataset = _listed(self._evaluated.get("test"), "test")
-        sampler = evaluation_sampler(dataset, self.trainer)
-        return DataLoader(dataset, self.batch_size, sampler=sampler, **self._workers())
+        return self.evaluation_loader(listed(self._evaluated.get("test"), "the images", "test"))
 
     def predict_dataloader(self) -> PictureLoader:
         """The pictures of `predict_images` that can be used, one at a time, sorted by path."""
-        dataset = _listed(self._predict, "predict")
+        dataset = listed(self._predict, "the pictures", "predict")
         # In this process: handing a picture of gigabytes from a worker takes as much shared memory.
         return PictureLoader(dataset, collate_fn=only, sampler=evaluation_sampler(dataset, self.trainer))
 
@@ -175,17 +162,3 @@ class Places2DataModule(LightningDataModule):
         """Stop with an error where pictures could not be used, when all others are done."""
         if stage == "predict" and self._predict is not None:
             self._predict.raise_failures()
-
-    def _workers(self) -> dict[str, Any]:
-        return worker_options(self.num_workers, opencv=True)
-
-
-def _listed(dataset: Any, stage: str) -> Any:
-    if dataset is None:
-        message = f"the images are not listed yet: call setup('{stage}') first"
-        raise UserRuntimeError(message)
-    return dataset
-
-
-def _path(path: str | Path | None) -> Path | None:
-    return None if path is None else Path(path).expanduser()

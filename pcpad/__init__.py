@@ -51,3 +51,5 @@ else:
         ),
     )
     __all__ += ["__version__"]
+
+from pcpad import _renamed as _renamed  # noqa: E402  # earlier versions' import paths

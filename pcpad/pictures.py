@@ -5,6 +5,7 @@ Importing this needs NumPy alone; Pillow and OpenCV are imported when a file is 
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import threading
@@ -22,16 +23,37 @@ from pcpad.errors import UserValueError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["FORMATS", "MOST_PIXELS", "Picture", "PictureError", "PictureFormat", "read_picture", "write_picture"]
+__all__ = [
+    "FORMATS",
+    "MOST_PIXELS",
+    "Picture",
+    "PictureError",
+    "PictureFormat",
+    "decode",
+    "open_header",
+    "read_picture",
+    "refuse_cut_off",
+    "refuse_too_large",
+    "why_unreadable",
+    "write_picture",
+]
 
 PictureFormat = Literal["png", "tiff", "jpg"]
 FORMATS: tuple[PictureFormat, ...] = ("png", "tiff", "jpg")
 MOST_PIXELS = 1 << 30
-"""Larger pictures are refused: OpenCV's limit, six times Pillow's."""
+"""The pixels of the largest picture that is read, by whichever reader: 1024 megapixels, such as 32 768 x 32 768.
+
+Larger ones are refused by their headers, before memory is taken for them. OpenCV, which reads 16-bit colours, has this
+limit and cannot do more; Pillow's own of 179 megapixels is less than panoramas and scans have, which people want
+filled. One limit for all, because a picture that can be filled can be trained on too. At the limit 8-bit RGB takes
+3 GiB, and up to twice that while it is decoded: what a picture of that size costs, whoever sent it.
+"""
 
 # Without this list Pillow would try every plug-in, the one that hands EPS files to Ghostscript among them.
 _READABLE = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
-_BAND = 512  # rows converted at once, so that a conversion's copies stay small beside the picture
+_BAND = 512  # rows converted at once at most, so that a conversion's copies stay small beside the picture
+_BAND_PIXELS = 1 << 26  # likewise; and below Pillow's limit, which it holds against what is cut out too
+_END = 1 << 16  # how much of a file's end is looked at, where the rest is not in memory
 _ORIENTATION = 0x0112
 # What each pixel type of Pillow becomes without losing anything; the others become RGB, which is said.
 _KEPT = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBX": "RGB", "RGBA": "RGBA", "RGBa": "RGBA"}
@@ -39,7 +61,10 @@ _limit = threading.Lock()
 
 
 class PictureError(UserValueError):
-    """A picture that cannot be read or written. The message names the file."""
+    """A picture that cannot be read or written. The message names the file.
+
+    It and its subclasses take the message alone, because a DataLoader rebuilds a worker's exception from its text.
+    """
 
 
 @dataclass
@@ -85,23 +110,64 @@ def read_picture(path: str | Path) -> Picture:
     """
     path = Path(path)
     try:
-        with _unlimited_pillow() as pillow, pillow.open(path, formats=_READABLE) as image:
-            if image.width * image.height > MOST_PIXELS:
-                message = f"the header claims {image.width}x{image.height} pixels, more than the {MOST_PIXELS} allowed"
-                raise UserValueError(message)
-            _refuse_cut_off(path, image)
+        with open_header(path) as image:
+            refuse_cut_off(path, image.format)
             return _deep_picture(path, image) if _bits(path, image) == 16 else _picture(image)
     except Warning:
         raise  # somebody's `-W error`: not the file's fault
     # Pillow's plug-ins raise whatever their parsing runs into: SyntaxError, struct.error, KeyError, zlib.error, ….
     except Exception as error:
-        message = f"{path}: {_reason(error)}"
+        message = f"{path}: {why_unreadable(error)}"
         raise PictureError(message) from error
 
 
 @contextmanager
+def open_header(source: Path | bytes) -> Iterator[Image.Image]:
+    """Read the header of a picture, which is what every reader here begins with; decoding is up to the caller.
+
+    Args:
+        source: A file, or its content.
+
+    Yields:
+        The picture as Pillow opens it: size, mode and format are known, no pixel is decoded (40 µs).
+
+    Raises:
+        ValueError: Empty, or larger than `MOST_PIXELS`.
+        Exception: Whatever Pillow raises on what is no picture; see `why_unreadable`.
+    """
+    if not (len(source) if isinstance(source, bytes) else source.stat().st_size):
+        message = "the file is empty"
+        raise UserValueError(message)
+    with _unlimited_pillow() as pillow:
+        image = pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_READABLE)
+    with image:
+        refuse_too_large(image.width, image.height)
+        yield image
+
+
+def decode(image: Image.Image) -> None:
+    """Decode the pixels of a picture that `open_header` opened, up to `MOST_PIXELS`."""
+    if image.format == "TIFF":  # whose plug-in asks for Pillow's limit once more
+        with _unlimited_pillow():
+            image.load()
+    else:
+        image.load()
+
+
+def refuse_too_large(width: int, height: int) -> None:
+    """Refuse a header that claims more than `MOST_PIXELS`, which decoders would take memory for.
+
+    Raises:
+        ValueError: It does.
+    """
+    if width * height > MOST_PIXELS:
+        message = f"the header claims {width}x{height} pixels, more than the {MOST_PIXELS} allowed"
+        raise UserValueError(message)
+
+
+@contextmanager
 def _unlimited_pillow() -> Iterator[Any]:
-    """Pillow's `Image` without its limit of 179 Mpx on what it opens; `MOST_PIXELS` is in force here."""
+    """Pillow's `Image` without its limit on what it opens, which is the whole process's; `MOST_PIXELS` holds here."""
     from PIL import Image
 
     with _limit:
@@ -129,16 +195,27 @@ def _bits(path: Path, image: Image.Image) -> int:
     return 8
 
 
-def _refuse_cut_off(path: Path, image: Image.Image) -> None:
-    """Refuse what decoders would fill up with grey or zeros instead of complaining."""
-    if image.format not in ("JPEG", "MPO", "PNG"):
+def refuse_cut_off(source: Path | bytes, format: str | None) -> None:
+    """Refuse what decoders would fill up with grey or zeros instead of complaining.
+
+    Args:
+        source: A file, or its content.
+        format: Pillow's name of its format.
+
+    Raises:
+        ValueError: The file's end shows that the rest is missing.
+    """
+    if format not in ("JPEG", "MPO", "PNG"):
         return
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - (1 << 16)))
-        end = file.read()
+    if isinstance(source, bytes):
+        end = source
+    else:
+        with source.open("rb") as file:
+            file.seek(max(0, source.stat().st_size - _END))
+            end = file.read()
     kept = end.rstrip(b"\0")
-    if image.format == "PNG":
-        if b"IEND" not in end:
+    if format == "PNG":
+        if end.rfind(b"IEND") < 0:
             message = "truncated: the file has no end mark"
             raise UserValueError(message)
     elif len(end) - len(kept) >= 16 and not kept.endswith(b"\xff\xd9"):
@@ -151,8 +228,9 @@ def _picture(image: Image.Image) -> Picture:
     from PIL import ImageOps
 
     notes = []
-    if getattr(image, "is_animated", False) and image.format != "MPO":  # an MPO's other frames are previews
-        notes.append(f"the first of its {image.n_frames} frames is used")  # type: ignore[attr-defined]
+    with _unlimited_pillow():  # counting frames reads their headers
+        if getattr(image, "is_animated", False) and image.format != "MPO":  # an MPO's other frames are previews
+            notes.append(f"the first of its {image.n_frames} frames is used")  # type: ignore[attr-defined]
     mode = _KEPT.get(image.mode, "RGB")
     if image.mode in ("I", "F"):
         message = f"pixels of Pillow's mode {image.mode!r} have no known range; convert the file to 8 or 16 bits"
@@ -164,10 +242,12 @@ def _picture(image: Image.Image) -> Picture:
         name = "a palette" if image.mode in ("P", "PA") else image.mode
         notes.append(f"converted from {name} to RGB")
         profile = profile if image.mode in ("P", "PA") else None
+    decode(image)
     image = ImageOps.exif_transpose(image)
     pixels = np.empty((image.height, image.width, len(mode)), np.uint8)
-    for top in range(0, image.height, _BAND):
-        rows = pixels[top : top + _BAND]
+    step = max(1, min(_BAND, _BAND_PIXELS // image.width))
+    for top in range(0, image.height, step):
+        rows = pixels[top : top + step]
         band = image.crop((0, top, image.width, top + len(rows)))
         rows[...] = np.asarray(band if band.mode == mode else band.convert(mode)).reshape(rows.shape)
     return _split(pixels, profile, tuple(notes))
@@ -213,13 +293,23 @@ def _split(pixels: np.ndarray, profile: bytes | None, notes: tuple[str, ...]) ->
     return Picture(np.ascontiguousarray(pixels[..., :-1]), np.ascontiguousarray(pixels[..., -1]), profile, notes)
 
 
-def _reason(error: Exception) -> str:
-    """Say in a few words why a picture could not be read."""
+def why_unreadable(error: Exception, what: str = "a picture") -> str:
+    """Say in a few words why a picture could not be read or written.
+
+    Args:
+        error: What Pillow, OpenCV, torchvision or the file system raised.
+        what: What was expected.
+
+    Returns:
+        Words to stand after the file's name.
+    """
     if type(error).__name__ == "UnidentifiedImageError":
-        return "not a picture in a known format" if error.args else "not a picture"
+        return f"not {what} in a known format"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    # torchvision's messages start with the function and the source file they were compiled from.
+    text = str(error).splitlines()[0].rsplit(".cpp:", 1)[-1] if str(error) else type(error).__name__
+    return text.partition(", ")[2] if text[:1].isdigit() and ", " in text else text
 
 
 def write_picture(path: str | Path, picture: Picture, format: PictureFormat = "png") -> tuple[str, ...]:
@@ -245,7 +335,7 @@ def write_picture(path: str | Path, picture: Picture, format: PictureFormat = "p
             lost = _encode(file, picture, format)
         draft.replace(path)
     except (OSError, ValueError, struct.error) as error:
-        message = f"{path}: cannot be written: {_reason(error)}"
+        message = f"{path}: cannot be written: {why_unreadable(error)}"
         raise PictureError(message) from error
     finally:
         draft.unlink(missing_ok=True)

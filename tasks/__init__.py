@@ -1,17 +1,31 @@
-"""LightningModules, one task a file. A batch's form is stated in each class's docstring."""
+"""Tasks: LightningModules that the command trains, tests, applies and compares, one a file.
 
-from pcpad.tasks.action_recognition import ActionRecognitionTask
-from pcpad.tasks.classification import ClassificationTask
-from pcpad.tasks.gaussian_filtering import GaussianFilteringTask
-from pcpad.tasks.inpainting import InpaintingTask
-from pcpad.tasks.segmentation import SegmentationTask
-from pcpad.tasks.synthesis import SynthesisTask
+At home here: the network, its loss, its metrics and its steps; what all tasks share is in `base`. Networks, losses and
+metrics themselves are the layer package's. A batch's form is stated in each class's docstring.
+"""
 
-__all__ = [
-    "ActionRecognitionTask",
-    "ClassificationTask",
-    "GaussianFilteringTask",
-    "InpaintingTask",
-    "SegmentationTask",
-    "SynthesisTask",
-]
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pcpad.tasks.action_recognition import ActionRecognitionTask as ActionRecognitionTask
+    from pcpad.tasks.base import Task as Task
+    from pcpad.tasks.classification import ClassificationTask as ClassificationTask
+    from pcpad.tasks.gaussian_filtering import GaussianFilteringTask as GaussianFilteringTask
+    from pcpad.tasks.inpainting import InpaintingTask as InpaintingTask
+    from pcpad.tasks.segmentation import SegmentationTask as SegmentationTask
+    from pcpad.tasks.synthesis import SynthesisTask as SynthesisTask
+else:
+    from pcpad._lazy import attach
+
+    __getattr__, __dir__, __all__ = attach(
+        __name__,
+        {
+            "ActionRecognitionTask": "pcpad.tasks.action_recognition",
+            "ClassificationTask": "pcpad.tasks.classification",
+            "GaussianFilteringTask": "pcpad.tasks.gaussian_filtering",
+            "InpaintingTask": "pcpad.tasks.inpainting",
+            "SegmentationTask": "pcpad.tasks.segmentation",
+            "SynthesisTask": "pcpad.tasks.synthesis",
+            "Task": "pcpad.tasks.base",
+        },
+    )

@@ -50,6 +50,7 @@ class ActionRecognitionTask(Task):
         ValueError: An argument is out of range, or the weights do not fit.
 
     Example:
+        >>> import torch
         >>> from torch.optim import SGD
         >>> options = {"network": "resnet3d18", "num_classes": 5, "width": 4}
         >>> task = ActionRecognitionTask(**options, optimizer=lambda p: SGD(p, lr=0.1)).eval()
@@ -83,7 +84,7 @@ class ActionRecognitionTask(Task):
             message = f"Expected argument `network` to be one of {', '.join(_NETWORKS)}, but got {network!r}"
             raise UserValueError(message)
         self.set_normalization(mean, std, dims=3)
-        self.network = resnet3d(_NETWORKS[network], num_classes, padding, weights, fallback, width)
+        self.network = resnet3d(_NETWORKS[network], num_classes, self.padding, weights, fallback, width)
         self.val_metrics: Any = class_metrics(num_classes, "clip_")
         self.test_metrics: Any = class_metrics(num_classes, "clip_")
         self.video_accuracy = VideoAccuracy(num_classes, top_ks(num_classes))

@@ -55,6 +55,7 @@ class Task(LightningModule):
         UserValueError: A `std` that is not positive.
 
     Example:
+        >>> from torch import nn
         >>> class Shades(Task):
         ...     def __init__(self, width: int = 4, padding: str = "partial", optimizer=None, scheduler=None):
         ...         super().__init__(padding=padding, optimizer=optimizer, scheduler=scheduler)

@@ -78,7 +78,7 @@ class ClassificationTask(Task):
         self.label_smoothing = label_smoothing
         self.channels_last = channels_last
 
-        self.network = classifier(network, num_classes, padding=padding, weights=weights, fallback=fallback)
+        self.network = classifier(network, num_classes, padding=self.padding, weights=weights, fallback=fallback)
         if channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)
         if compile:

@@ -58,7 +58,7 @@ class GaussianFilteringTask(Task):
             scheduler=scheduler,
             not_kept=["weights"],
         )
-        self.network = filtering_unet(width, padding, weights=weights, fallback=fallback)
+        self.network = filtering_unet(width, self.padding, weights=weights, fallback=fallback)
         self.val_metric = BandError(border)
         self.test_metric = BandError(border)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from pcpad._renamed import with_present_paths
 from pcpad.errors import UserValueError
 
 
@@ -63,7 +64,7 @@ def refuse_other_options(task: LightningModule, checkpoint: dict[str, Any], name
     Raises:
         ValueError: One of them differs, and training goes on.
     """
-    stored, used = checkpoint.get("hyper_parameters", {}), task.hparams
+    stored, used = with_present_paths(checkpoint.get("hyper_parameters", {})), task.hparams
     changed = [name for name in names if name in stored and name in used and stored[name] != used[name]]
     if changed and task._trainer is not None and task._trainer.state.fn == "fit":
         message = f"A run resumes with the optimizers and schedules it had, but {', '.join(changed)} differ"

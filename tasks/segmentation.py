@@ -15,7 +15,7 @@ from pcpad.losses.segmentation import pixel_cross_entropy, relaxed_cross_entropy
 from pcpad.metrics.confusion import SegmentationIoU
 from pcpad.tasks.base import Task, check_finite, plain
 from pcpad.tasks.callbacks.label_maps import LabelMaps
-from pcpad.tasks.evaluation.evaluators import Evaluators, Inference
+from pcpad.tasks.evaluation.evaluators import Evaluator, Evaluators, Inference
 from pcpad.tasks.pictures.palette import palette
 from pcpad.tasks.pictures.segmentation import segmentation_pictures
 from pcpad.tiling import Tiling, tiled_argmax
@@ -96,7 +96,7 @@ class SegmentationTask(Task):
         self.val_metric = SegmentationIoU(num_classes, IGNORE)
         self.test_metric = SegmentationIoU(num_classes, IGNORE)
         self.evaluators: Evaluators | None = None
-        self._evaluation: list[Any] = []
+        self._evaluation: list[Evaluator] = []
 
     def setup(self, stage: str) -> None:
         """Compare the data's classes with the network's, and make the metrics that were asked for."""
@@ -120,8 +120,8 @@ class SegmentationTask(Task):
         Raises:
             ValueError: Two of them have the same name.
         """
-        Evaluators(evaluators, self._classes)  # a mistake is heard of before the data is read
-        self._evaluation = list(evaluators)
+        # Made now, so that a mistake is heard of before the data is read.
+        self._evaluation = Evaluators(evaluators, self._classes).evaluators if evaluators else []
 
     def forward(self, image: Tensor) -> Tensor:
         """Images (N, 3, H, W), uint8 or float in [0, 1], to logits (N, num_classes, H, W)."""
@@ -157,7 +157,7 @@ class SegmentationTask(Task):
 
         Under `--eval` the prediction is the first evaluator's: by tiles, where images are too large to be run whole.
         """
-        inference = self.evaluators.evaluators[0].inference if self.evaluators is not None else Inference()
+        inference = self._evaluation[0].inference if self.evaluators is not None else Inference()
         colors = palette(self._classes, self.data_offer("class_colors"))
         prediction = inference.run(self, batch["image"])
         return segmentation_pictures(batch["image"], batch["label"], prediction, colors, IGNORE)

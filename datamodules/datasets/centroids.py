@@ -13,10 +13,9 @@ from rich.console import Console
 from rich.progress import track
 
 from pcpad.datamodules.datasets.cityscapes_files import Pair
-from pcpad.datamodules.datasets.cityscapes_labels import IGNORE, check_ids, count_ids, to_train_ids
+from pcpad.datamodules.datasets.cityscapes_labels import IGNORE, count_ids, to_train_ids
+from pcpad.datamodules.datasets.label_maps import read_checked_ids
 from pcpad.datamodules.reading.caches import cache_places, cores, write_arrays
-from pcpad.datamodules.reading.pngs import PngFile, png_size
-from pcpad.errors import UserValueError
 
 # Part of the key: raised when the same files would give another index.
 _FORMAT = 1
@@ -129,37 +128,6 @@ def _build(root: Path, pairs: Sequence[Pair], tile: int, name: str) -> Centroids
     points = np.concatenate(parts)
     file = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part) for part in parts])
     return Centroids(file, points[:, 0].astype(np.uint8), points[:, 1], points[:, 2])
-
-
-def read_checked_ids(root: Path, pair: Pair) -> np.ndarray:
-    """Read a label map that fits its image and holds ids alone.
-
-    Args:
-        root: The data set's folder.
-        pair: Image and label map; of the image only the header is looked at.
-
-    Returns:
-        `(H, W)` uint8 label ids.
-
-    Raises:
-        BrokenImageError: A file that cannot be read.
-        ValueError: Values that are no label ids, or an image of another size.
-    """
-    label = PngFile(root / pair.label)
-    check_sizes(root / pair.image, png_size(root / pair.image), label)
-    ids = label.grey()
-    check_ids(count_ids(ids), label.path)
-    return ids
-
-
-def check_sizes(image: Path, size: tuple[int, int], label: PngFile) -> None:
-    """Raise ValueError where an image, of a size (height, width), and its label map differ in size."""
-    if size != (label.height, label.width):
-        message = (
-            f"{image} has {size[1]}x{size[0]} pixels (width x height), but its label {label.path} has "
-            f"{label.width}x{label.height}"
-        )
-        raise UserValueError(message)
 
 
 def _key(root: Path, pairs: Sequence[Pair], tile: int) -> str:

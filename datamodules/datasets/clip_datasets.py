@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from torch.utils.data.distributed import DistributedSampler
 
 from pcpad.datamodules.datasets.clips import Augmentation, Sampling, centre_view
-from pcpad.datamodules.datasets.epochs import Crop
+from pcpad.datamodules.datasets.epochs import Crop, CropDataset
 from pcpad.datamodules.datasets.video_table import VideoTable
-from pcpad.datamodules.failures import raise_failures
+from pcpad.datamodules.reading.failures import raise_failures
 from pcpad.datamodules.reading.video_files import BrokenVideoError
 from pcpad.datamodules.reading.videos import View
 from pcpad.errors import UserValueError
@@ -49,7 +49,7 @@ def _tensor(frames: np.ndarray, flip: bool = False) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(frames.transpose(3, 0, 1, 2)))
 
 
-class TrainingClips(Dataset[Item]):
+class TrainingClips(CropDataset[Item]):
     """Random clips: `{"clip": (3, T, size, size) uint8, "label": int, "video": int}`.
 
     It is asked for a `Crop`, of which `file` and `seed` count; a bare position, which plain samplers give, always

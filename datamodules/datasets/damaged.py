@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from pcpad.datamodules.datasets.masks import Polarity, check_polarity, fit_nearest, given_polarity, read_mask
-from pcpad.datamodules.failures import raise_failures
+from pcpad.datamodules.reading.failures import raise_failures
 from pcpad.datamodules.reading.folders import FileTable, find_images
 from pcpad.errors import UserValueError
 from pcpad.pictures import Picture, PictureError, read_picture

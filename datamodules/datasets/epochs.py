@@ -1,13 +1,15 @@
-"""Which crops an epoch consists of, who of several processes takes which, and where a broken-off epoch goes on."""
+"""A training epoch: its plan, the sampler of each process, the loader, and where an interrupted epoch resumes."""
 
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
-from lightning.pytorch import Trainer
+import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
@@ -15,6 +17,8 @@ from pcpad.errors import UserValueError
 
 if TYPE_CHECKING:
     from pcpad.datamodules.datasets.centroids import Centroids
+
+Item = TypeVar("Item", covariant=True)
 
 
 class Crop(NamedTuple):
@@ -29,6 +33,54 @@ class Crop(NamedTuple):
     file: int
     centre: tuple[int, int] | None
     seed: int
+
+
+class CropDataset(Dataset[Item]):
+    """A training set that is asked for a `Crop`, whose seed decides everything random about an item.
+
+    A bare position, which plain samplers give (Lightning's with `overfit_batches`), has to do as well.
+    """
+
+
+class SeededItems(CropDataset[Any]):
+    """Any data set as a training set: whatever an item draws follows from the seed of its `Crop`.
+
+    Args:
+        dataset: It has a length and is asked for positions. What it draws from the global generators of torch (the
+            CPU's), NumPy and Python is the same in every process, worker and order.
+    """
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, crop: Crop | int) -> Any:
+        index, seed = (crop.file, crop.seed) if isinstance(crop, Crop) else (crop, crop)
+        state, numbers = random.getstate(), np.random.get_state()
+        random.seed(seed)
+        np.random.seed(np.random.SeedSequence(seed).generate_state(4))
+        try:
+            with drawing_from(seed):
+                return self.dataset[index]
+        finally:
+            random.setstate(state)
+            np.random.set_state(numbers)
+
+
+@contextmanager
+def drawing_from(seed: int | None) -> Iterator[None]:
+    """Have torch's global generator, from which transforms draw, start from a seed, and go on afterwards as before."""
+    if seed is None:
+        yield
+        return
+    state = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)  # the CPU's alone: torch.manual_seed would also restart a GPU's
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
 
 
 class Crops(Sequence[Crop]):
@@ -94,26 +146,26 @@ class CropPlan:
         Returns:
             As many crops as there are fine images.
         """
-        random = np.random.default_rng([self.seed, epoch])
+        draws = np.random.default_rng([self.seed, epoch])
         each, rest = divmod(self._centred, len(self._of_class))
-        extra = set(random.permutation(len(self._of_class))[:rest].tolist())
+        extra = set(draws.permutation(len(self._of_class))[:rest].tolist())
         drawn = [
-            self._points[_draw(random, points, each + (train_id in extra))]
+            self._points[_draw(draws, points, each + (train_id in extra))]
             for train_id, points in enumerate(self._of_class)
             if len(points)
         ]
         centred = np.concatenate([np.zeros((0, 3), np.int64), *drawn])
-        anywhere = _draw(random, np.arange(self.images), self.images - len(centred))
+        anywhere = _draw(draws, np.arange(self.images), self.images - len(centred))
         # A row of -1 marks a crop without a centre.
         rows = np.concatenate([centred, np.stack([anywhere, *[np.full_like(anywhere, -1)] * 2], axis=1)])
-        seeds = random.integers(2**63, size=self.images)
-        return Crops(random.permutation(rows), seeds)
+        seeds = draws.integers(2**63, size=self.images)
+        return Crops(draws.permutation(rows), seeds)
 
 
-def _draw(random: np.random.Generator, items: np.ndarray, count: int) -> np.ndarray:
+def _draw(draws: np.random.Generator, items: np.ndarray, count: int) -> np.ndarray:
     """Draw items so that none comes a further time before all others have come as often."""
     rounds = -(-count // len(items))
-    return np.concatenate([items[:0], *(random.permutation(items) for _ in range(rounds))])[:count]
+    return np.concatenate([items[:0], *(draws.permutation(items) for _ in range(rounds))])[:count]
 
 
 class CropSampler(DistributedSampler[Crop]):
@@ -191,34 +243,6 @@ class CropLoader(DataLoader[Any]):
         """Have the next pass go on where the state was saved; a pass of another epoch starts at its beginning."""
         if state_dict and isinstance(self.sampler, CropSampler):
             self.sampler.resume(**state_dict)
-
-
-def training_loader(
-    dataset: Dataset[Any], trainer: Trainer | None, batch_size: int, plan: CropPlan | None = None, **workers: Any
-) -> CropLoader:
-    """Make the loader of a training set; the last, smaller batch is left out where there is a full one.
-
-    What an epoch consists of depends on nothing but the seed of `seed_everything` (0 without one) and the epoch's
-    number: not on the number of processes or workers.
-
-    Args:
-        dataset: It is asked for a `Crop`.
-        trainer: The trainer the loader is for; None outside of one.
-        batch_size: Samples a step, per device.
-        plan: What an epoch consists of; by default each sample once.
-        workers: Further arguments of the loader.
-
-    Returns:
-        The loader.
-
-    Raises:
-        ValueError: Fewer samples than processes.
-    """
-    plan = plan or CropPlan(len(dataset), None, 0, 1, run_seed())  # type: ignore[arg-type]
-    sampler = CropSampler(plan, *((trainer.world_size, trainer.global_rank) if trainer else (1, 0)))
-    # Batch statistics of a nearly empty last batch are noise.
-    full = len(sampler) >= batch_size
-    return CropLoader(dataset, batch_size=batch_size, sampler=sampler, drop_last=full, **workers)
 
 
 def run_seed() -> int:

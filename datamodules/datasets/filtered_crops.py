@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pcpad.datamodules.datasets.epochs import Crop
+from pcpad.datamodules.datasets.epochs import Crop, CropDataset
 from pcpad.datamodules.datasets.photos import too_small
 from pcpad.datamodules.reading.folders import FileTable
 from pcpad.datamodules.reading.images import read_image
@@ -87,7 +87,7 @@ class FilteredCrops(Dataset[dict[str, Tensor]]):
         return {"image": image.contiguous(), "target": filter_inside(patch / 255, self.kernel)}
 
 
-class TrainingCrops(FilteredCrops):
+class TrainingCrops(FilteredCrops, CropDataset[dict[str, Tensor]]):
     """Random crops, several of each photograph an epoch.
 
     It is asked for a `Crop`, whose `file` counts photographs round and round and whose `seed` decides the place; a bare

@@ -7,14 +7,14 @@ import torch
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as tvf
 
-from pcpad.datamodules.datasets.epochs import Crop
+from pcpad.datamodules.datasets.epochs import Crop, CropDataset
 from pcpad.datamodules.datasets.masks import FixedMasks, MaskSource
 from pcpad.datamodules.datasets.transforms import resize_and_crop
 from pcpad.datamodules.reading.folders import FileTable
 from pcpad.datamodules.reading.images import read_image
 
 
-class MaskedCrops(Dataset[dict[str, Any]]):
+class MaskedCrops(CropDataset[dict[str, Any]]):
     """For training: `{"image": (3, S, S) uint8, "mask": (1, S, S) uint8, 1 = valid, "path": str}`.
 
     It is asked for a `Crop`, whose seed decides everything random; a bare position, which plain samplers give, always

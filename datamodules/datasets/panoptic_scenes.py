@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import default_collate
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tvf
 
-from pcpad.datamodules.datasets.centroids import check_sizes
 from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.cityscapes_labels import LABELS, check_ids, count_ids
-from pcpad.datamodules.datasets.epochs import Crop
+from pcpad.datamodules.datasets.epochs import Crop, CropDataset
+from pcpad.datamodules.datasets.label_maps import check_sizes
 from pcpad.datamodules.reading.folders import list_images
 from pcpad.datamodules.reading.pngs import PngFile
 from pcpad.errors import UserFileNotFoundError, UserValueError
@@ -104,7 +104,7 @@ def _all_there(maps: Sequence[Maps]) -> None:
         raise UserFileNotFoundError(message)
 
 
-class PanopticScenes(Dataset[dict[str, Any]]):
+class PanopticScenes(CropDataset[dict[str, Any]]):
     """`{"image": (3, H, W) uint8, "label": (1, H, W) int64 in [0, 34], "instance": (1, H, W) int64}`, and more.
 
     It is asked for a `Crop`, whose seed decides the mirroring, or for a bare position, which is never mirrored.

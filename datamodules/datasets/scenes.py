@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, default_collate
 
-from pcpad.datamodules.datasets.centroids import check_sizes, read_checked_ids
 from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.cityscapes_labels import IGNORE, check_ids, count_ids, to_train_ids
-from pcpad.datamodules.datasets.epochs import Crop
+from pcpad.datamodules.datasets.epochs import Crop, CropDataset
+from pcpad.datamodules.datasets.label_maps import check_sizes, read_checked_ids
 from pcpad.datamodules.reading.folders import FileTable
 from pcpad.datamodules.reading.pngs import PngFile
 
@@ -151,7 +151,7 @@ class _Pairs:
         return Pair(str(self._images[index]), str(self._labels[index]))
 
 
-class SceneCrops(Dataset[dict[str, torch.Tensor]]):
+class SceneCrops(CropDataset[dict[str, torch.Tensor]]):
     """Crops for training: `{"image": (3, crop, crop) uint8, "label": (crop, crop) int64 trainIds}`.
 
     It is asked for a `Crop`; a bare position, which plain samplers give, always gets the same crop of that image.

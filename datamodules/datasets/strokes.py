@@ -5,7 +5,7 @@ import math
 import cv2
 import numpy as np
 
-from pcpad.datamodules.arguments import require
+from pcpad.errors import UserValueError
 
 # Of a stroke, at 256 pixels.
 _STROKES = (1, 5)
@@ -30,8 +30,14 @@ def check_hole_ratio(name: str, size: int, hole_ratio: tuple[float, float]) -> N
         ValueError: Not 0 <= smallest < largest < 1, or narrower than a pixel.
     """
     low, high = hole_ratio
-    require(0 <= low < high < 1, name, "0 <= smallest < largest < 1", hole_ratio)
-    require((high - low) * size**2 >= 2, name, f"wider than two of the {size}² pixels", hole_ratio)
+    expected = None
+    if not 0 <= low < high < 1:
+        expected = "0 <= smallest < largest < 1"
+    elif (high - low) * size**2 < 2:
+        expected = f"wider than two of the {size}² pixels"
+    if expected:
+        message = f"Expected argument `{name}` to be {expected}, but got {hole_ratio}"
+        raise UserValueError(message)
 
 
 def draw_mask(size: int, hole_ratio: tuple[float, float], draws: np.random.Generator) -> np.ndarray:

@@ -1,12 +1,14 @@
 """What happens to an image between its file and its batch; uint8 tensors all the way."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tvf
 
-from pcpad.datamodules.reading.folders import Transform
+Transform = Callable[[torch.Tensor], torch.Tensor]
+"""From `(3, H, W)` to `(3, H', W')`, uint8."""
 
 
 def evaluation_transform(resize: int, size: int) -> Transform:

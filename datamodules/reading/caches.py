@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
+from pcpad.files import whole_file
+
 # Below this, starting processes takes longer than the work.
 _ALONE = 64
 
@@ -29,13 +31,22 @@ def cache_places(root: Path, file_name: str) -> list[Path]:
 
     Returns:
         The file in `root`, then one below `$XDG_CACHE_HOME/pcpad` (`~/.cache/pcpad`) for folders that cannot be
-        written to.
+        written to; not that one where the user has no home folder.
     """
-    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "pcpad")
-    return [
-        root / file_name,
-        user_cache / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]}_{file_name}",
-    ]
+    name = f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]}_{file_name}"
+    return [root / file_name, *(folder / "pcpad" / name for folder in _user_cache())]
+
+
+def _user_cache() -> list[Path]:
+    """The user's cache folder; none for a user whom neither `HOME` nor the system's list of users gives a home."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    if given:
+        return [Path(given)]
+    try:
+        return [Path.home() / ".cache"]
+    # pathlib's own, a uid that is not in the list, and a system without such a list.
+    except (RuntimeError, KeyError, ImportError):
+        return []
 
 
 def write_arrays(places: Sequence[Path], arrays: dict[str, np.ndarray]) -> str | None:
@@ -56,18 +67,13 @@ def write_arrays(places: Sequence[Path], arrays: dict[str, np.ndarray]) -> str |
             reasons.append(f"{place}: {error.strerror or error}")
         else:
             return None
-    return "; ".join(reasons)
+    return "; ".join(reasons) or "there is no home folder, and XDG_CACHE_HOME is not set"
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Several processes or machines may build at once; each puts a whole file in place.
-    building = path.with_name(f".{path.stem}.{os.uname().nodename if hasattr(os, 'uname') else ''}.{os.getpid()}.npz")
-    try:
-        np.savez_compressed(building, **arrays)  # type: ignore[arg-type]
-        building.replace(path)
-    finally:
-        building.unlink(missing_ok=True)
+    with whole_file(path, "wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 class _Work(Dataset[Any]):

@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pcpad.datamodules.reading.images import MAX_PIXELS
 from pcpad.datamodules.reading.video_files import BrokenVideoError, VideoIndex
 from pcpad.datamodules.reading.videos import View, cut
 
@@ -95,9 +94,9 @@ def _read(folder: str | Path, number: int, reduced: int) -> np.ndarray:
         raise BrokenVideoError(message)
     try:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[reduced] | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:  # a header that claims more than OpenCV's own limit
+    except cv2.error:  # a header that claims more than OpenCV's own limit, which is `pictures.MOST_PIXELS`
         picture = None
-    if picture is None or picture.shape[0] * picture.shape[1] > MAX_PIXELS:
+    if picture is None:
         message = f"{path}: not a JPEG file, or damaged"
         raise BrokenVideoError(message)
     return picture[:, :, ::-1]

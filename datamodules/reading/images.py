@@ -1,6 +1,5 @@
 """Reading one image file into a uint8 RGB tensor, refusing what is damaged or absurd."""
 
-import io
 import warnings
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import torch
 from PIL import Image
 
 from pcpad.errors import UserValueError
+from pcpad.pictures import PictureError, decode, open_header, refuse_cut_off, why_unreadable
 
 try:
     from torchvision.io import ImageReadMode, decode_jpeg
@@ -20,18 +20,9 @@ warnings.filterwarnings("ignore", message="The image decoding and encoding capab
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 """File names with one of these endings, in any case, count as images."""
 
-MAX_PIXELS = 2 * 89_478_485
-"""Larger headers are refused unread: PIL's own limit, which holds here even where someone lifted PIL's."""
 
-# Without this list PIL would try every plug-in, the one that hands EPS files to Ghostscript among them.
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
-
-
-class BrokenImageError(UserValueError):
-    """An image file that cannot be used: damaged, no image, or too large. The message names the file.
-
-    It takes the message alone, because a DataLoader rebuilds a worker's exception from its text.
-    """
+class BrokenImageError(PictureError):
+    """An image file of a data set that cannot be used: damaged, no image, or too large. The message names the file."""
 
 
 def read_image(path: str | Path) -> torch.Tensor:
@@ -48,7 +39,7 @@ def read_image(path: str | Path) -> torch.Tensor:
         `(3, H, W)` uint8 in [0, 255].
 
     Raises:
-        BrokenImageError: The file is missing, empty, truncated, no image, or claims more than `MAX_PIXELS`.
+        BrokenImageError: The file is missing, empty, truncated, no image, or claims more than `pictures.MOST_PIXELS`.
     """
     try:
         return decode_image(Path(path).read_bytes())
@@ -56,7 +47,7 @@ def read_image(path: str | Path) -> torch.Tensor:
         raise  # somebody's `-W error`: not the file's fault
     # PIL's plug-ins raise whatever their parsing runs into (SyntaxError, struct.error, KeyError, zlib.error, …).
     except Exception as error:
-        message = f"{path}: {_reason(error)}"
+        message = f"{path}: {why_unreadable(error, 'an image')}"
         raise BrokenImageError(message) from error
 
 
@@ -70,15 +61,15 @@ def image_size(path: str | Path) -> tuple[int, int]:
         Height and width.
 
     Raises:
-        BrokenImageError: The file is missing, empty, no image, or claims more than PIL allows.
+        BrokenImageError: The file is missing, empty, no image, or claims more than `pictures.MOST_PIXELS`.
     """
     try:
-        with Image.open(path, formats=_FORMATS) as header:
+        with open_header(Path(path)) as header:
             return header.height, header.width
     except Warning:
         raise
     except Exception as error:
-        message = f"{path}: {_reason(error)}"
+        message = f"{path}: {why_unreadable(error, 'an image')}"
         raise BrokenImageError(message) from error
 
 
@@ -92,57 +83,33 @@ def decode_image(data: bytes) -> torch.Tensor:
         `(3, H, W)` uint8 in [0, 255].
 
     Raises:
-        ValueError: Empty, larger than `MAX_PIXELS`, or of a pixel type without a known range.
+        ValueError: Empty, cut off, larger than `pictures.MOST_PIXELS`, or of a pixel type without a known range.
         Exception: Whatever the decoder of the format raises on damaged data.
     """
-    if not data:
-        message = "the file is empty"
-        raise UserValueError(message)
-    # Opening reads the header alone (40 µs); every decoder below allocates what the header claims.
-    with Image.open(io.BytesIO(data), formats=_FORMATS) as header:
-        width, height = header.size
-        if width * height > MAX_PIXELS:
-            message = f"the header claims {width}x{height} pixels, more than the {MAX_PIXELS} allowed"
-            raise UserValueError(message)
-        if header.format not in ("JPEG", "MPO"):
-            return _to_rgb(header)
-        if decode_jpeg is not None and header.mode in ("RGB", "L"):
+    with open_header(data) as header:
+        # What an interrupted copy or a crashed file system leaves. torchvision refuses it; PIL paints it grey.
+        refuse_cut_off(data, header.format)
+        if header.format in ("JPEG", "MPO") and decode_jpeg is not None and header.mode in ("RGB", "L"):
             # torchvision for JPEG alone, where it gives PIL's pixels in 1.1 ms for PIL's 1.5 (500x375): its PNG
             # decoder (0.29) ends the process with a segmentation fault on one flipped byte, where 3000 damaged
             # JPEGs only raised. CMYK stays with PIL, by whose inversion rules ImageNet was always read.
             return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
-        kept = data.rstrip(b"\0")
-        if len(data) - len(kept) >= 16 and not kept.endswith(b"\xff\xd9"):
-            # What an interrupted copy or a crashed file system leaves. torchvision refuses it; PIL paints it grey.
-            message = f"truncated: nothing but zeros after byte {len(kept)}"
-            raise UserValueError(message)
         return _to_rgb(header)
 
 
 def _to_rgb(image: Image.Image) -> torch.Tensor:
-    """Convert any PIL image to `(3, H, W)` uint8."""
+    """Decode and convert any PIL image to `(3, H, W)` uint8."""
+    if image.mode in ("I", "F"):
+        message = f"pixels of PIL mode {image.mode!r} have no known range; convert the file to 8 or 16 bits"
+        raise UserValueError(message)
+    see_through = "transparency" in image.info
+    decode(image)
     if image.mode.startswith("I;16"):
         # PIL's own conversion clips at 255, which turns a 16-bit image white; 65535 = 255 × 257.
         grey = (np.asarray(image).astype(np.uint32) + 128) // 257
         image = Image.fromarray(grey.astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        message = f"pixels of PIL mode {image.mode!r} have no known range; convert the file to 8 or 16 bits"
-        raise UserValueError(message)
-    elif "transparency" in image.info:
+    elif see_through:
         # Palette transparency given as bytes makes PIL warn on the direct way.
         image = image.convert("RGBA")
     # torch.from_numpy needs memory it may write to, which np.asarray(image) is not.
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
-
-
-def _reason(error: Exception) -> str:
-    """Say in a few words why an image could not be read."""
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "not an image in a known format"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"the header claims more than the {MAX_PIXELS} pixels allowed"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    # torchvision's messages start with the function and the source file they were compiled from.
-    text = str(error).splitlines()[0].rsplit(".cpp:", 1)[-1] if str(error) else type(error).__name__
-    return text.partition(", ")[2] if text[:1].isdigit() and ", " in text else text

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 from isal import isal_zlib
 
-from pcpad.datamodules.reading.images import MAX_PIXELS, BrokenImageError, decode_image
+from pcpad.datamodules.reading.images import BrokenImageError, decode_image
 from pcpad.errors import UserValueError
+from pcpad.pictures import refuse_too_large, why_unreadable
 
 ALL = slice(None)
 
@@ -39,7 +40,7 @@ class PngFile:
         kind: What a pixel is, in words: "8-bit grey", "16-bit grey", "8-bit RGB", ….
 
     Raises:
-        BrokenImageError: Missing, empty, truncated, no PNG, or larger than `MAX_PIXELS`.
+        BrokenImageError: Missing, empty, truncated, no PNG, or larger than `pictures.MOST_PIXELS`.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -154,7 +155,7 @@ class PngFile:
             raise  # somebody's `-W error`
         # PIL's parsing raises SyntaxError, struct.error, zlib.error and more.
         except Exception as error:
-            raise _broken(self.path, str(error) or type(error).__name__) from error
+            raise _broken(self.path, why_unreadable(error, "an image")) from error
 
 
 def _unfilter(filtered: np.ndarray, channels: int) -> np.ndarray:
@@ -222,7 +223,7 @@ def png_size(path: str | Path) -> tuple[int, int]:
         Rows and columns.
 
     Raises:
-        BrokenImageError: Missing, empty, no PNG, or larger than `MAX_PIXELS`.
+        BrokenImageError: Missing, empty, no PNG, or larger than `pictures.MOST_PIXELS`.
     """
     return _header(Path(path), _read(Path(path), _HEADER_BYTES))[:2]
 
@@ -241,8 +242,10 @@ def _header(path: Path, data: bytes) -> tuple[int, int, str]:
     if len(data) < _HEADER_BYTES or data[:8] != _SIGNATURE or data[12:16] != b"IHDR":
         raise _broken(path, "not a PNG file")
     width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
-    if width * height > MAX_PIXELS:
-        raise _broken(path, f"the header claims {width}x{height} pixels, more than the {MAX_PIXELS} allowed")
+    try:
+        refuse_too_large(width, height)
+    except UserValueError as error:
+        raise _broken(path, str(error)) from None
     return height, width, f"{depth}-bit {_KINDS.get(colour, 'pixels of an unknown kind')}"
 
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from pcpad.datamodules.reading.images import MAX_PIXELS
 from pcpad.errors import UserValueError
+from pcpad.pictures import MOST_PIXELS
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".ts", ".3gp", ".wmv")
 """File names with one of these endings, in any case, count as videos."""
@@ -149,12 +149,12 @@ def index_video(path: str | Path) -> VideoIndex:
         The index.
 
     Raises:
-        BrokenVideoError: Missing, empty, truncated, no video, without pictures, or of more than `MAX_PIXELS`.
+        BrokenVideoError: Missing, empty, truncated, no video, without pictures, or of more than `MOST_PIXELS`.
     """
     with VideoFile(path) as file:
         size = file.stream.codec_context.width * file.stream.codec_context.height
-        if size > MAX_PIXELS:
-            message = f"{path}: the header claims {size} pixels a picture, more than the {MAX_PIXELS} allowed"
+        if size > MOST_PIXELS:
+            message = f"{path}: the header claims {size} pixels a picture, more than the {MOST_PIXELS} allowed"
             raise BrokenVideoError(message)
         try:
             shown, first = _look_through(file, path)

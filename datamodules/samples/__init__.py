@@ -1,23 +1,56 @@
 """Writers of small data sets in the true on-disk formats, for trying things out and for tests.
 
-`SAMPLES[name](folder)` writes the sample data set of that name and returns a `SampleSummary`. Importing this
-package needs none of the optional dependencies; a writer says what it needs when it is called.
+`SAMPLES[name](folder)` writes the sample data set of that name and returns a `SampleSummary`. A writer's module is
+imported when it is asked for, and says by itself which optional packages it needs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from pcpad.datamodules.samples.cityscapes import write_cityscapes
-from pcpad.datamodules.samples.digits import write_digits
-from pcpad.datamodules.samples.kinetics import write_kinetics
-from pcpad.datamodules.samples.photos import write_photos
 from pcpad.datamodules.samples.writing import SampleSummary
 
-SAMPLES: dict[str, Callable[..., SampleSummary]] = {
-    "cityscapes": write_cityscapes,
-    "digits": write_digits,
-    "kinetics": write_kinetics,
-    "photos": write_photos,
-}
-"""Writers by name. Each takes the folder to write first, and options by keyword."""
+if TYPE_CHECKING:
+    from pcpad.datamodules.samples.cityscapes import write_cityscapes
+    from pcpad.datamodules.samples.digits import write_digits
+    from pcpad.datamodules.samples.kinetics import write_kinetics
+    from pcpad.datamodules.samples.photos import write_photos
 
 __all__ = ["SAMPLES", "SampleSummary", "write_cityscapes", "write_digits", "write_kinetics", "write_photos"]
+
+
+class _Writers(Mapping[str, Callable[..., SampleSummary]]):
+    """The function `write_NAME` of the module NAME, for some names; imported when it is asked for."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def __getitem__(self, name: str) -> Callable[..., SampleSummary]:
+        if name not in self._names:
+            raise KeyError(name)
+        return getattr(import_module(f"{__name__}.{name}"), f"write_{name}")
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+SAMPLES: Mapping[str, Callable[..., SampleSummary]] = _Writers("cityscapes", "digits", "kinetics", "photos")
+"""Writers by name. Each takes the folder to write first, and options by keyword."""
+
+
+def __getattr__(name: str) -> Any:
+    sample = name.removeprefix("write_")
+    if sample == name or sample not in SAMPLES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return SAMPLES[sample]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,6 +1,5 @@
 """Drawn moving scenes as short H.264 files in Kinetics' format."""
 
-import csv
 import string
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ import numpy as np
 
 from pcpad.datamodules.samples.writing import SampleSummary, write_once
 from pcpad.errors import UserValueError
+from pcpad.tables import write_csv
 
 MOTIONS = ("growing", "moving down", "moving up", "shaking sideways", "shrinking", "spinning")
 """The classes. None becomes another one when a clip is mirrored, as left and right would."""
@@ -96,12 +96,9 @@ def write_kinetics(
 def _fill(folder: Path, tasks: list[_Task], height: int, seconds: tuple[float, float]) -> Mapping[str, int]:
     with ThreadPoolExecutor(2) as executor:
         written = list(executor.map(lambda task: _write(folder, task, height, seconds), tasks))
-    (folder / "annotations").mkdir()
     for split in ("train", "val"):
-        with (folder / "annotations" / f"{split}.csv").open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            rows.writerow(_Written._fields[1:] + _Written._fields[:1])
-            rows.writerows((*row[1:], row.split) for row in written if row.split == split)
+        rows = [row._asdict() for row in written if row.split == split]
+        write_csv(folder / "annotations" / f"{split}.csv", [*_Written._fields[1:], "split"], rows)
     return {split: sum(row.split == split for row in written) for split in ("train", "val")} | {"annotations": 2}
 
 

@@ -1,29 +1,38 @@
-"""What happens around a task: checkpoints, results, predictions, pictures.
+"""What happens around a task: checkpoints, results, predictions, sample pictures.
 
 At home here: Lightning callbacks. What a test found is told by `pcpad.tasks.evaluation`.
 """
 
-from pcpad.tasks.callbacks.checkpoint import BestAndLast
-from pcpad.tasks.callbacks.inpainted import InpaintedPictures
-from pcpad.tasks.callbacks.label_maps import LabelMaps
-from pcpad.tasks.callbacks.predictions import PredictionTable, VideoPredictionTable
-from pcpad.tasks.callbacks.randomness import RandomState
-from pcpad.tasks.callbacks.results import RunResults
-from pcpad.tasks.callbacks.resume import OptimizerOnResume
-from pcpad.tasks.callbacks.sample_images import SampleImages
-from pcpad.tasks.callbacks.synthesized import SynthesizedPictures
-from pcpad.tasks.evaluation.files import EvaluationFiles
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "BestAndLast",
-    "EvaluationFiles",
-    "InpaintedPictures",
-    "LabelMaps",
-    "OptimizerOnResume",
-    "PredictionTable",
-    "RandomState",
-    "RunResults",
-    "SampleImages",
-    "SynthesizedPictures",
-    "VideoPredictionTable",
-]
+if TYPE_CHECKING:
+    from pcpad.tasks.callbacks.checkpoint import BestAndLast as BestAndLast
+    from pcpad.tasks.callbacks.inpainted import InpaintedPictures as InpaintedPictures
+    from pcpad.tasks.callbacks.label_maps import LabelMaps as LabelMaps
+    from pcpad.tasks.callbacks.predictions import PredictionTable as PredictionTable
+    from pcpad.tasks.callbacks.predictions import VideoPredictionTable as VideoPredictionTable
+    from pcpad.tasks.callbacks.randomness import RandomState as RandomState
+    from pcpad.tasks.callbacks.results import RunResults as RunResults
+    from pcpad.tasks.callbacks.resume import OptimizerOnResume as OptimizerOnResume
+    from pcpad.tasks.callbacks.sample_images import SampleImages as SampleImages
+    from pcpad.tasks.callbacks.synthesized import SynthesizedPictures as SynthesizedPictures
+    from pcpad.tasks.evaluation.files import EvaluationFiles as EvaluationFiles
+else:
+    from pcpad._lazy import attach
+
+    __getattr__, __dir__, __all__ = attach(
+        __name__,
+        {
+            "BestAndLast": "pcpad.tasks.callbacks.checkpoint",
+            "EvaluationFiles": "pcpad.tasks.evaluation.files",
+            "InpaintedPictures": "pcpad.tasks.callbacks.inpainted",
+            "LabelMaps": "pcpad.tasks.callbacks.label_maps",
+            "OptimizerOnResume": "pcpad.tasks.callbacks.resume",
+            "PredictionTable": "pcpad.tasks.callbacks.predictions",
+            "RandomState": "pcpad.tasks.callbacks.randomness",
+            "RunResults": "pcpad.tasks.callbacks.results",
+            "SampleImages": "pcpad.tasks.callbacks.sample_images",
+            "SynthesizedPictures": "pcpad.tasks.callbacks.synthesized",
+            "VideoPredictionTable": "pcpad.tasks.callbacks.predictions",
+        },
+    )

@@ -23,8 +23,8 @@ from pcpad.tasks.pictures.sheets import SheetRow, as_pixels, cell_size, draw_she
 class SampleImages(Callback):
     """Writes labelled sheets of sample pictures: `images/*.png` in the run's log folder, and to TensorBoard.
 
-    For tasks whose `sample_images(batch)` returns, by column title, images (n, 3, H, W), uint8 or float in [0, 1], all
-    columns of one n, H and W. Others, whose pictures are an empty dict, are left alone.
+    For tasks with a `sample_images(batch)` of their own: by column title images (n, 3, H, W), uint8 or float in [0, 1],
+    all columns of one n, H and W. Other tasks, whose batches may be anything, are left alone.
 
     The samples are always the same ones, spread evenly over the first validation (or test) loader; they are looked at
     as their batches come by, at the cost of one more pass of the network over each. It runs in evaluation mode, in
@@ -104,7 +104,7 @@ class SampleImages(Callback):
         self._folder, self._rows = None, []
 
     def _is_due(self, trainer: Trainer, pl_module: LightningModule) -> bool:
-        if self.count == 0 or trainer.sanity_checking or not isinstance(pl_module, Task):
+        if self.count == 0 or trainer.sanity_checking or not _has_pictures(pl_module):
             return False
         if trainer.state.fn != "fit":
             return True
@@ -130,7 +130,7 @@ class SampleImages(Callback):
         with _evaluating(pl_module), random, torch.no_grad(), trainer.precision_plugin.forward_context():
             assert isinstance(pl_module, Task)
             columns = pl_module.sample_images(few)
-        if trainer.is_global_zero and columns:
+        if trainer.is_global_zero:
             check_columns(columns, type(pl_module).__name__)
             self._titles = list(columns)
             self._rows += [SheetRow(images) for images in zip(*map(_as_arrays, columns.values()), strict=True)]
@@ -147,6 +147,10 @@ class SampleImages(Callback):
                 logger.experiment.add_image(f"samples/{stage}", picture, step, dataformats="HWC")
         if folder is not None:
             self._folder = save_png(sheet, Path(folder) / "images" / f"{name}.png").parent
+
+
+def _has_pictures(module: LightningModule) -> bool:
+    return isinstance(module, Task) and type(module).sample_images is not Task.sample_images
 
 
 def check_columns(columns: Any, task: str) -> None:

@@ -12,8 +12,8 @@ from torch.optim import SGD
 from torch.optim import lr_scheduler as schedules
 from torch.utils.data import DataLoader
 
+from pcpad.datamodules.base import evaluation_sampler
 from pcpad.datamodules.datasets.clip_datasets import collate_windows
-from pcpad.datamodules.sampling import evaluation_sampler
 from pcpad.models import resnet3d50
 from pcpad.tasks import ActionRecognitionTask
 from pcpad.tasks.base import NonFiniteLossError

@@ -317,7 +317,7 @@ def test_compile(tmp_path):
 @pytest.mark.own_process
 @pytest.mark.parametrize("size", [7, 5])
 def test_two_processes_count_like_one(tmp_path, size, monkeypatch):
-    from pcpad.datamodules.sampling import evaluation_sampler
+    from pcpad.datamodules.base import evaluation_sampler
 
     class Shared(Images):
         def _loader(self, *keys):

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from torchvision.models import get_model_weights
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
-from pcpad.datamodules.sampling import evaluation_sampler
+from pcpad.datamodules.base import evaluation_sampler
 from pcpad.models.street_detector import OBJECTS, StreetDetector, load_detector
 from pcpad.tasks import SynthesisTask
 from pcpad.tasks.judges.detection import DetectionJudge, street_objects

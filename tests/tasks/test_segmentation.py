@@ -9,7 +9,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import PolynomialLR
 from torch.utils.data import DataLoader
 
-from pcpad.datamodules.sampling import evaluation_sampler
+from pcpad.datamodules.base import evaluation_sampler
 from pcpad.models import load_weights
 from pcpad.tasks import SegmentationTask
 from pcpad.tasks.base import NonFiniteLossError

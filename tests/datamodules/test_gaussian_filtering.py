@@ -12,7 +12,6 @@ from pcpad.datamodules import GaussianFilteringDataModule
 from pcpad.datamodules.datasets.epochs import Crop
 from pcpad.datamodules.datasets.filtered_crops import filter_inside, gaussian_kernel
 from pcpad.datamodules.reading.images import BrokenImageError
-from pcpad.datamodules.samples import SAMPLES
 
 
 def photo(path, seed, size=(60, 80), mode="RGB"):
@@ -33,15 +32,6 @@ def make(root, stage="fit", **options):
     data = GaussianFilteringDataModule(root, **{"num_workers": 0, "crop_size": 32, "batch_size": 2} | options)
     data.setup(stage)
     return data
-
-
-def test_filter_is_scipys():
-    ndimage = pytest.importorskip("scipy.ndimage")
-    image = torch.rand(3, 40, 50)
-    kernel = gaussian_kernel(13, 2.0)
-    assert float(kernel.sum()) == pytest.approx(1)
-    expected = np.stack([ndimage.gaussian_filter(plane, 2.0, radius=6) for plane in image.double().numpy()])
-    assert np.allclose(filter_inside(image, kernel), expected[:, 6:-6, 6:-6], atol=1e-6)
 
 
 def test_target_is_the_filtered_picture_at_the_crop(root):
@@ -187,16 +177,3 @@ def test_missing_data_says_what_to_do(tmp_path):
 def test_arguments_out_of_range(tmp_path, options):
     with pytest.raises(ValueError, match=next(iter(options))):
         GaussianFilteringDataModule(tmp_path, **options)
-
-
-def test_sample_photographs(tmp_path):
-    pytest.importorskip("skimage")
-    summary = SAMPLES["photos"](tmp_path / "photos")
-    assert "15 train" in str(summary)
-    assert "6 test" in str(summary)
-    held_out = {path.name for path in (tmp_path / "photos/test").iterdir()}
-    assert "astronaut.png" in held_out
-    assert not held_out & {path.name for path in (tmp_path / "photos/train").iterdir()}
-    SAMPLES["photos"](tmp_path / "photos")  # a second call finds them
-    batch = next(iter(make(tmp_path / "photos", "test", crop_size=128).test_dataloader()))
-    assert batch["image"].float().std() > 10

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -9,8 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from pcpad import pictures
 from pcpad.datamodules.reading import images
-from pcpad.datamodules.reading.images import MAX_PIXELS, BrokenImageError, read_image
+from pcpad.datamodules.reading.images import BrokenImageError, image_size, read_image
+from pcpad.datamodules.reading.pngs import PngFile, png_size
+from pcpad.pictures import MOST_PIXELS, PictureError, read_picture
 
 # Said by torchvision 0.29 for each image; images.py silences it, but pytest resets the filters before each test.
 pytestmark = pytest.mark.filterwarnings("ignore:The image decoding and encoding:DeprecationWarning")
@@ -155,10 +159,12 @@ def test_postscript_is_not_handed_to_an_interpreter(write):
 
 
 @pytest.mark.filterwarnings("error")
-def test_warning_made_an_error_is_not_blamed_on_the_file(write, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100 * 90)
-    with pytest.raises(Image.DecompressionBombWarning):
-        read_image(write(encode(PHOTO, "PNG")))
+def test_warning_made_an_error_is_not_blamed_on_the_file(write):
+    data = encode(PHOTO, "PNG")
+    end_of_header = data.index(b"IHDR") + 4 + 13 + 4
+    of_no_frames = chunk(b"acTL", struct.pack(">II", 0, 0))  # of which PIL warns
+    with pytest.raises(UserWarning, match="Invalid APNG"):
+        read_image(write(data[:end_of_header] + of_no_frames + data[end_of_header:]))
 
 
 def test_missing_file_and_folder(tmp_path):
@@ -173,10 +179,11 @@ def test_float_pixels_are_refused_with_advice(write):
         read_image(write(encode(Image.fromarray(np.ones((4, 4), dtype=np.float32)), "TIFF")))
 
 
-def png_claiming(width, height):
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+def chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
+
+def png_claiming(width, height):
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"0")) + chunk(b"IEND", b"")
 
@@ -192,5 +199,59 @@ def jpeg_claiming(width, height):
 @pytest.mark.parametrize("claiming", [png_claiming, jpeg_claiming])
 def test_huge_header_is_refused_before_anything_is_allocated(decoder, write, monkeypatch, claiming, limit):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)  # None: somebody has lifted PIL's own limit
-    with pytest.raises(BrokenImageError, match=rf"the header claims .*{MAX_PIXELS}"):
+    with pytest.raises(BrokenImageError, match=rf"the header claims .*{MOST_PIXELS}"):
         read_image(write(claiming(60_000, 60_000)))
+
+
+READERS = [read_image, image_size, read_picture, PngFile, png_size]
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_every_reader_has_the_one_limit_and_the_one_kind_of_error(reader, write, monkeypatch):
+    monkeypatch.setattr(pictures, "MOST_PIXELS", 120 * 90)
+    reader(write(encode(PHOTO, "PNG")))
+    monkeypatch.setattr(pictures, "MOST_PIXELS", 120 * 90 - 1)
+    with pytest.raises(PictureError, match=r"claims 120x90 pixels, more than the 10799 allowed"):
+        reader(write(encode(PHOTO, "PNG")))
+    with pytest.raises(PictureError, match=r"picture\.JPEG: the file is empty"):
+        reader(write(b""))
+
+
+@pytest.mark.parametrize("reader", [read_image, read_picture, PngFile])
+def test_every_reader_refuses_a_png_without_an_end(reader, write):
+    with pytest.raises(PictureError, match="truncated: the file has no end mark"):
+        reader(write(encode(PHOTO, "PNG")[:-12]))
+
+
+def test_images_beyond_pils_own_limit_are_read(write, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # PIL warns beyond, and refuses beyond twice as many
+    for kind in ("PNG", "JPEG", "TIFF", "GIF", "WEBP"):
+        path = write(encode(PHOTO, kind))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            assert read_image(path).shape == (3, 90, 120)
+            assert image_size(path) == (90, 120)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_zeros_after_the_end_are_harmless_however_many(decoder, write):
+    assert read_image(write(encode(PHOTO, "JPEG") + bytes(200_000))).shape == (3, 90, 120)
+
+
+def blank(path, height, width):
+    """A black PGM of zeros, of which the file system keeps none."""
+    path.write_bytes(b"P5\n%d %d\n255\n" % (width, height))
+    with path.open("ab") as file:
+        file.truncate(file.tell() + height * width)
+    return path
+
+
+def test_the_limit_is_1024_megapixels(tmp_path):
+    assert image_size(blank(tmp_path / "largest.pgm", 32768, 32768)) == (32768, 32768)
+    with pytest.raises(BrokenImageError, match=r"the header claims 32769x32768 pixels, more than the 1073741824"):
+        read_image(blank(tmp_path / "larger.pgm", 32768, 32769))
+
+
+@pytest.mark.slow
+def test_an_image_of_200_megapixels(tmp_path):
+    assert read_image(blank(tmp_path / "large.pgm", 14_200, 14_200)).shape == (3, 14_200, 14_200)

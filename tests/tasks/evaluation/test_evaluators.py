@@ -11,6 +11,8 @@ import torch
 from jsonargparse import ArgumentParser
 from rich.console import Console
 from torch import nn
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from pcpad import PartialConv2d
 from pcpad.metrics import BorderIoU, SegmentationIoU
@@ -241,3 +243,51 @@ def test_a_tile_as_large_as_the_image_or_larger_gives_the_regular_scores():
         evaluators.update(network, image, label)
     regular, *others = (metric.confusion for metric in evaluators.metrics)
     assert all(torch.equal(regular, other) for other in others)
+
+
+class Wrong(Metric):
+    """How many pixels are wrong, of those that have a class."""
+
+    def __init__(self, ignore_index=255):
+        super().__init__()
+        self.ignore_index = ignore_index
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, prediction, label):
+        self.count += ((prediction != label) & (label != self.ignore_index)).sum()
+
+    def compute(self):
+        return self.count
+
+
+def test_any_metric_of_classes_stands_beside_our_own(tmp_path):
+    per_class = MulticlassAccuracy(CLASSES, average=None, ignore_index=255)
+    both = MetricCollection({"f1": MulticlassF1Score(CLASSES, ignore_index=255), "wrong": Wrong()})
+    evaluators = Evaluators([Regular(), Wrong(), per_class, both], CLASSES, class_names=["a", "b", "c", "d"])
+    network = Counting()
+    for seed in range(2):
+        evaluators.update(network, *batch(seed))
+    assert len(network.calls) == 2, "one pass feeds them all"
+    found = evaluators.report().scalars("test/")
+    expected = Wrong()
+    for seed in range(2):
+        image, label = batch(seed)
+        expected.update(network(image).argmax(1), label)
+    assert found["test/Wrong"] == found["test/MetricCollection/wrong"] == int(expected.compute())
+    assert found["test/MulticlassAccuracy/a"] == found["test/MulticlassAccuracy/a"] <= 1
+    assert 0 < found["test/MetricCollection/f1"] < 1
+    report = evaluators.report()
+    rows = list(csv.DictReader(report.write_csv(tmp_path / "scores.csv").open(encoding="utf-8")))
+    assert [row["evaluation"] for row in rows] == ["regular", "Wrong", "MulticlassAccuracy", "MetricCollection"]
+    assert float(rows[1]["Wrong"]) == found["test/Wrong"]
+    assert float(rows[2]["MulticlassAccuracy_b"]) == found["test/MulticlassAccuracy/b"]
+    assert report.class_table().columns == ["class", "regular", "MulticlassAccuracy"]
+    evaluators.reset()
+    assert evaluators.metrics[1].compute() == 0
+
+
+def test_a_metric_that_was_given_is_left_alone():
+    mine = Wrong()
+    evaluators = Evaluators([mine], CLASSES)
+    evaluators.update(Counting(), *batch())
+    assert mine.compute() == 0

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from pcpad.datamodules.datasets.centroids import read_checked_ids
 from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.kinetics_files import find_classes, find_split, no_data
+from pcpad.datamodules.datasets.label_maps import read_checked_ids
 from pcpad.datamodules.datasets.panoptic_scenes import read_instances
 from pcpad.datamodules.datasets.video_table import BrokenVideo, index_any, note_broken
 from pcpad.datamodules.reading.folders import class_folders, list_images

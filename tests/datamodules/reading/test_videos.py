@@ -1,12 +1,9 @@
 """One video file: exactly the frames asked for, and a clear word on what cannot be read."""
 
-from fractions import Fraction
-
 import numpy as np
 import pytest
 
-from pcpad.datamodules.reading import video_files as module
-from pcpad.datamodules.reading.video_files import BrokenVideoError, VideoIndex, decode_all, index_video
+from pcpad.datamodules.reading.video_files import BrokenVideoError, decode_all, index_video
 from pcpad.datamodules.reading.videos import Video, View, cut
 
 VARIABLE = np.cumsum(np.random.default_rng(3).integers(11, 140, 60))
@@ -124,21 +121,6 @@ def test_windows_in_a_row_seek_once(videos, tmp_path, monkeypatch):
     assert len(decoders) == 1
 
 
-def test_the_index_says_when_frames_are_shown(videos, tmp_path):
-    path = videos.write(tmp_path / "a.mp4", **KINDS["variable rate"])
-    index = index_video(path)
-    assert np.allclose(index.times[:-1], (VARIABLE - VARIABLE[0]) / 1000, atol=2e-4)
-    assert index.times[-1] > index.times[-2]
-    assert index.keys.tolist() == [0, 20, 40]
-    assert (index.height, index.width, index.rotation, index.codec) == (48, 64, 0, "h264")
-    again = VideoIndex.unpack(index.pack())
-    assert np.array_equal(again.pts, index.pts)
-    assert np.array_equal(again.keys, index.keys)
-    assert again[2:] == index[2:]
-    constant = index_video(videos.write(tmp_path / "b.mp4", 300))
-    assert len(constant.pack()) < 200, "240 000 of them are held in memory"
-
-
 def test_wrong_key_frames_cost_time_not_exactness(videos, tmp_path):
     path = videos.write(tmp_path / "a.mp4", options={"g": "30", "bf": "3"})
     index, everything = index_video(path), videos.decoded(path)
@@ -196,83 +178,3 @@ def test_a_view_is_the_part_of_the_whole():
     assert np.abs(part[0, :, 0].astype(float) - (64.5 + 2 * np.arange(50))).max() <= 1
     assert np.array_equal(cut(ramp, View(128, 256, 3, 5, 7, 9)), ramp[3:10, 5:14])
     assert cut(ramp, View(256, 512, 10, 20, 30, 40)).shape == (30, 40, 3)
-
-
-# Bad input
-
-
-def test_empty_missing_and_foreign_files(videos, tmp_path):
-    whole = videos.write(tmp_path / "whole.mp4", 10)
-    (tmp_path / "empty.mp4").touch()
-    (tmp_path / "text.mp4").write_text("no video at all " * 50)
-    (tmp_path / "list.mp4").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:1,\n{whole}\n#EXT-X-ENDLIST\n")
-    (tmp_path / "concat.mp4").write_text(f"ffconcat version 1.0\nfile {whole.name}\n")
-    videos.write_sound(tmp_path / "sound.mp4")
-    expected = {
-        "empty": "the file is empty",
-        "text": "no video file in a known format",
-        "list": "(no video file in a known|a playlist, or another) format",
-        "concat": "a playlist, or another format",
-        "absent": "No such file",
-        "sound": "no moving pictures, but audio",
-    }
-    for name, reason in expected.items():
-        with pytest.raises(BrokenVideoError, match=rf"{name}\.mp4: .*{reason}"):
-            index_video(tmp_path / f"{name}.mp4")
-
-
-@pytest.mark.parametrize("part", [0.02, 0.3, 0.6, 0.9, 0.99])
-def test_truncated_files(part, videos, tmp_path):
-    noise = np.random.default_rng(0)
-    path = videos.write(tmp_path / "a.mp4", 40, paint=lambda n, h, w: noise.integers(0, 256, (h, w, 3), dtype=np.uint8))
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * part)])
-    with pytest.raises(BrokenVideoError, match=r"a\.mp4: (truncated|no video file)"):
-        index_video(path)
-
-
-def test_truncated_between_two_frames(videos, tmp_path):
-    import av
-
-    path = videos.write(tmp_path / "a.mp4", 40)
-    with av.open(str(path)) as container:
-        ends = sorted(p.pos + p.size for p in container.demux(video=0) if p.size)
-    path.write_bytes(path.read_bytes()[: ends[24]])
-    with pytest.raises(BrokenVideoError, match=r"truncated or damaged after \d+ frames of the 40 "):
-        index_video(path)
-
-
-def test_one_frame(videos, tmp_path):
-    path = videos.write(tmp_path / "a.mp4", 1)
-    index = index_video(path)
-    assert (len(index.pts), index.keys.tolist()) == (1, [0])
-    with Video(path, index) as video:
-        assert videos.number(video.read([0, 0, 0])[2]) == 0
-
-
-def test_impossible_sizes_are_refused_unread(videos, tmp_path, monkeypatch):
-    path = videos.write(tmp_path / "a.mp4", 2)
-    monkeypatch.setattr(module, "MAX_PIXELS", 3000)
-    with pytest.raises(BrokenVideoError, match="claims 3072 pixels a picture, more than the 3000 allowed"):
-        index_video(path)
-
-
-def test_damage_in_the_middle_shows_when_all_is_decoded(videos, tmp_path):
-    path = videos.write(tmp_path / "a.mp4", 40, options={"g": "10"})
-    index = index_video(path)
-    assert decode_all(path, index) == 0
-    data = bytearray(path.read_bytes())
-    middle = len(data) * 2 // 3
-    data[middle : middle + 120] = bytes(120)
-    path.write_bytes(bytes(data))
-    try:
-        said = f"{decode_all(path, index)} frames lost"
-    except BrokenVideoError as error:
-        said = str(error)
-    assert said != "0 frames lost"
-
-
-def test_time_bases_survive(videos, tmp_path):
-    index = index_video(videos.write(tmp_path / "a.mkv", 10))
-    assert index.time_base == Fraction(1, 1000)
-    assert np.allclose(np.diff(index.times[:-1]), 0.04)

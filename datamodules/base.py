@@ -1,0 +1,338 @@
+"""What every data module is: its arguments, its loaders, and what tasks, callbacks and verbs may ask it, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, overload
+
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_deprecation
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
+
+from pcpad.datamodules.datasets.epochs import (
+    CropDataset,
+    CropLoader,
+    CropPlan,
+    CropSampler,
+    SeededItems,
+    run_seed,
+)
+from pcpad.errors import UserRuntimeError, UserValueError
+
+__all__ = ["DataModule", "UnrepeatedSampler", "evaluation_sampler", "expanded", "listed", "require"]
+
+T = TypeVar("T")
+
+
+def require(fine: bool, name: str, expected: str, value: object) -> None:
+    """Refuse an argument.
+
+    Args:
+        fine: Whether the value will do.
+        name: The argument.
+        expected: What would, in words.
+        value: What came.
+
+    Raises:
+        ValueError: The value won't do.
+    """
+    if not fine:
+        message = f"Expected argument `{name}` to be {expected}, but got {value}"
+        raise UserValueError(message)
+
+
+@overload
+def expanded(path: str | Path) -> Path: ...
+@overload
+def expanded(path: str | Path | None) -> Path | None: ...
+def expanded(path: str | Path | None) -> Path | None:
+    """A path whose `~` is the home folder; None stays None."""
+    return None if path is None else Path(path).expanduser()
+
+
+def listed(found: T | None, what: str, *stages: str) -> T:
+    """What `setup` has listed.
+
+    Args:
+        found: The list or data set; None before `setup`.
+        what: Its name: "the training images".
+        stages: The stages whose `setup` lists it.
+
+    Returns:
+        The list or data set.
+
+    Raises:
+        RuntimeError: `setup` has not been called for any of the stages.
+    """
+    if found is None:
+        message = f"{what} are not listed yet: call {' or '.join(f'setup({stage!r})' for stage in stages)} first"
+        raise UserRuntimeError(message)
+    return found
+
+
+class _Renamed:
+    """The old name of an attribute: it still reads and writes the new one, and warns."""
+
+    def __init__(self, new: str) -> None:
+        self.new = new
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.old = name
+
+    def _warn(self, owner: type) -> None:
+        rank_zero_deprecation(f"{owner.__name__}.{self.old} is now called {self.new}", stacklevel=5)
+
+    def __get__(self, instance: DataModule | None, owner: type) -> Any:
+        self._warn(owner)
+        return getattr(owner if instance is None else instance, self.new)
+
+    def __set__(self, instance: DataModule, value: Any) -> None:
+        self._warn(type(instance))
+        setattr(instance, self.new, value)
+
+
+class DataModule(LightningDataModule):
+    """What every data module is; make your own a subclass of it, and little is left to write.
+
+    ```python
+    class Shapes(DataModule):
+        class_names = ("disc", "square")
+
+        def __init__(self, root: str = "data/shapes", batch_size: int = 32, num_workers: int = 4) -> None:
+            super().__init__(root, batch_size=batch_size, num_workers=num_workers)
+
+        def setup(self, stage: str) -> None:
+            super().setup(stage)
+            self.train, self.val = Pictures(self.root / "train"), Pictures(self.root / "val")
+
+        def train_dataloader(self) -> DataLoader:
+            return self.training_loader(self.train)
+
+        def val_dataloader(self) -> DataLoader:
+            return self.evaluation_loader(self.val)
+
+        test_dataloader = val_dataloader
+    ```
+
+    `Pictures` is any `torch.utils.data.Dataset` with a length whose items are dicts. They become batches by PyTorch's
+    own rules: dicts of tensors with the number of the sample first, N; strings become lists. What a task expects:
+
+    | task | batch |
+    |---|---|
+    | classification | `image` (N, 3, H, W), `label` (N,) int64; to predict `image` and `path` |
+    | segmentation | `image` (N, 3, H, W), `label` (N, H, W) int64 classes, 255 = ignore; to predict `image`, `path` |
+    | action recognition | `clip` (N, 3, T, H, W), `label` (N,), `video` (N,) position of the clip's video |
+    | inpainting | `image` (N, 3, H, W), `mask` (N, 1, H, W), 1 = valid |
+    | synthesis | `image` (N, 3, H, W), `label` (N, 1, H, W) label ids, `instance` (N, 1, H, W) ids |
+    | Gaussian filtering | `image`, `target` (N, 3, H, W) |
+
+    Images are uint8 in [0, 255] or float in [0, 1]; the task normalises them. What an epoch consists of, random draws
+    of the data set included, depends on nothing but the seed of `seed_everything` (0 without one) and the epoch's
+    number: not on the number of processes or workers. A run resumed from a checkpoint made within an epoch goes on at
+    the next sample. Evaluations count each sample once, on any number of processes.
+
+    Whatever tasks, callbacks and verbs ask a data module beside its loaders is declared here; all of it may stay None.
+    It may be set on the class, in `__init__` or in `setup`. A LightningDataModule that is no `DataModule` does as well
+    and may have the same attributes.
+
+    Args:
+        root: The folder with the data; `~` is the home folder.
+        batch_size: Samples a training step **per device**.
+        eval_batch_size: Samples a step when evaluating, per device; None: as `batch_size`.
+        num_workers: Processes that read samples, per device; 0 reads in the training process.
+        effective_batch: Samples a step over all devices and accumulated batches that the recipe assumes; another
+            one warns. None: no check.
+
+    Attributes:
+        class_names: Name of each class, by number; None where there are no classes or they are not known yet.
+        class_colors: RGB in [0, 255] of each class, in which label maps are painted; None: evenly spread hues.
+        train_ids: For each label of the data, the class 0, 1, … that segmentation is scored by, or 255: what judges of
+            synthesised pictures translate label ids with.
+
+    Raises:
+        ValueError: A value out of range.
+    """
+
+    class_names: Sequence[str] | None = None
+    class_colors: Sequence[tuple[int, int, int]] | None = None
+    train_ids: Sequence[int] | None = None
+
+    # Whether workers read by OpenCV, which would start a thread for each core in every one of them.
+    reads_by_opencv: ClassVar[bool] = False
+
+    _num_classes: int | None = None
+    _batch_compared = False
+
+    classes = _Renamed("class_names")
+    class_colours = _Renamed("class_colors")
+
+    def __init__(
+        self,
+        root: str | Path = ".",
+        *,
+        batch_size: int = 1,
+        eval_batch_size: int | None = None,
+        num_workers: int = 0,
+        effective_batch: int | None = None,
+    ) -> None:
+        super().__init__()
+        require(batch_size >= 1, "batch_size", "at least 1", batch_size)
+        require(eval_batch_size is None or eval_batch_size >= 1, "eval_batch_size", "at least 1", eval_batch_size)
+        require(num_workers >= 0, "num_workers", "at least 0", num_workers)
+        fine = effective_batch is None or effective_batch >= 1
+        require(fine, "effective_batch", "None or at least 1", effective_batch)
+        self.root = expanded(root)
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.effective_batch = effective_batch
+
+    @property
+    def num_classes(self) -> int | None:
+        """How many classes: as many as `class_names`, or what it was set to; None where that is not known."""
+        if self._num_classes is None and self.class_names is not None:
+            return len(self.class_names)
+        return self._num_classes
+
+    @num_classes.setter
+    def num_classes(self, count: int | None) -> None:
+        self._num_classes = count
+
+    def setup(self, stage: str) -> None:
+        """List what a stage needs, so that what is missing stops the run before it starts; call this one first.
+
+        Args:
+            stage: "fit", "validate", "test" or "predict".
+        """
+        if stage == "fit":
+            self._warn_of_other_batch()
+
+    def training_loader(self, dataset: Dataset[Any], plan: CropPlan | None = None, **options: Any) -> CropLoader:
+        """Make the loader of a training set; the last, smaller batch is left out where there is a full one.
+
+        Args:
+            dataset: A data set with a length. A `CropDataset` is asked for `Crop`s; any other for positions, while
+                the generators of torch, NumPy and Python start from the sample's own seed.
+            plan: What an epoch consists of; by default each sample once, in random order.
+            options: Arguments of the loader, such as `collate_fn`.
+
+        Returns:
+            The loader.
+
+        Raises:
+            ValueError: Fewer samples than processes.
+        """
+        if not self._batch_compared:
+            self._warn_of_other_batch()
+        if not isinstance(dataset, CropDataset):
+            dataset = SeededItems(dataset)
+        sampler = CropSampler(plan or CropPlan(len(dataset), None, 0, 1, run_seed()), *self.ranks)  # type: ignore[arg-type]
+        # Batch statistics of a nearly empty last batch are noise.
+        full = len(sampler) >= self.batch_size
+        options = {**self.worker_options(), **options}
+        return CropLoader(dataset, batch_size=self.batch_size, sampler=sampler, drop_last=full, **options)
+
+    def evaluation_loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
+        """Make the loader of a validation, test or prediction set: each sample once, in order.
+
+        Args:
+            dataset: A data set with a length.
+            options: Arguments of the loader; `batch_size` is `eval_batch_size` where it is not among them.
+
+        Returns:
+            The loader.
+
+        Raises:
+            ValueError: Fewer samples than processes.
+        """
+        options = {
+            "batch_size": self.eval_batch_size or self.batch_size,
+            "sampler": evaluation_sampler(dataset, self.trainer),
+            **self.worker_options(),
+            **options,
+        }
+        return DataLoader(dataset, **options)
+
+    def worker_options(self) -> dict[str, Any]:
+        """Arguments of a DataLoader for the processes that read for it."""
+        options: dict[str, Any] = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
+        options["pin_memory"] = torch.cuda.is_available()
+        return options | ({"worker_init_fn": _one_thread} if self.reads_by_opencv else {})
+
+    @property
+    def ranks(self) -> tuple[int, int]:
+        """How many processes the run has, and which one this is, from 0; (1, 0) outside of a trainer."""
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+    def _warn_of_other_batch(self) -> None:
+        """Warn where a training step takes another number of samples than its recipe was written for."""
+        self._batch_compared = True
+        if self.effective_batch is None or self.trainer is None:
+            return
+        devices, accumulated = self.trainer.world_size, self.trainer.accumulate_grad_batches
+        actual = self.batch_size * devices * accumulated
+        if actual != self.effective_batch:
+            rank_zero_warn(
+                f"the recipe assumes {self.effective_batch} images a step, this run takes {actual} (batch_size "
+                f"{self.batch_size} x {devices} devices x {accumulated} accumulated batches): set data.batch_size, or "
+                "scale the learning rate and set data.effective_batch"
+            )
+
+
+def _one_thread(worker: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(0)
+
+
+class UnrepeatedSampler(DistributedSampler[int]):
+    """Every sample to exactly one process, in order: process r of R takes r, r + R, r + 2R, ….
+
+    Lightning's default for validation and test repeats samples until all processes have equally many, which
+    biases the metrics. Being a `DistributedSampler`, this one is left in place by Lightning.
+    Processes may differ by one sample, and so by one batch: a step must not communicate by itself (metrics
+    synchronise when they are computed, at the end of the epoch).
+
+    Args:
+        dataset: A data set with a length.
+        num_replicas: How many processes.
+        rank: Which one this is, from 0.
+    """
+
+    def __init__(self, dataset: Dataset[Any], num_replicas: int, rank: int) -> None:
+        super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=False)
+        self.total_size = len(dataset)  # type: ignore[arg-type]
+        self.num_samples = len(range(rank, self.total_size, num_replicas))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.rank, self.total_size, self.num_replicas))
+
+
+def evaluation_sampler(dataset: Dataset[Any], trainer: Trainer | None) -> UnrepeatedSampler | None:
+    """Choose the sampler of a validation, test or prediction loader.
+
+    Args:
+        dataset: A data set with a length.
+        trainer: The trainer the loader is for; None outside of one.
+
+    Returns:
+        None (all samples in order) for one process, else this process's share.
+
+    Raises:
+        ValueError: Fewer samples than processes. A process without a batch leaves Lightning's evaluation loop at
+            once and the others would wait for it forever where metrics are synchronised; so all of them stop.
+    """
+    if trainer is None or trainer.world_size == 1:
+        return None
+    size = len(dataset)  # type: ignore[arg-type]
+    if size < trainer.world_size:
+        message = (
+            f"{size} images cannot be shared out over {trainer.world_size} processes, each needs at least one: "
+            f"run with at most {size} (--trainer.devices {size} --trainer.num_nodes 1)"
+        )
+        raise UserValueError(message)
+    return UnrepeatedSampler(dataset, num_replicas=trainer.world_size, rank=trainer.global_rank)

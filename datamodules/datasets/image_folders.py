@@ -1,0 +1,144 @@
+"""Folders of images, one a class or none: their labels, their items, and what happens to a broken file."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from pcpad.datamodules.datasets.epochs import Crop, CropDataset, drawing_from
+from pcpad.datamodules.datasets.transforms import Transform
+from pcpad.datamodules.reading.folders import FileTable, class_folders, list_images
+from pcpad.datamodules.reading.images import SUFFIXES, BrokenImageError, read_image
+from pcpad.errors import UserValueError
+
+
+class LabelledFiles(NamedTuple):
+    """The files of one split with the class index of each, `(N,)` int64."""
+
+    files: FileTable
+    labels: np.ndarray
+
+
+def scan_split(folder: str | Path, classes: Sequence[str]) -> LabelledFiles:
+    """List the images of `folder/<class>/` with their class index.
+
+    Args:
+        folder: An existing folder with one folder a class.
+        classes: All class names; a file's label is its class's position here. Some may be missing in the folder.
+
+    Returns:
+        The files, by class and then by name, and their labels.
+
+    Raises:
+        ValueError: A folder that is not among the classes, a class folder without images, or none at all.
+    """
+    index = {name: position for position, name in enumerate(classes)}
+    present = class_folders(folder)
+    extra = [name for name in present if name not in index]
+    if extra:
+        message = (
+            f"{Path(folder).absolute()} holds {len(extra)} class folders that the {len(classes)} training classes "
+            f"({_some(classes)}) don't include: {_some(extra)}. Every split needs the same class folder names."
+        )
+        raise UserValueError(message)
+    names: list[str] = []
+    labels: list[int] = []
+    empty: list[str] = []
+    for name in present:
+        images = list_images(Path(folder, name))
+        names += [f"{name}/{image}" for image in images]
+        labels += [index[name]] * len(images)
+        if not images:
+            empty.append(name)
+    if empty or not names:
+        message = (
+            f"{Path(folder).absolute()}: no images ({', '.join(SUFFIXES)}) in {len(empty)} of {len(present)} class "
+            f"folders{': ' + _some(empty) if empty else ''}. Was the data set copied or unpacked in full?"
+        )
+        raise UserValueError(message)
+    return LabelledFiles(FileTable(folder, names), np.asarray(labels, dtype=np.int64))
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    """Join the first few names."""
+    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
+
+
+class LabelledImages(CropDataset[dict[str, Any]]):
+    """Images with class labels: `{"image": (3, H, W) uint8, "label": int}`.
+
+    It is asked for a `Crop`, whose seed decides what the transform draws, or for a bare position.
+
+    Args:
+        split: Files and labels.
+        transform: Applied to each `(3, H, W)` uint8 image; random draws must come from torch's global generator.
+        max_broken: How many unreadable files to step over, each replaced by the next readable one, with one
+            warning a file, counted in each process (so with W workers up to W times as many can pass).
+            None: the first unreadable file raises.
+
+    Raises:
+        BrokenImageError: On reading an unreadable file beyond the budget; names every file of this process.
+    """
+
+    def __init__(self, split: LabelledFiles, transform: Transform, max_broken: int | None = None) -> None:
+        self.split = split
+        self.transform = transform
+        self.max_broken = max_broken
+        self._broken: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.split.files)
+
+    def __getitem__(self, crop: Crop | int) -> dict[str, Any]:
+        index, seed = (crop.file, crop.seed) if isinstance(crop, Crop) else (crop, None)
+        while True:
+            if index not in self._broken:
+                try:
+                    image = read_image(self.split.files[index])
+                except BrokenImageError as error:
+                    if self.max_broken is None:
+                        raise
+                    self._step_over(index, error)
+                else:
+                    with drawing_from(seed):
+                        return {"image": self.transform(image), "label": int(self.split.labels[index])}
+            # The neighbour by name: the same choice in every run, and nearly always of the same class.
+            index = (index + 1) % len(self)
+
+    def _step_over(self, index: int, error: BrokenImageError) -> None:
+        self._broken[index] = str(error)
+        count = len(self._broken)
+        # All of a small set can be broken within the budget; the search for a neighbour must end.
+        if count > (self.max_broken or 0) or count == len(self):
+            allowed = f"more than max_broken={self.max_broken} allows in one process"
+            reason = allowed if count > (self.max_broken or 0) else "and there are no others"
+            message = f"{count} training images cannot be read, {reason}:\n  " + "\n  ".join(self._broken.values())
+            raise BrokenImageError(message) from error
+        warnings.warn(
+            f"training goes on without an image that cannot be read ({count} of at most {self.max_broken} in this "
+            f"process): {error}",
+            stacklevel=3,
+        )
+
+
+class UnlabelledImages(Dataset[dict[str, Any]]):
+    """Images to predict: `{"image": (3, H, W) uint8, "path": str}`; the first unreadable file raises.
+
+    Args:
+        files: The files, in the order of the predictions.
+        transform: Applied to each `(3, H, W)` uint8 image.
+    """
+
+    def __init__(self, files: FileTable, transform: Transform) -> None:
+        self.files = files
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        path = self.files[index]
+        return {"image": self.transform(read_image(path)), "path": str(path)}

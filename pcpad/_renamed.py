@@ -1,0 +1,229 @@
+"""Import paths of earlier versions, kept alive: configs, checkpoints and programs out there name them.
+
+`pcpad.tasks.evaluators.Tile` in a `config.yaml` is found where it is now, as the very same class. A `FutureWarning`,
+which Python shows to whoever runs the command, says where that is. Importing this module sets this up, as `pcpad` does;
+nothing else is imported before an old path is asked for.
+
+When a module moves, add it to `MODULES`; when a single name moves out of a module or is renamed, add it to `NAMES`.
+`tests/old_names.json` lists what has to be found.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import Any
+
+# Modules that are no more, and where their content is.
+MODULES: dict[str, str] = {
+    # pcpad
+    "pcpad._rows": "pcpad.panoptic.rows",
+    "pcpad._sparse": "pcpad.panoptic.autograd",
+    "pcpad.panoptic_plan": "pcpad.panoptic.plan",
+    "pcpad.processes": "pcpad.distributed",
+    # pcpad.metrics
+    "pcpad.metrics.inception": "pcpad.tasks.judges.inception",
+    # pcpad.datamodules
+    "pcpad.datamodules.caches": "pcpad.datamodules.reading.caches",
+    "pcpad.datamodules.centroids": "pcpad.datamodules.datasets.centroids",
+    "pcpad.datamodules.cityscapes_files": "pcpad.datamodules.datasets.cityscapes_files",
+    "pcpad.datamodules.cityscapes_labels": "pcpad.datamodules.datasets.cityscapes_labels",
+    "pcpad.datamodules.clip_datasets": "pcpad.datamodules.datasets.clip_datasets",
+    "pcpad.datamodules.clips": "pcpad.datamodules.datasets.clips",
+    "pcpad.datamodules.crops": "pcpad.datamodules.datasets.epochs",
+    "pcpad.datamodules.damaged": "pcpad.datamodules.datasets.damaged",
+    "pcpad.datamodules.filtered_crops": "pcpad.datamodules.datasets.filtered_crops",
+    "pcpad.datamodules.folders": "pcpad.datamodules.reading.folders",
+    "pcpad.datamodules.frame_folders": "pcpad.datamodules.reading.frame_folders",
+    "pcpad.datamodules.images": "pcpad.datamodules.reading.images",
+    "pcpad.datamodules.kinetics_files": "pcpad.datamodules.datasets.kinetics_files",
+    "pcpad.datamodules.kinetics_splits": "pcpad.datamodules.datasets.kinetics_splits",
+    "pcpad.datamodules.masked_images": "pcpad.datamodules.datasets.masked_images",
+    "pcpad.datamodules.masks": "pcpad.datamodules.datasets.masks",
+    "pcpad.datamodules.panoptic_scenes": "pcpad.datamodules.datasets.panoptic_scenes",
+    "pcpad.datamodules.photos": "pcpad.datamodules.datasets.photos",
+    "pcpad.datamodules.places2_files": "pcpad.datamodules.datasets.places2_files",
+    "pcpad.datamodules.pngs": "pcpad.datamodules.reading.pngs",
+    "pcpad.datamodules.scenes": "pcpad.datamodules.datasets.scenes",
+    "pcpad.datamodules.strokes": "pcpad.datamodules.datasets.strokes",
+    "pcpad.datamodules.transforms": "pcpad.datamodules.datasets.transforms",
+    "pcpad.datamodules.video_files": "pcpad.datamodules.reading.video_files",
+    "pcpad.datamodules.video_table": "pcpad.datamodules.datasets.video_table",
+    "pcpad.datamodules.videos": "pcpad.datamodules.reading.videos",
+    # pcpad.tasks
+    "pcpad.tasks.averaging": "pcpad.models.averaging",
+    "pcpad.tasks.callbacks.evaluation": "pcpad.tasks.evaluation.segmentation_files",
+    "pcpad.tasks.callbacks.files": "pcpad.files",
+    "pcpad.tasks.callbacks.inpainting_table": "pcpad.tasks.evaluation.inpainting_files",
+    "pcpad.tasks.detection_judge": "pcpad.tasks.judges.detection",
+    "pcpad.tasks.evaluation_report": "pcpad.tasks.evaluation.segmentation_report",
+    "pcpad.tasks.evaluators": "pcpad.tasks.evaluation.evaluators",
+    "pcpad.tasks.inpainting_report": "pcpad.tasks.evaluation.inpainting_report",
+    "pcpad.tasks.segmentation_pictures": "pcpad.tasks.pictures.segmentation",
+    "pcpad.tasks.sheets": "pcpad.tasks.pictures.sheets",
+    "pcpad.tasks.street_detector": "pcpad.models.street_detector",
+    "pcpad.tasks.synthesis_judge": "pcpad.tasks.judges.segmentation",
+    "pcpad.tasks.synthesis_judges": "pcpad.tasks.judges.synthesis",
+}
+# Names that are not, or no longer, where their module's other names are.
+NAMES: dict[str, str] = {
+    # pcpad.tasks
+    "pcpad.tasks.callbacks.files.atomic_writer": "pcpad.files.whole_file",
+}
+
+_LOSING = {name.rpartition(".")[0] for name in (*MODULES, *NAMES)} - MODULES.keys()
+_warned: set[str] = set()
+
+
+def present_path(path: str) -> str:
+    """The present spelling of an import path; nothing is imported.
+
+    Args:
+        path: Of a module or of a name in one, old or not.
+
+    Returns:
+        Where it is now; paths that were not renamed come back as they are.
+
+    Example:
+        >>> present_path("pcpad.tasks.evaluators.Tile")
+        'pcpad.tasks.evaluation.evaluators.Tile'
+    """
+    if path in NAMES or path in MODULES:
+        return NAMES.get(path) or MODULES[path]
+    module, _, name = path.rpartition(".")
+    return f"{present_path(module)}.{name}" if module else path
+
+
+def with_present_paths(settings: Any) -> Any:
+    """Settings from a checkpoint, in which every class path is spelled as it is now; old spellings warn.
+
+    Args:
+        settings: Dicts and lists of plain values.
+
+    Returns:
+        The same, with other `class_path` and `_class_path` where classes have moved.
+    """
+    if isinstance(settings, (list, tuple)):
+        return type(settings)(with_present_paths(value) for value in settings)
+    if not isinstance(settings, Mapping):
+        return settings
+    changed = {}
+    for key, value in settings.items():
+        if key in ("class_path", "_class_path") and isinstance(value, str) and present_path(value) != value:
+            _warn(value, stacklevel=2)
+            changed[key] = present_path(value)
+        else:
+            changed[key] = with_present_paths(value)
+    return changed
+
+
+def _warn(old: str, stacklevel: int) -> None:
+    """Say once where something is now."""
+    if old not in _warned:
+        _warned.add(old)
+        message = f"{old} is called {present_path(old)} now; the old name will be removed in a later version."
+        warnings.warn(message, FutureWarning, stacklevel=stacklevel + 1)
+
+
+def _moved_name(module: str, name: str) -> Any:
+    """A name, or a module, that was in this module once.
+
+    Raises:
+        AttributeError: There was none.
+    """
+    old = f"{module}.{name}"
+    if old in NAMES:
+        home, _, present = NAMES[old].rpartition(".")
+        value = getattr(import_module(home), present)
+        _warn(old, stacklevel=3)
+        return value
+    if old in MODULES:
+        return import_module(old)
+    message = f"module {module!r} has no attribute {name!r}"
+    raise AttributeError(message, name=name)
+
+
+class _MovedModule(ModuleType):
+    """What `import old.path` gives: the names of the module that is elsewhere now, the very same objects."""
+
+    def __getattr__(self, name: str) -> Any:
+        if f"{self.__name__}.{name}" in NAMES:
+            return _moved_name(self.__name__, name)
+        return getattr(import_module(present_path(self.__name__)), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("__") and not isinstance(value, ModuleType):  # these are set by importing
+            message = f"Setting {name} here would change nothing: {self.__name__} is {present_path(self.__name__)} now."
+            raise AttributeError(message)
+        super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        kept = [name.rpartition(".")[2] for name in NAMES if name.rpartition(".")[0] == self.__name__]
+        return sorted({*dir(import_module(present_path(self.__name__))), *kept})
+
+
+class _MovedLoader(Loader):
+    """Makes a `_MovedModule`."""
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _MovedModule(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        present = import_module(present_path(module.__name__))
+        module.__doc__ = present.__doc__
+        public = [name for name in dir(module) if not name.startswith("_")]
+        module.__all__ = getattr(present, "__all__", public)  # type: ignore[attr-defined]  # for `import *`
+        _warn(module.__name__, stacklevel=2)
+
+
+class _Finder(MetaPathFinder):
+    """Finds modules that have moved, and gives those that lost a name or a module a way to it."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname in MODULES:
+            return ModuleSpec(fullname, _MovedLoader(), is_package=True)  # so that modules in it are looked for
+        if fullname not in _LOSING:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            # An attribute of this one loader: a loader around it would have to offer sources and resources too.
+            spec.loader.exec_module = _then_offer(spec.loader.exec_module)  # type: ignore[assignment, method-assign]
+        return spec
+
+
+def _then_offer(execute: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+    def exec_module(module: ModuleType) -> None:
+        execute(module)
+        _offer_moved_names(module)
+
+    return exec_module
+
+
+def _offer_moved_names(module: ModuleType) -> None:
+    """Have the module answer for names that it lost, after those that it makes itself when asked."""
+    own: Callable[[str], Any] | None = module.__dict__.get("__getattr__")
+
+    def __getattr__(name: str) -> Any:
+        try:
+            if own is not None:
+                return own(name)
+        except AttributeError:
+            if f"{module.__name__}.{name}" not in NAMES and f"{module.__name__}.{name}" not in MODULES:
+                raise
+        return _moved_name(module.__name__, name)
+
+    module.__getattr__ = __getattr__  # type: ignore[method-assign]
+
+
+# Packages that make their own names when asked have to have said so: `pcpad` imports this last.
+if not any(type(finder).__name__ == _Finder.__name__ for finder in sys.meta_path):  # reloading installs no second one
+    sys.meta_path.insert(0, _Finder())
+    for _name in _LOSING & sys.modules.keys():  # pcpad itself, and what it has imported by now
+        _offer_moved_names(sys.modules[_name])

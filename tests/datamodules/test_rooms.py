@@ -1,0 +1,112 @@
+"""What a data module brings with it, and which room may import which."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pcpad.datamodules
+from pcpad.datamodules import samples
+
+ROOT = Path(pcpad.datamodules.__file__).parent
+HOME = "pcpad.datamodules"
+
+
+def imported(path):
+    """The modules of the suite that a file imports, for types alone too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in found if name.startswith(HOME)}
+
+
+def modules():
+    names = {path: ".".join([HOME, *path.relative_to(ROOT).with_suffix("").parts]) for path in ROOT.rglob("*.py")}
+    return {name.removesuffix(".__init__"): imported(path) for path, name in names.items()}
+
+
+@pytest.mark.parametrize(
+    ("room", "others"),
+    [
+        ("reading", ("datasets", "samples", "base")),
+        ("datasets", ("samples", "base")),
+        ("samples", ("reading", "base")),
+    ],
+)
+def test_arrows_point_one_way(room, others):
+    for name, found in modules().items():
+        if name.startswith(f"{HOME}.{room}"):
+            for other in others:
+                assert not {one for one in found if f"{one}.".startswith(f"{HOME}.{other}.")}, name
+
+
+def test_no_circles():
+    known = modules()
+    # A package's __init__ imports for types what it hands out when asked.
+    left = {name: found & set(known) - {name} for name, found in known.items() if name not in (HOME, f"{HOME}.samples")}
+    while True:
+        free = {name for name, found in left.items() if not found & set(left)}
+        if not free:
+            break
+        left = {name: found for name, found in left.items() if name not in free}
+    assert not left
+
+
+def run(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def brought(module, *others):
+    """Which of some modules are imported on the way to another."""
+    return run(f"import sys, {module}\nprint(*(name for name in {others} if name in sys.modules))").split()
+
+
+def test_a_data_module_brings_no_other():
+    assert brought("pcpad.datamodules.imagenet", "av", "albumentations", "cv2") == []
+    assert brought("pcpad.datamodules.cityscapes", "pcpad.datamodules.kinetics", "pcpad.datamodules.places2") == []
+    assert brought("pcpad.datamodules", "lightning", "pcpad.datamodules.base") == []
+
+
+def test_names_of_samples_need_no_sample():
+    assert brought("pcpad.datamodules.samples", "cv2", "av", "PIL", "lightning") == []
+    assert list(samples.SAMPLES) == ["cityscapes", "digits", "kinetics", "photos"]
+
+
+def test_every_name_is_there_and_no_other():
+    unknown = "write_nothing"
+    for package in (pcpad.datamodules, samples):
+        assert set(package.__all__) <= set(dir(package))
+        for name in package.__all__:
+            assert getattr(package, name) is getattr(package, name)
+        with pytest.raises(AttributeError, match=rf"'{package.__name__}' has no attribute '{unknown}'"):
+            getattr(package, unknown)
+    assert pcpad.datamodules.kinetics.KineticsDataModule is pcpad.datamodules.KineticsDataModule
+    assert samples.write_digits is samples.SAMPLES["digits"]
+    assert "nothing" not in samples.SAMPLES
+    with pytest.raises(KeyError):
+        samples.SAMPLES["nothing"]
+
+
+def test_hosts_without_users_or_locks():
+    """As in a container of an unknown user, and on systems without these modules."""
+    code = """
+import sys, os, torch  # whose dependencies ask for the machine's name where it is no Windows
+for name in ('fcntl', 'pwd'):
+    sys.modules[name] = None
+if hasattr(os, 'uname'):
+    del os.uname
+for name in ('HOME', 'USERPROFILE', 'XDG_CACHE_HOME'):
+    os.environ.pop(name, None)
+from pathlib import Path
+from pcpad.datamodules.reading.caches import cache_places, write_arrays
+assert cache_places(Path('data'), 'a.npz') == [Path('data/a.npz')]
+assert 'XDG_CACHE_HOME' in write_arrays([], {})
+"""
+    run(code)
