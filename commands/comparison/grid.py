@@ -22,6 +22,7 @@ _SHORT = {PADDING: "padding", SEED: "seed"}
 _FREE = (
     SEED,
     "ckpt_path",
+    "imports",
     "trainer.default_root_dir",
     "checkpoint.dirpath",
     "trainer.enable_progress_bar",

@@ -15,8 +15,8 @@ import yaml
 
 from pcpad.commands.comparison.grid import PADDING, SEED, Cell, Grid, expand, in_common
 from pcpad.commands.comparison.metrics import parse_metric
-from pcpad.commands.plugins import take_imports
-from pcpad.commands.recipes import find_recipe
+from pcpad.commands.plugins import load_user_modules, take_imports
+from pcpad.commands.recipes import config_files, configured_imports, resolve_configs
 from pcpad.errors import UserValueError
 from pcpad.paddings import check_padding
 
@@ -46,7 +46,7 @@ _RESERVED = {
 
 
 def parse(args: Sequence[str]) -> argparse.Namespace:
-    """Read the command line, once the modules it names are loaded: their paddings are names too.
+    """Read the command line, and load the modules it names: their paddings are names too.
 
     Args:
         args: What follows `pcpad compare`.
@@ -59,7 +59,7 @@ def parse(args: Sequence[str]) -> argparse.Namespace:
         ValueError: It makes no grid.
         FileNotFoundError: There is no such recipe.
     """
-    take_imports(list(args))
+    take_imports(args)
     args, test_arguments = list(args), list[str]()
     tests_given = "--test" in args
     if tests_given:
@@ -70,8 +70,8 @@ def parse(args: Sequence[str]) -> argparse.Namespace:
     if given.output is None and not config:
         message = "Nothing to compare: name a recipe (--config NAME) or, for --report, a folder (--output DIR)"
         raise UserValueError(message)
-    for name in config:
-        find_recipe(name)
+    configs = config_files(resolve_configs([part for name in config for part in ("--config", name)]))
+    load_user_modules(configured_imports(configs))
     given.output = given.output or Path("runs", "compare", Path(config[-1]).stem)
     for text in given.metric:
         parse_metric(text)
@@ -226,7 +226,7 @@ def _parsed(verb: str, arguments: list[str]) -> dict[str, Any]:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         try:
-            run(verb, [*take_imports(arguments), "--print_config"])
+            run(verb, [*arguments, "--print_config"])
         except SystemExit as end:
             if end.code not in (0, None):
                 raise

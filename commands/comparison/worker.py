@@ -24,7 +24,6 @@ from typing import Any
 
 from pcpad.commands.comparison.cells import CRASH_FILE, LOCK_FILE, LOG_FILE, last_error, remaining, write_failures
 from pcpad.commands.comparison.grid import read_grid
-from pcpad.commands.plugins import take_imports
 from pcpad.files import locked
 
 ELSEWHERE = 75  # exit code: another process is at this cell
@@ -101,7 +100,7 @@ def _run(command: list[str]) -> str | None:
 
     print("$", shlex.join(["pcpad", *command]), flush=True)
     try:
-        run(command[0], take_imports(command[1:]))
+        run(command[0], command[1:])
     except SystemExit as end:
         sys.stderr.flush()
         return None if end.code in (0, None) else _EXIT

@@ -202,8 +202,7 @@ def test_a_cell_is_run_by_one_process_only(small, capsys):
 def test_modules_named_are_loaded_in_every_step(small, capsys, monkeypatch):
     from pcpad import paddings
 
-    monkeypatch.setattr(paddings, "_FUNCTIONS", dict(paddings._FUNCTIONS))
-    monkeypatch.syspath_prepend(small)
+    monkeypatch.setattr(paddings, "_REGISTERED", dict(paddings._REGISTERED))
     Path("mine_for_compare.py").write_text(
         "from pcpad.paddings import pad_function, register_padding\n"
         "register_padding('edges')(pad_function('replicate'))\n"
@@ -218,6 +217,8 @@ def test_modules_named_are_loaded_in_every_step(small, capsys, monkeypatch):
     compare(*grid, "--import=mine_for_compare", "--list", "--output", "other")
     (line,) = capsys.readouterr().out.splitlines()[-1:]
     assert all("--import=mine_for_compare" in command for command in line.split(" && "))
+    Path("own.yaml").write_text(RECIPE + "imports: [mine_for_compare]\n")
+    compare(*grid, "--list", config="own.yaml")  # the same runs: what is loaded is no part of the configuration
 
 
 @pytest.mark.parametrize(
