@@ -82,15 +82,13 @@ def feature_distance(checkpoint: str, digits: Path) -> list[list[float]]:
 
 def draw(fits: dict[str, dict], top1: dict[tuple[str, str], float], folder: Path) -> Path:
     """The picture: convergence, cross testing, and where switching the padding changes the features."""
-    import matplotlib as mpl
+    from pcpad.tasks.pictures.plots import new_figure, padding_style, save_figure
 
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, 4, figsize=(15, 3.6), layout="constrained")
-    for padding, colour in zip(PADDINGS, ("tab:orange", "tab:blue"), strict=True):
+    figure, grid_of_axes = new_figure(1, 4, (15, 3.6))
+    axes = grid_of_axes[0]
+    for padding in PADDINGS:
         values = curve(fits[padding]["run"])
-        axes[0].plot(range(1, len(values) + 1), [100 * v for v in values], "o-", color=colour, label=padding)
+        axes[0].plot(range(1, len(values) + 1), [100 * v for v in values], label=padding, **padding_style(padding))
     axes[0].set(title="while training", xlabel="epoch", ylabel="validation top-1, %")
     axes[0].legend()
     grid = [[100 * top1[trained, tested] for tested in PADDINGS] for trained in PADDINGS]
@@ -107,9 +105,7 @@ def draw(fits: dict[str, dict], top1: dict[tuple[str, str], float], folder: Path
         shown = axis.imshow(values, cmap="magma", vmin=0, vmax=top)
         axis.set(title=f"trained with {padding}", xticks=[], yticks=[])
     figure.colorbar(shown, ax=axes[2:], label="mean |Δ feature| on switching padding,\nover mean |feature|", shrink=0.8)
-    path = folder / "digits.png"
-    figure.savefig(path, dpi=110)
-    return path
+    return save_figure(figure, folder / "digits.png", dots_per_inch=110)
 
 
 def digits(folder: Path) -> tuple[list[str], list[Path]]:

@@ -18,6 +18,7 @@ from pcpad.commands.benching.measure import measure
 from pcpad.commands.benching.networks import Contestants, contestants
 from pcpad.commands.benching.report import published, save, show
 from pcpad.commands.benching.timing import default_device, machine
+from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.paddings import check_padding
 
@@ -53,7 +54,7 @@ def main(args: list[str]) -> None:
     Raises:
         ValueError: There is no such network, padding or device.
     """
-    given = _parser().parse_args(args)
+    given = _parser().parse_args(take_imports(args))
     for padding in given.paddings:
         check_padding(padding)
     device = _device(given.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from argparse import Namespace
 
 from rich.console import Console
 
@@ -11,9 +11,9 @@ from pcpad.commands.comparison.cells import remaining, shell_line
 from pcpad.commands.comparison.grid import Grid, enter_grid, read_grid
 from pcpad.commands.comparison.plots import draw
 from pcpad.commands.comparison.report import show, write_report
-from pcpad.commands.comparison.request import Request, parse, resolve
-from pcpad.commands.comparison.running import Runner
-from pcpad.commands.comparison.study import Study
+from pcpad.commands.comparison.request import parse, resolve
+from pcpad.commands.comparison.results import Study
+from pcpad.commands.comparison.running import run_cells
 
 
 def main(args: list[str]) -> None:
@@ -27,34 +27,34 @@ def main(args: list[str]) -> None:
         ValueError: What was asked for makes no grid, or not one for this folder.
         FileNotFoundError: There is no such recipe or folder.
     """
-    request = parse(args)
-    if request.report_only:
-        grid = read_grid(request.output)
-        if request.tests_given:
-            grid = replace(grid, tests=replace(request.tests, cross=grid.tests.cross))
-        _report(request, grid)
+    given = parse(args)
+    if given.report:
+        grid = read_grid(given.output)
+        if given.tests_given:
+            grid = grid.with_tests({**given.tests, "cross": grid.cross})
+        _report(given, grid)
         return
-    asked = resolve(request)
-    grid = enter_grid(request.output, asked)
+    asked = resolve(given.grid)
+    grid = enter_grid(given.output, asked)
     names = {cell.name for cell in asked.cells}
     cells = [cell for cell in grid.cells if cell.name in names]
-    if request.list_only:
+    if given.list:
         for cell in cells:
-            todo = remaining(request.output, grid, cell)
+            todo = remaining(given.output, grid, cell)
             if todo:
                 print(shell_line(todo))
         return
-    print(f"{len(cells)} runs in {request.output}; what each prints is in its log.txt", flush=True)
+    print(f"{len(cells)} runs in {given.output}; what each prints is in its log.txt", flush=True)
     try:
-        Runner(request.output, grid, request.jobs, _gpus(grid) if request.jobs > 1 else 0).run(cells)
+        run_cells(given.output, grid, cells, given.jobs, _gpus(grid) if given.jobs > 1 else 0)
     except (KeyboardInterrupt, SystemExit) as stop:
         print("pcpad: stopped; the same command goes on from here.", file=sys.stderr)
         raise SystemExit(stop.code if isinstance(stop, SystemExit) else 130) from None
-    _report(request, grid)
+    _report(given, grid)
 
 
-def _report(request: Request, grid: Grid) -> None:
-    study = Study(request.output, grid, request.options)
+def _report(given: Namespace, grid: Grid) -> None:
+    study = Study(given.output, grid, given.metric, given.baseline, given.reach)
     # Into a file or pipe, tables are as wide as they are.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
     show(study, console)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from rich.console import Console
-from rich.table import Table
 
 from pcpad.commands.recipes import description, packaged_recipes
+from pcpad.tables import Table
 
 
 def main(args: list[str]) -> None:
@@ -21,9 +21,5 @@ def main(args: list[str]) -> None:
         description="List the packaged recipes. `pcpad fit --config NAME --print_config` prints one in full.",
     )
     parser.parse_args(args)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("recipe", no_wrap=True)
-    table.add_column("what it is")
-    for name, path in packaged_recipes().items():
-        table.add_row(name, description(path))
-    Console().print(table)
+    rows = [(name, description(path)) for name, path in packaged_recipes().items()]
+    Console().print(Table("", ["recipe", "what it is"], rows, texts=2, frame=False).rich())

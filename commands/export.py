@@ -1,9 +1,8 @@
 """`pcpad export`: a checkpoint as one file, ONNX or torch.export, that agrees with PyTorch at any size.
 
-How a task is exported: its `forward` with what `export_example(batch, height, width)` returns, a dict of example
-inputs by name in the order of `forward`'s arguments. A task without that method takes one `image` (N, 3, H, W) of
-floats in [0, 1]. In every input the first axis is the batch and the last two are height and width; these three are
-dynamic. `export_outputs`, a tuple of names, is `("logits",)` where a task has no such attribute.
+How a task is exported: its `forward` with what its `export_example(batch, height, width)` returns, a dict of example
+inputs by name in the order of `forward`'s arguments; see `pcpad.tasks.base.Task`. In every input the first axis is the
+batch and the last two are height and width; these three are dynamic. The outputs are named as its `export_outputs` say.
 """
 
 from __future__ import annotations
@@ -16,9 +15,10 @@ from typing import Any
 import torch
 
 from pcpad.commands.exporting.check import Difference, check_file
-from pcpad.commands.exporting.network import describe, example, output_names, size_step
+from pcpad.commands.exporting.network import describe, example, need_task, size_step
 from pcpad.commands.exporting.write import export_program, need_onnx, write
 from pcpad.commands.loading import load_task
+from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserFileNotFoundError, UserValueError
 
 _FORMATS = {".onnx": "onnx", ".pt2": "torch"}
@@ -46,14 +46,14 @@ def main(args: list[str]) -> None:
         ValueError: The checkpoint, the format or the size is none that can be exported, or the file disagrees with
             PyTorch; then there is no file.
     """
-    given = _parser().parse_args(args)
+    given = _parser().parse_args(take_imports(args))
     kind = _format(given.output, given.format)
     if not given.output.resolve().parent.is_dir():
         message = f"Cannot write {given.output}: there is no folder {given.output.resolve().parent}."
         raise UserFileNotFoundError(message)
     if kind == "onnx":
         need_onnx()
-    task = load_task(given.ckpt_path, where_known={"compile": False, "checkpointing": False})
+    task = need_task(load_task(given.ckpt_path, where_known={"compile": False, "checkpointing": False}))
     size = given.size
     step = 0 if given.fixed_size else size_step(task, size)
     about = describe(task, size, step)
@@ -62,7 +62,7 @@ def main(args: list[str]) -> None:
     # Beside its place, so that a file that fails its check never stands there.
     with tempfile.TemporaryDirectory(dir=given.output.resolve().parent, prefix=".pcpad-export-") as folder:
         draft = Path(folder) / given.output.name
-        write(program, draft, kind, list(inputs), output_names(task), about)
+        write(program, draft, kind, list(inputs), task.export_outputs, about)
         found = check_file(draft, kind, task, size, step)
         for file in Path(folder).iterdir():  # ONNX keeps weights beyond 2 GiB in a second one
             file.replace(given.output.parent / file.name)

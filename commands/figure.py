@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import yaml
 
 from pcpad.commands.figures import FIGURES
-from pcpad.errors import UserValueError
+from pcpad.commands.plugins import take_imports
+from pcpad.errors import UserValueError, did_you_mean
 
 
 def main(args: list[str]) -> None:
@@ -34,11 +34,9 @@ def main(args: list[str]) -> None:
     if not args or args[0].startswith("-"):
         parser.parse_args(args)
         return
-    name = args[0]
+    name, *args = take_imports(args)
     if name not in FIGURES:
-        nearest = difflib.get_close_matches(name, FIGURES, n=1, cutoff=0.4)
-        hint = f" Did you mean {nearest[0]}?" if nearest else ""
-        message = f"No figure {name!r}.{hint} There are: {', '.join(FIGURES)}."
+        message = f"No figure {name!r}.{did_you_mean(name, FIGURES)} There are: {', '.join(FIGURES)}."
         raise UserValueError(message)
     module_name, text = FIGURES[name]
     module = import_module(f"pcpad.commands.figures.{module_name}")
@@ -46,7 +44,7 @@ def main(args: list[str]) -> None:
         prog=f"pcpad figure {name}", description=f"Draw {text}.", epilog=module.__doc__, allow_abbrev=False
     )
     module.add_arguments(own)
-    rest, data = take_data_options(args[1:])
+    rest, data = take_data_options(args)
     given = own.parse_args(rest)
     if data and not hasattr(given, "data_options"):
         own.error(f"this figure reads no data set: --data.{next(iter(data))} has no meaning here")

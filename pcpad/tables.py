@@ -29,6 +29,7 @@ class Table:
         details: Where the columns begin and end that a narrow terminal can do without.
         texts: How many columns from the left hold words; the others hold numbers.
         details_are: Where the columns left out are to be found, for the note that then stands below.
+        frame: Draw lines around the cells in a terminal. Without, columns of numbers are never wrapped.
     """
 
     title: str
@@ -38,6 +39,7 @@ class Table:
     details: tuple[int, int] = (0, 0)
     texts: int = 1
     details_are: str = ""
+    frame: bool = True
 
     def rich(self, console: Console | None = None) -> RichTable:
         """For a terminal.
@@ -57,15 +59,25 @@ class Table:
         return self._rich(hidden, [*self.notes, self.details_are] if self.details_are else self.notes)
 
     def _rich(self, hidden: set[int], notes: Sequence[str]) -> RichTable:
+        from rich import box
         from rich.table import Table as RichTable
         from rich.text import Text
 
-        title, caption = (Text(text) if text else None for text in (self.title, "\n".join(notes)))
-        table = RichTable(title=title, title_justify="left", caption=caption, caption_justify="left")
+        title = Text(self.title, "table.title") if self.title else None
+        caption = Text("\n".join(notes), "table.caption") if notes else None
+        table = RichTable(
+            title=title,
+            title_justify="left",
+            caption=caption,
+            caption_justify="left",
+            box=box.HEAVY_HEAD if self.frame else None,
+            pad_edge=self.frame,
+        )
         for index, column in enumerate(self.columns):
             if index not in hidden:
                 words = index < self.texts
-                table.add_column(Text(column), justify="left" if words else "right", no_wrap=not index)
+                whole = not index or not (words or self.frame)
+                table.add_column(Text(column), justify="left" if words else "right", no_wrap=whole)
         for row in self.rows:
             table.add_row(*(Text(cell) for index, cell in enumerate(row) if index not in hidden))
         return table

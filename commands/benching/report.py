@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from pcpad.commands.benching.calls import Setting
 from pcpad.commands.benching.measure import Row
+from pcpad.files import write_text
+from pcpad.tables import Table
 
 # 2022 paper, Table 1: relative to zero padding, on a V100, one 224x224 image.
 _PUBLISHED = {
@@ -50,7 +51,7 @@ def show(console: Console, title: str, rows: list[Row], known: dict[str, float])
     measured = [row for row in rows if row.note is None]
     console.print(f"\n{title}", style="bold", highlight=False, markup=False, soft_wrap=True)
     if measured:
-        console.print(_table(measured, known), soft_wrap=True)
+        console.print(_table(measured, known).rich(), soft_wrap=True)
     for row in rows:
         if row.note is not None:
             line = f"{row.padding}: not measured: {row.note}"
@@ -59,15 +60,10 @@ def show(console: Console, title: str, rows: list[Row], known: dict[str, float])
 
 def _table(rows: list[Row], known: dict[str, float]) -> Table:
     compiled = any(row.compile_seconds is not None for row in rows)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("padding", no_wrap=True)
-    for column in ("ms", "time ×", "95 %", "MiB", "memory ×"):
-        table.add_column(column, justify="right", no_wrap=True)
-    if compiled:
-        table.add_column("compile, s", justify="right", no_wrap=True)
-    if known:
-        table.add_column("paper ×", justify="right", no_wrap=True)
+    columns = ["padding", "ms", "time ×", "95 %", "MiB", "memory ×"]
+    columns += ["compile, s"] * compiled + ["paper ×"] * bool(known)
     base = _memory(rows[0])
+    lines = []
     for row in rows:
         assert row.relative is not None
         middle, low, high = row.relative
@@ -77,8 +73,8 @@ def _table(rows: list[Row], known: dict[str, float]) -> Table:
             cells.append("" if row.compile_seconds is None else f"{row.compile_seconds:.1f}")
         if known:
             cells.append(f"{known[row.padding]:.2f}" if row.padding in known else "")
-        table.add_row(*cells)
-    return table
+        lines.append(cells)
+    return Table("", columns, lines, frame=False)
 
 
 def _title(padding: str) -> str:
@@ -103,4 +99,4 @@ def save(path: Path, about: dict[str, Any], tables: list[tuple[Setting, list[Row
         for setting, found, known in tables
         for row in found
     ]
-    path.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps({**about, "rows": rows}, indent=1) + "\n")

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pcpad.commands.comparison.grid import PADDING, Cell, EvaluationPlan, Grid, path_word
+from pcpad.commands.comparison.grid import PADDING, Cell, Grid, path_word
 from pcpad.errors import UserValueError
+from pcpad.files import write_text
 
 CRASH_FILE = "crashed.json"
 LOG_FILE = "log.txt"
@@ -46,36 +47,25 @@ class Step:
 
 
 def steps(root: Path, grid: Grid, cell: Cell) -> list[Step]:
-    """What a cell consists of: a fit, then its tests.
-
-    Args:
-        root: The grid's folder.
-        grid: The grid.
-        cell: One of its cells.
-
-    Returns:
-        The commands in order.
-    """
+    """What a cell consists of: a fit, then its tests."""
     folder = root / cell.name
-    common = [part for name in grid.config for part in ("--config", name)]
-    common += grid.arguments
     checkpoints = folder / "checkpoints"
     fit = [
-        *common,
+        *grid.common_arguments,
         *cell.arguments(),
         f"--trainer.default_root_dir={folder / 'fit'}",
         f"--checkpoint.dirpath={checkpoints}",
     ]
     found = [Step("fit", "fit", tuple(fit), folder / "fit", checkpoints / "last.ckpt")]
     for tested in tested_with(grid, cell):
-        into = folder_of_test(root, cell, grid.tests, tested)
+        into = folder_of_test(root, grid, cell, tested)
         like = cell if tested is None else Cell({**cell.values, PADDING: tested})
         arguments = [
-            *common,
+            *grid.common_arguments,
             *like.arguments(),
-            f"--ckpt_path={checkpoints / grid.tests.checkpoint}.ckpt",
+            f"--ckpt_path={checkpoints / grid.checkpoint}.ckpt",
             f"--trainer.default_root_dir={into}",
-            *grid.tests.arguments,
+            *grid.test_arguments,
         ]
         name = "test" if tested is None else f"test under {tested}"
         found.append(Step(name, "test", tuple(arguments), into))
@@ -85,15 +75,15 @@ def steps(root: Path, grid: Grid, cell: Cell) -> list[Step]:
 def tested_with(grid: Grid, cell: Cell) -> list[str | None]:
     """The paddings a cell is tested under, its own first; `[None]` where padding is not what is compared."""
     own = cell.values.get(PADDING)
-    if own is None or not grid.tests.cross:
+    if own is None or not grid.cross:
         return [own]
     return [own, *(padding for padding in grid.values(PADDING) if padding != own)]
 
 
-def folder_of_test(root: Path, cell: Cell, plan: EvaluationPlan, tested: str | None) -> Path:
+def folder_of_test(root: Path, grid: Grid, cell: Cell, tested: str | None) -> Path:
     """Where a test is logged."""
     under = "as_trained" if tested is None else f"padding={path_word(tested)}"
-    return root / cell.name / "tests" / plan.name / under
+    return root / cell.name / "tests" / grid.tests_folder / under
 
 
 def remaining(root: Path, grid: Grid, cell: Cell) -> list[Step]:
@@ -112,15 +102,7 @@ def run_folders(folder: Path) -> list[Path]:
 
 
 def finished_entry(folder: Path, verb: str) -> dict[str, Any] | None:
-    """What the newest run that came to its end wrote.
-
-    Args:
-        folder: Where runs of one command are logged.
-        verb: `fit` or `test`.
-
-    Returns:
-        Its entry in `results.json`; None when no run came to its end.
-    """
+    """What the newest run of a verb in a folder that came to its end wrote into `results.json`; None without one."""
     for run in reversed(run_folders(folder)):
         entry = read_results(run / "results.json").get(verb)
         if entry is not None and entry.get("finished", True):
@@ -129,17 +111,7 @@ def finished_entry(folder: Path, verb: str) -> dict[str, Any] | None:
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """A `results.json`, or nothing where there is none.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its entries.
-
-    Raises:
-        ValueError: It is no JSON.
-    """
+    """The entries of a `results.json`; none where there is no such file."""
     if not path.is_file():
         return {}
     try:
@@ -155,15 +127,13 @@ def failures(folder: Path) -> list[dict[str, str]]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
 
+def write_failures(folder: Path, failed: list[dict[str, str]]) -> None:
+    """Keep them for reports; see `failures`."""
+    write_text(folder / CRASH_FILE, json.dumps(failed, indent=2))
+
+
 def last_error(log: Path) -> str:
-    """The line of a log that says what went wrong.
-
-    Args:
-        log: A cell's log.
-
-    Returns:
-        The last line that looks like an error; else the last line.
-    """
+    """The last line of a cell's log that looks like an error; else its last line."""
     text = log.read_text(encoding="utf-8", errors="replace")[-65536:] if log.is_file() else ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"(pcpad: )?error:|[\w.]*(Error|Exception)\b", line)]

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pcpad.commands.comparison.files import write_whole
 from pcpad.errors import UserFileExistsError, UserFileNotFoundError, UserValueError
+from pcpad.files import locked, write_text
 
 GRID_FILE = "grid.json"
 PADDING = "model.padding"
@@ -24,6 +22,7 @@ _SHORT = {PADDING: "padding", SEED: "seed"}
 _FREE = (
     SEED,
     "ckpt_path",
+    "imports",
     "trainer.default_root_dir",
     "checkpoint.dirpath",
     "trainer.enable_progress_bar",
@@ -57,27 +56,6 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class EvaluationPlan:
-    """How trained cells are tested.
-
-    Args:
-        checkpoint: `best` or `last`.
-        arguments: Further options of `pcpad test`.
-        cross: Test every cell under every padding of the grid.
-    """
-
-    checkpoint: str = "best"
-    arguments: tuple[str, ...] = ()
-    cross: bool = False
-
-    @property
-    def name(self) -> str:
-        """The folder of its results in a cell's: `best`, or `best_eval+=Tile_eval.size=512`."""
-        words = [self.checkpoint, *(argument.removeprefix("--") for argument in self.arguments)]
-        return path_word("_".join(words))
-
-
-@dataclass(frozen=True)
 class Grid:
     """A folder of comparable runs.
 
@@ -87,8 +65,10 @@ class Grid:
         axes: The options that vary, seed last; the first is what is compared.
         cells: All that were ever asked for.
         resolved: The full configuration of `pcpad fit`, without what varies.
-        tests: How cells are tested.
         metrics: Asked for; empty for the recipe's monitored one and its test counterpart.
+        checkpoint: What is tested, `best` or `last`.
+        test_arguments: Further options of `pcpad test`.
+        cross: Whether every cell is tested under every padding of the grid.
     """
 
     config: tuple[str, ...]
@@ -96,8 +76,15 @@ class Grid:
     axes: tuple[str, ...]
     cells: tuple[Cell, ...]
     resolved: Mapping[str, Any]
-    tests: EvaluationPlan = field(default_factory=EvaluationPlan)
     metrics: tuple[str, ...] = ()
+    checkpoint: str = "best"
+    test_arguments: tuple[str, ...] = ()
+    cross: bool = False
+
+    @property
+    def common_arguments(self) -> list[str]:
+        """What is typed for every cell."""
+        return [*(part for name in self.config for part in ("--config", name)), *self.arguments]
 
     @property
     def compared(self) -> str:
@@ -124,14 +111,24 @@ class Grid:
         """Over how many last epochs runs are averaged."""
         return int(self.resolved.get("results", {}).get("last_epochs", 5))
 
+    @property
+    def tests_folder(self) -> str:
+        """The folder of its tests' results in a cell's: `best`, or `best_eval+=Tile_eval.size=512`."""
+        return path_word("_".join([self.checkpoint, *(word.removeprefix("--") for word in self.test_arguments)]))
+
+    @property
+    def tests(self) -> dict[str, Any]:
+        """How cells are tested, as `grid.json` and a cell's own process have it."""
+        return {"checkpoint": self.checkpoint, "arguments": list(self.test_arguments), "cross": self.cross}
+
+    def with_tests(self, tests: Mapping[str, Any]) -> Grid:
+        """The same grid, tested as another one's `tests` say."""
+        given = tuple(tests["arguments"])
+        return replace(self, checkpoint=tests["checkpoint"], test_arguments=given, cross=tests["cross"])
+
     def values(self, option: str) -> list[str]:
         """What an option takes in the grid, in the order it was asked for."""
         return list(dict.fromkeys(cell.values[option] for cell in self.cells))
-
-
-def plan_from(content: Mapping[str, Any]) -> EvaluationPlan:
-    """A plan as `dataclasses.asdict` and JSON left it."""
-    return EvaluationPlan(**{**content, "arguments": tuple(content["arguments"])})
 
 
 def short_name(option: str) -> str:
@@ -146,32 +143,14 @@ def path_word(text: str) -> str:
 
 
 def expand(axes: Mapping[str, Sequence[str]]) -> tuple[Cell, ...]:
-    """Every combination, the first seed's before the second's: an unfinished grid then has pairs to compare.
-
-    Args:
-        axes: Option to values, the seed last.
-
-    Returns:
-        The cells, options in the order of `axes`.
-    """
+    """Every combination of the axes, seed last; the first seed's come first, so that pairs are there soon."""
     *others, seed = axes
-    cells = []
-    for number in axes[seed]:
-        for values in itertools.product(*(axes[option] for option in others)):
-            cells.append(Cell({**dict(zip(others, values, strict=True)), seed: number}))
-    return tuple(cells)
+    rows = itertools.product(axes[seed], *(axes[option] for option in others))
+    return tuple(Cell({**dict(zip(others, values, strict=True)), seed: number}) for number, *values in rows)
 
 
 def in_common(resolved: Mapping[str, Any], axes: Sequence[str]) -> dict[str, Any]:
-    """What all cells of a grid share.
-
-    Args:
-        resolved: What `pcpad fit --print_config` prints of one of them.
-        axes: The options that vary.
-
-    Returns:
-        The same without what varies or cannot change a result.
-    """
+    """What all cells share: the full configuration of one, without what varies or cannot change a result."""
     kept = json.loads(json.dumps(resolved))
     for option in {*axes, *_FREE}:
         _drop(kept, option.split("."))
@@ -179,61 +158,38 @@ def in_common(resolved: Mapping[str, Any], axes: Sequence[str]) -> dict[str, Any
 
 
 def _drop(config: Any, words: list[str]) -> None:
-    if not isinstance(config, dict):
-        return
-    if "init_args" in config and words[0] not in config:
+    if isinstance(config, dict) and "init_args" in config and words[0] not in config:
         config = config["init_args"]
-    if not isinstance(config, dict):
-        return
-    if len(words) == 1:
+    if isinstance(config, dict) and len(words) == 1:
         config.pop(words[0], None)
-    else:
+    elif isinstance(config, dict):
         _drop(config.get(words[0]), words[1:])
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:
+def _differing(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:
     """One line for each value that two configurations do not share, `init_args` left out of names."""
     lines: list[str] = []
     for key in dict.fromkeys((*before, *after)):
         name = prefix if key == "init_args" else f"{prefix}.{key}" if prefix else str(key)
         one, two = before.get(key), after.get(key)
         if isinstance(one, Mapping) and isinstance(two, Mapping):
-            lines += differences(one, two, name)
+            lines += _differing(one, two, name)
         elif one != two:
-            lines.append(f"{name}: {_said(before, key)} in the folder, {_said(after, key)} asked for")
+            said = [repr(config[key]) if key in config else "nothing" for config in (before, after)]
+            lines.append(f"{name}: {said[0]} in the folder, {said[1]} asked for")
     return lines
 
 
-def _said(config: Mapping[str, Any], key: str) -> str:
-    return repr(config[key]) if key in config else "nothing"
-
-
 def read_grid(folder: Path) -> Grid:
-    """What a folder remembers.
-
-    Args:
-        folder: A grid's folder.
-
-    Returns:
-        Its grid.
-
-    Raises:
-        FileNotFoundError: It is no grid's folder.
-    """
+    """What a folder remembers; an error where it is no grid's."""
     path = folder / GRID_FILE
     if not path.is_file():
         message = f"No comparison in {folder}: there is no {path}. Its folder is what --output was when it was run."
         raise UserFileNotFoundError(message)
     found = json.loads(path.read_text(encoding="utf-8"))
-    return Grid(
-        config=tuple(found["config"]),
-        arguments=tuple(found["arguments"]),
-        axes=tuple(found["axes"]),
-        cells=tuple(Cell(values) for values in found["cells"]),
-        resolved=found["resolved"],
-        tests=plan_from(found["tests"]),
-        metrics=tuple(found["metrics"]),
-    )
+    config, arguments, axes, metrics = (tuple(found[name]) for name in ("config", "arguments", "axes", "metrics"))
+    cells = tuple(Cell(values) for values in found["cells"])
+    return Grid(config, arguments, axes, cells, found["resolved"], metrics).with_tests(found["tests"])
 
 
 def enter_grid(folder: Path, grid: Grid) -> Grid:
@@ -256,8 +212,16 @@ def enter_grid(folder: Path, grid: Grid) -> Grid:
     with locked(folder / ".lock"):
         if (folder / GRID_FILE).is_file():
             grid = _merge(folder, read_grid(folder), grid)
-        content = {**asdict(grid), "cells": [dict(cell.values) for cell in grid.cells]}
-        write_whole(folder / GRID_FILE, json.dumps(content, indent=2))
+        content = {
+            "config": grid.config,
+            "arguments": grid.arguments,
+            "axes": grid.axes,
+            "cells": [dict(cell.values) for cell in grid.cells],
+            "resolved": grid.resolved,
+            "tests": grid.tests,
+            "metrics": grid.metrics,
+        }
+        write_text(folder / GRID_FILE, json.dumps(content, indent=2))
     return grid
 
 
@@ -270,7 +234,7 @@ def _merge(folder: Path, old: Grid, new: Grid) -> Grid:
         names = [", ".join(map(short_name, grid.axes)) for grid in (old, new)]
         message = f"The runs in {folder} vary in {names[0]}, those asked for in {names[1]}: choose another --output"
         raise UserValueError(message)
-    lines = differences(old.resolved, new.resolved)
+    lines = _differing(old.resolved, new.resolved)
     if lines:
         shown = "\n".join(f"  {line}" for line in lines[:20]) + ("\n  …" if len(lines) > 20 else "")
         message = (
@@ -281,19 +245,3 @@ def _merge(folder: Path, old: Grid, new: Grid) -> Grid:
     cells = tuple(dict.fromkeys((*(cell.name for cell in old.cells), *(cell.name for cell in new.cells))))
     by_name = {cell.name: cell for cell in (*new.cells, *old.cells)}
     return replace(new, cells=tuple(by_name[name] for name in cells))
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock that the system gives back when its process ends, however it ends.
-
-    Args:
-        path: The lock's file; it stays.
-
-    Yields:
-        Nothing, once no other process holds it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pcpad.errors import UserValueError
 
+# Names of losses, errors and distances.
 _LOWER = re.compile(r"(^|_)(loss|mse|rmse|mae|l1|l2|err|error|fid|kid|lpips|iscore|perplexity)(_|$)", re.IGNORECASE)
 # Fractions in [0, 1], which the papers' tables print in percent.
 _FRACTION = re.compile(r"(^|_)(top\d+|acc|accuracy|m?iou|(det)?ap(50|75)?)$", re.IGNORECASE)
@@ -38,45 +39,8 @@ class Metric:
         return "higher is better" if self.mode == "max" else "lower is better"
 
 
-@dataclass(frozen=True)
-class Measure:
-    """One number a run: a metric, and when it is taken.
-
-    Args:
-        metric: The metric.
-        kind: `best` epoch, mean of the `last` epochs, or `test`.
-    """
-
-    metric: Metric
-    kind: str
-
-    def label(self, last_epochs: int, checkpoint: str) -> str:
-        """For titles.
-
-        Args:
-            last_epochs: How many epochs `last` averages.
-            checkpoint: Which checkpoint was tested.
-        """
-        when = {
-            "best": "best epoch of each run",
-            "last": "mean of the last epoch" if last_epochs == 1 else f"mean of the last {last_epochs} epochs",
-            "test": f"{checkpoint} checkpoint of each run",
-        }[self.kind]
-        return f"{self.metric.name}, {when}"
-
-
 def parse_metric(text: str) -> tuple[str, str | None]:
-    """Read one `--metric`.
-
-    Args:
-        text: A name or pattern, with `:min` or `:max` behind it where the direction does not go without saying.
-
-    Returns:
-        The name, and the direction if it was given.
-
-    Raises:
-        ValueError: Another word stands behind the colon.
-    """
+    """Read one `--metric`: a name or pattern, with `:min` or `:max` behind it where that does not go without saying."""
     name, colon, mode = text.partition(":")
     if colon and mode not in ("min", "max"):
         message = f"Expected --metric NAME, NAME:min or NAME:max, but got {text!r}"
@@ -101,23 +65,17 @@ def select_metrics(asked: Sequence[str], monitor: str | None, mode: str, logged:
     patterns = [parse_metric(text) for text in asked]
     if not patterns and monitor is not None:
         counterpart = re.sub(r"^val/", "test/", monitor)
-        patterns = [(monitor, mode)]
-        if counterpart in names or not fnmatch.filter(names, f"test/*/{counterpart.removeprefix('test/')}"):
-            patterns.append((counterpart, mode))
-        else:
-            patterns.append((f"test/*/{counterpart.removeprefix('test/')}", mode))
+        others = f"test/*/{counterpart.removeprefix('test/')}"
+        only_others = counterpart not in names and fnmatch.filter(names, others)
+        patterns = [(monitor, mode), (others if only_others else counterpart, mode)]
     found: dict[str, Metric] = {}
     for pattern, given in patterns:
         matching = [pattern] if pattern in names else fnmatch.filter(names, pattern) or [pattern]
         for name in matching:
             same = monitor is not None and name.partition("/")[2] == monitor.partition("/")[2]
-            found.setdefault(name, Metric(name, given or (mode if same else guess_mode(name))))
+            guessed = "min" if _LOWER.search(name.rpartition("/")[2]) else "max"
+            found.setdefault(name, Metric(name, given or (mode if same else guessed)))
     return list(found.values())
-
-
-def guess_mode(name: str) -> str:
-    """`min` for names that speak of losses, errors and distances, `max` for others."""
-    return "min" if _LOWER.search(name.rpartition("/")[2]) else "max"
 
 
 class Numbers:

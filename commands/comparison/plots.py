@@ -8,33 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from pcpad.commands.comparison.grid import PADDING, short_name
-from pcpad.commands.comparison.metrics import Measure, Metric, Numbers
+from pcpad.commands.comparison.metrics import Metric, Numbers
+from pcpad.commands.comparison.results import Result, Study
 from pcpad.commands.comparison.statistics import summarise
-from pcpad.commands.comparison.study import Study, finite
+from pcpad.tasks.pictures.plots import need_matplotlib, new_figure, padding_style, place_style, save_figure
 
-# Okabe and Ito's colours, which the common kinds of colour blindness tell apart; a padding has the same in all figures,
-# and a line style and marker of its own for those who print in grey.
-_STYLES = [
-    ("#0072B2", "-", "o"),
-    ("#E69F00", "--", "s"),
-    ("#009E73", "-.", "^"),
-    ("#D55E00", ":", "D"),
-    ("#CC79A7", (0, (5, 1)), "v"),
-    ("#56B4E9", (0, (3, 1, 1, 1)), "P"),
-    ("#000000", (0, (1, 1)), "X"),
-    ("#8C6D1F", (0, (7, 2)), "*"),
-]
-_PADDINGS = ("partial", "zeros", "reflect", "replicate", "explicit", "circular", "mean", "extrapolate")
 _MOST_PANELS = 12
 _LONG = 12  # epochs from which the last third gets a panel of its own
 
 
 def style(study: Study, value: str) -> dict[str, Any]:
-    """Colour, line style and marker of a compared value; fixed for the paddings."""
-    known = _PADDINGS if study.grid.compared == PADDING else ()
-    order = [*known, *(other for other in study.values if other not in known)]
-    colour, line, marker = _STYLES[order.index(value) % len(_STYLES)]
-    return {"color": colour, "linestyle": line, "marker": marker}
+    """Color, line style and marker of a compared value."""
+    if study.grid.compared == PADDING:
+        return padding_style(value)
+    return place_style(study.values.index(value))
 
 
 def draw(study: Study) -> list[Path]:
@@ -49,55 +36,53 @@ def draw(study: Study) -> list[Path]:
     Raises:
         ModuleNotFoundError: matplotlib is missing.
     """
+    need_matplotlib()
     paths = [_draw_bars(study, study.root / "bars.png"), _draw_convergence(study, study.root / "convergence.png")]
     return [path for path in paths if path is not None]
 
 
 def _panels(count: int, width: float, height: float) -> tuple[Any, list[Any]]:
-    from matplotlib.figure import Figure  # without pyplot: no display, no global state
-
     columns = 2 if count == 4 else min(count, 3)
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    figure, grid = new_figure(rows, columns, (width * columns, height * rows))
+    axes = list(grid.flat)
     for axis in axes[count:]:
         axis.set_visible(False)
     return figure, axes
 
 
+def _title(study: Study, setting: tuple[str, ...], text: str) -> str:
+    return f"{study.words(setting)}\n{text}" if setting else text
+
+
 def _draw_bars(study: Study, path: Path) -> Path | None:
-    panels = [
-        (setting, measure)
-        for setting in study.settings
-        for measure in study.measures
-        if any(finite(line.by_seed) for line in study.lines(setting, measure))
-    ][:_MOST_PANELS]
+    found = [study.results(setting, *measure) for setting in study.settings for measure in study.measures]
+    panels = [rows for rows in found if any(row.finite for row in rows)][:_MOST_PANELS]
     if not panels:
         path.unlink(missing_ok=True)
         return None
     width = 1.2 + 0.75 * len(study.values)
     figure, axes = _panels(len(panels), max(4.2, width), 3.8)
-    for axis, (setting, measure) in zip(axes, panels, strict=False):
-        _bars(study, axis, setting, measure)
+    for axis, rows in zip(axes, panels, strict=False):
+        _bars(study, axis, rows)
     handles, labels = _bar_legend()
     figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=3)
-    figure.savefig(path, dpi=150)
-    return path
+    return save_figure(figure, path)
 
 
-def _bars(study: Study, axis: Any, setting: tuple[str, ...], measure: Measure) -> None:
-    lines = study.lines(setting, measure)
-    numbers = Numbers(measure.metric.name, [value for line in lines for value in finite(line.by_seed).values()])
+def _bars(study: Study, axis: Any, rows: Sequence[Result]) -> None:
+    metric = rows[0].metric
+    numbers = Numbers(metric.name, [value for row in rows for value in row.finite.values()])
     tops = []
-    for place, line in enumerate(lines):
-        values = [numbers.scale * value for value in finite(line.by_seed).values()]
+    for place, row in enumerate(rows):
+        values = [numbers.scale * value for value in row.finite.values()]
         summary = summarise(values)
         if not values:
             axis.text(place, 0.5, "no run", ha="center", rotation=90, transform=axis.get_xaxis_transform())
             continue
-        colour = style(study, line.value)["color"]
+        color = style(study, row.value)["color"]
         spread = summary.stdev or 0.0
-        axis.bar(place, summary.mean, width=0.62, color=colour, alpha=0.55, edgecolor=colour)
+        axis.bar(place, summary.mean, width=0.62, color=color, alpha=0.55, edgecolor=color)
         if summary.stdev is not None:
             axis.errorbar(place, summary.mean, yerr=spread, color="black", capsize=4, linewidth=1.2)
         shifts = [
@@ -109,12 +94,11 @@ def _bars(study: Study, axis: Any, setting: tuple[str, ...], measure: Measure) -
     margin = 0.12 * (high - low) or 0.05 * abs(high) or 1.0
     from_zero = low >= 0 and low - margin <= 0.3 * high
     axis.set_ylim(0 if from_zero else low - margin, high + margin)
-    axis.set_xticks(range(len(lines)), [line.value for line in lines], rotation=20 if len(lines) > 4 else 0)
+    axis.set_xticks(range(len(rows)), [row.value for row in rows], rotation=20 if len(rows) > 4 else 0)
     axis.set_xlabel(short_name(study.grid.compared))
-    axis.set_ylabel(measure.metric.name + numbers.unit + ("" if from_zero else "\n(axis does not start at 0)"))
-    words = study.named(setting)
-    text = study.label(measure).partition(", ")[2]
-    axis.set_title((f"{words}\n" if words else "") + f"{text}; {measure.metric.direction}", fontsize=9)
+    axis.set_ylabel(metric.name + numbers.unit + ("" if from_zero else "\n(axis does not start at 0)"))
+    text = f"{study.label(metric, rows[0].when)}; {metric.direction}"
+    axis.set_title(_title(study, rows[0].setting, text), fontsize=9)
 
 
 def _bar_legend() -> tuple[list[Any], list[str]]:
@@ -146,8 +130,7 @@ def _draw_convergence(study: Study, path: Path) -> Path | None:
     figure, axes = _panels(len(panels), 5.2, 3.8)
     for axis, (setting, metric, skip) in zip(axes, panels, strict=False):
         _curves(study, axis, setting, metric, skip)
-    figure.savefig(path, dpi=150)
-    return path
+    return save_figure(figure, path)
 
 
 def _curves(study: Study, axis: Any, setting: tuple[str, ...], metric: Metric, skip: int) -> None:
@@ -178,10 +161,9 @@ def _curves(study: Study, axis: Any, setting: tuple[str, ...], metric: Metric, s
     axis.set_ylabel(metric.name + numbers.unit)
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.grid(alpha=0.3)
-    words = study.named(setting)
     text = "mean over seeds, band ± stdev (n − 1)" if most > 1 else "one run each"
     text = f"the last third; {text}" if skip else f"{text}; {metric.direction}"
-    axis.set_title((f"{words}\n" if words else "") + text, fontsize=9)
+    axis.set_title(_title(study, setting, text), fontsize=9)
     if skip:
         return  # the legend stands in the panel before, and would hide curves here
     axis.legend(fontsize=8, title=short_name(study.grid.compared), title_fontsize=8)

@@ -1,20 +1,212 @@
-"""Writing and printing a study: Markdown, CSV, the terminal."""
+"""A study's report: tables on the terminal and in Markdown, and CSV files.
+
+A column of statistics is one entry in `COLUMNS`, from where all of them have it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from pcpad.commands.comparison.crossing import cross_rows, cross_tables, crossings
-from pcpad.commands.comparison.files import write_whole
 from pcpad.commands.comparison.grid import short_name
-from pcpad.commands.comparison.results import problems
-from pcpad.commands.comparison.sections import tables
-from pcpad.commands.comparison.study import Study
-from pcpad.commands.comparison.tables import Table, write_csv
+from pcpad.commands.comparison.metrics import Metric, Numbers
+from pcpad.commands.comparison.results import Result, Study
+from pcpad.commands.comparison.runs import problems
+from pcpad.commands.comparison.statistics import epochs_to_reach
+from pcpad.files import write_text
+from pcpad.tables import Table, write_csv
+
+
+def _average(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
+    return numbers.plain(row.summary.mean) if row.summary.count else "–", {"mean": row.summary.mean}
+
+
+def _stdev(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
+    stdev = row.summary.stdev
+    return "–" if stdev is None else numbers.plain(stdev), {"stdev": stdev}
+
+
+def _difference(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
+    found = row.summary
+    named = {} if row.baseline is None else {"baseline": row.baseline}
+    text = numbers.signed(found.difference) if found.pairs and found.difference is not None else "–"
+    return text, {**named, "pairs": found.pairs, "diff": found.difference}
+
+
+def _interval(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
+    low, high = row.summary.low, row.summary.high
+    text = "–" if low is None or high is None else f"{numbers.signed(low)} … {numbers.signed(high)}"
+    return text, {"ci_low": low, "ci_high": high}
+
+
+def _p_value(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
+    p, pairs = row.summary.p, row.summary.pairs
+    text = "too few seeds" if pairs is not None and pairs < 2 else "–"
+    if p is not None:
+        text = f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"
+    return text, {"p": p, "note": row.summary.note}
+
+
+# By heading: what a row has there in tables, and what under which names in CSV files, all digits of it.
+COLUMNS: dict[str, Callable[[Result, Numbers], tuple[str, dict[str, Any]]]] = {
+    "n": lambda row, numbers: (str(row.summary.count), {"n": row.summary.count}),
+    "average": _average,
+    "stdev": _stdev,
+    "diff": _difference,
+    "95 % interval": _interval,
+    "p": _p_value,
+}
+
+
+def csv_row(study: Study, row: Result) -> dict[str, Any]:
+    """A row of `summary.csv`, or of cross testing's `cross.csv`."""
+    found: dict[str, Any] = {short_name(study.grid.compared): row.value}
+    if row.tested is not None:
+        found = {"trained": row.value, "tested": row.tested}
+    found |= study.named(row.setting)
+    found["metric"] = row.metric.name
+    if row.tested is None:
+        found["measure"] = row.when
+    for column in COLUMNS.values():
+        found |= column(row, _numbers([row]))[1]
+    if row.tested is not None:
+        found |= {f"seed_{seed}": row.by_seed.get(seed) for seed in study.seeds}
+    return found
+
+
+def all_tables(study: Study) -> Iterator[Table]:
+    """Every table, in the order they are printed."""
+    for setting in study.settings:
+        for metric, when in study.measures:
+            yield _table(study, study.results(setting, metric, when))
+    overview = [metric for metric, when in study.measures if when == "test"]
+    if len(overview) > 1:
+        for setting in study.settings:
+            yield _overview(study, setting, overview)
+    for level in study.reach:
+        yield from _reach_tables(study, level)
+    # A matrix as the 2022 paper's Table 8, then its entries run by run as the 2018 paper's Table 4.
+    for setting in study.settings:
+        for metric, when in study.measures:
+            found = study.crossed(setting, metric, when)
+            if found:
+                yield _matrix(study, found)
+                yield _cross_table(study, found)
+
+
+def _numbers(rows: Sequence[Result]) -> Numbers:
+    return Numbers(rows[0].metric.name, [number for row in rows for number in row.by_seed.values()])
+
+
+def _titled(study: Study, text: str, setting: tuple[str, ...], unit: str = "") -> str:
+    return text + unit + (f"; {study.words(setting)}" if setting else "")
+
+
+def _by_run(study: Study, title: str, rows: Sequence[Result], heads: dict[str, list[str]], notes: list[str]) -> Table:
+    """A table of every run and the statistics; `heads` are the columns in front."""
+    numbers = _numbers(rows)
+    cells = []
+    for place, row in enumerate(rows):
+        runs = [numbers.plain(row.by_seed[seed]) if seed in row.by_seed else "missing" for seed in study.seeds]
+        statistics = [column(row, numbers)[0] for column in COLUMNS.values()]
+        cells.append([*(texts[place] for texts in heads.values()), *runs, *statistics])
+    return Table(
+        _titled(study, title, rows[0].setting, numbers.unit),
+        [*heads, *_seeds(study), *COLUMNS],
+        cells,
+        notes,
+        details=(len(heads), len(heads) + len(study.seeds)),
+        details_are="Single runs are in report.md.",
+    )
+
+
+def _seeds(study: Study) -> list[str]:
+    return [f"seed {seed}" for seed in study.seeds]
+
+
+def _odd(row: Result) -> list[str]:
+    return [f"seed {seed}" for seed in row.by_seed if seed not in row.finite]
+
+
+def _table(study: Study, rows: Sequence[Result]) -> Table:
+    metric, when = rows[0].metric, rows[0].when
+    remarks: dict[str, list[str]] = {}
+    for row in rows:
+        if _odd(row):
+            text = f"{', '.join(_odd(row))} left out of average, stdev and diff: not finite"
+            remarks.setdefault(text, []).append(row.value)
+        if row.summary.note:
+            remarks.setdefault(row.summary.note, []).append(row.value)
+    notes = [f"{', '.join(values)}: {text}." for text, values in remarks.items()]
+    if not any(row.by_seed for row in rows):
+        there = ", ".join(sorted(name for name in study.logged if name.startswith(metric.name[:4])))
+        notes = [f"No finished run logged {metric.name}." + (f" There are: {there}." if there else "")]
+    title = f"{metric.name}, {study.label(metric, when)}; {metric.direction}"
+    return _by_run(study, title, rows, {short_name(study.grid.compared): [row.value for row in rows]}, notes)
+
+
+def _cross_table(study: Study, rows: Sequence[Result]) -> Table:
+    notes = [f"{note[0].upper()}{note[1:]}." for note in sorted({row.summary.note for row in rows} - {""})]
+    odd = [f"{row.value} under {row.tested}, {seed}" for row in rows for seed in _odd(row)]
+    if odd:
+        notes.append(f"Left out of average, stdev and diff, because not finite: {'; '.join(odd)}.")
+    heads = {"trained": [row.value for row in rows], "tested": [str(row.tested) for row in rows]}
+    return _by_run(study, f"Cross testing, run by run: {rows[0].metric.name}", rows, heads, notes)
+
+
+def _matrix(study: Study, rows: Sequence[Result]) -> Table:
+    numbers = _numbers(rows)
+    lines = {value: [value] for value in study.values}
+    for row in rows:
+        cell = numbers.plain(row.summary.mean) if row.summary.count else "missing"
+        if row.summary.pairs and row.summary.difference is not None:
+            cell += f" / {numbers.signed(row.summary.difference)}"
+        lines[row.value].append(cell)
+    title = _titled(study, f"Cross testing: {rows[0].metric.name}, mean / diff", rows[0].setting, numbers.unit)
+    return Table(title, ["trained with", *(f"tested with {value}" for value in study.values)], list(lines.values()))
+
+
+def _overview(study: Study, setting: tuple[str, ...], metrics: Iterable[Metric]) -> Table:
+    """Several test metrics side by side, as the papers' tables of evaluations are."""
+    lines = {value: [value] for value in study.values if study.group(setting, value)}
+    columns = [short_name(study.grid.compared)]
+    for metric in metrics:
+        rows = study.results(setting, metric, "test")
+        numbers = _numbers(rows)
+        columns.append(metric.name.removeprefix("test/") + numbers.unit)
+        for row in rows:
+            spread = "" if row.summary.stdev is None else f" ± {numbers.plain(row.summary.stdev)}"
+            lines[row.value].append(numbers.plain(row.summary.mean) + spread if row.summary.count else "–")
+    title = _titled(study, "Test metrics, mean ± stdev (n − 1) over seeds", setting)
+    return Table(title, columns, list(lines.values()))
+
+
+def _reach_tables(study: Study, level: float) -> Iterator[Table]:
+    metrics = [metric for metric in study.metrics if not metric.is_test]
+    if study.grid.monitor:
+        metrics.insert(0, Metric(study.grid.monitor, study.grid.mode))
+    for setting in study.settings if metrics else ():
+        rows = [[value, *_reach_cells(study, setting, value, metrics[0], level)] for value in study.values]
+        sign = "≥" if metrics[0].mode == "max" else "≤"
+        title = _titled(study, f"Epochs trained until {metrics[0].name} {sign} {level:g}", setting)
+        columns = [short_name(study.grid.compared), *_seeds(study), "mean of those that did", "never did"]
+        yield Table(title, columns, rows, ["Counted at validations; the first epoch is 1."])
+
+
+def _reach_cells(study: Study, setting: tuple[str, ...], value: str, metric: Metric, level: float) -> list[str]:
+    epochs = {}
+    for run in study.group(setting, value):
+        history = run.epochs(metric)
+        if history:
+            epochs[run.cell.seed] = epochs_to_reach(history, level, metric.mode)
+    reached = [count for count in epochs.values() if count is not None]
+    cells = ["missing" if seed not in epochs else str(epochs[seed] or "never") for seed in study.seeds]
+    mean = f"{math.fsum(reached) / len(reached):.1f}" if reached else "–"
+    return [*cells, mean, f"{len(epochs) - len(reached)} of {len(epochs)}"]
 
 
 def footnotes(study: Study) -> list[str]:
@@ -25,15 +217,9 @@ def footnotes(study: Study) -> list[str]:
         "p is of the paired two-sided t-test, and the interval the differences' mean lies in with 95 % confidence. "
         "Neither is corrected for the number of rows.",
     ]
-    if any(crossings(study, setting, measure) for setting in study.settings for measure in study.measures):
+    if any(study.crossed(setting, *measure) for setting in study.settings for measure in study.measures):
         notes.append("In cross testing diff is to the same weights under the padding they were trained with.")
     return notes
-
-
-def all_tables(study: Study) -> Iterator[Table]:
-    """Every table, in the order they are printed."""
-    yield from tables(study)
-    yield from cross_tables(study)
 
 
 def write_report(study: Study, figures: Sequence[Path] = ()) -> list[Path]:
@@ -46,21 +232,19 @@ def write_report(study: Study, figures: Sequence[Path] = ()) -> list[Path]:
     Returns:
         The files.
     """
-    root, grid = study.root, study.grid
-    options = [*grid.axes[:-1], grid.axes[-1]]
-    runs, summary = list(_run_rows(study)), list(_summary_rows(study))
-    names = [short_name(option) for option in options]
-    kept = [write_csv(root / "runs.csv", runs, [*names, "metric", "measure", "value", "state"])]
-    head = [short_name(option) for option in grid.axes[:-1]]
-    stats = ["metric", "measure", "n", "mean", "stdev", "baseline", "pairs", "diff", "ci_low", "ci_high", "p", "note"]
-    kept.append(write_csv(root / "summary.csv", summary, [*head, *stats]))
-    crossed = list(cross_rows(study))
-    if crossed:
-        kept.append(write_csv(root / "cross.csv", crossed, list(crossed[0])))
-    else:
-        (root / "cross.csv").unlink(missing_ok=True)
-    kept.append(write_whole(root / "report.md", _markdown(study, figures)))
-    return kept
+    measures = [(setting, *measure) for setting in study.settings for measure in study.measures]
+    contents = {
+        "runs.csv": list(_run_rows(study)),
+        "summary.csv": [csv_row(study, row) for measure in measures for row in study.results(*measure)],
+        "cross.csv": [csv_row(study, row) for measure in measures for row in study.crossed(*measure)],
+    }
+    kept = []
+    for name, rows in contents.items():
+        if rows:
+            kept.append(write_csv(study.root / name, list(rows[0]), rows))
+        else:
+            (study.root / name).unlink(missing_ok=True)
+    return [*kept, write_text(study.root / "report.md", _markdown(study, figures))]
 
 
 def _run_rows(study: Study) -> Iterator[dict[str, Any]]:
@@ -68,34 +252,8 @@ def _run_rows(study: Study) -> Iterator[dict[str, Any]]:
         head = {short_name(option): value for option, value in run.cell.values.items()}
         state = "; ".join(f"crashed: {step}: {error}" for step, error in run.failed)
         state = state or ("finished" if run.finished else "not finished")
-        for measure in study.measures:
-            value = run.value(measure)
-            number = None if value is None else repr(value)
-            yield {**head, "metric": measure.metric.name, "measure": measure.kind, "value": number, "state": state}
-
-
-def _summary_rows(study: Study) -> Iterator[dict[str, Any]]:
-    for setting in study.settings:
-        named = {short_name(option): value for option, value in zip(study.grid.settings, setting, strict=True)}
-        for measure in study.measures:
-            for line in study.lines(setting, measure):
-                pair = line.paired
-                yield {
-                    short_name(study.grid.compared): line.value,
-                    **named,
-                    "metric": measure.metric.name,
-                    "measure": measure.kind,
-                    "n": line.summary.count,
-                    "mean": line.summary.mean,
-                    "stdev": line.summary.stdev,
-                    "baseline": study.baseline,
-                    "pairs": pair and pair.pairs,
-                    "diff": pair and pair.difference,
-                    "ci_low": pair and pair.low,
-                    "ci_high": pair and pair.high,
-                    "p": pair and pair.p,
-                    "note": pair and pair.note,
-                }
+        for metric, when in study.measures:
+            yield {**head, "metric": metric.name, "measure": when, "value": run.value(metric, when), "state": state}
 
 
 def _markdown(study: Study, figures: Sequence[Path]) -> str:
@@ -104,8 +262,8 @@ def _markdown(study: Study, figures: Sequence[Path]) -> str:
     text = [f"# Comparison of {short_name(grid.compared)}: {', '.join(grid.config)}", "", f"{axes}.", ""]
     if grid.arguments:
         text += [f"All runs with `{' '.join(grid.arguments)}`.", ""]
-    if grid.tests.arguments:
-        text += [f"Tested with `{' '.join(grid.tests.arguments)}`.", ""]
+    if grid.test_arguments:
+        text += [f"Tested with `{' '.join(grid.test_arguments)}`.", ""]
     wrong = problems(study.runs, grid)
     if wrong:
         text += ["**Not complete.** What is missing is in no average.", "", *(f"- {line}" for line in wrong), ""]
@@ -116,12 +274,7 @@ def _markdown(study: Study, figures: Sequence[Path]) -> str:
 
 
 def show(study: Study, console: Console) -> None:
-    """Print the tables, then what is missing.
-
-    Args:
-        study: The runs.
-        console: Where to.
-    """
+    """Print the tables, then what is missing."""
     for table in all_tables(study):
         console.print(table.rich(console))
         console.print()

@@ -7,16 +7,16 @@ import contextlib
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from pcpad.commands.comparison.grid import PADDING, SEED, EvaluationPlan, Grid, expand, in_common
+from pcpad.commands.comparison.grid import PADDING, SEED, Cell, Grid, expand, in_common
 from pcpad.commands.comparison.metrics import parse_metric
-from pcpad.commands.comparison.study import Options
-from pcpad.commands.recipes import find_recipe
+from pcpad.commands.plugins import load_user_modules, take_imports
+from pcpad.commands.recipes import config_files, configured_imports, resolve_configs
 from pcpad.errors import UserValueError
 from pcpad.paddings import check_padding
 
@@ -45,48 +45,21 @@ _RESERVED = {
 }
 
 
-@dataclass(frozen=True)
-class Request:
-    """What was typed.
-
-    Args:
-        config: The `--config` values.
-        axes: Option to values, seed last; empty where only a report is asked for.
-        arguments: Options of `pcpad fit` for all runs.
-        tests: How to test.
-        tests_given: Whether that was typed.
-        output: The grid's folder.
-        options: How to report.
-        jobs: Runs side by side.
-        list_only: Print the commands.
-        report_only: Print the report.
-    """
-
-    config: tuple[str, ...]
-    axes: dict[str, tuple[str, ...]]
-    arguments: tuple[str, ...]
-    tests: EvaluationPlan
-    tests_given: bool
-    output: Path
-    options: Options
-    jobs: int
-    list_only: bool
-    report_only: bool
-
-
-def parse(args: Sequence[str]) -> Request:
-    """Read the command line.
+def parse(args: Sequence[str]) -> argparse.Namespace:
+    """Read the command line, and load the modules it names: their paddings are names too.
 
     Args:
         args: What follows `pcpad compare`.
 
     Returns:
-        What it asks for.
+        The options, and beside them `grid`, what is asked for as far as it was typed (None where only a report is
+        asked for), and `tests`, see `Grid.tests`, with `tests_given`, whether any of that was typed.
 
     Raises:
         ValueError: It makes no grid.
         FileNotFoundError: There is no such recipe.
     """
+    take_imports(args)
     args, test_arguments = list(args), list[str]()
     tests_given = "--test" in args
     if tests_given:
@@ -97,9 +70,9 @@ def parse(args: Sequence[str]) -> Request:
     if given.output is None and not config:
         message = "Nothing to compare: name a recipe (--config NAME) or, for --report, a folder (--output DIR)"
         raise UserValueError(message)
-    for name in config:
-        find_recipe(name)
-    output = given.output or Path("runs", "compare", Path(config[-1]).stem)
+    configs = config_files(resolve_configs([part for name in config for part in ("--config", name)]))
+    load_user_modules(configured_imports(configs))
+    given.output = given.output or Path("runs", "compare", Path(config[-1]).stem)
     for text in given.metric:
         parse_metric(text)
     _check_reserved([*rest, *test_arguments])
@@ -113,18 +86,13 @@ def parse(args: Sequence[str]) -> Request:
     if given.cross and axes and PADDING not in axes:
         message = "--cross tests under every padding of the grid: it needs --paddings"
         raise UserValueError(message)
-    return Request(
-        config=config,
-        axes=axes,
-        arguments=tuple(rest),
-        tests=EvaluationPlan(given.test_checkpoint or "best", tuple(test_arguments), given.cross),
-        tests_given=tests_given or given.test_checkpoint is not None,
-        output=output,
-        options=Options(tuple(given.metric), given.baseline, tuple(given.reach)),
-        jobs=given.jobs,
-        list_only=given.list,
-        report_only=given.report,
-    )
+    given.tests = {"checkpoint": given.test_checkpoint or "best", "arguments": test_arguments, "cross": given.cross}
+    given.tests_given = tests_given or given.test_checkpoint is not None
+    given.grid = None
+    if axes:
+        grid = Grid(config, tuple(rest), tuple(axes), expand(axes), resolved={}, metrics=tuple(given.metric))
+        given.grid = grid.with_tests(given.tests)
+    return given
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -139,9 +107,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--config", "-c", action="append", metavar="NAME", help="a recipe, packaged or a file; several are merged")
     add("--paddings", metavar="A,B,…", help="the paddings to compare")
     add("--seeds", metavar="N|A,B,…", help="one number: so many seeds, 0 to N-1; with a comma: these (`7,` is one)")
-    add(
-        "--axis", action="append", default=[], metavar="OPTION=A,B", help="an option of fit that varies too; repeatable"
-    )
+    text = "an option of fit that varies too; repeatable"
+    add("--axis", action="append", default=[], metavar="OPTION=A,B", help=text)
     add("--cross", action="store_true", help="test every run under every padding")
     add("--test-checkpoint", choices=("best", "last"), help="what is tested (default: best)")
     add("--test", action="store_true", help="what follows are further options of `pcpad test`, such as --eval+=Tile")
@@ -150,13 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--list", action="store_true", help="print the commands still to be run, a line a run, and run nothing")
     add("--report", action="store_true", help="report what the folder holds, and run nothing")
     text = "what to report, NAME, NAME:min or NAME:max; patterns such as 'test/*/mIoU'; repeatable (default: the "
-    add(
-        "--metric",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help=text + "monitored metric and its test counterpart)",
-    )
+    text += "monitored metric and its test counterpart)"
+    add("--metric", action="append", default=[], metavar="NAME", help=text)
     add("--baseline", metavar="VALUE", help="what others are compared with (default: zeros, else the first)")
     text = "count the epochs until the monitored metric reaches this; repeatable; 90%% is 0.9"
     add("--reach", action="append", default=[], type=_level, metavar="LEVEL", help=text)
@@ -233,40 +195,28 @@ def _check_reserved(arguments: Sequence[str]) -> None:
             raise UserValueError(message)
 
 
-def resolve(request: Request) -> Grid:
-    """The grid that is asked for, its configuration parsed in full: what is wrong with it is said before anything runs.
+def resolve(grid: Grid) -> Grid:
+    """Parse a grid's configuration in full: what is wrong with it is said before anything runs.
 
     Args:
-        request: What was typed.
+        grid: What was typed.
 
     Returns:
-        The grid.
+        The same, with `resolved`.
 
     Raises:
         SystemExit: The configuration is wrong; the parser has said why.
         ValueError: Runs by it could not be compared.
     """
-    common = [part for name in request.config for part in ("--config", name)] + list(request.arguments)
-    cells = expand(request.axes)
-    base = dict(cells[0].values)
-    resolved = _parsed("fit", [*common, *cells[0].arguments()])
-    for option, values in request.axes.items():
-        for value in values[1:] if option != SEED else ():
-            arguments = [f"--{name}={word}" for name, word in {**base, option: value}.items()]
-            _parsed("fit", [*common, *arguments])
-    if request.tests.arguments:
-        _parsed("test", [*common, *cells[0].arguments(), *request.tests.arguments])
-    _check_comparable(resolved, request)
-    axes = tuple(request.axes)
-    return Grid(
-        config=request.config,
-        arguments=request.arguments,
-        axes=axes,
-        cells=cells,
-        resolved=in_common(resolved, axes),
-        tests=request.tests,
-        metrics=request.options.metrics,
-    )
+    first = grid.cells[0]
+    resolved = _parsed("fit", [*grid.common_arguments, *first.arguments()])
+    for option in grid.axes[:-1]:
+        for value in grid.values(option)[1:]:
+            _parsed("fit", [*grid.common_arguments, *Cell({**first.values, option: value}).arguments()])
+    if grid.test_arguments:
+        _parsed("test", [*grid.common_arguments, *first.arguments(), *grid.test_arguments])
+    _check_comparable(resolved, grid)
+    return replace(grid, resolved=in_common(resolved, grid.axes))
 
 
 def _parsed(verb: str, arguments: list[str]) -> dict[str, Any]:
@@ -283,20 +233,20 @@ def _parsed(verb: str, arguments: list[str]) -> dict[str, Any]:
     return yaml.safe_load(printed.getvalue())
 
 
-def _check_comparable(resolved: dict[str, Any], request: Request) -> None:
+def _check_comparable(resolved: dict[str, Any], grid: Grid) -> None:
     trainer, checkpoint = resolved.get("trainer", {}), resolved.get("checkpoint", {})
     wrong = {
         "trainer.logger": trainer.get("logger") not in (None, True),
         "trainer.enable_checkpointing": trainer.get("enable_checkpointing") is False,
         "trainer.fast_dev_run": bool(trainer.get("fast_dev_run")),
         "trainer.barebones": bool(trainer.get("barebones")),
-        "checkpoint.save_top_k": checkpoint.get("save_top_k", 1) != 1 and request.tests.checkpoint == "best",
+        "checkpoint.save_top_k": checkpoint.get("save_top_k", 1) != 1 and grid.checkpoint == "best",
         "ckpt_path": resolved.get("ckpt_path") is not None,
     }
     for name, bad in wrong.items():
         if bad:
             message = f"{name} must stay as it is by default: compare reads each run's logs and one best checkpoint"
             raise UserValueError(message)
-    if checkpoint.get("monitor") is None and not request.options.metrics:
+    if checkpoint.get("monitor") is None and not grid.metrics:
         message = "The recipe monitors no metric: say what to compare with --metric NAME"
         raise UserValueError(message)

@@ -1,173 +1,160 @@
-"""What a grid's folder holds: each run's results, and which are missing and why."""
+"""Results: one number of each run, sorted by what the runs have in common, for tables, CSV files and figures."""
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from pcpad.commands.comparison.cells import (
-    LOG_FILE,
-    failures,
-    finished_entry,
-    folder_of_test,
-    read_results,
-    run_folders,
-    steps,
-    tested_with,
-)
-from pcpad.commands.comparison.grid import PADDING, Cell, Grid
-from pcpad.commands.comparison.metrics import Measure, Metric
+from pcpad.commands.comparison.grid import PADDING, Cell, Grid, short_name
+from pcpad.commands.comparison.metrics import Metric, select_metrics
+from pcpad.commands.comparison.runs import Run, read_run
+from pcpad.commands.comparison.statistics import Summary, paired, summarise
+from pcpad.errors import UserValueError
 
 
 @dataclass(frozen=True)
-class Run:
-    """What there is of one cell.
+class Result:
+    """One number of each run that differs from the others by its seed alone.
 
     Args:
-        cell: The cell.
-        monitor: What its recipe monitors.
-        history: Epoch to the monitored metric's value; empty unless training came to its end.
-        finished: Whether it did.
-        logs: Metrics of finished training by name, epoch to value.
-        tests: What it was tested with to the test's metrics; None is as trained.
-        failed: `(step, error)` of each step that failed in the last attempt.
-        log: What the cell printed.
-        last_epochs: Over how many of its last epochs a run is averaged.
+        setting: Values of the grid's options that are neither compared nor the seed.
+        value: What is compared; in cross testing the padding trained with.
+        tested: The padding tested with, where that is not the one trained with.
+        metric: Which metric.
+        when: Of the `best` epoch, the mean of the `last` epochs, or of the `test`.
+        by_seed: Seed to number, of all runs that have one, finite or not.
+        against: The same of what they are compared with; None for that itself.
+        baseline: The compared value that `against` is of; None in cross testing, where it is the same weights under
+            the padding they were trained with.
     """
 
-    cell: Cell
-    monitor: str | None
-    history: dict[int, float]
-    finished: bool
-    logs: dict[str, dict[int, float]]
-    tests: dict[str | None, dict[str, float]]
-    failed: list[tuple[str, str]]
-    log: Path
-    last_epochs: int = 5
+    setting: tuple[str, ...]
+    value: str
+    tested: str | None
+    metric: Metric
+    when: str
+    by_seed: Mapping[str, float]
+    against: Mapping[str, float] | None
+    baseline: str | None
 
-    def epochs(self, metric: Metric) -> dict[int, float]:
-        """A validation or training metric's value at the end of each epoch."""
-        if not self.finished:
-            return {}
-        return self.history if metric.name == self.monitor else self.logs.get(metric.name, {})
+    @property
+    def finite(self) -> dict[str, float]:
+        """Seed to number, without NaN and infinities."""
+        return _finite(self.by_seed)
 
-    def value(self, measure: Measure, tested: str | None = None) -> float | None:
-        """The run's number.
-
-        Args:
-            measure: Which.
-            tested: Under which padding, where that is not the one trained with.
-
-        Returns:
-            The number, NaN and infinities as they are; None where the run has none.
-        """
-        if measure.kind == "test":
-            own = self.cell.values.get(PADDING)
-            return self.tests.get(tested if tested is not None else own, {}).get(measure.metric.name)
-        history = self.epochs(measure.metric)
-        if not history:
-            return None
-        epochs = sorted(history)[-self.last_epochs :] if measure.kind == "last" else sorted(history)
-        values = [history[epoch] for epoch in epochs]
-        if not all(map(math.isfinite, values)):
-            return math.nan  # reported as such: the best of the other epochs would hide it
-        if measure.kind == "last":
-            return math.fsum(values) / len(values)
-        return max(values) if measure.metric.mode == "max" else min(values)
+    @cached_property
+    def summary(self) -> Summary:
+        """Of the finite numbers, and of their differences to `against`."""
+        if self.against is None:
+            return summarise(list(self.finite.values()))
+        return paired(self.finite, _finite(self.against))
 
 
-def read_runs(root: Path, grid: Grid) -> list[Run]:
-    """Read every cell of a grid from its folder.
+def _finite(by_seed: Mapping[str, float]) -> dict[str, float]:
+    return {seed: number for seed, number in by_seed.items() if math.isfinite(number)}
+
+
+class Study:
+    """A grid's runs and their results.
 
     Args:
-        root: The folder.
+        root: The grid's folder.
         grid: What it remembers.
+        metrics: As given with `--metric`; the grid's when empty.
+        baseline: The value that others are compared with; `zeros`, else the first, when not given.
+        reach: Levels of the monitored metric to count epochs to.
 
-    Returns:
-        A run a cell, in the grid's order.
+    Raises:
+        ValueError: The baseline is none of what is compared; there is no metric to report.
     """
-    return [_read_run(root, grid, cell) for cell in grid.cells]
 
+    def __init__(
+        self,
+        root: Path,
+        grid: Grid,
+        metrics: Sequence[str] = (),
+        baseline: str | None = None,
+        reach: Sequence[float] = (),
+    ) -> None:
+        self.root = root
+        self.grid = grid
+        self.reach = reach
+        self.runs = [read_run(root, grid, cell) for cell in grid.cells]
+        self.values = grid.values(grid.compared)
+        self.seeds = grid.values(grid.axes[-1])
+        self.baseline = baseline or ("zeros" if "zeros" in self.values else self.values[0])
+        if self.baseline not in self.values:
+            message = f"--baseline {self.baseline!r} is none of what is compared: {', '.join(self.values)}"
+            raise UserValueError(message)
+        self.logged = {name for run in self.runs for name in run.logs}
+        self.logged |= {name for run in self.runs for metrics in run.tests.values() for name in metrics}
+        self.metrics = select_metrics(metrics or grid.metrics, grid.monitor, grid.mode, self.logged)
+        self.settings = list(dict.fromkeys(self._setting(run.cell) for run in self.runs))
 
-def _read_run(root: Path, grid: Grid, cell: Cell) -> Run:
-    folder = root / cell.name
-    fit = finished_entry(folder / "fit", "fit")
-    tests = {}
-    for tested in _tests_of(grid, cell):
-        entry = finished_entry(folder_of_test(root, cell, grid.tests, tested), "test")
-        if entry is not None and fit is not None:
-            tests[tested] = {name: float(value) for name, value in entry["metrics"].items()}
-    # What failed may have been done since, by hand.
-    done = [step.name for step in steps(root, grid, cell) if step.done()]
-    history = {int(epoch): float(value) for epoch, value in ((fit or {}).get("history") or {}).items()}
-    return Run(
-        cell=cell,
-        monitor=grid.monitor,
-        history=history,
-        finished=fit is not None,
-        logs=_read_logs(folder / "fit") if fit is not None else {},
-        tests=tests,
-        failed=[(item["step"], item["error"]) for item in failures(folder) if item["step"] not in done],
-        log=folder / LOG_FILE,
-        last_epochs=grid.last_epochs,
-    )
+    def _setting(self, cell: Cell) -> tuple[str, ...]:
+        return tuple(cell.values[option] for option in self.grid.settings)
 
+    def named(self, setting: tuple[str, ...]) -> dict[str, str]:
+        """A setting's values by their options' short names."""
+        return {short_name(option): value for option, value in zip(self.grid.settings, setting, strict=True)}
 
-def _tests_of(grid: Grid, cell: Cell) -> Iterable[str | None]:
-    # Every padding's, asked for now or not: what an earlier --cross measured is shown.
-    own = tested_with(grid, cell)[:1]
-    return own if own == [None] else dict.fromkeys((*own, *grid.values(PADDING)))
+    def words(self, setting: tuple[str, ...]) -> str:
+        """`data.split=cv0`, for titles; nothing without a setting."""
+        return ", ".join(f"{option}={value}" for option, value in self.named(setting).items())
 
+    @property
+    def measures(self) -> list[tuple[Metric, str]]:
+        """What is taken of each run, and when: two numbers of a validation metric, one of a test metric."""
+        return [
+            (metric, when) for metric in self.metrics for when in (("test",) if metric.is_test else ("best", "last"))
+        ]
 
-def _read_logs(folder: Path) -> dict[str, dict[int, float]]:
-    """`metrics.csv` of a training run and of what it was resumed from; an epoch done again counts once."""
-    found: dict[str, dict[int, float]] = {}
-    for run in run_folders(folder):
-        path = run / "metrics.csv"
-        if not path.is_file() or "fit" not in read_results(run / "results.json"):
-            continue
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                if not row.get("epoch"):
-                    continue
-                for name, value in row.items():
-                    if value and name not in ("epoch", "step"):
-                        found.setdefault(name, {})[int(float(row["epoch"]))] = float(value)
-    return found
+    def group(self, setting: tuple[str, ...], value: str) -> list[Run]:
+        """The runs of one setting and one compared value, by seed."""
+        found = [run for run in self.runs if run.cell.values[self.grid.compared] == value]
+        return [run for run in found if self._setting(run.cell) == setting]
 
+    def results(self, setting: tuple[str, ...], metric: Metric, when: str) -> list[Result]:
+        """Of each compared value that has runs, against the baseline's."""
+        found = {value: self._by_seed(setting, value, metric, when) for value in self.values}
+        others = {value: None if value == self.baseline else found[self.baseline] for value in self.values}
+        return [
+            Result(setting, value, None, metric, when, found[value], others[value], self.baseline)
+            for value in self.values
+            if self.group(setting, value)
+        ]
 
-def logged_metrics(runs: Iterable[Run]) -> set[str]:
-    """Names of all metrics that any finished run logged."""
-    names: set[str] = set()
-    for run in runs:
-        names |= set(run.logs)
-        for metrics in run.tests.values():
-            names |= set(metrics)
-    return names
+    def crossed(self, setting: tuple[str, ...], metric: Metric, when: str) -> list[Result]:
+        """Of each padding trained with under each, against the same weights under their own.
 
+        Nothing where no run was tested under another padding than its own.
+        """
+        if when != "test" or self.grid.compared != PADDING or not any(len(run.tests) > 1 for run in self.runs):
+            return []
+        found = []
+        for value in self.values:
+            own = self._by_seed(setting, value, metric, when, value)
+            for tested in self.values:
+                numbers = self._by_seed(setting, value, metric, when, tested)
+                against = None if tested == value else own
+                found.append(Result(setting, value, tested, metric, when, numbers, against, None))
+        return found
 
-def problems(runs: Iterable[Run], grid: Grid) -> list[str]:
-    """What is not there, a line each.
+    def _by_seed(
+        self, setting: tuple[str, ...], value: str, metric: Metric, when: str, tested: str | None = None
+    ) -> dict[str, float]:
+        found = {run.cell.seed: run.value(metric, when, tested) for run in self.group(setting, value)}
+        return {seed: number for seed, number in found.items() if number is not None}
 
-    Args:
-        runs: The grid's.
-        grid: The grid.
-
-    Returns:
-        Crashed and missing runs and tests; empty for a grid that is complete.
-    """
-    lines = []
-    for run in runs:
-        name = run.cell.name
-        lines += [f"{name} crashed: {step}: {error} (log: {run.log})" for step, error in run.failed]
-        if run.failed:
-            continue
-        if not run.finished:
-            lines.append(f"{name} is not finished" if run.log.parent.exists() else f"{name} has not been run")
-            continue
-        untested = [tested for tested in tested_with(grid, run.cell) if tested not in run.tests]
-        lines += [f"{name} is not tested{f' under {tested} yet' if tested else ' yet'}" for tested in untested]
-    return lines
+    def label(self, metric: Metric, when: str) -> str:
+        """When a metric is taken, for titles: `best epoch of each run`."""
+        logged = max((len(run.epochs(metric)) for run in self.runs), default=0)
+        epochs = min(logged, self.grid.last_epochs) or self.grid.last_epochs
+        return {
+            "best": "best epoch of each run",
+            "last": "mean of the last epoch" if epochs == 1 else f"mean of the last {epochs} epochs",
+            "test": f"{self.grid.checkpoint} checkpoint of each run",
+        }[when]

@@ -5,184 +5,135 @@ from __future__ import annotations
 import json
 import os
 import signal
+import site
 import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 
+import pcpad
 from pcpad.commands.comparison import worker
-from pcpad.commands.comparison.cells import CRASH_FILE, LOG_FILE, failures, last_error, remaining
-from pcpad.commands.comparison.files import write_whole
+from pcpad.commands.comparison.cells import LOG_FILE, failures, last_error, remaining, write_failures
 from pcpad.commands.comparison.grid import Cell, Grid
 
 _GRACE = 10.0  # seconds between asking a cell to stop and killing it
 
 
-@dataclass
-class Outcome:
-    """What became of the cells.
-
-    Args:
-        skipped: Were finished before.
-        done: Finished now.
-        crashed: Failed now.
-        elsewhere: Are being run by another process.
-    """
-
-    skipped: list[Cell] = field(default_factory=list)
-    done: list[Cell] = field(default_factory=list)
-    crashed: list[Cell] = field(default_factory=list)
-    elsewhere: list[Cell] = field(default_factory=list)
-
-
-@dataclass
-class _Running:
-    cell: Cell
-    process: subprocess.Popen[bytes]
-    slot: int
-    start: float
-
-
-class Runner:
-    """Runs the cells of a grid that are not finished.
+def run_cells(root: Path, grid: Grid, cells: Sequence[Cell], jobs: int = 1, gpus: int = 0) -> None:
+    """Run cells that are not finished, in order, and print what becomes of each.
 
     Args:
         root: The grid's folder.
         grid: The grid, as `enter_grid` returned it.
-        jobs: How many cells run side by side.
+        cells: Which of the grid's.
+        jobs: How many run side by side.
         gpus: How many GPUs there are to share out among these; 0 to leave the choice to each run.
+
+    Raises:
+        KeyboardInterrupt: The user stopped it.
+        SystemExit: SIGTERM stopped it.
     """
+    waiting = deque(cell for cell in cells if remaining(root, grid, cell))
+    left = len(waiting)
+    if left < len(cells):
+        _say(f"{len(cells) - left} of {len(cells)} runs are finished already")
+    active: dict[int, tuple[Cell, subprocess.Popen[bytes], float]] = {}  # by slot; with the time of the start
+    seconds: list[float] = []
+    total = left
+    with _sigterm_raises():
+        try:
+            while waiting or active:
+                while waiting and len(active) < jobs:
+                    slot = min(set(range(jobs)) - active.keys())
+                    cell = waiting.popleft()
+                    active[slot] = cell, start(root, grid, cell, environment(slot, jobs, gpus)), time.monotonic()
+                for slot, (cell, process, since) in list(active.items()):
+                    code = process.poll()
+                    if code is None:
+                        continue
+                    del active[slot]
+                    left -= 1
+                    if code != worker.ELSEWHERE:
+                        seconds.append(time.monotonic() - since)
+                    lines = _ending(root, grid, cell, code, time.monotonic() - since)
+                    # Cells under way count half: on average they are there.
+                    units = (left - 0.5 * len(active)) / min(jobs, left) if left and seconds else 0
+                    to_go = f"; about {_clock(units * sum(seconds) / len(seconds))} to go" if units else ""
+                    _say(f"{time.strftime('%H:%M:%S')} [{total - left}/{total}] {cell.name} {lines[0]}{to_go}")
+                    for line in lines[1:]:
+                        _say(line)
+                time.sleep(0.1)
+        finally:
+            _stop([process for _, process, _ in active.values()])
 
-    def __init__(self, root: Path, grid: Grid, jobs: int = 1, gpus: int = 0) -> None:
-        self.root = root
-        self.grid = grid
-        self.jobs = jobs
-        self.gpus = gpus
-        self._active: list[_Running] = []
-        self._seconds: list[float] = []
-        self._count = 0
-        self._total = 0
 
-    def run(self, cells: Sequence[Cell]) -> Outcome:
-        """Run cells, in order; what is finished is not run again.
+def start(root: Path, grid: Grid, cell: Cell, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start a process that runs what is left of a cell, see `worker`; what it prints goes to the cell's log."""
+    folder = root / cell.name
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOG_FILE).open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", worker.__name__, str(root), cell.name, json.dumps(grid.tests)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the cells
+        )
 
-        Args:
-            cells: Which of the grid's.
 
-        Returns:
-            What became of them.
+def environment(slot: int, jobs: int, gpus: int) -> dict[str, str]:
+    """The environment of the process in one of `jobs` slots, which share `gpus` GPUs (0: the choice is theirs)."""
+    found = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "160"}
+    # Or `-m` would put the current folder first, whose modules could stand in for Python's own; in the environment, so
+    # that it holds for what Lightning starts in turn.
+    found["PYTHONSAFEPATH"] = "1"
+    home = str(Path(pcpad.__file__).resolve().parents[1])
+    if home not in [*site.getsitepackages(), site.getusersitepackages()]:  # a checkout
+        found["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), home]))
+    if jobs > 1:
+        found.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+    if jobs > 1 and gpus > 1:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        names = visible if len(visible) == gpus else [str(index) for index in range(gpus)]
+        found["CUDA_VISIBLE_DEVICES"] = ",".join(names[slot::jobs] or [names[slot % gpus]])
+    return found
 
-        Raises:
-            KeyboardInterrupt: The user stopped it.
-            SystemExit: SIGTERM stopped it.
-        """
-        outcome = Outcome()
-        waiting: deque[Cell] = deque()
-        for cell in cells:
-            (waiting if remaining(self.root, self.grid, cell) else outcome.skipped).append(cell)
-        self._total = len(waiting)
-        if outcome.skipped:
-            _say(f"{len(outcome.skipped)} of {len(cells)} runs are finished already")
-        with _sigterm_raises():
-            try:
-                while waiting or self._active:
-                    while waiting and len(self._active) < self.jobs:
-                        self._active.append(self._start(waiting.popleft()))
-                    self._collect(outcome)
-                    time.sleep(0.1)
-            finally:
-                self._stop_all()
-        return outcome
 
-    def _start(self, cell: Cell) -> _Running:
-        folder = self.root / cell.name
-        folder.mkdir(parents=True, exist_ok=True)
-        slot = min(set(range(self.jobs)) - {running.slot for running in self._active})
-        plan = json.dumps(asdict(self.grid.tests))
-        command = [sys.executable, "-m", worker.__name__, str(self.root), cell.name, plan]
-        with (folder / LOG_FILE).open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self._environment(slot),
-                start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the cells
-            )
-        return _Running(cell, process, slot, time.monotonic())
+def _ending(root: Path, grid: Grid, cell: Cell, code: int, seconds: float) -> list[str]:
+    """What is said of a cell whose process ended; why it failed is kept for reports."""
+    if code == worker.ELSEWHERE:
+        return ["is being run by another process"]
+    if code == 0:
+        return [f"done in {_clock(seconds)}"]
+    folder = root / cell.name
+    failed = failures(folder)
+    if not failed:
+        error = last_error(folder / LOG_FILE)
+        if code < 0 or code > 128:
+            name = signal.Signals(-code if code < 0 else code - 128).name
+            error = f"killed by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}; last line: {error}"
+        todo = remaining(root, grid, cell)
+        failed = [{"step": todo[0].name if todo else "end", "error": error}]
+        write_failures(folder, failed)
+    what = f"CRASHED after {_clock(seconds)}: {failed[-1]['step']}: {failed[-1]['error']}"
+    return [what, f"        log: {folder / LOG_FILE}"]
 
-    def _environment(self, slot: int) -> dict[str, str]:
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "160"}
-        if self.jobs > 1:
-            cores = os.cpu_count() or 1
-            environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // self.jobs)))
-        if self.jobs > 1 and self.gpus > 1:
-            visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-            names = visible if len(visible) == self.gpus else [str(index) for index in range(self.gpus)]
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(names[slot :: self.jobs] or [names[slot % self.gpus]])
-        return environment
 
-    def _collect(self, outcome: Outcome) -> None:
-        for running in list(self._active):
-            code = running.process.poll()
-            if code is None:
-                continue
-            self._active.remove(running)
-            cell, seconds = running.cell, time.monotonic() - running.start
-            self._count += 1
-            if code == worker.ELSEWHERE:
-                outcome.elsewhere.append(cell)
-                self._report(cell, "is being run by another process")
-                continue
-            self._seconds.append(seconds)
-            if code == 0:
-                outcome.done.append(cell)
-                self._report(cell, f"done in {_clock(seconds)}")
-            else:
-                outcome.crashed.append(cell)
-                failed = self._failures(cell, code)
-                self._report(cell, f"CRASHED after {_clock(seconds)}: {failed[-1]['step']}: {failed[-1]['error']}")
-                _say(f"        log: {self.root / cell.name / LOG_FILE}")
-
-    def _failures(self, cell: Cell, code: int) -> list[dict[str, str]]:
-        folder = self.root / cell.name
-        found = failures(folder)
-        if not found:
-            error = last_error(folder / LOG_FILE)
-            if code < 0 or code > 128:
-                name = signal.Signals(-code if code < 0 else code - 128).name
-                error = f"killed by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}; last line: {error}"
-            todo = remaining(self.root, self.grid, cell)
-            found = [{"step": todo[0].name if todo else "end", "error": error}]
-            write_whole(folder / CRASH_FILE, json.dumps(found, indent=2))
-        return found
-
-    def _report(self, cell: Cell, what: str) -> None:
-        left = self._total - self._count
-        eta = ""
-        if left and self._seconds:
-            # Cells under way count half: on average they are there.
-            units = left - 0.5 * len(self._active)
-            eta = f"; about {_clock(units * sum(self._seconds) / len(self._seconds) / min(self.jobs, left))} to go"
-        now = time.strftime("%H:%M:%S")
-        _say(f"{now} [{self._count}/{self._total}] {cell.name} {what}{eta}")
-
-    def _stop_all(self) -> None:
-        for running in self._active:
-            _signal_group(running.process, signal.SIGTERM)
-        deadline = time.monotonic() + _GRACE
-        for running in self._active:
-            try:
-                running.process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                _signal_group(running.process, signal.SIGKILL)
-                running.process.wait()
-        self._active = []
+def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        _signal_group(process, signal.SIGTERM)
+    deadline = time.monotonic() + _GRACE
+    for process in processes:
+        try:
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            _signal_group(process, signal.SIGKILL)
+            process.wait()
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 FEW_PAIRS = 5  # below, a test finds only differences that are large against the spread
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Numbers of several runs.
+    """Numbers of several runs, by themselves and against others', pair by pair.
 
     Args:
         count: How many.
         mean: Their mean; NaN without any.
         stdev: The sample standard deviation, dividing by n − 1; None below two.
-    """
-
-    count: int
-    mean: float
-    stdev: float | None
-
-
-@dataclass(frozen=True)
-class Paired:
-    """A difference between two kinds of runs, pair by pair.
-
-    Args:
-        pairs: How many seeds both have.
+        pairs: How many seeds the others have too; None where they are compared with none.
         difference: The mean of the pairs' differences; NaN without any.
         low: Where the 95 % confidence interval of the mean difference begins; None where there is none.
         high: Where it ends.
@@ -37,12 +25,15 @@ class Paired:
         note: Why there is none, or how far to trust it; may be empty.
     """
 
-    pairs: int
-    difference: float
-    low: float | None
-    high: float | None
-    p: float | None
-    note: str
+    count: int
+    mean: float
+    stdev: float | None
+    pairs: int | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    note: str = ""
 
 
 def summarise(values: Sequence[float]) -> Summary:
@@ -62,31 +53,33 @@ def summarise(values: Sequence[float]) -> Summary:
     return Summary(count, mean, spread)
 
 
-def paired(values: Mapping[str, float], baseline: Mapping[str, float]) -> Paired:
+def paired(values: Mapping[str, float], baseline: Mapping[str, float]) -> Summary:
     """Compare two kinds of runs, seed by seed: runs of one seed share their initial weights and data order.
 
     Args:
-        values: Seed to number.
-        baseline: Seed to number; seeds that only one of them has are left out.
+        values: Seed to finite number.
+        baseline: Seed to finite number; seeds that only one of them has are left out of the comparison.
 
     Returns:
-        The mean of `values - baseline`, its 95 % confidence interval by Student's t, and the paired t-test's p-value.
+        The summary of `values`, with the mean of `values - baseline`, its 95 % confidence interval by Student's t, and
+        the paired t-test's p-value.
     """
     seeds = [seed for seed in values if seed in baseline]
     differences = [values[seed] - baseline[seed] for seed in seeds]
     count = len(seeds)
     mean = math.fsum(differences) / count if count else math.nan
+    found = replace(summarise(list(values.values())), pairs=count, difference=mean)
     if count < 2:
-        return Paired(count, mean, None, None, None, "too few seeds for a p-value")
+        return replace(found, note="too few seeds for a p-value")
     size = max(abs(number) for seed in seeds for number in (values[seed], baseline[seed]))
     if max(differences) - min(differences) <= 1e-12 * size:  # what rounding leaves of no spread
-        return Paired(count, mean, None, None, None, "all pairs differ by the same: no p-value")
+        return replace(found, note="all pairs differ by the same: no p-value")
     from scipy.stats import ttest_rel
 
     result = ttest_rel([values[seed] for seed in seeds], [baseline[seed] for seed in seeds])
     interval = result.confidence_interval(0.95)
     note = f"low power: {count} pairs" if count < FEW_PAIRS else ""
-    return Paired(count, mean, float(interval.low), float(interval.high), float(result.pvalue), note)
+    return replace(found, low=float(interval.low), high=float(interval.high), p=float(result.pvalue), note=note)
 
 
 def epochs_to_reach(history: Mapping[int, float], level: float, mode: str) -> int | None:

@@ -1,29 +1,30 @@
 """One cell in a process of its own: what is left of it, in order, unless another process is at it.
 
-Run as `python -m pcpad.commands.comparison.worker FOLDER CELL TESTS`.
+Run as a module, see `pcpad.commands.comparison.running.start`: Lightning starts the further processes of a run on
+several devices by the command of the first.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import gc
 import json
 import os
+import platform
 import shlex
 import signal
 import sys
 import threading
 import time
 import traceback
-from dataclasses import replace
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
+from typing import Any
 
-from pcpad.commands.comparison.cells import CRASH_FILE, LOCK_FILE, LOG_FILE, failures, last_error, remaining
-from pcpad.commands.comparison.files import write_whole
-from pcpad.commands.comparison.grid import EvaluationPlan, plan_from, read_grid
+from pcpad.commands.comparison.cells import CRASH_FILE, LOCK_FILE, LOG_FILE, last_error, remaining, write_failures
+from pcpad.commands.comparison.grid import read_grid
+from pcpad.files import locked
 
 ELSEWHERE = 75  # exit code: another process is at this cell
 CRASHED = 1
@@ -37,7 +38,7 @@ def main(folder: str, name: str, tests: str) -> int:
     Args:
         folder: The grid's folder.
         name: The cell's name.
-        tests: A `EvaluationPlan` as JSON: the one in the folder may be another process's by now.
+        tests: A grid's `tests` as JSON: those in the folder may be another process's by now.
 
     Returns:
         The process's exit code, see `run_cell`.
@@ -50,28 +51,27 @@ def main(folder: str, name: str, tests: str) -> int:
         for command in json.loads(os.environ[_STEPS]):
             _run(command)
         return 0
-    return run_cell(Path(folder), name, plan_from(json.loads(tests)))
+    return run_cell(Path(folder), name, json.loads(tests))
 
 
-def run_cell(root: Path, name: str, tests: EvaluationPlan) -> int:
-    """Run what is left of a cell.
-
-    Args:
-        root: The grid's folder.
-        name: The cell's name.
-        tests: How it is tested.
-
-    Returns:
-        0 when all of it is done, `CRASHED`, or `ELSEWHERE`.
-    """
-    with (root / name / LOCK_FILE).open("a+") as lock:
-        if not _take(lock):
+def run_cell(root: Path, name: str, tests: Mapping[str, Any]) -> int:
+    """Run what is left of a cell, tested as `tests` say: 0 when all of it is done, `CRASHED`, or `ELSEWHERE`."""
+    path = root / name / LOCK_FILE
+    with ExitStack() as stack:
+        try:
+            held = stack.enter_context(locked(path, wait=False))  # given back even by kill -9
+        except OSError as error:
+            print(f"pcpad: error: {path} cannot be locked ({error}); use a file system that has locks, or --list")
+            return CRASHED
+        if not held:
             return ELSEWHERE
+        with suppress(OSError):  # for people to read; not every system lets a locked file be written
+            path.write_text(f"process {os.getpid()} on {platform.node()}\n", encoding="utf-8")
         return _run_remaining(root, name, tests)
 
 
-def _run_remaining(root: Path, name: str, tests: EvaluationPlan) -> int:
-    grid = replace(read_grid(root), tests=tests)
+def _run_remaining(root: Path, name: str, tests: Mapping[str, Any]) -> int:
+    grid = read_grid(root).with_tests(tests)
     (cell,) = (cell for cell in grid.cells if cell.name == name)
     todo = remaining(root, grid, cell)
     (root / name / CRASH_FILE).unlink(missing_ok=True)
@@ -89,8 +89,8 @@ def _run_remaining(root: Path, name: str, tests: EvaluationPlan) -> int:
             if step.verb == "fit":
                 break
     if failed:
-        write_whole(root / name / CRASH_FILE, json.dumps(failed, indent=2))
-    return CRASHED if failures(root / name) else 0
+        write_failures(root / name, failed)
+    return CRASHED if failed else 0
 
 
 def _run(command: list[str]) -> str | None:
@@ -110,21 +110,6 @@ def _run(command: list[str]) -> str | None:
     finally:
         gc.collect()  # the next step's network should find this one's memory free
     return None
-
-
-def _take(lock: TextIO) -> bool:
-    """Lock a cell, for as long as this process lives: a killed one leaves no stale lock."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            return False
-        print(f"pcpad: error: {lock.name} cannot be locked ({error}); use a file system that has locks, or --list")
-        raise SystemExit(CRASHED) from None
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} on {os.uname().nodename}\n")  # for people to read
-    lock.flush()
-    return True
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from pcpad.commands.exporting.network import example
 from pcpad.errors import UserValueError
+from pcpad.tasks.base import Task
 
 # Of the largest output. The runtimes add in another order and so differ by some 1e-6; a border with the wrong ratio
 # differs by 1e-2.
@@ -50,7 +50,7 @@ def sizes_to_check(size: tuple[int, int], step: int) -> list[tuple[int, tuple[in
     return list(zip(batches, sizes, strict=True))
 
 
-def check_file(path: Path, kind: str, task: LightningModule, size: tuple[int, int], step: int) -> list[Difference]:
+def check_file(path: Path, kind: str, task: Task, size: tuple[int, int], step: int) -> list[Difference]:
     """Read a file back and compare it with PyTorch at three sizes.
 
     Args:

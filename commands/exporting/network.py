@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 import pcpad
 from pcpad import ExplicitPadConv2d
-from pcpad.errors import UserValueError
+from pcpad.errors import UserTypeError, UserValueError
 from pcpad.models import exportable_pooling
+from pcpad.tasks.base import Task
 
 _LARGEST_STEP = 64
 
@@ -26,7 +27,7 @@ class Exported(nn.Module):
         plain_pooling: Replace what ONNX lacks, see `pcpad.models.exportable_pooling`.
     """
 
-    def __init__(self, task: LightningModule, plain_pooling: bool) -> None:
+    def __init__(self, task: Task, plain_pooling: bool) -> None:
         super().__init__()
         self.task = copy.deepcopy(task).eval().requires_grad_(False)
         if plain_pooling:
@@ -37,23 +38,32 @@ class Exported(nn.Module):
         return self.task(*inputs)
 
 
-def output_names(task: LightningModule) -> list[str]:
-    """What a task calls its outputs.
+def need_task(module: LightningModule) -> Task:
+    """Refuse what does not say how it is exported, before any work.
 
     Args:
-        task: With or without `export_outputs`, see `pcpad.commands.export`.
+        module: What a checkpoint holds.
 
     Returns:
-        A name for each.
+        The same.
+
+    Raises:
+        TypeError: It is no task.
     """
-    return list(getattr(task, "export_outputs", ("logits",)))
+    if not isinstance(module, Task):
+        message = (
+            f"{type(module).__name__} lacks `export_example` and `export_outputs`, which say how it is exported: "
+            "derive it from pcpad.tasks.base.Task, whose defaults are for one image."
+        )
+        raise UserTypeError(message)
+    return module
 
 
-def example(task: LightningModule, batch: int, size: tuple[int, int], seed: int = 0) -> dict[str, Tensor]:
+def example(task: Task, batch: int, size: tuple[int, int], seed: int = 0) -> dict[str, Tensor]:
     """Inputs of a task.
 
     Args:
-        task: With or without `export_example`, see `pcpad.commands.export`.
+        task: The task, whose `export_example` makes them.
         batch: N.
         size: H and W.
         seed: Of what is drawn; the generator is left as it was.
@@ -63,11 +73,10 @@ def example(task: LightningModule, batch: int, size: tuple[int, int], seed: int 
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        make = getattr(task, "export_example", None)
-        return {"image": torch.rand(batch, 3, *size)} if make is None else make(batch, *size)
+        return task.export_example(batch, *size)
 
 
-def size_step(task: LightningModule, size: tuple[int, int]) -> int:
+def size_step(task: Task, size: tuple[int, int]) -> int:
     """Find out which sizes a network takes in PyTorch.
 
     Args:
@@ -99,7 +108,7 @@ def size_step(task: LightningModule, size: tuple[int, int]) -> int:
     raise UserValueError(message)
 
 
-def _try(task: LightningModule, size: tuple[int, int]) -> None:
+def _try(task: Task, size: tuple[int, int]) -> None:
     try:
         with torch.inference_mode():
             task(*example(task, 1, size).values())
@@ -108,7 +117,7 @@ def _try(task: LightningModule, size: tuple[int, int]) -> None:
         raise UserValueError(message) from error
 
 
-def _runs(task: LightningModule, size: tuple[int, int]) -> bool:
+def _runs(task: Task, size: tuple[int, int]) -> bool:
     try:
         with torch.inference_mode():
             task(*example(task, 1, size).values())
@@ -117,7 +126,7 @@ def _runs(task: LightningModule, size: tuple[int, int]) -> bool:
     return True
 
 
-def describe(task: Any, size: tuple[int, int], step: int) -> dict[str, Any]:
+def describe(task: Task, size: tuple[int, int], step: int) -> dict[str, Any]:
     """Say what is in the file.
 
     Args:
@@ -133,16 +142,16 @@ def describe(task: Any, size: tuple[int, int], step: int) -> dict[str, Any]:
     about: dict[str, Any] = {
         "pcpad": pcpad.__version__,
         "task": type(task).__name__,
-        "network": getattr(task, "network_name", type(getattr(task, "network", task)).__name__),
-        "padding": getattr(task, "padding", None),
-        "trained_with": getattr(task, "trained_with", None),
-        "classes": getattr(task, "num_classes", None),
-        "class_names": getattr(task, "class_names", None),
+        "network": task.network_name,
+        "padding": task.padding,
+        "trained_with": task.trained_with,
+        "classes": task.num_classes,
+        "class_names": task.class_names,
         "inputs": {name: ["N", *value.shape[1:-2], "H", "W"] for name, value in inputs.items()},
         "input_range": "images are RGB floats in [0, 1]; do not normalise them, the file does",
         "mean": list(parameters["mean"]) if "mean" in parameters else None,
         "std": list(parameters["std"]) if "std" in parameters else None,
-        "outputs": output_names(task),
+        "outputs": list(task.export_outputs),
         "sizes": _sizes(size, step),
     }
     return {name: value for name, value in about.items() if value is not None}

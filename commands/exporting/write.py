@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 import torch.fx.experimental._config as _fx_config
-from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from pcpad.commands.exporting.network import Exported, as_strings
 from pcpad.errors import UserModuleNotFoundError, UserValueError
+from pcpad.tasks.base import Task
 
 METADATA = "pcpad.json"
 
@@ -35,7 +35,7 @@ def need_onnx() -> None:
         raise UserModuleNotFoundError(message, name=missing[0])
 
 
-def export_program(task: LightningModule, kind: str, inputs: dict[str, Tensor], dynamic: bool) -> ExportedProgram:
+def export_program(task: Task, kind: str, inputs: dict[str, Tensor], dynamic: bool) -> ExportedProgram:
     """Trace a task with a dynamic batch.
 
     Args:

@@ -16,19 +16,11 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 
-from pcpad.commands.figures.canvas import need_matplotlib, new_figure, save_figure
+from pcpad.commands.figures import options
 from pcpad.commands.figures.feature_maps import check_layers, last_two_sizes, maps_of, spatial_layers
-from pcpad.commands.figures.options import (
-    add_checkpoint_options,
-    add_output,
-    check_classes,
-    positive,
-    read_batches,
-    read_data,
-    read_task,
-    trained_with,
-)
 from pcpad.errors import UserValueError
+from pcpad.tasks.base import Task
+from pcpad.tasks.pictures.plots import need_matplotlib, new_figure, save_figure
 
 
 @dataclass(frozen=True)
@@ -83,9 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--second", nargs="+", required=True, metavar="CKPT", help="the runs of another padding")
     parser.add_argument("--layers", nargs="+", metavar="NAME",
                         help="whose activations are shown (default: the last ones at the two last sizes)")  # fmt: skip
-    parser.add_argument("--count", type=positive, default=3, metavar="N", help="images each way (default: 3)")
-    add_checkpoint_options(parser, images=None)
-    add_output(parser, "activations.png")
+    parser.add_argument("--count", type=options.positive, default=3, metavar="N", help="images each way (default: 3)")
+    options.add_checkpoint_options(parser, images=None)
+    options.add_output(parser, "activations.png")
 
 
 def draw(given: argparse.Namespace) -> None:
@@ -104,9 +96,9 @@ def draw(given: argparse.Namespace) -> None:
             f"Both groups were trained with {groups[0].padding} padding; --first and --second should differ in it."
         )
         raise UserValueError(message)
-    data = read_data(given.first[0], given)
+    data = options.read_data(given.first[0], given)
     names = [*given.first, *given.second]
-    check_classes(dict(zip(names, [*groups[0].tasks, *groups[1].tasks], strict=True)), data)
+    options.check_classes(dict(zip(names, [*groups[0].tasks, *groups[1].tasks], strict=True)), data)
     found, counts, images = find_images(groups, data, given)
     for right in (0, 1):
         one, other = groups[right], groups[1 - right]
@@ -142,7 +134,7 @@ def find_images(
     """
     found: list[list[Found]] = [[], []]
     counts, images = [0, 0], 0
-    for batch in read_batches(data, given):
+    for batch in options.read_batches(data, given):
         label = batch["label"].cpu()
         if label.dim() != 1:
             message = f"Expected one label an image, (N,), but got {tuple(label.shape)}: is this classification?"
@@ -159,8 +151,8 @@ def find_images(
 
 
 def _group(checkpoints: Sequence[str], option: str, given: argparse.Namespace) -> Group:
-    tasks = [read_task(checkpoint, given) for checkpoint in checkpoints]
-    kinds = {checkpoint: trained_with(task) for checkpoint, task in zip(checkpoints, tasks, strict=True)}
+    tasks = [options.read_task(checkpoint, given) for checkpoint in checkpoints]
+    kinds = {checkpoint: options.trained_with(task) for checkpoint, task in zip(checkpoints, tasks, strict=True)}
     if len(set(kinds.values())) > 1:
         said = ", ".join(f"{checkpoint} ({padding})" for checkpoint, padding in kinds.items())
         message = f"Expected the checkpoints of {option} to be runs of one padding, but got {said}"
@@ -173,7 +165,8 @@ def _layers(task: LightningModule, image: Tensor) -> list[str]:
 
 
 def _class_names(data: LightningDataModule, groups: Sequence[Group]) -> list[str]:
-    names = getattr(data, "classes", None) or getattr(groups[0].tasks[0], "class_names", None)
+    task = groups[0].tasks[0]
+    names = getattr(data, "class_names", None) or (task.class_names if isinstance(task, Task) else None)
     return [str(name) for name in names] if names else []
 
 
@@ -199,7 +192,7 @@ def _plot(
     axes[0, 0].set_title("input", fontsize=9)
     label = "activations summed over channels, relative to the map's mean"
     figure.colorbar(shown, ax=axes, label=label, aspect=40)
-    save_figure(figure, path)
+    print(f"Written to {save_figure(figure, path)}")
 
 
 def _picture(image: Tensor) -> np.ndarray:

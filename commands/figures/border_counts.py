@@ -7,7 +7,6 @@ the left reads more (2022 paper, Figure 10). Nothing is computed but sizes, so a
 from __future__ import annotations
 
 import argparse
-import csv
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +21,12 @@ from torch import Tensor, nn
 import pcpad.models
 from pcpad import convert_padding
 from pcpad._border import Geometry, interior
-from pcpad.commands.figures.canvas import COLOURS, need_matplotlib, new_figure, save_figure
 from pcpad.commands.figures.options import add_output, positive
 from pcpad.commands.loading import load_task
 from pcpad.errors import UserValueError
-from pcpad.files import whole_file
+from pcpad.tables import write_csv
+from pcpad.tasks.base import Task
+from pcpad.tasks.pictures.plots import COLORS, need_matplotlib, new_figure, save_figure
 
 _AXES = (("left", "right"), ("top", "bottom"), ("first", "last"))  # by axis, the last one first
 # Functions of pcpad.models that are no networks by themselves.
@@ -110,7 +110,7 @@ def draw(given: argparse.Namespace) -> None:
         raise UserValueError(message)
     if given.checkpoint:
         model: nn.Module = load_task(given.checkpoint, trusted=given.trust).to("meta")
-        name = str(getattr(model, "network_name", type(model).__name__))
+        name = model.network_name if isinstance(model, Task) else type(model).__name__
     else:
         with torch.device("meta"):
             model = build(given.network, _parsed(given.options))
@@ -119,7 +119,7 @@ def draw(given: argparse.Namespace) -> None:
     if not counts:
         message = f"{name} has no padded convolution."
         raise UserValueError(message)
-    written = write_csv(counts, given.output.with_suffix(".csv"))
+    written = write_counts(counts, given.output.with_suffix(".csv"))
     positions, border = sum(count.positions for count in counts), sum(count.at_border for count in counts)
     sizes = "×".join(map(str, size))
     print(f"{name} at {sizes}: {len(counts)} padded convolutions run; {100 * border / positions:.2f} % of their output "
@@ -216,7 +216,7 @@ def _recorder(name: str, found: list[BorderCount]) -> Any:
     return record
 
 
-def write_csv(counts: Sequence[BorderCount], path: Path) -> Path:
+def write_counts(counts: Sequence[BorderCount], path: Path) -> Path:
     """Write a row for each call: sizes, positions, the share at the border, and the sides.
 
     Args:
@@ -227,22 +227,20 @@ def write_csv(counts: Sequence[BorderCount], path: Path) -> Path:
         The path.
     """
     sides = [side for axis in _AXES[: len(counts[0].size)] for side in axis]
-    with whole_file(path) as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            ["layer", "kernel", "stride", "padding", "dilation", "input", "output", "positions", "border_positions"]
-            + ["border_share", *(f"windows_reaching_{side}" for side in sides)]
-            + [f"padded_entries_{side}" for side in sides]
-        )
-        for count in counts:
-            geometry = count.geometry
-            shapes = (geometry.kernel, geometry.stride, geometry.lead, geometry.dilation, count.size, count.windows)
-            share = repr(count.at_border / count.positions)
-            reaching = [number for pair in reversed(count.reaching) for number in pair]
-            entries = [number for pair in reversed(count.entries) for number in pair]
-            numbers = [count.positions, count.at_border, share, *reaching, *entries]
-            writer.writerow([count.name, *("x".join(map(str, shape)) for shape in shapes), *numbers])
-    return path
+    columns = ["layer", "kernel", "stride", "padding", "dilation", "input", "output", "positions", "border_positions"]
+    columns += [
+        "border_share",
+        *(f"{kind}_{side}" for kind in ("windows_reaching", "padded_entries") for side in sides),
+    ]
+    rows = []
+    for count in counts:
+        geometry = count.geometry
+        shapes = (geometry.kernel, geometry.stride, geometry.lead, geometry.dilation, count.size, count.windows)
+        numbers = [count.positions, count.at_border, count.at_border / count.positions]
+        for pairs in (count.reaching, count.entries):
+            numbers += [number for pair in reversed(pairs) for number in pair]
+        rows.append([count.name, *("x".join(map(str, shape)) for shape in shapes), *numbers])
+    return write_csv(path, columns, rows)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -269,11 +267,11 @@ def _plot(counts: Sequence[BorderCount], title: str, path: Path) -> None:
     places = range(len(counts))
     figure, axes = new_figure(2, 1, (max(6.0, min(30.0, 2 + 0.2 * len(counts))), 7), sharex=True)
     above, below = axes[:, 0]
-    above.bar(places, [100 * count.at_border / count.positions for count in counts], color=COLOURS[0])
+    above.bar(places, [100 * count.at_border / count.positions for count in counts], color=COLORS[0])
     above.set(title=title, ylabel="positions that reach\nthe padding (% of output)", ylim=(0, 100))
-    for offset, side, name in ((-0.2, 0, "left"), (0.2, 1, "right")):
+    for offset, side, name, color in ((-0.2, 0, "left", COLORS[0]), (0.2, 1, "right", COLORS[3])):
         heights = [count.entries[-1][side] for count in counts]
-        below.bar([place + offset for place in places], heights, 0.4, color=COLOURS[side], label=name)
+        below.bar([place + offset for place in places], heights, 0.4, color=color, label=name)
     below.set(ylabel="padded entries read by\na row of windows", xlabel="convolution (its output's size)")
     names = [f"{count.name} ({'×'.join(map(str, count.windows))})" for count in counts]
     below.set_xticks(places, names, rotation=90, fontsize=7)
@@ -283,4 +281,4 @@ def _plot(counts: Sequence[BorderCount], title: str, path: Path) -> None:
     for axis in (above, below):
         axis.grid(axis="y", alpha=0.3)
         axis.set_axisbelow(True)
-    save_figure(figure, path)
+    print(f"Written to {save_figure(figure, path)}")

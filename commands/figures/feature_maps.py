@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from pcpad.errors import UserValueError
+from pcpad.errors import UserValueError, did_you_mean
 
 __all__ = ["last_map", "last_two_sizes", "maps_of", "spatial_layers"]
 
@@ -19,8 +18,7 @@ _NO_FEATURES = ("AdaptiveAvgPool", "AdaptiveMaxPool", "SelectAdaptivePool", "Dro
 
 def network_of(task: LightningModule) -> nn.Module:
     """The network in a task, whose layers' names are meant; the task itself if it keeps none."""
-    network = getattr(task, "network", None)
-    return network if isinstance(network, nn.Module) else task
+    return dict(task.named_children()).get("network", task)
 
 
 @torch.no_grad()
@@ -84,8 +82,9 @@ def check_layers(asked: Sequence[str], layers: dict[str, tuple[int, ...]]) -> No
     """
     for name in asked:
         if name not in layers:
-            near = difflib.get_close_matches(name, layers, n=3, cutoff=0.3) or list(layers)[-3:]
-            message = f"No layer {name!r} that puts out feature maps; there are {', '.join(near)} and others."
+            hint = did_you_mean(name, layers, most=3, cutoff=0.3)
+            there = ", ".join(list(layers)[-3:])
+            message = f"No layer {name!r} that puts out feature maps; there are {there} and others.{hint}"
             raise UserValueError(message)
 
 

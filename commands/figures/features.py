@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcpad.commands.figures.canvas import need_matplotlib, new_figure, save_figure
 from pcpad.commands.figures.feature_maps import check_layers, last_map, maps_of, spatial_layers
 from pcpad.commands.figures.options import (
     add_checkpoint_options,
@@ -27,6 +26,7 @@ from pcpad.commands.figures.options import (
 )
 from pcpad.errors import UserValueError
 from pcpad.paddings import check_padding
+from pcpad.tasks.pictures.plots import need_matplotlib, new_figure, save_figure
 
 _SMALL = 10  # maps up to this side have their values written in
 
@@ -164,7 +164,7 @@ def _plot(rows: Sequence[Sequence[Distance]], images: int, relative: bool, layer
     unit = "mean |Δ feature| over mean |feature|" if relative else "mean |Δ feature|"
     figure.colorbar(shown, ax=axes, label=f"{unit}, {images} images", shrink=0.9)
     figure.suptitle(f"output of {layer}", fontsize=11)
-    save_figure(figure, path)
+    print(f"Written to {save_figure(figure, path)}")
 
 
 def _write_values(axis: Any, values: Tensor, top: float) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from pcpad.commands.figures.canvas import need_matplotlib, new_figure, save_figure
 from pcpad.commands.figures.options import (
     add_checkpoint_options,
     add_output,
@@ -19,6 +18,7 @@ from pcpad.commands.figures.options import (
 )
 from pcpad.errors import UserValueError
 from pcpad.tasks import GaussianFilteringTask
+from pcpad.tasks.pictures.plots import need_matplotlib, new_figure, save_figure
 
 _ZOOM = 4  # a quarter of the side: wide enough to show where the band ends in crops of the usual sizes
 
@@ -86,4 +86,4 @@ def _plot(rows: list[tuple[Any, Any, Sequence[Any]]], labels: list[str], path: A
     for axis, title in zip(axes[0], ["input", "target", *labels], strict=True):
         axis.set_title(title, fontsize=10)
     figure.colorbar(last, ax=axes, label="|error|, mean over channels, images in [0, 1]", shrink=0.7, extend="max")
-    save_figure(figure, path)
+    print(f"Written to {save_figure(figure, path)}")

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Subset
 
 from pcpad.commands.loading import load_datamodule, load_task
 from pcpad.errors import UserValueError
+from pcpad.tasks.base import Task
 
 __all__ = ["add_checkpoint_options", "add_output", "read_batches", "read_data", "read_task"]
 
@@ -114,7 +115,7 @@ def check_classes(tasks: Mapping[str, LightningModule], data: LightningDataModul
     Raises:
         ValueError: The numbers of classes differ.
     """
-    counts = {name: getattr(task, "num_classes", None) for name, task in tasks.items()}
+    counts = {name: task.num_classes for name, task in tasks.items() if isinstance(task, Task)}
     counts["the data"] = getattr(data, "num_classes", None)
     counts = {name: count for name, count in counts.items() if count is not None}
     if len(set(counts.values())) > 1:
@@ -161,4 +162,5 @@ def read_batches(
 
 def trained_with(task: LightningModule) -> str:
     """The padding of a checkpoint's weights, for labels."""
-    return str(getattr(task, "trained_with", None) or getattr(task, "padding", None) or "unknown padding")
+    known = (task.trained_with or task.padding) if isinstance(task, Task) else None
+    return known or "unknown padding"

@@ -28,6 +28,7 @@ from pcpad.commands.figures.options import (
 )
 from pcpad.commands.figures.places import Place, edges, most_different, near_edges
 from pcpad.errors import UserValueError
+from pcpad.tasks.base import Task
 from pcpad.tasks.pictures.palette import palette
 from pcpad.tasks.pictures.segmentation import ERROR_COLOURS, class_pictures
 from pcpad.tasks.pictures.sheets import SheetRow, draw_sheet, save_png
@@ -112,6 +113,10 @@ def draw(given: argparse.Namespace) -> None:
     if labels[0] == labels[1]:
         message = f"Both networks would be called {labels[0]!r}: tell them apart with --labels A B"
         raise UserValueError(message)
+    classes = tasks[0].num_classes if isinstance(tasks[0], Task) else None
+    if classes is None:
+        message = f"{given.checkpoints[0]} does not say how many classes it tells apart: is this segmentation?"
+        raise UserValueError(message)
     data = read_data(given.checkpoints[0], given)
     check_classes(dict(zip(given.checkpoints, tasks, strict=True)), data)
     tiling, band, crop = Tiling(given.size), given.band or max(1, given.size // 16), given.crop or given.size // 2 or 1
@@ -127,7 +132,7 @@ def draw(given: argparse.Namespace) -> None:
             f"{given.checkpoints[0]} and {given.checkpoints[1]} the same network?"
         )
         raise UserValueError(message)
-    colours = palette(int(tasks[0].num_classes), getattr(data, "class_colors", None))  # type: ignore[arg-type]
+    colours = palette(classes, getattr(data, "class_colors", None))
     note = f"{score.text(labels, band)}; {images} images."
     sheet = draw_sheet(
         [_row(item, colours) for item in found],

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pcpad.errors import UserModuleNotFoundError, UserValueError
+from pcpad.errors import UserValueError
 from pcpad.tables import Table
 from pcpad.tasks.evaluation.report import Report, ReportRow, Scale, shown
+from pcpad.tasks.pictures.plots import curve_style, new_figure, save_figure
 
 __all__ = ["EvaluationReport", "plot_leave_out", "segmentation_row"]
 
@@ -82,7 +83,8 @@ def plot_leave_out(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]
     """Draw mIoU against the fraction left out, a line a curve; curves of several checkpoints compare paddings.
 
     Args:
-        curves: By name: fractions in [0, 1), and mIoU in [0, 1].
+        curves: By name: fractions in [0, 1), and mIoU in [0, 1]. A name that ends with a padding's, such as
+            `trained with partial`, gives the curve that padding's color.
         path: The picture, of any format that matplotlib writes; folders are made.
 
     Returns:
@@ -95,22 +97,14 @@ def plot_leave_out(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]
     if not curves:
         message = "There is no curve to draw: add a Border evaluator (--eval+=Border)"
         raise UserValueError(message)
-    try:
-        from matplotlib.figure import Figure  # without pyplot: no display, no global state
-    except ModuleNotFoundError as error:
-        message = "Drawing needs matplotlib: pip install 'pcpad[figures]'"
-        raise UserModuleNotFoundError(message, name="matplotlib") from error
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.add_subplot()
-    for name, (fractions, values) in curves.items():
-        axes.plot(fractions, [100 * value for value in values], marker="o", label=name)
+    figure, grid = new_figure(1, 1, (6, 4))
+    axes = grid[0, 0]
+    for place, (name, (fractions, values)) in enumerate(curves.items()):
+        axes.plot(fractions, [100 * value for value in values], label=name, **curve_style(name, place))
     ticks = sorted({fraction for fractions, _ in curves.values() for fraction in fractions})
     axes.set_xticks(ticks, [str(Fraction(tick).limit_denominator(64)) for tick in ticks])
     axes.set_xlabel("side of the middle left out, as a fraction of the image's")
     axes.set_ylabel("mIoU (%)")
     axes.grid(alpha=0.3)
     axes.legend()
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    return path
+    return save_figure(figure, Path(path))

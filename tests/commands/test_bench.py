@@ -88,6 +88,7 @@ def test_what_cannot_run_is_said(tmp_path, capsys):
         (["--json", "nowhere/x.json"], "there is no folder"),
         (["--device", "tpu"], "to be auto, cpu, cuda"),
         (["--device", "cuda:99"], "torch sees"),
+        (["--import", "no_such_module_of_mine"], "no such module"),
     ],
 )
 def test_mistakes_are_one_message(args, words, capsys):

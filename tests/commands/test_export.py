@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 from torch.nn import functional as F
 
@@ -188,7 +188,7 @@ def test_tasks_say_how_they_are_exported(tmp_path):
     assert about["inputs"]["mask"] == ["N", 1, "H", "W"]
     program = write.export_program(task, "torch", inputs, dynamic=True)
     path = tmp_path / "two.pt2"
-    write.write(program, path, "torch", list(inputs), network.output_names(task), about)
+    write.write(program, path, "torch", list(inputs), task.export_outputs, about)
     found = check.check_file(path, "torch", task, (16, 24), 4)
     assert len(found) == 3
     assert all(line.absolute == 0 for line in found)
@@ -268,3 +268,8 @@ def test_loading_a_task_under_options_that_not_every_task_has(checkpoints):
     assert (task.padding, task.training) == ("zeros", False)
     explicit = load_task(checkpoints / "cls.ckpt", padding="explicit")
     assert any(name.endswith("border_weight") for name in explicit.state_dict())
+
+
+def test_what_is_no_task_says_what_it_lacks():
+    with pytest.raises(TypeError, match="LightningModule lacks `export_example` and `export_outputs`"):
+        network.need_task(LightningModule())

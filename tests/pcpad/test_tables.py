@@ -65,3 +65,15 @@ def test_csv_keeps_all_digits(tmp_path, as_mapping):
 
 def test_columns_that_are_not_there_stay_empty(tmp_path):
     assert write_csv(tmp_path / "a.csv", ["x", "y"], [{"y": 1}]).read_text() == "x,y\n,1\n"
+
+
+def test_without_a_frame_numbers_are_whole():
+    table = Table("", ["recipe", "what it is", "s"], [["a.yaml", "word " * 30, "12345"]], texts=2, frame=False)
+    console = Console(width=40)
+    with console.capture() as capture:
+        console.print(table.rich(console))
+    lines = capture.get().splitlines()
+    assert lines[0].split() == ["recipe", "what", "it", "is", "s"]
+    assert lines[1].startswith("a.yaml")
+    assert lines[1].endswith("12345")
+    assert len(lines) > 3

@@ -8,15 +8,12 @@ import sys
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from pcpad import cli
 from pcpad.commands.comparison.cells import CRASH_FILE, folder_of_test
-from pcpad.commands.comparison.grid import PADDING, SEED, EvaluationPlan, Grid, enter_grid, expand
-from pcpad.commands.comparison.metrics import Metric, Numbers, select_metrics
-from pcpad.commands.comparison.statistics import epochs_to_reach, paired, summarise
-from pcpad.commands.comparison.study import Options, Study
-from pcpad.commands.comparison.tables import Table
+from pcpad.commands.comparison.grid import PADDING, SEED, Grid, enter_grid, expand
+from pcpad.commands.comparison.report import COLUMNS
+from pcpad.commands.comparison.results import Study
 
 # The 2018 paper's Table 2, ResNet-50: best top-1 of five runs.
 RESNET50 = {
@@ -27,9 +24,9 @@ RESNET50 = {
 CROSSED = [62.364, 55.576, 56.746, 61.824, 62.364]
 
 
-def make_grid(root, axes, *, mode="max", monitor="val/top1", tests=None, metrics=()):
+def make_grid(root, axes, *, mode="max", monitor="val/top1", cross=False, metrics=()):
     resolved = {"checkpoint": {"monitor": monitor, "mode": mode}, "results": {"last_epochs": 5}}
-    grid = Grid(("fake.yaml",), (), tuple(axes), expand(axes), resolved, tests or EvaluationPlan(), metrics)
+    grid = Grid(("fake.yaml",), (), tuple(axes), expand(axes), resolved, metrics, cross=cross)
     return enter_grid(root, grid)
 
 
@@ -47,7 +44,7 @@ def write_fit(root, cell, history, *, version=0, finished=True, monitor="val/top
 
 
 def write_test(root, grid, cell, tested, metrics):
-    run = folder_of_test(root, cell, grid.tests, tested) / "fake" / "version_0"
+    run = folder_of_test(root, grid, cell, tested) / "fake" / "version_0"
     run.mkdir(parents=True)
     (run / "results.json").write_text(json.dumps({"test": {"metrics": metrics}}))
 
@@ -69,7 +66,7 @@ def resnet(tmp_path):
     """The paper's ResNet-50 runs, with a cross test of the zero-padded ones."""
     root = tmp_path / "grid"
     axes = {PADDING: ("zeros", "partial"), SEED: tuple("01234")}
-    grid = make_grid(root, axes, tests=EvaluationPlan(cross=True))
+    grid = make_grid(root, axes, cross=True)
     for cell in grid.cells:
         padding, seed = cell.values[PADDING], int(cell.seed)
         top1 = RESNET50[padding][seed] / 100
@@ -201,7 +198,7 @@ def test_a_crash_that_was_mended_by_hand_is_forgotten(tmp_path):
     grid = make_grid(root, {PADDING: ("zeros",), SEED: ("0",)})
     write_fit(root, grid.cells[0], [0.5])
     (root / grid.cells[0].name / CRASH_FILE).write_text(json.dumps([{"step": "fit", "error": "x"}]))
-    assert Study(root, grid, Options()).runs[0].failed == []
+    assert Study(root, grid).runs[0].failed == []
 
 
 def test_settings_other_metrics_and_a_resumed_runs_log(tmp_path):
@@ -259,54 +256,38 @@ def test_figures(resnet, monkeypatch, capsys):
     assert "![" not in (resnet / "report.md").read_text()
 
 
-def test_a_narrow_terminal_leaves_the_single_runs_out():
-    table = Table("t", ["padding", "seed 0", "seed 1", "average"], [["zeros", "1.11", "2.22", "3.33"]], details=(1, 3))
-    texts = []
-    for width in (80, 24):
-        console = Console(width=width)
-        with console.capture() as capture:
-            console.print(table.rich(console))
-        texts.append(capture.get())
-    assert "2.22" in texts[0]
-    assert "2.22" not in texts[1]
-    assert "3.33" in texts[1]
-    assert "report.md" in texts[1]
-
-
-def test_statistics_at_the_edges():
-    assert summarise([]).count == 0
-    assert (summarise([2.0]).mean, summarise([2.0]).stdev) == (2.0, None)
-    assert summarise([1.0, 3.0]).stdev == pytest.approx(math.sqrt(2))
-    one = paired({"0": 1.0}, {"0": 0.5, "1": 9.0})
-    assert (one.pairs, one.difference, one.p, one.note) == (1, 0.5, None, "too few seeds for a p-value")
-    assert paired({"0": 1.0}, {"1": 1.0}).pairs == 0
-    same = paired({"0": 0.3, "1": 0.4}, {"0": 0.1, "1": 0.2})
-    assert same.p is None
-    assert "differ by the same" in same.note
-    assert paired(dict(zip("01234", range(5), strict=True)), dict.fromkeys("01234", 0.0)).note == ""
-    assert epochs_to_reach({0: 0.1, 1: math.nan, 2: 0.9}, 0.9, "max") == 3
-    assert epochs_to_reach({0: 0.1}, 0.9, "max") is None
-    assert epochs_to_reach({0: 3.0, 5: 1.0}, 1.0, "min") == 6
-
-
-def test_metric_selection():
-    logged = {"val/mIoU", "test/regular/mIoU", "test/tile/mIoU", "val/loss", "test/psnr"}
-    assert select_metrics([], "val/mIoU", "max", logged) == [
-        Metric("val/mIoU", "max"),
-        Metric("test/regular/mIoU", "max"),
-        Metric("test/tile/mIoU", "max"),
-    ]
-    assert select_metrics([], "val/top1", "max", {"val/top1"})[1] == Metric("test/top1", "max")
-    chosen = select_metrics(["val/loss", "test/psnr", "test/own:min", "test/mse_border"], "val/top1", "max", logged)
-    assert [metric.mode for metric in chosen] == ["min", "max", "min", "min"]
-    assert select_metrics(["test/score"], "val/score", "min", logged)[0].mode == "min"
-    assert Numbers("test/psnr", [30.5482]).plain(30.5482) == "30.548"
-    assert Numbers("test/mse", [0.00123, 0.0005]).signed(-0.0005) == "-0.0005000"
-    assert Numbers("val/top1", [76.2]).unit == ""  # percent already
-
-
 def test_no_grid_there(tmp_path, capsys):
     for args in (["--report", "--output", str(tmp_path)], ["--report"]):
         with pytest.raises(SystemExit):
             cli.main(["compare", *args])
         assert "pcpad: error: No" in capsys.readouterr().err
+
+
+def test_a_column_is_stated_once(resnet, monkeypatch, capsys):
+    """One entry puts it into every table of statistics, on the terminal and in Markdown, and into both CSV files."""
+
+    def least(row, numbers):
+        value = min(row.finite.values())
+        return numbers.plain(value), {"least": value}
+
+    monkeypatch.setitem(COLUMNS, "lowest", least)
+    report(resnet)
+    printed = capsys.readouterr().out
+    markdown = (resnet / "report.md").read_text()
+    assert (
+        "| zeros | 76.240 | 76.074 | 75.988 | 76.136 | 76.224 | 5 | 76.132 | 0.105 | – | – | – | 75.988 |" in markdown
+    )
+    assert printed.count("lowest") == markdown.count("| lowest |") == 4  # best, last and test; and cross testing
+    least_of = {row["padding"]: float(row["least"]) for row in rows(resnet / "summary.csv") if row["measure"] == "best"}
+    assert least_of == {padding: min(values) / 100 for padding, values in RESNET50.items()}
+    crossed = {(row["trained"], row["tested"]): float(row["least"]) for row in rows(resnet / "cross.csv")}
+    assert crossed["zeros", "partial"] == min(CROSSED) / 100
+
+
+def test_brackets_are_no_markup(tmp_path, capsys):
+    root = tmp_path / "grid"
+    grid = make_grid(root, {"model.stages": ("[bold]", "[1, 2]"), SEED: ("0",)}, metrics=("val/top1",))
+    for cell in grid.cells:
+        write_fit(root, cell, [0.5])
+    report(root)
+    assert "[bold]" in capsys.readouterr().out

@@ -5,21 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer
 from PIL import Image
 
 from pcpad import cli
 from pcpad.commands.figures.synthesis import map_picture, mark_boxes
 from pcpad.models.street_detector import OBJECTS, StreetDetector
 from pcpad.tasks import SegmentationTask, SynthesisTask
-
-
-def save(task, path, trained_with):
-    task.trained_with = trained_with
-    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False)
-    trainer.strategy.connect(task)
-    trainer.save_checkpoint(path)
-    return str(path)
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +32,12 @@ def streets(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory):
+def checkpoints(tmp_path_factory, save_checkpoint):
     folder, found = tmp_path_factory.mktemp("checkpoints"), []
     for partial in (False, True):
         torch.manual_seed(int(partial))
         task = SynthesisTask(ngf=1, ndf=4, partial=partial)
-        found.append(save(task, folder / f"{partial}.ckpt", task.padding))
+        found.append(save_checkpoint(task, folder / f"{partial}.ckpt", task.padding))
     return found
 
 
@@ -116,7 +107,7 @@ def test_maps_of_a_folder_and_a_detector_s_boxes(streets, checkpoints, tmp_path,
     assert picture[120, 119].tolist() == picture[120, 122].tolist() == [255, 255, 255]
 
 
-def test_what_does_not_fit_is_said(streets, checkpoints, tmp_path, capsys):
+def test_what_does_not_fit_is_said(streets, checkpoints, save_checkpoint, tmp_path, capsys):
     given = {"root": streets}
     assert "tell them apart with --labels" in failing(capsys, "--checkpoints", *checkpoints[:1] * 2, **given)
     assert "a name for each of the 1" in failing(capsys, "--checkpoints", checkpoints[0], "--labels", "a", "b", **given)
@@ -124,9 +115,9 @@ def test_what_does_not_fit_is_said(streets, checkpoints, tmp_path, capsys):
     assert "from 0.05 to 1, got '0'" in failing(capsys, "--checkpoints", checkpoints[0], "--score", "0", **given)
     absent = failing(capsys, "--checkpoints", checkpoints[0], "--detector", tmp_path / "absent.pth", **given)
     assert "No weight file at" in absent
-    other = save(SynthesisTask(num_labels=8, ngf=1, ndf=4), tmp_path / "other.ckpt", None)
+    other = save_checkpoint(SynthesisTask(num_labels=8, ngf=1, ndf=4), tmp_path / "other.ckpt", None)
     assert "different numbers of labels" in failing(capsys, "--checkpoints", checkpoints[0], other, **given)
-    wrong = save(SegmentationTask(encoder="resnet18"), tmp_path / "wrong.ckpt", None)
+    wrong = save_checkpoint(SegmentationTask(encoder="resnet18"), tmp_path / "wrong.ckpt", None)
     assert "a checkpoint of SegmentationTask" in failing(capsys, "--checkpoints", wrong, **given)
     with pytest.raises(SystemExit):
         cli.main(["figure", "synthesis", "--checkpoints", checkpoints[0], "--data", "CityscapesDataModule",

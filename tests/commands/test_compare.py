@@ -16,7 +16,6 @@ from PIL import Image
 
 from pcpad import cli
 from pcpad.commands.comparison import running, worker
-from pcpad.commands.comparison.grid import plan_from
 
 QUIET = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 RECIPE = """\
@@ -62,7 +61,7 @@ class InThisProcess:
         assert command[1:3] == ["-m", "pcpad.commands.comparison.worker"]
         root, name, tests = command[3:]
         self.started.append(name)
-        self.code = worker.run_cell(Path(root), name, plan_from(json.loads(tests)))
+        self.code = worker.run_cell(Path(root), name, json.loads(tests))
 
     def poll(self):
         return self.code
@@ -198,6 +197,28 @@ def test_a_cell_is_run_by_one_process_only(small, capsys):
     assert "padding=zeros/seed=0 is being run by another process" in printed
     assert "padding=zeros/seed=0 is not finished" in printed
     assert not list(Path("grid").rglob("results.json"))
+
+
+def test_modules_named_are_loaded_in_every_step(small, capsys, monkeypatch):
+    from pcpad import paddings
+
+    monkeypatch.setattr(paddings, "_REGISTERED", dict(paddings._REGISTERED))
+    Path("mine_for_compare.py").write_text(
+        "from pcpad.paddings import pad_function, register_padding\n"
+        "register_padding('edges')(pad_function('replicate'))\n"
+    )
+    grid = ["--paddings", "edges", "--seeds", 1, "--trainer.max_epochs", 1]
+    message = failing(capsys, *grid)
+    assert "Unknown padding 'edges'" in message
+    compare(*grid, "--import", "mine_for_compare")
+    assert {row["padding"] for row in table("summary.csv")} == {"edges"}
+    assert float(table("summary.csv")[-1]["mean"]) > 0
+    assert json.loads(Path("grid/grid.json").read_text())["arguments"][-2:] == ["--import", "mine_for_compare"]
+    compare(*grid, "--import=mine_for_compare", "--list", "--output", "other")
+    (line,) = capsys.readouterr().out.splitlines()[-1:]
+    assert all("--import=mine_for_compare" in command for command in line.split(" && "))
+    Path("own.yaml").write_text(RECIPE + "imports: [mine_for_compare]\n")
+    compare(*grid, "--list", config="own.yaml")  # the same runs: what is loaded is no part of the configuration
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,140 @@
+"""What a grid's folder holds: each run's results, and which are missing and why."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pcpad.commands.comparison.cells import (
+    LOG_FILE,
+    failures,
+    finished_entry,
+    folder_of_test,
+    read_results,
+    run_folders,
+    steps,
+    tested_with,
+)
+from pcpad.commands.comparison.grid import PADDING, Cell, Grid
+from pcpad.commands.comparison.metrics import Metric
+
+
+@dataclass(frozen=True)
+class Run:
+    """What there is of one cell.
+
+    Args:
+        cell: The cell.
+        monitor: What its recipe monitors.
+        history: Epoch to the monitored metric's value; empty unless training came to its end.
+        finished: Whether it did.
+        logs: Metrics of finished training by name, epoch to value.
+        tests: What it was tested with to the test's metrics; None is as trained.
+        failed: `(step, error)` of each step that failed in the last attempt.
+        log: What the cell printed.
+        last_epochs: Over how many of its last epochs a run is averaged.
+    """
+
+    cell: Cell
+    monitor: str | None
+    history: dict[int, float]
+    finished: bool
+    logs: dict[str, dict[int, float]]
+    tests: dict[str | None, dict[str, float]]
+    failed: list[tuple[str, str]]
+    log: Path
+    last_epochs: int = 5
+
+    def epochs(self, metric: Metric) -> dict[int, float]:
+        """A validation or training metric's value at the end of each epoch."""
+        if not self.finished:
+            return {}
+        return self.history if metric.name == self.monitor else self.logs.get(metric.name, {})
+
+    def value(self, metric: Metric, when: str, tested: str | None = None) -> float | None:
+        """The run's number.
+
+        Args:
+            metric: Which metric.
+            when: Of its `best` epoch, the mean of its `last` epochs, or of its `test`.
+            tested: Under which padding, where that is not the one trained with.
+
+        Returns:
+            The number, NaN and infinities as they are; None where the run has none.
+        """
+        if when == "test":
+            own = self.cell.values.get(PADDING)
+            return self.tests.get(own if tested is None else tested, {}).get(metric.name)
+        history = self.epochs(metric)
+        if not history:
+            return None
+        epochs = sorted(history)[-self.last_epochs :] if when == "last" else sorted(history)
+        values = [history[epoch] for epoch in epochs]
+        if not all(map(math.isfinite, values)):
+            return math.nan  # reported as such: the best of the other epochs would hide it
+        if when == "last":
+            return math.fsum(values) / len(values)
+        return max(values) if metric.mode == "max" else min(values)
+
+
+def read_run(root: Path, grid: Grid, cell: Cell) -> Run:
+    """Read what a cell's folder holds."""
+    folder = root / cell.name
+    fit = finished_entry(folder / "fit", "fit")
+    tests = {}
+    # Under every padding, asked for now or not: what an earlier --cross measured is shown.
+    own = cell.values.get(PADDING)
+    for tested in [None] if own is None else dict.fromkeys((own, *grid.values(PADDING))):
+        entry = finished_entry(folder_of_test(root, grid, cell, tested), "test")
+        if entry is not None and fit is not None:
+            tests[tested] = {name: float(value) for name, value in entry["metrics"].items()}
+    # What failed may have been done since, by hand.
+    done = [step.name for step in steps(root, grid, cell) if step.done()]
+    history = {int(epoch): float(value) for epoch, value in ((fit or {}).get("history") or {}).items()}
+    return Run(
+        cell=cell,
+        monitor=grid.monitor,
+        history=history,
+        finished=fit is not None,
+        logs=_read_logs(folder / "fit") if fit is not None else {},
+        tests=tests,
+        failed=[(item["step"], item["error"]) for item in failures(folder) if item["step"] not in done],
+        log=folder / LOG_FILE,
+        last_epochs=grid.last_epochs,
+    )
+
+
+def _read_logs(folder: Path) -> dict[str, dict[int, float]]:
+    """`metrics.csv` of a training run and of what it was resumed from; an epoch done again counts once."""
+    found: dict[str, dict[int, float]] = {}
+    for run in run_folders(folder):
+        path = run / "metrics.csv"
+        if not path.is_file() or "fit" not in read_results(run / "results.json"):
+            continue
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                if not row.get("epoch"):
+                    continue
+                for name, value in row.items():
+                    if value and name not in ("epoch", "step"):
+                        found.setdefault(name, {})[int(float(row["epoch"]))] = float(value)
+    return found
+
+
+def problems(runs: Iterable[Run], grid: Grid) -> list[str]:
+    """Crashed and missing runs and tests, a line each; nothing for a grid that is complete."""
+    lines = []
+    for run in runs:
+        name = run.cell.name
+        lines += [f"{name} crashed: {step}: {error} (log: {run.log})" for step, error in run.failed]
+        if run.failed:
+            continue
+        if not run.finished:
+            lines.append(f"{name} is not finished" if run.log.parent.exists() else f"{name} has not been run")
+            continue
+        untested = [tested for tested in tested_with(grid, run.cell) if tested not in run.tests]
+        lines += [f"{name} is not tested{f' under {tested} yet' if tested else ' yet'}" for tested in untested]
+    return lines
