@@ -20,9 +20,6 @@ __all__ = ["allow_modules_of", "import_named", "load_plugins", "load_user_module
 _GROUP = "pcpad.plugins"
 # The packages whose classes go by their short names on the command line.
 _HOMES = (
-    *("pcpad.tasks", "pcpad.tasks.callbacks", "pcpad.tasks.evaluation", "pcpad.tasks.schedules"),
-    "pcpad.datamodules",
-)
     "pcpad.tasks",
     "pcpad.tasks.callbacks",
     "pcpad.tasks.evaluation",

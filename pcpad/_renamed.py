@@ -28,14 +28,17 @@ MODULES: dict[str, str] = {
     # pcpad.metrics
     "pcpad.metrics.inception": "pcpad.tasks.judges.inception",
     # pcpad.datamodules
+    "pcpad.datamodules.arguments": "pcpad.datamodules.base",
     "pcpad.datamodules.caches": "pcpad.datamodules.reading.caches",
     "pcpad.datamodules.centroids": "pcpad.datamodules.datasets.centroids",
+    "pcpad.datamodules.checks": "pcpad.datamodules.datasets.checks",
     "pcpad.datamodules.cityscapes_files": "pcpad.datamodules.datasets.cityscapes_files",
     "pcpad.datamodules.cityscapes_labels": "pcpad.datamodules.datasets.cityscapes_labels",
     "pcpad.datamodules.clip_datasets": "pcpad.datamodules.datasets.clip_datasets",
     "pcpad.datamodules.clips": "pcpad.datamodules.datasets.clips",
     "pcpad.datamodules.crops": "pcpad.datamodules.datasets.epochs",
     "pcpad.datamodules.damaged": "pcpad.datamodules.datasets.damaged",
+    "pcpad.datamodules.failures": "pcpad.datamodules.reading.failures",
     "pcpad.datamodules.filtered_crops": "pcpad.datamodules.datasets.filtered_crops",
     "pcpad.datamodules.folders": "pcpad.datamodules.reading.folders",
     "pcpad.datamodules.frame_folders": "pcpad.datamodules.reading.frame_folders",
@@ -48,31 +51,55 @@ MODULES: dict[str, str] = {
     "pcpad.datamodules.photos": "pcpad.datamodules.datasets.photos",
     "pcpad.datamodules.places2_files": "pcpad.datamodules.datasets.places2_files",
     "pcpad.datamodules.pngs": "pcpad.datamodules.reading.pngs",
+    "pcpad.datamodules.sampling": "pcpad.datamodules.base",
     "pcpad.datamodules.scenes": "pcpad.datamodules.datasets.scenes",
     "pcpad.datamodules.strokes": "pcpad.datamodules.datasets.strokes",
     "pcpad.datamodules.transforms": "pcpad.datamodules.datasets.transforms",
     "pcpad.datamodules.video_files": "pcpad.datamodules.reading.video_files",
     "pcpad.datamodules.video_table": "pcpad.datamodules.datasets.video_table",
     "pcpad.datamodules.videos": "pcpad.datamodules.reading.videos",
+    "pcpad.datamodules.workers": "pcpad.datamodules.base",
     # pcpad.tasks
     "pcpad.tasks.averaging": "pcpad.models.averaging",
-    "pcpad.tasks.callbacks.evaluation": "pcpad.tasks.evaluation.segmentation_files",
+    "pcpad.tasks.callbacks.evaluation": "pcpad.tasks.evaluation.files",
     "pcpad.tasks.callbacks.files": "pcpad.files",
-    "pcpad.tasks.callbacks.inpainting_table": "pcpad.tasks.evaluation.inpainting_files",
+    "pcpad.tasks.callbacks.inpainting_table": "pcpad.tasks.evaluation.files",
+    "pcpad.tasks.crosstesting": "pcpad.tasks.base",
     "pcpad.tasks.detection_judge": "pcpad.tasks.judges.detection",
     "pcpad.tasks.evaluation_report": "pcpad.tasks.evaluation.segmentation_report",
     "pcpad.tasks.evaluators": "pcpad.tasks.evaluation.evaluators",
+    "pcpad.tasks.finite": "pcpad.tasks.base",
+    "pcpad.tasks.hyperparameters": "pcpad.tasks.base",
     "pcpad.tasks.inpainting_report": "pcpad.tasks.evaluation.inpainting_report",
+    "pcpad.tasks.inputs": "pcpad.tasks.base",
     "pcpad.tasks.segmentation_pictures": "pcpad.tasks.pictures.segmentation",
     "pcpad.tasks.sheets": "pcpad.tasks.pictures.sheets",
     "pcpad.tasks.street_detector": "pcpad.models.street_detector",
     "pcpad.tasks.synthesis_judge": "pcpad.tasks.judges.segmentation",
     "pcpad.tasks.synthesis_judges": "pcpad.tasks.judges.synthesis",
+    # pcpad.commands
+    "pcpad.commands.comparison.crossing": "pcpad.commands.comparison.report",
+    "pcpad.commands.comparison.files": "pcpad.files",
+    "pcpad.commands.comparison.sections": "pcpad.commands.comparison.report",
+    "pcpad.commands.comparison.study": "pcpad.commands.comparison.results",
+    "pcpad.commands.comparison.tables": "pcpad.tables",
+    "pcpad.commands.figures.canvas": "pcpad.tasks.pictures.plots",
 }
 # Names that are not, or no longer, where their module's other names are.
 NAMES: dict[str, str] = {
+    # pcpad.datamodules
+    "pcpad.datamodules.centroids.check_sizes": "pcpad.datamodules.datasets.label_maps.check_sizes",
+    "pcpad.datamodules.folders.LabelledFiles": "pcpad.datamodules.datasets.image_folders.LabelledFiles",
+    "pcpad.datamodules.folders.LabelledImages": "pcpad.datamodules.datasets.image_folders.LabelledImages",
+    "pcpad.datamodules.folders.Transform": "pcpad.datamodules.datasets.transforms.Transform",
+    "pcpad.datamodules.folders.UnlabelledImages": "pcpad.datamodules.datasets.image_folders.UnlabelledImages",
+    "pcpad.datamodules.folders.scan_split": "pcpad.datamodules.datasets.image_folders.scan_split",
+    "pcpad.datamodules.images.MAX_PIXELS": "pcpad.pictures.MOST_PIXELS",
     # pcpad.tasks
     "pcpad.tasks.callbacks.files.atomic_writer": "pcpad.files.whole_file",
+    "pcpad.tasks.callbacks.inpainting_table.InpaintingTable": "pcpad.tasks.evaluation.files.EvaluationFiles",
+    # pcpad.commands
+    "pcpad.commands.comparison.files.write_whole": "pcpad.files.write_text",
 }
 
 _LOSING = {name.rpartition(".")[0] for name in (*MODULES, *NAMES)} - MODULES.keys()

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pcpad.tasks.inpainting import InpaintingTask as InpaintingTask
     from pcpad.tasks.segmentation import SegmentationTask as SegmentationTask
     from pcpad.tasks.synthesis import SynthesisTask as SynthesisTask
+
+    __all__: list[str]
 else:
     from pcpad._lazy import attach
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pcpad.tasks.callbacks.sample_images import SampleImages as SampleImages
     from pcpad.tasks.callbacks.synthesized import SynthesizedPictures as SynthesizedPictures
     from pcpad.tasks.evaluation.files import EvaluationFiles as EvaluationFiles
+
+    __all__: list[str]
 else:
     from pcpad._lazy import attach
 

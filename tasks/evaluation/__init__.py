@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pcpad.tasks.evaluation.files import EvaluationFiles as EvaluationFiles
     from pcpad.tasks.evaluation.report import Report as Report
     from pcpad.tasks.evaluation.report import ReportRow as ReportRow
+
+    __all__: list[str]
 else:
     from pcpad._lazy import attach
 
