@@ -139,17 +139,22 @@ def smallest_size(name: str, pads: Sequence[int]) -> tuple[int, ...] | None:
     """The smallest input that a padding takes.
 
     Args:
-        name: A registered padding.
+        name: Any padding's.
         pads: How much is added, in the order of `torch.nn.functional.pad`.
 
     Returns:
         The least length of each spatial axis, the first one first; None if any size will do.
 
+    Raises:
+        ValueError: There is no such padding.
+
     Example:
         >>> smallest_size("reflect", [3, 3, 0, 0]), smallest_size("circular", [3, 3, 1, 2])
         ((0, 4), (2, 3))
+        >>> [name for name in padding_names()[:8] if smallest_size(name, [1, 1])]  # those that `fallback` matters to
+        ['reflect', 'circular']
     """
-    smallest = _registered(name).smallest
+    smallest = _registered(name).smallest if name not in _CONVOLUTIONS else None
     if smallest is None:
         return None
     pairs = list(zip(pads[::2], pads[1::2], strict=True))[::-1]

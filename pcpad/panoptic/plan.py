@@ -135,7 +135,7 @@ class PanopticPlan:
         if at is None and dtype in self._ratios:
             return self._ratios[dtype]
         kept = at is None and self.form == "rows"
-        with torch.inference_mode(False) if kept else nullcontext(), torch.no_grad():
+        with torch.inference_mode(False) if kept else nullcontext():
             count = self.count if at is None else self.count.flatten(1)[at.samples, at.places]
             count = count.to(dtype)
             ratio = torch.where(count > 0, prod(self.geometry.kernel) / count, torch.zeros_like(count))

@@ -2,18 +2,15 @@
 
 import inspect
 import math
-import re
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from pcpad import _border, functional
 from pcpad.functional import padding_ratio, partial_conv1d, partial_conv2d, partial_conv3d
 
 PARTIAL = {1: partial_conv1d, 2: partial_conv2d, 3: partial_conv3d}
-PLAIN = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 MASK_KINDS = ("none", "shared", "sample", "channel", "channel_sample", "grouped", "grouped_sample")
 MASK_DTYPES = (torch.bool, torch.uint8, torch.int64, torch.int32, torch.float64, torch.float32, torch.float16)
 
@@ -227,120 +224,6 @@ def test_padding_ratio_is_not_shared_between_callers():
     assert torch.equal(padding_ratio((6, 6), (3, 3), padding=1), expected)
 
 
-LARGE = [
-    # size, channels, outs, kernel, stride, padding, dilation, groups
-    ((130, 130), 8, 4, (3, 3), 1, 1, 1, 1),
-    ((130, 130), 8, 4, (3, 3), 2, 1, 1, 1),
-    ((130, 131), 8, 8, (7, 7), 2, 3, 1, 2),
-    ((131, 130), 8, 8, (5, 5), (2, 1), (2, 0), (1, 3), 8),
-    ((130, 130), 4, 4, (3, 3), 1, 12, 12, 1),
-    ((130, 130), 4, 4, (3, 3), 1, "same", (1, 2), 1),
-    ((130, 130), 4, 4, (3, 3), 1, 5, 1, 1),  # two rings of windows see padding only
-    ((130, 130), 4, 4, (3, 5), 3, (4, 7), 1, 1),
-    ((300, 300), 4, 4, (3, 3), 1, 1, 1, 1),
-    ((300, 300), 4, 4, (3, 3), 2, 1, 1, 1),
-    ((300, 2), 4, 4, (3, 3), 1, 1, 1, 1),
-    ((2, 300), 4, 4, (3, 7), 2, (1, 3), 1, 1),
-    ((300, 300), 4, 4, (1, 1), 1, 0, 1, 1),
-    ((300, 300), 4, 4, (1, 1), 2, 1, 1, 1),
-    ((4096,), 4, 4, (5,), 2, 2, 1, 1),
-    ((20, 33, 34), 4, 4, (3, 3, 3), 1, 1, 1, 1),
-    ((20, 33, 34), 4, 4, (3, 3, 3), 2, (1, 2, 0), 1, 1),
-    ((1, 64, 64), 4, 4, (3, 3, 3), 1, 1, 1, 1),
-    ((7, 7), 64, 64, (3, 3), 1, 1, 1, 1),
-    ((14, 14), 32, 32, (3, 3), 2, 1, 1, 32),
-]
-HUGE = [  # over 2**20 outputs
-    ((301, 300), 2, 16, (3, 3), 1, 1, 1, 1),
-    ((400, 401), 2, 32, (7, 7), 2, 3, 1, 2),
-    ((300001,), 2, 4, (5,), 1, "same", 2, 1),
-    ((20, 130, 120), 1, 4, (1, 3, 3), 1, (0, 1, 1), 1, 1),
-]
-PATHS = [(setting, path) for setting in LARGE for path in ("plain", "plain_strips", "masked")]
-PATHS += [(setting, "plain") for setting in HUGE]
-
-
-def _large(size, channels, outs, kernel, groups, samples=1):
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(samples, channels, *size, dtype=torch.float64, generator=generator)
-    weight = torch.randn(outs, channels // groups, *kernel, dtype=torch.float64, generator=generator)
-    return x, weight, torch.randn(outs, dtype=torch.float64, generator=generator)
-
-
-def _formats(dims):
-    return [torch.contiguous_format, *{2: [torch.channels_last], 3: [torch.channels_last_3d]}.get(dims, [])]
-
-
-@pytest.mark.parametrize(
-    ("setting", "path"), PATHS, ids=["x".join(map(str, s[0])) + f"_k{s[3]}_s{s[4]}_p{s[5]}_{path}" for s, path in PATHS]
-)
-def test_training_and_inference_agree_on_large_maps(setting, path, dense_reference, monkeypatch):
-    if path == "plain_strips":  # scale the border alone wherever that is possible, not only where it is quicker
-        monkeypatch.setattr(_border, "_STRIPS_FROM", 0)
-    size, channels, outs, kernel, stride, padding, dilation, groups = setting
-    x, weight, bias = _large(size, channels, outs, kernel, groups)
-    mask = (torch.rand(1, 1, *size) < 0.4).double() if path == "masked" else None
-    partial = PARTIAL[len(size)]
-    for b in (bias, None):
-        args = (b, stride, padding, dilation, groups)
-        expected = dense_reference(x, weight, *args, mask=mask)
-        tolerance = {"rtol": 0, "atol": 1e-12 * max(1, expected.abs().max().item())}
-        for memory_format in _formats(len(size)):
-            x = x.contiguous(memory_format=memory_format)
-            results = {"training": partial(x.clone().requires_grad_(), weight, *args, mask=mask).detach()}
-            with torch.no_grad():
-                results["no_grad"] = partial(x, weight, *args, mask=mask)
-            with torch.inference_mode():
-                results["inference_mode"] = partial(x, weight, *args, mask=mask)
-            results["frozen"] = partial(x, weight, *args, mask=mask)  # gradients on, nothing asks for one
-            layout = PLAIN[len(size)](x, weight, *args).stride()
-            for name, y in results.items():
-                torch.testing.assert_close(y, expected, **tolerance, msg=lambda m, n=name: n + m)
-                assert y.stride() == layout, f"{name}: another layout than the plain convolution of {memory_format}"
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
-def test_inference_on_a_huge_map_in_lower_precision(memory_format, dtype, dense_reference, assert_near):
-    x, weight, bias = (t.to(dtype) for t in _large((270, 260), 2, 16, (3, 3), 1))
-    bias = 10 * bias  # so that an error in how the border's bias is treated stands out
-    with torch.no_grad():
-        y = partial_conv2d(x.contiguous(memory_format=memory_format), weight, bias, padding=1)
-        alone = partial_conv2d(x, weight, None, padding=1)
-    assert y.dtype == dtype
-    assert_near(y, dense_reference(x.double(), weight.double(), bias.double(), padding=1))
-    assert_near(alone, dense_reference(x.double(), weight.double(), padding=1))
-
-
-def test_unpadded_convolution_is_the_plain_one():
-    x, weight, bias = _large((40, 40), 8, 8, (3, 3), 1)
-    with torch.no_grad():
-        assert torch.equal(partial_conv2d(x, weight, bias), F.conv2d(x, weight, bias))
-        assert torch.equal(partial_conv2d(x, weight, bias, padding="valid"), F.conv2d(x, weight, bias))
-
-
-def test_interior_of_a_padded_convolution_is_the_plain_one():
-    x, weight, bias = _large((40, 40), 8, 8, (3, 3), 1)
-    y, plain = partial_conv2d(x, weight, bias, padding=1), F.conv2d(x, weight, bias, padding=1)
-    torch.testing.assert_close(y[..., 1:-1, 1:-1], plain[..., 1:-1, 1:-1], rtol=0, atol=1e-13)
-    assert (y[..., 0, :] - plain[..., 0, :]).abs().min() > 0
-
-
-def test_strided_views_and_expanded_inputs(dense_reference, assert_near):
-    x, weight, bias = _large((24, 18), 6, 4, (3, 3), 1, samples=2)
-    views = {
-        "transposed": x.transpose(2, 3),
-        "sliced": x[..., ::2, 1:],
-        "expanded": x[:1].expand(3, -1, -1, -1),
-        "permuted": x.permute(1, 0, 2, 3)[:, :1].expand(-1, 6, -1, -1),
-    }
-    with torch.no_grad():
-        for view in views.values():
-            before = view.clone()
-            assert_near(partial_conv2d(view, weight, bias, padding=2), dense_reference(view, weight, bias, padding=2))
-            assert torch.equal(view, before)
-
-
 GRADIENTS = {
     # name: dims, size, kernel, options
     "1d": (1, (5,), (3,), {"padding": 1}),
@@ -549,104 +432,6 @@ def test_every_memo_is_bounded():
     members = inspect.getmembers(functional) + inspect.getmembers(_border)
     memos = [member for _, member in members if hasattr(member, "cache_info")]
     assert all(memo.cache_info().maxsize is not None for memo in memos)
-
-
-# --- bad input -------------------------------------------------------------------------------------------------------
-
-X, W = torch.randn(2, 4, 6, 7), torch.randn(6, 4, 3, 3)
-BAD_MASKS = {
-    # what is wrong: (mask, what the text must say came, what it must say was expected)
-    "spatial": (torch.ones(2, 1, 5, 7), r"2, 1, 5, 7", r"6, 7"),
-    "spatial_swapped": (torch.ones(2, 1, 7, 6), r"2, 1, 7, 6", r"6, 7"),
-    "channels": (torch.ones(2, 3, 6, 7), r"2, 3, 6, 7", r"\b4\b"),
-    "batch": (torch.ones(3, 1, 6, 7), r"3, 1, 6, 7", r"\b2\b"),
-    "batch_zero": (torch.ones(0, 1, 6, 7), r"0, 1, 6, 7", r"\b2\b"),
-    "no_batch": (torch.ones(1, 6, 7), r"1, 6, 7", r"6, 7"),
-    "no_channel": (torch.ones(6, 7), r"6, 7", r"\b4\b"),
-    "too_many_axes": (torch.ones(2, 1, 1, 6, 7), r"2, 1, 1, 6, 7", r"6, 7"),
-    "complex": (torch.ones(2, 1, 6, 7, dtype=torch.complex64), r"complex64", r"bool|int|float"),
-    "array": (np.ones((2, 1, 6, 7)), r"ndarray", r"[Tt]ensor"),
-    "list": ([[1, 0]], r"list", r"[Tt]ensor"),
-    "device": (torch.ones(2, 1, 6, 7, device="meta"), r"meta", r"cpu"),
-}
-
-
-@pytest.mark.parametrize("wrong", BAD_MASKS)
-def test_bad_mask_is_refused_with_the_reason(wrong):
-    mask, came, expected = BAD_MASKS[wrong]
-    with pytest.raises((ValueError, TypeError), match=came) as error:
-        partial_conv2d(X, W, padding=1, mask=mask)
-    text = str(error.value)
-    assert "mask" in text
-    assert re.search(expected, text), text
-    assert re.search(r"\b1 (=|is|where|means).{0,25}valid", text), text
-    assert re.search(r"\b0 (=|is|in|where|means).{0,20}hole", text), text
-
-
-@pytest.mark.parametrize(
-    ("mask", "mask_channels", "match"),
-    [
-        (torch.ones(2, 2, 6, 7), (1, 2), "4"),  # sums to 3
-        (torch.ones(2, 2, 6, 7), (3, 3), "4"),
-        (torch.ones(2, 2, 6, 7), (5, -1), "-1"),
-        (torch.ones(2, 3, 6, 7), (2, 2), "2, 3, 6, 7"),  # one mask channel too many
-        (torch.ones(2, 4, 6, 7), (2, 2), "2, 4, 6, 7"),
-        (None, (2, 2), "mask"),
-    ],
-)
-def test_bad_mask_channels_are_refused(mask, mask_channels, match):
-    with pytest.raises((ValueError, TypeError), match=match) as error:
-        partial_conv2d(X, W, padding=1, mask=mask, mask_channels=mask_channels)
-    assert "mask_channels" in str(error.value)
-
-
-@pytest.mark.parametrize("dims", [1, 2, 3])
-def test_bad_input_shape_is_refused(dims):
-    weight = torch.randn(6, 4, *[3] * dims)
-    size = [5] * dims
-    with pytest.raises((ValueError, TypeError), match=r"\b5\b.*\b4\b|\b4\b.*\b5\b"):
-        PARTIAL[dims](torch.randn(2, 5, *size), weight, padding=1)
-    with pytest.raises((ValueError, TypeError), match="4"):
-        PARTIAL[dims](torch.randn(*size), weight, padding=1)
-    with pytest.raises((ValueError, TypeError), match="2, 4, 5"):
-        PARTIAL[dims](torch.randn(2, 4, *size, 5), weight, padding=1)
-
-
-def test_bad_weight_dimensions_are_refused():
-    with pytest.raises((ValueError, TypeError), match="weight"):
-        partial_conv2d(X, torch.randn(6, 4, 3), padding=1)
-
-
-@pytest.mark.parametrize("padding", [-1, (1, -1), (-2, 0)])
-def test_negative_padding_is_refused(padding):
-    with pytest.raises(ValueError, match=r"padding.*-\d"):
-        partial_conv2d(X, W, padding=padding)
-    with pytest.raises(ValueError, match=r"padding.*-\d"):
-        padding_ratio((6, 7), (3, 3), padding=padding)
-
-
-def test_unknown_padding_name_is_refused():
-    with pytest.raises(ValueError, match=r"padding.*reflect"):
-        partial_conv2d(X, W, padding="reflect")
-
-
-def test_same_padding_refuses_a_stride():
-    with pytest.raises((ValueError, RuntimeError), match="same"):
-        partial_conv2d(X, W, padding="same", stride=2)
-
-
-def test_kernel_larger_than_the_padded_input_is_refused():
-    with pytest.raises((ValueError, RuntimeError), match=r"[Kk]ernel"):
-        partial_conv2d(X, torch.randn(6, 4, 9, 9), padding=1)
-    with pytest.raises((ValueError, RuntimeError), match=r"[Kk]ernel"):
-        partial_conv2d(X, torch.randn(6, 4, 9, 9), padding=1, mask=torch.ones(1, 1, 6, 7))
-
-
-def test_errors_name_what_came_for_unbatched_masks():
-    with pytest.raises(ValueError, match="3, 6, 7"):
-        partial_conv2d(X[0], W, padding=1, mask=torch.ones(3, 6, 7))
-    with pytest.raises(ValueError, match="1, 1, 6, 7"):
-        partial_conv2d(X[0], W, padding=1, mask=torch.ones(1, 1, 6, 7))
 
 
 @pytest.mark.parametrize("sizes", [None, (2, 4)])
