@@ -8,6 +8,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from pcpad._renamed import MODULES
+
 __all__ = ["attach"]
 
 
@@ -45,30 +47,36 @@ def attach(
     parts = {module.rpartition(".")[2] for module in names.values() if module.rpartition(".")[0] == package}
     parts |= set(modules)
     owner = sys.modules[package]
-    if parts & set(names):
-        owner.__class__ = _Package
+    both = parts & set(names)
 
     def get(name: str) -> Any:
         if name in names:
             value = getattr(import_module(names[name]), name)
-        elif name in parts:
+        elif name in parts or f"{package}.{name}" in MODULES:  # the second were here in earlier versions
             value = import_module(f"{package}.{name}")
         else:
             message = f"module {package!r} has no attribute {name!r}"
             raise AttributeError(message, name=name, obj=owner)
-        setattr(owner, name, value)  # so that this function is asked once
+        if name not in both:
+            setattr(owner, name, value)  # so that this function is asked once
         return value
 
     def names_and_modules() -> list[str]:
         return sorted({*vars(owner), *names, *parts})
 
+    if both:
+        owner.__class__ = _public(both, get)
     return get, names_and_modules, sorted(names)
 
 
-class _Package(ModuleType):
-    """A package in which some public names are those of the modules that define them."""
+def _public(names: Iterable[str], get: Callable[[str], Any]) -> type[ModuleType]:
+    """A class of packages in which some public names are those of the modules that define them.
 
-    def __setattr__(self, name: str, value: object) -> None:
-        # Importing a module binds it in its package, where it would hide what is public under its name.
-        if not (isinstance(value, ModuleType) and name in self.__all__):
-            super().__setattr__(name, value)
+    Importing such a module binds it in its package, where it would hide what is public under its name; a property is
+    not to be hidden.
+    """
+
+    def value_of(name: str) -> property:
+        return property(lambda _: get(name), lambda _, module: None)
+
+    return type("Package", (ModuleType,), {name: value_of(name) for name in names})

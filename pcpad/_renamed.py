@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +25,8 @@ MODULES: dict[str, str] = {
     "pcpad._sparse": "pcpad.panoptic.autograd",
     "pcpad.panoptic_plan": "pcpad.panoptic.plan",
     "pcpad.processes": "pcpad.distributed",
+    # pcpad.models
+    "pcpad.models.encoders": "pcpad.models.weights",
     # pcpad.metrics
     "pcpad.metrics.inception": "pcpad.tasks.judges.inception",
     # pcpad.datamodules
@@ -102,7 +104,6 @@ NAMES: dict[str, str] = {
     "pcpad.commands.comparison.files.write_whole": "pcpad.files.write_text",
 }
 
-_LOSING = {name.rpartition(".")[0] for name in (*MODULES, *NAMES)} - MODULES.keys()
 _warned: set[str] = set()
 
 
@@ -156,31 +157,17 @@ def _warn(old: str, stacklevel: int) -> None:
         warnings.warn(message, FutureWarning, stacklevel=stacklevel + 1)
 
 
-def _moved_name(module: str, name: str) -> Any:
-    """A name, or a module, that was in this module once.
-
-    Raises:
-        AttributeError: There was none.
-    """
-    old = f"{module}.{name}"
-    if old in NAMES:
-        home, _, present = NAMES[old].rpartition(".")
-        value = getattr(import_module(home), present)
-        _warn(old, stacklevel=3)
-        return value
-    if old in MODULES:
-        return import_module(old)
-    message = f"module {module!r} has no attribute {name!r}"
-    raise AttributeError(message, name=name)
-
-
 class _MovedModule(ModuleType):
     """What `import old.path` gives: the names of the module that is elsewhere now, the very same objects."""
 
     def __getattr__(self, name: str) -> Any:
-        if f"{self.__name__}.{name}" in NAMES:
-            return _moved_name(self.__name__, name)
-        return getattr(import_module(present_path(self.__name__)), name)
+        old = f"{self.__name__}.{name}"
+        if old not in NAMES:
+            return getattr(import_module(present_path(self.__name__)), name)
+        home, _, present = NAMES[old].rpartition(".")
+        value = getattr(import_module(home), present)
+        _warn(old, stacklevel=2)
+        return value
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("__") and not isinstance(value, ModuleType):  # these are set by importing
@@ -207,50 +194,16 @@ class _MovedLoader:
         _warn(module.__name__, stacklevel=2)
 
 
-class _Finder:  # importlib.abc's base classes would cost 10 ms, and nobody asks for them
-    """Finds modules that have moved, and gives those that lost a name or a module a way to it."""
+class _Finder:
+    """Finds modules that have moved. It is asked last, so that no other import is slower for it."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname in MODULES:
-            loader: Any = _MovedLoader()
-            return ModuleSpec(fullname, loader, is_package=True)  # so that modules in it are looked for
-        if fullname not in _LOSING:
+        if fullname not in MODULES:
             return None
-        spec = PathFinder.find_spec(fullname, path, target)
-        if spec is not None and spec.loader is not None:
-            # An attribute of this one loader: a loader around it would have to offer sources and resources too.
-            spec.loader.exec_module = _then_offer(spec.loader.exec_module)  # type: ignore[assignment, method-assign]
-        return spec
+        return ModuleSpec(fullname, _MovedLoader(), is_package=True)  # so that modules in it are looked for
 
 
-def _then_offer(execute: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
-    def exec_module(module: ModuleType) -> None:
-        execute(module)
-        _offer_moved_names(module)
-
-    return exec_module
-
-
-def _offer_moved_names(module: ModuleType) -> None:
-    """Have the module answer for names that it lost, after those that it makes itself when asked."""
-    own: Callable[[str], Any] | None = module.__dict__.get("__getattr__")
-
-    def __getattr__(name: str) -> Any:
-        try:
-            if own is not None:
-                return own(name)
-        except AttributeError:
-            if f"{module.__name__}.{name}" not in NAMES and f"{module.__name__}.{name}" not in MODULES:
-                raise
-        return _moved_name(module.__name__, name)
-
-    module.__getattr__ = __getattr__  # type: ignore[method-assign]
-
-
-# Packages that make their own names when asked have to have said so: `pcpad` imports this last.
 if not any(type(finder).__name__ == _Finder.__name__ for finder in sys.meta_path):  # reloading installs no second one
-    sys.meta_path.insert(0, _Finder())
-    for _name in _LOSING & sys.modules.keys():  # pcpad itself, and what it has imported by now
-        _offer_moved_names(sys.modules[_name])
+    sys.meta_path.append(_Finder())  # type: ignore[arg-type]

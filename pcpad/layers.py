@@ -30,7 +30,11 @@ __all__ = [
 
 def f_pad_order(module: nn.modules.conv._ConvNd) -> list[int]:
     """A convolution's padding as it stands now, in the order of `torch.nn.functional.pad`."""
-    return _geometry(module).pads_of_f_pad
+    if module.padding == "same":  # torch puts the odd one behind
+        totals = [d * (k - 1) for k, d in zip(module.kernel_size, module.dilation, strict=True)]
+        return [side for total in reversed(totals) for side in (total // 2, total - total // 2)]
+    pads = (0,) * len(module.kernel_size) if module.padding == "valid" else module.padding
+    return [int(pad) for pad in reversed(pads) for _ in range(2)]
 
 
 def _geometry(module: nn.modules.conv._ConvNd) -> Geometry:

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pcpad.errors import UserFileNotFoundError, UserValueError, did_you_mean
-from pcpad.models.encoders import convert_and_load
-from pcpad.models.weights import fit_names, read_weights, unwrap
+from pcpad.models.weights import convert_and_load, fit_names, read_weights, unwrap
 from pcpad.models.wide_resnet import WideResNet38
 
 # The two whose training output is a tuple unless their auxiliary heads are left out; the heads' published weights

@@ -13,14 +13,13 @@ from pcpad.errors import UserValueError, did_you_mean
 from pcpad.models.checkpointing import set_checkpointing
 from pcpad.models.classifiers import published_file
 from pcpad.models.dilated_resnet import RESNETS, dilated_resnet, from_torchvision
-from pcpad.models.encoders import convert_and_load, encoder_state, initialise
-from pcpad.models.weights import fit_names, read_weights, unwrap
+from pcpad.models.weights import convert_and_load, encoder_state, fit_names, initialise, read_weights, unwrap
 from pcpad.models.wide_resnet import WideResNet38
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pcpad.models.encoders import Fit
+    from pcpad.models.weights import Fit
 
 __all__ = ["ASPP", "DeepLabV3Plus", "deeplab_encoders", "deeplabv3plus"]
 

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcpad.errors import UserValueError
-from pcpad.models.encoders import convert_and_load
-from pcpad.models.weights import fit_names, read_weights, unwrap
+from pcpad.models.weights import convert_and_load, fit_names, read_weights, unwrap
 
 if TYPE_CHECKING:
     from pathlib import Path

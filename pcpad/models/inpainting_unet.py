@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from pcpad._border import known_valid
 from pcpad.errors import UserValueError
 from pcpad.layers import PartialConv2d
-from pcpad.models.encoders import initialise
-from pcpad.models.weights import load_weights
+from pcpad.models.weights import initialise, load_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

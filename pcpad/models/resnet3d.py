@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from pcpad.errors import UserValueError
-from pcpad.models.encoders import convert_and_load
-from pcpad.models.weights import fit_names, read_weights, unwrap
+from pcpad.models.weights import convert_and_load, fit_names, read_weights, unwrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Networks of segmentation-models-pytorch under any padding, and WideResNet38 as one of its encoders."""
+"""Networks of segmentation-models-pytorch under any padding, with WideResNet38 among its encoders."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import segmentation_models_pytorch as smp
 import timm
-from segmentation_models_pytorch.encoders._base import EncoderMixin
-from torch import Tensor, nn
+from torch import nn
 
 from pcpad.errors import UserValueError, did_you_mean
-from pcpad.models.encoders import convert_and_load, encoder_state
-from pcpad.models.wide_resnet import FEATURE_CHANNELS, FEATURES, WideResNet38
+from pcpad.models.weights import convert_and_load, encoder_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["WideResNet38Encoder", "smp_network"]
+__all__ = ["smp_network"]
 
 _ENCODER = "wide_resnet38"
 
@@ -95,46 +93,14 @@ def _check(what: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> No
     raise UserValueError(message)
 
 
-class WideResNet38Encoder(WideResNet38, EncoderMixin):
-    """WideResNet38 with smp's encoder interface: six features, at strides 1 to 32 unless dilated.
+def _wide_resnet38(**options: Any) -> nn.Module:
+    from pcpad.models.wide_resnet_encoder import WideResNet38Encoder
 
-    Args:
-        out_channels: Of the six features.
-        depth: How many features beyond the image; what lies deeper is left out.
-        output_stride: smp's; the network is built at 32 and dilated by `make_dilated`.
-    """
-
-    _is_torch_scriptable = False  # gradient checkpointing is no TorchScript
-
-    def __init__(self, out_channels: list[int], depth: int = 5, output_stride: int = 32) -> None:
-        if not 1 <= depth <= 5:
-            message = f"Expected argument `encoder_depth` to be in 1 to 5, but got {depth}"
-            raise UserValueError(message)
-        super().__init__(output_stride=32)
-        self._depth = depth
-        self._in_channels = 3
-        self._out_channels = list(out_channels)
-        self._output_stride = output_stride
-        # Parameters that no loss reaches stop distributed training.
-        names = [name for name, _ in self.named_children()]
-        for name in names[names.index(FEATURES[depth - 1]) + 1 :]:
-            delattr(self, name)
-
-    def get_stages(self) -> dict[int, Sequence[nn.Module]]:
-        """The modules that smp dilates for an output stride below theirs."""
-        stages = {16: ["mod5"], 32: ["mod6", "mod7"]}
-        here = {
-            stride: [getattr(self, name) for name in names if hasattr(self, name)] for stride, names in stages.items()
-        }
-        return {stride: modules for stride, modules in here.items() if modules}
-
-    def forward(self, x: Tensor) -> list[Tensor]:  # type: ignore[override]
-        """The image and the outputs of mod2, mod3, mod4, mod5 and mod7, as many as `depth` asks for."""
-        return [x, *self.features(x, self._depth)]
+    return WideResNet38Encoder(**options)
 
 
 smp.encoders.encoders[_ENCODER] = {
-    "encoder": WideResNet38Encoder,
+    "encoder": _wide_resnet38,
     "pretrained_settings": {},
-    "params": {"out_channels": [3, *FEATURE_CHANNELS]},
+    "params": {"out_channels": [3, 128, 256, 512, 1024, 4096]},
 }

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pcpad.errors import UserValueError
 from pcpad.models.checkpointing import Stage, set_checkpointing
-from pcpad.models.encoders import convert_and_load, encoder_state, initialise
+from pcpad.models.weights import convert_and_load, encoder_state, initialise
 
 if TYPE_CHECKING:
     from pathlib import Path

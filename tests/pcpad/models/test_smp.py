@@ -11,7 +11,7 @@ from torch import nn
 from pcpad import PartialConv2d, convert_padding
 from pcpad.models import classifier, smp_network, wide_resnet38
 from pcpad.models.checkpointing import set_checkpointing
-from pcpad.models.smp import WideResNet38Encoder
+from pcpad.models.wide_resnet_encoder import WideResNet38Encoder
 
 
 def on_meta(*arguments, **options):
