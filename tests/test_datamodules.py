@@ -1,60 +1,12 @@
-"""What a data module brings with it, and which room may import which."""
+"""What importing data modules and samples brings with it."""
 
-import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 import pcpad.datamodules
 from pcpad.datamodules import samples
-
-ROOT = Path(pcpad.datamodules.__file__).parent
-HOME = "pcpad.datamodules"
-
-
-def imported(path):
-    """The modules of the suite that a file imports, for types alone too."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return {name for name in found if name.startswith(HOME)}
-
-
-def modules():
-    names = {path: ".".join([HOME, *path.relative_to(ROOT).with_suffix("").parts]) for path in ROOT.rglob("*.py")}
-    return {name.removesuffix(".__init__"): imported(path) for path, name in names.items()}
-
-
-@pytest.mark.parametrize(
-    ("room", "others"),
-    [
-        ("reading", ("datasets", "samples", "base")),
-        ("datasets", ("samples", "base")),
-        ("samples", ("reading", "base")),
-    ],
-)
-def test_arrows_point_one_way(room, others):
-    for name, found in modules().items():
-        if name.startswith(f"{HOME}.{room}"):
-            for other in others:
-                assert not {one for one in found if f"{one}.".startswith(f"{HOME}.{other}.")}, name
-
-
-def test_no_circles():
-    known = modules()
-    # A package's __init__ imports for types what it hands out when asked.
-    left = {name: found & set(known) - {name} for name, found in known.items() if name not in (HOME, f"{HOME}.samples")}
-    while True:
-        free = {name for name, found in left.items() if not found & set(left)}
-        if not free:
-            break
-        left = {name: found for name, found in left.items() if name not in free}
-    assert not left
 
 
 def run(code):
