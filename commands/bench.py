@@ -20,7 +20,7 @@ from pcpad.commands.benching.report import published, save, show
 from pcpad.commands.benching.timing import default_device, machine
 from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserFileNotFoundError, UserValueError
-from pcpad.paddings import check_padding
+from pcpad.paddings import check_padding, padding_names
 
 _HELP = """\
 Time a network under several paddings, and under zero padding for comparison: the same weights, in one process, in
@@ -107,9 +107,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--network", default="resnet50", help="of torchvision, timm or pcpad.models; default resnet50")
     add(
         "--paddings", type=_words, default=["zeros", "reflect", "replicate", "explicit", "partial"], metavar="A,B,…",
-        help="default zeros,reflect,replicate,explicit,partial; zeros are always measured",
+        help=f"of {', '.join(padding_names())}; zeros are always measured; "
+        "default zeros,reflect,replicate,explicit,partial",
     )  # fmt: skip
-    add("--fallback", help="what reflect and circular do where a map is too small for them: replicate")
+    add("--fallback", help="what paddings do where a map is too small for them: replicate")
     add("--batch", type=_counts, default=[1], metavar="N,M,…", help="default 1")
     add("--size", type=_size, help="224 or 512x1024, height by width; default 224, for clips 112")
     add("--frames", type=_count, default=16, help="of a clip, for 3D networks; default 16")

@@ -68,7 +68,7 @@ def allow_modules_of(texts: Iterable[str]) -> None:
         texts: Arguments, and the texts of configs; `mine.MyTask` in one of them allows `mine`.
     """
     if _finder not in sys.meta_path:
-        sys.meta_path.append(_finder)  # type: ignore[arg-type]
+        sys.meta_path.append(_finder)
     for text in texts:
         _finder.typed |= {word.partition(".")[0] for word in re.findall(r"(?<![\w./-])[A-Za-z_]\w*(?:\.\w+)+", text)}
 

@@ -202,8 +202,8 @@ class _Finder:
     ) -> ModuleSpec | None:
         if fullname not in MODULES:
             return None
-        return ModuleSpec(fullname, _MovedLoader(), is_package=True)  # so that modules in it are looked for
+        return ModuleSpec(fullname, _MovedLoader(), is_package=True)  # type: ignore[arg-type]  # so that modules in it are looked for
 
 
 if not any(type(finder).__name__ == _Finder.__name__ for finder in sys.meta_path):  # reloading installs no second one
-    sys.meta_path.append(_Finder())  # type: ignore[arg-type]
+    sys.meta_path.append(_Finder())

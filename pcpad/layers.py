@@ -33,8 +33,9 @@ def f_pad_order(module: nn.modules.conv._ConvNd) -> list[int]:
     if module.padding == "same":  # torch puts the odd one behind
         totals = [d * (k - 1) for k, d in zip(module.kernel_size, module.dilation, strict=True)]
         return [side for total in reversed(totals) for side in (total // 2, total - total // 2)]
-    pads = (0,) * len(module.kernel_size) if module.padding == "valid" else module.padding
-    return [int(pad) for pad in reversed(pads) for _ in range(2)]
+    if isinstance(module.padding, str):  # "valid"
+        return [0] * 2 * len(module.kernel_size)
+    return [int(pad) for pad in reversed(module.padding) for _ in range(2)]
 
 
 def _geometry(module: nn.modules.conv._ConvNd) -> Geometry:

@@ -38,7 +38,7 @@ class ActionRecognitionTask(Task):
         network: `resnet3d18`, `resnet3d34`, `resnet3d50` or `resnet3d101`, see `pcpad.models.resnet3d`.
         num_classes: How many classes the network tells apart; must be the data's.
         padding: The padding of every convolution, see `pcpad.convert_padding`.
-        fallback: What `reflect` does where a feature map is too small for it: `replicate`.
+        fallback: What `padding` does where a feature map is too small for it: `replicate`, for `reflect` say.
         weights: Where training starts from: None or a local file. Not kept in checkpoints.
         width: Channels of the stem; 64 is the published networks'.
         mean: Of each channel of clips in [0, 1]; subtracted.
@@ -71,7 +71,7 @@ class ActionRecognitionTask(Task):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        network, num_classes = plain(network), plain(num_classes)
+        network, padding, num_classes = plain(network), plain(padding), plain(num_classes)
         super().__init__(
             network_name=network,
             padding=padding,
@@ -84,7 +84,7 @@ class ActionRecognitionTask(Task):
             message = f"Expected argument `network` to be one of {', '.join(_NETWORKS)}, but got {network!r}"
             raise UserValueError(message)
         self.set_normalization(mean, std, dims=3)
-        self.network = resnet3d(_NETWORKS[network], num_classes, self.padding, weights, fallback, width)
+        self.network = resnet3d(_NETWORKS[network], num_classes, padding, weights, fallback, width)
         self.val_metrics: Any = class_metrics(num_classes, "clip_")
         self.test_metrics: Any = class_metrics(num_classes, "clip_")
         self.video_accuracy = VideoAccuracy(num_classes, top_ks(num_classes))

@@ -129,7 +129,8 @@ class Task(LightningModule):
         if code:
             # The second call also clears what Lightning hands to the loggers.
             self.save_hyperparameters(ignore=[*leave_out, *code], frame=frame)
-        for stored in (self._hparams, self._hparams_initial):  # of the second, loggers get a copy
+        stores: Any = (self._hparams, self._hparams_initial)  # of the second, loggers get a copy
+        for stored in stores:
             stored.update({name: value for name, value in kept.items() if name in stored})
         # So that `pcpad test --ckpt_path` knows the class of a checkpoint made from Python too.
         self.hparams.setdefault("_class_path", f"{type(self).__module__}.{type(self).__qualname__}")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pcpad.metrics.band_error import BandError
 from pcpad.models.filtering_unet import filtering_unet
-from pcpad.tasks.base import Task, check_finite, unit
+from pcpad.tasks.base import Task, check_finite, plain, unit
 
 
 class GaussianFilteringTask(Task):
@@ -24,7 +24,7 @@ class GaussianFilteringTask(Task):
     Args:
         width: Channels of the first block, see `pcpad.models.filtering_unet`.
         padding: The padding of every convolution, see `pcpad.convert_padding`.
-        fallback: What `reflect` does where a feature map is too small for it: `replicate`.
+        fallback: What `padding` does where a feature map is too small for it: `replicate`, for `reflect` say.
         weights: A local file to start from; None for random weights. Not kept in checkpoints.
         border: Width of the band along the border that is scored on its own, in pixels. 6 is how far a 13 × 13
             filter reaches: inside of it the crop shows all that the target depends on.
@@ -49,6 +49,7 @@ class GaussianFilteringTask(Task):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
     ) -> None:
+        padding = plain(padding)
         super().__init__(
             network_name=f"filtering_unet width {width}",
             padding=padding,
@@ -58,7 +59,7 @@ class GaussianFilteringTask(Task):
             scheduler=scheduler,
             not_kept=["weights"],
         )
-        self.network = filtering_unet(width, self.padding, weights=weights, fallback=fallback)
+        self.network = filtering_unet(width, padding, weights=weights, fallback=fallback)
         self.val_metric = BandError(border)
         self.test_metric = BandError(border)
 

@@ -36,7 +36,7 @@ class SegmentationTask(Task):
         encoder: See `pcpad.models.deeplabv3plus`, or smp's name for smp's architectures.
         num_classes: How many classes a pixel can have; must be the data's.
         padding: The padding of every convolution, see `pcpad.convert_padding`.
-        fallback: What `reflect` does where a feature map is too small for it: `replicate`.
+        fallback: What `padding` does where a feature map is too small for it: `replicate`, for `reflect` say.
         encoder_weights: Where the encoder starts from: None, `imagenet` or a local file. Not kept in checkpoints.
         class_weights: One weight a class for the training loss; None: all alike.
         label_relaxation: Where classes meet, any class within so many pixels counts as right in training; 0: none.
@@ -71,6 +71,7 @@ class SegmentationTask(Task):
         checkpointing: bool = False,
     ) -> None:
         architecture, encoder, num_classes = plain(architecture), plain(encoder), plain(num_classes)
+        padding = plain(padding)
         super().__init__(
             network_name=f"{architecture} {encoder}",
             padding=padding,
@@ -89,7 +90,7 @@ class SegmentationTask(Task):
             raise UserValueError(message)
         self.label_relaxation = label_relaxation
 
-        shape: dict[str, Any] = {"num_classes": num_classes, "padding": self.padding, "fallback": fallback}
+        shape: dict[str, Any] = {"num_classes": num_classes, "padding": padding, "fallback": fallback}
         self.network = _build(architecture, encoder, encoder_weights, checkpointing, shape)
         weights = None if class_weights is None else torch.tensor(plain(class_weights))
         self.register_buffer("class_weights", weights, persistent=False)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import pcpad.models
 from pcpad import convert_padding
 from pcpad.models import classifier
+from pcpad.paddings import smallest_size
 
 CLASSES = 1000
 
@@ -81,7 +82,7 @@ def contestants(network: str, paddings: Sequence[str], fallback: str | None = No
     Args:
         network: See `build`.
         paddings: Their names. Zero padding and its twin are always among the copies.
-        fallback: What `reflect` and `circular` do where a map is too small for them, see `pcpad.convert_padding`.
+        fallback: What paddings do that need larger maps than they get, such as `reflect`, see `pcpad.convert_padding`.
 
     Returns:
         The networks; and for what has no such version, why.
@@ -95,7 +96,7 @@ def contestants(network: str, paddings: Sequence[str], fallback: str | None = No
     for padding in paddings:
         if padding == "zeros":
             continue
-        takes_fallback = fallback if padding in ("reflect", "circular") else None
+        takes_fallback = fallback if smallest_size(padding, (1, 1)) is not None else None
         try:
             made.networks[padding], report = convert_padding(
                 copy.deepcopy(zeros), padding, fallback=takes_fallback, return_report=True

@@ -18,7 +18,7 @@ from pcpad.commands.comparison.metrics import parse_metric
 from pcpad.commands.plugins import load_user_modules, take_imports
 from pcpad.commands.recipes import config_files, configured_imports, resolve_configs
 from pcpad.errors import UserValueError
-from pcpad.paddings import check_padding
+from pcpad.paddings import check_padding, padding_names
 
 _DESCRIPTION = """\
 Train and test a grid of runs, and compare them: paddings x seeds, and whatever else varies. What is finished is not
@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--config", "-c", action="append", metavar="NAME", help="a recipe, packaged or a file; several are merged")
-    add("--paddings", metavar="A,B,…", help="the paddings to compare")
+    add("--paddings", metavar="A,B,…", help=f"the paddings to compare: of {', '.join(padding_names())}")
     add("--seeds", metavar="N|A,B,…", help="one number: so many seeds, 0 to N-1; with a comma: these (`7,` is one)")
     text = "an option of fit that varies too; repeatable"
     add("--axis", action="append", default=[], metavar="OPTION=A,B", help=text)

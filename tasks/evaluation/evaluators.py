@@ -308,14 +308,14 @@ class Evaluators(nn.Module):
         rows = [
             row
             for evaluator, metric in zip(self.evaluators, self.metrics, strict=True)
-            for row in evaluator.rows(metric.compute(), self.num_classes)
+            for row in evaluator.rows(metric.compute(), self.num_classes)  # type: ignore[operator]
         ]
         return EvaluationReport(rows, self.class_names)
 
     def reset(self) -> None:
         """Forget all counts."""
         for metric in self.metrics:
-            metric.reset()
+            metric.reset()  # type: ignore[operator]
 
 
 def _smaller_than_tile(inference: Inference, height: int, width: int) -> bool:

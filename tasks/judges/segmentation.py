@@ -158,7 +158,7 @@ def load_judge(weights: str | Path) -> tuple[nn.Module, int]:
         kept = {name: value for name, value in settings.items() if name not in made_by and name[0] != "_"}
         judge = SegmentationTask(**kept)
         judge.load_state_dict(content["state_dict"])
-        classes = judge.num_classes
+        classes = judge.num_classes or 0
     else:
         judge, classes = _DrnJudge(path), 19
     return judge.requires_grad_(False).eval(), classes
