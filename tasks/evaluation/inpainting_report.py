@@ -17,6 +17,7 @@ class InpaintingReport(Report):
     file = "inpainting"
     title = "the composite against the truth, by the hole's share of the image"
     labels = ("hole_ratio", "images")
+    heads = ("hole ratio", "images")
     scales = {  # noqa: RUF012  # a ClassVar in the base
         "l1": Scale("l1 %"),  # in the units of the 2022 paper's Table 6
         "psnr": Scale("PSNR, dB"),

@@ -60,7 +60,8 @@ class Report:
     Attributes:
         file: The CSV file's name, without its ending.
         title: What stands above the table.
-        labels: Names of the rows' labels: the first columns.
+        labels: Names of the rows' labels: the first columns of the CSV file.
+        heads: What stands above these in the table; the names themselves when not given.
         scales: How scores are shown, by name; the others are shown as they are, under their names.
 
     Example:
@@ -75,6 +76,7 @@ class Report:
     file: ClassVar[str] = "report"
     title: ClassVar[str] = "test"
     labels: ClassVar[tuple[str, ...]] = ("part",)
+    heads: ClassVar[tuple[str, ...]] = ()
     scales: ClassVar[Mapping[str, Scale]] = {}
 
     @property
@@ -104,8 +106,9 @@ class Report:
     def table(self, title: str | None = None) -> Table:
         """A row for each part, a column for each score, in the units of `scales`."""
         headings = [self.scales[name].heading if name in self.scales else name for name in self.names]
-        rows = [[*map(_label, row.labels), *(self._text(row, name) for name in self.names)] for row in self.rows]
-        heads = [label.replace("_", " ") for label in self.labels]
+        told = [row for row in self.rows if row.scores]
+        rows = [[*map(_label, row.labels), *(self._text(row, name) for name in self.names)] for row in told]
+        heads = self.heads or self.labels
         return Table(self.title if title is None else title, [*heads, *headings], rows, texts=len(heads))
 
     def _text(self, row: ReportRow, name: str) -> str:

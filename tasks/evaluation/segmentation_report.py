@@ -39,6 +39,7 @@ class EvaluationReport(Report):
     file = "evaluation"
     title = "evaluation"
     labels = ("evaluation", "leave_out")
+    heads = ("evaluation", "leave-out")
     scales = {  # noqa: RUF012  # a ClassVar in the base
         "mIoU": Scale("mIoU %", 100),
         "accuracy": Scale("pixel accuracy %", 100),
@@ -59,7 +60,8 @@ class EvaluationReport(Report):
 
     def tables(self) -> list[Table]:
         """The scores, and IoU of each class."""
-        return [self.table(), self.class_table("IoU by class, in percent")]
+        others = any(name != "IoU" for row in self.rows for name in row.per_class)
+        return [self.table(), self.class_table("by class; IoU in percent" if others else "IoU by class, in percent")]
 
     def curves(self) -> dict[str, tuple[list[float], list[float]]]:
         """By evaluator with regions: the leave-out fractions, rising, and the mIoU of each."""

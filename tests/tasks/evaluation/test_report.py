@@ -24,7 +24,7 @@ def test_scores_have_one_name_everywhere(tmp_path):
     report = Marks(rows(), ["x", "y"])
     table = report.table()
     assert table.columns == ["part", "share", "right, %", "other"]
-    assert table.rows == [["a", "", "25.0", ""], ["b", "1/3", "–", "0.001235"], ["c", "", "", ""]]
+    assert table.rows == [["a", "", "25.0", ""], ["b", "1/3", "–", "0.001235"]]
     found = report.scalars("test/")
     assert list(found) == ["test/a/right", "test/b/third/right", "test/b/third/other", "test/c/hits/x", "test/c/hits/y"]
     assert "test/a/hits/x" in report.scalars("test/", per_class=True)
