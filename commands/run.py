@@ -22,6 +22,7 @@ from pcpad.commands.recipes import config_files, configured_imports, resolve_con
 from pcpad.errors import UserValueError
 from pcpad.tasks.base import Task
 from pcpad.tasks.callbacks.checkpoint import BestAndLast
+from pcpad.tasks.callbacks.last_state import LastState
 from pcpad.tasks.callbacks.randomness import RandomState
 from pcpad.tasks.callbacks.results import RunResults
 from pcpad.tasks.callbacks.resume import OptimizerOnResume
@@ -177,7 +178,7 @@ class SuiteCLI(LightningCLI):
         if config.get("enable_progress_bar") is not False and not config.get("barebones"):
             callbacks.append(RichProgressBar())
         if self.verb == "fit":
-            callbacks += [OptimizerOnResume(), RandomState()]
+            callbacks += [OptimizerOnResume(), RandomState(), LastState()]
             if config.get("logger") is not False:
                 callbacks.append(LearningRateMonitor())
         task = self.model if isinstance(self.model, Task) else None

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pcpad.tasks.callbacks.checkpoint import BestAndLast as BestAndLast
     from pcpad.tasks.callbacks.inpainted import InpaintedPictures as InpaintedPictures
     from pcpad.tasks.callbacks.label_maps import LabelMaps as LabelMaps
+    from pcpad.tasks.callbacks.last_state import LastState as LastState
     from pcpad.tasks.callbacks.predictions import PredictionTable as PredictionTable
     from pcpad.tasks.callbacks.predictions import VideoPredictionTable as VideoPredictionTable
     from pcpad.tasks.callbacks.randomness import RandomState as RandomState
@@ -29,6 +30,7 @@ else:
             "EvaluationFiles": "pcpad.tasks.evaluation.files",
             "InpaintedPictures": "pcpad.tasks.callbacks.inpainted",
             "LabelMaps": "pcpad.tasks.callbacks.label_maps",
+            "LastState": "pcpad.tasks.callbacks.last_state",
             "OptimizerOnResume": "pcpad.tasks.callbacks.resume",
             "PredictionTable": "pcpad.tasks.callbacks.predictions",
             "RandomState": "pcpad.tasks.callbacks.randomness",

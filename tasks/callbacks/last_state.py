@@ -1,0 +1,40 @@
+"""The last state of a training run is looked at before it is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+__all__ = ["LastState"]
+
+
+class LastState(Callback):
+    """Validates, and so saves, the state that training ends in, whatever ends it: steps, epochs, time, or a callback.
+
+    Lightning validates in its rhythm alone. A run of 31000 steps that validates every ten epochs of 186 steps would end
+    without a look at its last 1240 steps, in which the learning rate has reached 0, and without a checkpoint of them.
+    """
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Ask before Lightning decides whether to validate after a step."""
+        loop = trainer.fit_loop.epoch_loop
+        decide = loop._should_check_val_fx
+
+        def decide_or_last(fetcher: Any) -> bool:
+            return decide(fetcher) or (trainer.enable_validation and _is_last(trainer))
+
+        loop._should_check_val_fx = decide_or_last  # type: ignore[method-assign]
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the trainer as it was."""
+        vars(trainer.fit_loop.epoch_loop).pop("_should_check_val_fx", None)
+
+
+def _is_last(trainer: Trainer) -> bool:
+    """Whether no step follows the one that was just taken."""
+    loop = trainer.fit_loop
+    if 0 <= trainer.max_steps <= trainer.global_step or (trainer.should_stop and loop._can_stop_early):
+        return True
+    ends_with_epochs = loop.max_epochs not in (None, -1) and trainer.current_epoch + 1 >= loop.max_epochs
+    return ends_with_epochs and loop.epoch_loop.batch_progress.is_last_batch
