@@ -214,6 +214,7 @@ class Task(LightningModule):
 
     def on_train_start(self) -> None:
         """What is trained here is trained with this padding, on these classes, whatever was loaded before."""
+        self._warn_of_other_classes()
         self.trained_with = self.padding
         self.class_names = self._data_class_names()
 
@@ -238,8 +239,16 @@ class Task(LightningModule):
         """On a GPU, look at the training losses gathered so far, before a checkpoint of them is written."""
         self._finite.check(f"epoch {self.current_epoch}")
 
+    def on_validation_start(self) -> None:
+        """Class 3 of the network should be class 3 of the data."""
+        if self.trainer.state.fn == "validate":
+            self._warn_of_other_classes()
+
     def on_test_start(self) -> None:
         """Class 3 of the network should be class 3 of the data."""
+        self._warn_of_other_classes()
+
+    def _warn_of_other_classes(self) -> None:
         names = self._data_class_names()
         if names and self.class_names and names != self.class_names:
             rank_zero_warn("The data's classes are named or ordered differently from those the network was trained on.")

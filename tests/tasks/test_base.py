@@ -33,6 +33,9 @@ class Small(Task):
     def training_step(self, batch, batch_idx):
         return self.log_loss(self.network(self.normalize(batch["image"])).square().mean(), len(batch["image"]))
 
+    def validation_step(self, batch, batch_idx):
+        self.log("val/mean", self.network(self.normalize(batch["image"])).mean())
+
     def test_step(self, batch, batch_idx):
         self.log("test/mean", self.network(self.normalize(batch["image"])).mean())
 
@@ -49,7 +52,7 @@ class Grey(LightningDataModule):
     def train_dataloader(self):
         return DataLoader([{"image": torch.full((3, 6, 6), self.value)}] * 4, batch_size=2)
 
-    test_dataloader = train_dataloader
+    val_dataloader = test_dataloader = train_dataloader
 
 
 def trainer(folder, **options):
@@ -129,6 +132,17 @@ def test_classes_are_compared_before_anything_is_read(tmp_path):
     task.class_names = ["b", "a"]
     with pytest.warns(UserWarning, match="named or ordered differently"):
         trainer(tmp_path).test(task, Grey(class_names=["a", "b"]), verbose=False)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("verb", ["fit", "validate", "test"])
+def test_classes_in_another_order_are_said_by_every_verb(tmp_path, verb):
+    task = Small(num_classes=2, optimizer=sgd)
+    task.class_names = ["b", "a"]  # as a checkpoint would have it
+    data = Grey(num_classes=2, class_names=["a", "b"])
+    run = trainer(tmp_path, max_steps=1, limit_val_batches=1)
+    with pytest.warns(UserWarning, match="named or ordered differently"):
+        getattr(run, verb)(task, data)
 
 
 def test_a_loss_that_is_not_finite_never_reaches_the_weights(tmp_path):
