@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.callbacks import BasePredictionWriter, LearningRateMonitor, RichProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from pcpad._renamed import present_path
 from pcpad.commands.checkpoint import differences, find_checkpoint, remembered
@@ -111,6 +111,9 @@ class SuiteCLI(LightningCLI):
             "Modules to load first, also as --import MODULE: they may register paddings, or define what is named here."
         )
         parser.add_argument("--imports", type=list[str] | None, default=None, help=text)
+        if self.verb in ("test", "predict"):
+            text = "Run a network that no checkpoint and no weights were loaded into: its values are random."
+            parser.add_argument("--untrained", action="store_true", help=text)
         if self.verb == "test":
             from torchmetrics import Metric, MetricCollection
 
@@ -140,6 +143,8 @@ class SuiteCLI(LightningCLI):
         Its checkpoints then say what they were trained on, and `pcpad test --ckpt_path` needs nothing else.
         """
         super().instantiate_classes()
+        if self.verb in ("test", "predict") and not self._get(self.config_init, "untrained"):
+            self._refuse_untrained()
         config = self.config_dump.get("data")
         if self.datamodule is not None and not self.datamodule.hparams and config:
             kept = {"_class_path": config["class_path"], **config.get("init_args", {})}
@@ -150,6 +155,21 @@ class SuiteCLI(LightningCLI):
                 message = f"--eval is for tasks; {_lacks(self.model, 'use_evaluators')}"
                 raise UserValueError(message)
             self.model.use_evaluators(evaluators)
+
+    def _refuse_untrained(self) -> None:
+        """A network of random values has scores and fills holes, too; none of it means anything."""
+        if self._get(self.config_init, "ckpt_path"):
+            return
+        name = type(self.model).__name__
+        random = self.model.random_parts if isinstance(self.model, Task) else None
+        if random is None:
+            rank_zero_warn(f"No --ckpt_path: {name} runs with the weights that it was built with, which may be random")
+        elif random:
+            message = (
+                f"{name} would run with random weights in its {', '.join(random)}: name a checkpoint (--ckpt_path "
+                "FILE) or, where the task has it, --model.weights FILE; --untrained runs it all the same"
+            )
+            raise UserValueError(message)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the loggers, the progress bar and the callbacks that every run has, unless they were declined."""

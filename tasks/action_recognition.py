@@ -85,6 +85,7 @@ class ActionRecognitionTask(Task):
             raise UserValueError(message)
         self.set_normalization(mean, std, dims=3)
         self.network = resnet3d(_NETWORKS[network], num_classes, padding, weights, fallback, width)
+        self.random_parts = [] if weights else ["network"]
         self.val_metrics: Any = class_metrics(num_classes, "clip_")
         self.test_metrics: Any = class_metrics(num_classes, "clip_")
         self.video_accuracy = VideoAccuracy(num_classes, top_ks(num_classes))

@@ -82,6 +82,8 @@ class Task(LightningModule):
     """The names of the classes it was trained on; None where they are not known."""
     trained_with: str | None
     """The padding its weights were trained with; None for weights of unknown origin."""
+    random_parts: list[str] | None
+    """Parts of the network whose weights came from no file and no training; None where the task does not say."""
     report: Report | None
     """What the last test found, for the callback that prints and writes it; None where `log` says it all."""
     export_outputs: tuple[str, ...] = ("logits",)
@@ -109,6 +111,7 @@ class Task(LightningModule):
         self.scheduler = scheduler
         self.class_names = None
         self.trained_with = None
+        self.random_parts = None
         self.report = None
         self._finite = FiniteLoss()
         self._normalizes = False
@@ -264,6 +267,7 @@ class Task(LightningModule):
         """Remember what the weights were trained with; translate them to and from explicit padding."""
         self.class_names = checkpoint.get("class_names")
         self.trained_with = checkpoint.get("trained_with")
+        self.random_parts = []
         self.convert_checkpoint(checkpoint)
 
     def convert_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -79,6 +79,7 @@ class ClassificationTask(Task):
         self.channels_last = channels_last
 
         self.network = classifier(network, num_classes, padding=padding, weights=weights, fallback=fallback)
+        self.random_parts = [] if weights else ["network"]
         if channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)
         if compile:

@@ -60,6 +60,7 @@ class GaussianFilteringTask(Task):
             not_kept=["weights"],
         )
         self.network = filtering_unet(width, padding, weights=weights, fallback=fallback)
+        self.random_parts = [] if weights else ["network"]
         self.val_metric = BandError(border)
         self.test_metric = BandError(border)
 

@@ -42,8 +42,8 @@ class InpaintingTask(Task):
         depth: How often the network halves the image, see `pcpad.models.inpainting_unet`; 8 at 512x512, 7 at 256x256.
         width: Channels of its first level.
         partial: Partial convolutions; false: the baseline of ordinary ones, which sees the mean color in holes.
-        weights: A local file that training starts from, such as stage 1's checkpoint. Read when a training run starts,
-            not when one goes on; not kept in checkpoints.
+        weights: A local file that training starts from, such as stage 1's checkpoint, or that is tested or applied.
+            Read when a training run starts, not when one goes on, and not beside a checkpoint; not kept in checkpoints.
         freeze_encoder_norm: The second stage: batch norm of the encoder stays as `weights` has it.
         loss_weights: Of `valid`, `hole`, `perceptual`, `style`, `tv`; those not named keep the published ones.
         vgg: VGG16's weights for the perceptual and style losses, `published` or a local file; read for training alone.
@@ -100,6 +100,7 @@ class InpaintingTask(Task):
         self.test_metric = InpaintingScores()
         self.test_border_metric = InpaintingScores(SIX_BINS, border=_BORDER)
         self.judge: InceptionJudge | None = None
+        self.random_parts = [] if weights else ["network"]
         self._started = False
 
     def configure_optimizers(self) -> Any:
@@ -117,6 +118,8 @@ class InpaintingTask(Task):
             self.loss = InpaintingLoss(self.loss_weights, self.vgg)
             if self.loss.features is None:
                 rank_zero_info("Training without VGG16's perceptual and style losses: their weights are 0.")
+        elif self.weights is not None and not self._started and not self.trainer.ckpt_path:
+            load_weights(self.network, self.weights)
         self.judge = InceptionJudge(self.inception) if stage == "test" and self.inception else None
 
     def on_fit_start(self) -> None:

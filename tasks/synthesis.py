@@ -100,6 +100,7 @@ class SynthesisTask(Task):
         self.generator = spade_generator(num_labels + 1, partial, ngf=ngf, panoptic_upsampling=panoptic_upsampling)
         self.discriminator = patch_discriminator(num_labels + 4, ndf=ndf)
         self.average = AveragedNetwork(self.generator, ema)
+        self.random_parts = ["generator"]
         self.loss: GeneratorLoss | None = None
         self.judges = SynthesisJudges()
         self._finite = FiniteLoss(clips=False)  # the trainer refuses to where a task steps by itself

@@ -432,7 +432,7 @@ def test_an_error_in_a_loaders_worker_is_one_message(folder, elsewhere, capsys):
         target = Path("broken", *source.parts[-3:])
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(source.read_bytes()[:60])
-    message = failing(capsys, "test", *MODEL, *data("broken"), "--data.num_workers=1", *QUIET)
+    message = failing(capsys, "test", *MODEL, *data("broken"), "--data.num_workers=1", "--untrained", *QUIET)
     assert ".png" in message
     assert "Traceback" not in message
 

@@ -2,11 +2,17 @@
 
 import csv
 
+import numpy as np
 import pytest
+import torch
+import torchvision
+from PIL import Image
 
 from pcpad import cli
 from pcpad.commands.run import main
 from pcpad.datamodules.samples.cityscapes import write_cityscapes
+from pcpad.models import inpainting_unet
+from pcpad.tasks import ClassificationTask, SegmentationTask
 from pcpad.tasks.callbacks import SampleImages
 
 QUIET = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
@@ -23,7 +29,7 @@ def streets(tmp_path_factory):
 def arguments(streets, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = [f"--data.root={streets}", "--data.num_workers=0"]
-    return ["--config", "seg_demo.yaml", *data, "--trainer.limit_test_batches=1", *QUIET]
+    return ["--config", "seg_demo.yaml", *data, "--trainer.limit_test_batches=1", "--untrained", *QUIET]
 
 
 def test_one_test_prints_and_writes_all_evaluations(arguments, tmp_path, capsys):
@@ -80,3 +86,58 @@ def test_fit_and_test_write_sample_pictures(tmp_path, monkeypatch, capsys):
     done = main("test", [f"--ckpt_path={checkpoint}", "--trainer.limit_test_batches=1", *QUIET])
     assert list(tmp_path.rglob("images/test.png"))
     assert sum(isinstance(callback, SampleImages) for callback in done.trainer.callbacks) == 1
+
+
+# Weights that nobody trained
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "SegmentationTask would run with random weights in its network: name a checkpoint"),
+        (["--model.encoder_weights=encoder.pth"], "random weights in its aspp, "),
+    ],
+)
+def test_random_weights_are_not_tested(streets, tmp_path, monkeypatch, capsys, options, words):
+    monkeypatch.chdir(tmp_path)
+    model = ["--model=SegmentationTask", "--model.encoder=resnet18"]
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), "encoder.pth")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["test", *model, *options, "--data=CityscapesDataModule", f"--data.root={streets}", *QUIET])
+    assert stop.value.code == 1
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.faults
+def test_pictures_are_not_filled_by_random_weights_but_by_those_of_a_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for folder, value in (("images", 100), ("masks", 0)):
+        (tmp_path / folder).mkdir()
+        picture = np.full((16, 16), value, np.uint8)
+        picture[4:8, 4:8] = 255
+        Image.fromarray(picture).save(tmp_path / folder / "a.png")
+    torch.save({f"network.{k}": v for k, v in inpainting_unet(2, True, 4).state_dict().items()}, "w.pth")
+    paths = ["--data=Places2DataModule", "--data.predict_images=images", "--data.predict_masks=masks"]
+    asked = ["--model=InpaintingTask", "--model.depth=2", "--model.width=4"]
+    paths += ["--data.mask_polarity=white_hole", "--output=out"]
+    with pytest.raises(SystemExit):
+        cli.main(["predict", *asked, *paths, *QUIET])
+    assert "InpaintingTask would run with random weights in its network" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    cli.main(["predict", *asked, *paths, "--model.weights=w.pth", *QUIET])
+    once = (tmp_path / "out" / "a.png").read_bytes()
+    cli.main(["predict", *asked, *paths, "--model.weights=w.pth", "--seed_everything=7", *QUIET])
+    assert (tmp_path / "out" / "a.png").read_bytes() == once, "no random number of this run is in it"
+    cli.main(["predict", *asked, *paths, "--untrained", *QUIET])
+    assert (tmp_path / "out" / "a.png").read_bytes() != once
+
+
+@pytest.mark.faults
+def test_what_a_file_and_a_checkpoint_fill_is_known():
+    assert SegmentationTask(encoder="resnet18").random_parts == ["network"]
+    assert ClassificationTask("resnet18", 3).random_parts == ["network"]
+    task = ClassificationTask("resnet18", 3)
+    task.on_load_checkpoint({"state_dict": task.state_dict()})
+    assert task.random_parts == []
