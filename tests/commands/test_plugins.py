@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from pcpad import cli
+from pcpad import cli, paddings
 from pcpad.commands import plugins
 from pcpad.commands.plugins import import_named, load_plugins, load_user_modules, split_imports, take_imports
 from pcpad.paddings import padding_names
@@ -58,6 +58,7 @@ QUIET = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--
 def folder(tmp_path, monkeypatch):
     """The current folder, and afterwards no module of it."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paddings, "_REGISTERED", dict(paddings._REGISTERED))
     before = set(sys.modules)
     path = list(sys.path)
     yield tmp_path
