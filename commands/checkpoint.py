@@ -12,11 +12,29 @@ import yaml
 from pcpad._renamed import with_present_paths
 from pcpad.commands.plugins import loaded_by_user
 from pcpad.errors import UserFileNotFoundError, UserValueError
+from pcpad.tasks.callbacks.run_values import RUN_VALUES
 
 # Where the class paths in a checkpoint may lead unasked. A checkpoint is a file from someone, and building a class
 # imports its module: any other must be typed, or stand in a config, by the user.
 _OWN_PACKAGES = ("pcpad.", "torch.optim.", "lightning.pytorch.")
 _PARTS = {"model": "hyper_parameters", "data": "datamodule_hyper_parameters"}
+# What a run that goes on from a checkpoint alone takes from it, and of which types: nothing that could name a class, a
+# folder or a file.
+_NUMBER, _WORD = (int, float, type(None)), (str, type(None))
+_OF_THE_RUN: dict[str, dict[str, tuple[type, ...]]] = {
+    "trainer": {
+        **dict.fromkeys(("max_epochs", "min_epochs", "max_steps", "min_steps"), _NUMBER),
+        **dict.fromkeys(("check_val_every_n_epoch", "val_check_interval"), _NUMBER),
+        **dict.fromkeys(("accumulate_grad_batches", "gradient_clip_val"), _NUMBER),
+        **dict.fromkeys(("max_time", "gradient_clip_algorithm"), _WORD),
+        "precision": (str, int, type(None)),
+    },
+    "checkpoint": {
+        **dict.fromkeys(("monitor", "mode"), _WORD),
+        **dict.fromkeys(("save_top_k", "every_n_epochs", "every_n_train_steps"), _NUMBER),
+    },
+    "results": {"last_epochs": (int,)},
+}
 
 
 def find_checkpoint(args: list[str], configs: Iterable[Path]) -> Path | None:
@@ -69,12 +87,47 @@ def _missing(path: Path) -> str:
     return f"No checkpoint at {path}: {folder.resolve()} has {', '.join(there) or 'no .ckpt file'}."
 
 
-def remembered(path: Path, typed: Iterable[str] = ()) -> dict[str, Any]:
+def run_values(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What of a run's configuration its checkpoints remember.
+
+    Args:
+        config: Parsed, or a checkpoint's entry, which may hold anything.
+
+    Returns:
+        By part, then by name: steps, epochs and time, when it validates, monitor, precision, accumulation. Values of
+        other types than these have are left out.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for part, names in _OF_THE_RUN.items():
+        given = config.get(part)
+        if isinstance(given, Mapping):
+            kept = {name: given[name] for name, types in names.items() if name in given and type(given[name]) in types}
+            found |= {part: kept} if kept else {}
+    return found
+
+
+def home_of(checkpoint: Path) -> tuple[str, str] | None:
+    """The folder of a run's siblings, and the run's name, for a checkpoint that lies in its run's folder.
+
+    Args:
+        checkpoint: Its path.
+
+    Returns:
+        `("runs", "cls_digits")` for `runs/cls_digits/version_0/checkpoints/last.ckpt`; None for one elsewhere.
+    """
+    folder, version, *above = *checkpoint.parents, Path(), Path()
+    if len(checkpoint.parents) < 4 or folder.name != "checkpoints" or not re.fullmatch(r"version_\d+", version.name):
+        return None
+    return str(above[1]), above[0].name
+
+
+def remembered(path: Path, typed: Iterable[str] = (), *, run: bool = False) -> dict[str, Any]:
     """The task and the data module a checkpoint was made with, as a configuration.
 
     Args:
         path: A Lightning checkpoint.
         typed: What the user wrote, arguments and config files' texts: class paths in it are trusted.
+        run: Also what it remembers of its run, see `run_values`.
 
     Returns:
         `{"model": {"class_path": …, "init_args": …}, "data": …}`, each only as far as the checkpoint has it.
@@ -98,6 +151,9 @@ def remembered(path: Path, typed: Iterable[str] = ()) -> dict[str, Any]:
         if class_path is not None:
             settings[part] = {"class_path": class_path, "init_args": values}
     _check_trusted(settings, path, list(typed))
+    kept = content.get(RUN_VALUES)
+    if run and isinstance(kept, Mapping):
+        settings |= run_values(kept)
     return with_present_paths(settings)
 
 

@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from pcpad._renamed import present_path
-from pcpad.commands.checkpoint import differences, find_checkpoint, remembered
+from pcpad.commands.checkpoint import differences, find_checkpoint, home_of, remembered, run_values
 from pcpad.commands.plugins import allow_modules_of, import_named, load_plugins, load_user_modules, split_imports
 from pcpad.commands.recipes import config_files, configured_imports, resolve_configs
 from pcpad.errors import UserValueError
@@ -26,6 +26,7 @@ from pcpad.tasks.callbacks.last_state import LastState
 from pcpad.tasks.callbacks.randomness import RandomState
 from pcpad.tasks.callbacks.results import RunResults
 from pcpad.tasks.callbacks.resume import OptimizerOnResume
+from pcpad.tasks.callbacks.run_values import RunValues
 from pcpad.tasks.callbacks.sample_images import SampleImages
 
 
@@ -55,7 +56,7 @@ def main(verb: str, args: list[str]) -> SuiteCLI:
     checkpoint = find_checkpoint(args, configs)
     settings: dict[str, Any] = {}
     if checkpoint is not None:
-        settings = remembered(checkpoint, texts)
+        settings = remembered(checkpoint, texts, run=verb == "fit")
     asks = ("--model", "--help", "-h", "--print_config")  # `--model.help CLASS` is the first of them too
     if not configs and not settings and not any(arg.startswith(asks) for arg in args):
         message = (
@@ -66,7 +67,12 @@ def main(verb: str, args: list[str]) -> SuiteCLI:
     import_named([*texts, json.dumps(settings)])
     if modules:
         args += [f"--imports={json.dumps(list(dict.fromkeys(modules)))}"]
-    return SuiteCLI(verb, args, name=configs[-1].stem if configs else None, remembered=settings)
+    name = configs[-1].stem if configs else None
+    home = home_of(checkpoint) if checkpoint is not None and verb == "fit" and not configs else None
+    if home is not None:  # a run that goes on stays with its first part
+        folder, name = home
+        settings.setdefault("trainer", {})["default_root_dir"] = folder
+    return SuiteCLI(verb, args, name=name, remembered=settings)
 
 
 class SuiteCLI(LightningCLI):
@@ -198,7 +204,8 @@ class SuiteCLI(LightningCLI):
         if config.get("enable_progress_bar") is not False and not config.get("barebones"):
             callbacks.append(RichProgressBar())
         if self.verb == "fit":
-            callbacks += [OptimizerOnResume(), RandomState(), LastState()]
+            values = run_values(self.config_dump)
+            callbacks += [OptimizerOnResume(), RandomState(), LastState(), RunValues(values)]
             if config.get("logger") is not False:
                 callbacks.append(LearningRateMonitor())
         task = self.model if isinstance(self.model, Task) else None

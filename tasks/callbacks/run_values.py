@@ -1,0 +1,30 @@
+"""How a run was set up, kept in its checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+__all__ = ["RUN_VALUES", "RunValues"]
+
+RUN_VALUES = "pcpad_run"
+"""The entry of a checkpoint that holds them."""
+
+
+class RunValues(Callback):
+    """Keeps plain values of a run's configuration in its checkpoints: how long it lasts, when it validates.
+
+    So that `pcpad fit --ckpt_path last.ckpt` alone goes on as the run would have.
+
+    Args:
+        values: By part of the configuration, then by name.
+    """
+
+    def __init__(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        self.values = {part: dict(kept) for part, kept in values.items()}
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add them."""
+        checkpoint[RUN_VALUES] = self.values
