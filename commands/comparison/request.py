@@ -91,7 +91,7 @@ def parse(args: Sequence[str]) -> argparse.Namespace:
     given.grid = None
     if axes:
         grid = Grid(config, tuple(rest), tuple(axes), expand(axes), resolved={}, metrics=tuple(given.metric))
-        given.grid = grid.with_tests(given.tests)
+        given.grid = replace(grid.with_tests(given.tests), baseline=given.baseline, reach=tuple(given.reach))
     return given
 
 
@@ -119,7 +119,11 @@ def _parser() -> argparse.ArgumentParser:
     text = "what to report, NAME, NAME:min or NAME:max; patterns such as 'test/*/mIoU'; repeatable (default: the "
     text += "monitored metric and its test counterpart)"
     add("--metric", action="append", default=[], metavar="NAME", help=text)
-    add("--baseline", metavar="VALUE", help="what others are compared with (default: zeros, else the first)")
+    add(
+        "--baseline",
+        metavar="VALUE",
+        help="what others are compared with (default: what was said before, else zeros, else the first)",
+    )
     text = "count the epochs until the monitored metric reaches this; repeatable; 90%% is 0.9"
     add("--reach", action="append", default=[], type=_level, metavar="LEVEL", help=text)
     return parser

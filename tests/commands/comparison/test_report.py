@@ -157,6 +157,53 @@ def test_lower_is_better_another_baseline_and_epochs_to_reach(tmp_path, capsys):
     assert "none of what is compared: reflect, partial" in capsys.readouterr().err
 
 
+@pytest.mark.faults
+def test_no_best_epoch_where_nothing_says_which_way_is_better(tmp_path, capsys):
+    root = tmp_path / "grid"
+    grid = make_grid(root, {PADDING: ("zeros",), SEED: ("0",)}, monitor=None, metrics=("val/score",))
+    for cell in grid.cells:
+        write_fit(root, cell, [0], monitor=None, logs={0: {"val/score": 3.0}, 1: {"val/score": 1.0}})
+    report(root)
+    words = " ".join(capsys.readouterr().out.split())
+    assert "which way is better is not known: say --metric val/score:min or val/score:max" in words
+    assert [row["measure"] for row in rows(root / "summary.csv")] == ["last"]
+    with pytest.raises(SystemExit):
+        report(root, "--reach", "2")
+    assert "--reach cannot be counted" in capsys.readouterr().err
+    report(root, "--reach", "2", "--metric", "val/score:min")
+    best = {row["measure"]: float(row["mean"]) for row in rows(root / "summary.csv")}
+    assert best == {"best": 1.0, "last": 2.0}
+    assert "Epochs trained until val/score ≤ 2" in capsys.readouterr().out
+
+
+@pytest.mark.faults
+def test_a_report_remembers_what_the_runs_were_compared_with(tmp_path, capsys):
+    root = tmp_path / "grid"
+    axes = {PADDING: ("zeros", "partial"), SEED: ("0", "1")}
+    resolved = {"checkpoint": {"monitor": "val/top1", "mode": "max"}}
+    asked = Grid(("fake.yaml",), (), tuple(axes), expand(axes), resolved, baseline="partial", reach=(0.55,))
+    enter_grid(root, asked)
+    for cell in asked.cells:
+        write_fit(root, cell, [0.5 if cell.values[PADDING] == "zeros" else 0.6])
+
+    def difference():
+        (row,) = (row for row in rows(root / "summary.csv") if row["measure"] == "best" and row["diff"])
+        return row["padding"], row["baseline"], round(float(row["diff"]), 6)
+
+    report(root)
+    assert difference() == ("zeros", "partial", -0.1)
+    assert "Epochs trained until val/top1 ≥ 0.55" in capsys.readouterr().out
+    report(root, "--baseline", "zeros")
+    assert difference() == ("partial", "zeros", 0.1)
+    # More seeds, and nothing said of the baseline: it stays.
+    axes = {PADDING: ("zeros", "partial"), SEED: ("2",)}
+    grid = enter_grid(root, Grid(("fake.yaml",), (), tuple(axes), expand(axes), resolved))
+    assert (grid.baseline, grid.reach, len(grid.cells)) == ("partial", (0.55,), 6)
+    axes = {PADDING: ("reflect",), SEED: ("0",)}
+    with pytest.raises(ValueError, match="--baseline 'mean' is none of what is compared: zeros, partial, reflect"):
+        enter_grid(root, Grid(("fake.yaml",), (), tuple(axes), expand(axes), resolved, baseline="mean"))
+
+
 def test_crashed_unfinished_and_nan_runs_are_named_and_never_averaged(tmp_path, capsys):
     root = tmp_path / "grid"
     grid = make_grid(root, {PADDING: ("zeros", "partial"), SEED: ("0", "1", "2")}, metrics=("val/top1",))
