@@ -212,7 +212,9 @@ def _reach_cells(study: Study, setting: tuple[str, ...], value: str, metric: Met
 def footnotes(study: Study) -> list[str]:
     """What holds for all tables."""
     notes = [
-        "stdev divides by n − 1; the 2018 paper's Tables 2 and 3 mix this estimator with the one that divides by n.",
+        "stdev divides by n − 1, as the 2018 paper's Tables 2 and 3 do for reflect and replicate. For zeros and "
+        "partial these have the population's standard deviation of the five runs and their average, which is √(2/3) of "
+        "this one.",
         f"diff is to {study.baseline}, seed by seed: paired runs began with the same weights and saw the same data; "
         "p is of the paired two-sided t-test, and the interval the differences' mean lies in with 95 % confidence. "
         "Neither is corrected for the number of rows.",

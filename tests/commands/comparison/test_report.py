@@ -85,7 +85,7 @@ def test_the_papers_table(resnet, capsys):
     report(resnet)
     printed = capsys.readouterr().out
     best = {row["padding"]: row for row in rows(resnet / "summary.csv") if row["measure"] == "best"}
-    # As printed in the paper, but for the standard deviation: 0.086 there divides by n, here it is by n - 1.
+    # As printed in the paper, but for the standard deviation, see the test below.
     assert 100 * float(best["zeros"]["mean"]) == pytest.approx(76.132, abs=6e-4)
     assert 100 * float(best["partial"]["mean"]) == pytest.approx(76.611, abs=6e-4)
     assert 100 * float(best["partial"]["diff"]) == pytest.approx(0.478, abs=6e-4)
@@ -108,9 +108,29 @@ def test_the_papers_table(resnet, capsys):
     assert "| zeros | 76.240 | 76.074 | 75.988 | 76.136 | 76.224 | 5 | 76.132 | 0.105 | – | – | – |" in markdown
     assert "+0.478" in markdown
     assert "mean of the last 5 epochs" in markdown
-    assert "divides by n − 1; the 2018 paper's Tables 2 and 3 mix" in markdown
+    assert "divides by n − 1, as the 2018 paper's Tables 2 and 3 do for reflect and replicate. For zeros" in markdown
+    assert "deviation of the five runs and their average, which is √(2/3) of this one" in markdown
     for text in ("+0.478", "mean of the last 5 epochs"):
         assert text in printed
+
+
+@pytest.mark.faults
+def test_the_papers_standard_deviations_are_of_two_kinds():
+    """As the footnote of every report says: the 2018 paper's Table 2, runs and printed standard deviation."""
+    printed = {
+        "vgg16BN_zero": ([73.986, 73.826, 73.610, 73.778, 73.204], 0.244),
+        "vgg16BN_partial": ([74.154, 74.072, 73.790, 73.898, 74.072], 0.121),
+        "resnet50_zero": (RESNET50["zeros"], 0.086),
+        "resnet50_partial": (RESNET50["partial"], 0.058),
+        "resnet50_ref": ([76.188, 76.24, 76.38, 75.884, 76.182], 0.181),
+        "resnet50_rep": ([76.048, 76.452, 76.19, 76.186, 76.158], 0.149),
+    }
+    for name, (runs, stdev) in printed.items():
+        sample = statistics.stdev(runs)
+        with_average = statistics.pstdev([*runs, statistics.fmean(runs)])
+        assert with_average == pytest.approx(math.sqrt(2 / 3) * sample)
+        assert stdev == pytest.approx(sample if name.endswith(("ref", "rep")) else with_average, abs=6e-4)
+        assert stdev != pytest.approx(statistics.pstdev(runs), abs=6e-4), "which divides by n"
 
 
 def test_the_papers_cross_testing(resnet, capsys):
