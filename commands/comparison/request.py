@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -210,7 +211,7 @@ def resolve(grid: Grid) -> Grid:
 
     Raises:
         SystemExit: The configuration is wrong; the parser has said why.
-        ValueError: Runs by it could not be compared.
+        ValueError: Runs by it could not be compared, or are of one network under all paddings.
     """
     first = grid.cells[0]
     resolved = _parsed("fit", [*grid.common_arguments, *first.arguments()])
@@ -220,6 +221,10 @@ def resolve(grid: Grid) -> Grid:
     if grid.test_arguments:
         _parsed("test", [*grid.common_arguments, *first.arguments(), *grid.test_arguments])
     _check_comparable(resolved, grid)
+    from pcpad.commands.comparison.conversions import check_conversions
+
+    for line in check_conversions(grid, resolved):
+        print(f"pcpad: {line}", file=sys.stderr)
     return replace(grid, resolved=in_common(resolved, grid.axes))
 
 

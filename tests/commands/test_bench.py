@@ -152,6 +152,14 @@ def test_what_keeps_its_padding_is_named(monkeypatch):
     assert "every padding is the same" in made.notes["partial"]
 
 
+@pytest.mark.faults
+def test_a_network_that_keeps_its_padding_is_not_said_to_have_none():
+    made = contestants("timm/nf_resnet26", ["partial"])
+    assert list(made.networks) == ["zeros", "control"]
+    assert made.notes["partial"].startswith("Nothing was converted to 'partial'; 9 keep their own padding: 9 of Scaled")
+    assert "nothing in this network pads" not in made.notes["partial"]
+
+
 # What is measured
 
 
