@@ -1,4 +1,4 @@
-"""`pcpad bench`: what each padding costs on a network, beside zero padding (2022 paper, Table 1)."""
+"""`pcpad bench`: what each padding costs on a network, beside zero padding (2018 and 2022 papers, Table 1)."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ Memory is parameters, buffers and the tensors alive at the peak of one call: on 
 allocated, on a CPU by the records of torch's allocator (what libraries such as oneDNN keep for themselves is in
 neither). In half precision, inference casts the weights, and training runs under autocast. A training step is
 forward, backward and plain SGD. "compile, s" is the first call under torch.compile, without caches; the twin runs
-what was compiled for the first. "paper ×" is Table 1 of the 2022 paper, on a V100. What cannot be run is named below
-the table with the reason.
+what was compiled for the first. "2022 ×" and "2018 ×" are the papers' Table 1, on a V100. What cannot be run is named
+below the table with the reason.
 
 examples:
   pcpad bench                                                    Table 1's ResNet-50 on this machine

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -99,17 +100,40 @@ def configured_imports(configs: list[Path]) -> list[str]:
         The modules' names, in order.
 
     Raises:
-        UserValueError: Something else than a list of names.
+        UserValueError: Something else than a list of names; a key that a file says twice.
     """
     names: list[str] = []
     for config in configs:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        content = _read(config)
         found = content.get("imports") if isinstance(content, dict) else None
         if found is not None and not (isinstance(found, list) and all(isinstance(name, str) for name in found)):
             message = f"Expected `imports` in {config} to be a list of modules, but got {found!r}"
             raise UserValueError(message)
         names += found or []
     return names
+
+
+class _EachKeyOnce(yaml.SafeLoader):
+    """Of a key that stands twice, YAML's readers keep the last and say nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if key.tag != "tag:yaml.org,2002:merge" and isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    message = (
+                        f"{key.start_mark.name} says `{key.value}` twice in one place, in lines {seen[key.value]} and "
+                        f"{line}: the second would hold and the first be lost. Leave one of them out."
+                    )
+                    raise UserValueError(message)
+                seen[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
+def _read(config: Path) -> Any:
+    with config.open(encoding="utf-8") as file:
+        return yaml.load(file, _EachKeyOnce)
 
 
 def _options(args: list[str]) -> Iterator[tuple[str, str | None]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, overload
 
@@ -10,13 +13,14 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from pcpad import layers
+from pcpad._own_padding import padding_of_its_own
 from pcpad.errors import UserValueError
 from pcpad.paddings import check_padding, pad_function
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ConversionReport", "convert_padding"]
+__all__ = ["ConversionReport", "convert_padding", "watch_conversions"]
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -26,6 +30,11 @@ _PADDED: dict[type, int] = {layers.PaddedConv1d: 1, layers.PaddedConv2d: 2, laye
 _EXPLICIT: dict[type, int] = {layers.ExplicitPadConv2d: 2}
 _DIMS = {**_PLAIN, **_PARTIAL, **_PADDED, **_EXPLICIT}
 _EXTRAS = ("return_mask", "fallback", "layer_name")  # attributes that plain convolutions do not have
+# Reasons for which it does not matter that a module is left.
+_NO_PADDING = "no padding"
+_CROPS = "a transposed convolution's padding crops its output"
+_POOLS = "average pooling"
+_watching: ContextVar[list[ConversionReport] | None] = ContextVar("watching", default=None)
 
 
 class Row(NamedTuple):
@@ -40,10 +49,38 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What a conversion did: rows for the modules it converted and those it left, each with the reason."""
+    """What a conversion did: rows for the modules it converted and those it left, each with the reason.
+
+    Args:
+        converted: What has the padding that was asked for.
+        left: What was left as it is.
+        padding: What was asked for.
+    """
 
     converted: tuple[Row, ...]
     left: tuple[Row, ...]
+    padding: str = ""
+
+    @property
+    def kept(self) -> tuple[Row, ...]:
+        """Those of `left` that go on padding in another way than was asked for, as far as is known."""
+        other = [row for row in self.left if row.why not in (_NO_PADDING, _CROPS) and not row.why.startswith(_POOLS)]
+        # What pads by itself, in a way that is not known, most likely pads with zeros.
+        alike = {self.padding, "-"} if self.padding == "zeros" else {self.padding}
+        return tuple(row for row in other if row.before not in alike)
+
+    def said(self) -> str:
+        """What a user has to know, in a sentence; nothing where all that pads was converted."""
+        if not self.kept:
+            nothing = not self.converted and self.padding != "zeros"
+            return f"Nothing was converted to {self.padding!r}: no convolution pads" if nothing else ""
+        names: dict[str, list[str]] = {}
+        for row in self.kept:
+            names.setdefault(f"{row.kind} ({row.why})", []).append(row.name)
+        parts = [f"{len(group)} of {what}: {_some(group, 2)}" for what, group in names.items()]
+        done = f"{len(self.converted)} modules were" if self.converted else "Nothing was"
+        left = "1 keeps its" if len(self.kept) == 1 else f"{len(self.kept)} keep their"
+        return f"{done} converted to {self.padding!r}; {left} own padding: {'; '.join(parts)}"
 
     def __str__(self) -> str:
         lines = [f"{len(self.converted)} modules converted, {len(self.left)} left as they are"]
@@ -94,7 +131,8 @@ def convert_padding(
     after converting).
 
     Converted are `nn.Conv1d/2d/3d` and this package's layers, by their current attributes, so convert after a
-    network has been dilated. Subclasses and other modules that pad are left alone and reported.
+    network has been dilated. Subclasses and other modules that pad, or whose code does so by `F.pad`, are left alone:
+    one warning says which, or the report.
 
     Args:
         model: Any module, a single convolution included.
@@ -104,7 +142,7 @@ def convert_padding(
         count_include_pad: Also set this on average pooling that pads; False is its partial padding. None leaves
             pooling alone.
         drop_border_filters: Allow leaving `explicit`, which deletes trained border filters.
-        return_report: Also return a `ConversionReport`.
+        return_report: Also return a `ConversionReport`, in place of the warning.
 
     Returns:
         The model, or the model and the report.
@@ -135,7 +173,34 @@ def convert_padding(
     converted = [_convert(name, module, padding, fallback) for name, module in changes]
     if count_include_pad is not None:
         converted += _convert_pools(model, count_include_pad)
-    return (model, ConversionReport(tuple(converted), tuple(left))) if return_report else model
+    report = ConversionReport(tuple(converted), tuple(left), padding)
+    watched = _watching.get()
+    if watched is not None:
+        watched.append(report)
+    elif not return_report and report.said():
+        warnings.warn(f"{report.said()}. `convert_padding(…, return_report=True)` lists all.", stacklevel=2)
+    return (model, report) if return_report else model
+
+
+@contextmanager
+def watch_conversions() -> Iterator[list[ConversionReport]]:
+    """Collect the reports of all conversions within, which then warn of nothing.
+
+    Yields:
+        A list that grows by a report at each `convert_padding`.
+
+    Example:
+        >>> with watch_conversions() as reports:
+        ...     _ = convert_padding(nn.Conv2d(3, 8, 1), "partial")
+        >>> reports[0].said()
+        "Nothing was converted to 'partial': no convolution pads"
+    """
+    reports: list[ConversionReport] = []
+    before = _watching.set(reports)
+    try:
+        yield reports
+    finally:
+        _watching.reset(before)
 
 
 def _base(module: nn.Module) -> type:
@@ -149,6 +214,11 @@ def _padding_of(module: nn.Module) -> str | None:
         return "partial"
     if base is layers.ExplicitPadConv2d:
         return "explicit"
+    if any(kind.__name__ == "PanopticPartialConv2d" for kind in base.__mro__):
+        return "partial"
+    for kind, mode in _PAD_MODULES.items():
+        if isinstance(module, kind):
+            return mode if getattr(module, "value", 0) == 0 else "constant"
     return getattr(module, "padding_mode", None)
 
 
@@ -164,28 +234,34 @@ def _why_left(module: nn.Module, padding: str, count_include_pad: bool | None) -
     if isinstance(module, torch.jit.ScriptModule):
         return "TorchScript: convert before scripting"
     if isinstance(module, nn.modules.conv._ConvTransposeNd):
-        return "a transposed convolution's padding crops its output"
+        return _CROPS
     if isinstance(module, nn.modules.conv._ConvNd):
         if isinstance(module, nn.modules.lazy.LazyModuleMixin):
             return "not initialised yet: run it once first"
         if _base(module) not in _DIMS:
+            if max(module.kernel_size) == 1 and not _pads(module):
+                return _NO_PADDING
             return "a convolution of its own kind, not exactly torch.nn's"
         if getattr(module, "return_mask", False) and padding != "partial":
             return "it returns masks, which only partial convolution has"
-        return None if _pads(module) else "no padding"
+        return None if _pads(module) else _NO_PADDING
     if _pool_pads(module) and count_include_pad is None:
-        return f"average pooling with count_include_pad={module.count_include_pad}: ask for a change by name"
-    if isinstance(module, _PAD_MODULES):
+        return f"{_POOLS} with count_include_pad={module.count_include_pad}: ask for a change by name"
+    if isinstance(module, tuple(_PAD_MODULES)) or (isinstance(module, nn.Unfold) and _unfold_pads(module)):
         return "pads outside of a convolution"
-    return ""
+    return padding_of_its_own(module) or ""
 
 
-_PAD_MODULES = (
-    nn.modules.padding._ConstantPadNd,
-    nn.modules.padding._ReflectionPadNd,
-    nn.modules.padding._ReplicationPadNd,
-    nn.modules.padding._CircularPadNd,
-)
+_PAD_MODULES: dict[type, str] = {
+    nn.modules.padding._ConstantPadNd: "zeros",
+    nn.modules.padding._ReflectionPadNd: "reflect",
+    nn.modules.padding._ReplicationPadNd: "replicate",
+    nn.modules.padding._CircularPadNd: "circular",
+}
+
+
+def _unfold_pads(module: nn.Unfold) -> bool:
+    return any(module.padding if isinstance(module.padding, tuple) else (module.padding,))
 
 
 def _pool_pads(module: nn.Module) -> bool:
@@ -213,8 +289,8 @@ def _check(changes: list[tuple[str, nn.modules.conv._ConvNd]], padding: str, dro
             raise UserValueError(message)
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def _some(names: list[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _convert(name: str, module: nn.modules.conv._ConvNd, padding: str, fallback: str | None) -> Row:

@@ -17,7 +17,7 @@ from pcpad.tasks.callbacks.predictions import VideoPredictionTable
 from pcpad.tasks.class_scores import class_metrics, log_class_metrics, top_ks
 
 _NETWORKS = {f"resnet3d{depth}": depth for depth in (18, 34, 50, 101)}
-# Kinetics' mean color in 0…255 and no scaling, as the papers' networks were trained; here in units of [0, 1].
+# ActivityNet's mean color in 0…255 and no scaling, the public code's default for Kinetics; here in units of [0, 1].
 _MEAN = (114.77 / 255, 107.74 / 255, 99.48 / 255)
 _STD = (1 / 255, 1 / 255, 1 / 255)
 

@@ -104,10 +104,12 @@ def contestants(network: str, paddings: Sequence[str], fallback: str | None = No
         except ValueError as error:
             made.notes[padding] = str(error)
             continue
-        left = [row for row in report.left if row.why != "no padding"]
+        # Pooling that counts padded zeros is left too, though no convolution.
+        left = [row for row in report.left if row in report.kept or row.why.startswith("average pooling")]
         made.unconverted = tuple(f"{row.name} ({row.kind}: {row.why})" for row in left)
         if not report.converted:
-            made.notes[padding] = "nothing in this network pads, so every padding is the same"
+            same = "nothing in this network pads, so every padding is the same"
+            made.notes[padding] = f"{report.said()}, so every padding is the same" if report.kept else same
             del made.networks[padding]
     return made
 

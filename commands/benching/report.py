@@ -14,16 +14,17 @@ from pcpad.commands.benching.measure import Row
 from pcpad.files import write_text
 from pcpad.tables import Table
 
-# 2022 paper, Table 1: relative to zero padding, on a V100, one 224x224 image.
+# Both papers' Table 1: relative to zero padding, on a V100, one 224x224 image. 2018 has partial padding alone.
 _PUBLISHED = {
-    "vgg16_bn": (1.05, 1.05, 9.03, 1.28, 1.21),
-    "resnet50": (1.03, 1.03, 4.91, 1.70, 1.25),
+    "2022": {"vgg16_bn": (1.05, 1.05, 9.03, 1.28, 1.21), "resnet50": (1.03, 1.03, 4.91, 1.70, 1.25)},
+    "2018": {"vgg16_bn": (1.0644, 1.0406), "resnet50": (1.2971, 1.0339)},
 }
 _PUBLISHED_ROWS = ("reflect", "replicate", "explicit", "partial, first call", "partial, later calls")
+Known = dict[str, dict[str, float]]
 _MIB = 2**20
 
 
-def published(network: str, setting: Setting, size: tuple[int, int]) -> dict[str, float]:
+def published(network: str, setting: Setting, size: tuple[int, int]) -> Known:
     """Look up the papers' own figures.
 
     Args:
@@ -32,14 +33,16 @@ def published(network: str, setting: Setting, size: tuple[int, int]) -> dict[str
         size: Height and width.
 
     Returns:
-        By row, time relative to zero padding; empty unless Table 1 of the 2022 paper has this network and setting.
+        By paper (`2022`, `2018`) and row, time relative to zero padding; empty unless their Table 1 has this network
+        and setting.
     """
-    if setting != Setting(batch=1) or size != (224, 224) or network not in _PUBLISHED:
+    if setting != Setting(batch=1) or size != (224, 224):
         return {}
-    return dict(zip(_PUBLISHED_ROWS, _PUBLISHED[network], strict=True))
+    found = {paper: networks[network] for paper, networks in _PUBLISHED.items() if network in networks}
+    return {paper: dict(zip(_PUBLISHED_ROWS[-len(times) :], times, strict=True)) for paper, times in found.items()}
 
 
-def show(console: Console, title: str, rows: list[Row], known: dict[str, float]) -> None:
+def show(console: Console, title: str, rows: list[Row], known: Known) -> None:
     """Print one setting's table, and below it in words what could not be measured.
 
     Args:
@@ -58,10 +61,10 @@ def show(console: Console, title: str, rows: list[Row], known: dict[str, float])
             console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _table(rows: list[Row], known: dict[str, float]) -> Table:
+def _table(rows: list[Row], known: Known) -> Table:
     compiled = any(row.compile_seconds is not None for row in rows)
     columns = ["padding", "ms", "time ×", "95 %", "MiB", "memory ×"]
-    columns += ["compile, s"] * compiled + ["paper ×"] * bool(known)
+    columns += ["compile, s"] * compiled + [f"{paper} ×" for paper in known]
     base = _memory(rows[0])
     lines = []
     for row in rows:
@@ -71,8 +74,7 @@ def _table(rows: list[Row], known: dict[str, float]) -> Table:
         cells += [f"{_memory(row) / _MIB:.1f}", f"{_memory(row) / base:.3f}"]
         if compiled:
             cells.append("" if row.compile_seconds is None else f"{row.compile_seconds:.1f}")
-        if known:
-            cells.append(f"{known[row.padding]:.2f}" if row.padding in known else "")
+        cells += [f"{times[row.padding]:.2f}" if row.padding in times else "" for times in known.values()]
         lines.append(cells)
     return Table("", columns, lines, frame=False)
 
@@ -86,7 +88,7 @@ def _memory(row: Row) -> float:
     return (row.own_bytes or 0) + (row.peak_bytes or 0)
 
 
-def save(path: Path, about: dict[str, Any], tables: list[tuple[Setting, list[Row], dict[str, float]]]) -> None:
+def save(path: Path, about: dict[str, Any], tables: list[tuple[Setting, list[Row], Known]]) -> None:
     """Write everything as JSON, each round's seconds included.
 
     Args:
@@ -95,7 +97,12 @@ def save(path: Path, about: dict[str, Any], tables: list[tuple[Setting, list[Row
         tables: Of each setting its rows and the published figures.
     """
     rows = [
-        {**dataclasses.asdict(setting), **dataclasses.asdict(row), "published": known.get(row.padding)}
+        {
+            **dataclasses.asdict(setting),
+            **dataclasses.asdict(row),
+            "published": known.get("2022", {}).get(row.padding),
+            "published_2018": known.get("2018", {}).get(row.padding),
+        }
         for setting, found, known in tables
         for row in found
     ]

@@ -69,6 +69,8 @@ class Grid:
         checkpoint: What is tested, `best` or `last`.
         test_arguments: Further options of `pcpad test`.
         cross: Whether every cell is tested under every padding of the grid.
+        baseline: The compared value that differences are to, where it was asked for.
+        reach: Levels of the monitored metric to count epochs to.
     """
 
     config: tuple[str, ...]
@@ -80,6 +82,8 @@ class Grid:
     checkpoint: str = "best"
     test_arguments: tuple[str, ...] = ()
     cross: bool = False
+    baseline: str | None = None
+    reach: tuple[float, ...] = ()
 
     @property
     def common_arguments(self) -> list[str]:
@@ -129,6 +133,13 @@ class Grid:
     def values(self, option: str) -> list[str]:
         """What an option takes in the grid, in the order it was asked for."""
         return list(dict.fromkeys(cell.values[option] for cell in self.cells))
+
+    def check_baseline(self, baseline: str | None) -> None:
+        """Raise an error where others are to be compared with what is not in the grid."""
+        values = self.values(self.compared)
+        if baseline is not None and baseline not in values:
+            message = f"--baseline {baseline!r} is none of what is compared: {', '.join(values)}"
+            raise UserValueError(message)
 
 
 def short_name(option: str) -> str:
@@ -189,7 +200,9 @@ def read_grid(folder: Path) -> Grid:
     found = json.loads(path.read_text(encoding="utf-8"))
     config, arguments, axes, metrics = (tuple(found[name]) for name in ("config", "arguments", "axes", "metrics"))
     cells = tuple(Cell(values) for values in found["cells"])
-    return Grid(config, arguments, axes, cells, found["resolved"], metrics).with_tests(found["tests"])
+    grid = Grid(config, arguments, axes, cells, found["resolved"], metrics).with_tests(found["tests"])
+    # A folder of an earlier version has none of these.
+    return replace(grid, baseline=found.get("baseline"), reach=tuple(found.get("reach", ())))
 
 
 def enter_grid(folder: Path, grid: Grid) -> Grid:
@@ -203,7 +216,7 @@ def enter_grid(folder: Path, grid: Grid) -> Grid:
         The grid with all cells of the folder, as it is remembered now.
 
     Raises:
-        ValueError: The folder's runs have another configuration, or vary in other options.
+        ValueError: The folder's runs have another configuration, or vary in other options; there is no such baseline.
         FileExistsError: The folder holds something else.
     """
     if folder.exists() and not (folder / GRID_FILE).is_file() and _foreign(folder):
@@ -212,6 +225,7 @@ def enter_grid(folder: Path, grid: Grid) -> Grid:
     with locked(folder / ".lock"):
         if (folder / GRID_FILE).is_file():
             grid = _merge(folder, read_grid(folder), grid)
+        grid.check_baseline(grid.baseline)
         content = {
             "config": grid.config,
             "arguments": grid.arguments,
@@ -220,6 +234,8 @@ def enter_grid(folder: Path, grid: Grid) -> Grid:
             "resolved": grid.resolved,
             "tests": grid.tests,
             "metrics": grid.metrics,
+            "baseline": grid.baseline,
+            "reach": grid.reach,
         }
         write_text(folder / GRID_FILE, json.dumps(content, indent=2))
     return grid
@@ -244,4 +260,7 @@ def _merge(folder: Path, old: Grid, new: Grid) -> Grid:
         raise UserValueError(message)
     cells = tuple(dict.fromkeys((*(cell.name for cell in old.cells), *(cell.name for cell in new.cells))))
     by_name = {cell.name: cell for cell in (*new.cells, *old.cells)}
-    return replace(new, cells=tuple(by_name[name] for name in cells))
+    # How results are reported stays as it was said before, where nothing else is said now: another baseline would turn
+    # the signs of differences.
+    said = {name: getattr(new, name) or getattr(old, name) for name in ("metrics", "baseline", "reach")}
+    return replace(new, cells=tuple(by_name[name] for name in cells), **said)

@@ -186,13 +186,12 @@ def _overview(study: Study, setting: tuple[str, ...], metrics: Iterable[Metric])
 
 
 def _reach_tables(study: Study, level: float) -> Iterator[Table]:
-    metrics = [metric for metric in study.metrics if not metric.is_test]
-    if study.grid.monitor:
-        metrics.insert(0, Metric(study.grid.monitor, study.grid.mode))
-    for setting in study.settings if metrics else ():
-        rows = [[value, *_reach_cells(study, setting, value, metrics[0], level)] for value in study.values]
-        sign = "≥" if metrics[0].mode == "max" else "≤"
-        title = _titled(study, f"Epochs trained until {metrics[0].name} {sign} {level:g}", setting)
+    metric = study.reaching
+    for setting in study.settings if metric else ():
+        assert metric is not None
+        rows = [[value, *_reach_cells(study, setting, value, metric, level)] for value in study.values]
+        sign = "≥" if metric.mode == "max" else "≤"
+        title = _titled(study, f"Epochs trained until {metric.name} {sign} {level:g}", setting)
         columns = [short_name(study.grid.compared), *_seeds(study), "mean of those that did", "never did"]
         yield Table(title, columns, rows, ["Counted at validations; the first epoch is 1."])
 
@@ -202,6 +201,7 @@ def _reach_cells(study: Study, setting: tuple[str, ...], value: str, metric: Met
     for run in study.group(setting, value):
         history = run.epochs(metric)
         if history:
+            assert metric.mode is not None  # see Study
             epochs[run.cell.seed] = epochs_to_reach(history, level, metric.mode)
     reached = [count for count in epochs.values() if count is not None]
     cells = ["missing" if seed not in epochs else str(epochs[seed] or "never") for seed in study.seeds]
@@ -212,7 +212,9 @@ def _reach_cells(study: Study, setting: tuple[str, ...], value: str, metric: Met
 def footnotes(study: Study) -> list[str]:
     """What holds for all tables."""
     notes = [
-        "stdev divides by n − 1; the 2018 paper's Tables 2 and 3 mix this estimator with the one that divides by n.",
+        "stdev divides by n − 1, as the 2018 paper's Tables 2 and 3 do for reflect and replicate. For zeros and "
+        "partial these have the population's standard deviation of the five runs and their average, which is √(2/3) of "
+        "this one.",
         f"diff is to {study.baseline}, seed by seed: paired runs began with the same weights and saw the same data; "
         "p is of the paired two-sided t-test, and the interval the differences' mean lies in with 95 % confidence. "
         "Neither is corrected for the number of rows.",

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -91,7 +92,7 @@ def parse(args: Sequence[str]) -> argparse.Namespace:
     given.grid = None
     if axes:
         grid = Grid(config, tuple(rest), tuple(axes), expand(axes), resolved={}, metrics=tuple(given.metric))
-        given.grid = grid.with_tests(given.tests)
+        given.grid = replace(grid.with_tests(given.tests), baseline=given.baseline, reach=tuple(given.reach))
     return given
 
 
@@ -119,7 +120,11 @@ def _parser() -> argparse.ArgumentParser:
     text = "what to report, NAME, NAME:min or NAME:max; patterns such as 'test/*/mIoU'; repeatable (default: the "
     text += "monitored metric and its test counterpart)"
     add("--metric", action="append", default=[], metavar="NAME", help=text)
-    add("--baseline", metavar="VALUE", help="what others are compared with (default: zeros, else the first)")
+    add(
+        "--baseline",
+        metavar="VALUE",
+        help="what others are compared with (default: what was said before, else zeros, else the first)",
+    )
     text = "count the epochs until the monitored metric reaches this; repeatable; 90%% is 0.9"
     add("--reach", action="append", default=[], type=_level, metavar="LEVEL", help=text)
     return parser
@@ -206,7 +211,7 @@ def resolve(grid: Grid) -> Grid:
 
     Raises:
         SystemExit: The configuration is wrong; the parser has said why.
-        ValueError: Runs by it could not be compared.
+        ValueError: Runs by it could not be compared, or are of one network under all paddings.
     """
     first = grid.cells[0]
     resolved = _parsed("fit", [*grid.common_arguments, *first.arguments()])
@@ -216,6 +221,10 @@ def resolve(grid: Grid) -> Grid:
     if grid.test_arguments:
         _parsed("test", [*grid.common_arguments, *first.arguments(), *grid.test_arguments])
     _check_comparable(resolved, grid)
+    from pcpad.commands.comparison.conversions import check_conversions
+
+    for line in check_conversions(grid, resolved):
+        print(f"pcpad: {line}", file=sys.stderr)
     return replace(grid, resolved=in_common(resolved, grid.axes))
 
 

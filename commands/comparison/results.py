@@ -64,11 +64,12 @@ class Study:
         root: The grid's folder.
         grid: What it remembers.
         metrics: As given with `--metric`; the grid's when empty.
-        baseline: The value that others are compared with; `zeros`, else the first, when not given.
-        reach: Levels of the monitored metric to count epochs to.
+        baseline: The value that others are compared with; the grid's when not given, else `zeros`, else the first.
+        reach: Levels of the monitored metric to count epochs to; the grid's when empty.
 
     Raises:
-        ValueError: The baseline is none of what is compared; there is no metric to report.
+        ValueError: The baseline is none of what is compared; there is no metric to report, or none whose levels could
+            be reached.
     """
 
     def __init__(
@@ -81,18 +82,19 @@ class Study:
     ) -> None:
         self.root = root
         self.grid = grid
-        self.reach = reach
+        self.reach = reach or grid.reach
         self.runs = [read_run(root, grid, cell) for cell in grid.cells]
         self.values = grid.values(grid.compared)
         self.seeds = grid.values(grid.axes[-1])
-        self.baseline = baseline or ("zeros" if "zeros" in self.values else self.values[0])
-        if self.baseline not in self.values:
-            message = f"--baseline {self.baseline!r} is none of what is compared: {', '.join(self.values)}"
-            raise UserValueError(message)
+        grid.check_baseline(baseline)
+        self.baseline = baseline or grid.baseline or ("zeros" if "zeros" in self.values else self.values[0])
         self.logged = {name for run in self.runs for name in run.logs}
         self.logged |= {name for run in self.runs for metrics in run.tests.values() for name in metrics}
         self.metrics = select_metrics(metrics or grid.metrics, grid.monitor, grid.mode, self.logged)
         self.settings = list(dict.fromkeys(self._setting(run.cell) for run in self.runs))
+        if self.reach and self.reaching and self.reaching.mode is None:
+            message = f"--reach cannot be counted: of {self.reaching.name}, {self.reaching.direction}"
+            raise UserValueError(message)
 
     def _setting(self, cell: Cell) -> tuple[str, ...]:
         return tuple(cell.values[option] for option in self.grid.settings)
@@ -107,10 +109,20 @@ class Study:
 
     @property
     def measures(self) -> list[tuple[Metric, str]]:
-        """What is taken of each run, and when: two numbers of a validation metric, one of a test metric."""
-        return [
-            (metric, when) for metric in self.metrics for when in (("test",) if metric.is_test else ("best", "last"))
-        ]
+        """What is taken of each run, and when: two numbers of a validation metric, one of a test metric.
+
+        No best epoch where it is not known which way is better.
+        """
+        whens = {True: ("test",), False: ("best", "last")}
+        found = [(metric, when) for metric in self.metrics for when in whens[metric.is_test]]
+        return [(metric, when) for metric, when in found if when != "best" or metric.mode is not None]
+
+    @property
+    def reaching(self) -> Metric | None:
+        """The metric whose levels epochs are counted to: the monitored one, else the first that is no test's."""
+        if self.grid.monitor:
+            return Metric(self.grid.monitor, self.grid.mode)
+        return next((metric for metric in self.metrics if not metric.is_test), None)
 
     def group(self, setting: tuple[str, ...], value: str) -> list[Run]:
         """The runs of one setting and one compared value, by seed."""

@@ -77,6 +77,9 @@ class Run:
             return math.nan  # reported as such: the best of the other epochs would hide it
         if when == "last":
             return math.fsum(values) / len(values)
+        if metric.mode is None:
+            message = f"Which epoch is the best by {metric.name} is not known"
+            raise ValueError(message)
         return max(values) if metric.mode == "max" else min(values)
 
 

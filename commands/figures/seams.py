@@ -1,7 +1,7 @@
-"""Predictions by tiles that do not overlap, side by side.
+"""Predictions by tiles, side by side.
 
 Shown are the places at tile seams and image borders where they differ in most pixels, whichever of them is right; the
-numbers below each row say which is (2018 paper, Figures 6 and 8; 2022 paper, Figure 5).
+numbers below each row say which is (2018 paper, Figure 8, and with `--overlap 1/3` Figure 6; 2022 paper, Figure 5).
 """
 
 from __future__ import annotations
@@ -90,6 +90,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", nargs=2, metavar=("A", "B"),
                         help="what to call them (default: the paddings they were trained with)")  # fmt: skip
     parser.add_argument("--size", type=positive, default=512, metavar="PIXELS", help="of a tile (default: 512)")
+    parser.add_argument("--overlap", default="0", metavar="FRACTION",
+                        help="of neighbouring tiles, whose logits are averaged there: 1/3 (default: 0)")  # fmt: skip
     parser.add_argument("--count", type=positive, default=4, metavar="N", help="places to show (default: 4)")
     parser.add_argument("--crop", type=positive, metavar="PIXELS",
                         help="side of what is shown of each (default: half a tile)")  # fmt: skip
@@ -119,7 +121,11 @@ def draw(given: argparse.Namespace) -> None:
         raise UserValueError(message)
     data = read_data(given.checkpoints[0], given)
     check_classes(dict(zip(given.checkpoints, tasks, strict=True)), data)
-    tiling, band, crop = Tiling(given.size), given.band or max(1, given.size // 16), given.crop or given.size // 2 or 1
+    tiling, band, crop = (
+        Tiling(given.size, given.overlap),
+        given.band or max(1, given.size // 16),
+        given.crop or given.size // 2 or 1,
+    )
     found: list[Crop] = []
     score, images = Score(), 0
     for images, batch in enumerate(read_batches(data, given, batch_size=1), 1):
@@ -132,12 +138,13 @@ def draw(given: argparse.Namespace) -> None:
             f"{given.checkpoints[0]} and {given.checkpoints[1]} the same network?"
         )
         raise UserValueError(message)
+    tiles = f"{given.size} x {given.size} tiles" + (f", which overlap by {given.overlap}" if tiling.overlap else "")
     colours = palette(classes, getattr(data, "class_colors", None))
     note = f"{score.text(labels, band)}; {images} images."
     sheet = draw_sheet(
         [_row(item, colours) for item in found],
         ["input", "truth", *labels],
-        heading=f"Where {labels[0]} and {labels[1]} differ most near the edges of {given.size} x {given.size} tiles",
+        heading=f"Where {labels[0]} and {labels[1]} differ most near the edges of {tiles}",
         legend=_legend(found, colours, getattr(data, "class_names", None)),
         note=f"Dashed lines: tile seams. Striped edges: the image's border. {note}",
     )

@@ -4,14 +4,15 @@ import json
 
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
 from pcpad import _border, cli, convert_padding
 from pcpad.commands.benching import calls, timing
 from pcpad.commands.benching.calls import CannotRunError, Setting, prepare
-from pcpad.commands.benching.measure import measure
+from pcpad.commands.benching.measure import Row, measure
 from pcpad.commands.benching.networks import Contestants, build, contestants, example, own_networks
-from pcpad.commands.benching.report import published
+from pcpad.commands.benching.report import published, show
 
 NETWORK = "timm/test_resnet"
 CPU = torch.device("cpu")
@@ -151,6 +152,14 @@ def test_what_keeps_its_padding_is_named(monkeypatch):
     assert "every padding is the same" in made.notes["partial"]
 
 
+@pytest.mark.faults
+def test_a_network_that_keeps_its_padding_is_not_said_to_have_none():
+    made = contestants("timm/nf_resnet26", ["partial"])
+    assert list(made.networks) == ["zeros", "control"]
+    assert made.notes["partial"].startswith("Nothing was converted to 'partial'; 9 keep their own padding: 9 of Scaled")
+    assert "nothing in this network pads" not in made.notes["partial"]
+
+
 # What is measured
 
 
@@ -234,11 +243,23 @@ def test_alternating_and_ratio():
 
 
 def test_published_figures_only_for_their_setting():
-    assert published("resnet50", Setting(1), (224, 224))["explicit"] == 4.91
-    assert published("vgg16_bn", Setting(1), (224, 224))["partial, later calls"] == 1.21
+    assert published("resnet50", Setting(1), (224, 224))["2022"]["explicit"] == 4.91
+    assert published("vgg16_bn", Setting(1), (224, 224))["2022"]["partial, later calls"] == 1.21
     assert published("resnet50", Setting(2), (224, 224)) == {}
     assert published("resnet50", Setting(1, mode="training"), (224, 224)) == {}
     assert published("resnet50", Setting(1), (256, 224)) == {}
+
+
+@pytest.mark.faults
+def test_both_papers_figures_are_beside_ours(capsys):
+    known = published("vgg16_bn", Setting(1), (224, 224))
+    assert known["2018"] == {"partial, first call": 1.0644, "partial, later calls": 1.0406}
+    assert published("resnet50", Setting(1), (224, 224))["2018"]["partial, later calls"] == 1.0339
+    measured = {"seconds": [1.0], "milliseconds": 1.0, "relative": (1.0, 1.0, 1.0), "own_bytes": 1, "peak_bytes": 1.0}
+    rows = [Row(name, **measured) for name in ("zeros", "partial, first call", "partial, later calls")]
+    show(Console(width=120), "title", rows, known)
+    *_, first, later = (line.split() for line in capsys.readouterr().out.splitlines() if line.strip())
+    assert (first[-2:], later[-2:]) == (["1.28", "1.06"], ["1.21", "1.04"])
 
 
 def test_errors_in_words():

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from torch.nn.utils import parametrize, spectral_norm
 from torch.nn.utils.parametrizations import spectral_norm as parametrized_spectral_norm
 from torchvision.models import get_model, list_models
 
-from pcpad import PartialConv2d, convert_padding
+from pcpad import PanopticPartialConv2d, PartialConv2d, convert_padding
+from pcpad.convert import watch_conversions
 from pcpad.layers import PaddedConv2d
 
 ALL = ["partial", "zeros", "reflect", "replicate", "circular", "mean", "extrapolate", "explicit"]
@@ -135,6 +137,69 @@ def test_the_report_says_what_was_left_and_why():
     }.items():  # fmt: skip
         assert words in reasons[name]
     assert "1 modules converted, 7 left" in str(report)
+
+
+def what_is_said(network, padding="partial"):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        convert_padding(network, padding)
+    return [str(warning.message).partition(". `convert")[0] for warning in caught]
+
+
+def timm_network(name):
+    import timm
+
+    with torch.device("meta"):
+        return timm.create_model(name)
+
+
+OWN_KIND = "a convolution of its own kind, not exactly torch.nn's"
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda: timm_network("nf_resnet26"), "Nothing was converted to 'partial'; 9 keep their own padding: "
+         f"9 of ScaledStdConv2d ({OWN_KIND}): stem.conv, stages.0.0.conv2 and 7 more"),
+        (lambda: timm_network("resnetv2_50x1_bit"), "Nothing was converted to 'partial'; 18 keep their own padding: "
+         f"17 of StdConv2d ({OWN_KIND}): stem.conv, stages.0.blocks.0.conv2 and 15 more; "
+         "1 of ConstantPad2d (pads outside of a convolution): stem.pad"),
+        (lambda: timm_network("tf_efficientnet_b0"), "12 modules were converted to 'partial'; 5 keep their own "
+         f"padding: 5 of Conv2dSame ({OWN_KIND}): conv_stem, blocks.1.0.conv_dw and 3 more"),
+        (lambda: get_model("r3d_18"), "1 modules were converted to 'partial'; 16 keep their own padding: "
+         f"16 of Conv3DSimple ({OWN_KIND}): layer1.0.conv1.0, layer1.0.conv2.0 and 14 more"),
+        (lambda: nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Unfold(3, padding=1)), "1 modules were converted to "
+         "'partial'; 1 keeps its own padding: 1 of Unfold (pads outside of a convolution): 1"),
+        (lambda: get_model("vit_b_16", image_size=32), "Nothing was converted to 'partial': no convolution pads"),
+    ],
+)  # fmt: skip
+def test_what_is_left_is_said_once(build, said):
+    assert what_is_said(build()) == [said]
+
+
+@pytest.mark.faults
+def test_nothing_is_said_where_all_was_done():
+    for name in ("resnet18", "convnext_atto", "efficientnet_b0", "densenet121"):
+        assert what_is_said(timm_network(name)) == []
+    # Zero padding by other means is what was asked for.
+    assert what_is_said(timm_network("tf_efficientnet_b0"), "zeros") == []
+    assert what_is_said(nn.Sequential(nn.ZeroPad2d(1), nn.Conv2d(3, 4, 3)), "zeros") == []
+    assert (
+        what_is_said(nn.Sequential(nn.ReflectionPad2d(1), nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3, padding=1)), "reflect")
+        == []
+    )
+    assert what_is_said(nn.Sequential(nn.ReflectionPad2d(1), nn.Conv2d(3, 4, 3)), "zeros") != []
+    assert what_is_said(nn.Sequential(PanopticPartialConv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1))) == []
+    assert what_is_said(nn.Sequential(nn.ConvTranspose2d(3, 4, 4, 2, 1), nn.Conv2d(4, 4, 3, padding=1))) == []
+    # A report and a watcher say it in place of the warning.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        convert_padding(nn.Conv2d(3, 4, 1), return_report=True)
+        with watch_conversions() as reports:
+            convert_padding(nn.Sequential(OwnConv(3, 4, 3, padding=1)))
+            convert_padding(nn.Conv2d(3, 4, 3, padding=1))
+    assert [len(report.kept) for report in reports] == [1, 0]
 
 
 def test_average_pooling_on_request():

@@ -97,6 +97,12 @@ def test_metrics_count_every_sample_once(tmp_path):
     assert result["test/loss"] == pytest.approx(float(torch.nn.functional.cross_entropy(logits, labels)), rel=1e-5)
 
 
+@pytest.mark.faults
+def test_what_keeps_its_padding_is_said_by_the_task():
+    with pytest.warns(UserWarning, match="Nothing was converted to 'partial'; 9 keep their own padding: 9 of Scaled"):
+        ClassificationTask("timm/nf_resnet26", num_classes=3)
+
+
 def test_top5_needs_more_than_five_classes(tmp_path):
     (result,) = trainer(tmp_path).test(task(num_classes=5), Images(num_classes=5), verbose=False)
     assert set(result) == {"test/loss", "test/top1"}

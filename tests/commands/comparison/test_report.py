@@ -85,7 +85,7 @@ def test_the_papers_table(resnet, capsys):
     report(resnet)
     printed = capsys.readouterr().out
     best = {row["padding"]: row for row in rows(resnet / "summary.csv") if row["measure"] == "best"}
-    # As printed in the paper, but for the standard deviation: 0.086 there divides by n, here it is by n - 1.
+    # As printed in the paper, but for the standard deviation, see the test below.
     assert 100 * float(best["zeros"]["mean"]) == pytest.approx(76.132, abs=6e-4)
     assert 100 * float(best["partial"]["mean"]) == pytest.approx(76.611, abs=6e-4)
     assert 100 * float(best["partial"]["diff"]) == pytest.approx(0.478, abs=6e-4)
@@ -108,9 +108,29 @@ def test_the_papers_table(resnet, capsys):
     assert "| zeros | 76.240 | 76.074 | 75.988 | 76.136 | 76.224 | 5 | 76.132 | 0.105 | – | – | – |" in markdown
     assert "+0.478" in markdown
     assert "mean of the last 5 epochs" in markdown
-    assert "divides by n − 1; the 2018 paper's Tables 2 and 3 mix" in markdown
+    assert "divides by n − 1, as the 2018 paper's Tables 2 and 3 do for reflect and replicate. For zeros" in markdown
+    assert "deviation of the five runs and their average, which is √(2/3) of this one" in markdown
     for text in ("+0.478", "mean of the last 5 epochs"):
         assert text in printed
+
+
+@pytest.mark.faults
+def test_the_papers_standard_deviations_are_of_two_kinds():
+    """As the footnote of every report says: the 2018 paper's Table 2, runs and printed standard deviation."""
+    printed = {
+        "vgg16BN_zero": ([73.986, 73.826, 73.610, 73.778, 73.204], 0.244),
+        "vgg16BN_partial": ([74.154, 74.072, 73.790, 73.898, 74.072], 0.121),
+        "resnet50_zero": (RESNET50["zeros"], 0.086),
+        "resnet50_partial": (RESNET50["partial"], 0.058),
+        "resnet50_ref": ([76.188, 76.24, 76.38, 75.884, 76.182], 0.181),
+        "resnet50_rep": ([76.048, 76.452, 76.19, 76.186, 76.158], 0.149),
+    }
+    for name, (runs, stdev) in printed.items():
+        sample = statistics.stdev(runs)
+        with_average = statistics.pstdev([*runs, statistics.fmean(runs)])
+        assert with_average == pytest.approx(math.sqrt(2 / 3) * sample)
+        assert stdev == pytest.approx(sample if name.endswith(("ref", "rep")) else with_average, abs=6e-4)
+        assert stdev != pytest.approx(statistics.pstdev(runs), abs=6e-4), "which divides by n"
 
 
 def test_the_papers_cross_testing(resnet, capsys):
@@ -155,6 +175,53 @@ def test_lower_is_better_another_baseline_and_epochs_to_reach(tmp_path, capsys):
     with pytest.raises(SystemExit):
         report(root, "--baseline", "mean")
     assert "none of what is compared: reflect, partial" in capsys.readouterr().err
+
+
+@pytest.mark.faults
+def test_no_best_epoch_where_nothing_says_which_way_is_better(tmp_path, capsys):
+    root = tmp_path / "grid"
+    grid = make_grid(root, {PADDING: ("zeros",), SEED: ("0",)}, monitor=None, metrics=("val/score",))
+    for cell in grid.cells:
+        write_fit(root, cell, [0], monitor=None, logs={0: {"val/score": 3.0}, 1: {"val/score": 1.0}})
+    report(root)
+    words = " ".join(capsys.readouterr().out.split())
+    assert "which way is better is not known: say --metric val/score:min or val/score:max" in words
+    assert [row["measure"] for row in rows(root / "summary.csv")] == ["last"]
+    with pytest.raises(SystemExit):
+        report(root, "--reach", "2")
+    assert "--reach cannot be counted" in capsys.readouterr().err
+    report(root, "--reach", "2", "--metric", "val/score:min")
+    best = {row["measure"]: float(row["mean"]) for row in rows(root / "summary.csv")}
+    assert best == {"best": 1.0, "last": 2.0}
+    assert "Epochs trained until val/score ≤ 2" in capsys.readouterr().out
+
+
+@pytest.mark.faults
+def test_a_report_remembers_what_the_runs_were_compared_with(tmp_path, capsys):
+    root = tmp_path / "grid"
+    axes = {PADDING: ("zeros", "partial"), SEED: ("0", "1")}
+    resolved = {"checkpoint": {"monitor": "val/top1", "mode": "max"}}
+    asked = Grid(("fake.yaml",), (), tuple(axes), expand(axes), resolved, baseline="partial", reach=(0.55,))
+    enter_grid(root, asked)
+    for cell in asked.cells:
+        write_fit(root, cell, [0.5 if cell.values[PADDING] == "zeros" else 0.6])
+
+    def difference():
+        (row,) = (row for row in rows(root / "summary.csv") if row["measure"] == "best" and row["diff"])
+        return row["padding"], row["baseline"], round(float(row["diff"]), 6)
+
+    report(root)
+    assert difference() == ("zeros", "partial", -0.1)
+    assert "Epochs trained until val/top1 ≥ 0.55" in capsys.readouterr().out
+    report(root, "--baseline", "zeros")
+    assert difference() == ("partial", "zeros", 0.1)
+    # More seeds, and nothing said of the baseline: it stays.
+    axes = {PADDING: ("zeros", "partial"), SEED: ("2",)}
+    grid = enter_grid(root, Grid(("fake.yaml",), (), tuple(axes), expand(axes), resolved))
+    assert (grid.baseline, grid.reach, len(grid.cells)) == ("partial", (0.55,), 6)
+    axes = {PADDING: ("reflect",), SEED: ("0",)}
+    with pytest.raises(ValueError, match="--baseline 'mean' is none of what is compared: zeros, partial, reflect"):
+        enter_grid(root, Grid(("fake.yaml",), (), tuple(axes), expand(axes), resolved, baseline="mean"))
 
 
 def test_crashed_unfinished_and_nan_runs_are_named_and_never_averaged(tmp_path, capsys):

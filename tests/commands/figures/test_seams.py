@@ -1,11 +1,14 @@
 """`pcpad figure seams`."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from pcpad import cli
+from pcpad.commands.figures import seams
 from pcpad.commands.figures.seams import mark_edges
 from pcpad.tasks import GaussianFilteringTask
+from pcpad.tasks.pictures.sheets import draw_sheet
 from pcpad.tiling import Tiling, Window
 
 
@@ -29,6 +32,31 @@ def test_seams_end_to_end(segmentations, streets, tmp_path, capsys, scenes):
     with Image.open(tmp_path / "a.png") as sheet:
         assert sheet.width == 4 * 320 + 5 * 10
         assert sheet.height > 4 * 320
+
+
+@pytest.mark.faults
+def test_tiles_that_overlap_as_in_the_papers_figure_6(segmentations, streets, tmp_path, capsys, scenes, monkeypatch):
+    headings = []
+
+    def sheet(rows, columns, heading, **options):
+        headings.append((heading, rows))
+        return draw_sheet(rows, columns, heading=heading, **options)
+
+    monkeypatch.setattr(seams, "draw_sheet", sheet)
+    args = ["figure", "seams", "--checkpoints", *segmentations, *scenes(streets), "--size", "64", "--images", "2"]
+    printed = []
+    for overlap in ("0", "1/3"):
+        cli.main([*args, "--overlap", overlap, "--output", str(tmp_path / "a.png")])
+        printed.append(capsys.readouterr().out.splitlines()[0])
+    assert headings[0][0].endswith("near the edges of 64 x 64 tiles")
+    assert headings[1][0].endswith("near the edges of 64 x 64 tiles, which overlap by 1/3")
+    assert printed[0] != printed[1], "tiles at columns 0, 43 and 64 have other edges, and other predictions"
+
+
+@pytest.mark.parametrize("overlap", ["1", "-0.5", "a third"])
+def test_no_overlap_of_that_kind(overlap, segmentations, streets, failing, scenes):
+    args = ["seams", "--checkpoints", *segmentations, *scenes(streets), f"--overlap={overlap}"]
+    assert "overlap" in failing(*args) or "fraction" in failing(*args)
 
 
 def test_equal_networks_are_said(segmentations, streets, failing, scenes):

@@ -1,0 +1,134 @@
+"""Padding that modules do by themselves, where converting them cannot reach it: what their code calls."""
+
+from __future__ import annotations
+
+import dis
+import types
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["padding_of_its_own"]
+
+_PADS = [F.pad, torch.constant_pad_nd]
+_CONVOLUTIONS = [function for home in (F, torch) for function in (home.conv1d, home.conv2d, home.conv3d)]
+_CONVOLUTIONS += [torch.convolution]
+# What is called there is no padding that nobody asked for.
+_KNOWN = ("torch.", "pcpad.functional.", "pcpad.layers.", "pcpad.panoptic.", "pcpad.masked.")
+_DEPTH = 4  # of calls: from a forward to a helper, and to the helper's
+
+
+def padding_of_its_own(module: nn.Module) -> str | None:
+    """Why a module that is no convolution of torch's may pad by itself, as far as its class says.
+
+    Only code is looked at, none is run: whether a line is reached with this module's settings is not known. So a call
+    of `F.pad` counts only above a convolution that takes borders off, as it does where "same" padding is made by hand.
+
+    Args:
+        module: Any.
+
+    Returns:
+        The reason in words, or None.
+
+    Example:
+        >>> class Down(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.conv = nn.Conv2d(8, 8, 3, stride=2)
+        ...     def forward(self, x):
+        ...         return self.conv(F.pad(x, (0, 1, 0, 1)))
+        >>> padding_of_its_own(Down())
+        'it calls `pad` before a convolution without padding'
+    """
+    kind = type(module)
+    if kind.__module__.startswith("torch.nn."):
+        return None
+    if _like_a_convolution(module):
+        return "a convolution of its own kind, not exactly torch.nn's" if _any(module.padding) else None
+    called = _calls(kind)
+    if "conv" in called:
+        return "it calls a convolution as a function, whose padding is not seen"
+    if "pad" in called and any(_takes_borders(below) for below in module.modules()):
+        return "it calls `pad` before a convolution without padding"
+    return None
+
+
+def _like_a_convolution(module: nn.Module) -> bool:
+    """Whether it has a convolution's attributes, as torchvision's `DeformConv2d` and quantized ones do."""
+    if not (hasattr(module, "kernel_size") and hasattr(module, "padding")):
+        return False
+    weight = module._parameters.get("weight")
+    return "conv" in type(module).__name__.lower() or (weight is not None and weight.dim() > 2)
+
+
+def _any(padding: object) -> bool:
+    if isinstance(padding, str):
+        return padding.lower() != "valid"
+    return any(padding) if isinstance(padding, tuple | list) else bool(padding)
+
+
+def _takes_borders(module: nn.Module) -> bool:
+    """Whether it is a convolution without padding whose windows overlap; those of patches do not."""
+    if not isinstance(module, nn.modules.conv._ConvNd) or isinstance(module, nn.modules.conv._ConvTransposeNd):
+        return False
+    sides = zip(module.kernel_size, module.stride, strict=False)
+    return not _any(module.padding) and any(kernel > stride for kernel, stride in sides)
+
+
+@lru_cache(maxsize=4096)
+def _calls(kind: type) -> frozenset[str]:
+    """Which of `pad` and `conv` the forward of a class calls, itself or through its own functions."""
+    found: set[str] = set()
+    seen: set[types.CodeType] = set()
+    queue = [(kind.forward, 0)]
+    while queue:
+        function, depth = queue.pop()
+        function = getattr(function, "__wrapped__", function)  # behind a decorator
+        code = getattr(function, "__code__", None)
+        home = getattr(function, "__module__", None) or ""
+        if code is None or code in seen or f"{home}.".startswith(_KNOWN):
+            continue
+        seen.add(code)
+        for value in _named(function, kind):
+            if any(value is one for one in _PADS):
+                found.add("pad")
+            elif any(value is one for one in _CONVOLUTIONS):
+                found.add("conv")
+            elif isinstance(value, types.FunctionType) and depth < _DEPTH:
+                queue.append((value, depth + 1))
+    return frozenset(found)
+
+
+def _named(function: Any, kind: type) -> Iterator[object]:
+    """The functions that a function's code names: `pad`, `F.pad`, `torch.nn.functional.pad`, `self.helper`."""
+    held: object = None
+    for step in _steps(function.__code__):
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            held = function.__globals__.get(step.argval)
+        elif step.opname.startswith("LOAD_FAST") and step.argval == "self":
+            held = kind
+        elif step.opname in ("LOAD_ATTR", "LOAD_METHOD") and isinstance(held, types.ModuleType | type):
+            held = vars(held).get(step.argval) if held is not kind else _of_class(kind, step.argval)
+        else:
+            held = None
+        if callable(held) and held is not kind:
+            yield held
+
+
+def _of_class(kind: type, name: str) -> Callable[..., Any] | None:
+    return next(
+        (vars(base)[name] for base in kind.__mro__ if isinstance(vars(base).get(name), types.FunctionType)), None
+    )
+
+
+def _steps(code: types.CodeType) -> Iterator[dis.Instruction]:
+    yield from dis.get_instructions(code)
+    for inner in code.co_consts:  # comprehensions and functions within
+        if isinstance(inner, types.CodeType):
+            yield from _steps(inner)
