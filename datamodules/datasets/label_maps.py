@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from pcpad.datamodules.datasets.cityscapes_files import Pair
-from pcpad.datamodules.datasets.cityscapes_labels import check_ids, count_ids
+from pcpad.datamodules.datasets.cityscapes_labels import check_ids, check_values, could_be_train_ids, count_ids
 from pcpad.datamodules.reading.pngs import PngFile, png_size
 from pcpad.errors import UserValueError
 
@@ -29,6 +29,23 @@ def read_checked_ids(root: Path, pair: Pair) -> np.ndarray:
     ids = label.grey()
     check_ids(count_ids(ids), label.path)
     return ids
+
+
+def check_part(part: np.ndarray, label: PngFile) -> None:
+    """Hold a part of a label map against what label ids are; all of the map only where the part looks like trainIds.
+
+    Args:
+        part: `(rows, columns)` uint8 as they are in the file: 255 that was padded around them is no value of it.
+        label: The file.
+
+    Raises:
+        ValueError: A value that is no label id, or a map of trainIds.
+        BrokenImageError: The rest of the map is asked for, and damaged.
+    """
+    counts = count_ids(part)
+    check_values(counts, label.path)
+    if could_be_train_ids(counts):
+        check_ids(count_ids(label.grey()), label.path)
 
 
 def check_sizes(image: Path, size: tuple[int, int], label: PngFile) -> None:

@@ -490,6 +490,22 @@ def test_train_ids_in_place_of_ids(root, part, number):
     each_way(root, part, f"{path}.*: these look like trainIds")
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("shown", ["no rare class", "a plate without its vehicle"])
+def test_official_ids_are_read_at_any_crop(root, shown):
+    """Crops larger than the image were refused: their padding with 255 was taken for trainIds' ignored pixels."""
+    plate = shown != "no rare class"
+    for path in root.glob("gtFine/train/*/*.png"):
+        ids = np.repeat(np.array([7, 8, 11], np.uint8), 8)[:, None].repeat(48, 1)
+        if plate:  # the file has both, far apart
+            ids[2:22, 20:], ids[0, 0] = 255, 26
+        write_png(path, ids)
+    data = ready(root, "fit", class_uniform=0, crop_size=16 if plate else 80, scale=(1, 1))
+    loader = data.train_dataloader()
+    for batch in (batch for _ in range(5) for batch in loader):
+        assert set(batch["label"].unique().tolist()) <= {0, 1, 2, 13, 255}
+
+
 def test_train_ids_without_an_ignored_pixel(root):
     for path in root.glob("gtFine/*/*/*.png"):
         write_png(path, (np.arange(24 * 48).reshape(24, 48) % 19).astype(np.uint8))
