@@ -31,9 +31,11 @@ __all__ = [
     "PictureFormat",
     "decode",
     "open_header",
+    "orientation_of",
     "read_picture",
     "refuse_cut_off",
     "refuse_too_large",
+    "turned",
     "why_unreadable",
     "write_picture",
 ]
@@ -225,8 +227,6 @@ def refuse_cut_off(source: Path | bytes, format: str | None) -> None:
 
 def _picture(image: Image.Image) -> Picture:
     """Convert an opened 8-bit image, band by band."""
-    from PIL import ImageOps
-
     notes = []
     with _unlimited_pillow():  # counting frames reads their headers
         if getattr(image, "is_animated", False) and image.format != "MPO":  # an MPO's other frames are previews
@@ -243,14 +243,14 @@ def _picture(image: Image.Image) -> Picture:
         notes.append(f"converted from {name} to RGB")
         profile = profile if image.mode in ("P", "PA") else None
     decode(image)
-    image = ImageOps.exif_transpose(image)
+    orientation = orientation_of(image)
     pixels = np.empty((image.height, image.width, len(mode)), np.uint8)
     step = max(1, min(_BAND, _BAND_PIXELS // image.width))
     for top in range(0, image.height, step):
         rows = pixels[top : top + step]
         band = image.crop((0, top, image.width, top + len(rows)))
         rows[...] = np.asarray(band if band.mode == mode else band.convert(mode)).reshape(rows.shape)
-    return _split(pixels, profile, tuple(notes))
+    return _split(turned(pixels, orientation), profile, tuple(notes))
 
 
 def _deep_picture(path: Path, image: Image.Image) -> Picture:
@@ -272,12 +272,38 @@ def _deep_picture(path: Path, image: Image.Image) -> Picture:
         if grey and pixels.shape[2] == 4:  # OpenCV repeats the grey of a grey picture with alpha
             pixels = pixels[..., 2:]
         # OpenCV turns TIFF files by itself.
-        pixels = _turned(pixels, image.getexif().get(_ORIENTATION, 1))
+        pixels = turned(pixels, orientation_of(image))
     return _split(pixels, profile, ())
 
 
-def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Apply an EXIF orientation, 1 … 8, to (H, W, C)."""
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation of an opened picture: 1, which is upright, to 8.
+
+    Args:
+        image: As `open_header` yields it; TIFF files are turned by Pillow itself when they are decoded.
+
+    Returns:
+        1 where it says none, or none that can be read.
+    """
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Warning:
+        raise  # somebody's `-W error`
+    except Exception:  # its parsing runs into SyntaxError, struct.error, KeyError and more
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply an EXIF orientation.
+
+    Args:
+        pixels: (H, W) or (H, W, C), as they are stored.
+        orientation: 1 … 8.
+
+    Returns:
+        A view of them, upright.
+    """
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, default_collate
 from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.cityscapes_labels import IGNORE, to_train_ids
 from pcpad.datamodules.datasets.epochs import Crop, CropDataset
-from pcpad.datamodules.datasets.label_maps import check_part, check_sizes, read_checked_ids
+from pcpad.datamodules.datasets.label_maps import check_part, match, read_checked_ids
 from pcpad.datamodules.reading.folders import FileTable
 from pcpad.datamodules.reading.pngs import PngFile
 
@@ -186,7 +186,7 @@ class SceneCrops(CropDataset[dict[str, torch.Tensor]]):
             crop = Crop(crop, None, crop)
         pair = self.pairs[crop.file]
         image, label = PngFile(pair.image), PngFile(pair.label)
-        check_sizes(image.path, (image.height, image.width), label)
+        match(image, label)
         pixels, ids = self.augment(image, label, crop, check_part)
         return _item(pixels, to_train_ids(ids))
 

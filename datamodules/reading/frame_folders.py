@@ -93,7 +93,7 @@ def _read(folder: str | Path, number: int, reduced: int) -> np.ndarray:
         message = f"{path}: {'truncated: no end mark' if data else 'the file is empty'}"
         raise BrokenVideoError(message)
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[reduced] | cv2.IMREAD_IGNORE_ORIENTATION)
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[reduced])
     except cv2.error:  # a header that claims more than OpenCV's own limit, which is `pictures.MOST_PIXELS`
         picture = None
     if picture is None:

@@ -8,7 +8,15 @@ import torch
 from PIL import Image
 
 from pcpad.errors import UserValueError
-from pcpad.pictures import PictureError, decode, open_header, refuse_cut_off, why_unreadable
+from pcpad.pictures import (
+    PictureError,
+    decode,
+    open_header,
+    orientation_of,
+    refuse_cut_off,
+    turned,
+    why_unreadable,
+)
 
 try:
     from torchvision.io import ImageReadMode, decode_jpeg
@@ -25,15 +33,16 @@ class BrokenImageError(PictureError):
     """An image file of a data set that cannot be used: damaged, no image, or too large. The message names the file."""
 
 
-def read_image(path: str | Path) -> torch.Tensor:
+def read_image(path: str | Path, *, upright: bool = True) -> torch.Tensor:
     """Read an image file as RGB.
 
     Grey, palette, CMYK and 16-bit images become 8-bit RGB; transparency is dropped and of an animation the first
-    frame is taken. EXIF orientation is not applied: the PIL pipelines behind the published ImageNet numbers
-    don't, and a photograph then gets the same class from `predict` as it would from `test`.
+    frame is taken.
 
     Args:
         path: A file in a format of `SUFFIXES`; its content decides, not its name.
+        upright: Whether to turn it as its EXIF orientation says, as viewers show it. The PIL pipelines behind the
+            published ImageNet numbers don't. (TIFF files Pillow always turns.)
 
     Returns:
         `(3, H, W)` uint8 in [0, 255].
@@ -42,7 +51,7 @@ def read_image(path: str | Path) -> torch.Tensor:
         BrokenImageError: The file is missing, empty, truncated, no image, or claims more than `pictures.MOST_PIXELS`.
     """
     try:
-        return decode_image(Path(path).read_bytes())
+        return decode_image(Path(path).read_bytes(), upright=upright)
     except Warning:
         raise  # somebody's `-W error`: not the file's fault
     # PIL's plug-ins raise whatever their parsing runs into (SyntaxError, struct.error, KeyError, zlib.error, …).
@@ -58,14 +67,17 @@ def image_size(path: str | Path) -> tuple[int, int]:
         path: As in `read_image`.
 
     Returns:
-        Height and width.
+        Height and width, upright. (Of a PNG as stored, if its orientation stands behind its pixels.)
 
     Raises:
         BrokenImageError: The file is missing, empty, no image, or claims more than `pictures.MOST_PIXELS`.
     """
     try:
         with open_header(Path(path)) as header:
-            return header.height, header.width
+            # Of a PNG, asking for an orientation that is not there would decode the pixels.
+            known = header.format != "PNG" or "exif" in header.info
+            on_its_side = known and header.format != "TIFF" and orientation_of(header) >= 5
+            return (header.width, header.height) if on_its_side else (header.height, header.width)
     except Warning:
         raise
     except Exception as error:
@@ -73,11 +85,12 @@ def image_size(path: str | Path) -> tuple[int, int]:
         raise BrokenImageError(message) from error
 
 
-def decode_image(data: bytes) -> torch.Tensor:
+def decode_image(data: bytes, *, upright: bool = True) -> torch.Tensor:
     """Decode an image held in memory; see `read_image` for what it accepts.
 
     Args:
         data: The bytes of the file.
+        upright: See `read_image`.
 
     Returns:
         `(3, H, W)` uint8 in [0, 255].
@@ -93,8 +106,14 @@ def decode_image(data: bytes) -> torch.Tensor:
             # torchvision for JPEG alone, where it gives PIL's pixels in 1.1 ms for PIL's 1.5 (500x375): its PNG
             # decoder (0.29) ends the process with a segmentation fault on one flipped byte, where 3000 damaged
             # JPEGs only raised. CMYK stays with PIL, by whose inversion rules ImageNet was always read.
-            return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
-        return _to_rgb(header)
+            image = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
+        else:
+            image = _to_rgb(header)
+        orientation = orientation_of(header) if upright else 1
+    if orientation == 1:
+        return image
+    rows = turned(image.permute(1, 2, 0).numpy(), orientation)
+    return torch.from_numpy(np.ascontiguousarray(rows)).permute(2, 0, 1)
 
 
 def _to_rgb(image: Image.Image) -> torch.Tensor:

@@ -506,6 +506,37 @@ def test_official_ids_are_read_at_any_crop(root, shown):
         assert set(batch["label"].unique().tolist()) <= {0, 1, 2, 13, 255}
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("drawn", ["stored", "upright"])
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_pictures_are_upright_with_their_labels(root, orientation, drawn):
+    if drawn == "upright" and orientation == 3:
+        pytest.skip("no size shows it")
+    times = {3: 2, 6: 1, 8: 3}[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for path in root.glob("leftImg8bit/*/*/*.png"):
+        with Image.open(path) as image:
+            pixels = np.asarray(image)
+        Image.fromarray(np.rot90(pixels, times)).save(path, exif=exif)
+    for path in root.glob("gtFine/*/*/*.png"):
+        with Image.open(path) as image:
+            ids = np.asarray(image)
+        write_png(path, np.rot90(ids, times) if drawn == "stored" else ids)
+
+    def matches(batch):  # the red of each pixel is its id
+        ids = batch["image"][:, 0].numpy()
+        assert np.array_equal(to_train_ids(ids.reshape(-1, ids.shape[-1])).reshape(ids.shape), batch["label"].numpy())
+
+    data = ready(root, "fit", crop_size=16, scale=(1, 1), color_jitter=0, blur=None)
+    for batch in (*data.train_dataloader(), *data.val_dataloader()):
+        matches(batch)
+    assert {tuple(batch["image"].shape[2:]) for batch in data.val_dataloader()} == {(24, 48)}
+    one = next(iter(root.glob("leftImg8bit/val/*/*.png")))
+    (predicted,) = ready(root, "predict", predict_images=one).predict_dataloader()
+    assert predicted["image"].shape[2:] == (24, 48)
+
+
 def test_train_ids_without_an_ignored_pixel(root):
     for path in root.glob("gtFine/*/*/*.png"):
         write_png(path, (np.arange(24 * 48).reshape(24, 48) % 19).astype(np.uint8))
