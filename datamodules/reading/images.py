@@ -11,9 +11,12 @@ from pcpad.errors import UserValueError
 from pcpad.pictures import (
     PictureError,
     decode,
+    last_pixel,
     open_header,
     orientation_of,
+    range_of,
     refuse_cut_off,
+    refuse_cut_scan,
     turned,
     why_unreadable,
 )
@@ -107,8 +110,9 @@ def decode_image(data: bytes, *, upright: bool = True) -> torch.Tensor:
             # decoder (0.29) ends the process with a segmentation fault on one flipped byte, where 3000 damaged
             # JPEGs only raised. CMYK stays with PIL, by whose inversion rules ImageNet was always read.
             image = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
+            refuse_cut_scan(data, header, image[:, -1, -1].tolist())
         else:
-            image = _to_rgb(header)
+            image = _to_rgb(header, data)
         orientation = orientation_of(header) if upright else 1
     if orientation == 1:
         return image
@@ -116,17 +120,20 @@ def decode_image(data: bytes, *, upright: bool = True) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(rows)).permute(2, 0, 1)
 
 
-def _to_rgb(image: Image.Image) -> torch.Tensor:
+def _to_rgb(image: Image.Image, data: bytes) -> torch.Tensor:
     """Decode and convert any PIL image to `(3, H, W)` uint8."""
     if image.mode in ("I", "F"):
         message = f"pixels of PIL mode {image.mode!r} have no known range; convert the file to 8 or 16 bits"
         raise UserValueError(message)
     see_through = "transparency" in image.info
+    bits = max(image.tag_v2.get(258, (1,))) if image.format == "TIFF" else 0  # type: ignore[attr-defined]
     decode(image)
+    refuse_cut_scan(data, image, last_pixel(image))
     if image.mode.startswith("I;16"):
-        # PIL's own conversion clips at 255, which turns a 16-bit image white; 65535 = 255 × 257.
-        grey = (np.asarray(image).astype(np.uint32) + 128) // 257
-        image = Image.fromarray(grey.astype(np.uint8))
+        # PIL's own conversion clips at 255, which turns a 16-bit image white.
+        values = np.asarray(image).astype(np.uint32)
+        white = (1 << bits) - 1 if 8 < bits < 16 else range_of(values)
+        image = Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
     elif see_through:
         # Palette transparency given as bytes makes PIL warn on the direct way.
         image = image.convert("RGBA")

@@ -140,7 +140,7 @@ def compose(original: Picture, prediction: Tensor, mask: Tensor) -> Picture:
             hole = ~known[rows]
             if hole.any():
                 colour[rows][hole] = _values(prediction[0, :, rows].cpu(), hole, original)
-    return Picture(colour, original.alpha, original.profile, original.notes)
+    return Picture(colour, original.alpha, original.profile, original.notes, original.top)
 
 
 def _values(band: Tensor, hole: np.ndarray, original: Picture) -> np.ndarray:
@@ -167,7 +167,8 @@ def _sheet(original: Picture, mask: Tensor, result: Picture) -> Picture:
     columns = []
     for pixels in (original.colour, mask.cpu().numpy().astype(np.uint8)[..., None] * np.uint8(255), result.colour):
         small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
-        eight = (small // 257).astype(np.uint8) if small.dtype == np.uint16 else small
+        deep = small.dtype == np.uint16
+        eight = (small.astype(np.uint32) * 255 // original.white).astype(np.uint8) if deep else small
         columns.append(np.broadcast_to(eight, (size[1], size[0], 3)))
     gap = np.full((size[1], 4, 3), 128, np.uint8)
     return Picture(np.concatenate([columns[0], gap, columns[1], gap, columns[2]], axis=1))
