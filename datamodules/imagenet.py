@@ -62,6 +62,8 @@ class ImageNetDataModule(DataModule):
         horizontal_flip: Probability of mirroring a training image; 0 for digits and letters.
         predict_images: Folder of images, or one image, for `predict`.
         max_broken: How many unreadable training images to step over, in each worker process.
+        upright: Whether training and evaluation turn images as their EXIF orientation says, as predicting always does.
+            False reads them as they are stored, as the pipelines behind ImageNet's published numbers did.
         effective_batch: Images a step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
 
@@ -83,6 +85,7 @@ class ImageNetDataModule(DataModule):
         predict_images: str | Path | None = None,
         max_broken: int = 10,
         effective_batch: int | None = None,
+        upright: bool = True,
     ) -> None:
         super().__init__(root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch)
         require(image_size >= 1, "image_size", "at least 1", image_size)
@@ -95,6 +98,7 @@ class ImageNetDataModule(DataModule):
         require(max_broken >= 0, "max_broken", "at least 0", max_broken)
         self.predict_images = expanded(predict_images)
         self.max_broken = max_broken
+        self.upright = upright
         self.eval_transform = evaluation_transform(resize, image_size)
         self.train_transform = training_transform(resize, image_size, crop_scale, crop_ratio, horizontal_flip)
         self._splits: dict[str, LabelledFiles] = {}
@@ -126,20 +130,24 @@ class ImageNetDataModule(DataModule):
 
     def train_dataloader(self) -> CropLoader:
         """Shuffled, augmented batches; the last, smaller one is left out where there is a full one."""
-        return self.training_loader(LabelledImages(self._split("train"), self.train_transform, self.max_broken))
+        transform, upright = self.train_transform, self.upright
+        return self.training_loader(LabelledImages(self._split("train"), transform, self.max_broken, upright=upright))
 
     def val_dataloader(self) -> DataLoader[Any]:
         """All images of val/, each once."""
-        return self.evaluation_loader(LabelledImages(self._split("val"), self.eval_transform))
+        return self._evaluated("val")
 
     def test_dataloader(self) -> DataLoader[Any]:
         """All images of test/ where there is one, else of val/, each once."""
-        return self.evaluation_loader(LabelledImages(self._split(self._test_split), self.eval_transform))
+        return self._evaluated(self._test_split)
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """All images of `predict_images`, each once, sorted by path."""
         files = listed(self._predict, "the images", "predict")
         return self.evaluation_loader(UnlabelledImages(files, self.eval_transform))
+
+    def _evaluated(self, split: str) -> DataLoader[Any]:
+        return self.evaluation_loader(LabelledImages(self._split(split), self.eval_transform, upright=self.upright))
 
     def _scan(self, split: str) -> None:
         folder = self.root / split

@@ -54,7 +54,11 @@ class Places2DataModule(DataModule):
         mask_seed: Decides which evaluated image has which mask, whatever the run's seed.
         predict_images: Folder of pictures, or one, for `predict`.
         predict_masks: Folder of masks named like the pictures, or one mask for all.
-        predict_mask_polarity: What white means in `predict_masks`, where not as `mask_polarity` says; not checked.
+        predict_mask_polarity: What white means in `predict_masks`, where not as `mask_polarity` says; the share of
+            holes is then taken as it comes. `nonblack_hole`, `nonwhite_hole` and `transparent_hole` are for masks that
+            are not black and white, which are refused otherwise.
+        predict_mask_threshold: Share of white above which a pixel of `predict_masks` counts as white, given for masks
+            of greys; None: half, and masks that are neither black nor white for the most part are refused.
         fit_masks: `nearest` resizes masks that have another size than their picture; None refuses them.
 
     Raises:
@@ -86,12 +90,16 @@ class Places2DataModule(DataModule):
         predict_masks: str | Path | None = None,
         predict_mask_polarity: Polarity | None = None,
         fit_masks: Literal["nearest"] | None = None,
+        predict_mask_threshold: float | None = None,
     ) -> None:
         super().__init__(root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch)
         self.bins = [(low, high) for low, high in bins or ((0.01, 0.2), (0.2, 0.4), (0.4, 0.6))]
         require(image_size >= 8, "image_size", "at least 8", image_size)
         require(1 <= scale[0] <= scale[1], "scale", "1 <= smallest <= largest", scale)
         require(0 <= flip <= 1, "flip", "in [0, 1]", flip)
+        threshold = predict_mask_threshold
+        fine = threshold is None or 0 < threshold < 1
+        require(fine, "predict_mask_threshold", "None or in (0, 1)", threshold)
         require(mask_seed >= 0, "mask_seed", "at least 0", mask_seed)
         for name, ratio in [("hole_ratio", hole_ratio), *(("bins", one) for one in self.bins)]:
             check_hole_ratio(name, image_size, ratio)
@@ -105,6 +113,7 @@ class Places2DataModule(DataModule):
         self.mask_seed = mask_seed
         self.predict_images, self.predict_masks = expanded(predict_images), expanded(predict_masks)
         self.predict_mask_polarity, self.fit_masks = predict_mask_polarity, fit_masks
+        self.predict_mask_threshold = predict_mask_threshold
         self._train: MaskedCrops | None = None
         self._evaluated: dict[Split, MaskedSquares] = {}
         self._predict: DamagedPictures | None = None
@@ -118,7 +127,8 @@ class Places2DataModule(DataModule):
         super().setup(stage)
         if stage == "predict":
             polarity, sure = self.predict_mask_polarity or self.mask_polarity, self.predict_mask_polarity is not None
-            self._predict = find_damaged(self.predict_images, self.predict_masks, polarity, sure, self.fit_masks)
+            places = (self.predict_images, self.predict_masks)
+            self._predict = find_damaged(*places, polarity, sure, self.fit_masks, self.predict_mask_threshold)
             return
         if stage == "fit":
             masks: MaskSource = DrawnMasks(self.image_size, self.hole_ratio)

@@ -11,7 +11,7 @@ from torch import Tensor
 from pcpad.errors import UserTypeError, UserValueError
 from pcpad.tiling import Tiling, tiled_bands
 
-__all__ = ["MOST_PIXELS_AT_ONCE", "TILING", "Inpainter", "fill"]
+__all__ = ["MOST_PIXELS_AT_ONCE", "TILING", "Inpainter", "count_unreached", "fill"]
 
 Inpainter = Callable[[Tensor, Tensor], Tensor]
 
@@ -86,6 +86,38 @@ def fill(
             stacklevel=3,  # beyond no_grad's wrapper
         )
     return filled
+
+
+@torch.no_grad()
+def count_unreached(
+    reached: Callable[[Tensor], Tensor],
+    mask: Tensor,
+    tiling: Tiling | None = TILING,
+    *,
+    max_pixels: int = MOST_PIXELS_AT_ONCE,
+    device: torch.device | str | None = None,
+) -> list[int]:
+    """Count the pixels of holes for which a network has nothing to go by, when `fill` runs it with these arguments.
+
+    Args:
+        reached: Says of a mask (n, 1, h, w) which pixels of the network's output depend on any valid pixel.
+        mask: As of `fill`.
+        tiling: As of `fill`.
+        max_pixels: As of `fill`.
+        device: As of `fill`.
+
+    Returns:
+        The number for each of the N pictures; a pixel counts where no tile's valid pixels reached it.
+    """
+    known = (mask != 0).to(torch.float32)
+    whole = tiling is None or mask[0].numel() <= max_pixels
+    counts = torch.zeros(len(known), dtype=torch.long)
+    for top, band in tiled_bands(
+        lambda tile: reached(tile).to(tile.dtype), known, None if whole else tiling, device=device
+    ):
+        rows = slice(top, top + band.shape[2])
+        counts += ((band == 0) & (known[:, :, rows] == 0)).flatten(1).sum(dim=1).cpu()
+    return counts.tolist()
 
 
 class _TileRun:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import struct
-import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,13 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from pcpad._damage import (
+    refuse_cut_off,
+    refuse_cut_scan,
+    refuse_little_data,
+    refuse_unknown_channels,
+    unlimited_pillow,
+)
 from pcpad.errors import UserValueError
 from pcpad.files import whole_file
 
@@ -30,10 +36,15 @@ __all__ = [
     "PictureError",
     "PictureFormat",
     "decode",
+    "last_pixel",
     "open_header",
+    "orientation_of",
+    "range_of",
     "read_picture",
     "refuse_cut_off",
+    "refuse_cut_scan",
     "refuse_too_large",
+    "turned",
     "why_unreadable",
     "write_picture",
 ]
@@ -53,11 +64,10 @@ filled. One limit for all, because a picture that can be filled can be trained o
 _READABLE = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 _BAND = 512  # rows converted at once at most, so that a conversion's copies stay small beside the picture
 _BAND_PIXELS = 1 << 26  # likewise; and below Pillow's limit, which it holds against what is cut out too
-_END = 1 << 16  # how much of a file's end is looked at, where the rest is not in memory
 _ORIENTATION = 0x0112
+_EXTRA = 338  # of TIFF: what channels beside colours are
 # What each pixel type of Pillow becomes without losing anything; the others become RGB, which is said.
 _KEPT = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBX": "RGB", "RGBA": "RGBA", "RGBa": "RGBA"}
-_limit = threading.Lock()
 
 
 class PictureError(UserValueError):
@@ -76,12 +86,14 @@ class Picture:
         alpha: (H, W) opacity in `colour`'s type; None where the picture has none.
         profile: Its ICC colour profile; None where it has none, or one of a colour space it no longer is in.
         notes: What was not kept as it was in the file, in words.
+        top: The largest value a pixel can have, where that is not the largest of `colour`'s type.
     """
 
     colour: np.ndarray
     alpha: np.ndarray | None = None
     profile: bytes | None = None
     notes: tuple[str, ...] = ()
+    top: int | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -91,7 +103,7 @@ class Picture:
     @property
     def white(self) -> int:
         """The largest value a pixel can have."""
-        return int(np.iinfo(self.colour.dtype).max)
+        return int(np.iinfo(self.colour.dtype).max) if self.top is None else self.top
 
 
 def read_picture(path: str | Path) -> Picture:
@@ -112,7 +124,8 @@ def read_picture(path: str | Path) -> Picture:
     try:
         with open_header(path) as image:
             refuse_cut_off(path, image.format)
-            return _deep_picture(path, image) if _bits(path, image) == 16 else _picture(image)
+            bits = _bits(path, image)
+            return _deep_picture(path, image, bits) if bits > 8 else _picture(path, image)
     except Warning:
         raise  # somebody's `-W error`: not the file's fault
     # Pillow's plug-ins raise whatever their parsing runs into: SyntaxError, struct.error, KeyError, zlib.error, ….
@@ -138,17 +151,20 @@ def open_header(source: Path | bytes) -> Iterator[Image.Image]:
     if not (len(source) if isinstance(source, bytes) else source.stat().st_size):
         message = "the file is empty"
         raise UserValueError(message)
-    with _unlimited_pillow() as pillow:
+    with unlimited_pillow() as pillow:
         image = pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_READABLE)
     with image:
         refuse_too_large(image.width, image.height)
+        refuse_unknown_channels(image)
+        if image.format in ("JPEG", "MPO"):
+            refuse_little_data(image, len(source) if isinstance(source, bytes) else source.stat().st_size)
         yield image
 
 
 def decode(image: Image.Image) -> None:
     """Decode the pixels of a picture that `open_header` opened, up to `MOST_PIXELS`."""
     if image.format == "TIFF":  # whose plug-in asks for Pillow's limit once more
-        with _unlimited_pillow():
+        with unlimited_pillow():
             image.load()
     else:
         image.load()
@@ -163,19 +179,6 @@ def refuse_too_large(width: int, height: int) -> None:
     if width * height > MOST_PIXELS:
         message = f"the header claims {width}x{height} pixels, more than the {MOST_PIXELS} allowed"
         raise UserValueError(message)
-
-
-@contextmanager
-def _unlimited_pillow() -> Iterator[Any]:
-    """Pillow's `Image` without its limit on what it opens, which is the whole process's; `MOST_PIXELS` holds here."""
-    from PIL import Image
-
-    with _limit:
-        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield Image
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
 
 
 def _bits(path: Path, image: Image.Image) -> int:
@@ -195,40 +198,10 @@ def _bits(path: Path, image: Image.Image) -> int:
     return 8
 
 
-def refuse_cut_off(source: Path | bytes, format: str | None) -> None:
-    """Refuse what decoders would fill up with grey or zeros instead of complaining.
-
-    Args:
-        source: A file, or its content.
-        format: Pillow's name of its format.
-
-    Raises:
-        ValueError: The file's end shows that the rest is missing.
-    """
-    if format not in ("JPEG", "MPO", "PNG"):
-        return
-    if isinstance(source, bytes):
-        end = source
-    else:
-        with source.open("rb") as file:
-            file.seek(max(0, source.stat().st_size - _END))
-            end = file.read()
-    kept = end.rstrip(b"\0")
-    if format == "PNG":
-        if end.rfind(b"IEND") < 0:
-            message = "truncated: the file has no end mark"
-            raise UserValueError(message)
-    elif len(end) - len(kept) >= 16 and not kept.endswith(b"\xff\xd9"):
-        message = "truncated: the file ends in zeros"
-        raise UserValueError(message)
-
-
-def _picture(image: Image.Image) -> Picture:
+def _picture(path: Path, image: Image.Image) -> Picture:
     """Convert an opened 8-bit image, band by band."""
-    from PIL import ImageOps
-
     notes = []
-    with _unlimited_pillow():  # counting frames reads their headers
+    with unlimited_pillow():  # counting frames reads their headers
         if getattr(image, "is_animated", False) and image.format != "MPO":  # an MPO's other frames are previews
             notes.append(f"the first of its {image.n_frames} frames is used")  # type: ignore[attr-defined]
     mode = _KEPT.get(image.mode, "RGB")
@@ -243,21 +216,35 @@ def _picture(image: Image.Image) -> Picture:
         notes.append(f"converted from {name} to RGB")
         profile = profile if image.mode in ("P", "PA") else None
     decode(image)
-    image = ImageOps.exif_transpose(image)
+    refuse_cut_scan(path, image, last_pixel(image))
+    orientation = orientation_of(image)
     pixels = np.empty((image.height, image.width, len(mode)), np.uint8)
     step = max(1, min(_BAND, _BAND_PIXELS // image.width))
     for top in range(0, image.height, step):
         rows = pixels[top : top + step]
         band = image.crop((0, top, image.width, top + len(rows)))
         rows[...] = np.asarray(band if band.mode == mode else band.convert(mode)).reshape(rows.shape)
-    return _split(pixels, profile, tuple(notes))
+    return _split(turned(pixels, orientation), profile, tuple(notes))
 
 
-def _deep_picture(path: Path, image: Image.Image) -> Picture:
-    """Read 16 bits a channel, which Pillow knows for grey alone, by OpenCV."""
+def last_pixel(image: Image.Image) -> tuple[int, ...]:
+    """The values of a decoded picture's last pixel."""
+    value: Any = image.getpixel((image.width - 1, image.height - 1))
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _deep_picture(path: Path, image: Image.Image, bits: int) -> Picture:
+    """Read 16 bits a channel, which Pillow knows for grey alone, by OpenCV; and 12, which it has as if they were 16."""
     import cv2
 
     profile = image.info.get("icc_profile")
+    if bits < 16:
+        decode(image)
+        if not image.mode.startswith("I;16"):
+            message = f"{bits} bits a channel cannot be read; convert the file to 8 or 16 bits"
+            raise UserValueError(message)
+        pixels = np.asarray(image).astype(np.uint16)[..., None]
+        return Picture(pixels, None, profile, (f"its {bits} bits a channel are kept in 16",), (1 << bits) - 1)
     pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         what = "damaged, or of a kind" if pixels is None else f"{pixels.dtype} pixels"
@@ -272,12 +259,50 @@ def _deep_picture(path: Path, image: Image.Image) -> Picture:
         if grey and pixels.shape[2] == 4:  # OpenCV repeats the grey of a grey picture with alpha
             pixels = pixels[..., 2:]
         # OpenCV turns TIFF files by itself.
-        pixels = _turned(pixels, image.getexif().get(_ORIENTATION, 1))
-    return _split(pixels, profile, ())
+        pixels = turned(pixels, orientation_of(image))
+    picture = _split(pixels, profile, ())
+    top = range_of(picture.colour)
+    if top < picture.white:
+        picture.top, picture.notes = top, (f"none of its values is above {top}, so its 16 bits are taken for 12",)
+    return picture
 
 
-def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Apply an EXIF orientation, 1 … 8, to (H, W, C)."""
+def range_of(values: np.ndarray) -> int:
+    """The largest value that pixels of 16 bits can have: 4095 where none is larger, as cameras of 12 bits leave them.
+
+    Nobody keeps a picture of which the brightest spot is a sixteenth of white; black ones stay what they are.
+    """
+    return 4095 if 255 < int(values.max(initial=0)) <= 4095 else 65535
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation of an opened picture: 1, which is upright, to 8.
+
+    Args:
+        image: As `open_header` yields it; TIFF files are turned by Pillow itself when they are decoded.
+
+    Returns:
+        1 where it says none, or none that can be read.
+    """
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Warning:
+        raise  # somebody's `-W error`
+    except Exception:  # its parsing runs into SyntaxError, struct.error, KeyError and more
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply an EXIF orientation.
+
+    Args:
+        pixels: (H, W) or (H, W, C), as they are stored.
+        orientation: 1 … 8.
+
+    Returns:
+        A view of them, upright.
+    """
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -344,7 +369,8 @@ def _encode(file: IO[bytes], picture: Picture, format: PictureFormat) -> tuple[s
     pixels = picture.colour if picture.alpha is None else np.dstack([picture.colour, picture.alpha])
     options: dict[str, Any] = {"icc_profile": picture.profile} if picture.profile else {}
     if format == "jpg":
-        colour = (picture.colour.astype(np.uint32) + 128) // 257 if deep else picture.colour
+        white = picture.white
+        colour = (picture.colour.astype(np.uint32) * 255 + white // 2) // white if deep else picture.colour
         lost = [*(["alpha"] if picture.alpha is not None else []), *(["8 of the 16 bits a channel"] if deep else [])]
         _as_pillow(colour.astype(np.uint8, copy=False)).save(file, "JPEG", quality=95, subsampling=0, **options)
         return tuple(lost)
@@ -374,7 +400,20 @@ def _deep_tiff(pixels: np.ndarray) -> bytes:
     if pixels.shape[2] == 2:  # grey with alpha, which OpenCV has no type for
         pixels = pixels[..., [0, 0, 0, 1]]
     code = cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
-    return cv2.imencode(".tiff", cv2.cvtColor(pixels, code))[1].tobytes()
+    data = cv2.imencode(".tiff", cv2.cvtColor(pixels, code))[1].tobytes()
+    return data if pixels.shape[2] == 3 else _saying_alpha(data)
+
+
+def _saying_alpha(data: bytes) -> bytes:
+    """Say in a little-endian TIFF of four channels that the fourth is alpha, which OpenCV leaves out."""
+    (start,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, start)
+    entries = [data[start + 2 + 12 * number :][:12] for number in range(count)]
+    entries.append(struct.pack("<HHIHH", _EXTRA, 3, 1, 2, 0))  # one short: unassociated alpha
+    entries.sort(key=lambda entry: struct.unpack_from("<H", entry)[0])
+    data += b"\0" * (len(data) % 2)
+    table = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    return data[:4] + struct.pack("<I", len(data)) + data[8:] + table
 
 
 def _write_deep_png(file: IO[bytes], pixels: np.ndarray, profile: bytes | None) -> None:

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from pcpad.errors import UserFileNotFoundError, UserValueError
-from pcpad.filling import fill
+from pcpad.filling import count_unreached, fill
 from pcpad.losses.inpainting import InpaintingLoss
 from pcpad.metrics.inpainting import SIX_BINS, InpaintingScores, composite
 from pcpad.models.inpainting_unet import inpainting_unet
@@ -207,9 +207,15 @@ class InpaintingTask(Task):
         return {**shown, "composite": composite(output, truth, mask), "truth": truth}
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """Fill one picture, a large one by tiles: `path` list, `image` (N, 3, H, W) of the batch's type and place."""
+        """Fill one picture, a large one by tiles.
+
+        Returns:
+            `path` list, `image` (N, 3, H, W) of the batch's type and place, and `unreached`, a list of how many pixels
+            of each hole no valid pixel reached.
+        """
         image = fill(self, batch["image"], batch["mask"], device=self.device)
-        return {"path": list(batch["path"]), "image": image}
+        unreached = count_unreached(self.network.reached, batch["mask"], device=self.device)
+        return {"path": list(batch["path"]), "image": image, "unreached": unreached}
 
     def prediction_writer(self, output: str | None = None) -> Callback:
         """The callback with which the `predict` command writes what this task predicts."""

@@ -105,21 +105,32 @@ def check_ids(counts: np.ndarray, path: str | Path) -> None:
     """Refuse a label map whose values are not label ids.
 
     Args:
-        counts: `(256,)` pixels of each value, as `count_ids` gives them.
+        counts: `(256,)` pixels of each value in all of the map, as `count_ids` gives them. A part of it may well show
+            a licence plate without its vehicle.
         path: The file, for the message.
 
     Raises:
         ValueError: A value that is no id, or a map of trainIds.
     """
+    check_values(counts, path)
+    if could_be_train_ids(counts):
+        raise UserValueError(_train_ids_message(str(path)))
+
+
+def check_values(counts: np.ndarray, path: str | Path) -> None:
+    """Refuse values that are no label ids, in a map or in a part of one; arguments as of `check_ids`."""
     unknown = [int(value) for value in _UNKNOWN if counts[value]]
     if unknown:
         pixels = int(counts[unknown].sum())
         values = ", ".join(map(str, unknown[:5])) + (", …" if len(unknown) > 5 else "")
         message = f"{path}: {pixels} pixels hold {values}, which is no Cityscapes label id (0 … 33; 255: licence plate)"
         raise UserValueError(message)
+
+
+def could_be_train_ids(counts: np.ndarray) -> bool:
+    """Whether a map, or a part of one, has 255 and else no value beyond the trainIds."""
     # 255 in a map of ids is a licence plate, and no plate comes without its vehicle, whose id is 26 or more.
-    if counts[255] and not counts[_ABOVE_TRAIN_IDS:255].any():
-        raise UserValueError(_train_ids_message(str(path)))
+    return bool(counts[255]) and not counts[_ABOVE_TRAIN_IDS:255].any()
 
 
 def check_set_of_ids(counts: np.ndarray, what: str) -> None:

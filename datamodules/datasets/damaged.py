@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from pcpad.datamodules.datasets.masks import Polarity, check_polarity, fit_nearest, given_polarity, read_mask
+from pcpad.datamodules.datasets.masks import Polarity, check_polarity, fit_nearest, given_polarity, read_mask, ways
 from pcpad.datamodules.reading.failures import raise_failures
 from pcpad.datamodules.reading.folders import FileTable, find_images
 from pcpad.errors import UserValueError
@@ -24,6 +24,7 @@ def find_damaged(
     polarity: Polarity | None,
     sure: bool,
     fit: Literal["nearest"] | None,
+    threshold: float | None = None,
 ) -> "DamagedPictures":
     """List pictures and masks and find everything wrong with them that can be found without reading them all.
 
@@ -33,6 +34,7 @@ def find_damaged(
         polarity: What white means in the masks.
         sure: Take the polarity's word for it, without looking at the masks.
         fit: As `DamagedPictures` takes it.
+        threshold: As `DamagedPictures` takes it.
 
     Returns:
         The pictures.
@@ -53,7 +55,7 @@ def find_damaged(
         except ValueError as error:
             message = f"{error} If so much is to be filled indeed: --data.predict_mask_polarity {polarity}."
             raise UserValueError(message) from error
-    return DamagedPictures(files, of_each, polarity, fit)
+    return DamagedPictures(files, of_each, polarity, fit, threshold)
 
 
 def match_masks(images: FileTable, masks: str | Path) -> list[Path]:
@@ -108,18 +110,26 @@ class DamagedPictures(Dataset[dict[str, Any]]):
         masks: The mask of each.
         polarity: What white means in them.
         fit: `nearest` resizes masks of another size than their picture; None refuses them.
+        threshold: Share of white above which a pixel counts as white; None: half, and masks that are neither black nor
+            white for the most part are refused.
 
     Attributes:
         failures: What could not be used and why, filled by `PictureLoader`.
     """
 
     def __init__(
-        self, images: FileTable, masks: list[Path], polarity: Polarity, fit: Literal["nearest"] | None
+        self,
+        images: FileTable,
+        masks: list[Path],
+        polarity: Polarity,
+        fit: Literal["nearest"] | None,
+        threshold: float | None = None,
     ) -> None:
         self.images = images
         self.masks = masks
         self.polarity = polarity
         self.fit = fit
+        self.threshold = threshold
         self.failures: list[str] = []
 
     def __len__(self) -> int:
@@ -147,12 +157,19 @@ class DamagedPictures(Dataset[dict[str, Any]]):
         raise_failures(self.failures, "pictures could not be used", PictureError)
 
     def _mask(self, path: Path, mask_path: Path, height: int, width: int) -> np.ndarray:
-        valid, between = read_mask(mask_path, self.polarity, _THRESHOLD)
+        threshold = _THRESHOLD if self.threshold is None else self.threshold
+        valid, between, unclear = read_mask(mask_path, self.polarity, threshold, judge=True)
+        if unclear and self.threshold is None:
+            message = (
+                f"{path} is not filled: its mask {mask_path} does not say what is a hole, as {unclear}: "
+                f"{ways('predict_mask_polarity')}; or where greys count as white: --data.predict_mask_threshold 0.5"
+            )
+            raise PictureError(message)
         if between:
             share = between / valid.size
             warnings.warn(
                 f"{mask_path}: {between} of {valid.size} pixels ({share:.2%}) are neither black nor white; they count "
-                f"as white above {_THRESHOLD}",
+                f"as white above {threshold}",
                 stacklevel=3,
             )
         if valid.shape == (height, width):

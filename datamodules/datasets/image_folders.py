@@ -75,6 +75,7 @@ class LabelledImages(CropDataset[dict[str, Any]]):
     Args:
         split: Files and labels.
         transform: Applied to each `(3, H, W)` uint8 image; random draws must come from torch's global generator.
+        upright: See `read_image`.
         max_broken: How many unreadable files to step over, each replaced by the next readable one, with one
             warning a file, counted in each process (so with W workers up to W times as many can pass).
             None: the first unreadable file raises.
@@ -83,7 +84,10 @@ class LabelledImages(CropDataset[dict[str, Any]]):
         BrokenImageError: On reading an unreadable file beyond the budget; names every file of this process.
     """
 
-    def __init__(self, split: LabelledFiles, transform: Transform, max_broken: int | None = None) -> None:
+    def __init__(
+        self, split: LabelledFiles, transform: Transform, max_broken: int | None = None, *, upright: bool = True
+    ) -> None:
+        self.upright = upright
         self.split = split
         self.transform = transform
         self.max_broken = max_broken
@@ -97,7 +101,7 @@ class LabelledImages(CropDataset[dict[str, Any]]):
         while True:
             if index not in self._broken:
                 try:
-                    image = read_image(self.split.files[index])
+                    image = read_image(self.split.files[index], upright=self.upright)
                 except BrokenImageError as error:
                     if self.max_broken is None:
                         raise

@@ -1,6 +1,7 @@
 """Masks of holes: read with an explicit polarity, augmented for training, fixed for evaluation."""
 
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -11,9 +12,9 @@ from pcpad.datamodules.datasets.strokes import draw_mask
 from pcpad.datamodules.reading.folders import FileTable, find_images
 from pcpad.datamodules.reading.images import BrokenImageError
 from pcpad.errors import UserValueError
-from pcpad.pictures import PictureError, read_picture
+from pcpad.pictures import Picture, PictureError, read_picture
 
-Polarity = Literal["white_valid", "white_hole"]
+Polarity = Literal["white_valid", "white_hole", "nonblack_hole", "nonwhite_hole", "transparent_hole"]
 OTHER: dict[Polarity, Polarity] = {"white_valid": "white_hole", "white_hole": "white_valid"}
 
 _TRAIN_THRESHOLD = 0.6
@@ -22,6 +23,7 @@ _MOST_HOLE = 0.9
 _LOOKED_AT = 64
 _PLAUSIBLE = 0.6  # the published test masks' largest share; their sets' medians are far below
 _TRIES = 200
+_NEARLY = 1 / 8  # of the range: what JPEG makes of black and of white
 
 
 class Bilevel(NamedTuple):
@@ -29,35 +31,86 @@ class Bilevel(NamedTuple):
 
     Attributes:
         valid: (H, W) uint8, 1 = valid, 0 = hole.
-        between: How many pixels of the file were neither black nor white.
+        between: How many pixels of the file were neither black nor white, where these two say what is a hole.
+        unclear: Why black and white say nothing here, in words; empty where they do.
     """
 
     valid: np.ndarray
     between: int
+    unclear: str = ""
 
 
-def read_mask(path: str | Path, polarity: Polarity, threshold: float) -> Bilevel:
+def read_mask(path: str | Path, polarity: Polarity, threshold: float, *, judge: bool = False) -> Bilevel:
     """Read a mask file of any kind of pixels.
 
     Args:
         path: The file. Colours count by their luminance; a file that holds nothing but 0 and 1 counts as black and
-            white; alpha is left out.
-        polarity: What white means.
+            white; alpha is left out, unless it is what the polarity asks for.
+        polarity: What is a hole: what white means; or `nonblack_hole`, `nonwhite_hole`: every pixel that is not
+            exactly black, not exactly white; or `transparent_hole`: every pixel of less than half opacity.
         threshold: Share of white above which a pixel counts as white.
+        judge: Whether to find out if black and white say anything here.
 
     Returns:
         The mask.
 
     Raises:
-        PictureError: The file cannot be read.
+        PictureError: The file cannot be read, or is to be transparent and has no alpha.
     """
     picture = read_picture(path)
     colour = picture.colour
     grey = cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY) if colour.shape[2] == 3 else colour[..., 0]
     white = 1 if int(grey.max()) == 1 else picture.white
+    if polarity not in OTHER:
+        return Bilevel(_other_than(picture, polarity, path, white).view(np.uint8), 0)
     between = int(np.count_nonzero(grey)) - int(np.count_nonzero(grey == white))
     is_white = grey > threshold * white
-    return Bilevel((is_white if polarity == "white_valid" else ~is_white).view(np.uint8), between)
+    unclear = _unclear(picture, is_white) if judge and white != 1 else ""
+    return Bilevel((is_white if polarity == "white_valid" else ~is_white).view(np.uint8), between, unclear)
+
+
+def _other_than(picture: Picture, polarity: Polarity, path: str | Path, white: int) -> np.ndarray:
+    """What is valid by one of the polarities that don't ask for black and white."""
+    if polarity == "transparent_hole":
+        if picture.alpha is None:
+            message = f"{path}: nothing in it is transparent (no alpha channel), so transparent_hole finds no hole"
+            raise PictureError(message)
+        return picture.alpha > picture.white // 2
+    return (picture.colour == (0 if polarity == "nonblack_hole" else white)).all(axis=2)
+
+
+def _unclear(picture: Picture, is_white: np.ndarray) -> str:
+    """Why a mask's black and white say nothing, in words.
+
+    Of a mask, what is drawn and what it is drawn on are black and white: neither may be rarer than what is neither.
+    """
+    colour, top = picture.colour, picture.white
+    darkest, brightest = (int(pick(colour)) for pick in (np.min, np.max))
+    channels = [colour[..., channel] for channel in range(colour.shape[2])]  # along the last axis it takes ten times
+    low, high = reduce(np.maximum, channels), reduce(np.minimum, channels)
+    black, white = (int(np.count_nonzero(found)) for found in (low <= _NEARLY * top, high >= (1 - _NEARLY) * top))
+    pixels = low.size
+    if pixels - black - white > min(black, white):
+        return f"{pixels - black - white} of its {pixels} pixels are neither black nor white ({black} and {white} are)"
+    if not white and brightest:
+        return f"nothing in it is white: its largest value is {brightest} of {top}"
+    if not black and darkest < top:
+        return f"nothing in it is black: its smallest value is {darkest} of {top}"
+    if picture.alpha is not None:
+        seen = picture.alpha > top // 2
+        told = bool((seen == is_white).all() or (seen != is_white).all())
+        if not seen.all() and not told:
+            return f"{int(np.count_nonzero(~seen))} of its {pixels} pixels are transparent, which its colours don't say"
+    return ""
+
+
+def ways(argument: str) -> str:
+    """The ways to say what a mask means that is not black and white."""
+    return (
+        "make it black and white, or say what is a hole: "
+        f"--data.{argument} nonblack_hole (all but pure black), nonwhite_hole (all but pure white) or "
+        "transparent_hole (what is transparent)"
+    )
 
 
 def hole_share(valid: np.ndarray) -> float:
@@ -83,17 +136,23 @@ def check_polarity(files: Sequence[Path] | FileTable, polarity: Polarity, argume
     for index in range(count):
         path = files[index * len(files) // count]
         try:
-            share = hole_share(read_mask(path, polarity, 0.5).valid)
+            mask = read_mask(path, polarity, 0.5, judge=True)
         except PictureError:
             continue  # whoever needs it says so
-        if 0 < share < 1:
+        share = hole_share(mask.valid)
+        if 0 < share < 1 and not mask.unclear:
             shares.append(share)
     median = float(np.median(shares)) if shares else 0
     if median > _PLAUSIBLE:
+        other = OTHER.get(polarity)
+        remedy = (
+            f"pass --data.{argument} {other}, by which it is {1 - median:.0%}."
+            if other
+            else "is that what their pixels mean?"
+        )
         message = (
             f"With {argument}={polarity} the median mask is {median:.0%} hole ({len(shares)} masks looked at, such as "
-            f"{files[0]}), more than the {_PLAUSIBLE:.0%} that are plausible: pass --data.{argument} "
-            f"{OTHER[polarity]}, by which it is {1 - median:.0%}."
+            f"{files[0]}), more than the {_PLAUSIBLE:.0%} that are plausible: {remedy}"
         )
         raise UserValueError(message)
 
@@ -125,13 +184,31 @@ def find_masks(folder: Path, polarity: Polarity | None, argument: str) -> tuple[
         The masks and the polarity.
 
     Raises:
-        ValueError: No polarity, or an implausible one.
+        ValueError: No polarity, or an implausible one; or more than half of the masks are not black and white.
         FileNotFoundError: No masks.
     """
     polarity = given_polarity(polarity, argument, folder)
     files = find_images(folder)
+    _check_meaning(files, polarity, argument)
     check_polarity(files, polarity, argument)
     return files, polarity
+
+
+def _check_meaning(files: FileTable, polarity: Polarity, argument: str) -> None:
+    """Look at up to 64 masks and refuse a set of which most mean nothing."""
+    count = min(len(files), _LOOKED_AT)
+    unclear = []
+    for index in range(count):
+        path = files[index * len(files) // count]
+        try:
+            reason = read_mask(path, polarity, _TRAIN_THRESHOLD, judge=True).unclear
+        except PictureError:
+            continue  # whoever needs it says so
+        if reason:
+            unclear.append(f"{path}: {reason}")
+    if 2 * len(unclear) > count:
+        message = f"{len(unclear)} of {count} masks looked at don't say what is a hole, such as {unclear[0]}: "
+        raise UserValueError(message + ways(argument))
 
 
 def fit_nearest(valid: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import functional as tvf
 from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.cityscapes_labels import LABELS, check_ids, count_ids
 from pcpad.datamodules.datasets.epochs import Crop, CropDataset
-from pcpad.datamodules.datasets.label_maps import check_sizes
+from pcpad.datamodules.datasets.label_maps import match
 from pcpad.datamodules.reading.folders import list_images
 from pcpad.datamodules.reading.pngs import PngFile
 from pcpad.errors import UserFileNotFoundError, UserValueError
@@ -130,11 +130,10 @@ class PanopticScenes(CropDataset[dict[str, Any]]):
     def __getitem__(self, crop: Crop | int) -> dict[str, Any]:
         number, seed = (crop.file, crop.seed) if isinstance(crop, Crop) else (crop, None)
         maps = self.maps[number]
-        labels, instances = read_maps(maps.label, maps.instance)
+        file = None if maps.image is None else PngFile(maps.image)
+        labels, instances = read_maps(maps.label, maps.instance, file)
         tensors = {"label": _nearest(labels, self.size), "instance": _nearest(instances, self.size)}
-        if maps.image is not None:
-            file = PngFile(maps.image)
-            check_sizes(file.path, (file.height, file.width), PngFile(maps.label))
+        if file is not None:
             image = torch.from_numpy(np.ascontiguousarray(file.rgb().transpose(2, 0, 1)))
             bicubic = InterpolationMode.BICUBIC
             tensors["image"] = tvf.resize(image, list(self.size), interpolation=bicubic, antialias=True)
@@ -145,12 +144,13 @@ class PanopticScenes(CropDataset[dict[str, Any]]):
         return {**tensors, "path": maps.label}
 
 
-def read_maps(label: str | Path, instance: str | Path) -> tuple[np.ndarray, np.ndarray]:
+def read_maps(label: str | Path, instance: str | Path, image: PngFile | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Read a label map and its instance map.
 
     Args:
         label: An 8-bit file of label ids 0 ... 33, 255 for -1.
         instance: A 16-bit file of instance ids: the label id, or 1000 times it and a number.
+        image: Their image, with which they are turned upright.
 
     Returns:
         `(H0, W0)` uint8 in [0, 34], -1 as 34; and `(H0, W0)` uint16.
@@ -161,6 +161,9 @@ def read_maps(label: str | Path, instance: str | Path) -> tuple[np.ndarray, np.n
     """
     file = PngFile(label)
     other = _instances_of(file, instance)
+    if image is not None:
+        match(image, file)
+        match(image, other)
     ids = file.grey()
     wrong = np.flatnonzero((ids.ravel() >= UNKNOWN) & (ids.ravel() != 255))
     if len(wrong):

@@ -3,7 +3,7 @@
 import os
 import random
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +13,9 @@ import torch
 from torch.utils.data import Dataset, default_collate
 
 from pcpad.datamodules.datasets.cityscapes_files import Pair
-from pcpad.datamodules.datasets.cityscapes_labels import IGNORE, check_ids, count_ids, to_train_ids
+from pcpad.datamodules.datasets.cityscapes_labels import IGNORE, to_train_ids
 from pcpad.datamodules.datasets.epochs import Crop, CropDataset
-from pcpad.datamodules.datasets.label_maps import check_sizes, read_checked_ids
+from pcpad.datamodules.datasets.label_maps import check_part, match, read_checked_ids
 from pcpad.datamodules.reading.folders import FileTable
 from pcpad.datamodules.reading.pngs import PngFile
 
@@ -101,13 +101,20 @@ class Augmentation:
                 steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=blur, p=1))
             self.steps = A.Compose(steps, strict=True)
 
-    def __call__(self, image: PngFile, label: PngFile, crop: Crop) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(
+        self,
+        image: PngFile,
+        label: PngFile,
+        crop: Crop,
+        check: Callable[[np.ndarray, PngFile], None] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Cut a crop.
 
         Args:
             image: The image.
             label: Its label map, of the same size.
             crop: Its `centre` and `seed` are used. The same seed gives the same crop, in any process.
+            check: Looks at what is shown of the label map before it is padded: the padding's 255 is a value of no file.
 
         Returns:
             `(crop, crop, 3)` uint8, padded with 0, and label ids `(crop, crop)` uint8, padded with 255.
@@ -121,7 +128,10 @@ class Augmentation:
         smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         part = (slice(down.start, down.start + down.size), slice(right.start, right.start + right.size))
         pixels = self._place(image.rgb(*part), down, right, smooth, 0)
-        ids = self._place(label.grey(*part), down, right, cv2.INTER_NEAREST_EXACT, IGNORE)
+        shown = label.grey(*part)
+        if check is not None:
+            check(shown, label)
+        ids = self._place(shown, down, right, cv2.INTER_NEAREST_EXACT, IGNORE)
         # One stream for all steps. albumentations' own `set_random_seed` gives each step the same numbers, so that
         # the σ of the blur would follow from the change of brightness.
         self.steps.set_random_state(draws, random.Random(int(draws.integers(2**63))))
@@ -176,9 +186,8 @@ class SceneCrops(CropDataset[dict[str, torch.Tensor]]):
             crop = Crop(crop, None, crop)
         pair = self.pairs[crop.file]
         image, label = PngFile(pair.image), PngFile(pair.label)
-        check_sizes(image.path, (image.height, image.width), label)
-        pixels, ids = self.augment(image, label, crop)
-        check_ids(count_ids(ids), label.path)
+        match(image, label)
+        pixels, ids = self.augment(image, label, crop, check_part)
         return _item(pixels, to_train_ids(ids))
 
 

@@ -11,6 +11,8 @@ import numpy as np
 
 from pcpad.datamodules.reading.video_files import BrokenVideoError, VideoIndex
 from pcpad.datamodules.reading.videos import View, cut
+from pcpad.errors import UserValueError
+from pcpad.pictures import open_header, refuse_cut_scan
 
 CODEC = "jpeg folder"
 _NAME = re.compile(r"image_(\d{5,})\.jpe?g")
@@ -93,10 +95,22 @@ def _read(folder: str | Path, number: int, reduced: int) -> np.ndarray:
         message = f"{path}: {'truncated: no end mark' if data else 'the file is empty'}"
         raise BrokenVideoError(message)
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[reduced] | cv2.IMREAD_IGNORE_ORIENTATION)
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[reduced])
     except cv2.error:  # a header that claims more than OpenCV's own limit, which is `pictures.MOST_PIXELS`
         picture = None
     if picture is None:
         message = f"{path}: not a JPEG file, or damaged"
         raise BrokenVideoError(message)
+    _refuse_cut(path, data, picture)
     return picture[:, :, ::-1]
+
+
+def _refuse_cut(path: Path, data: bytes, picture: np.ndarray) -> None:
+    corners = picture[[0, 0, -1, -1], [0, -1, 0, -1]].astype(int)  # the stored picture's last one is any, once turned
+    greyest = corners[np.abs(corners - 128).max(axis=1).argmin()]
+    try:
+        with open_header(data) as header:
+            refuse_cut_scan(data, header, greyest.tolist())
+    except UserValueError as error:
+        message = f"{path}: {error}"
+        raise BrokenVideoError(message) from error

@@ -8,7 +8,18 @@ import torch
 from PIL import Image
 
 from pcpad.errors import UserValueError
-from pcpad.pictures import PictureError, decode, open_header, refuse_cut_off, why_unreadable
+from pcpad.pictures import (
+    PictureError,
+    decode,
+    last_pixel,
+    open_header,
+    orientation_of,
+    range_of,
+    refuse_cut_off,
+    refuse_cut_scan,
+    turned,
+    why_unreadable,
+)
 
 try:
     from torchvision.io import ImageReadMode, decode_jpeg
@@ -25,15 +36,16 @@ class BrokenImageError(PictureError):
     """An image file of a data set that cannot be used: damaged, no image, or too large. The message names the file."""
 
 
-def read_image(path: str | Path) -> torch.Tensor:
+def read_image(path: str | Path, *, upright: bool = True) -> torch.Tensor:
     """Read an image file as RGB.
 
     Grey, palette, CMYK and 16-bit images become 8-bit RGB; transparency is dropped and of an animation the first
-    frame is taken. EXIF orientation is not applied: the PIL pipelines behind the published ImageNet numbers
-    don't, and a photograph then gets the same class from `predict` as it would from `test`.
+    frame is taken.
 
     Args:
         path: A file in a format of `SUFFIXES`; its content decides, not its name.
+        upright: Whether to turn it as its EXIF orientation says, as viewers show it. The PIL pipelines behind the
+            published ImageNet numbers don't. (TIFF files Pillow always turns.)
 
     Returns:
         `(3, H, W)` uint8 in [0, 255].
@@ -42,7 +54,7 @@ def read_image(path: str | Path) -> torch.Tensor:
         BrokenImageError: The file is missing, empty, truncated, no image, or claims more than `pictures.MOST_PIXELS`.
     """
     try:
-        return decode_image(Path(path).read_bytes())
+        return decode_image(Path(path).read_bytes(), upright=upright)
     except Warning:
         raise  # somebody's `-W error`: not the file's fault
     # PIL's plug-ins raise whatever their parsing runs into (SyntaxError, struct.error, KeyError, zlib.error, …).
@@ -58,14 +70,17 @@ def image_size(path: str | Path) -> tuple[int, int]:
         path: As in `read_image`.
 
     Returns:
-        Height and width.
+        Height and width, upright. (Of a PNG as stored, if its orientation stands behind its pixels.)
 
     Raises:
         BrokenImageError: The file is missing, empty, no image, or claims more than `pictures.MOST_PIXELS`.
     """
     try:
         with open_header(Path(path)) as header:
-            return header.height, header.width
+            # Of a PNG, asking for an orientation that is not there would decode the pixels.
+            known = header.format != "PNG" or "exif" in header.info
+            on_its_side = known and header.format != "TIFF" and orientation_of(header) >= 5
+            return (header.width, header.height) if on_its_side else (header.height, header.width)
     except Warning:
         raise
     except Exception as error:
@@ -73,11 +88,12 @@ def image_size(path: str | Path) -> tuple[int, int]:
         raise BrokenImageError(message) from error
 
 
-def decode_image(data: bytes) -> torch.Tensor:
+def decode_image(data: bytes, *, upright: bool = True) -> torch.Tensor:
     """Decode an image held in memory; see `read_image` for what it accepts.
 
     Args:
         data: The bytes of the file.
+        upright: See `read_image`.
 
     Returns:
         `(3, H, W)` uint8 in [0, 255].
@@ -93,21 +109,31 @@ def decode_image(data: bytes) -> torch.Tensor:
             # torchvision for JPEG alone, where it gives PIL's pixels in 1.1 ms for PIL's 1.5 (500x375): its PNG
             # decoder (0.29) ends the process with a segmentation fault on one flipped byte, where 3000 damaged
             # JPEGs only raised. CMYK stays with PIL, by whose inversion rules ImageNet was always read.
-            return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
-        return _to_rgb(header)
+            image = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
+            refuse_cut_scan(data, header, image[:, -1, -1].tolist())
+        else:
+            image = _to_rgb(header, data)
+        orientation = orientation_of(header) if upright else 1
+    if orientation == 1:
+        return image
+    rows = turned(image.permute(1, 2, 0).numpy(), orientation)
+    return torch.from_numpy(np.ascontiguousarray(rows)).permute(2, 0, 1)
 
 
-def _to_rgb(image: Image.Image) -> torch.Tensor:
+def _to_rgb(image: Image.Image, data: bytes) -> torch.Tensor:
     """Decode and convert any PIL image to `(3, H, W)` uint8."""
     if image.mode in ("I", "F"):
         message = f"pixels of PIL mode {image.mode!r} have no known range; convert the file to 8 or 16 bits"
         raise UserValueError(message)
     see_through = "transparency" in image.info
+    bits = max(image.tag_v2.get(258, (1,))) if image.format == "TIFF" else 0  # type: ignore[attr-defined]
     decode(image)
+    refuse_cut_scan(data, image, last_pixel(image))
     if image.mode.startswith("I;16"):
-        # PIL's own conversion clips at 255, which turns a 16-bit image white; 65535 = 255 × 257.
-        grey = (np.asarray(image).astype(np.uint32) + 128) // 257
-        image = Image.fromarray(grey.astype(np.uint8))
+        # PIL's own conversion clips at 255, which turns a 16-bit image white.
+        values = np.asarray(image).astype(np.uint32)
+        white = (1 << bits) - 1 if 8 < bits < 16 else range_of(values)
+        image = Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
     elif see_through:
         # Palette transparency given as bytes makes PIL warn on the direct way.
         image = image.convert("RGBA")

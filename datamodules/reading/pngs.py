@@ -12,12 +12,13 @@ from isal import isal_zlib
 
 from pcpad.datamodules.reading.images import BrokenImageError, decode_image
 from pcpad.errors import UserValueError
-from pcpad.pictures import refuse_too_large, why_unreadable
+from pcpad.pictures import open_header, orientation_of, refuse_too_large, turned, why_unreadable
 
 ALL = slice(None)
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER_BYTES = 33
+_FIRST_BYTES = 1 << 12
 _END = b"\0\0\0\0IEND\xaeB`\x82"
 # Colour type → a name for messages, at 8 bits a channel.
 _KINDS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGBA"}
@@ -27,7 +28,63 @@ _LAST_FILTER = 4
 _STORED_BLOCK = 0xFFFF  # the most bytes that an uncompressed block of a zlib stream holds
 
 
-class PngFile:
+class _Outline:
+    """How large a PNG is and which way up, by which a map of values may be turned with its picture."""
+
+    path: Path
+    orientation: int
+    _rows: int
+    _columns: int
+
+    @property
+    def height(self) -> int:
+        """Rows, upright."""
+        return self._columns if self.orientation >= 5 else self._rows
+
+    @property
+    def width(self) -> int:
+        """Columns, upright."""
+        return self._rows if self.orientation >= 5 else self._columns
+
+    def turn_with(self, picture: "_Outline") -> None:
+        """Turn a map of values as its picture is turned, where it was drawn on the picture's pixels as they are stored.
+
+        That shows by its size; where a picture is as wide as it is high, or upside down, a map of its size without an
+        orientation of its own is taken for one drawn on the stored pixels.
+
+        Args:
+            picture: The picture.
+        """
+        if self.orientation == 1 and (self._rows, self._columns) == (picture._rows, picture._columns):
+            self.orientation = picture.orientation
+
+
+class PngOutline(_Outline):
+    """What stands before the pixels of a PNG file, which is all that is read.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        path: The file.
+        height: Rows, upright.
+        width: Columns, upright.
+        orientation: See `PngFile`.
+
+    Raises:
+        BrokenImageError: Missing, empty, no PNG, or larger than `pictures.MOST_PIXELS`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        data = _read(self.path, _FIRST_BYTES)
+        self._rows, self._columns, _ = _header(self.path, data)
+        if data.find(b"IDAT") < 0 and len(data) == _FIRST_BYTES:  # a colour profile, say
+            data = _read(self.path, -1)
+        self.orientation = _orientation(data)
+
+
+class PngFile(_Outline):
     """A PNG file in memory, its header read, its pixels not yet decoded.
 
     Args:
@@ -35,8 +92,10 @@ class PngFile:
 
     Attributes:
         path: The file.
-        height: Rows.
-        width: Columns.
+        orientation: The EXIF orientation by which `rgb`, `grey` and `grey16` turn the pixels, 1 … 8; 1 is as stored.
+            It is looked for before the pixels, where it is written.
+        height: Rows, upright.
+        width: Columns, upright.
         kind: What a pixel is, in words: "8-bit grey", "16-bit grey", "8-bit RGB", ….
 
     Raises:
@@ -46,9 +105,10 @@ class PngFile:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._data = _read(self.path, -1)
-        self.height, self.width, self.kind = _header(self.path, self._data)
+        self._rows, self._columns, self.kind = _header(self.path, self._data)
         if self._data[-len(_END) :] != _END:
             raise _broken(self.path, "truncated: the file has no end mark")
+        self.orientation = _orientation(self._data)
 
     def rgb(self, rows: slice = ALL, columns: slice = ALL) -> np.ndarray:
         """Decode colours.
@@ -63,7 +123,9 @@ class PngFile:
         Raises:
             BrokenImageError: Damaged. Pixel data that is not needed is still held against its checksums.
         """
-        return self._decode(rows, columns, 3) if self.kind == "8-bit RGB" else self._by_pil()[rows, columns]
+        if self.kind != "8-bit RGB":
+            return turned(self._by_pil(), self.orientation)[rows, columns]
+        return self._turned(rows, columns, 3)
 
     def grey(self, rows: slice = ALL, columns: slice = ALL) -> np.ndarray:
         """Decode the values of an 8-bit grey file; `rows` and `columns` as in `rgb`.
@@ -78,7 +140,7 @@ class PngFile:
         if self.kind != "8-bit grey":
             message = f"{self.path}: expected 8-bit grey pixels, one id each, but the file has {self.kind} pixels"
             raise UserValueError(message)
-        return self._decode(rows, columns, 1)
+        return self._turned(rows, columns, 1)
 
     def grey16(self) -> np.ndarray:
         """Decode the values of a 16-bit grey file, which no conversion to 8 bits or to floats may touch.
@@ -98,18 +160,23 @@ class PngFile:
             raise UserValueError(message)
         self._stream()  # OpenCV returns what it could read of a damaged file
         pixels = cv2.imdecode(_bytes(self._data), cv2.IMREAD_UNCHANGED)
-        if pixels is None or pixels.dtype != np.uint16 or pixels.shape != (self.height, self.width):
+        if pixels is None or pixels.dtype != np.uint16 or pixels.shape != (self._rows, self._columns):
             raise _broken(self.path, "damaged: its 16-bit pixels cannot be decoded")
-        return pixels
+        return turned(pixels, self.orientation)
+
+    def _turned(self, rows: slice, columns: slice, channels: int) -> np.ndarray:
+        if self.orientation == 1:
+            return self._decode(rows, columns, channels)
+        return np.ascontiguousarray(turned(self._decode(ALL, ALL, channels), self.orientation)[rows, columns])
 
     def _decode(self, rows: slice, columns: slice, channels: int) -> np.ndarray:
         """Inflate down to the last row needed, and take back the filters down to there and up to the last column."""
-        length = 1 + self.width * channels
+        length = 1 + self._columns * channels
         if self._data[28] or length > _STORED_BLOCK:  # interlaced, so all rows lie all over the file, or very wide
             pixels = self._by_pil()[rows, columns]
             return pixels if channels == 3 else pixels[..., 0]
-        top, bottom, _ = rows.indices(self.height)
-        left, right, _ = columns.indices(self.width)
+        top, bottom, _ = rows.indices(self._rows)
+        left, right, _ = columns.indices(self._columns)
         filtered = np.frombuffer(self._inflate(bottom * length), np.uint8).reshape(bottom, length)
         filters = filtered[:, 0]
         if filters.max() > _LAST_FILTER:
@@ -150,7 +217,7 @@ class PngFile:
         """Decode any other kind of file, as `(height, width, 3)` uint8."""
         self._stream()  # of 1500 files with one flipped bit PIL 13 let 3 pass
         try:
-            return decode_image(self._data).permute(1, 2, 0).numpy()
+            return decode_image(self._data, upright=False).permute(1, 2, 0).numpy()
         except Warning:
             raise  # somebody's `-W error`
         # PIL's parsing raises SyntaxError, struct.error, zlib.error and more.
@@ -213,8 +280,30 @@ def _checksum(data: Any) -> bytes:
     return struct.pack(">I", isal_zlib.crc32(data))
 
 
+def _orientation(data: bytes) -> int:
+    """The EXIF orientation that stands before the pixels of a PNG."""
+    at, parts, kinds = _HEADER_BYTES, [data[:_HEADER_BYTES]], set()
+    while at + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind in (b"IDAT", b"IEND"):
+            break
+        parts.append(data[at : at + 12 + length])
+        kinds.add(kind)
+        at += 12 + length
+    if not kinds & {b"eXIf", b"zTXt", b"tEXt", b"iTXt"}:  # as text, it comes from ImageMagick and as XMP
+        return 1
+    try:
+        with open_header(b"".join([*parts, _END])) as image:
+            image.info.setdefault("exif", b"")  # else Pillow would decode the pixels to look behind them
+            return orientation_of(image)
+    except Warning:
+        raise  # somebody's `-W error`
+    except Exception:  # what is damaged is found, and named, when it is decoded
+        return 1
+
+
 def png_size(path: str | Path) -> tuple[int, int]:
-    """Read height and width from a PNG's header.
+    """Read height and width from a PNG's header, as they are stored.
 
     Args:
         path: The file.

@@ -135,6 +135,29 @@ class InpaintingUNet(nn.Module):
             state = block(*_joined(state, levels.pop()))
         return state.features[..., :height, :width]
 
+    @torch.no_grad()
+    def reached(self, mask: Tensor) -> Tensor:
+        """Say which pixels of the output depend on any valid pixel: the others are the same in every picture.
+
+        Args:
+            mask: (N, 1, H, W), anything but 0 is valid.
+
+        Returns:
+            (N, 1, H, W) bool.
+        """
+        height, width = mask.shape[-2:]
+        fill = (0, _rounded_up(width, 2**self.depth) - width, 0, _rounded_up(height, 2**self.depth) - height)
+        known = F.pad((mask != 0).float(), fill)
+        levels = []
+        for block in self.encoder:
+            levels.append(known)
+            kernel = block.conv.kernel_size[0]  # type: ignore[union-attr]
+            known = F.max_pool2d(known, kernel, stride=2, padding=kernel // 2)
+        for skip in reversed(levels):
+            up = F.interpolate(known, size=skip.shape[-2:], mode="nearest")
+            known = F.max_pool2d(torch.maximum(up, skip), 3, stride=1, padding=1)
+        return known[..., :height, :width] != 0
+
     def freeze_encoder_batch_norm(self, frozen: bool = True) -> InpaintingUNet:
         """Keep the encoder's batch norm as it is, statistics, scale and shift: the second stage of training.
 

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from pcpad.distributed import gathered
 from pcpad.errors import UserValueError
 from pcpad.pictures import FORMATS, Picture, PictureFormat, write_picture
 from pcpad.tasks.callbacks.picture_files import PictureFiles
@@ -24,9 +25,10 @@ class InpaintedPictures(PictureFiles):
     """Writes each filled picture as `NAME.png`, of its own size, depth, and with its own alpha and colour profile.
 
     Valid pixels are the original's, bit by bit; only holes come from the network. A picture whose mask leaves nothing
-    valid is written as it came, which is said. A prediction is a dict: `path`, a list of one string, and `image`
-    (1, 3, H, W), uint8 or float in [0, 1]; the batch holds `mask` (1, 1, H, W), 1 = valid, and `picture`, a list of the
-    one original.
+    valid, or has no hole, is written as it came, which is said; if there was nothing to fill in any picture, that is an
+    error in the end. A prediction is a dict: `path`, a list of one string, and `image` (1, 3, H, W), uint8 or float in
+    [0, 1]; it may have `unreached`, a list of how many pixels of the hole no valid pixel reached, which is said. The
+    batch holds `mask` (1, 1, H, W), 1 = valid, and `picture`, a list of the one original.
 
     Args:
         output: The folder; `predictions` in the run's log folder when not given.
@@ -47,10 +49,12 @@ class InpaintedPictures(PictureFiles):
             raise UserValueError(message)
         self.format: PictureFormat = format
         self.sheets = sheets
+        self._counts = (0, 0)  # pictures written, and those of them that had something to fill
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the folders."""
         super().on_predict_start(trainer, pl_module)
+        self._counts = (0, 0)
         if self.sheets:
             (self.folder / "sheets").mkdir(exist_ok=True)
 
@@ -68,12 +72,47 @@ class InpaintedPictures(PictureFiles):
             warnings.warn(f"{name}: its mask covers all of it; it is copied as it came", stacklevel=2)
         elif bool(mask.all()):
             warnings.warn(f"{name}: its mask has no hole; it is copied as it came", stacklevel=2)
+        unreached = sum(prediction.get("unreached", ()))
+        if unreached and bool(mask.any()):
+            holes = mask.numel() - int(torch.count_nonzero(mask))
+            warnings.warn(
+                f"{name}: no valid pixel reached {unreached} of the {holes} pixels of its hole, so that there was "
+                "nothing to go by for them: fill in steps, or use a deeper network",
+                stacklevel=2,
+            )
         result = compose(original, prediction["image"], mask)
         lost = write_picture(target, result, self.format)
+        written, filled = self._counts
+        self._counts = (written + 1, filled + (bool(mask.any()) and not bool(mask.all())))
         if lost:
             warnings.warn(f"{name}: {self.format} does not keep {' and '.join(lost)}", stacklevel=2)
         if self.sheets:
             write_picture(self.folder / "sheets" / f"{target.stem}.png", _sheet(original, mask, result))
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say how many were filled and how many copied, and where they are."""
+        written, filled = self._counts
+        if written > filled:
+            print(f"{filled} {self.called} and {written - filled} copied as they came: {self.folder}")
+        else:
+            super().on_predict_end(trainer, pl_module)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Stop with an error where nothing was filled; here, as what failed is heard of first, from the data.
+
+        Raises:
+            ValueError: No picture had a hole and something around it.
+        """
+        if stage != "predict":
+            return
+        written, filled = (sum(counts) for counts in zip(*gathered(self._counts), strict=True))
+        self._counts = (0, 0)
+        if written and not filled:
+            message = (
+                f"nothing was filled: none of the {written} pictures has a mask with a hole and something valid around "
+                f"it, so that they were copied to {self.folder} as they came. Is the mask's polarity right?"
+            )
+            raise UserValueError(message)
 
 
 def compose(original: Picture, prediction: Tensor, mask: Tensor) -> Picture:
@@ -101,7 +140,7 @@ def compose(original: Picture, prediction: Tensor, mask: Tensor) -> Picture:
             hole = ~known[rows]
             if hole.any():
                 colour[rows][hole] = _values(prediction[0, :, rows].cpu(), hole, original)
-    return Picture(colour, original.alpha, original.profile, original.notes)
+    return Picture(colour, original.alpha, original.profile, original.notes, original.top)
 
 
 def _values(band: Tensor, hole: np.ndarray, original: Picture) -> np.ndarray:
@@ -128,7 +167,8 @@ def _sheet(original: Picture, mask: Tensor, result: Picture) -> Picture:
     columns = []
     for pixels in (original.colour, mask.cpu().numpy().astype(np.uint8)[..., None] * np.uint8(255), result.colour):
         small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
-        eight = (small // 257).astype(np.uint8) if small.dtype == np.uint16 else small
+        deep = small.dtype == np.uint16
+        eight = (small.astype(np.uint32) * 255 // original.white).astype(np.uint8) if deep else small
         columns.append(np.broadcast_to(eight, (size[1], size[0], 3)))
     gap = np.full((size[1], 4, 3), 128, np.uint8)
     return Picture(np.concatenate([columns[0], gap, columns[1], gap, columns[2]], axis=1))

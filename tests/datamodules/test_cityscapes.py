@@ -490,6 +490,53 @@ def test_train_ids_in_place_of_ids(root, part, number):
     each_way(root, part, f"{path}.*: these look like trainIds")
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("shown", ["no rare class", "a plate without its vehicle"])
+def test_official_ids_are_read_at_any_crop(root, shown):
+    """Crops larger than the image were refused: their padding with 255 was taken for trainIds' ignored pixels."""
+    plate = shown != "no rare class"
+    for path in root.glob("gtFine/train/*/*.png"):
+        ids = np.repeat(np.array([7, 8, 11], np.uint8), 8)[:, None].repeat(48, 1)
+        if plate:  # the file has both, far apart
+            ids[2:22, 20:], ids[0, 0] = 255, 26
+        write_png(path, ids)
+    data = ready(root, "fit", class_uniform=0, crop_size=16 if plate else 80, scale=(1, 1))
+    loader = data.train_dataloader()
+    for batch in (batch for _ in range(5) for batch in loader):
+        assert set(batch["label"].unique().tolist()) <= {0, 1, 2, 13, 255}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("drawn", ["stored", "upright"])
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_pictures_are_upright_with_their_labels(root, orientation, drawn):
+    if drawn == "upright" and orientation == 3:
+        pytest.skip("no size shows it")
+    times = {3: 2, 6: 1, 8: 3}[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for path in root.glob("leftImg8bit/*/*/*.png"):
+        with Image.open(path) as image:
+            pixels = np.asarray(image)
+        Image.fromarray(np.rot90(pixels, times)).save(path, exif=exif)
+    for path in root.glob("gtFine/*/*/*.png"):
+        with Image.open(path) as image:
+            ids = np.asarray(image)
+        write_png(path, np.rot90(ids, times) if drawn == "stored" else ids)
+
+    def matches(batch):  # the red of each pixel is its id
+        ids = batch["image"][:, 0].numpy()
+        assert np.array_equal(to_train_ids(ids.reshape(-1, ids.shape[-1])).reshape(ids.shape), batch["label"].numpy())
+
+    data = ready(root, "fit", crop_size=16, scale=(1, 1), color_jitter=0, blur=None)
+    for batch in (*data.train_dataloader(), *data.val_dataloader()):
+        matches(batch)
+    assert {tuple(batch["image"].shape[2:]) for batch in data.val_dataloader()} == {(24, 48)}
+    one = next(iter(root.glob("leftImg8bit/val/*/*.png")))
+    (predicted,) = ready(root, "predict", predict_images=one).predict_dataloader()
+    assert predicted["image"].shape[2:] == (24, 48)
+
+
 def test_train_ids_without_an_ignored_pixel(root):
     for path in root.glob("gtFine/*/*/*.png"):
         write_png(path, (np.arange(24 * 48).reshape(24, 48) % 19).astype(np.uint8))

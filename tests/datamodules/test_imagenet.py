@@ -205,6 +205,39 @@ def test_predicting_one_image_knows_the_classes_where_the_data_is(root):
     assert data.class_names == CLASSES
 
 
+def turn(path, orientation):
+    """Store a photograph on its side, and say so."""
+    back = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    with Image.open(path) as image:
+        image = image.transpose(back[orientation]) if back[orientation] is not None else image.copy()
+    image.save(path, "JPEG", quality=95, exif=exif)
+    return path
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_photographs_are_upright_unless_the_published_numbers_ask_for_stored_pixels(root, orientation):
+    picture = root / "val" / CLASSES[0] / f"{CLASSES[0]}_0.JPEG"
+
+    def predicted(**options):
+        (batch,) = ready(root, "predict", predict_images=picture, **options).predict_dataloader()
+        return batch["image"][0]
+
+    upright = predicted()
+    turn(picture, orientation)
+
+    def near(image):
+        return (image.int() - upright.int()).abs().float().mean() < 3
+
+    assert near(predicted())
+    assert near(predicted(upright=False))
+    for asked in (True, False):
+        (tested, *_), *_ = (batch["image"] for batch in ready(root, "validate", upright=asked).val_dataloader())
+        assert near(tested) == asked
+
+
 def test_predicting_without_images(root, tmp_path):
     with pytest.raises(ValueError, match=r"--data\.predict_images FOLDER"):
         ready(root, "predict")

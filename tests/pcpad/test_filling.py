@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pcpad.filling import fill
+from pcpad.filling import count_unreached, fill
 from pcpad.tiling import Tiling
 
 
@@ -139,3 +139,15 @@ def test_only_tiles_go_to_the_device():
     assert filled.device.type == "cpu"
     assert devices == {"cuda"}
     assert torch.allclose(filled, torch.where(mask == 1, image, 1 - image), atol=1e-6)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("max_pixels", "count"), [(10**6, 40), (1, 39 + 64)])
+def test_pixels_out_of_reach_are_counted_where_no_tile_sees_them(max_pixels, count):
+    mask = torch.zeros(1, 1, 1, 128)
+    mask[..., 63] = 1
+
+    def reached(mask):  # 25 to the left, 63 to the right
+        return torch.stack([mask[..., max(0, x - 63) : x + 25].amax(-1) for x in range(mask.shape[-1])], dim=-1)
+
+    assert count_unreached(reached, mask, Tiling(64), max_pixels=max_pixels) == [count]

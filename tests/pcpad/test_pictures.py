@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pcpad import pictures
+from pcpad.datamodules.reading.images import read_image
 from pcpad.pictures import Picture, PictureError, read_picture, write_picture
 
 RNG = np.random.default_rng(0)
@@ -252,3 +253,130 @@ def test_a_picture_of_200_megapixels(tmp_path):
     array[-1, -1] = 9
     write_picture(tmp_path / "a.tiff", Picture(array), "tiff")
     assert np.array_equal(read_picture(tmp_path / "a.tiff").colour, array)
+
+
+# Damage, and what is no damage
+
+
+PHOTO = np.asarray(Image.fromarray(RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((320, 240), 3))
+
+
+def cut_short(data, part):
+    """What an interrupted copy is after a repair: less data, and an end mark."""
+    return data[: int(len(data) * part)] + b"\xff\xd9"
+
+
+def jpeg(array=PHOTO, **options):
+    buffer = io.BytesIO()
+    image = array if isinstance(array, Image.Image) else Image.fromarray(array)
+    image.save(buffer, "JPEG", quality=90, **options)
+    return buffer.getvalue()
+
+
+JPEGS = {
+    "baseline": jpeg(),
+    "progressive": jpeg(progressive=True),
+    "no chroma subsampling": jpeg(subsampling=0),
+    "restart marks": jpeg(restart_marker_rows=1),
+    "grey": jpeg(PHOTO[..., 0]),
+    "cmyk": jpeg(Image.fromarray(PHOTO).convert("CMYK")),
+}
+READERS = [read_picture, read_image]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.95])
+@pytest.mark.parametrize("kind", JPEGS)
+def test_a_jpeg_cut_short_with_an_end_mark_is_noticed(tmp_path, kind, part, reader):
+    (tmp_path / "a.jpg").write_bytes(JPEGS[kind])
+    reader(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").write_bytes(cut_short(JPEGS[kind], part))
+    with pytest.raises(PictureError, match=r"a\.jpg: truncated"):
+        reader(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_whole_jpeg_that_ends_in_grey_is_read(tmp_path, reader):
+    grey = PHOTO.copy()
+    grey[100:] = 128
+    for data in (jpeg(grey), jpeg(np.full_like(grey, 128)), jpeg(grey, progressive=True) + b"more\xff\xd9"):
+        (tmp_path / "a.jpg").write_bytes(data)
+        reader(tmp_path / "a.jpg")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("reader", READERS)
+def test_a_jpeg_that_claims_more_than_its_data_can_hold_is_refused_by_its_header(tmp_path, reader):
+    data = bytearray(jpeg(PHOTO[:64, :64]))
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = (13_000).to_bytes(2, "big") * 2
+    (tmp_path / "a.jpg").write_bytes(data)
+    with pytest.raises(PictureError, match="cannot hold the 13000x13000 pixels"):
+        reader(tmp_path / "a.jpg")
+
+
+def tiff(values, bits, extra=None):
+    """The plainest TIFF: one strip; 12 bits are packed, two pixels in three bytes."""
+    height, width = values.shape[:2]
+    channels = 1 if values.ndim == 2 else values.shape[2]
+    flat = values.reshape(-1).astype(np.uint32)
+    if bits == 12:
+        pairs = flat.reshape(-1, 2)
+        body = np.stack([pairs[:, 0] >> 4, (pairs[:, 0] & 15) << 4 | pairs[:, 1] >> 8, pairs[:, 1] & 255], 1)
+        data = body.astype(np.uint8).tobytes()
+    else:
+        data = flat.astype(f"<u{bits // 8}").tobytes()
+    tags = {256: width, 257: height, 259: 1, 262: 1 if channels < 3 else 2, 273: 8, 277: channels, 278: height}
+    tags |= {279: len(data), 258: bits} | ({} if extra is None else {338: extra})
+    at = 8 + len(data)
+    sizes = struct.pack(f"<{channels}H", *[bits] * channels)
+    entries = []
+    for tag, value in sorted(tags.items()):
+        count = channels if tag == 258 else 1
+        inline = struct.pack("<I", value) if count < 3 else struct.pack("<I", at)
+        inline = sizes.ljust(4, b"\0") if count == 2 else inline
+        entries.append(struct.pack("<HHI", tag, 3 if tag in (258, 259, 262, 277, 338) else 4, count) + inline)
+    table = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    return b"II*\0" + struct.pack("<I", at + len(sizes)) + data + sizes + table
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("bits", [12, 16])
+def test_twelve_bits_of_grey_are_neither_black_nor_white(tmp_path, bits):
+    values = np.linspace(0, 4095, 40 * 60).reshape(40, 60).astype(np.uint16)
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(values, bits))
+    assert abs(float(read_image(path).float().mean()) - 127.5) < 1
+    picture = read_picture(path)
+    assert np.array_equal(picture.colour[..., 0], values)
+    assert picture.white == 4095
+    assert "12" in picture.notes[0]
+    write_picture(tmp_path / "b.jpg", picture, "jpg")
+    assert abs(float(read_image(tmp_path / "b.jpg").float().mean()) - 127.5) < 1
+
+
+def test_sixteen_bits_that_are_used_or_black_stay_what_they_are(tmp_path):
+    for brightest in (0, 200, 4096, 65535):
+        values = np.zeros((4, 6), np.uint16)
+        values[0, 0] = brightest
+        (tmp_path / "a.tif").write_bytes(tiff(values, 16))
+        assert int(read_image(tmp_path / "a.tif").max()) == round(brightest / 257)
+        assert read_picture(tmp_path / "a.tif").white == 65535
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize(("channels", "extra"), [(4, None), (4, 0), (5, None), (2, 0), (2, None)])
+def test_a_channel_more_than_colours_and_alpha_is_refused(tmp_path, channels, extra, bits, reader):
+    (tmp_path / "a.tif").write_bytes(tiff(RNG.integers(0, 1 << bits, (8, 10, channels)), bits, extra))
+    with pytest.raises(PictureError, match=r"a\.tif: "):
+        reader(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(("channels", "extra"), [(3, None), (4, 2), (4, 1)])
+def test_colours_and_alpha_are_read(tmp_path, channels, extra):
+    (tmp_path / "a.tif").write_bytes(tiff(RNG.integers(0, 256, (8, 10, channels)), 8, extra))
+    assert read_image(tmp_path / "a.tif").shape == (3, 8, 10)
+    assert (read_picture(tmp_path / "a.tif").alpha is None) == (channels == 3)

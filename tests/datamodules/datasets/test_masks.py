@@ -1,5 +1,6 @@
 """Masks: what white means, which shares of holes come how often, and that the same seed draws the same."""
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -92,6 +93,92 @@ def test_masks_of_everything_or_broken_ones_say_nothing_about_polarity(tmp_path)
     Image.fromarray(half).save(tmp_path / "part.png")
     with pytest.raises(ValueError, match=r"88% hole \(1 masks"):
         check_polarity(find_images(tmp_path), "white_hole", "mask_polarity")
+
+
+# Meaning
+
+DRAWN = np.zeros((60, 80), bool)
+DRAWN[10:30, 20:60] = True
+PHOTOGRAPH = np.clip(np.cumsum(np.cumsum(np.random.default_rng(0).normal(0, 3, (60, 80, 3)), 0), 1) % 256, 0, 255)
+
+
+def painted(on, off=0, kind=np.uint8):
+    return np.where(DRAWN[..., None], np.array(on), np.array(off)).astype(kind).squeeze()
+
+
+MEANINGLESS = {
+    "red": painted((255, 0, 0)),
+    "red on white": painted((255, 0, 0), (255, 255, 255)),
+    "green": painted((0, 255, 0)),
+    "yellow": painted((255, 255, 0)),
+    "value 2": painted([2]),
+    "values 1 and 2": painted([2], [1]),
+    "values 254 and 255": painted([254], [255]),
+    "grey": painted([127]),
+    "16 bits of which 8 are used": painted([255], kind=np.uint16),
+    "one grey": np.full((60, 80), 127, np.uint8),
+    "photograph": PHOTOGRAPH.astype(np.uint8),
+    "dark photograph": (PHOTOGRAPH / 3).astype(np.uint8),
+    "photograph with alpha": np.dstack([PHOTOGRAPH, painted([0], [255])]).astype(np.uint8),
+    "white with alpha": np.dstack([*[np.full((60, 80), 255)] * 3, painted([0], [255])]).astype(np.uint8),
+}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("polarity", ["white_hole", "white_valid"])
+@pytest.mark.parametrize("kind", MEANINGLESS)
+def test_a_mask_that_means_nothing_is_known_as_such(tmp_path, kind, polarity):
+    Image.fromarray(MEANINGLESS[kind]).save(tmp_path / "m.png")
+    assert read_mask(tmp_path / "m.png", polarity, 0.5, judge=True).unclear
+    with pytest.raises(
+        ValueError, match=r"1 of 1 masks .*m\.png: .*say what is a hole: --data\.mask_polarity nonblack"
+    ):
+        find_masks(tmp_path, polarity, "mask_polarity")
+
+
+def test_a_palette_means_what_its_colours_do(tmp_path):
+    mask = Image.fromarray(painted([15])).convert("P")
+    mask.putpalette([c for i in range(256) for c in (i * 7 % 256, i * 13 % 256, i * 29 % 256)])
+    mask.save(tmp_path / "m.png")
+    assert "neither black nor white" in read_mask(tmp_path / "m.png", "white_hole", 0.5, judge=True).unclear
+
+
+@pytest.mark.parametrize("kind", ["jpg", "soft edge", "white on transparent", "one value", "0 and 1", "opaque"])
+def test_a_mask_that_means_something_is_taken(tmp_path, kind):
+    mask = painted([1 if kind == "0 and 1" else 255])
+    if kind == "soft edge":
+        mask = cv2.GaussianBlur(mask, (5, 5), 0)
+    if kind == "one value":
+        mask[:] = 255
+    if kind in ("white on transparent", "opaque"):
+        mask = np.dstack([mask, mask, mask, mask if kind == "white on transparent" else np.full_like(mask, 255)])
+    name = tmp_path / ("m.jpg" if kind == "jpg" else "m.png")
+    Image.fromarray(mask).save(name)
+    assert read_mask(name, "white_hole", 0.5, judge=True).unclear == ""
+
+
+@pytest.mark.parametrize(
+    ("polarity", "kind"),
+    [
+        ("nonblack_hole", "red"),
+        ("nonblack_hole", "value 2"),
+        ("nonblack_hole", "16 bits of which 8 are used"),
+        ("nonwhite_hole", "red on white"),
+        ("transparent_hole", "photograph with alpha"),
+    ],
+)
+def test_what_else_is_a_hole_can_be_said(tmp_path, polarity, kind):
+    Image.fromarray(MEANINGLESS[kind]).save(tmp_path / "m.png")
+    mask = read_mask(tmp_path / "m.png", polarity, 0.5, judge=True)
+    assert np.array_equal(mask.valid == 0, DRAWN)
+    assert mask.unclear == ""
+    assert len(find_masks(tmp_path, polarity, "mask_polarity")[0]) == 1
+
+
+def test_transparency_that_is_not_there_is_missed(tmp_path):
+    Image.fromarray(MEANINGLESS["red"]).save(tmp_path / "m.png")
+    with pytest.raises(ValueError, match=r"m\.png: nothing in it is transparent"):
+        read_mask(tmp_path / "m.png", "transparent_hole", 0.5)
 
 
 # Augmenting

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pcpad import pictures
 from pcpad.datamodules.reading import images
@@ -99,10 +99,33 @@ def test_other_formats_go_by_content_not_by_name(write, kind):
     assert torch.equal(read_image(write(data)), pixels(Image.open(io.BytesIO(data))))
 
 
-def test_exif_orientation_is_not_applied(decoder, write):
+@pytest.mark.faults
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_exif_orientation_is_applied(decoder, write, kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = write(encode(PHOTO, kind, exif=exif))
+    with Image.open(path) as stored:
+        upright = ImageOps.exif_transpose(stored)
+        assert torch.equal(read_image(path), pixels(upright))
+        assert image_size(path) == (upright.height, upright.width)
+    assert read_image(path).shape[1:] == read_picture(path).size
+
+
+def test_exif_orientation_may_be_left_out(decoder, write):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90°
-    assert read_image(write(encode(PHOTO, "JPEG", exif=exif))).shape == (3, 90, 120)
+    path = write(encode(PHOTO, "JPEG", exif=exif))
+    assert torch.equal(read_image(path, upright=False), pixels(Image.open(path)))
+
+
+def test_damaged_exif_turns_nothing(decoder, write):
+    path = write(encode(PHOTO, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff nonsense"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert read_image(path).shape == (3, 90, 120)
+        assert read_picture(path).size == (90, 120)
 
 
 def test_one_pixel_image(decoder, write):

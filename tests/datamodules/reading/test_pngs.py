@@ -10,10 +10,10 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pcpad.datamodules.reading.images import BrokenImageError
-from pcpad.datamodules.reading.pngs import ALL, PngFile, png_size
+from pcpad.datamodules.reading.pngs import ALL, PngFile, PngOutline, png_size
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -313,3 +313,42 @@ def test_wrong_streams_with_right_checksums_never_end_the_process(tmp_path):
             except BrokenImageError:
                 refused += 1
     assert refused > 500
+
+
+def turned_png(path, array, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(array).save(path, exif=exif)
+    return path
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied_to_all_parts(tmp_path, orientation):
+    image = noise((40, 56, 3))
+    path = turned_png(tmp_path / "i.png", image, orientation)
+    with Image.open(path) as stored:
+        upright = np.asarray(ImageOps.exif_transpose(stored))
+    file, outline = PngFile(path), PngOutline(path)
+    assert (file.height, file.width) == (outline.height, outline.width) == upright.shape[:2]
+    assert np.array_equal(file.rgb(), upright)
+    assert np.array_equal(file.rgb(slice(3, 30), slice(10, 33)), upright[3:30, 10:33])
+    grey = PngFile(turned_png(tmp_path / "g.png", image[..., 0], orientation))
+    assert np.array_equal(grey.grey(slice(3, 30), slice(10, 33)), upright[3:30, 10:33, 0])
+    deep = PngFile(turned_png(tmp_path / "d.png", image[..., 0].astype(np.uint16) * 257, orientation))
+    assert np.array_equal(deep.grey16(), upright[..., 0].astype(np.uint16) * 257)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("read", [PngFile, PngOutline])
+def test_a_map_drawn_on_stored_pixels_is_turned_with_its_picture(tmp_path, orientation, read):
+    values = noise((40, 56))
+    picture = read(turned_png(tmp_path / "i.png", np.dstack([values] * 3), orientation))
+    label = PngFile(png(tmp_path / "l.png", values))
+    label.turn_with(picture)
+    assert np.array_equal(label.grey(), PngFile(picture.path).rgb()[..., 0])
+    drawn_upright = PngFile(png(tmp_path / "u.png", label.grey()))
+    if orientation >= 5:
+        drawn_upright.turn_with(picture)
+        assert np.array_equal(drawn_upright.grey(), label.grey())

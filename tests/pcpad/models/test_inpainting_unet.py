@@ -343,3 +343,15 @@ def test_wrong_shapes(image, mask, expected):
 def test_wrong_sizes(options):
     with pytest.raises(ValueError, match="positive integer"):
         InpaintingUNet(**options)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_what_no_valid_pixel_reaches_is_known(depth):
+    mask = torch.zeros(2, 1, 53, 70)
+    mask[0, 0, 0, 0], mask[1, 0, 20:30, 69] = 1, 1
+    net = unet(depth)
+    _, seen = plain_network(net, torch.rand(2, 3, 53, 70), mask)
+    reached = net.reached(mask)
+    assert torch.equal(reached, seen[-1][0][:, :1, :53, :70] != 0)
+    assert not reached.all()

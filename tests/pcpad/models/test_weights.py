@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pcpad.models import load_weights
+from pcpad.models.weights import read_weights
 
 
 def network(classes: int = 10) -> nn.Sequential:
@@ -158,3 +159,27 @@ def test_a_tensor_instead_of_a_state_dict(tmp_path):
     torch.save(torch.zeros(3), tmp_path / "w.pth")
     with pytest.raises(ValueError, match="holds a Tensor, expected a state dict"):
         load_weights(network(), tmp_path / "w.pth")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("place", ["tensor", "pickle"])
+def test_a_flipped_bit_is_noticed(tmp_path, place):
+    path = tmp_path / "weights.ckpt"
+    torch.save({"state_dict": {"weight": torch.ones(100, 100), "bias": torch.zeros(100)}}, path)
+    read_weights(path)
+    data = bytearray(path.read_bytes())
+    at = data.index(torch.ones(8).numpy().tobytes()) + 401 if place == "tensor" else data.index(b"bias") + 1
+    data[at] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"weights\.ckpt is damaged: 1 of its \d+ parts do not match their checksums"):
+        read_weights(path)
+
+
+def test_a_file_without_checksums_is_read(tmp_path):
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"weight": torch.ones(3)}, tmp_path / "w.pt")
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert read_weights(tmp_path / "w.pt")["weight"].tolist() == [1, 1, 1]

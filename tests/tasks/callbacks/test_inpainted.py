@@ -1,6 +1,7 @@
 """`predict` for inpainting: a folder of odd pictures in, the same pictures with their holes filled out."""
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from pcpad import cli
 from pcpad.datamodules import Places2DataModule
 from pcpad.filling import fill
 from pcpad.pictures import Picture, PictureError, read_picture, write_picture
+from pcpad.tasks import InpaintingTask
 from pcpad.tasks.base import Task
 from pcpad.tasks.callbacks import InpaintedPictures
 from pcpad.tasks.callbacks.inpainted import compose
@@ -106,8 +108,12 @@ def test_any_size(folder, size):
     if mask.any():
         output = predict(folder)
     else:
-        with pytest.warns(UserWarning, match=r"a\.png: its mask has no hole"):
-            output = predict(folder)
+        output = folder / "out"
+        with (
+            pytest.warns(UserWarning, match=r"a\.png: its mask has no hole"),
+            pytest.raises(ValueError, match="nothing was filled"),
+        ):
+            predict(folder)
     check(read_picture(output / "a.png"), original, mask > 0)
 
 
@@ -182,6 +188,7 @@ def test_a_mask_between_black_and_white_is_thresholded_and_counted(folder):
 def test_a_mask_of_everything_is_named_and_the_picture_copied(folder):
     everything = np.full((60, 50), 255, np.uint8)
     originals = [add(folder, "a.png", mask=everything), add(folder, "b.png", mask=everything - everything)]
+    add(folder, "c.png")
     with pytest.warns(UserWarning, match="copied as it came") as said:
         output = predict(folder)
     told = [str(one.message) for one in said]
@@ -189,6 +196,63 @@ def test_a_mask_of_everything_is_named_and_the_picture_copied(folder):
     assert any("b.png: its mask has no hole; it is copied" in one for one in told)
     for name, original in zip(("a.png", "b.png"), originals, strict=True):
         assert np.array_equal(read_picture(output / name).colour, original.colour)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("value", [0, 255])
+def test_nothing_to_fill_in_any_picture_is_an_error(folder, value, capsys):
+    original = add(folder, "a.png", mask=np.full((60, 50), value, np.uint8))
+    with (
+        pytest.warns(UserWarning, match="copied as it came"),
+        pytest.raises(ValueError, match=r"nothing was filled: none of the 1 pictures"),
+    ):
+        predict(folder)
+    assert np.array_equal(read_picture(folder / "out" / "a.png").colour, original.colour)
+    assert "0 filled pictures and 1 copied as they came" in capsys.readouterr().out
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("value", [(255, 0, 0), (0, 255, 0), (2, 2, 2)])
+def test_a_mask_that_means_nothing_is_refused_and_the_rest_is_done(folder, value):
+    add(folder, "a.png")
+    add(folder, "b.png", mask=np.where(hole()[..., None] > 0, np.array(value), 0).astype(np.uint8))
+    with pytest.raises(
+        PictureError, match=r"1 pictures .*\n.*b\.png is not filled.*predict_mask_polarity nonblack_hole"
+    ):
+        predict(folder)
+    assert [path.name for path in (folder / "out").iterdir()] == ["a.png"]
+
+
+def test_what_a_mask_means_can_be_said(folder):
+    original = add(folder, "a.png", mask=np.where(hole()[..., None] > 0, (255, 0, 0), 0).astype(np.uint8))
+    output = predict(folder, mask_polarity=None, predict_mask_polarity="nonblack_hole")
+    check(read_picture(output / "a.png"), original)
+    original = add(folder, "a.png", mask=np.where(hole() > 0, 127, 0).astype(np.uint8))
+    with pytest.warns(UserWarning, match="count as white above 0.25"):
+        output = predict(folder, predict_mask_threshold=0.25)
+    check(read_picture(output / "a.png"), original)
+    with pytest.raises(ValueError, match="predict_mask_threshold"):
+        predict(folder, predict_mask_threshold=1.0)
+
+
+@pytest.mark.faults
+def test_pixels_that_no_valid_one_reached_are_counted(folder):
+    mask = np.full((60, 50), 255, np.uint8)
+    mask[:, :2] = 0
+    add(folder, "a.png", mask=mask)
+    data = {"predict_masks": folder / "masks", "predict_mask_polarity": "white_hole", "num_workers": 0}
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    task = InpaintingTask(depth=2, width=4)
+    trainer = Trainer(callbacks=[InpaintedPictures(str(folder / "out"))], **quiet)
+    said = r"a\.png: no valid pixel reached ([0-9]+) of the 2880 pixels of its hole"
+    with pytest.warns(UserWarning, match=said) as caught:
+        trainer.predict(task, Places2DataModule(predict_images=folder / "images", **data), return_predictions=False)
+    (count,) = (re.match(r".*" + said, str(one.message))[1] for one in caught if "reached" in str(one.message))
+    # Those that the network says the same of, whatever is valid.
+    result = read_picture(folder / "out" / "a.png").colour.reshape(-1, 3)
+    untouched = np.rint(255 * np.array([0.485, 0.456, 0.406])).astype(np.uint8)
+    assert int(count) > 1000
+    assert int(count) == np.count_nonzero((result == untouched).all(axis=1))
 
 
 def test_broken_files_are_named_and_the_rest_is_done(folder):
