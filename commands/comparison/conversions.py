@@ -54,7 +54,7 @@ def _models(grid: Grid, resolved: Mapping[str, Any]) -> Iterator[tuple[str, Any]
     for values in itertools.product(*(grid.values(option) for option in others)):
         config = copy.deepcopy(resolved.get("model"))
         arguments = config.get("init_args") if isinstance(config, dict) else None
-        if not isinstance(arguments, dict) or "class_path" not in config:
+        if not isinstance(config, dict) or not isinstance(arguments, dict) or "class_path" not in config:
             continue
         named = dict(zip((option.removeprefix("model.") for option in others), values, strict=True))
         arguments |= {name: None for name in _WEIGHTS if name in arguments}

@@ -151,7 +151,7 @@ class InpaintingUNet(nn.Module):
         levels = []
         for block in self.encoder:
             levels.append(known)
-            kernel = block.conv.kernel_size[0]  # type: ignore[union-attr]
+            kernel = int(block.conv.kernel_size[0])  # type: ignore[union-attr, index]
             known = F.max_pool2d(known, kernel, stride=2, padding=kernel // 2)
         for skip in reversed(levels):
             up = F.interpolate(known, size=skip.shape[-2:], mode="nearest")

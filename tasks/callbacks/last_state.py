@@ -24,7 +24,7 @@ class LastState(Callback):
         def decide_or_last(fetcher: Any) -> bool:
             return decide(fetcher) or (trainer.enable_validation and _is_last(trainer))
 
-        loop._should_check_val_fx = decide_or_last  # type: ignore[method-assign]
+        loop._should_check_val_fx = decide_or_last  # type: ignore[method-assign, assignment]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the trainer as it was."""
