@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.rank_zero import rank_zero_deprecation
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 from torch.utils.data.distributed import DistributedSampler
 
 from pcpad.datamodules.datasets.epochs import (
@@ -21,6 +21,7 @@ from pcpad.datamodules.datasets.epochs import (
     SeededItems,
     run_seed,
 )
+from pcpad.datamodules.reading.failures import UsableItems, UsableLoader, WhatCanBeRead, raise_failures
 from pcpad.errors import UserRuntimeError, UserValueError
 
 __all__ = ["DataModule", "UnrepeatedSampler", "evaluation_sampler", "expanded", "listed", "require"]
@@ -166,6 +167,7 @@ class DataModule(LightningDataModule):
 
     _num_classes: int | None = None
     _batch_compared = False
+    _predicting: WhatCanBeRead | None = None
 
     classes = _Renamed("class_names")
     class_colours = _Renamed("class_colors")
@@ -256,6 +258,44 @@ class DataModule(LightningDataModule):
             **options,
         }
         return DataLoader(dataset, **options)
+
+    def prediction_loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
+        """Make the loader of what is to be predicted: like an evaluation's, but what cannot be read is left out.
+
+        When all else is done, `teardown` stops the run with an error that names what was left out, and why.
+
+        Args:
+            dataset: A data set with a length, whose items are dicts; one that raises a `pcpad.errors.UserError` is left
+                out.
+            options: Arguments of the loader; `batch_size` is `eval_batch_size` where it is not among them.
+
+        Returns:
+            The loader.
+
+        Raises:
+            ValueError: Fewer samples than processes.
+        """
+        self._predicting = WhatCanBeRead(dataset)
+        options = {
+            "batch_size": self.eval_batch_size or self.batch_size,
+            "sampler": evaluation_sampler(dataset, self.trainer),
+            **self.worker_options(),
+            **options,
+            "collate_fn": UsableItems(options.get("collate_fn", default_collate)),
+        }
+        return UsableLoader(self._predicting, **options)
+
+    def teardown(self, stage: str) -> None:
+        """Stop with an error where something to predict could not be read, when all else is done.
+
+        Args:
+            stage: "fit", "validate", "test" or "predict".
+
+        Raises:
+            UserValueError: Something could not be read, by this process or another; names it.
+        """
+        if stage == "predict" and self._predicting is not None:
+            raise_failures(self._predicting.failures, "files could not be read", UserValueError)
 
     def worker_options(self) -> dict[str, Any]:
         """Arguments of a DataLoader for the processes that read for it."""

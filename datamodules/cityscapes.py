@@ -46,7 +46,8 @@ class CityscapesDataModule(DataModule):
 
     Batches: `image` `(N, 3, H, W)` uint8 RGB in [0, 255] (the task normalises) and `label` `(N, H, W)` int64 trainIds,
     255 = ignore; when training `crop_size`² pixels, when evaluating whole images. When predicting: `image` of one
-    image of any size and `path`, a list of one string; no label is looked for.
+    image of any size and `path`, a list of one string; no label is looked for. What cannot be read is left out, and
+    named in an error when all others are done.
 
     An epoch has as many crops as the split has fine training images. The part `class_uniform` of them is centred on
     class centroids (one for each class in each tile of `tile_size`² pixels of each image), as many for every class;
@@ -178,7 +179,7 @@ class CityscapesDataModule(DataModule):
     def predict_dataloader(self) -> DataLoader[Any]:
         """All images of `predict_images`, each once and alone, sorted by path."""
         files = listed(self._predict, "the images", "predict")
-        return self.evaluation_loader(UnlabelledImages(files, _unchanged), batch_size=1)
+        return self.prediction_loader(UnlabelledImages(files, _unchanged), batch_size=1)
 
     def _prepare_training(self, fine: dict[str, list[Pair]]) -> tuple[SceneCrops, Centroids | None]:
         """List the images crops are taken from, fine ones first, and find the centroids in them."""

@@ -119,8 +119,12 @@ class CityscapesPanopticDataModule(DataModule):
         return self.training_loader(listed(self._train, "the training images", "fit"), collate_fn=collate_scenes)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """The split's validation images, or the maps to predict, each once."""
-        dataset = listed(self._eval, "the images", "fit", "validate", "test", "predict")
+        """The split's validation images, each once."""
+        dataset = listed(self._eval, "the images", "fit", "validate", "test")
         return self.evaluation_loader(dataset, collate_fn=collate_scenes)
 
-    test_dataloader = predict_dataloader = val_dataloader
+    test_dataloader = val_dataloader
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """The maps to predict from that can be read, each once."""
+        return self.prediction_loader(listed(self._eval, "the maps", "predict"), collate_fn=collate_scenes)

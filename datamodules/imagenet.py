@@ -47,8 +47,9 @@ class ImageNetDataModule(DataModule):
     seed of `seed_everything` (0 without one) and the epoch's number: not on the number of processes or workers. A run
     resumed from a checkpoint made within an epoch goes on at the next image.
 
-    An unreadable training image is stepped over with a warning, up to `max_broken`; when validating, testing or
-    predicting it raises `BrokenImageError`, for a result on fewer images than stated would be no result.
+    An unreadable training image is stepped over with a warning, up to `max_broken`; when validating or
+    testing it raises `BrokenImageError`, for a result on fewer images than stated would be no result. Predicting does
+    all that can be read and then stops with an error that lists the rest.
 
     Args:
         root: The folder with train/ and val/.
@@ -144,7 +145,7 @@ class ImageNetDataModule(DataModule):
     def predict_dataloader(self) -> DataLoader[Any]:
         """All images of `predict_images`, each once, sorted by path."""
         files = listed(self._predict, "the images", "predict")
-        return self.evaluation_loader(UnlabelledImages(files, self.eval_transform))
+        return self.prediction_loader(UnlabelledImages(files, self.eval_transform))
 
     def _evaluated(self, split: str) -> DataLoader[Any]:
         return self.evaluation_loader(LabelledImages(self._split(split), self.eval_transform, upright=self.upright))

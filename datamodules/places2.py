@@ -169,6 +169,6 @@ class Places2DataModule(DataModule):
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def teardown(self, stage: str) -> None:
-        """Stop with an error where pictures could not be used, when all others are done."""
+        """Stop with an error where pictures could not be used, when all others are done; `stage` as of `setup`."""
         if stage == "predict" and self._predict is not None:
             self._predict.raise_failures()

@@ -243,8 +243,8 @@ def _deep_picture(path: Path, image: Image.Image, bits: int) -> Picture:
         if not image.mode.startswith("I;16"):
             message = f"{bits} bits a channel cannot be read; convert the file to 8 or 16 bits"
             raise UserValueError(message)
-        raised = np.asarray(image).astype(np.uint16)[..., None]
-        return Picture(raised, None, profile, (f"its {bits} bits a channel are kept in 16",), (1 << bits) - 1)
+        values = np.asarray(image).astype(np.uint16)[..., None]
+        return Picture(values, None, profile, (f"its {bits} bits a channel are kept in 16",), (1 << bits) - 1)
     pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         what = "damaged, or of a kind" if pixels is None else f"{pixels.dtype} pixels"

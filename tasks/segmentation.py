@@ -92,7 +92,8 @@ class SegmentationTask(Task):
 
         shape: dict[str, Any] = {"num_classes": num_classes, "padding": padding, "fallback": fallback}
         self.network = _build(architecture, encoder, encoder_weights, checkpointing, shape)
-        heads = [name for name, _ in self.network.named_children() if name not in _encoder_parts(self.network)]
+        inside: Any = self.network.stages if architecture == "deeplabv3plus" else ("encoder",)
+        heads = [name for name, _ in self.network.named_children() if name not in inside]
         self.random_parts = heads if encoder_weights else ["network"]
         weights = None if class_weights is None else torch.tensor(plain(class_weights))
         self.register_buffer("class_weights", weights, persistent=False)
@@ -212,10 +213,3 @@ def _build(
     from pcpad.models.smp import smp_network
 
     return smp_network(architecture, encoder, encoder_weights=encoder_weights, **shape)
-
-
-def _encoder_parts(network: nn.Module) -> Sequence[str]:
-    """The children of a network that are its encoder, whose weights `encoder_weights` holds."""
-    from pcpad.models.deeplab import DeepLabV3Plus
-
-    return network.stages if isinstance(network, DeepLabV3Plus) else ("encoder",)

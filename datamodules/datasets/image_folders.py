@@ -129,7 +129,7 @@ class LabelledImages(CropDataset[dict[str, Any]]):
 
 
 class UnlabelledImages(Dataset[dict[str, Any]]):
-    """Images to predict: `{"image": (3, H, W) uint8, "path": str}`; the first unreadable file raises.
+    """Images to predict: `{"image": (3, H, W) uint8, "path": str}`; an unreadable file raises.
 
     Args:
         files: The files, in the order of the predictions.

@@ -1,20 +1,66 @@
 """What could not be read while all else was done."""
 
-from pcpad.distributed import gathered
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from pcpad.distributed import raise_failures
+from pcpad.errors import UserError
+
+__all__ = ["UsableItems", "UsableLoader", "WhatCanBeRead", "raise_failures"]
 
 
-def raise_failures(failures: list[str], what: str, error: type[Exception]) -> None:
-    """Raise what failed, in this process or another, and forget it; every process has to ask.
+class WhatCanBeRead(Dataset[dict[str, Any]]):
+    """A data set of which an item that raises a `UserError` is `{"failure": str}`, for `UsableLoader` to keep.
 
     Args:
-        failures: This process's, a line each; empty afterwards.
-        what: What happened to them: "pictures could not be used".
-        error: What to raise.
+        dataset: Asked for positions; its items are dicts.
 
-    Raises:
-        error: Something failed; names each.
+    Attributes:
+        failures: What could not be read and why, filled by `UsableLoader`.
     """
-    found = [failure for part in gathered(failures) for failure in part]
-    failures.clear()
-    if found:
-        raise error(f"{len(found)} {what}; all others are done:\n  " + "\n  ".join(found))
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
+        self.failures: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        try:
+            return self.dataset[index]
+        except UserError as error:
+            return {"failure": str(error)}
+
+
+class UsableLoader(DataLoader[Any]):
+    """Hands out the batches of a `WhatCanBeRead`, collated by `UsableItems`, and keeps in its `failures` the reasons.
+
+    Its arguments are a DataLoader's, as Lightning makes another one of them.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """Read the items."""
+        for batch, failures in super().__iter__():
+            if isinstance(self.dataset, WhatCanBeRead):
+                self.dataset.failures += failures
+            if batch is not None:
+                yield batch
+
+
+class UsableItems:
+    """Makes a batch of what could be read, or None of nothing, and a list of the failures.
+
+    Args:
+        collate: Makes a batch of items.
+    """
+
+    def __init__(self, collate: Callable[[list[Any]], Any] = default_collate) -> None:
+        self.collate = collate
+
+    def __call__(self, items: list[dict[str, Any]]) -> tuple[Any, list[str]]:
+        """Sort the items."""
+        whole = [item for item in items if "failure" not in item]
+        return (self.collate(whole) if whole else None), [item["failure"] for item in items if "failure" in item]

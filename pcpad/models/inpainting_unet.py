@@ -6,7 +6,7 @@ Liu et al., "Image Inpainting for Irregular Holes Using Partial Convolutions" (2
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -151,7 +151,8 @@ class InpaintingUNet(nn.Module):
         levels = []
         for block in self.encoder:
             levels.append(known)
-            kernel = int(block.conv.kernel_size[0])  # type: ignore[union-attr, index]
+            conv: Any = block.conv
+            kernel = conv.kernel_size[0]
             known = F.max_pool2d(known, kernel, stride=2, padding=kernel // 2)
         for skip in reversed(levels):
             up = F.interpolate(known, size=skip.shape[-2:], mode="nearest")

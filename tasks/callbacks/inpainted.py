@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from pcpad.distributed import gathered
+from pcpad.distributed import gathered, rank
 from pcpad.errors import UserValueError
 from pcpad.pictures import FORMATS, Picture, PictureFormat, write_picture
 from pcpad.tasks.callbacks.picture_files import PictureFiles
@@ -59,12 +59,11 @@ class InpaintedPictures(PictureFiles):
             (self.folder / "sheets").mkdir(exist_ok=True)
 
     def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
-        """Write one picture.
+        """Write one picture; what keeps it from being written is kept for the end."""
+        with self.keeping_failures():
+            self._write(prediction, batch)
 
-        Raises:
-            ValueError: The result would replace an input, or another result; or it is not finite or of another size.
-            PictureError: It cannot be written.
-        """
+    def _write(self, prediction: dict[str, Any], batch: Any) -> None:
         (name,), (original,) = prediction["path"], batch["picture"]
         target = self.target(f"{Path(name).stem}.{self.format}", name, batch.get("mask_path", []))
         mask = batch["mask"][0, 0].cpu()
@@ -91,11 +90,10 @@ class InpaintedPictures(PictureFiles):
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say how many were filled and how many copied, and where they are."""
-        written, filled = self._counts
-        if written > filled:
-            print(f"{filled} {self.called} and {written - filled} copied as they came: {self.folder}")
-        else:
-            super().on_predict_end(trainer, pl_module)
+        written, filled = (sum(counts) for counts in zip(*gathered(self._counts), strict=True))
+        copied = f" and {written - filled} copied as they came" if written > filled else ""
+        if written and trainer.is_global_zero:
+            print(f"{filled} {self.called}{copied}: {self.folder}")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Stop with an error where nothing was filled; here, as what failed is heard of first, from the data.
@@ -103,10 +101,13 @@ class InpaintedPictures(PictureFiles):
         Raises:
             ValueError: No picture had a hole and something around it.
         """
+        super().teardown(trainer, pl_module, stage)
         if stage != "predict":
             return
         written, filled = (sum(counts) for counts in zip(*gathered(self._counts), strict=True))
         self._counts = (0, 0)
+        if written and not filled and rank():
+            raise SystemExit(0)  # the first process says it
         if written and not filled:
             message = (
                 f"nothing was filled: none of the {written} pictures has a mask with a hole and something valid around "

@@ -27,18 +27,15 @@ class LabelMaps(PictureFiles):
     called = "label maps, each with its colours and an overlay"
 
     def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
-        """Write the pictures of one batch.
-
-        Raises:
-            ValueError: A map would replace its picture, or another's map.
-        """
+        """Write the pictures of one batch; one that would replace a picture, or another map, is kept for the end."""
         assert isinstance(pl_module, Task)
         assert pl_module.num_classes is not None
         colors = palette(pl_module.num_classes, pl_module.data_offer("class_colors"))
         images = batch["image"].permute(0, 2, 3, 1).cpu().numpy()
         for name, label, image in zip(prediction["path"], prediction["label"].cpu().numpy(), images, strict=True):
-            targets = [self.target(f"{Path(name).stem}{kind}.png", name) for kind in ("", "_colour", "_overlay")]
-            colored = colors[label]
-            mixed = (image.astype(np.uint16) + colored) // 2
-            for target, pixels in zip(targets, (label, colored, mixed.astype(np.uint8)), strict=True):
-                save_png(Image.fromarray(pixels), target)
+            with self.keeping_failures():
+                targets = [self.target(f"{Path(name).stem}{kind}.png", name) for kind in ("", "_colour", "_overlay")]
+                colored = colors[label]
+                mixed = (image.astype(np.uint16) + colored) // 2
+                for target, pixels in zip(targets, (label, colored, mixed.astype(np.uint8)), strict=True):
+                    save_png(Image.fromarray(pixels), target)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
 
-from pcpad.errors import UserValueError
+from pcpad.distributed import gathered, raise_failures, rank
+from pcpad.errors import UserError, UserValueError
 from pcpad.tasks.callbacks.prediction_writer import PredictionWriter
 
 
@@ -30,11 +33,12 @@ class PictureFiles(PredictionWriter):
         super().__init__(output)
         self.folder = Path()
         self._sources: dict[Path, str] = {}
+        self._failures: list[str] = []
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the folder."""
         log_folder = trainer.log_dir  # broadcast: every process has to ask, and just once
-        self._sources = {}
+        self._sources, self._failures = {}, []
         self.folder = Path(self.output or Path(log_folder or ".") / "predictions").expanduser()
         self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -54,15 +58,42 @@ class PictureFiles(PredictionWriter):
         """
         target = self.folder / name
         if self._sources.setdefault(target, source) != source:
-            message = f"{self._sources[target]} and {source} would both be written to {target}: rename one of them"
-            raise UserValueError(message)
+            raise UserValueError(_collision(target, self._sources[target], source))
         for path in (source, *inputs):
             if target.exists() and Path(path).exists() and target.samefile(path):
                 message = f"{target} would replace the input {path}: pass another --output folder"
                 raise UserValueError(message)
         return target
 
+    @contextmanager
+    def keeping_failures(self) -> Iterator[None]:
+        """Keep what goes wrong with one picture until all others are written, and warn of it."""
+        try:
+            yield
+        except (UserError, OSError) as error:
+            self._failures.append(str(error))
+            warnings.warn(str(error), stacklevel=4)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Stop with an error where pictures could not be written, when all others are; after the data's own.
+
+        Raises:
+            ValueError: Some could not; names each.
+        """
+        if stage != "predict":
+            return
+        parts = gathered(self._sources)
+        for other in parts[1:] if not rank() else []:
+            both = ((target, parts[0].setdefault(target, source), source) for target, source in other.items())
+            self._failures += [_collision(target, *sources) for target, *sources in both if sources[0] != sources[1]]
+        raise_failures(self._failures, "pictures could not be written", UserValueError)
+
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say how many there are, and where."""
-        if self._sources:
-            print(f"{len(set(self._sources.values()))} {self.called}: {self.folder}")
+        """Say how many there are, over all processes, and where."""
+        count = sum(gathered(len(set(self._sources.values()))))
+        if count and trainer.is_global_zero:
+            print(f"{count} {self.called}: {self.folder}")
+
+
+def _collision(target: Path, one: str, other: str) -> str:
+    return f"{one} and {other} would both be written to {target}: rename one of them"

@@ -26,11 +26,8 @@ class SynthesizedPictures(PictureFiles):
     called = "synthesized pictures"
 
     def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
-        """Write the pictures of one batch.
-
-        Raises:
-            ValueError: Two pictures have one name, or one would replace its map.
-        """
+        """Write the pictures of one batch; one that would replace another, or its map, is kept for the end."""
         for name, image in zip(prediction["path"], prediction["image"], strict=True):
-            target = self.target(f"{Path(name).stem.removesuffix(_LABEL)}.png", name)
-            save_png(Image.fromarray(image.permute(1, 2, 0).cpu().numpy()), target)
+            with self.keeping_failures():
+                target = self.target(f"{Path(name).stem.removesuffix(_LABEL)}.png", name)
+                save_png(Image.fromarray(image.permute(1, 2, 0).cpu().numpy()), target)

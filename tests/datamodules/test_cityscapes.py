@@ -583,6 +583,16 @@ def test_truncated_image(root, part):
         read_often(data.train_dataloader() if part == "train" else data.val_dataloader())
 
 
+@pytest.mark.faults
+def test_a_broken_image_costs_no_other_prediction(root):
+    pictures = sorted((root / "leftImg8bit/train/aachen").iterdir())
+    pictures[0].write_bytes(b"no")
+    data = ready(root, "predict", predict_images=pictures[0].parent)
+    assert [batch["path"] for batch in data.predict_dataloader()] == [[str(path)] for path in pictures[1:]]
+    with pytest.raises(ValueError, match=rf"1 files could not be read; all others are done:\n  {pictures[0]}: not"):
+        data.teardown("predict")
+
+
 def test_hidden_files_are_no_images(root):
     for path in paths(root, "train", "aachen", 0):
         (path.parent / f"._{path.name}").write_bytes(b"resource fork")

@@ -58,6 +58,23 @@ def test_ids_are_those_of_the_files(maps):
     np.testing.assert_array_equal(batch["label"][0, 0], np.where(label == 255, 34, label)[1::2, 1::2])
 
 
+@pytest.mark.faults
+def test_a_broken_map_costs_no_other_prediction(maps):
+    folder, _, instance = maps
+    for kind in ("label", "instance"):
+        (folder / f"b_{kind}Ids.png").write_bytes(b"no")
+    Image.fromarray(np.full((128, 256), 99, np.uint8)).save(folder / "c_labelIds.png")
+    Image.fromarray(instance).save(folder / "c_instanceIds.png")
+    data = module(folder, predict_maps=folder, batch_size=3)
+    data.setup("predict")
+    (batch,) = data.predict_dataloader()
+    assert batch["path"] == [str(folder / "a_labelIds.png")]
+    with pytest.raises(
+        ValueError, match=r"2 files could not be read.*\n.*b_labelIds\.png: not a PNG.*\n.*c_.* holds 99"
+    ):
+        data.teardown("predict")
+
+
 def test_training_batches_fit_together(streets):
     data = module(streets, flip=1.0, image_size=(128, 256))
     data.setup("fit")

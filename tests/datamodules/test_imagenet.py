@@ -251,6 +251,17 @@ def test_predicting_without_images(root, tmp_path):
 # -- Broken images
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_image_costs_no_other_prediction(root, workers):
+    pictures = sorted((root / "val" / CLASSES[0]).iterdir())
+    cut(pictures[1])
+    data = ready(root, "predict", predict_images=pictures[0].parent, batch_size=1, num_workers=workers)
+    assert [batch["path"] for batch in data.predict_dataloader()] == [[str(pictures[0])], [str(pictures[2])]]
+    with pytest.raises(ValueError, match=rf"1 files could not be read; all others are done:\n  {pictures[1]}: "):
+        data.teardown("predict")
+
+
 def cut(path):
     path.write_bytes(path.read_bytes()[:-200])
     return path
@@ -305,12 +316,12 @@ def test_broken_training_images_in_worker_processes(root):
         list(ready(root, num_workers=2, batch_size=9, max_broken=0).train_dataloader())
 
 
-@pytest.mark.parametrize("stage", ["validate", "test", "predict"])
+@pytest.mark.parametrize("stage", ["validate", "test"])
 def test_broken_image_stops_an_evaluation(root, stage):
-    split = {"validate": "val", "test": "test", "predict": "val"}[stage]
+    split = {"validate": "val", "test": "test"}[stage]
     broken = cut(root / split / CLASSES[1] / f"{CLASSES[1]}_1.JPEG")
-    data = ready(root, stage, predict_images=root / "val", max_broken=10)
-    loader = {"validate": data.val_dataloader, "test": data.test_dataloader, "predict": data.predict_dataloader}
+    data = ready(root, stage, max_broken=10)
+    loader = {"validate": data.val_dataloader, "test": data.test_dataloader}
     with pytest.raises(BrokenImageError, match=str(broken)):
         list(loader[stage]())
 

@@ -181,6 +181,20 @@ def test_two_pictures_of_one_name_are_refused(tmp_path):
         )
 
 
+@pytest.mark.faults
+def test_what_cannot_be_written_costs_no_other_map(tmp_path, capsys):
+    model = task().eval()
+    model.network = Oracle()
+    paths = ["a/0.png", "b/0.png", "c/1.png"]
+    with (
+        pytest.warns(UserWarning, match="would both be written to"),
+        pytest.raises(ValueError, match=r"1 pictures could not be written.*\n  a/0\.png and b/0\.png"),
+    ):
+        trainer(tmp_path, LabelMaps(tmp_path / "out"), enable_checkpointing=False).predict(model, Scenes(paths=paths))
+    assert sorted(path.name for path in (tmp_path / "out").glob("?.png")) == ["0.png", "1.png"]
+    assert "2 label maps" in capsys.readouterr().out
+
+
 def test_a_map_never_replaces_the_picture_it_is_of(tmp_path):
     picture = tmp_path / "0.png"
     picture.write_bytes(b"the only copy")
