@@ -51,7 +51,7 @@ def padding_of_its_own(module: nn.Module) -> str | None:
         return None
     if _like_a_convolution(module):
         return "a convolution of its own kind, not exactly torch.nn's" if _any(module.padding) else None
-    called = _calls(kind)
+    called = _calls(kind)  # type: ignore[arg-type]  # a class is hashable
     if "conv" in called:
         return "it calls a convolution as a function, whose padding is not seen"
     if "pad" in called and any(_takes_borders(below) for below in module.modules()):
@@ -86,7 +86,7 @@ def _calls(kind: type) -> frozenset[str]:
     """Which of `pad` and `conv` the forward of a class calls, itself or through its own functions."""
     found: set[str] = set()
     seen: set[types.CodeType] = set()
-    queue = [(kind.forward, 0)]
+    queue: list[tuple[Any, int]] = [(kind.forward, 0)]  # type: ignore[attr-defined]
     while queue:
         function, depth = queue.pop()
         function = getattr(function, "__wrapped__", function)  # behind a decorator

@@ -15,7 +15,7 @@ from pcpad.files import write_text
 from pcpad.tables import Table
 
 # Both papers' Table 1: relative to zero padding, on a V100, one 224x224 image. 2018 has partial padding alone.
-_PUBLISHED = {
+_PUBLISHED: dict[str, dict[str, tuple[float, ...]]] = {
     "2022": {"vgg16_bn": (1.05, 1.05, 9.03, 1.28, 1.21), "resnet50": (1.03, 1.03, 4.91, 1.70, 1.25)},
     "2018": {"vgg16_bn": (1.0644, 1.0406), "resnet50": (1.2971, 1.0339)},
 }

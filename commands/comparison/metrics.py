@@ -88,7 +88,7 @@ def _word_mode(word: str) -> str | None:
 
 def _part_mode(part: str) -> str | None:
     """By its last word that says it: `psnr_loss` is a loss."""
-    modes = []
+    modes: list[str | None] = []
     for word in re.split(r"\W|_", part):
         whole = _word_mode(word)
         modes += [whole] if whole else [_word_mode(piece) for piece in _CAMEL.findall(word)]

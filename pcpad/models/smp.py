@@ -87,7 +87,7 @@ def smp_network(
         fit = encoder_state(encoder_weights, parts, rename)
     convert_and_load(model, padding, fallback, fit, f"encoder_weights={str(encoder_weights)!r}", into=target)
     if model.requires_divisible_input_shape:
-        model.__class__ = _of_any_size(type(model))
+        model.__class__ = _of_any_size(type(model))  # type: ignore[arg-type]  # a class is hashable
     return model
 
 
@@ -97,7 +97,7 @@ class _OfAnySize(nn.Module):
     def forward(self, image: Tensor) -> Any:
         """Logits (N, K, H, W), and with an auxiliary head its (N, C), of images (N, 3, H, W)."""
         height, width = image.shape[-2:]
-        stride = self.encoder.output_stride
+        stride: int = self.encoder.output_stride  # type: ignore[assignment, union-attr]
         below, right = -height % stride, -width % stride
         # An exported network is for all sizes: no branch that the example's size decides.
         if not torch.compiler.is_exporting() and not below and not right:
@@ -110,8 +110,7 @@ class _OfAnySize(nn.Module):
 
 @lru_cache
 def _of_any_size(kind: type[nn.Module]) -> type[nn.Module]:
-    own = {"__module__": __name__, "__qualname__": f"{_PREFIX}{kind.__name__}", "__doc__": kind.__doc__}
-    return type(own["__qualname__"], (_OfAnySize, kind), own)
+    return type(f"{_PREFIX}{kind.__name__}", (_OfAnySize, kind), {"__module__": __name__, "__doc__": kind.__doc__})
 
 
 def __getattr__(name: str) -> Any:
