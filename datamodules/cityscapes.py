@@ -49,9 +49,9 @@ class CityscapesDataModule(DataModule):
     image of any size and `path`, a list of one string; no label is looked for. What cannot be read is left out, and
     named in an error when all others are done.
 
-    An epoch has as many crops as the split has fine training images. The part `class_uniform` of them is centred on
-    class centroids (one for each class in each tile of `tile_size`² pixels of each image), as many for every class;
-    the others are anywhere. Coarse images are only used through centroids of the rare classes truck, bus, train,
+    An epoch has as many crops as the split has fine training images. The part `class_uniform` of them holds, anywhere
+    within, class centroids (one for each class in each tile of `tile_size`² pixels of each image), as many for every
+    class; the others are anywhere. Coarse images are only used through centroids of the rare classes truck, bus, train,
     wall, rider, motorcycle, fence. The centroids are found once (minutes, with a progress bar) and kept in
     `root/pcpad_centroids_*.npz`, or in the user's cache folder where `root` is read-only, until the labels change.
     What an epoch consists of, augmentation included, depends on nothing but the seed of
@@ -68,7 +68,7 @@ class CityscapesDataModule(DataModule):
         num_workers: Processes that read images, per device; 0 reads in the training process.
         crop_size: Height and width of the training crops.
         scale: Smallest and largest factor a training image is resized by.
-        class_uniform: Part of the crops that is centred on class centroids; 0: none, and no index is built.
+        class_uniform: Part of the crops that is drawn around class centroids; 0: none, and no index is built.
         tile_size: Height and width of the tiles that centroids are found in.
         coarse: Whether to use the coarse images of train_extra/.
         flip: Probability of mirroring.

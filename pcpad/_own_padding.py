@@ -51,7 +51,7 @@ def padding_of_its_own(module: nn.Module) -> str | None:
         return None
     if _like_a_convolution(module):
         return "a convolution of its own kind, not exactly torch.nn's" if _any(module.padding) else None
-    called = _calls(kind)  # type: ignore[arg-type]  # a class is hashable, whatever its objects are
+    called = _calls(kind)  # type: ignore[arg-type]  # a class is hashable
     if "conv" in called:
         return "it calls a convolution as a function, whose padding is not seen"
     if "pad" in called and any(_takes_borders(below) for below in module.modules()):

@@ -52,9 +52,9 @@ def _models(grid: Grid, resolved: Mapping[str, Any]) -> Iterator[tuple[str, Any]
     """The configurations of all networks that the grid's other options make, each with words for it."""
     others = [option for option in grid.axes[:-1] if option.startswith("model.") and option != PADDING]
     for values in itertools.product(*(grid.values(option) for option in others)):
-        config = copy.deepcopy(resolved.get("model"))
-        arguments = config.get("init_args") if isinstance(config, dict) else None
-        if not isinstance(config, dict) or not isinstance(arguments, dict) or "class_path" not in config:
+        config = copy.deepcopy(resolved.get("model")) or {}
+        arguments = config.get("init_args")
+        if not isinstance(arguments, dict) or "class_path" not in config:
             continue
         named = dict(zip((option.removeprefix("model.") for option in others), values, strict=True))
         arguments |= {name: None for name in _WEIGHTS if name in arguments}

@@ -26,7 +26,7 @@ class Crop(NamedTuple):
 
     Attributes:
         file: Position of the image in the list of images.
-        centre: Row and column the crop is centred on; None: anywhere.
+        centre: Row and column of a pixel that the crop holds; None: anywhere.
         seed: Decides everything else that is random about it.
     """
 
@@ -111,15 +111,15 @@ class Crops(Sequence[Crop]):
 class CropPlan:
     """The crops of each epoch, a pure function of seed and epoch.
 
-    An epoch has as many crops as there are fine images. A part of them, spread evenly over the classes, is centred on
+    An epoch has as many crops as there are fine images. A part of them, spread evenly over the classes, holds
     class centroids drawn without repetition (as long as there are enough); the others are anywhere in fine images
     drawn without repetition. Where the crops of a part don't divide evenly among the classes, the classes that get
     one more are drawn in each epoch; a class without any centroid leaves its crops to the others anywhere.
 
     Args:
         images: How many fine images, the first ones in the list of images.
-        centroids: Where which class lies, in all images that crops may be centred in; None: no centred crops.
-        share: Part of the crops that is centred on centroids, in [0, 1].
+        centroids: Where which class lies, in all images that crops may be drawn for it; None: no such crops.
+        share: Part of the crops that holds centroids, in [0, 1].
         classes: How many classes.
         seed: Any non-negative integer.
     """

@@ -52,7 +52,8 @@ def choose_span(length: int, crop: int, scale: float, centre: int | None, draws:
         length: The image's pixels.
         crop: The crop's pixels.
         scale: How many pixels of the resized image one pixel becomes.
-        centre: The pixel that the crop is centred on as far as the image reaches; None: anywhere.
+        centre: A pixel that the crop holds, anywhere within as far as the image reaches; None: anywhere. (Public code
+            draws as much. In the crop's middle, what is rare would hardly ever lie near a border.)
         draws: Where the random position comes from.
 
     Returns:
@@ -63,8 +64,8 @@ def choose_span(length: int, crop: int, scale: float, centre: int | None, draws:
         shown = min(crop, max(1, round(length * scale)))
         return Span(0, length, shown, (crop - shown) // 2)
     last = length - size
-    start = int(draws.integers(last + 1)) if centre is None else min(max(centre - size // 2, 0), last)
-    return Span(start, size, crop, 0)
+    start = draws.integers(last + 1) if centre is None else draws.integers(centre - size + 1, centre + 1).clip(0, last)
+    return Span(int(start), size, crop, 0)
 
 
 class Augmentation:

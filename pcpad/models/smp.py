@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import segmentation_models_pytorch as smp
 import timm
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from pcpad.errors import UserValueError, did_you_mean
 from pcpad.models.weights import convert_and_load, encoder_state
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["smp_network"]
 
 _ENCODER = "wide_resnet38"
+_PREFIX = "AnySize"
 
 
 def smp_network(
@@ -44,8 +48,9 @@ def smp_network(
         options: More arguments of the architecture: `{"encoder_output_stride": 8}`, `{"decoder_channels": 128}`.
 
     Returns:
-        The network: `(N, 3, H, W)` floats to `(N, num_classes, H, W)` logits. Most architectures take heights and
-        widths divisible by their encoder's stride alone, 32 or 16, and say so in an error.
+        The network: `(N, 3, H, W)` floats of any size to `(N, num_classes, H, W)` logits. Most architectures take
+        heights and widths divisible by their encoder's stride alone, 32 or 16: others are padded on the right and below
+        by repeating the outermost pixels, and the logits cut back. The padding there is none of `padding`'s.
 
     Raises:
         ValueError: There is no such architecture, encoder or padding, or the weights do not fit.
@@ -81,7 +86,40 @@ def smp_network(
 
         fit = encoder_state(encoder_weights, parts, rename)
     convert_and_load(model, padding, fallback, fit, f"encoder_weights={str(encoder_weights)!r}", into=target)
+    if model.requires_divisible_input_shape:
+        model.__class__ = _of_any_size(type(model))  # type: ignore[arg-type]  # a class is hashable
     return model
+
+
+class _OfAnySize(nn.Module):
+    """In front of a class of smp's: pads what its encoder's stride does not divide, and cuts the logits back."""
+
+    def forward(self, image: Tensor) -> Any:
+        """Logits (N, K, H, W), and with an auxiliary head its (N, C), of images (N, 3, H, W)."""
+        height, width = image.shape[-2:]
+        stride: int = self.encoder.output_stride  # type: ignore[assignment, union-attr]
+        below, right = -height % stride, -width % stride
+        # An exported network is for all sizes: no branch that the example's size decides.
+        if not torch.compiler.is_exporting() and not below and not right:
+            return super().forward(image)
+        found = super().forward(F.pad(image, (0, right, 0, below), mode="replicate"))
+        logits, *others = found if isinstance(found, tuple) else (found,)
+        logits = logits[..., :height, :width]
+        return (logits, *others) if others else logits
+
+
+@lru_cache
+def _of_any_size(kind: type[nn.Module]) -> type[nn.Module]:
+    return type(f"{_PREFIX}{kind.__name__}", (_OfAnySize, kind), {"__module__": __name__, "__doc__": kind.__doc__})
+
+
+def __getattr__(name: str) -> Any:
+    """The classes that are made as they are needed, for pickle to find."""
+    for kind in smp.MODEL_ARCHITECTURES_MAPPING.values() if name.startswith(_PREFIX) else ():
+        if name == f"{_PREFIX}{kind.__name__}":
+            return _of_any_size(kind)
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)
 
 
 def _check(what: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> None:

@@ -1,11 +1,14 @@
 """segmentation-models-pytorch under any padding, and WideResNet38 inside it."""
 
+import copy
+import pickle
 import subprocess
 import sys
 
 import pytest
 import segmentation_models_pytorch as smp
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from pcpad import PartialConv2d, convert_padding
@@ -131,6 +134,39 @@ def test_encoder_weights_of_wide_resnet38(narrow, fill, tmp_path, monkeypatch):
         )
         for name, value in model.encoder.state_dict().items():
             assert torch.equal(value, source.state_dict()[name])
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("architecture", ["linknet", "fpn", "deeplabv3plus"])
+def test_any_size(architecture, fill):
+    """What the stride does not divide is padded on the right and below, and the logits are cut back."""
+    model = fill(smp_network(architecture, "resnet18", num_classes=3)).eval()
+    image = torch.randn(2, 3, 100, 75)
+    logits = model(image)
+    assert logits.shape == (2, 3, 100, 75)
+    height, width = (-side % model.encoder.output_stride for side in (100, 75))
+    padded = model(F.pad(image, (0, width, 0, height), mode="replicate"))
+    assert torch.equal(logits, padded[..., :100, :75])
+    # What it divides goes through smp's own forward, as before.
+    whole = torch.randn(1, 3, 64, 96)
+    assert torch.equal(model(whole), smp.base.SegmentationModel.forward(model, whole))
+    for twin in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert torch.equal(twin(image), logits)
+    assert isinstance(model, smp.MODEL_ARCHITECTURES_MAPPING[architecture])
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_no_architecture_refuses_a_size(architecture):
+    model = on_meta(architecture, "resnet18", num_classes=4).eval()
+    assert model(torch.empty(1, 3, 300, 275, device="meta")).shape == (1, 4, 300, 275)
+
+
+@pytest.mark.faults
+def test_any_size_with_an_auxiliary_head(fill):
+    model = fill(smp_network("FPN", "resnet18", num_classes=3, options={"aux_params": {"classes": 5}})).eval()
+    logits, labels = model(torch.randn(2, 3, 100, 75))
+    assert (logits.shape, labels.shape) == ((2, 3, 100, 75), (2, 5))
 
 
 @pytest.mark.parametrize(
