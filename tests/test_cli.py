@@ -391,7 +391,7 @@ def test_a_checkpoint_made_from_python_knows_its_class(folder, elsewhere):
             ["--model=ClassificationTask", f"--model.network={NETWORK}", "--model.weights=x.pth"],
             "No weight file at x.pth",
         ),
-        ([*MODEL, "--model.num_classes=4"], "The data has 3 classes and the network 4"),
+        ([*MODEL, "--model.num_classes=4", "--untrained"], "The data has 3 classes and the network 4"),
     ],
 )
 def test_mistakes_are_one_message(args, expected, folder, elsewhere, capsys):
