@@ -15,8 +15,10 @@ from lightning.pytorch.utilities import rank_zero_deprecation, rank_zero_warn
 from torch import Tensor
 
 from pcpad.convert import convert_padding
+from pcpad.distributed import averaged
 from pcpad.errors import UserRuntimeError, UserValueError
 from pcpad.models.weights import mismatch
+from pcpad.tasks.counting import count_each_once, over_all_samples
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
@@ -182,12 +184,14 @@ class Task(LightningModule):
         return optimizer_and_scheduler(self.parameters(), self.optimizer, self.scheduler)
 
     def setup(self, stage: str) -> None:
-        """Compare the data's classes with the network's before hours are spent on them.
+        """Compare the data's classes with the network's before hours are spent on them; have samples counted once.
 
         Raises:
             UserValueError: The data states another number.
         """
         self.report = None
+        if self._trainer is not None:
+            count_each_once(self.trainer)
         count = self.data_offer("num_classes")
         if stage == "predict" or None in (count, self.num_classes) or count == self.num_classes:
             return
@@ -225,9 +229,36 @@ class Task(LightningModule):
         names = self.data_offer("class_names")
         return [str(name) for name in names] if names else None
 
-    def log_loss(self, loss: Tensor, batch_size: int) -> Tensor:
-        """Log `train/loss`, and give it back for `training_step` to return."""
-        self.log("train/loss", loss, prog_bar=True, batch_size=batch_size)
+    def log(self, name: str, value: Any, *args: Any, **options: Any) -> None:
+        """Log a value, as Lightning does; of an evaluation's step, over all samples of all processes.
+
+        Args:
+            name: Its name.
+            value: A number, a scalar or a metric of torchmetrics. A number logged in `validation_step` or `test_step`
+                is the mean of the batch's samples (or with `reduce_fx` their sum, least or largest); every process has
+                to log it.
+            args: As of Lightning.
+            options: As of Lightning.
+        """
+        value, options = over_all_samples(self, value, args, options)
+        super().log(name, value, **options)
+
+    def log_loss(self, loss: Tensor, batch_size: int, terms: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Log `train/loss`; on several processes the mean of their losses, whose gradient is what trains.
+
+        Args:
+            loss: A scalar.
+            batch_size: Of how many samples.
+            terms: Further scalars, logged likewise as `train/NAME`.
+
+        Returns:
+            The loss as it came, for `training_step` to return.
+        """
+        given = {"loss": loss, **(terms or {})}
+        values = averaged(torch.stack([value.detach().to(loss.dtype) for value in given.values()]))
+        logged = {f"train/{name}": value for name, value in zip(given, values, strict=True)}
+        self.log("train/loss", logged.pop("train/loss"), prog_bar=True, batch_size=batch_size)
+        self.log_dict(logged, batch_size=batch_size)
         return loss
 
     def on_before_backward(self, loss: Tensor) -> None:

@@ -7,14 +7,9 @@ from typing import Any
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from pcpad.metrics.precision import KeepsPrecision
-
-
-class _Mean(KeepsPrecision, MeanMetric):
-    """The mean of losses, summed in float32 in a run of lower precision, too."""
+from pcpad.metrics.precision import SampleMean
 
 
 def class_metrics(num_classes: int, prefix: str = "") -> nn.ModuleDict:
@@ -27,8 +22,7 @@ def class_metrics(num_classes: int, prefix: str = "") -> nn.ModuleDict:
     Returns:
         `loss`, `top1` and, with more than five classes, `top5`.
     """
-    # "disable": the other strategies either drop NaN from the mean, which hides it, or wait for the device each step.
-    metrics: dict[str, nn.Module] = {"loss": _Mean(nan_strategy="disable")}
+    metrics: dict[str, nn.Module] = {"loss": SampleMean()}
     for k in top_ks(num_classes):
         metrics[f"{prefix}top{k}"] = MulticlassAccuracy(num_classes, top_k=k, average="micro", validate_args=False)
     return nn.ModuleDict(metrics)
@@ -49,7 +43,6 @@ def log_class_metrics(task: LightningModule, stage: str, metrics: Any, logits: T
         logits: (N, K).
         label: (N,).
     """
-    # One value a sample: under nan_strategy="disable" torchmetrics 1.9 drops the weights of a weighted mean.
     metrics["loss"].update(F.cross_entropy(logits, label, reduction="none"))
     for name, metric in metrics.items():
         if name != "loss":

@@ -156,10 +156,7 @@ class InpaintingTask(Task):
         assert self.loss is not None
         terms = self.loss(self(batch["image"], batch["mask"]), unit(batch["image"]), batch["mask"])
         loss = terms.pop("loss")
-        size = len(batch["image"])
-        self.log_loss(loss, size)
-        self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, batch_size=size)
-        return loss
+        return self.log_loss(loss, len(batch["image"]), terms)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Score one batch."""

@@ -175,9 +175,7 @@ class SynthesisTask(Task):
         for config in self.trainer.lr_scheduler_configs:
             if config.interval == "step":
                 config.scheduler.step()  # type: ignore[call-arg]  # none that waits for a metric
-        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(real))
-        terms["discriminator"] = judged
-        self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, batch_size=len(real))
+        self.log_loss(loss, len(real), terms | {"discriminator": judged})
 
     def _step(self, optimizer: Any, loss: Tensor) -> None:
         optimizer.zero_grad()
@@ -194,14 +192,14 @@ class SynthesisTask(Task):
         if self.loss is not None:  # `validate` reads no VGG19
             terms |= self.loss(fake, real, *judged)
         terms["discriminator"] = discriminator_hinge(*judged)
-        self.log_dict({f"val/{name}": value for name, value in terms.items()}, batch_size=len(real), sync_dist=True)
+        self.log_dict({f"val/{name}": value for name, value in terms.items()}, batch_size=len(real))
         self.judges.update((fake.float() + 1) / 2, unit(batch["image"]).float(), batch)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Show the judges one batch, generated and real."""
         fake, truth = self(batch["label"], batch["instance"]), unit(batch["image"]).float()
         check_finite(fake.mean(), "The mean of the generated images")
-        self.log("test/l1", (fake - truth).abs().mean(), batch_size=len(fake), sync_dist=True)
+        self.log("test/l1", (fake - truth).abs().mean(), batch_size=len(fake))
         self.judges.update(fake, truth, batch)
 
     def on_validation_epoch_end(self) -> None:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pcpad.metrics.confusion import SegmentationIoU as SegmentationIoU
     from pcpad.metrics.inpainting import InpaintingScores as InpaintingScores
     from pcpad.metrics.precision import KeepsPrecision as KeepsPrecision
+    from pcpad.metrics.precision import SampleMean as SampleMean
     from pcpad.metrics.video import VideoAccuracy as VideoAccuracy
 
     __all__: list[str]
@@ -23,6 +24,7 @@ else:
             "ConfusionMatrixMetric": "pcpad.metrics.confusion",
             "InpaintingScores": "pcpad.metrics.inpainting",
             "KeepsPrecision": "pcpad.metrics.precision",
+            "SampleMean": "pcpad.metrics.precision",
             "SegmentationIoU": "pcpad.metrics.confusion",
             "VideoAccuracy": "pcpad.metrics.video",
         },

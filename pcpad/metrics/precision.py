@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-__all__ = ["KeepsPrecision"]
+__all__ = ["KeepsPrecision", "SampleMean"]
 
 
 class KeepsPrecision(Metric):
@@ -20,7 +21,10 @@ class KeepsPrecision(Metric):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Any:
         def moved(state: Tensor) -> Tensor:
-            converted = fn(state)
+            wide = state.dtype == torch.float64
+            converted = fn(state.float() if wide else state)
+            if wide and converted.device.type == "mps":  # Apple's GPUs have no float64
+                return converted.float()
             return converted if converted.dtype == state.dtype else state.to(converted.device)
 
         return super()._apply(moved, exclude_state)
@@ -28,3 +32,42 @@ class KeepsPrecision(Metric):
     def set_dtype(self, dst_type: Any) -> Any:
         """Stay as exact."""
         return self
+
+
+class SampleMean(KeepsPrecision):
+    """The mean of a number that each sample has, over all samples of all processes.
+
+    torchmetrics' `MeanMetric` sums in float32, which depends on the order from the sixth digit on, and drops values
+    that are no numbers, or weights; here they show in the mean.
+
+    Example:
+        >>> mean = SampleMean()
+        >>> mean.update(torch.tensor([1.0, 2.0]))
+        >>> mean.update(torch.tensor([6.0]))
+        >>> float(mean.compute())
+        3.0
+    """
+
+    is_differentiable = False
+    higher_is_better = None
+    full_state_update = False
+    total: Tensor
+    samples: Tensor
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("samples", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, values: Tensor) -> None:
+        """Count the samples of one batch.
+
+        Args:
+            values: (N,), one number a sample.
+        """
+        self.total += values.detach().to(self.total.dtype).sum()
+        self.samples += values.numel()
+
+    def compute(self) -> Tensor:
+        """The mean, a scalar in float32; NaN without samples."""
+        return (self.total / self.samples).float()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from pcpad.distributed import gathered
+from pcpad.distributed import gathered, in_turns
 from pcpad.errors import UserModuleNotFoundError, UserValueError
 from pcpad.models.street_detector import OBJECTS, load_detector
 
@@ -72,8 +71,7 @@ class DetectionJudge:
         """
         size = (int(image.shape[-2]), int(image.shape[-1]))
         if self._seen and size != self._size:
-            message = f"Expected images of one size for detAP, but got {size} after {self._size}"
-            raise UserValueError(message)
+            raise UserValueError(_sizes_differ(size, self._size))
         self._size = size
         objects = [self._known(one) for one in street_objects(label, instance)]
         finds = [[_on_cpu(one) for one in self.detector(images)] for images in (image, truth)]
@@ -86,13 +84,20 @@ class DetectionJudge:
             `PROTOCOL/detAP`, `PROTOCOL/detAP50` (at overlap 0.50 alone) and, of the real images,
             `PROTOCOL/real_detAP`, `PROTOCOL/real_detAP50`, in [0, 1]; NaN where the maps have no object of a class
             that the detector knows. PROTOCOL names the detector and the images' size: `faster_rcnn_coco_256x512`.
+
+        Raises:
+            ValueError: The processes' images differ in size.
         """
         from torchmetrics.detection import MeanAveragePrecision
 
         # In the data's order, of which the processes took turns: AP breaks ties by it.
-        seen = [one for turn in zip_longest(*gathered(self._seen)) for one in turn if one is not None]
+        parts = gathered((self._seen, self._size))
+        seen = in_turns(part for part, _ in parts)
         self._seen = []
-        protocol = f"{self.detector.name}_{self._size[0]}x{self._size[1]}"
+        sizes = sorted({size for part, size in parts if part}) or [self._size]
+        if len(sizes) > 1:
+            raise UserValueError(_sizes_differ(sizes[1], sizes[0]))
+        protocol = f"{self.detector.name}_{sizes[0][0]}x{sizes[0][1]}"
         scores: dict[str, Tensor] = {}
         for prefix, kind in (("", "fake"), ("real_", "real")):
             # All processes have everything by now. The metric's own exchange goes image by image, and would wait
@@ -108,6 +113,10 @@ class DetectionJudge:
     def _known(self, objects: dict[str, Tensor]) -> dict[str, Tensor]:
         kept = torch.tensor([int(label) in self.detector.labels for label in objects["labels"]], dtype=torch.bool)
         return {name: values[kept] for name, values in objects.items()}
+
+
+def _sizes_differ(size: tuple[int, int], other: tuple[int, int]) -> str:
+    return f"Expected images of one size for detAP, but got {size} after {other}"
 
 
 def street_objects(label: Tensor, instance: Tensor) -> list[dict[str, Tensor]]:

@@ -295,6 +295,22 @@ def test_two_processes_stay_identical(tmp_path):
     assert changed == {"generator", "discriminator", "average"}
 
 
+@pytest.mark.faults
+@pytest.mark.slow
+def test_five_images_on_two_processes_are_five(tmp_path, monkeypatch):
+    found = []
+    for devices in (1, 2):
+        monkeypatch.delenv("MASTER_PORT", raising=False)  # the last run's may not be free again yet
+        run = trainer(tmp_path, devices=devices, strategy="auto" if devices == 1 else "ddp_fork")
+        (tested,) = run.test(task(), Blocks(size=5), verbose=False)
+        monkeypatch.delenv("MASTER_PORT", raising=False)
+        run = trainer(tmp_path, devices=devices, strategy="auto" if devices == 1 else "ddp_fork")
+        (validated,) = run.validate(task(), Blocks(size=5), verbose=False)
+        found.append(tested | validated)
+    assert {"test/l1", "val/l1", "val/discriminator"} <= set(found[0])
+    assert found[1] == pytest.approx(found[0], rel=1e-6)
+
+
 def test_conditioning_by_hand():
     draw = torch.Generator().manual_seed(0)
     label, instance = (torch.randint(0, 3, (2, 1, 5, 6), generator=draw) for _ in range(2))

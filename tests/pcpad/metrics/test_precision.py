@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torchmetrics import MeanMetric
 
-from pcpad.metrics import BandError, KeepsPrecision, VideoAccuracy
+from pcpad.metrics import BandError, KeepsPrecision, SampleMean, VideoAccuracy
 
 
 class Mean(KeepsPrecision, MeanMetric):
@@ -36,6 +36,32 @@ def test_a_mean_of_many(how):
     mean.reset()
     mean.update(losses[:2])
     assert float(mean.compute()) == pytest.approx(float(losses[:2].mean()), rel=1e-6)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("how", CONVERSIONS)
+def test_a_mean_depends_on_no_order(how):
+    draw = torch.Generator().manual_seed(0)
+    losses = torch.rand(50000, generator=draw) * torch.logspace(-3, 3, 50000)
+    found = set()
+    for order in (slice(None), torch.arange(50000).flip(0), torch.cat([torch.arange(k, 50000, 3) for k in range(3)])):
+        mean = converted(SampleMean(), how)
+        for part in losses[order].split(7):
+            mean.update(part)
+        found.add(float(mean.compute()))
+    assert len(found) == 1
+    assert found.pop() == pytest.approx(float(losses.double().mean()), rel=1e-7)
+
+
+def test_a_mean_shows_what_is_no_number():
+    mean = SampleMean()
+    mean.update(torch.tensor([1.0, float("nan")]))
+    assert mean.compute().isnan()
+    mean.reset()
+    mean.update(torch.tensor([1.0, float("inf")]))
+    assert mean.compute().isinf()
+    mean.reset()
+    assert SampleMean().compute().isnan()  # of nothing
 
 
 def test_without_it_counting_ends_at_256():
