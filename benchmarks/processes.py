@@ -102,11 +102,14 @@ class Ours(DataModule):
 
     def predict_dataloader(self) -> DataLoader:
         """All of them, without their labels."""
-        paths = [
+        return self.prediction_loader(self.unlabelled(), batch_size=1)
+
+    def unlabelled(self) -> list[Item]:
+        """What is predicted from."""
+        return [
             {"path": f"{number}.png", **{key: item[key] for key in self.case.predicts}}
             for number, item in enumerate(self.items)
         ]
-        return self.prediction_loader(paths, batch_size=1)
 
 
 class Plain(LightningDataModule):
@@ -131,7 +134,7 @@ class Plain(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader:
         """All of them, without their labels."""
-        return DataLoader(self.ours.predict_dataloader().dataset.items, batch_size=1)
+        return DataLoader(self.ours.unlabelled(), batch_size=1)
 
 
 class KeepStatistics(Callback):
