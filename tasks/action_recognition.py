@@ -26,13 +26,13 @@ class ActionRecognitionTask(Task):
     """Train, test and apply a 3D network for clips under a padding of choice.
 
     A batch is a dict: `clip` (N, 3, T, H, W), uint8 or float in [0, 1]; `label` (N,) long; for testing also `video`
-    (N,), the number of the video that a clip is a window of, the same on all processes. In prediction `clip`, `path`, a
-    list of N file names, and the windows' `start` and `end`, lists of N numbers of seconds.
+    (N,), the number of the video that a clip is a window of, the same on all processes, which validation takes too.
+    In prediction `clip`, `path`, a list of N file names, and the windows' `start` and `end`, lists of N seconds.
 
     Logged: `train/loss`; for `val` and `test` each `loss`, `clip_top1` and, with more than five classes, `clip_top5`,
-    every clip counted once; for `test` also `video_top1` and `video_top5`, of the mean of each video's softmax, every
-    video counted once over all processes, and `videos`, their number. Accuracies are fractions in [0, 1]. That of
-    videos is what papers report; that of clips is far lower.
+    every clip counted once; for `test`, and for `val` where batches hold `video`, also `video_top1` and `video_top5`,
+    of the mean softmax of each video's clips, every video counted once over all processes; `test/videos` is their
+    number. Accuracies are fractions in [0, 1]. That of videos is what papers report; that of clips is far lower.
 
     Args:
         network: `resnet3d18`, `resnet3d34`, `resnet3d50` or `resnet3d101`, see `pcpad.models.resnet3d`.
@@ -88,6 +88,7 @@ class ActionRecognitionTask(Task):
         self.random_parts = [] if weights else ["network"]
         self.val_metrics: Any = class_metrics(num_classes, "clip_")
         self.test_metrics: Any = class_metrics(num_classes, "clip_")
+        self.val_videos = VideoAccuracy(num_classes, top_ks(num_classes))
         self.video_accuracy = VideoAccuracy(num_classes, top_ks(num_classes))
 
     def forward(self, clip: Tensor) -> Tensor:
@@ -100,8 +101,11 @@ class ActionRecognitionTask(Task):
         return self.log_loss(loss, len(batch["label"]))
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Update `val/*`."""
-        log_class_metrics(self, "val", self.val_metrics, self(batch["clip"]).float(), batch["label"])
+        """Update `val/*`, of clips and, where batches say whose they are, of videos."""
+        logits = self(batch["clip"]).float()
+        log_class_metrics(self, "val", self.val_metrics, logits, batch["label"])
+        if "video" in batch:
+            self.val_videos.update(logits, batch["label"], batch["video"])
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Update `test/*`, of windows and of the videos they belong to."""
@@ -115,9 +119,17 @@ class ActionRecognitionTask(Task):
         kept = {name: batch[name] for name in ("start", "end")}
         return {"path": list(batch["path"]), **kept, "probability": probability}
 
+    def on_validation_epoch_start(self) -> None:
+        """Forget the videos of a validation that was broken off."""
+        super().on_validation_epoch_start()
+        self.val_videos.reset()
+
     def on_validation_epoch_end(self) -> None:
-        """A validation loss that is no number ends the run."""
+        """Log the accuracy of videos; a validation loss that is no number ends the run."""
         check_finite(self.val_metrics["loss"].compute(), "val/loss")
+        # Every process has batches, so all of them have seen videos or none has.
+        if self.val_videos.update_called:
+            self._log_videos("val", self.val_videos)
 
     def on_test_epoch_start(self) -> None:
         """Forget the videos of a test that was broken off."""
@@ -126,12 +138,15 @@ class ActionRecognitionTask(Task):
     def on_test_epoch_end(self) -> None:
         """Log the accuracy of videos; a test loss that is no number ends the run."""
         check_finite(self.test_metrics["loss"].compute(), "test/loss")
-        scores = self.video_accuracy.compute()
+        self.log("test/videos", self._log_videos("test", self.video_accuracy))
+
+    def _log_videos(self, stage: str, accuracy: VideoAccuracy) -> Tensor:
+        scores = accuracy.compute()
         videos = scores.pop("videos")
         # Already summed over the processes, and reset by hand since it is not the metric that is logged.
-        self.log_dict({f"test/video_{name}": value.float() for name, value in scores.items()}, prog_bar=True)
-        self.log("test/videos", videos.float())
-        self.video_accuracy.reset()
+        self.log_dict({f"{stage}/video_{name}": value.float() for name, value in scores.items()}, prog_bar=True)
+        accuracy.reset()
+        return videos.float()
 
     def prediction_writer(self, output: str | None = None) -> Callback:
         """The callback with which the `predict` command writes what this task predicts."""
