@@ -46,9 +46,9 @@ class KineticsDataModule(DataModule):
     once (with a progress bar) and kept in `root/pcpad_videos.npz`, or in the user's cache where `root` is read-only;
     files that change are read again. Rotation is applied, another shape of pixels than square is not.
 
-    What an epoch consists of depends on nothing but the seed of `seed_everything` (0 without one) and the epoch's
-    number: not on the number of processes or workers. A run resumed from a checkpoint made within an epoch goes on at
-    the next clip.
+    An epoch's clips, their order and augmentation depend on nothing but the seed of `seed_everything` (0 without one)
+    and the epoch's number: not on the number of processes or workers. A run resumed from a checkpoint made within an
+    epoch goes on at the next clip.
 
     Missing (annotated) and broken videos are counted and listed in a warning. Training leaves them out and, where a
     video fails only later, puts another in its place, up to `max_broken`. Evaluations never do: their scores are of

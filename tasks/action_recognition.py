@@ -9,7 +9,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.nn import functional as F
 
-from pcpad.errors import UserValueError
+from pcpad.errors import UserTypeError, UserValueError
 from pcpad.metrics.video import VideoAccuracy
 from pcpad.models.resnet3d import resnet3d
 from pcpad.tasks.base import Task, check_finite, plain
@@ -37,7 +37,7 @@ class ActionRecognitionTask(Task):
     Args:
         network: `resnet3d18`, `resnet3d34`, `resnet3d50` or `resnet3d101`, see `pcpad.models.resnet3d`.
         num_classes: How many classes the network tells apart; must be the data's.
-        padding: The padding of every convolution, see `pcpad.convert_padding`.
+        padding: The padding of the network's convolutions, see `pcpad.convert_padding`.
         fallback: What `padding` does where a feature map is too small for it: `replicate`, for `reflect` say.
         weights: Where training starts from: None or a local file. Not kept in checkpoints.
         width: Channels of the stem; 64 is the published networks'.
@@ -58,6 +58,8 @@ class ActionRecognitionTask(Task):
         torch.Size([2, 5])
     """
 
+    padding: str
+
     def __init__(
         self,
         network: str = "resnet3d50",
@@ -71,7 +73,7 @@ class ActionRecognitionTask(Task):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        network, padding, num_classes = plain(network), plain(padding), plain(num_classes)
+        network, num_classes = plain(network), plain(num_classes)
         super().__init__(
             network_name=network,
             padding=padding,
@@ -84,7 +86,7 @@ class ActionRecognitionTask(Task):
             message = f"Expected argument `network` to be one of {', '.join(_NETWORKS)}, but got {network!r}"
             raise UserValueError(message)
         self.set_normalization(mean, std, dims=3)
-        self.network = resnet3d(_NETWORKS[network], num_classes, padding, weights, fallback, width)
+        self.network = resnet3d(_NETWORKS[network], num_classes, self.padding, weights, fallback, width)
         self.random_parts = [] if weights else ["network"]
         self.val_metrics: Any = class_metrics(num_classes, "clip_")
         self.test_metrics: Any = class_metrics(num_classes, "clip_")
@@ -147,6 +149,18 @@ class ActionRecognitionTask(Task):
         self.log_dict({f"{stage}/video_{name}": value.float() for name, value in scores.items()}, prog_bar=True)
         accuracy.reset()
         return videos.float()
+
+    def export_example(self, batch: int, height: int, width: int) -> dict[str, Tensor]:
+        """Refuse: `pcpad export` writes networks of images, with height and width alone.
+
+        Raises:
+            UserTypeError: Always.
+        """
+        message = (
+            "pcpad export writes networks of images, and ActionRecognitionTask takes clips: "
+            "export its `network` from Python (torch.export.export(task.network, (clip,)))"
+        )
+        raise UserTypeError(message)
 
     def prediction_writer(self, output: str | None = None) -> Callback:
         """The callback with which the `predict` command writes what this task predicts."""
