@@ -1,4 +1,4 @@
-"""`pcpad check`: decodes every file of a data set and lists what is broken, short or missing."""
+"""`pcpad check`: decodes what training and evaluation read, and lists what is broken, short or missing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def main(args: list[str]) -> None:
     names = ", ".join(CHECKS)
     parser = argparse.ArgumentParser(
         prog="pcpad check",
-        description=f"Decode every file of a data set ({names}) and list what is broken, short or missing.",
+        description=f"Decode what training and evaluation read of a data set ({names}), and list what is broken, "
+        "short or missing.",
         epilog="Exit code: 0 all is well, 1 something was found.",
     )
     parser.add_argument("name", metavar="NAME", help="which data set")

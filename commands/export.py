@@ -1,4 +1,4 @@
-"""`pcpad export`: a checkpoint as one file, ONNX or torch.export, that agrees with PyTorch at any size.
+"""`pcpad export`: a checkpoint as one file, ONNX or torch.export, compared with PyTorch at three sizes.
 
 How a task is exported: its `forward` with what its `export_example(batch, height, width)` returns, a dict of example
 inputs by name in the order of `forward`'s arguments; see `pcpad.tasks.base.Task`. In every input the first axis is the
@@ -77,7 +77,12 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--ckpt_path", required=True, metavar="FILE", help="the checkpoint of any task")
+    add(
+        "--ckpt_path",
+        required=True,
+        metavar="FILE",
+        help="a checkpoint of a task on images or label maps, not on clips or masks",
+    )
     add("--output", required=True, type=Path, metavar="FILE", help="model.onnx, or model.pt2 for torch.export")
     add("--format", choices=sorted(_FORMATS.values()), help="by default what the output's ending says")
     add("--size", type=_size, default=(224, 224), metavar="S|HxW", help="of the example; default 224")

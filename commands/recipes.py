@@ -117,6 +117,18 @@ class _EachKeyOnce(yaml.SafeLoader):
     """Of a key that stands twice, YAML's readers keep the last and say nothing."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Make a dict of a mapping's node.
+
+        Args:
+            node: What the file says.
+            deep: Whether to make what lies within it at once.
+
+        Returns:
+            Keys and values.
+
+        Raises:
+            UserValueError: It says a key twice; names both lines.
+        """
         seen: dict[str, int] = {}
         for key, _ in node.value:
             line = key.start_mark.line + 1

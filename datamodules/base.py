@@ -22,7 +22,7 @@ from pcpad.datamodules.datasets.epochs import (
     run_seed,
 )
 from pcpad.datamodules.reading.failures import UsableItems, UsableLoader, WhatCanBeRead, raise_failures
-from pcpad.errors import UserRuntimeError, UserValueError
+from pcpad.errors import UserRuntimeError, UserTypeError, UserValueError
 
 __all__ = ["DataModule", "UnrepeatedSampler", "evaluation_sampler", "expanded", "listed", "require"]
 
@@ -131,10 +131,11 @@ class DataModule(LightningDataModule):
     | synthesis | `image` (N, 3, H, W), `label` (N, 1, H, W) label ids, `instance` (N, 1, H, W) ids |
     | Gaussian filtering | `image`, `target` (N, 3, H, W) |
 
-    Images are uint8 in [0, 255] or float in [0, 1]; the task normalises them. What an epoch consists of, random draws
-    of the data set included, depends on nothing but the seed of `seed_everything` (0 without one) and the epoch's
-    number: not on the number of processes or workers. A run resumed from a checkpoint made within an epoch goes on at
-    the next sample. Evaluations count each sample once, on any number of processes.
+    Images are uint8 in [0, 255] or float in [0, 1]; the task normalises them. Which samples an epoch consists of, in
+    which order and with which random draws, depends on nothing but the seed of `seed_everything` (0 without one) and
+    the epoch's number: not on the number of processes or workers. Only the last ones, which do not fill a batch of all
+    processes, are left out. A run resumed from a checkpoint made within an epoch goes on at the next sample.
+    Evaluations count each sample once, on any number of processes that each get one.
 
     Whatever tasks, callbacks and verbs ask a data module beside its loaders is declared here; all of it may stay None.
     It may be set on the class, in `__init__` or in `setup`. A LightningDataModule that is no `DataModule` does as well
@@ -227,9 +228,11 @@ class DataModule(LightningDataModule):
 
         Raises:
             ValueError: Fewer samples than processes.
+            TypeError: A data set without a length.
         """
         if not self._batch_compared:
             self._warn_of_other_batch()
+        need_length(dataset)
         if not isinstance(dataset, CropDataset):
             dataset = SeededItems(dataset)
         sampler = CropSampler(plan or CropPlan(len(dataset), None, 0, 1, run_seed()), *self.ranks)  # type: ignore[arg-type]
@@ -250,6 +253,7 @@ class DataModule(LightningDataModule):
 
         Raises:
             ValueError: Fewer samples than processes.
+            TypeError: A data set without a length.
         """
         options = {
             "batch_size": self.eval_batch_size or self.batch_size,
@@ -274,7 +278,9 @@ class DataModule(LightningDataModule):
 
         Raises:
             ValueError: Fewer samples than processes.
+            TypeError: A data set without a length.
         """
+        need_length(dataset)
         self._predicting = WhatCanBeRead(dataset)
         options = {
             "batch_size": self.eval_batch_size or self.batch_size,
@@ -352,6 +358,23 @@ class UnrepeatedSampler(DistributedSampler[int]):
         return iter(range(self.rank, self.total_size, self.num_replicas))
 
 
+def need_length(dataset: Dataset[Any]) -> None:
+    """Refuse a data set whose items cannot be numbered, and so neither shuffled nor shared out.
+
+    Args:
+        dataset: Any data set.
+
+    Raises:
+        UserTypeError: It has no length, as PyTorch's `IterableDataset` has none.
+    """
+    if not hasattr(dataset, "__len__"):
+        message = (
+            f"Expected a data set with a length, whose items have numbers, but got {type(dataset).__name__}, which has "
+            "none: give it `__len__` and `__getitem__`, or return a DataLoader of your own"
+        )
+        raise UserTypeError(message)
+
+
 def evaluation_sampler(dataset: Dataset[Any], trainer: Trainer | None) -> UnrepeatedSampler | None:
     """Choose the sampler of a validation, test or prediction loader.
 
@@ -368,6 +391,7 @@ def evaluation_sampler(dataset: Dataset[Any], trainer: Trainer | None) -> Unrepe
     """
     if trainer is None or trainer.world_size == 1:
         return None
+    need_length(dataset)
     size = len(dataset)  # type: ignore[arg-type]
     if size < trainer.world_size:
         message = (

@@ -54,7 +54,7 @@ class CityscapesDataModule(DataModule):
     class; the others are anywhere. Coarse images are only used through centroids of the rare classes truck, bus, train,
     wall, rider, motorcycle, fence. The centroids are found once (minutes, with a progress bar) and kept in
     `root/pcpad_centroids_*.npz`, or in the user's cache folder where `root` is read-only, until the labels change.
-    What an epoch consists of, augmentation included, depends on nothing but the seed of
+    An epoch's crops, their order and augmentation depend on nothing but the seed of
     `seed_everything` (0 without one) and the epoch's number: not on the number of processes or workers. A run resumed
     from a checkpoint made within an epoch goes on at the next crop.
 

@@ -38,9 +38,9 @@ class CityscapesPanopticDataModule(DataModule):
     evaluating also `label_full` (N, 1, H0, W0) uint8, the labels at the files' own size, in [0, 34]. When predicting,
     as when evaluating, without `image`.
 
-    What an epoch consists of depends on nothing but the seed of `seed_everything` (0 without one) and the epoch's
-    number: not on the number of processes or workers. A run resumed from a checkpoint made within an epoch goes on at
-    the next image. `test` runs on the split's validation images.
+    An epoch's images, their order and mirroring depend on nothing but the seed of `seed_everything` (0 without one)
+    and the epoch's number: not on the number of processes or workers. A run resumed from a checkpoint made within an
+    epoch goes on at the next image. `test` runs on the split's validation images.
 
     Args:
         root: The folder with leftImg8bit/ and gtFine/.

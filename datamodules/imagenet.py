@@ -43,9 +43,9 @@ class ImageNetDataModule(DataModule):
     `(N,)` int64; when predicting `image` and `path`, a list of N strings.
 
     Training sees a random resized crop and a random flip, evaluation the centre of the resized image: the
-    official PyTorch ImageNet example (bilinear, antialiased). What an epoch consists of depends on nothing but the
-    seed of `seed_everything` (0 without one) and the epoch's number: not on the number of processes or workers. A run
-    resumed from a checkpoint made within an epoch goes on at the next image.
+    official PyTorch ImageNet example (bilinear, antialiased). An epoch's images, their order and crops
+    depend on nothing but the seed of `seed_everything` (0 without one) and the epoch's number: not on the number of
+    processes or workers. A run resumed from a checkpoint made within an epoch goes on at the next image.
 
     An unreadable training image is stepped over with a warning, up to `max_broken`; when validating or
     testing it raises `BrokenImageError`, for a result on fewer images than stated would be no result. Predicting does

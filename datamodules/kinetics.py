@@ -37,18 +37,18 @@ class KineticsDataModule(DataModule):
 
     Batches: `clip` `(N, 3, clip_length, size, size)` uint8 RGB in [0, 255] (the task normalises), `label` `(N,)` and
     `video` `(N,)` int64, the video's position among the split's usable ones. Training: one random clip a video and
-    epoch. Validation: one clip a video. Test: all windows of `clip_length` frames of all videos, without overlap, the
-    last one looped; all of a video's windows stay in one process, in order, in as many batches as it takes. Predict:
-    the same windows of a folder's videos, with `path`, a list of strings, and `start` and `end`, lists of seconds,
-    in place of the label.
+    epoch. Validation: `val_clips` clips a video. Test: all windows of `clip_length` frames of all videos, without
+    overlap, the last one looped; all of a video's windows stay in one process, in order, in as many batches as it
+    takes. Predict: the same windows of a folder's videos, with `path`, a list of strings, and `start` and `end`, lists
+    of seconds, in place of the label.
 
     Frames are found by their presentation times, so clips are exact on variable frame rates too. The times are read
     once (with a progress bar) and kept in `root/pcpad_videos.npz`, or in the user's cache where `root` is read-only;
     files that change are read again. Rotation is applied, another shape of pixels than square is not.
 
-    What an epoch consists of depends on nothing but the seed of `seed_everything` (0 without one) and the epoch's
-    number: not on the number of processes or workers. A run resumed from a checkpoint made within an epoch goes on at
-    the next clip.
+    An epoch's clips, their order and augmentation depend on nothing but the seed of `seed_everything` (0 without one)
+    and the epoch's number: not on the number of processes or workers. A run resumed from a checkpoint made within an
+    epoch goes on at the next clip.
 
     Missing (annotated) and broken videos are counted and listed in a warning. Training leaves them out and, where a
     video fails only later, puts another in its place, up to `max_broken`. Evaluations never do: their scores are of
@@ -68,7 +68,9 @@ class KineticsDataModule(DataModule):
         size: Height and width of the clips.
         crop: "multi_scale_corner" (the paper's) or "random_resized" (newer defaults), of a training clip.
         flip: Probability of mirroring a training clip.
-        val_clip: Whether validation takes each video's "centre" or its "start".
+        val_clip: Whether validation on one clip per video takes its "centre" or its "start".
+        val_clips: Clips per video that validation takes. More than 1 are spread from the video's start to its end, as
+            the public code takes 3 (at 300 frames those from 0, 142 and 284); a video too short for them gives fewer.
         jpeg_fps: Frame rate that folders of JPEG frames were written at.
         predict_videos: Folder of videos, or one video, for `predict`.
         max_broken: How many broken training videos to put up with: in all when the run starts, later in each worker.
@@ -98,6 +100,7 @@ class KineticsDataModule(DataModule):
         crop: CropKind = "multi_scale_corner",
         flip: float = 0.5,
         val_clip: Literal["centre", "start"] = "centre",
+        val_clips: int = 1,
         jpeg_fps: float = 30.0,
         predict_videos: str | Path | None = None,
         max_broken: int = 100,
@@ -105,19 +108,21 @@ class KineticsDataModule(DataModule):
         effective_batch: int | None = None,
     ) -> None:
         super().__init__(root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch)
-        for name in ("clip_length", "stride", "size"):
+        for name in ("clip_length", "stride", "size", "val_clips"):
             require(locals()[name] >= 1, name, "at least 1", locals()[name])
         require(max_broken >= 0, "max_broken", "at least 0", max_broken)
         require(fps is None or fps > 0, "fps", "None or above 0", fps)
         require(jpeg_fps > 0, "jpeg_fps", "above 0", jpeg_fps)
         require(crop in get_args(CropKind), "crop", f"one of {', '.join(get_args(CropKind))}", crop)
         require(val_clip in ("centre", "start"), "val_clip", "centre or start", val_clip)
+        require(val_clips == 1 or val_clip == "centre", "val_clip", "left out where `val_clips` is above 1", val_clip)
         require(0 <= flip <= 1, "flip", "in [0, 1]", flip)
         require(0 <= max_missing <= 1, "max_missing", "in [0, 1]", max_missing)
         self.annotations = annotations
         self.sampling = Sampling(clip_length, stride, fps)
         self.augment = Augmentation(size, crop, flip)
         self.val_clip = val_clip
+        self.val_clips = val_clips
         self.jpeg_fps = jpeg_fps
         self.predict_videos = expanded(predict_videos)
         self.max_broken = max_broken
@@ -160,8 +165,9 @@ class KineticsDataModule(DataModule):
         return self.training_loader(clips)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """One clip of each video of val/."""
-        clips = ValidationClips(self._split("val"), self.sampling, self.augment.size, self.val_clip)
+        """`val_clips` clips of each video of val/."""
+        size = self.augment.size
+        clips = ValidationClips(self._split("val"), self.sampling, size, self.val_clip, self.val_clips)
         return self.evaluation_loader(clips)
 
     def test_dataloader(self) -> DataLoader[Any]:

@@ -30,7 +30,7 @@ class Places2DataModule(DataModule):
     of N strings; S is `image_size`. In training images are resized and squares cut out of them at random, mirrored, and
     given an augmented mask (see `AugmentedMasks`); in evaluation the shorter side becomes S and the middle is cut out,
     and each image has one mask for good, in a hole-ratio bin that is the next one for each image (see `FixedMasks`).
-    What an epoch consists of depends on the seed of `seed_everything` (0 without one) and its number alone; a run
+    An epoch's crops and masks depend on the seed of `seed_everything` (0 without one) and its number alone; a run
     resumed from a checkpoint made within an epoch goes on at the next image.
 
     When predicting: one picture of any size at a time, on the CPU, for `pcpad.filling.fill`; see `PictureLoader`. What

@@ -1,4 +1,4 @@
-"""Change the padding of every convolution in a network, in place."""
+"""Change the padding of a network's convolutions, in place."""
 
 from __future__ import annotations
 
@@ -123,10 +123,10 @@ def convert_padding(
     drop_border_filters: bool = False,
     return_report: bool = False,
 ) -> Model | tuple[Model, ConversionReport]:
-    """Give every padded convolution of a network another padding, in place.
+    """Give the padded convolutions of a network another padding, in place.
 
     Weights, state-dict keys, hooks, shared modules, parametrizations, dtype and device stay as they are, and a
-    network can be converted back and forth: it keeps its weights under every padding. Only `explicit` adds
+    network can be converted back and forth: its own weights stay the same under every padding. Only `explicit` adds
     parameters (eight border filters a convolution, at first copies of its filter; hand them to the optimizer
     after converting).
 

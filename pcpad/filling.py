@@ -1,4 +1,4 @@
-"""Fill the holes of a picture of any size with an inpainting network, in memory bounded by the tile."""
+"""Fill the holes of a picture with an inpainting network, which runs in memory bounded by the tile."""
 
 from __future__ import annotations
 

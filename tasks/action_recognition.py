@@ -9,7 +9,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.nn import functional as F
 
-from pcpad.errors import UserValueError
+from pcpad.errors import UserTypeError, UserValueError
 from pcpad.metrics.video import VideoAccuracy
 from pcpad.models.resnet3d import resnet3d
 from pcpad.tasks.base import Task, check_finite, plain
@@ -26,18 +26,18 @@ class ActionRecognitionTask(Task):
     """Train, test and apply a 3D network for clips under a padding of choice.
 
     A batch is a dict: `clip` (N, 3, T, H, W), uint8 or float in [0, 1]; `label` (N,) long; for testing also `video`
-    (N,), the number of the video that a clip is a window of, the same on all processes. In prediction `clip`, `path`, a
-    list of N file names, and the windows' `start` and `end`, lists of N numbers of seconds.
+    (N,), the number of the video that a clip is a window of, the same on all processes, which validation takes too.
+    In prediction `clip`, `path`, a list of N file names, and the windows' `start` and `end`, lists of N seconds.
 
     Logged: `train/loss`; for `val` and `test` each `loss`, `clip_top1` and, with more than five classes, `clip_top5`,
-    every clip counted once; for `test` also `video_top1` and `video_top5`, of the mean of each video's softmax, every
-    video counted once over all processes, and `videos`, their number. Accuracies are fractions in [0, 1]. That of
-    videos is what papers report; that of clips is far lower.
+    every clip counted once; for `test`, and for `val` where batches hold `video`, also `video_top1` and `video_top5`,
+    of the mean softmax of each video's clips, every video counted once over all processes; `test/videos` is their
+    number. Accuracies are fractions in [0, 1]. That of videos is what papers report; that of clips is far lower.
 
     Args:
         network: `resnet3d18`, `resnet3d34`, `resnet3d50` or `resnet3d101`, see `pcpad.models.resnet3d`.
         num_classes: How many classes the network tells apart; must be the data's.
-        padding: The padding of every convolution, see `pcpad.convert_padding`.
+        padding: The padding of the network's convolutions, see `pcpad.convert_padding`.
         fallback: What `padding` does where a feature map is too small for it: `replicate`, for `reflect` say.
         weights: Where training starts from: None or a local file. Not kept in checkpoints.
         width: Channels of the stem; 64 is the published networks'.
@@ -58,6 +58,8 @@ class ActionRecognitionTask(Task):
         torch.Size([2, 5])
     """
 
+    padding: str
+
     def __init__(
         self,
         network: str = "resnet3d50",
@@ -71,7 +73,7 @@ class ActionRecognitionTask(Task):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        network, padding, num_classes = plain(network), plain(padding), plain(num_classes)
+        network, num_classes = plain(network), plain(num_classes)
         super().__init__(
             network_name=network,
             padding=padding,
@@ -84,10 +86,11 @@ class ActionRecognitionTask(Task):
             message = f"Expected argument `network` to be one of {', '.join(_NETWORKS)}, but got {network!r}"
             raise UserValueError(message)
         self.set_normalization(mean, std, dims=3)
-        self.network = resnet3d(_NETWORKS[network], num_classes, padding, weights, fallback, width)
+        self.network = resnet3d(_NETWORKS[network], num_classes, self.padding, weights, fallback, width)
         self.random_parts = [] if weights else ["network"]
         self.val_metrics: Any = class_metrics(num_classes, "clip_")
         self.test_metrics: Any = class_metrics(num_classes, "clip_")
+        self.val_videos = VideoAccuracy(num_classes, top_ks(num_classes))
         self.video_accuracy = VideoAccuracy(num_classes, top_ks(num_classes))
 
     def forward(self, clip: Tensor) -> Tensor:
@@ -100,8 +103,11 @@ class ActionRecognitionTask(Task):
         return self.log_loss(loss, len(batch["label"]))
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Update `val/*`."""
-        log_class_metrics(self, "val", self.val_metrics, self(batch["clip"]).float(), batch["label"])
+        """Update `val/*`, of clips and, where batches say whose they are, of videos."""
+        logits = self(batch["clip"]).float()
+        log_class_metrics(self, "val", self.val_metrics, logits, batch["label"])
+        if "video" in batch:
+            self.val_videos.update(logits, batch["label"], batch["video"])
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Update `test/*`, of windows and of the videos they belong to."""
@@ -115,9 +121,17 @@ class ActionRecognitionTask(Task):
         kept = {name: batch[name] for name in ("start", "end")}
         return {"path": list(batch["path"]), **kept, "probability": probability}
 
+    def on_validation_epoch_start(self) -> None:
+        """Forget the videos of a validation that was broken off."""
+        super().on_validation_epoch_start()
+        self.val_videos.reset()
+
     def on_validation_epoch_end(self) -> None:
-        """A validation loss that is no number ends the run."""
+        """Log the accuracy of videos; a validation loss that is no number ends the run."""
         check_finite(self.val_metrics["loss"].compute(), "val/loss")
+        # Every process has batches, so all of them have seen videos or none has.
+        if self.val_videos.update_called:
+            self._log_videos("val", self.val_videos)
 
     def on_test_epoch_start(self) -> None:
         """Forget the videos of a test that was broken off."""
@@ -126,12 +140,27 @@ class ActionRecognitionTask(Task):
     def on_test_epoch_end(self) -> None:
         """Log the accuracy of videos; a test loss that is no number ends the run."""
         check_finite(self.test_metrics["loss"].compute(), "test/loss")
-        scores = self.video_accuracy.compute()
+        self.log("test/videos", self._log_videos("test", self.video_accuracy))
+
+    def _log_videos(self, stage: str, accuracy: VideoAccuracy) -> Tensor:
+        scores = accuracy.compute()
         videos = scores.pop("videos")
         # Already summed over the processes, and reset by hand since it is not the metric that is logged.
-        self.log_dict({f"test/video_{name}": value.float() for name, value in scores.items()}, prog_bar=True)
-        self.log("test/videos", videos.float())
-        self.video_accuracy.reset()
+        self.log_dict({f"{stage}/video_{name}": value.float() for name, value in scores.items()}, prog_bar=True)
+        accuracy.reset()
+        return videos.float()
+
+    def export_example(self, batch: int, height: int, width: int) -> dict[str, Tensor]:
+        """Refuse: `pcpad export` writes networks of images, with height and width alone.
+
+        Raises:
+            UserTypeError: Always.
+        """
+        message = (
+            "pcpad export writes networks of images, and ActionRecognitionTask takes clips: "
+            "export its `network` from Python (torch.export.export(task.network, (clip,)))"
+        )
+        raise UserTypeError(message)
 
     def prediction_writer(self, output: str | None = None) -> Callback:
         """The callback with which the `predict` command writes what this task predicts."""

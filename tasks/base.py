@@ -52,6 +52,8 @@ class Task(LightningModule):
         scheduler: Makes the learning-rate schedule from the optimizer.
         not_kept: Names of the subclass's arguments that are no property of the trained network, such as where its
             first weights came from. All others become hyper-parameters, kept in checkpoints.
+        clips_gradients: Whether the trainer can clip this task's gradients, which is advised where the loss is not
+            finite; it refuses to where `automatic_optimization` is off.
 
     Raises:
         UserValueError: A `std` that is not positive.
@@ -102,6 +104,7 @@ class Task(LightningModule):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         not_kept: Sequence[str] = (),
+        clips_gradients: bool = True,
     ) -> None:
         super().__init__()
         frame = inspect.currentframe()
@@ -115,7 +118,7 @@ class Task(LightningModule):
         self.trained_with = None
         self.random_parts = None
         self.report = None
-        self._finite = FiniteLoss()
+        self._finite = FiniteLoss(clips=clips_gradients)
         self._normalizes = False
         if mean is not None and std is not None:
             self.set_normalization(mean, std)

@@ -27,7 +27,7 @@ class ClassificationTask(Task):
     Args:
         network: A torchvision or timm name, see `pcpad.models.classifier`.
         num_classes: How many classes the network tells apart; must be the data's.
-        padding: The padding of every convolution, see `pcpad.convert_padding`.
+        padding: The padding of the network's convolutions, see `pcpad.convert_padding`.
         fallback: What `padding` does where a feature map is too small for it: `replicate`, for `reflect` say.
         weights: Where training starts from: None, `published`, or a local file. Not kept in checkpoints.
         label_smoothing: In [0, 1), for the training loss alone.
@@ -45,6 +45,8 @@ class ClassificationTask(Task):
         torch.Size([2, 10])
     """
 
+    padding: str
+
     def __init__(
         self,
         network: str = "resnet50",
@@ -60,7 +62,7 @@ class ClassificationTask(Task):
         channels_last: bool = False,
         compile: bool = False,
     ) -> None:
-        network, padding, num_classes = plain(network), plain(padding), plain(num_classes)
+        network, num_classes = plain(network), plain(num_classes)
         super().__init__(
             network_name=network,
             padding=padding,
@@ -78,7 +80,7 @@ class ClassificationTask(Task):
         self.label_smoothing = label_smoothing
         self.channels_last = channels_last
 
-        self.network = classifier(network, num_classes, padding=padding, weights=weights, fallback=fallback)
+        self.network = classifier(network, num_classes, padding=self.padding, weights=weights, fallback=fallback)
         self.random_parts = [] if weights else ["network"]
         if channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pcpad.metrics.band_error import BandError
 from pcpad.models.filtering_unet import filtering_unet
-from pcpad.tasks.base import Task, check_finite, plain, unit
+from pcpad.tasks.base import Task, check_finite, unit
 
 
 class GaussianFilteringTask(Task):
@@ -23,7 +23,7 @@ class GaussianFilteringTask(Task):
 
     Args:
         width: Channels of the first block, see `pcpad.models.filtering_unet`.
-        padding: The padding of every convolution, see `pcpad.convert_padding`.
+        padding: The padding of the network's convolutions, see `pcpad.convert_padding`.
         fallback: What `padding` does where a feature map is too small for it: `replicate`, for `reflect` say.
         weights: A local file to start from; None for random weights. Not kept in checkpoints.
         border: Width of the band along the border that is scored on its own, in pixels. 6 is how far a 13 × 13
@@ -37,6 +37,8 @@ class GaussianFilteringTask(Task):
         ValueError: An argument is out of range, or the weights do not fit.
     """
 
+    padding: str
+
     def __init__(
         self,
         width: int = 32,
@@ -49,7 +51,6 @@ class GaussianFilteringTask(Task):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        padding = plain(padding)
         super().__init__(
             network_name=f"filtering_unet width {width}",
             padding=padding,
@@ -59,7 +60,7 @@ class GaussianFilteringTask(Task):
             scheduler=scheduler,
             not_kept=["weights"],
         )
-        self.network = filtering_unet(width, padding, weights=weights, fallback=fallback)
+        self.network = filtering_unet(width, self.padding, weights=weights, fallback=fallback)
         self.random_parts = [] if weights else ["network"]
         self.val_metric = BandError(border)
         self.test_metric = BandError(border)

@@ -10,7 +10,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from pcpad.errors import UserFileNotFoundError, UserValueError
+from pcpad.errors import UserFileNotFoundError, UserTypeError, UserValueError
 from pcpad.filling import count_unreached, fill
 from pcpad.losses.inpainting import InpaintingLoss
 from pcpad.metrics.inpainting import SIX_BINS, InpaintingScores, composite
@@ -213,6 +213,18 @@ class InpaintingTask(Task):
         image = fill(self, batch["image"], batch["mask"], device=self.device)
         unreached = count_unreached(self.network.reached, batch["mask"], device=self.device)
         return {"path": list(batch["path"]), "image": image, "unreached": unreached}
+
+    def export_example(self, batch: int, height: int, width: int) -> dict[str, Tensor]:
+        """Refuse: how a mask shrinks from layer to layer depends on what it holds, which an export would fix.
+
+        Raises:
+            UserTypeError: Always.
+        """
+        message = (
+            "pcpad export writes networks of images, and InpaintingTask takes masks too: run it from Python "
+            "(pcpad.commands.loading.load_task, pcpad.filling.fill) or by `pcpad predict`"
+        )
+        raise UserTypeError(message)
 
     def prediction_writer(self, output: str | None = None) -> Callback:
         """The callback with which the `predict` command writes what this task predicts."""

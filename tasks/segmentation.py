@@ -35,7 +35,7 @@ class SegmentationTask(Task):
         architecture: `deeplabv3plus`, the papers', or an architecture of segmentation-models-pytorch: `Unet`, `FPN`, ….
         encoder: See `pcpad.models.deeplabv3plus`, or smp's name for smp's architectures.
         num_classes: How many classes a pixel can have; must be the data's.
-        padding: The padding of every convolution, see `pcpad.convert_padding`.
+        padding: The padding of the network's convolutions, see `pcpad.convert_padding`.
         fallback: What `padding` does where a feature map is too small for it: `replicate`, for `reflect` say.
         encoder_weights: Where the encoder starts from: None, `imagenet` or a local file. Not kept in checkpoints.
         class_weights: One weight a class for the training loss; None: all alike.
@@ -54,6 +54,8 @@ class SegmentationTask(Task):
     # Of how a picture is cut for `predict`; no property of the network.
     predict_tiling = Tiling(1024, "1/3")
 
+    padding: str
+
     def __init__(
         self,
         architecture: str = "deeplabv3plus",
@@ -71,7 +73,6 @@ class SegmentationTask(Task):
         checkpointing: bool = False,
     ) -> None:
         architecture, encoder, num_classes = plain(architecture), plain(encoder), plain(num_classes)
-        padding = plain(padding)
         super().__init__(
             network_name=f"{architecture} {encoder}",
             padding=padding,
@@ -90,7 +91,7 @@ class SegmentationTask(Task):
             raise UserValueError(message)
         self.label_relaxation = label_relaxation
 
-        shape: dict[str, Any] = {"num_classes": num_classes, "padding": padding, "fallback": fallback}
+        shape: dict[str, Any] = {"num_classes": num_classes, "padding": self.padding, "fallback": fallback}
         self.network = _build(architecture, encoder, encoder_weights, checkpointing, shape)
         inside: Any = self.network.stages if architecture == "deeplabv3plus" else ("encoder",)
         heads = [name for name, _ in self.network.named_children() if name not in inside]

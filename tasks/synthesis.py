@@ -17,7 +17,7 @@ from pcpad.losses.gan import GeneratorLoss, discriminator_hinge
 from pcpad.models.averaging import AveragedNetwork
 from pcpad.models.patch_discriminator import patch_discriminator
 from pcpad.models.spade import spade_generator
-from pcpad.tasks.base import FiniteLoss, Task, check_finite, plain, unit
+from pcpad.tasks.base import Task, check_finite, plain, unit
 from pcpad.tasks.callbacks.synthesized import SynthesizedPictures
 from pcpad.tasks.judges.synthesis import JudgeFiles, SynthesisJudges
 from pcpad.tasks.optimization import optimizer_and_scheduler
@@ -88,6 +88,7 @@ class SynthesisTask(Task):
             padding="partial" if partial else "zeros",
             scheduler=scheduler,
             not_kept=["vgg", "judge", "protocols", "detector", "inception"],
+            clips_gradients=False,
         )
         self.loss_weights = GeneratorLoss.complete(plain(loss_weights))
         self.judge_files = JudgeFiles(judge, protocols, detector, inception)
@@ -103,7 +104,6 @@ class SynthesisTask(Task):
         self.random_parts = ["generator"]
         self.loss: GeneratorLoss | None = None
         self.judges = SynthesisJudges()
-        self._finite = FiniteLoss(clips=False)  # the trainer refuses to where a task steps by itself
 
     def configure_optimizers(self) -> Any:
         """The generator's and the discriminator's optimizer, each with a schedule of its own."""

@@ -1,4 +1,4 @@
-"""Tests that need a process of their own."""
+"""Tests that need a process of their own, and samples that several folders share."""
 
 import os
 import subprocess
@@ -23,3 +23,14 @@ def pytest_pyfunc_call(pyfuncitem):
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     return True
+
+
+@pytest.fixture(scope="session")
+def kinetics_sample(tmp_path_factory):
+    """A small `pcpad sample kinetics`, to be copied before it is changed."""
+    from pcpad.datamodules.samples import SAMPLES  # not for tests of what importing pcpad costs
+
+    root = tmp_path_factory.mktemp("sample") / "kinetics"
+    summary = SAMPLES["kinetics"](root, train_videos=1, val_videos=1, height=32, seconds=(0.7, 1.0))
+    assert dict(summary.counts) == {"train": 6, "val": 6, "annotations": 2}
+    return root

@@ -1,4 +1,4 @@
-"""The networks that `pcpad bench` times: any by name, the same weights under every padding."""
+"""The networks that `pcpad bench` times: by name, with the same weights under each padding."""
 
 from __future__ import annotations
 

@@ -109,9 +109,10 @@ def size_step(task: Task, size: tuple[int, int]) -> int:
 
 
 def _try(task: Task, size: tuple[int, int]) -> None:
+    inputs = example(task, 1, size)
     try:
         with torch.inference_mode():
-            task(*example(task, 1, size).values())
+            task(*inputs.values())
     except Exception as error:
         message = f"The network does not run at {size[0]}x{size[1]}, so pass another --size: {error}"
         raise UserValueError(message) from error
@@ -161,7 +162,7 @@ def _sizes(size: tuple[int, int], step: int) -> str:
     if step == 0:
         return f"H x W = {size[0]} x {size[1]}"
     if step == 1:
-        return "any height and width"
+        return "any height and width that the network takes"
     over = [f"{axis} {length % step}" for axis, length in zip("HW", size, strict=True) if length % step]
     return f"height and width in multiples of {step}" + (f", plus {' and '.join(over)}" if over else "")
 

@@ -1,7 +1,7 @@
 """Which part of each padded convolution's output positions reaches out of its input, in the order of execution.
 
 Below it, how many padded entries a row of windows reads on its left and on its right: with stride 2 and an even input
-the left reads more (2022 paper, Figure 10). Nothing is computed but sizes, so any network at any size takes seconds.
+the left reads more (2022 paper, Figure 10). Nothing is computed but sizes, so it takes seconds at any size.
 """
 
 from __future__ import annotations

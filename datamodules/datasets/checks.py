@@ -1,4 +1,4 @@
-"""Whether the files of a data set are whole: every one decoded, and all that is missing named.
+"""Whether the files that training and evaluation read are whole: each decoded, and what is missing named.
 
 `CHECKS[name](root, annotations)` lists what there is to check of a data set.
 """

@@ -1,4 +1,4 @@
-"""Clips of videos as data sets: random ones to train on, one a video to validate, all windows to test."""
+"""Clips of videos as data sets: random ones to train on, one or a few per video to validate, all windows to test."""
 
 import itertools
 import warnings
@@ -14,7 +14,7 @@ from pcpad.datamodules.datasets.clips import Augmentation, Sampling, centre_view
 from pcpad.datamodules.datasets.epochs import Crop, CropDataset
 from pcpad.datamodules.datasets.video_table import VideoTable
 from pcpad.datamodules.reading.failures import raise_failures
-from pcpad.datamodules.reading.video_files import BrokenVideoError
+from pcpad.datamodules.reading.video_files import BrokenVideoError, VideoIndex
 from pcpad.datamodules.reading.videos import View
 from pcpad.errors import UserValueError
 
@@ -125,32 +125,52 @@ def _label(videos: VideoTable, video: int) -> int:
 
 
 class ValidationClips(Dataset[Item]):
-    """One clip a video: `{"clip": (3, T, size, size) uint8, "label": int, "video": int}`; a failing video raises.
+    """The same clips each time: `{"clip": (3, T, size, size) uint8, "label": int, "video": int}`.
+
+    A video that fails raises. The clips of one video follow one another.
 
     Args:
         videos: The usable videos.
         sampling: Which frames.
         size: Height and width of the clips.
-        place: Whether the clip is the video's first or its middle one.
+        place: Whether a single clip is the video's first or its middle one.
+        count: Clips per video; more than one are spread over it, and a video too short for so many has fewer.
     """
 
-    def __init__(self, videos: VideoTable, sampling: Sampling, size: int, place: Literal["start", "centre"]) -> None:
+    def __init__(
+        self,
+        videos: VideoTable,
+        sampling: Sampling,
+        size: int,
+        place: Literal["start", "centre"],
+        count: int = 1,
+    ) -> None:
         self.videos = videos
         self.sampling = sampling
         self.size = size
-        self.place = place
+        starts = [_starts(sampling, videos.index(video), place, count) for video in range(len(videos))]
+        # Arrays, which worker processes share with this one; a list's items would be copied into each.
+        self.video = np.repeat(np.arange(len(videos)), [len(of_one) for of_one in starts])
+        self.start = np.array([start for of_one in starts for start in of_one], dtype=np.int64)
 
     def __len__(self) -> int:
-        return len(self.videos)
+        return len(self.video)
 
-    def __getitem__(self, video: int) -> Item:
+    def __getitem__(self, clip_number: int) -> Item:
+        video, start = int(self.video[clip_number]), int(self.start[clip_number])
         index = self.videos.index(video)
         timeline = self.sampling.timeline(index)
-        start = 0 if self.place == "start" else self.sampling.latest_start(timeline) // 2
         view = centre_view(index.height, index.width, self.size)
         with explained():
             clip = read_clip(self.videos, video, self.sampling.clip(timeline, start), view, least=self.size)
         return {"clip": clip, "label": _label(self.videos, video), "video": video}
+
+
+def _starts(sampling: Sampling, index: VideoIndex, place: Literal["start", "centre"], count: int) -> list[int]:
+    timeline = sampling.timeline(index)
+    if count > 1:
+        return sampling.spread(timeline, count)
+    return [0 if place == "start" else sampling.latest_start(timeline) // 2]
 
 
 class explained:

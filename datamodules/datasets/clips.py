@@ -82,6 +82,22 @@ class Sampling(NamedTuple):
         """The last position a full clip can start at; 0 for short videos."""
         return max(0, len(timeline) - (self.length - 1) * self.stride - 1)
 
+    def spread(self, timeline: np.ndarray, count: int) -> list[int]:
+        """Where the clips start that are spread evenly over the video, from its start to its end.
+
+        As the public 3D ResNets take them to validate on, except that none is started so late that it has to be looped.
+
+        Args:
+            timeline: As `timeline` gives it.
+            count: How many clips, at least 1.
+
+        Returns:
+            Positions in the timeline, increasing; fewer than `count` where the video is too short for so many.
+        """
+        latest = self.latest_start(timeline)
+        step = max(1, math.ceil((latest - 1) / max(1, count - 1)))
+        return sorted({min(clip * step, latest) for clip in range(count)})
+
     def windows(self, timeline: np.ndarray) -> range:
         """Where the clips start that follow one another without overlap and cover the video."""
         return range(0, len(timeline), self.span)

@@ -1,4 +1,4 @@
-"""Damaged pictures of any size with their masks, one at a time, for `predict`."""
+"""Damaged pictures of their own sizes with their masks, one at a time, for `predict`."""
 
 import warnings
 from collections.abc import Iterator

@@ -41,7 +41,7 @@ class Bilevel(NamedTuple):
 
 
 def read_mask(path: str | Path, polarity: Polarity, threshold: float, *, judge: bool = False) -> Bilevel:
-    """Read a mask file of any kind of pixels.
+    """Read a mask file of up to 16 bits a channel.
 
     Args:
         path: The file. Colours count by their luminance; a file that holds nothing but 0 and 1 counts as black and

@@ -1,4 +1,4 @@
-"""Metrics as torchmetrics classes: exact over a whole set and over processes."""
+"""Metrics as torchmetrics classes, of a whole set and over all processes rather than means of batches."""
 
 from typing import TYPE_CHECKING
 

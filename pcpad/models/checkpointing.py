@@ -94,7 +94,7 @@ class _StatisticsAside:
 def activation_bytes(model: nn.Module, forward: Callable[[], Tensor]) -> int:
     """Count the bytes that autograd keeps for the backward pass, the model's own parameters and buffers left out.
 
-    A network and an input on the `meta` device are counted at any size without memory or time.
+    A network and an input on the `meta` device are counted without allocating or computing activations.
 
     Args:
         model: The network.

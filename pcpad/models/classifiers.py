@@ -1,4 +1,4 @@
-"""Classification networks of torchvision and timm under any padding."""
+"""Classification networks of torchvision and timm under a padding of choice."""
 
 from __future__ import annotations
 

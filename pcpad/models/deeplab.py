@@ -53,7 +53,8 @@ def deeplabv3plus(
             rest again then: less memory, about a third more time a step.
 
     Returns:
-        The network: `(N, 3, H, W)` floats of any size to `(N, num_classes, H, W)` logits.
+        The network: `(N, 3, H, W)` floats to `(N, num_classes, H, W)` logits, at any size whose feature maps `padding`
+        can pad: `reflect` and `circular` need some 290 pixels without a `fallback`, the others one.
 
     Raises:
         ValueError: An argument is out of range, or the weights do not fit.
@@ -165,7 +166,7 @@ class DeepLabV3Plus(nn.Module):
         """Logits at the image's size.
 
         Args:
-            image: (N, 3, H, W), normalised, of any size.
+            image: (N, 3, H, W), normalised; see `deeplabv3plus` for sizes.
 
         Returns:
             (N, num_classes, H, W).

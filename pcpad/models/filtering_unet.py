@@ -37,7 +37,7 @@ def filtering_unet(
         fallback: The padding for axes of feature maps that are too small for `padding`, see `pcpad.convert_padding`.
 
     Returns:
-        The network: `(N, 3, H, W)` floats of any size to `(N, 3, H, W)` floats.
+        The network: `(N, 3, H, W)` floats to `(N, 3, H, W)` floats, at any size whose feature maps `padding` can pad.
 
     Raises:
         ValueError: An argument is out of range, or the weights do not fit.

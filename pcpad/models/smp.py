@@ -1,4 +1,4 @@
-"""Networks of segmentation-models-pytorch under any padding, with WideResNet38 among its encoders."""
+"""Networks of segmentation-models-pytorch under a padding of choice, with WideResNet38 among its encoders."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ __all__ = ["smp_network"]
 
 _ENCODER = "wide_resnet38"
 _PREFIX = "AnySize"
+_PAN_HALVES = 8  # PAN's decoder halves the encoder's last map three times
 
 
 def smp_network(
@@ -48,9 +49,10 @@ def smp_network(
         options: More arguments of the architecture: `{"encoder_output_stride": 8}`, `{"decoder_channels": 128}`.
 
     Returns:
-        The network: `(N, 3, H, W)` floats of any size to `(N, num_classes, H, W)` logits. Most architectures take
-        heights and widths divisible by their encoder's stride alone, 32 or 16: others are padded on the right and below
-        by repeating the outermost pixels, and the logits cut back. The padding there is none of `padding`'s.
+        The network: `(N, 3, H, W)` floats to `(N, num_classes, H, W)` logits. Most architectures take heights and
+        widths divisible by their encoder's stride alone, 32 or 16, and PAN none below eight times that: others are
+        padded on the right and below by repeating the outermost pixels, and the logits cut back. The padding there is
+        none of `padding`'s. Some encoders, `mit_b0` and `efficientnet-b0` for two, need more than 32 pixels.
 
     Raises:
         ValueError: There is no such architecture, encoder or padding, or the weights do not fit.
@@ -98,7 +100,11 @@ class _OfAnySize(nn.Module):
         """Logits (N, K, H, W), and with an auxiliary head its (N, C), of images (N, 3, H, W)."""
         height, width = image.shape[-2:]
         stride: int = self.encoder.output_stride  # type: ignore[assignment, union-attr]
-        below, right = -height % stride, -width % stride
+        below: int | torch.SymInt = -height % stride
+        right: int | torch.SymInt = -width % stride
+        if isinstance(self, smp.PAN):
+            least = _PAN_HALVES * stride
+            below, right = torch.sym_max(below, least - height), torch.sym_max(right, least - width)
         # An exported network is for all sizes: no branch that the example's size decides.
         if not torch.compiler.is_exporting() and not below and not right:
             return super().forward(image)

@@ -10,7 +10,7 @@ __all__ = ["LastState"]
 
 
 class LastState(Callback):
-    """Validates, and so saves, the state that training ends in, whatever ends it: steps, epochs, time, or a callback.
+    """Validates, and so saves, the state that training ends in by its steps, epochs or time, or by a callback.
 
     Lightning validates in its rhythm alone. A run of 31000 steps that validates every ten epochs of 186 steps would end
     without a look at its last 1240 steps, in which the learning rate has reached 0, and without a checkpoint of them.

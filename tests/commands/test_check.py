@@ -10,24 +10,15 @@ from PIL import Image
 
 from pcpad import cli
 from pcpad.datamodules import KineticsDataModule
-from pcpad.datamodules.samples import SAMPLES
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory):
-    root = tmp_path_factory.mktemp("sample") / "kinetics"
-    summary = SAMPLES["kinetics"](root, train_videos=1, val_videos=1, height=32, seconds=(0.7, 1.0))
-    assert dict(summary.counts) == {"train": 6, "val": 6, "annotations": 2}
-    return root
 
 
 @pytest.fixture
-def root(sample, tmp_path, monkeypatch):
+def root(kinetics_sample, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "data"
-    for path in sample.rglob("*"):
+    for path in kinetics_sample.rglob("*"):
         if path.is_file():
-            copy = folder / path.relative_to(sample)
+            copy = folder / path.relative_to(kinetics_sample)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(path.read_bytes())
     return folder

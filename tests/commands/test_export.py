@@ -16,7 +16,7 @@ from pcpad.commands.exporting import check, network, write
 from pcpad.commands.loading import load_task
 from pcpad.models import exportable_pooling
 from pcpad.models.pooling import ExportablePool2d
-from pcpad.tasks import ClassificationTask, SegmentationTask
+from pcpad.tasks import ActionRecognitionTask, ClassificationTask, InpaintingTask, SegmentationTask
 from pcpad.tasks.base import Task
 
 NETWORK = "timm/test_resnet"
@@ -90,7 +90,7 @@ def test_a_classifier(checkpoints, ending, tmp_path, capsys):
     assert (about["trained_with"], about["classes"], about["class_names"]) == ("zeros", 4, ["a", "b", "c", "d"])
     assert (about["mean"], about["std"]) == ([0.2, 0.3, 0.4], [0.5, 0.6, 0.7])
     assert about["inputs"] == {"image": ["N", 3, "H", "W"]}
-    assert about["sizes"] == "any height and width"
+    assert about["sizes"] == "any height and width that the network takes"
     task = load_task(checkpoints / "cls.ckpt", where_known={"compile": False})
     # Smaller, larger, odd and even; and down to maps of one pixel, which the example did not have.
     for shape in ((1, 3, 31, 40), (5, 3, 97, 64), (2, 3, 20, 21)):
@@ -268,6 +268,20 @@ def test_loading_a_task_under_options_that_not_every_task_has(checkpoints):
     assert (task.padding, task.training) == ("zeros", False)
     explicit = load_task(checkpoints / "cls.ckpt", padding="explicit")
     assert any(name.endswith("border_weight") for name in explicit.state_dict())
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: InpaintingTask(depth=2, width=4), "InpaintingTask takes masks too"),
+        (lambda: ActionRecognitionTask("resnet3d18", num_classes=3, width=4), "ActionRecognitionTask takes clips"),
+    ],
+)
+def test_tasks_that_are_not_exported_say_so(make, why, tmp_path, capsys):
+    message = failing(capsys, "--ckpt_path", save(make(), tmp_path / "a.ckpt"), "--output", tmp_path / "a.pt2")
+    assert why in message
+    assert "pass another --size" not in message, "no size would do"
 
 
 def test_what_is_no_task_says_what_it_lacks():

@@ -58,5 +58,5 @@ def test_plain_cross_entropy_is_said_to_be_a_choice(recipe):
 def test_the_recipes_name_things_for_what_they_are():
     act, seg = (packaged_recipes()[f"{name}.yaml"].read_text() for name in ("act_r3d50", "seg_wn38"))
     assert "ActivityNet's mean color, (114.77, 107.74, 99.48)" in act
-    assert "one clip a video, its middle one. The public default is three" in act
+    assert "of three clips per video, as in the public code" in act
     assert '"1/3 x 1/3" of the 2022 paper\'s Table 4 holds what the 2018 paper\'s Table 7 has under "1/2 x 1/2"' in seg

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, TensorData
 from pcpad.datamodules import CityscapesDataModule, ImageNetDataModule
 from pcpad.datamodules.base import DataModule, UnrepeatedSampler, evaluation_sampler, listed
 from pcpad.datamodules.datasets.epochs import Crop, CropDataset
-from pcpad.errors import UserError
+from pcpad.errors import UserError, UserTypeError
 
 # The contract
 
@@ -293,6 +293,19 @@ def test_lightning_leaves_it_in_place():
 def test_one_process_needs_no_sampler():
     assert evaluation_sampler(numbers(5), trainer(1)) is None
     assert evaluation_sampler(numbers(5), None) is None
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("loader", ["training_loader", "prediction_loader"])
+def test_a_data_set_without_a_length_is_refused(loader):
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            yield {"image": torch.zeros(1)}
+
+    with pytest.raises(UserTypeError, match=r"a data set with a length, .* got Stream"):
+        getattr(DataModule(), loader)(Stream())
+    with pytest.raises(UserTypeError, match="got Stream"):
+        evaluation_sampler(Stream(), trainer(2))
 
 
 @pytest.mark.parametrize("rank", [0, 1, 2])

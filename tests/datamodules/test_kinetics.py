@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 from lightning.pytorch import LightningModule, Trainer
 
+from pcpad.commands.recipes import packaged_recipes
 from pcpad.datamodules import KineticsDataModule
 from pcpad.datamodules.datasets import video_table as table_module
 from pcpad.datamodules.datasets.clip_datasets import WholeVideoSampler, Windows
@@ -122,6 +124,28 @@ def test_predicting_says_which_seconds_of_which_file(written):
         module(written, "predict", predict_videos=written / "absent")
     with pytest.raises(ValueError, match=r"--data\.predict_videos FOLDER"):
         module(written, "predict")
+
+
+@pytest.mark.faults
+def test_validation_takes_several_clips_of_a_video(written, videos):
+    data = module(written, "validate", val_clips=3)
+    batches = list(data.val_dataloader())
+    assert [len(batch["video"]) for batch in batches] == [3, 3, 3, 1]
+    owners = torch.cat([batch["video"] for batch in batches]).tolist()
+    assert owners == [0, 0, 0, 1, 2, 3, 3, 3, 4, 5], "videos of 33, 16 and 5 frames"
+    assert torch.cat([batch["label"] for batch in batches]).tolist() == [0] * 5 + [1] * 5
+    first = torch.cat([batch["clip"] for batch in batches])[:3, :, 0].permute(0, 2, 3, 1).numpy()
+    whole = np.pad(first, ((0, 0), (0, 0), (8, 8), (0, 0)), mode="edge")  # what the centre crop cut off
+    assert [videos.number(picture) for picture in whole] == [0, 8, 16]
+    with pytest.raises(ValueError, match="`val_clip` to be left out where `val_clips` is above 1, but got start"):
+        KineticsDataModule(written, val_clips=3, val_clip="start")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", ["act_r3d50.yaml", "act_r3d50_2020.yaml"])
+def test_full_recipes_validate_as_the_public_code_does(name):
+    options = yaml.safe_load(packaged_recipes()[name].read_text())["data"]["init_args"]
+    assert options["val_clips"] == 3
 
 
 @pytest.mark.parametrize("stage", ["test", "predict"])
@@ -508,8 +532,8 @@ def test_read_only_data_is_indexed_in_the_users_cache(root, cache, monkeypatch):
 @pytest.mark.parametrize(
     ("argument", "value"),
     [("batch_size", 0), ("clip_length", 0), ("stride", 0), ("size", 0), ("num_workers", -1), ("fps", 0.0),
-     ("crop", "centre"), ("flip", 1.5), ("val_clip", "middle"), ("max_broken", -1), ("max_missing", 2.0),
-     ("jpeg_fps", 0.0), ("effective_batch", 0)],
+     ("val_clips", 0), ("crop", "centre"), ("flip", 1.5), ("val_clip", "middle"), ("max_broken", -1),
+     ("max_missing", 2.0), ("jpeg_fps", 0.0), ("effective_batch", 0)],
 )  # fmt: skip
 def test_arguments_out_of_range(argument, value):
     with pytest.raises(ValueError, match=f"Expected argument `{argument}` to be .* got {value}"):

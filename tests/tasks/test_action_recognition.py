@@ -159,6 +159,24 @@ def test_scores_of_clips_and_of_videos(tmp_path):
     assert twice == result  # nothing is left over from the first time
 
 
+@pytest.mark.faults
+def test_validation_scores_videos_by_the_mean_of_their_clips(tmp_path):
+    class Spread(Videos):
+        val_dataloader = Videos.test_dataloader
+
+    model = settled()
+    run = trainer(tmp_path)
+    (found,) = run.validate(model, Spread(), verbose=False)
+    logits, label, video = logits_of(model, Spread())
+    means = torch.stack([logits[video == number].softmax(1).mean(0) for number in range(5)])
+    true = torch.tensor([int(label[video == number][0]) for number in range(5)])
+    assert found["val/video_top1"] == pytest.approx(float((means.argmax(1) == true).float().mean()))
+    assert found["val/loss"] == pytest.approx(float(torch.nn.functional.cross_entropy(logits, label)), rel=1e-4)
+    assert run.validate(model, Spread(), verbose=False)[0] == found, "nothing is left of the first"
+    (plain,) = run.validate(model, Videos(), verbose=False)
+    assert set(plain) == {"val/loss", "val/clip_top1", "val/clip_top5"}, "whose clips they are is not known"
+
+
 def test_half_precision_counts_as_exactly(tmp_path):
     model, data = settled(), Videos(windows=40)
     (full,) = trainer(tmp_path).test(model, data, verbose=False)

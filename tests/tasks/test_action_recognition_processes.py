@@ -113,6 +113,20 @@ def test_testing_counts_like_one_process(root, run, tmp_path):
     assert (set(first), set(second)) == (set(range(0, 11, 2)), set(range(1, 11, 2))), "no video on both"
 
 
+@pytest.mark.faults
+def test_validating_counts_like_one_process(root, run, tmp_path):
+    found = []
+    for processes in (1, 2):
+        found += run(processes).validate(task(root), data(root, 5, val_clips=3), verbose=False)
+    accuracies = [name for name in found[0] if "top" in name]
+    assert {"val/clip_top1", "val/clip_top5", "val/video_top1", "val/video_top5"} == set(accuracies)
+    assert {name: found[1][name] for name in accuracies} == {name: found[0][name] for name in accuracies}
+    assert found[1]["val/loss"] == pytest.approx(found[0]["val/loss"], rel=1e-5)
+    one = run(1).validate(task(root), data(root, 5), verbose=False)[0]
+    assert one["val/loss"] != found[0]["val/loss"]
+    assert one["val/video_top1"] == one["val/clip_top1"]
+
+
 def test_predictions_are_those_of_one_process(root, run, tmp_path):
     tables = []
     for processes in (1, 2):

@@ -1,5 +1,7 @@
 """Which frames a clip consists of, and which part of the pictures it shows."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,25 @@ def test_sampling_loops_strides_and_resamples(videos, tmp_path):
     assert parts[:3] == [(0.0, pytest.approx(0.2)), (pytest.approx(0.2), pytest.approx(0.4)), (0.4, pytest.approx(0.6))]
     assert len(set(parts)) == len(parts)
     assert parts[-1][1] == pytest.approx(index.times[-1])
+
+
+def public_starts(frames, size, samples=3):
+    """`TemporalEvenCrop` of the public 3D ResNets, of which the looped clips are left out."""
+    stride = max(1, math.ceil((frames - 1 - size) / (samples - 1)))
+    return [start for start in range(0, frames, stride)[:samples] if frames - start >= size]
+
+
+@pytest.mark.faults
+def test_clips_to_validate_on_are_the_public_ones():
+    assert public_starts(300, 16) == [0, 142, 284], "of ten seconds"
+    for frames in range(16, 400):
+        assert Sampling(16).spread(np.arange(frames), 3) == public_starts(frames, 16)
+    assert Sampling(16).spread(np.arange(5), 3) == [0], "looped"
+    for count in range(1, 12):
+        starts = Sampling(8, 2).spread(np.arange(250), count)
+        assert len(starts) == count
+        assert starts[0] == 0
+        assert starts[-1] <= 250 - 15
 
 
 def test_crops_stay_inside_and_have_the_sizes_asked_for():

@@ -9,38 +9,17 @@ import pytest
 from pcpad.datamodules.samples import SAMPLES
 from pcpad.datamodules.samples.kinetics import MOTIONS, draw_motion
 
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory):
-    root = tmp_path_factory.mktemp("sample") / "kinetics"
-    summary = SAMPLES["kinetics"](root, train_videos=1, val_videos=1, height=32, seconds=(0.7, 1.0))
-    assert dict(summary.counts) == {"train": 6, "val": 6, "annotations": 2}
-    return root
-
-
-@pytest.fixture
-def root(sample, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "data"
-    for path in sample.rglob("*"):
-        if path.is_file():
-            copy = folder / path.relative_to(sample)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(path.read_bytes())
-    return folder
-
-
 # The sample
 
 
-def test_the_sample_is_real_h264_with_annotations(sample):
-    with (sample / "annotations" / "train.csv").open(newline="") as file:
+def test_the_sample_is_real_h264_with_annotations(kinetics_sample):
+    with (kinetics_sample / "annotations" / "train.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["label", "youtube_id", "time_start", "time_end", "split"]
     assert sorted(row["label"] for row in rows) == list(MOTIONS)
     for row in rows:
         stem = f"{row['youtube_id']}_{int(row['time_start']):06}_{int(row['time_end']):06}"
-        with av.open(str(sample / "train" / row["label"] / f"{stem}.mp4")) as container:
+        with av.open(str(kinetics_sample / "train" / row["label"] / f"{stem}.mp4")) as container:
             stream = container.streams.video[0]
             assert (stream.codec_context.name, stream.codec_context.height) == ("h264", 32)
             assert 17 <= stream.frames <= 25

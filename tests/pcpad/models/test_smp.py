@@ -163,6 +163,13 @@ def test_no_architecture_refuses_a_size(architecture):
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("size", [(1, 1), (100, 75), (33, 300)])
+def test_pan_takes_maps_that_its_decoder_would_halve_to_nothing(size):
+    model = on_meta("pan", "resnet18", num_classes=4).eval()
+    assert model(torch.empty(1, 3, *size, device="meta")).shape == (1, 4, *size)
+
+
+@pytest.mark.faults
 def test_any_size_with_an_auxiliary_head(fill):
     model = fill(smp_network("FPN", "resnet18", num_classes=3, options={"aux_params": {"classes": 5}})).eval()
     logits, labels = model(torch.randn(2, 3, 100, 75))
