@@ -150,6 +150,14 @@ class SuiteCLI(LightningCLI):
         for line in differences(self.remembered, json.loads(used)[self.verb]):
             _say(f"Differs from the checkpoint: {line}")
 
+    def _set_seed(self) -> None:
+        """NumPy takes no other seeds."""
+        seed = self._get(self.config, "seed_everything")
+        if type(seed) is int and not 0 <= seed < 2**32:
+            message = f"Expected --seed_everything to be in 0 to {2**32 - 1}, or true or false, but got {seed}"
+            raise UserValueError(message)
+        super()._set_seed()
+
     def _parse_ckpt_path(self) -> None:
         """Lightning's own would let the checkpoint win over what the user typed."""
 

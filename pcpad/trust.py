@@ -170,8 +170,9 @@ class Trust:
     def refusal(self, path: Any) -> str:
         """Say what is refused, and what to do; it is also kept in `refused`."""
         message = (
-            f"{self.source} asks for the class {path!r}, which is not pcpad's. Importing it runs its code: if you trust it, name "
-            "it yourself: with --import, --model or --data, in a --config, or from Python with pcpad.trust.trusting"
+            f"{self.source} asks for the class {path!r}, which is not pcpad's. Importing it runs its code: if you "
+            "trust it, name it yourself: with --import, --model or --data, in a --config, or from Python with "
+            "pcpad.trust.trusting"
         )
         self.refused.append(message)
         return message

@@ -95,6 +95,7 @@ def attempts(path):
     yield lambda: load_task(path)
     yield lambda: from_python(path)
     yield lambda: cli.main(["test", *quiet])
+    yield lambda: cli.main(["fit", *quiet])
     yield lambda: cli.main(["predict", *quiet, "--data.predict_images=here"])
     yield lambda: cli.main(["export", "--ckpt_path", str(path), "--output", "x.onnx", "--size", "32"])
     yield lambda: cli.main(["figure", "border-counts", "--checkpoint", str(path), "--size", "32"])
@@ -107,7 +108,7 @@ def from_python(path):
         raise UserValueError(error) from None
 
 
-@pytest.mark.parametrize("verb", range(6))
+@pytest.mark.parametrize("verb", range(7))
 @pytest.mark.parametrize("form", FORMS)
 def test_no_form_of_a_class_from_elsewhere_is_imported(content, folder, form, verb, capsys):
     path = save(content, folder, optimizer=FORMS[form])
@@ -286,7 +287,13 @@ def test_a_checkpoint_of_another_shape_is_one_sentence(content, folder, changed,
 
 @pytest.mark.parametrize(
     "path",
-    ["/home/me/thesis.ckpt", "../../../thesis.ckpt", "simplecache::file:///home/me/x.ckpt", "s3://x/y.ckpt", "a\0.ckpt"],
+    [
+        "/home/me/thesis.ckpt",
+        "../../../thesis.ckpt",
+        "simplecache::file:///home/me/x.ckpt",
+        "s3://x/y.ckpt",
+        "a\0.ckpt",
+    ],
 )
 def test_a_checkpoint_removes_nothing_elsewhere(path):
     state = {"best_model_path": path, "last_model_path": path, "kth_best_model_path": path, "best_k_models": {path: 1}}
