@@ -117,12 +117,13 @@ def home_of(checkpoint: Path) -> tuple[str, str] | None:
     return str(above[1]), above[0].name
 
 
-def remembered(path: Path, trust: Trust | None = None, *, run: bool = False) -> dict[str, Any]:
+def remembered(path: Path, trust: Trust | None = None, *, run: bool = False, weights: bool = False) -> dict[str, Any]:
     """The task and the data module a checkpoint was made with, as a configuration.
 
     Args:
         path: A Lightning checkpoint.
         trust: What it may name; by default what any checkpoint may.
+        weights: Whether it must have weights.
         run: Also what it remembers of its run, see `run_values`.
 
     Returns:
@@ -140,7 +141,7 @@ def remembered(path: Path, trust: Trust | None = None, *, run: bool = False) -> 
             f"pass it as --model.weights {path}, with a config or --model that says which network it is for."
         )
         raise UserValueError(message)
-    check_layout(content, path)
+    check_layout(content, path, weights=weights)
     settings = {}
     for part, key in _PARTS.items():
         kept = plain_settings(content.get(key, {}), path, key)

@@ -118,7 +118,7 @@ def _settings(checkpoint: str | Path, part: str, trust: Trust) -> dict[str, Any]
         there = ", ".join(sorted(file.name for file in path.parent.glob("*.ckpt"))) or "no .ckpt file"
         message = f"No checkpoint at {checkpoint}: {path.parent.resolve()} has {there}."
         raise UserFileNotFoundError(message)
-    return remembered(path if path.is_file() else checkpoint, trust).get(part)  # type: ignore[arg-type]
+    return remembered(path if path.is_file() else checkpoint, trust, weights=part == "model").get(part)  # type: ignore[arg-type]
 
 
 def _find_class(class_path: str, base: type, home: Any) -> Any:

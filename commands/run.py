@@ -59,7 +59,7 @@ def main(verb: str, args: list[str]) -> SuiteCLI:
     load_user_modules(modules)
     checkpoint = find_checkpoint(args, configs)
     trust = Trust(checkpoint, named) if checkpoint is not None else None
-    settings = remembered(checkpoint, trust, run=verb == "fit") if checkpoint is not None else {}
+    settings = remembered(checkpoint, trust, run=verb == "fit", weights=True) if checkpoint is not None else {}
     asks = ("--model", "--help", "-h", "--print_config")  # `--model.help CLASS` is the first of them too
     if not configs and not settings and not any(arg.startswith(asks) for arg in args):
         message = (

@@ -195,7 +195,7 @@ class DataModule(LightningDataModule):
         self.effective_batch = effective_batch
 
     @classmethod
-    def load_from_checkpoint(  # type: ignore[override]  # Lightning's is a decorator's object
+    def load_from_checkpoint(
         cls,
         checkpoint_path: Any,
         map_location: Any = None,

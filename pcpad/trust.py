@@ -250,7 +250,7 @@ class Trust:
             (hints, "adapt_typehints", self._adapting),
             (home, "parse_value_or_config", self._reading),
         ):
-            plain = getattr(owner, name, None)
+            plain: Any = getattr(owner, name, None)
             places = [module for module in modules if plain is not None and vars(module).get(name) is plain]
             if hints not in places:
                 message = (
@@ -348,21 +348,22 @@ def plain_settings(value: Any, source: str | Path, name: str = "hyper_parameters
     raise UserValueError(message)
 
 
-def check_layout(content: Mapping[str, Any], source: str | Path) -> None:
+def check_layout(content: Mapping[str, Any], source: str | Path, *, weights: bool = False) -> None:
     """Refuse what is no checkpoint of Lightning's, and entries that Lightning would take arguments from unasked.
 
     Args:
         content: Of the file.
         source: Its path, for the error.
+        weights: Whether it must have some.
 
     Raises:
-        UserValueError: One of these.
+        UserValueError: One of these, or no weights.
     """
     version = content.get("pytorch-lightning_version")
     if not (isinstance(version, str) and re.match(r"\d+\.\d+", version)):
         message = f"{source} is no checkpoint of Lightning's: its `pytorch-lightning_version` is {version!r}"
         raise UserValueError(message)
-    if not isinstance(content.get("state_dict"), Mapping):
+    if weights and not isinstance(content.get("state_dict"), Mapping):
         message = (
             f"{source} is a checkpoint without weights: it has no `state_dict`. Was it written whole? Expected a "
             "checkpoint of `pcpad fit`."

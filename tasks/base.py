@@ -260,7 +260,7 @@ class Task(LightningModule):
     # Checkpoints
 
     @classmethod
-    def load_from_checkpoint(  # type: ignore[override]  # Lightning's is a decorator's object
+    def load_from_checkpoint(
         cls,
         checkpoint_path: Any,
         map_location: Any = None,
