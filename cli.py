@@ -45,6 +45,9 @@ def main(args: list[str] | None = None) -> None:
     Args:
         args: The arguments after `pcpad`; the process's own when not given.
     """
+    if args is None and os.path.basename(sys.argv[0]).startswith("pcpad"):  # noqa: PTH119  # fast
+        # The command's own path has no current folder in it; nor shall that of what it starts, data loaders' processes.
+        os.environ.setdefault("PYTHONSAFEPATH", "1")
     args = list(sys.argv[1:] if args is None else args)
     verb, rest = (args[0], args[1:]) if args else ("--help", [])
     if verb in ("--help", "-h", "help"):

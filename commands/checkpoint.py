@@ -7,16 +7,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pcpad._renamed import with_present_paths
-from pcpad.commands.plugins import loaded_by_user
+from pcpad.bounded_yaml import read_yaml
 from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.tasks.callbacks.run_values import RUN_VALUES
+from pcpad.trust import Trust, check_layout, plain_settings
 
-# Where the class paths in a checkpoint may lead unasked. A checkpoint is a file from someone, and building a class
-# imports its module: any other must be typed, or stand in a config, by the user.
-_OWN_PACKAGES = ("pcpad.", "torch.optim.", "lightning.pytorch.")
 _PARTS = {"model": "hyper_parameters", "data": "datamodule_hyper_parameters"}
 # What a run that goes on from a checkpoint alone takes from it, and of which types: nothing that could name a class, a
 # folder or a file.
@@ -54,7 +50,7 @@ def find_checkpoint(args: list[str], configs: Iterable[Path]) -> Path | None:
     name = _typed_value(args, "--ckpt_path")
     if name is None:
         for config in configs:
-            content = yaml.safe_load(config.read_text(encoding="utf-8"))
+            content = read_yaml(config.read_text(encoding="utf-8"), str(config))
             name = (content.get("ckpt_path") if isinstance(content, Mapping) else None) or name
     if name is None or name in ("", "null", "hpc"):
         return None
@@ -121,12 +117,13 @@ def home_of(checkpoint: Path) -> tuple[str, str] | None:
     return str(above[1]), above[0].name
 
 
-def remembered(path: Path, typed: Iterable[str] = (), *, run: bool = False) -> dict[str, Any]:
+def remembered(path: Path, trust: Trust | None = None, *, run: bool = False, weights: bool = False) -> dict[str, Any]:
     """The task and the data module a checkpoint was made with, as a configuration.
 
     Args:
         path: A Lightning checkpoint.
-        typed: What the user wrote, arguments and config files' texts: class paths in it are trusted.
+        trust: What it may name; by default what any checkpoint may.
+        weights: Whether it must have weights.
         run: Also what it remembers of its run, see `run_values`.
 
     Returns:
@@ -144,33 +141,19 @@ def remembered(path: Path, typed: Iterable[str] = (), *, run: bool = False) -> d
             f"pass it as --model.weights {path}, with a config or --model that says which network it is for."
         )
         raise UserValueError(message)
+    check_layout(content, path, weights=weights)
     settings = {}
     for part, key in _PARTS.items():
-        values = {name: value for name, value in content.get(key, {}).items() if name != "_instantiator"}
+        kept = plain_settings(content.get(key, {}), path, key)
+        values = {name: value for name, value in kept.items() if name != "_instantiator"}
         class_path = values.pop("_class_path", None)
         if class_path is not None:
             settings[part] = {"class_path": class_path, "init_args": values}
-    _check_trusted(settings, path, list(typed))
+    (trust or Trust(path)).check(settings)
     kept = content.get(RUN_VALUES)
     if run and isinstance(kept, Mapping):
         settings |= run_values(kept)
     return with_present_paths(settings)
-
-
-def _check_trusted(settings: Any, path: Path, typed: list[str]) -> None:
-    if isinstance(settings, Mapping):
-        class_path = settings.get("class_path")
-        known = class_path is None or str(class_path).startswith(_OWN_PACKAGES) or loaded_by_user(str(class_path))
-        if not known and not any(str(class_path) in text for text in typed):
-            message = (
-                f"{path} asks for the class {class_path!r}, which is not pcpad's. Importing it runs its code: if you "
-                "trust it, name it yourself: with --import, --model or --data, or in a --config."
-            )
-            raise UserValueError(message)
-        settings = list(settings.values())
-    if isinstance(settings, (list, tuple)):
-        for value in settings:
-            _check_trusted(value, path, typed)
 
 
 def differences(settings: Mapping[str, Any], used: Mapping[str, Any]) -> list[str]:

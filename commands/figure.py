@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-import yaml
-
+from pcpad.bounded_yaml import read_yaml
 from pcpad.commands.figures import FIGURES
 from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserValueError, did_you_mean
@@ -77,5 +76,5 @@ def take_data_options(args: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         if not name or not value:
             message = f"{argument} needs a value: --data.NAME VALUE"
             raise UserValueError(message)
-        found[name] = yaml.safe_load(value)
+        found[name] = read_yaml(value, f"--data.{name}")
     return rest, found

@@ -18,6 +18,7 @@ import pcpad.tasks
 from pcpad.commands.checkpoint import remembered
 from pcpad.errors import UserFileNotFoundError, UserTypeError, UserValueError, did_you_mean
 from pcpad.tasks.base import Task
+from pcpad.trust import Trust
 
 __all__ = ["load_datamodule", "load_task"]
 
@@ -47,7 +48,8 @@ def load_task(
         ValueError: It is no checkpoint of a task, asks for a class from elsewhere, or an override is no argument.
         TypeError: It is a checkpoint of a LightningModule that is no `Task`.
     """
-    settings = _settings(checkpoint, "model", trusted)
+    trust = Trust(checkpoint, trusted)
+    settings = _settings(checkpoint, "model", trust)
     if settings is None:
         message = f"{checkpoint} does not say which task it was made by; expected a checkpoint of `pcpad fit`."
         raise UserValueError(message)
@@ -61,7 +63,13 @@ def load_task(
     known = inspect.signature(kind).parameters
     overrides |= {name: value for name, value in (where_known or {}).items() if name in known}
     _check_names(kind, overrides, "model")
-    task = kind.load_from_checkpoint(str(checkpoint), map_location=device, weights_only=True, **overrides)
+    path = str(Path(checkpoint).expanduser())
+    try:
+        with trust.watch():
+            task = kind.load_from_checkpoint(path, map_location=device, weights_only=True, **overrides)
+    except ArgumentError as error:
+        message = f"{checkpoint} holds settings that {kind.__name__} does not take: {error}"
+        raise UserValueError(message) from None
     return task.to(device).eval()
 
 
@@ -83,7 +91,8 @@ def load_datamodule(
         FileNotFoundError: There is no such file.
         ValueError: The checkpoint remembers no data, asks for a class from elsewhere, or an override does not fit.
     """
-    settings = _settings(checkpoint, "data", trusted)
+    trust = Trust(checkpoint, [*trusted, *([class_path] if class_path else [])])
+    settings = _settings(checkpoint, "data", trust)
     if class_path is not None:
         kind = _find_class(class_path, LightningDataModule, pcpad.datamodules)
     elif settings is not None:
@@ -96,19 +105,20 @@ def load_datamodule(
     kept = settings["init_args"] if settings is not None and same else {}
     _check_names(kind, overrides, "data")
     try:
-        return instantiate_module(kind, {**kept, **overrides})
+        with trust.watch():
+            return instantiate_module(kind, {**kept, **overrides})
     except ArgumentError as error:
         message = f"{kind.__name__}: {error}"
         raise UserValueError(message) from None
 
 
-def _settings(checkpoint: str | Path, part: str, trusted: Iterable[str]) -> dict[str, Any] | None:
+def _settings(checkpoint: str | Path, part: str, trust: Trust) -> dict[str, Any] | None:
     path = Path(checkpoint).expanduser()
     if "://" not in str(checkpoint) and not path.is_file():
         there = ", ".join(sorted(file.name for file in path.parent.glob("*.ckpt"))) or "no .ckpt file"
         message = f"No checkpoint at {checkpoint}: {path.parent.resolve()} has {there}."
         raise UserFileNotFoundError(message)
-    return remembered(path if path.is_file() else checkpoint, trusted).get(part)  # type: ignore[arg-type]
+    return remembered(path if path.is_file() else checkpoint, trust, weights=part == "model").get(part)  # type: ignore[arg-type]
 
 
 def _find_class(class_path: str, base: type, home: Any) -> Any:

@@ -14,8 +14,9 @@ from types import ModuleType
 from typing import Any
 
 from pcpad.errors import UserModuleNotFoundError, UserValueError
+from pcpad.trust import loaded_modules as _loaded
 
-__all__ = ["allow_modules_of", "import_named", "load_plugins", "load_user_modules", "loaded_by_user", "take_imports"]
+__all__ = ["allow_modules_of", "import_named", "load_plugins", "load_user_modules", "take_imports"]
 
 _GROUP = "pcpad.plugins"
 # The packages whose classes go by their short names on the command line.
@@ -61,16 +62,15 @@ class _FolderFinder:
 _finder = _FolderFinder()
 
 
-def allow_modules_of(texts: Iterable[str]) -> None:
-    """Allow the import, from the current folder, of modules that stand in what the user typed.
+def allow_modules_of(named: Iterable[str]) -> None:
+    """Allow the import, from the current folder, of modules of what the user named.
 
     Args:
-        texts: Arguments, and the texts of configs; `mine.MyTask` in one of them allows `mine`.
+        named: Values, each whole, see `pcpad.trust.named_values`; `mine.MyTask` allows `mine`.
     """
     if _finder not in sys.meta_path:
         sys.meta_path.append(_finder)
-    for text in texts:
-        _finder.typed |= {word.partition(".")[0] for word in re.findall(r"(?<![\w./-])[A-Za-z_]\w*(?:\.\w+)+", text)}
+    _finder.typed |= {name.partition(".")[0] for name in named if re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", name)}
 
 
 def load_user_modules(names: Sequence[str]) -> None:
@@ -98,14 +98,6 @@ def load_user_modules(names: Sequence[str]) -> None:
             message = f"--import {name}: no such module, neither installed nor as {file} in {Path.cwd()}"
             raise UserModuleNotFoundError(message, name=name) from error
         _loaded.add(name)
-
-
-_loaded: set[str] = set()
-
-
-def loaded_by_user(class_path: str) -> bool:
-    """Whether a class is of a module that the user had loaded by name, with `--import` or `imports`."""
-    return any(class_path.startswith(f"{name}.") for name in _loaded)
 
 
 def take_imports(args: Sequence[str]) -> list[str]:

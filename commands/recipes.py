@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from pcpad.bounded_yaml import read_yaml
 from pcpad.errors import UserFileNotFoundError, UserValueError, did_you_mean
 
 
@@ -144,8 +145,7 @@ class _EachKeyOnce(yaml.SafeLoader):
 
 
 def _read(config: Path) -> Any:
-    with config.open(encoding="utf-8") as file:
-        return yaml.load(file, _EachKeyOnce)
+    return read_yaml(config.read_text(encoding="utf-8"), str(config), _EachKeyOnce)
 
 
 def _options(args: list[str]) -> Iterator[tuple[str, str | None]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from pcpad._renamed import present_path
+from pcpad.bounded_yaml import bound_jsonargparse
 from pcpad.commands.checkpoint import differences, find_checkpoint, home_of, remembered, run_values
 from pcpad.commands.plugins import allow_modules_of, import_named, load_plugins, load_user_modules, split_imports
 from pcpad.commands.recipes import config_files, configured_imports, resolve_configs
@@ -23,11 +25,13 @@ from pcpad.errors import UserValueError
 from pcpad.tasks.base import Task
 from pcpad.tasks.callbacks.checkpoint import BestAndLast
 from pcpad.tasks.callbacks.last_state import LastState
+from pcpad.tasks.callbacks.own_files import OwnFiles
 from pcpad.tasks.callbacks.randomness import RandomState
 from pcpad.tasks.callbacks.results import RunResults
 from pcpad.tasks.callbacks.resume import OptimizerOnResume
 from pcpad.tasks.callbacks.run_values import RunValues
 from pcpad.tasks.callbacks.sample_images import SampleImages
+from pcpad.trust import Trust, named_values
 
 
 def main(verb: str, args: list[str]) -> SuiteCLI:
@@ -48,15 +52,14 @@ def main(verb: str, args: list[str]) -> SuiteCLI:
     modules, args = split_imports(args)
     args = resolve_configs(args)
     configs = config_files(args)
-    texts = [*args, *(path.read_text(encoding="utf-8") for path in configs)]
+    named = named_values(args, configs)
     load_plugins()
-    allow_modules_of(texts)
+    allow_modules_of(named)
     modules = [*modules, *configured_imports(configs)]
     load_user_modules(modules)
     checkpoint = find_checkpoint(args, configs)
-    settings: dict[str, Any] = {}
-    if checkpoint is not None:
-        settings = remembered(checkpoint, texts, run=verb == "fit")
+    trust = Trust(checkpoint, named) if checkpoint is not None else None
+    settings = remembered(checkpoint, trust, run=verb == "fit", weights=True) if checkpoint is not None else {}
     asks = ("--model", "--help", "-h", "--print_config")  # `--model.help CLASS` is the first of them too
     if not configs and not settings and not any(arg.startswith(asks) for arg in args):
         message = (
@@ -64,6 +67,7 @@ def main(verb: str, args: list[str]) -> SuiteCLI:
             f"(--ckpt_path FILE), or --model and --data. `pcpad {verb} --help` shows every option."
         )
         raise UserValueError(message)
+    texts = [*args, *(path.read_text(encoding="utf-8") for path in configs)]
     import_named([*texts, json.dumps(settings)])
     if modules:
         args += [f"--imports={json.dumps(list(dict.fromkeys(modules)))}"]
@@ -72,7 +76,7 @@ def main(verb: str, args: list[str]) -> SuiteCLI:
     if home is not None:  # a run that goes on stays with its first part
         folder, name = home
         settings.setdefault("trainer", {})["default_root_dir"] = folder
-    return SuiteCLI(verb, args, name=name, remembered=settings)
+    return SuiteCLI(verb, args, name=name, remembered=settings, trust=trust)
 
 
 class SuiteCLI(LightningCLI):
@@ -83,12 +87,17 @@ class SuiteCLI(LightningCLI):
         args: The arguments after the verb, configs resolved.
         name: The run's name, under `runs/`; the task's when not given.
         remembered: The checkpoint's settings, see `pcpad.commands.checkpoint.remembered`.
+        trust: What it may name; None without a checkpoint.
     """
 
-    def __init__(self, verb: str, args: list[str], name: str | None, remembered: dict[str, Any]) -> None:
+    def __init__(
+        self, verb: str, args: list[str], name: str | None, remembered: dict[str, Any], trust: Trust | None = None
+    ) -> None:
         self.verb = verb
         self.name = name
         self.remembered = remembered
+        self._watch = trust.watch if trust is not None else nullcontext
+        bound_jsonargparse()
         # As a first config, whatever comes later on the command line outranks it.
         front = ["--config", json.dumps(remembered)] if remembered else []
         super().__init__(
@@ -135,10 +144,19 @@ class SuiteCLI(LightningCLI):
         """Parse, then say where the run departs from its checkpoint."""
         quiet = {"predict": {"return_predictions": False}, "test": {"verbose": False}, "validate": {"verbose": False}}
         self._subcommand_parsers[self.verb].set_defaults(quiet.get(self.verb, {}))
-        self.config = _with_present_paths(parser.parse_args(cast(list[str], args)))
-        used = parser.dump(self.config, skip_none=False, skip_validation=True, format="json")
+        with self._watch():
+            self.config = _with_present_paths(parser.parse_args(cast(list[str], args)))
+            used = parser.dump(self.config, skip_none=False, skip_validation=True, format="json")
         for line in differences(self.remembered, json.loads(used)[self.verb]):
             _say(f"Differs from the checkpoint: {line}")
+
+    def _set_seed(self) -> None:
+        """NumPy takes no other seeds."""
+        seed = self._get(self.config, "seed_everything")
+        if type(seed) is int and not 0 <= seed < 2**32:
+            message = f"Expected --seed_everything to be in 0 to {2**32 - 1}, or true or false, but got {seed}"
+            raise UserValueError(message)
+        super()._set_seed()
 
     def _parse_ckpt_path(self) -> None:
         """Lightning's own would let the checkpoint win over what the user typed."""
@@ -148,7 +166,8 @@ class SuiteCLI(LightningCLI):
 
         Its checkpoints then say what they were trained on, and `pcpad test --ckpt_path` needs nothing else.
         """
-        super().instantiate_classes()
+        with self._watch():
+            super().instantiate_classes()
         if self.verb in ("test", "predict") and not self._get(self.config_init, "untrained"):
             self._refuse_untrained()
         config = self.config_dump.get("data")
@@ -205,7 +224,7 @@ class SuiteCLI(LightningCLI):
             callbacks.append(RichProgressBar())
         if self.verb == "fit":
             values = run_values(self.config_dump)
-            callbacks += [OptimizerOnResume(), RandomState(), LastState(), RunValues(values)]
+            callbacks += [OwnFiles(), OptimizerOnResume(), RandomState(), LastState(), RunValues(values)]
             if config.get("logger") is not False:
                 callbacks.append(LearningRateMonitor())
         task = self.model if isinstance(self.model, Task) else None

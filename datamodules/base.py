@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, overload
+from typing import Any, ClassVar, Self, TypeVar, overload
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
@@ -23,6 +23,7 @@ from pcpad.datamodules.datasets.epochs import (
 )
 from pcpad.datamodules.reading.failures import UsableItems, UsableLoader, WhatCanBeRead, raise_failures
 from pcpad.errors import UserRuntimeError, UserTypeError, UserValueError
+from pcpad.trust import loading
 
 __all__ = ["DataModule", "UnrepeatedSampler", "evaluation_sampler", "expanded", "listed", "require"]
 
@@ -193,6 +194,21 @@ class DataModule(LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self.effective_batch = effective_batch
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        weights_only: bool | None = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Lightning's, which runs no code of the file's; see `pcpad.trust` for what a checkpoint may name."""
+        with loading(checkpoint_path, cls):
+            return super().load_from_checkpoint(
+                checkpoint_path, map_location, hparams_file, weights_only is not False, **kwargs
+            )
 
     @property
     def num_classes(self) -> int | None:

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from lightning.pytorch import LightningModule
@@ -19,6 +19,7 @@ from pcpad.distributed import averaged
 from pcpad.errors import UserRuntimeError, UserValueError
 from pcpad.models.weights import mismatch
 from pcpad.tasks.counting import count_each_once, over_all_samples
+from pcpad.trust import loading
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
@@ -291,6 +292,37 @@ class Task(LightningModule):
             rank_zero_warn("The data's classes are named or ordered differently from those the network was trained on.")
 
     # Checkpoints
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        strict: bool | None = None,
+        weights_only: bool | None = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Lightning's, which runs no code of the file's; see `pcpad.trust` for what a checkpoint may name.
+
+        Args:
+            checkpoint_path: The file.
+            map_location: Lightning's, and so the following.
+            hparams_file: Other hyper-parameters.
+            strict: Whether all weights must fit.
+            weights_only: False runs what the file's pickle asks for: for files that you wrote yourself.
+            kwargs: Arguments that outrank the checkpoint's.
+
+        Returns:
+            The task.
+
+        Raises:
+            UserValueError: The checkpoint asks for a class from elsewhere.
+        """
+        with loading(checkpoint_path, cls):
+            return super().load_from_checkpoint(
+                checkpoint_path, map_location, hparams_file, strict, weights_only is not False, **kwargs
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A checkpoint says what its weights were trained with, and on which classes."""

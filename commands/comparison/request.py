@@ -12,8 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from pcpad.bounded_yaml import read_yaml
 from pcpad.commands.comparison.grid import PADDING, SEED, Cell, Grid, expand, in_common
 from pcpad.commands.comparison.metrics import parse_metric
 from pcpad.commands.plugins import load_user_modules, take_imports
@@ -239,7 +238,7 @@ def _parsed(verb: str, arguments: list[str]) -> dict[str, Any]:
         except SystemExit as end:
             if end.code not in (0, None):
                 raise
-    return yaml.safe_load(printed.getvalue())
+    return read_yaml(printed.getvalue(), "the resolved configuration")
 
 
 def _check_comparable(resolved: dict[str, Any], grid: Grid) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import site
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-import pcpad
+from pcpad import _start
 from pcpad.commands.comparison import worker
 from pcpad.commands.comparison.cells import LOG_FILE, failures, last_error, remaining, write_failures
 from pcpad.commands.comparison.grid import Cell, Grid
@@ -77,7 +76,7 @@ def start(root: Path, grid: Grid, cell: Cell, environment: dict[str, str]) -> su
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOG_FILE).open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", worker.__name__, str(root), cell.name, json.dumps(grid.tests)],
+            [sys.executable, "-P", _start.__file__, worker.__name__, str(root), cell.name, json.dumps(grid.tests)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -89,12 +88,11 @@ def start(root: Path, grid: Grid, cell: Cell, environment: dict[str, str]) -> su
 def environment(slot: int, jobs: int, gpus: int) -> dict[str, str]:
     """The environment of the process in one of `jobs` slots, which share `gpus` GPUs (0: the choice is theirs)."""
     found = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "160"}
-    # Or `-m` would put the current folder first, whose modules could stand in for Python's own; in the environment, so
-    # that it holds for what Lightning starts in turn.
+    # In the environment, so that it holds for what Lightning and data loaders start in turn.
     found["PYTHONSAFEPATH"] = "1"
-    home = str(Path(pcpad.__file__).resolve().parents[1])
-    if home not in [*site.getsitepackages(), site.getusersitepackages()]:  # a checkout
-        found["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), home]))
+    # Where a path is empty, Python puts the current folder: `export PYTHONPATH=$PYTHONPATH:/mine`.
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    found["PYTHONPATH"] = os.pathsep.join(paths)
     if jobs > 1:
         found.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     if jobs > 1 and gpus > 1:

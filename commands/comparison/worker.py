@@ -1,6 +1,6 @@
 """One cell in a process of its own: what is left of it, in order, unless another process is at it.
 
-Run as a module, see `pcpad.commands.comparison.running.start`: Lightning starts the further processes of a run on
+Run by `pcpad._start`, see `pcpad.commands.comparison.running.start`: Lightning starts the further processes of a run on
 several devices by the command of the first.
 """
 
@@ -125,7 +125,3 @@ def _watch_parent(parent: int) -> None:
     if os.getpgrp() == os.getpid():
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(CRASHED)
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
 
 import pcpad.models
 from pcpad import convert_padding
 from pcpad._border import Geometry, interior
+from pcpad.bounded_yaml import read_yaml
 from pcpad.commands.figures.options import add_output, positive
 from pcpad.commands.loading import load_task
 from pcpad.errors import UserValueError
@@ -260,7 +260,7 @@ def _parsed(options: Sequence[str]) -> dict[str, Any]:
         if not option.partition("=")[2]:
             message = f"Expected argument `--options` to be NAME=VALUE, but got {option!r}"
             raise UserValueError(message)
-    return {option.partition("=")[0]: yaml.safe_load(option.partition("=")[2]) for option in options}
+    return {option.partition("=")[0]: read_yaml(option.partition("=")[2], f"--options {option}") for option in options}
 
 
 def _plot(counts: Sequence[BorderCount], title: str, path: Path) -> None:

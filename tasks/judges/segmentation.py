@@ -157,6 +157,9 @@ def load_judge(weights: str | Path) -> tuple[nn.Module, int]:
         made_by = {"optimizer", "scheduler", "encoder_weights"}
         kept = {name: value for name, value in settings.items() if name not in made_by and name[0] != "_"}
         judge = SegmentationTask(**kept)
+        if not isinstance(content.get("state_dict"), dict):
+            message = f"{path} is a checkpoint without weights: it has no `state_dict`"
+            raise UserValueError(message)
         judge.load_state_dict(content["state_dict"])
         classes = judge.num_classes or 0
     else:

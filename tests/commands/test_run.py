@@ -141,3 +141,12 @@ def test_what_a_file_and_a_checkpoint_fill_is_known():
     task = ClassificationTask("resnet18", 3)
     task.on_load_checkpoint({"state_dict": task.state_dict()})
     assert task.random_parts == []
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("seed", ["-1", "4294967296"])
+def test_seeds_that_numpy_does_not_take(seed, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["fit", "--config=cls_digits.yaml", f"--seed_everything={seed}"])
+    assert stop.value.code == 1
+    assert f"to be in 0 to 4294967295, or true or false, but got {seed}" in capsys.readouterr().err

@@ -1,0 +1,126 @@
+"""YAML from people and files: one reader, which says in a sentence what it cannot read, and stops before it grows.
+
+An alias (`*name`) repeats what an anchor (`&name`) marks. Ten lines of ten aliases each stand for ten billion values:
+nothing to hold, as they are one object, but every later look at them takes hours. So what a text stands for is counted
+before anything is made of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+from pcpad.errors import UserValueError
+
+__all__ = ["MOST_VALUES", "TooManyValuesError", "bound_jsonargparse", "read_yaml"]
+
+MOST_VALUES = 100_000
+"""How many values a text with aliases may stand for. One without has no more than are written in it."""
+
+
+class TooManyValuesError(UserValueError):
+    """A text that stands for more values than it should, or without end."""
+
+
+def read_yaml(text: str, source: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
+    """Read YAML, or JSON, which makes nothing but plain values.
+
+    Args:
+        text: Of a file, or typed.
+        source: What it is, for the error.
+        loader: Its reader, `yaml.SafeLoader` or a subclass.
+
+    Returns:
+        The value.
+
+    Raises:
+        UserValueError: It is no YAML, asks for objects of Python, or (`TooManyValuesError`) stands for too many values.
+
+    Example:
+        >>> read_yaml("{a: &x [1, 2], b: *x}", "an example")
+        {'a': [1, 2], 'b': [1, 2]}
+    """
+    try:
+        reader = loader(text)
+        reader.name = source
+        node = _single_node(reader.get_single_node, source)
+        return None if node is None else reader.construct_document(node)
+    except UserValueError:
+        raise
+    except (yaml.YAMLError, ValueError) as error:  # a date such as 2001-99-99 is no date
+        raise UserValueError(_unreadable(source, error)) from None
+
+
+def bound_jsonargparse() -> None:
+    """Have jsonargparse, which reads every argument and config as YAML, count too; again calling it changes nothing."""
+    from jsonargparse import _loaders_dumpers as loading
+
+    loader: Any = loading.get_yaml_default_loader()
+    if "get_single_node" in vars(loader):
+        return
+    plain = loader.get_single_node
+
+    def get_single_node(self: Any) -> Any:
+        return _single_node(lambda: plain(self), "a value")
+
+    loader.get_single_node = get_single_node
+
+
+def _single_node(compose: Callable[[], Any], source: str) -> Any:
+    try:
+        node = compose()
+        found = _Size()
+        values = 0 if node is None else found.of(node)
+    except RecursionError:
+        message = f"{source} is nested too deeply to be read as YAML: write out what is meant with fewer brackets."
+        raise TooManyValuesError(message) from None
+    if found.loops:
+        message = f"{source} contains itself by a YAML alias (*name): write out what is meant."
+        raise TooManyValuesError(message)
+    if found.aliases and values > MOST_VALUES:
+        message = (
+            f"{source} repeats parts of itself by YAML aliases (*name) until it stands for more than {MOST_VALUES:,} "
+            "values: write out what is meant, without aliases of aliases."
+        )
+        raise TooManyValuesError(message)
+    return node
+
+
+class _Size:
+    """How many values a node stands for, each node looked at once."""
+
+    def __init__(self) -> None:
+        self.aliases = self.loops = False
+        self._known: dict[int, int] = {}
+
+    def of(self, node: yaml.Node) -> int:
+        """The number; a node in itself counts as none, and is noted."""
+        if id(node) in self._known:
+            self.aliases = True
+            self.loops |= self._known[id(node)] == 0
+            return self._known[id(node)]
+        self._known[id(node)] = 0
+        inside: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            inside = [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            inside = node.value
+        self._known[id(node)] = 1 + sum(map(self.of, inside))
+        return self._known[id(node)]
+
+
+def _unreadable(source: str, error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    place = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+    problem = str(getattr(error, "problem", None) or error).splitlines()[0]
+    tag = re.search(r"for the tag '(?:tag:yaml\.org,2002:|!)?([^']*)'", problem)
+    if tag is not None:
+        tag_name = tag[1]
+        return (
+            f"{source}{place}: a tag (!{tag_name}) asks for something to be made of a value. Only plain values are "
+            "read: write it without the tag; classes are named by `class_path`."
+        )
+    return f"{source}{place}: no YAML that can be read: {problem}"

@@ -1,0 +1,84 @@
+"""YAML that grows, loops, or asks for objects."""
+
+import time
+
+import pytest
+import torch
+
+from pcpad import cli
+from pcpad.bounded_yaml import MOST_VALUES, TooManyValuesError, bound_jsonargparse, read_yaml
+from pcpad.commands.checkpoint import remembered
+from pcpad.errors import UserValueError
+
+pytestmark = pytest.mark.faults
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{step}: &a{step} [{', '.join([f'*a{step - 1}'] * 10)}]\n" for step in range(1, 7)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (BOMB, f"stands for more than {MOST_VALUES:,} values"),
+        (BOMB.replace("\n", ", ").join(["{", "}"]), "aliases of aliases"),
+        ("&a [*a]", "contains itself"),
+        ("&a {x: 1, y: {<<: *a}}", "contains itself"),
+        ("[" * 5000, "nested too deeply"),
+        ("a: 1\nb: !!python/object/apply:os.system [x]", r"line 2, column 4: a tag \(!python/object/apply:os.system\)"),
+        ("!mine x", r"a tag \(!mine\)"),
+        ("a: [", "no YAML that can be read"),
+        ("2001-99-99", "no YAML that can be read"),
+        ("a\0b", "no YAML that can be read"),
+    ],
+)
+def test_what_cannot_be_read_is_one_sentence(text, words):
+    began = time.monotonic()
+    with pytest.raises(UserValueError, match=words) as caught:
+        read_yaml(text, "mine.yaml")
+    assert str(caught.value).startswith("mine.yaml")
+    assert time.monotonic() - began < 20
+
+
+def test_plain_yaml_and_modest_aliases_are_read():
+    assert read_yaml("a: &x {lr: 0.1}\nb: *x\nc: {<<: *x, d: 2}", "mine.yaml")["c"] == {"lr": 0.1, "d": 2}
+    many = read_yaml(str(list(range(MOST_VALUES + 10))), "mine.yaml")
+    assert len(many) == MOST_VALUES + 10, "what is written out is no more than it is"
+    assert read_yaml("", "mine.yaml") is None
+
+
+def test_jsonargparse_counts_too():
+    from jsonargparse import ArgumentParser
+
+    bound_jsonargparse()
+    bound_jsonargparse()
+    for kind in (int, list[int], dict):
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_argument("--x", type=kind)
+        with pytest.raises(Exception, match=r"aliases of aliases") as caught:
+            parser.parse_args([f"--x={BOMB}"])
+        assert len(str(caught.value)) < 10_000
+
+
+@pytest.mark.parametrize("way", ["config", "argument", "checkpoint", "axis"])
+def test_every_way_in(tmp_path, monkeypatch, capsys, way):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bomb.yaml").write_text(BOMB + "model: *a6\n", encoding="utf-8")
+    flow = BOMB.replace("\n", ", ").join(["{", "}"])
+    kept = {"_class_path": "pcpad.tasks.ClassificationTask", "num_classes": flow}
+    content = {"state_dict": {}, "hyper_parameters": kept, "pytorch-lightning_version": "2.6.6"}
+    torch.save(content, tmp_path / "x.ckpt")
+    args = {
+        "config": ["fit", "--config=bomb.yaml"],
+        "argument": ["fit", "--config=cls_digits.yaml", f"--data.class_names={flow}"],
+        "checkpoint": ["test", "--ckpt_path=x.ckpt"],
+        "axis": ["compare", "--config=cls_digits.yaml", f"--axis=data.root={flow}", "--seeds=1"],
+    }[way]
+    began = time.monotonic()
+    with pytest.raises(SystemExit) as stop:
+        cli.main(args)
+    assert stop.value.code == 1
+    assert "aliases of aliases" in capsys.readouterr().err
+    assert time.monotonic() - began < 60
+    if way == "checkpoint":
+        with pytest.raises(TooManyValuesError):
+            remembered(tmp_path / "x.ckpt")
