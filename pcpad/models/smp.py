@@ -100,11 +100,10 @@ class _OfAnySize(nn.Module):
         """Logits (N, K, H, W), and with an auxiliary head its (N, C), of images (N, 3, H, W)."""
         height, width = image.shape[-2:]
         stride: int = self.encoder.output_stride  # type: ignore[assignment, union-attr]
-        below: int | torch.SymInt = -height % stride
-        right: int | torch.SymInt = -width % stride
+        below, right = -height % stride, -width % stride
         if isinstance(self, smp.PAN):
             least = _PAN_HALVES * stride
-            below, right = torch.sym_max(below, least - height), torch.sym_max(right, least - width)
+            below, right = max(below, least - height), max(right, least - width)
         # An exported network is for all sizes: no branch that the example's size decides.
         if not torch.compiler.is_exporting() and not below and not right:
             return super().forward(image)

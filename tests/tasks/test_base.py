@@ -153,6 +153,18 @@ def test_a_loss_that_is_not_finite_never_reaches_the_weights(tmp_path):
     assert torch.equal(task.network.weight, before)
 
 
+@pytest.mark.faults
+def test_a_task_whose_gradients_are_not_clipped_is_not_advised_to_clip_them(tmp_path):
+    class Unclipped(Task):
+        def __init__(self, clips_gradients):
+            super().__init__(clips_gradients=clips_gradients)
+
+    for clips in (True, False):
+        with pytest.raises(NonFiniteLossError) as caught:
+            Unclipped(clips).on_before_backward(torch.tensor(torch.inf))
+        assert ("gradient_clip_val" in str(caught.value)) == clips
+
+
 def test_weights_move_between_explicit_and_other_paddings():
     explicit, zeros = Small(padding="explicit"), Small(padding="zeros")
     checkpoint = {"state_dict": dict(zeros.state_dict()), "trained_with": "zeros"}
