@@ -108,8 +108,9 @@ def over_all_samples(task: LightningModule, value: Any, args: Sequence[Any], opt
         return value, given
     if given.get("reduce_fx", "mean") in _MEANS:
         batch_size = given.get("batch_size")
-        if batch_size is None and task._trainer is not None and task.trainer._results is not None:
-            batch_size = extract_batch_size(task.trainer._results.batch)
+        results = task._trainer._results if task._trainer is not None else None
+        if batch_size is None and results is not None:
+            batch_size = extract_batch_size(results.batch)  # type: ignore[arg-type]  # there is one in these hooks
         given["batch_size"] = None if batch_size is None else float(batch_size)
         # Sums of many batches in float32 would depend on how they are shared out.
         if not isinstance(value, Tensor) or value.device.type != "mps":
