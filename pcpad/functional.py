@@ -25,6 +25,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from pcpad import _border
 from pcpad._border import Geometry, Plan, plan_for, quick_ratio
+from pcpad._other_layers import check_dense
 from pcpad.errors import UserTypeError, UserValueError
 
 if TYPE_CHECKING:
@@ -348,6 +349,7 @@ def _check_input(dims: int, conv: _Conv) -> None:
             "on `(output, mask)`; `pcpad.MaskedSequential` threads masks through layers."
         )
         raise UserTypeError(message)
+    check_dense(input)
     if weight.dim() != dims + 2:
         message = (
             f"Expected a weight of {dims + 2} dimensions for a {dims}D convolution, but got {tuple(weight.shape)}."
