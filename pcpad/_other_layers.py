@@ -154,10 +154,10 @@ def watch_calls(wrapper: nn.Module, name: str) -> None:
 def _check_call(wrapper: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     if getattr(wrapper, "disable_adapters", False) or getattr(wrapper, "merged", False):
         return
-    kind = type(wrapper).__name__
+    kind = f"{type(wrapper).__module__}.{type(wrapper).__qualname__}"
     if len(args) > 1 or kwargs.get("mask") is not None:
         message = (
-            f"{type(wrapper).__module__}.{kind} hands the mask to the layer that it wraps, and not to what it adds: holes would be seen. Merge "
+            f"{kind} hands the mask to the layer that it wraps, and not to what it adds: holes would be seen. Merge "
             "the adapter first (`merge_adapter()`), or adapt layers that get no mask."
         )
         raise UserTypeError(message)
@@ -165,7 +165,7 @@ def _check_call(wrapper: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
     active = [a for a in getattr(wrapper, "active_adapters", ()) if dora.get(a) and a in dropout]
     if wrapper.training and not all(isinstance(dropout[a], nn.Identity) for a in active):
         message = (
-            f"{type(wrapper).__module__}.{kind}: DoRA with `lora_dropout` trains with zero padding and is then applied with another. Set "
+            f"{kind}: DoRA with `lora_dropout` trains with zero padding and is then applied with another. Set "
             "`lora_dropout=0`, or `use_dora=False`."
         )
         raise UserValueError(message)

@@ -386,12 +386,13 @@ def _check_mask(conv: _Conv, mask: Tensor, mask_channels: Sequence[int] | None) 
         )
         raise UserValueError(message)
     batched = x.dim() == conv.dims + 2
-    allowed = {1, channels} if sizes is None else {len(sizes)}
+    # No set: while torch.jit traces, sizes are tensors, which are equal but hash apart.
+    allowed = [1, channels] if sizes is None else [len(sizes)]
     fits = mask.dim() == x.dim() and mask.shape[-conv.dims :] == x.shape[-conv.dims :]
     fits = fits and mask.shape[-conv.dims - 1] in allowed and (not batched or mask.shape[0] in (1, x.shape[0]))
     if not fits:
         lead = [f"1 or {x.shape[0]}"] if batched else []
-        wanted = ", ".join([*lead, " or ".join(map(str, sorted(allowed))), *map(str, x.shape[-conv.dims :])])
+        wanted = ", ".join([*lead, " or ".join(map(str, dict.fromkeys(allowed))), *map(str, x.shape[-conv.dims :])])
         message = f"Expected `mask` of shape ({wanted}) for an input of {tuple(x.shape)}, but got {tuple(mask.shape)}. "
         hint = f"`mask_channels={sizes}` asks for one channel a group. " if sizes is not None else ""
         raise UserValueError(message + hint + meaning)
