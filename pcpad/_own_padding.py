@@ -78,7 +78,7 @@ def borrows_padding(kind: type) -> bool:
         >>> borrows_padding(Adapter)
         True
     """
-    return not kind.__module__.startswith("torch.") and "borrowed" in _calls(kind)  # type: ignore[arg-type]
+    return not kind.__module__.startswith("torch.") and "borrowed" in _calls(kind)
 
 
 def _like_a_convolution(module: nn.Module) -> bool:
@@ -137,9 +137,10 @@ def _reads_padding_of_another(code: types.CodeType) -> bool:
 
 
 def _is_self(step: dis.Instruction) -> bool:
+    if not step.opname.startswith("LOAD_FAST"):
+        return False
     # From Python 3.13 on one instruction may load two names.
-    name = step.argval[-1] if isinstance(step.argval, tuple) else step.argval
-    return step.opname.startswith("LOAD_FAST") and name == "self"
+    return (step.argval[-1] if isinstance(step.argval, tuple) else step.argval) == "self"
 
 
 def _named(function: Any, kind: type) -> Iterator[object]:

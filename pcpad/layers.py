@@ -232,7 +232,7 @@ def _padded_conv(
     """Pad by a registered function, then convolve; `layer` is what errors call it."""
     conv = (input, weight, bias, stride, padding, dilation, groups)
     if has_torch_function(conv[:3]):  # torch.fx's proxies: the whole is one node, whatever the input's size
-        options = {"padding_mode": padding_mode, "fallback": fallback, "layer": layer}
+        options: dict[str, Any] = {"padding_mode": padding_mode, "fallback": fallback, "layer": layer}
         return handle_torch_function(_padded_conv, conv[:3], *conv, **options)
     check_dense(input)
     pads = Geometry.of(weight.dim() - 2, weight.shape[2:], stride, padding, dilation).pads_of_f_pad

@@ -42,7 +42,7 @@ _EVERYWHERE_FROM = {"wide": 0.2, "narrow": 0.4, "gpu": 0.5}
 _WIDE = 256
 
 
-class PanopticPartialConv2d(Guarded, nn.Conv2d):  # type: ignore[misc]  # forward takes ids too
+class PanopticPartialConv2d(Guarded, nn.Conv2d):
     """A convolution whose windows see only what has the id of their centre (Liu et al. 2022, Eq. 1, 2 and 4).
 
     It keeps `nn.Conv2d`'s state and nothing else, so weights go both ways. With a single id it is partial-convolution

@@ -511,6 +511,23 @@ def test_masks_under_an_adapter():
         adapter(x, mask)
 
 
+class Neighbors(nn.Module):
+    """Convolves as a function, with a padding of its own: nothing of the layer beside it gets lost."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.padding = layer, 1
+        self.weight = nn.Parameter(torch.ones(3, 3, 3, 3))
+
+    def forward(self, x):
+        sizes = ()  # a constant that is an empty tuple, as argument specifications have
+        return self.layer(F.conv2d(x, self.weight, None, 1, self.padding)).view(*sizes, len(x), -1)
+
+
+def test_a_module_with_a_padding_of_its_own_may_hold_layers():
+    Neighbors(make("partial-2d"))(*inputs("partial-2d"))
+
+
 def test_layers_that_pad_with_zeros_may_be_adapted():
     Adapter(nn.Conv2d(3, 4, 3, padding=1))
     Adapter(PartialConv2d(3, 4, 1))
