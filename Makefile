@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find pcpad tasks datamodules commands configs cli.py pyproject.toml -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
-.PHONY: demo test test-all clean
+.PHONY: demo test test-all test-interop clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +27,11 @@ test: $(VENV)/.installed
 
 test-all: $(VENV)/.installed
 	$(BIN)/pytest
+
+# peft and torchao are heavy, and only these tests need them: not part of the extra `test`.
+test-interop: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[interop]"
+	$(BIN)/pytest tests/pcpad/test_other_layers.py -m interop
 
 clean:
 	rm -rf $(VENV) build dist demo

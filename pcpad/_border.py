@@ -259,7 +259,7 @@ def quick_ratio(dims: int, input: Tensor, weight: Tensor, *arguments: Any) -> Te
     What Python runs between two convolutions runs on cold caches, at four times the cost that a loop over one layer
     shows: of ResNet-50's 2 % on two CPU cores most was looking things up.
     """
-    if torch.compiler.is_compiling() or type(input) is not Tensor or not input.is_cpu:
+    if torch.compiler.is_compiling() or type(input) is not Tensor or not input.is_cpu or input.is_mkldnn:
         return None
     if torch._C._get_tracing_state() is not None or torch._C._functorch.is_functorch_wrapped_tensor(input):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import itertools
 import types
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from torch import nn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["padding_of_its_own"]
+__all__ = ["borrows_padding", "padding_of_its_own"]
 
 _PADS = [F.pad, torch.constant_pad_nd]
 _CONVOLUTIONS = [function for home in (F, torch) for function in (home.conv1d, home.conv2d, home.conv3d)]
@@ -59,6 +60,27 @@ def padding_of_its_own(module: nn.Module) -> str | None:
     return None
 
 
+def borrows_padding(kind: type) -> bool:
+    """Whether modules of a class convolve with another layer's `padding`, as a function that pads with zeros.
+
+    That is what adapters do that add a convolution of their own to the layer's. Code is looked at as above.
+
+    Args:
+        kind: A class of modules.
+
+    Example:
+        >>> class Adapter(nn.Module):
+        ...     def __init__(self, layer, delta):
+        ...         super().__init__()
+        ...         self.layer, self.delta = layer, delta
+        ...     def forward(self, x):
+        ...         return self.layer(x) + F.conv2d(x, self.delta, padding=self.layer.padding)
+        >>> borrows_padding(Adapter)
+        True
+    """
+    return not kind.__module__.startswith("torch.") and "borrowed" in _calls(kind)
+
+
 def _like_a_convolution(module: nn.Module) -> bool:
     """Whether it has a convolution's attributes, as torchvision's `DeformConv2d` and quantized ones do."""
     if not (hasattr(module, "kernel_size") and hasattr(module, "padding")):
@@ -83,7 +105,7 @@ def _takes_borders(module: nn.Module) -> bool:
 
 @lru_cache(maxsize=4096)
 def _calls(kind: type) -> frozenset[str]:
-    """Which of `pad` and `conv` the forward of a class calls, itself or through its own functions."""
+    """What the forward of a class does, itself or through its own functions: `pad`, `conv`, or `conv` "borrowed"."""
     found: set[str] = set()
     seen: set[types.CodeType] = set()
     queue: list[tuple[Any, int]] = [(kind.forward, 0)]  # type: ignore[attr-defined]
@@ -99,10 +121,26 @@ def _calls(kind: type) -> frozenset[str]:
             if any(value is one for one in _PADS):
                 found.add("pad")
             elif any(value is one for one in _CONVOLUTIONS):
-                found.add("conv")
+                found |= {"conv", "borrowed"} if _reads_padding_of_another(code) else {"conv"}
             elif isinstance(value, types.FunctionType) and depth < _DEPTH:
                 queue.append((value, depth + 1))
     return frozenset(found)
+
+
+def _reads_padding_of_another(code: types.CodeType) -> bool:
+    """Whether it reads the attribute `padding` of anything but `self`."""
+    steps = list(_steps(code))
+    return any(
+        step.opname == "LOAD_ATTR" and step.argval == "padding" and not _is_self(before)
+        for before, step in itertools.pairwise(steps)
+    )
+
+
+def _is_self(step: dis.Instruction) -> bool:
+    if not step.opname.startswith("LOAD_FAST"):
+        return False
+    # From Python 3.13 on one instruction may load two names.
+    return (step.argval[-1] if isinstance(step.argval, tuple) else step.argval) == "self"
 
 
 def _named(function: Any, kind: type) -> Iterator[object]:
@@ -111,7 +149,7 @@ def _named(function: Any, kind: type) -> Iterator[object]:
     for step in _steps(function.__code__):
         if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             held = function.__globals__.get(step.argval)
-        elif step.opname.startswith("LOAD_FAST") and step.argval == "self":
+        elif _is_self(step):
             held = kind
         elif step.opname in ("LOAD_ATTR", "LOAD_METHOD") and isinstance(held, types.ModuleType | type):
             held = vars(held).get(step.argval) if held is not kind else _of_class(kind, step.argval)

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from pcpad import layers
+from pcpad._other_layers import Guarded, lost_under, pads, watch_calls
 from pcpad._own_padding import padding_of_its_own
 from pcpad.errors import UserValueError
 from pcpad.paddings import check_padding, pad_function
@@ -161,9 +162,11 @@ def convert_padding(
     check_padding(padding)
     if fallback is not None:
         pad_function(fallback)
-    changes, left = [], []
+    changes, left, wrapped = [], [], _wrapped(model, padding)
     for name, module in model.named_modules():
         reason = _why_left(module, padding, count_include_pad)
+        if reason is None and module in wrapped:
+            reason = wrapped[module]
         if reason is None and isinstance(module, nn.modules.conv._ConvNd):
             changes.append((name or "(root)", module))
         elif reason:
@@ -171,6 +174,7 @@ def convert_padding(
             left.append(Row(name or "(root)", type(module).__name__, current, current, reason))
     _check(changes, padding, drop_border_filters)
     converted = [_convert(name, module, padding, fallback) for name, module in changes]
+    _watch_wrappers(model)
     if count_include_pad is not None:
         converted += _convert_pools(model, count_include_pad)
     report = ConversionReport(tuple(converted), tuple(left), padding)
@@ -222,13 +226,6 @@ def _padding_of(module: nn.Module) -> str | None:
     return getattr(module, "padding_mode", None)
 
 
-def _pads(module: nn.modules.conv._ConvNd) -> bool:
-    """Whether the convolution pads; by its current attributes, since networks are dilated after they are built."""
-    if isinstance(module.padding, str):
-        return module.padding == "same" and max(module.kernel_size) > 1
-    return any((module.padding,) if isinstance(module.padding, int) else module.padding)
-
-
 def _why_left(module: nn.Module, padding: str, count_include_pad: bool | None) -> str | None:
     """Why a module that could matter is left alone; None for one to convert, "" for one that does not matter."""
     if isinstance(module, torch.jit.ScriptModule):
@@ -239,17 +236,36 @@ def _why_left(module: nn.Module, padding: str, count_include_pad: bool | None) -
         if isinstance(module, nn.modules.lazy.LazyModuleMixin):
             return "not initialised yet: run it once first"
         if _base(module) not in _DIMS:
-            if max(module.kernel_size) == 1 and not _pads(module):
+            if max(module.kernel_size) == 1 and not pads(module):
                 return _NO_PADDING
             return "a convolution of its own kind, not exactly torch.nn's"
         if getattr(module, "return_mask", False) and padding != "partial":
             return "it returns masks, which only partial convolution has"
-        return None if _pads(module) else _NO_PADDING
+        return None if pads(module) else _NO_PADDING
     if _pool_pads(module) and count_include_pad is None:
         return f"{_POOLS} with count_include_pad={module.count_include_pad}: ask for a change by name"
     if isinstance(module, tuple(_PAD_MODULES)) or (isinstance(module, nn.Unfold) and _unfold_pads(module)):
         return "pads outside of a convolution"
     return padding_of_its_own(module) or ""
+
+
+def _wrapped(model: nn.Module, padding: str) -> dict[nn.Module, str]:
+    """The convolutions whose new padding would be lost under the module that wraps them, and why."""
+    found = {}
+    for wrapper in model.modules() if padding != "zeros" else ():
+        for name, layer in wrapper._modules.items():
+            # The convolutions that an adapter has made are converted with the layer, whatever their class.
+            reason = isinstance(layer, nn.modules.conv._ConvNd) and lost_under(wrapper, name, padding, made=False)
+            if layer is not None and reason:
+                found[layer] = reason
+    return found
+
+
+def _watch_wrappers(model: nn.Module) -> None:
+    for wrapper in model.modules():
+        for name, layer in wrapper._modules.items():
+            if isinstance(layer, Guarded):
+                watch_calls(wrapper, name)
 
 
 _PAD_MODULES: dict[type, str] = {

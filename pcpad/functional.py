@@ -25,6 +25,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from pcpad import _border
 from pcpad._border import Geometry, Plan, plan_for, quick_ratio
+from pcpad._other_layers import check_dense
 from pcpad.errors import UserTypeError, UserValueError
 
 if TYPE_CHECKING:
@@ -348,6 +349,7 @@ def _check_input(dims: int, conv: _Conv) -> None:
             "on `(output, mask)`; `pcpad.MaskedSequential` threads masks through layers."
         )
         raise UserTypeError(message)
+    check_dense(input)
     if weight.dim() != dims + 2:
         message = (
             f"Expected a weight of {dims + 2} dimensions for a {dims}D convolution, but got {tuple(weight.shape)}."
@@ -384,12 +386,13 @@ def _check_mask(conv: _Conv, mask: Tensor, mask_channels: Sequence[int] | None) 
         )
         raise UserValueError(message)
     batched = x.dim() == conv.dims + 2
-    allowed = {1, channels} if sizes is None else {len(sizes)}
+    # No set: while torch.jit traces, sizes are tensors, which are equal but hash apart.
+    allowed = [1, channels] if sizes is None else [len(sizes)]
     fits = mask.dim() == x.dim() and mask.shape[-conv.dims :] == x.shape[-conv.dims :]
     fits = fits and mask.shape[-conv.dims - 1] in allowed and (not batched or mask.shape[0] in (1, x.shape[0]))
     if not fits:
         lead = [f"1 or {x.shape[0]}"] if batched else []
-        wanted = ", ".join([*lead, " or ".join(map(str, sorted(allowed))), *map(str, x.shape[-conv.dims :])])
+        wanted = ", ".join([*lead, " or ".join(map(str, dict.fromkeys(allowed))), *map(str, x.shape[-conv.dims :])])
         message = f"Expected `mask` of shape ({wanted}) for an input of {tuple(x.shape)}, but got {tuple(mask.shape)}. "
         hint = f"`mask_channels={sizes}` asks for one channel a group. " if sizes is not None else ""
         raise UserValueError(message + hint + meaning)

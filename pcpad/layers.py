@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import handle_torch_function, has_torch_function
 
 from pcpad import functional
 from pcpad._border import Geometry, interior
+from pcpad._other_layers import Guarded, check_dense, check_unfused
 from pcpad.errors import UserValueError
 from pcpad.paddings import pad_function, smallest_size
 
@@ -44,7 +46,7 @@ def _geometry(module: nn.modules.conv._ConvNd) -> Geometry:
     return Geometry.of(dims, module.kernel_size, module.stride, module.padding, module.dilation)
 
 
-class _PartialConv(nn.modules.conv._ConvNd):
+class _PartialConv(Guarded, nn.modules.conv._ConvNd):
     """What the three share. State, initialisation and attributes are those of the `nn.ConvNd` beside it."""
 
     _partial_conv: ClassVar[Callable[..., Tensor | tuple[Tensor, Tensor]]]
@@ -90,6 +92,8 @@ class _PartialConv(nn.modules.conv._ConvNd):
         Returns:
             The output, or `(output, new_mask)` with `return_mask=True`.
         """
+        if mask is not None:
+            check_unfused(self)
         return type(self)._partial_conv(
             input,
             self.weight,
@@ -166,7 +170,7 @@ class PartialConv3d(_PartialConv, nn.Conv3d):  # type: ignore[misc]  # forward t
     _partial_conv = staticmethod(functional.partial_conv3d)
 
 
-class _PaddedConv(nn.modules.conv._ConvNd):
+class _PaddedConv(Guarded, nn.modules.conv._ConvNd):
     """What the three share: pad by a registered function, then convolve without padding."""
 
     fallback: str | None = None
@@ -194,36 +198,67 @@ class _PaddedConv(nn.modules.conv._ConvNd):
         self.padding_mode = padding_mode  # type: ignore[assignment]  # more names than nn.ConvNd knows
         self.fallback = fallback
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        geometry = _geometry(self)
-        if any(pads := geometry.pads_of_f_pad):
-            input = self._pad(input, pads)
-        conv = (F.conv1d, F.conv2d, F.conv3d)[weight.dim() - 3]
-        return conv(input, weight, bias, self.stride, 0, self.dilation, self.groups)
+    @property
+    def _padding_name(self) -> str:  # type: ignore[override]
+        return self.padding_mode
 
-    def _pad(self, input: Tensor, pads: list[int]) -> Tensor:
-        size, least = input.shape[-len(pads) // 2 :], smallest_size(self.padding_mode, pads)
-        small = [axis for axis, length in enumerate(least or ()) if size[axis] < length]
-        if not small:
-            return pad_function(self.padding_mode)(input, pads)
-        if self.fallback is None:
-            where = f"Layer {self.layer_name!r}" if self.layer_name else f"This {type(self).__name__}"
-            message = (
-                f"{where} cannot pad an input of spatial size {tuple(size)} by {self.padding} with "
-                f"{self.padding_mode!r}: that needs a size of at least {least}. Use larger inputs, another padding, "
-                "or `fallback='replicate'`, which replicates on just those axes."
-            )
-            raise UserValueError(message)
-        # Both paddings work axis by axis, so the small axes can go first and by the other one.
-        first, then = [0] * len(pads), list(pads)
-        for axis in small:
-            at = len(pads) - 2 * (axis + 1)
-            first[at : at + 2], then[at : at + 2] = then[at : at + 2], [0, 0]
-        return pad_function(self.padding_mode)(pad_function(self.fallback)(input, first), then)
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        where = (self.stride, self.padding, self.dilation, self.groups)
+        return _padded_conv(
+            input, weight, bias, *where, padding_mode=self.padding_mode, fallback=self.fallback, layer=self._said()
+        )
+
+    def _said(self) -> str:
+        return f"Layer {self.layer_name!r}" if self.layer_name else f"This {type(self).__name__}"
 
     def extra_repr(self) -> str:
         """The arguments that differ from the defaults."""
         return super().extra_repr() + (f", fallback={self.fallback!r}" if self.fallback else "")
+
+
+def _padded_conv(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    *,
+    padding_mode: str,
+    fallback: str | None,
+    layer: str,
+) -> Tensor:
+    """Pad by a registered function, then convolve; `layer` is what errors call it."""
+    conv = (input, weight, bias, stride, padding, dilation, groups)
+    if has_torch_function(conv[:3]):  # torch.fx's proxies: the whole is one node, whatever the input's size
+        options: dict[str, Any] = {"padding_mode": padding_mode, "fallback": fallback, "layer": layer}
+        return handle_torch_function(_padded_conv, conv[:3], *conv, **options)
+    check_dense(input)
+    pads = Geometry.of(weight.dim() - 2, weight.shape[2:], stride, padding, dilation).pads_of_f_pad
+    if any(pads):
+        input = _pad(input, pads, padding_mode, fallback, f"{layer} cannot pad", padding)
+    return (F.conv1d, F.conv2d, F.conv3d)[weight.dim() - 3](input, weight, bias, stride, 0, dilation, groups)
+
+
+def _pad(input: Tensor, pads: list[int], mode: str, fallback: str | None, cannot: str, padding: Any) -> Tensor:
+    size, least = input.shape[-len(pads) // 2 :], smallest_size(mode, pads)
+    small = [axis for axis, length in enumerate(least or ()) if size[axis] < length]
+    if not small:
+        return pad_function(mode)(input, pads)
+    if fallback is None:
+        message = (
+            f"{cannot} an input of spatial size {tuple(size)} by {padding} with {mode!r}: that needs a size of at "
+            f"least {least}. Use larger inputs, another padding, or `fallback='replicate'`, which replicates on just "
+            "those axes."
+        )
+        raise UserValueError(message)
+    # Both paddings work axis by axis, so the small axes can go first and by the other one.
+    first, then = [0] * len(pads), list(pads)
+    for axis in small:
+        at = len(pads) - 2 * (axis + 1)
+        first[at : at + 2], then[at : at + 2] = then[at : at + 2], [0, 0]
+    return pad_function(mode)(pad_function(fallback)(input, first), then)
 
 
 class PaddedConv1d(_PaddedConv, nn.Conv1d):
@@ -251,7 +286,7 @@ class PaddedConv3d(_PaddedConv, nn.Conv3d):
     """Convolution of clips and volumes under a registered padding; arguments as `PaddedConv2d`."""
 
 
-class ExplicitPadConv2d(nn.Conv2d):
+class ExplicitPadConv2d(Guarded, nn.Conv2d):
     """Convolution with filters of its own for the borders and corners (Innamorati et al. 2018, arXiv 1805.03106).
 
     Nine filters: `weight` (O, C / groups, kH, kW) for windows inside the input, and `border_weight`
@@ -269,6 +304,7 @@ class ExplicitPadConv2d(nn.Conv2d):
     """
 
     border_weight: nn.Parameter
+    _padding_name = "explicit"
 
     def __init__(
         self,
@@ -310,33 +346,55 @@ class ExplicitPadConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (N, C, H, W) or (C, H, W), each output position with its class's filter."""
-        geometry = _geometry(self)
-        size = input.shape[-2:]
-        windows = geometry.output_size(size)
-        padded = F.pad(input, geometry.pads_of_f_pad)
-        # Taken apart at once: each slice of it would cost a gradient of the whole size in the backward pass.
-        filters = list(self.border_weight.unbind())
-        filters.insert(4, self.weight)
-        rows, columns = (
-            _thirds(*span, count) for span, count in zip(interior(size, windows, geometry), windows, strict=True)
-        )
-        lines = []
-        for row, band in enumerate(rows):
-            if band.stop > band.start:
-                patches = [
-                    self._region(padded, filters[3 * row + column], (band, side), geometry)
-                    for column, side in enumerate(columns)
-                    if side.stop > side.start
-                ]
-                lines.append(torch.cat(patches, dim=-1))
-        return torch.cat(lines, dim=-2)
+        where = (self.stride, self.padding, self.dilation, self.groups)
+        return _explicit_conv2d(input, self.weight, self.border_weight, self.bias, *where)
 
-    def _region(self, padded: Tensor, weight: Tensor, windows: tuple[slice, slice], geometry: Geometry) -> Tensor:
-        """The outputs of a rectangle of windows, from the padded input that these windows read."""
-        reads: list[Any] = [...]
-        for where, k, s, d in zip(windows, geometry.kernel, geometry.stride, geometry.dilation, strict=True):
-            reads.append(slice(where.start * s, (where.stop - 1) * s + d * (k - 1) + 1))
-        return F.conv2d(padded[tuple(reads)], weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+def _explicit_conv2d(
+    input: Tensor,
+    weight: Tensor,
+    border_weight: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+) -> Tensor:
+    """The nine filters of `ExplicitPadConv2d`, without state."""
+    tensors, where = (input, weight, border_weight, bias), (stride, padding, dilation, groups)
+    if has_torch_function(tensors):  # torch.fx's proxies: the whole is one node, whatever the input's size
+        return handle_torch_function(_explicit_conv2d, tensors, *tensors, *where)
+    check_dense(input)
+    geometry = Geometry.of(2, weight.shape[2:], stride, padding, dilation)
+    size = input.shape[-2:]
+    windows = geometry.output_size(size)
+    padded = F.pad(input, geometry.pads_of_f_pad)
+    # Taken apart at once: each slice of it would cost a gradient of the whole size in the backward pass.
+    filters = list(border_weight.unbind())
+    filters.insert(4, weight)
+    rows, columns = (
+        _thirds(*span, count) for span, count in zip(interior(size, windows, geometry), windows, strict=True)
+    )
+    lines = []
+    for row, band in enumerate(rows):
+        if band.stop > band.start:
+            patches = [
+                _region(padded, filters[3 * row + column], bias, (band, side), geometry, groups)
+                for column, side in enumerate(columns)
+                if side.stop > side.start
+            ]
+            lines.append(torch.cat(patches, dim=-1))
+    return torch.cat(lines, dim=-2)
+
+
+def _region(
+    padded: Tensor, weight: Tensor, bias: Tensor | None, windows: tuple[slice, slice], geometry: Geometry, groups: int
+) -> Tensor:
+    """The outputs of a rectangle of windows, from the padded input that these windows read."""
+    reads: list[Any] = [...]
+    for where, k, s, d in zip(windows, geometry.kernel, geometry.stride, geometry.dilation, strict=True):
+        reads.append(slice(where.start * s, (where.stop - 1) * s + d * (k - 1) + 1))
+    return F.conv2d(padded[tuple(reads)], weight, bias, geometry.stride, 0, geometry.dilation, groups)
 
 
 def _thirds(start: int, end: int, count: int) -> list[slice]:

@@ -33,6 +33,8 @@ ROOMS = {
 LAYERS = [
     "_border.py",
     "_lazy.py",
+    "_other_layers.py",
+    "_own_padding.py",
     "_renamed.py",
     "convert.py",
     "errors.py",

@@ -25,6 +25,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from pcpad import functional
 from pcpad._border import Geometry, make_plan
+from pcpad._other_layers import Guarded, check_dense
 from pcpad.errors import UserValueError
 from pcpad.panoptic.autograd import Convolve, Sum
 from pcpad.panoptic.plan import PanopticPlan, is_traced, tap_of
@@ -41,7 +42,7 @@ _EVERYWHERE_FROM = {"wide": 0.2, "narrow": 0.4, "gpu": 0.5}
 _WIDE = 256
 
 
-class PanopticPartialConv2d(nn.Conv2d):
+class PanopticPartialConv2d(Guarded, nn.Conv2d):
     """A convolution whose windows see only what has the id of their centre (Liu et al. 2022, Eq. 1, 2 and 4).
 
     It keeps `nn.Conv2d`'s state and nothing else, so weights go both ways. With a single id it is partial-convolution
@@ -72,6 +73,8 @@ class PanopticPartialConv2d(nn.Conv2d):
         >>> layer(torch.rand(2, 3, 16, 16), plan).shape
         torch.Size([2, 8, 16, 16])
     """
+
+    _padding_name = "panoptic"
 
     def __init__(
         self,
@@ -141,6 +144,7 @@ def panoptic_conv2d(
     tensors = (input, weight, bias, ids_or_plan)
     if has_torch_function(tensors):  # torch.fx's proxies, and tensor subclasses that want to know
         return handle_torch_function(panoptic_conv2d, tensors, *tensors, stride, padding, dilation, groups)
+    check_dense(input)
     if input.dim() == 3:
         ids = ids_or_plan[None] if isinstance(ids_or_plan, Tensor) and ids_or_plan.dim() == 3 else ids_or_plan
         return panoptic_conv2d(input[None], weight, bias, ids, stride, padding, dilation, groups)[0]

@@ -1,0 +1,686 @@
+"""What README says of other people's code around our layers: each line of its table is a test here, and the reverse."""
+
+import copy
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torch.utils.mkldnn
+from torch import nn
+from torch.ao import quantization
+from torch.ao.quantization import quantize_fx
+from torch.func import functional_call, stack_module_state, vmap
+from torch.fx.experimental import optimization
+from torch.nn.utils import fuse_conv_bn_eval, parametrizations, parametrize, prune, skip_init
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.checkpoint import checkpoint
+
+from pcpad import PanopticPartialConv2d, PartialConv1d, PartialConv2d, PartialConv3d, convert_padding, register_padding
+from pcpad.errors import UserError, UserTypeError, UserValueError
+from pcpad.layers import ExplicitPadConv2d, PaddedConv1d, PaddedConv2d, PaddedConv3d
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+LINES = {}
+
+
+@register_padding("of_test_other_layers")
+def half(x, pads):
+    """Surround the input with 0.5."""
+    return F.pad(x, list(pads), value=0.5)
+
+
+def line(cell, verdict):
+    """The decorated test shows this line of README's table."""
+
+    def mark(test):
+        LINES.setdefault(cell, set()).add(verdict)
+        return pytest.mark.faults(test)
+
+    return mark
+
+
+def table():
+    """First cell and verdict of each line of the table."""
+    section = README.read_text(encoding="utf-8").partition("## Under other libraries")[2].partition("\n## ")[0]
+    rows = [row.strip("| ").split(" | ") for row in re.findall(r"^\|.*\|$", section, flags=re.MULTILINE)]
+    return {row[0].strip(): row[1].strip() for row in rows[2:]}
+
+
+def test_every_line_of_the_table_has_its_test_and_every_test_its_line():
+    assert table() == {cell: " / ".join(sorted(verdicts)) for cell, verdicts in LINES.items()}
+
+
+# --- layers of every padding -----------------------------------------------------------------------------------------
+
+PARTIAL = {1: PartialConv1d, 2: PartialConv2d, 3: PartialConv3d}
+PADDED = {1: PaddedConv1d, 2: PaddedConv2d, 3: PaddedConv3d}
+MODES = ["reflect", "replicate", "circular", "mean", "extrapolate", "of_test_other_layers"]
+NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+PLAIN = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+CASES = {
+    **{f"partial-{dims}d": (PARTIAL[dims], dims, {}) for dims in (1, 2, 3)},
+    **{f"{mode}-{dims}d": (PADDED[dims], dims, {"padding_mode": mode}) for mode in MODES for dims in (1, 2, 3)},
+    "explicit-2d": (ExplicitPadConv2d, 2, {}),
+    "masked-2d": (PartialConv2d, 2, {}),
+    "panoptic-2d": (PanopticPartialConv2d, 2, {}),
+}
+ALL = pytest.mark.parametrize("case", CASES)
+ONE_INPUT = pytest.mark.parametrize("case", [name for name in CASES if not name.startswith(("masked", "panoptic"))])
+# Compiling takes seconds: one of each kind.
+KINDS = pytest.mark.parametrize(
+    "case", ["partial-2d", "masked-2d", "panoptic-2d", "reflect-2d", "mean-2d", "explicit-2d"]
+)
+
+
+def make(case, channels=3, **options):
+    """A layer of four channels with padding, its weights no copies of one another."""
+    cls, _, own = CASES[case]
+    torch.manual_seed(0)
+    layer = cls(channels, 4, 3, padding=1, **own, **options)
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter)
+    return layer
+
+
+def inputs(case, size=9, samples=2):
+    """What the layer is called with: an input, and a mask or ids where it takes them."""
+    dims = CASES[case][1]
+    torch.manual_seed(1)
+    x = torch.randn(samples, 3, *[size + axis for axis in range(dims)])
+    if case.startswith("masked"):
+        mask = torch.ones(samples, 1, *x.shape[2:])
+        mask[..., 1:6, 2:7] = 0
+        return x, mask
+    if case.startswith("panoptic"):
+        return x, torch.randint(0, 3, (samples, 1, *x.shape[2:]))
+    return (x,)
+
+
+class Network(nn.Module):
+    """A layer, a batch norm with statistics, an activation."""
+
+    def __init__(self, case):
+        super().__init__()
+        self.conv = make(case)
+        self.norm = NORMS[CASES[case][1]](4)
+        self.norm.running_mean.normal_()
+        self.norm.running_var.uniform_(0.5, 2)
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        return self.relu(self.norm(self.conv(x)))
+
+
+class NetworkOfTwo(Network):
+    """With a mask or ids; FX cannot trace `*rest`."""
+
+    def forward(self, x, second):
+        return self.relu(self.norm(self.conv(x, second)))
+
+
+def network_of(case):
+    return (NetworkOfTwo if case.startswith(("masked", "panoptic")) else Network)(case)
+
+
+def same(actual, expected, tolerance=1e-5):
+    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance * float(expected.detach().abs().max()))
+
+
+def zero_padded(layer, x):
+    """What the layer must not become."""
+    conv = (F.conv1d, F.conv2d, F.conv3d)[x.dim() - 3]
+    return conv(x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+
+
+@ONE_INPUT
+def test_zero_padding_would_be_seen(case):
+    layer, (x,) = make(case), inputs(case)
+    assert not torch.allclose(layer(x), zero_padded(layer, x), atol=0.1)
+
+
+# --- fusion ----------------------------------------------------------------------------------------------------------
+
+
+@line("`fuse_conv_bn_eval`", "works")
+@pytest.mark.parametrize("case", [name for name in CASES if not name.startswith(("explicit", "masked"))])
+def test_fuse_conv_bn_eval(case):
+    network = network_of(case).eval()
+    fused = fuse_conv_bn_eval(network.conv, network.norm)
+    assert type(fused) is type(network.conv)
+    same(fused(*inputs(case)), network.norm(network.conv(*inputs(case))))
+
+
+@line("`fuse_conv_bn_eval` of `explicit`, of layers that get or return masks, of windows in the padding", "refused")
+def test_fusion_that_would_be_wrong():
+    norm = nn.BatchNorm2d(4).eval()
+    with pytest.raises(UserTypeError, match="border filters would be left without it"):
+        fuse_conv_bn_eval(make("explicit-2d").eval(), norm)
+    for options in ({"return_mask": True}, {"padding": 3}):
+        layer = PartialConv2d(3, 4, 3, **{"padding": 1, **options}).eval()
+        with pytest.raises(UserTypeError, match="a window holds nothing valid"):
+            fuse_conv_bn_eval(layer, norm)
+    fused = fuse_conv_bn_eval(make("masked-2d").eval(), norm)
+    with pytest.raises(UserTypeError, match="a batch norm was fused into it"):
+        fused(*inputs("masked-2d"))
+
+
+@line("FX: `symbolic_trace`, `fuse`, `optimize_for_inference`, `quantize_fx`", "left as it is")
+@ALL
+@pytest.mark.filterwarnings("ignore")
+def test_fx(case):
+    network, args = network_of(case).eval(), inputs(case)
+    expected = network(*args)
+    traced, other = torch.fx.symbolic_trace(network), inputs(case, size=12)
+    same(traced(*args), expected)
+    same(traced(*other), network(*other))  # a node takes any size
+    same(optimization.fuse(network)(*args), expected)
+    if case in ("partial-2d", "explicit-2d", "mean-2d"):
+        same(optimization.optimize_for_inference(network)(*args), expected)
+        prepared = quantize_fx.prepare_fx(network, quantization.get_default_qconfig_mapping("x86"), args)
+        prepared(*args)
+        quantized = quantize_fx.convert_fx(prepared)
+        assert torch.ops.quantized.conv2d not in {node.target for node in quantized.graph.nodes}
+        same(quantized(*args), expected, 0.05)
+
+
+@line("`torch.ao.quantization.fuse_modules`", "refused")
+@ALL
+def test_fuse_modules(case):
+    with pytest.raises((AssertionError, NotImplementedError), match=r"did not find fuser method|Cannot fuse"):
+        quantization.fuse_modules(network_of(case).eval(), [["conv", "norm", "relu"]])
+
+
+# --- other number formats --------------------------------------------------------------------------------------------
+
+
+@line("`torch.utils.mkldnn.to_mkldnn`", "refused")
+@ALL
+def test_to_mkldnn(case):
+    for network in (make(case), nn.Sequential(make(case)), network_of(case).eval()):
+        if case in ("masked-2d", "partial-2d") and isinstance(network, CASES[case][0]):
+            network.return_mask = case == "masked-2d"
+        with pytest.raises(UserTypeError, match="would put a zero-padded convolution in the place of this"):
+            torch.utils.mkldnn.to_mkldnn(network)
+
+
+def test_to_mkldnn_of_what_does_not_pad():
+    network = nn.Sequential(PartialConv2d(3, 4, 3), nn.ReLU()).eval()
+    (x,) = inputs("partial-2d")
+    same(torch.utils.mkldnn.to_mkldnn(copy.deepcopy(network))(x.to_mkldnn()).to_dense(), network(x))
+
+
+@pytest.mark.faults
+@ALL
+def test_a_tensor_in_another_layout(case):
+    x, *rest = inputs(case)
+    if CASES[case][1] == 2:
+        with pytest.raises(UserTypeError, match="oneDNN's layout"), torch.no_grad():
+            make(case)(x.to_mkldnn(), *rest)
+    with pytest.raises(UserTypeError, match="not quantized"):
+        make(case)(torch.quantize_per_tensor(x, 0.1, 64, torch.quint8), *rest)
+
+
+@line("eager quantization, `prepare_qat` too", "refused")
+@ONE_INPUT
+@pytest.mark.filterwarnings("ignore")
+def test_eager_quantization(case):
+    network = nn.Sequential(quantization.QuantStub(), network_of(case), quantization.DeQuantStub()).eval()
+    network.qconfig = quantization.get_default_qconfig("x86")
+    prepared = quantization.prepare(network)
+    prepared(*inputs(case))
+    converted = quantization.convert(prepared)
+    assert type(converted[1].conv) is CASES[case][0]
+    with pytest.raises(UserTypeError, match="Compute them in float, between `DeQuantStub` and `QuantStub`"):
+        converted(*inputs(case))
+    network.train().qconfig = quantization.get_default_qat_qconfig("x86")
+    assert type(quantization.prepare_qat(network)[1].conv) is CASES[case][0]
+
+
+@line("dynamic quantization", "left as it is")
+@ALL
+@pytest.mark.filterwarnings("ignore")
+def test_dynamic_quantization(case):
+    network = network_of(case).eval()
+    quantized = quantization.quantize_dynamic(network, {nn.Linear, PLAIN[CASES[case][1]], type(network.conv)})
+    same(quantized(*inputs(case)), network(*inputs(case)))
+
+
+@line("PT2E quantization (torchao)", "left as it is")
+@pytest.mark.interop
+@ONE_INPUT
+@pytest.mark.filterwarnings("ignore")
+def test_pt2e_quantization(case):
+    pytest.importorskip("torchao")
+    from torchao.quantization.pt2e import quantize_pt2e
+    from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
+
+    network, args = network_of(case).eval(), inputs(case)
+    quantizer = x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config())
+    prepared = quantize_pt2e.prepare_pt2e(torch.export.export(network, args).module(), quantizer)
+    prepared(*args)
+    same(quantize_pt2e.convert_pt2e(prepared)(*args), network(*args), 0.05)
+
+
+@line("autocast, bfloat16, float16", "works")
+@ALL
+def test_autocast(case):
+    layer, (x, *rest) = make(case), inputs(case)
+    expected = layer(x, *rest)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x, *rest)
+    assert y.dtype == torch.bfloat16
+    same(y.float(), expected, 0.03)
+    for dtype in (torch.bfloat16, torch.float16):
+        same(copy.deepcopy(layer).to(dtype)(x.to(dtype), *rest).float(), expected, 0.03)
+
+
+@line("channels_last", "works")
+@pytest.mark.parametrize("case", [name for name in CASES if not name.endswith("1d")])
+def test_channels_last(case):
+    layer, (x, *rest) = make(case), inputs(case)
+    expected = layer(x, *rest)
+    form = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
+    same(layer.to(memory_format=form)(x.to(memory_format=form), *rest), expected)
+
+
+# --- weights that others change --------------------------------------------------------------------------------------
+
+
+@line("pruning, parametrizations, weight norm, spectral norm", "works")
+@ALL
+@pytest.mark.filterwarnings("ignore")
+def test_weights_that_others_compute(case):
+    args = inputs(case)
+    for change, undo in (
+        (lambda m: prune.l1_unstructured(m, "weight", amount=0.5), lambda m: prune.remove(m, "weight")),
+        (parametrizations.weight_norm, lambda m: parametrize.remove_parametrizations(m, "weight")),
+        (parametrizations.spectral_norm, lambda m: parametrize.remove_parametrizations(m, "weight")),
+        (nn.utils.weight_norm, nn.utils.remove_weight_norm),
+        (nn.utils.spectral_norm, nn.utils.remove_spectral_norm),
+    ):
+        layer = make(case)
+        changed = change(layer) or layer
+        changed.eval()
+        y = changed(*args)
+        plain = make(case)
+        with torch.no_grad():
+            plain.weight.copy_(changed.weight)
+        same(y, plain(*args))  # the layer of those weights, border filters as they were
+        undo(changed)
+        same(changed(*args), y)
+
+
+@line("averaged models: `AveragedModel`, EMA, `update_bn`", "works")
+@ALL
+def test_averaged_models(case):
+    network, args = network_of(case), inputs(case)
+    start = copy.deepcopy(network.conv)
+    swa, ema = AveragedModel(network), AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.5))
+    for averaged in (swa, ema):
+        averaged.update_parameters(network)
+    with torch.no_grad():
+        for parameter in network.conv.parameters():
+            parameter.mul_(3)
+    for averaged in (swa, ema):
+        averaged.update_parameters(network)
+        same(averaged.module.conv(*args), expected := start(*args) * 2)
+    assert expected.abs().max() > 0
+    if len(args) == 1:
+        torch.optim.swa_utils.update_bn([args[0]], swa)
+        same(swa.module.norm.running_mean, swa.module.conv(*args).transpose(0, 1).flatten(1).mean(1))
+
+
+@line("`copy`, `deepcopy`, `pickle`, `torch.save`, `state_dict`, `skip_init`, the meta device", "works")
+@ALL
+def test_copies(case, tmp_path):
+    layer, args = make(case), inputs(case)
+    expected = layer(*args)
+    torch.save(layer.state_dict(), tmp_path / "weights.pt")
+    state = torch.load(tmp_path / "weights.pt", weights_only=True)
+    cls, _, own = CASES[case]
+    with torch.device("meta"):
+        empty = cls(3, 4, 3, padding=1, **own)
+    skipped = skip_init(cls, 3, 4, 3, padding=1, **own)
+    skipped.load_state_dict(state)
+    empty.load_state_dict(state, assign=True)
+    for other in (copy.copy(layer), copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), empty, skipped):
+        assert torch.equal(other(*args), expected)
+
+
+# --- other ways to run -----------------------------------------------------------------------------------------------
+
+
+@line("`torch.compile`", "works")
+@KINDS
+@pytest.mark.slow
+def test_compile(case):
+    torch._dynamo.reset()
+    network, args = network_of(case).eval(), inputs(case)
+    with torch.no_grad():
+        same(torch.compile(network, backend="aot_eager")(*args), network(*args))
+
+
+@line("`torch.export`", "works")
+@KINDS
+@pytest.mark.slow
+def test_export(case):
+    network, args = network_of(case).eval(), inputs(case)
+    same(torch.export.export(network, args).module()(*args), network(*args))
+
+
+@line("ONNX export", "works")
+@KINDS
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_onnx(case, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    network, args = network_of(case).eval(), inputs(case)
+    torch.onnx.export(network, args, dynamo=True, verbose=False).save(tmp_path / "network.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "network.onnx", providers=["CPUExecutionProvider"])
+    feed = {i.name: t.numpy() for i, t in zip(session.get_inputs(), args, strict=True)}
+    same(torch.tensor(session.run(None, feed)[0]), network(*args).detach(), 1e-4)
+
+
+@line("`torch.jit.trace`, then other sizes too", "works")
+@ALL
+@pytest.mark.filterwarnings("ignore")
+def test_jit_trace(case):
+    network = network_of(case).eval()
+    traced = torch.jit.trace(network, inputs(case))
+    for size in (9, 14):
+        same(traced(*inputs(case, size=size)), network(*inputs(case, size=size)))
+
+
+@line("`torch.jit.script`", "refused")
+@ALL
+@pytest.mark.filterwarnings("ignore")
+def test_jit_script(case):
+    with pytest.raises((RuntimeError, ValueError, torch.jit.frontend.NotSupportedError)):
+        torch.jit.script(make(case))
+
+
+@line("`vmap`, `functional_call` and the rest of `torch.func`", "works")
+@ALL
+@pytest.mark.filterwarnings("ignore")
+def test_func(case):
+    args = inputs(case)
+    layers = [make(case), make(case)]
+    with torch.no_grad():
+        for parameter in layers[1].parameters():
+            parameter.mul_(-0.5)
+    parameters, buffers = stack_module_state(layers)
+    base = copy.deepcopy(layers[0])
+    together = vmap(lambda p, b: functional_call(base, (p, b), args))(parameters, buffers)
+    for y, layer in zip(together, layers, strict=True):
+        same(y, layer(*args))
+
+
+@line("`torch.utils.checkpoint`", "works")
+@ALL
+def test_checkpoint(case):
+    results = []
+    for run in (lambda network, *args: network(*args), lambda *a: checkpoint(*a, use_reentrant=False)):
+        network, (x, *rest) = network_of(case), inputs(case)
+        y = run(network, x.requires_grad_(), *rest)
+        y.square().sum().backward()
+        results.append([y, x.grad, *[p.grad for p in network.parameters()]])
+    for one, other in zip(*results, strict=True):
+        same(one, other)
+
+
+@line("`DataParallel`, `convert_sync_batchnorm`", "works")
+@ALL
+def test_several_devices(case):
+    network, args = network_of(case).eval(), inputs(case)
+    expected = network(*args)
+    replica = network.conv._replicate_for_data_parallel()  # what DataParallel runs, whose parameters it then sets
+    replica.__dict__.update(network.conv._parameters)
+    same(replica(*args), network.conv(*args))
+    same(nn.DataParallel(network)(*args), expected)
+    same(nn.SyncBatchNorm.convert_sync_batchnorm(network)(*args), expected)
+
+
+# --- adapters --------------------------------------------------------------------------------------------------------
+
+
+class Adapter(nn.Module):
+    """What LoHa and LoKr are in peft: they convolve with a difference, by the layer's numbers alone."""
+
+    def __init__(self, base_layer):
+        super().__init__()
+        self.base_layer = base_layer
+        self.delta = nn.Parameter(torch.randn_like(base_layer.weight))
+
+    def get_base_layer(self):
+        return self.base_layer
+
+    def difference(self, x):
+        layer = self.get_base_layer()
+        conv = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[layer.weight.dim()]
+        return conv(x, self.delta, None, layer.stride, layer.padding, layer.dilation, layer.groups)
+
+    def forward(self, x, *args):
+        return self.base_layer(x, *args) + self.difference(x)
+
+
+class Scale(nn.Module):
+    """An adapter that convolves with nothing: what the layer does, it keeps."""
+
+    def __init__(self, base_layer):
+        super().__init__()
+        self.base_layer = base_layer
+
+    def forward(self, x, *args):
+        return 2 * self.base_layer(x, *args)
+
+
+BORROWERS = "a module of yours or theirs that calls `F.conv2d` with another layer's `padding`"
+
+
+@line(BORROWERS, "refused")
+@ALL
+def test_an_adapter_that_borrows_the_padding(case):
+    layer = make(case)
+    if case.startswith("masked"):
+        layer.return_mask = True
+    with pytest.raises(UserTypeError, match="calls a convolution as a function with this layer's `padding`"):
+        Adapter(layer)
+    same(Scale(make(case))(*inputs(case)), 2 * make(case)(*inputs(case)))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("padding", ["partial", *MODES, "explicit"])
+def test_converting_under_an_adapter(padding):
+    network = nn.Sequential(Adapter(nn.Conv2d(3, 4, 3, padding=1)), nn.Conv2d(4, 4, 3, padding=1))
+    convert_padding(network[1], padding)
+    with pytest.warns(UserWarning, match="1 of Conv2d .Adapter calls a convolution as a function"):
+        convert_padding(network, padding)
+    assert type(network[0].base_layer) is nn.Conv2d  # as the adapter's difference: both pad with zeros
+
+
+@pytest.mark.faults
+def test_masks_under_an_adapter():
+    x, mask = inputs("masked-2d")
+    adapter = Adapter(PartialConv2d(3, 4, 3))  # pads with nothing, so that only the mask can get lost
+    adapter(x)
+    with pytest.raises(UserTypeError, match="holes would be seen"):
+        adapter(x, mask)
+
+
+class Neighbors(nn.Module):
+    """Convolves as a function, with a padding of its own: nothing of the layer beside it gets lost."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.padding = layer, 1
+        self.weight = nn.Parameter(torch.ones(3, 3, 3, 3))
+
+    def forward(self, x):
+        sizes = ()  # a constant that is an empty tuple, as argument specifications have
+        return self.layer(F.conv2d(x, self.weight, None, 1, self.padding)).view(*sizes, len(x), -1)
+
+
+def test_a_module_with_a_padding_of_its_own_may_hold_layers():
+    Neighbors(make("partial-2d"))(*inputs("partial-2d"))
+
+
+def test_layers_that_pad_with_zeros_may_be_adapted():
+    Adapter(nn.Conv2d(3, 4, 3, padding=1))
+    Adapter(PartialConv2d(3, 4, 1))
+
+
+class Net(nn.Module):
+    """A padded convolution named `conv`, and one that does not pad."""
+
+    def __init__(self, dims=2):
+        super().__init__()
+        self.conv = PLAIN[dims](3, 8, 3, padding=1)
+        self.last = PLAIN[dims](8, 4, 1)
+
+    def forward(self, x, *rest):
+        return self.last(self.conv(x, *rest).relu())
+
+
+def adapted(peft, network, config):
+    """The network with random adapters, as after training."""
+    torch.manual_seed(2)
+    model = peft.get_peft_model(network, config)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def config_of(peft, name, **options):
+    kinds = {
+        "LoRA": peft.LoraConfig,
+        "DoRA": peft.LoraConfig,
+        "IA3": peft.IA3Config,
+        "LoHa": peft.LoHaConfig,
+        "LoKr": peft.LoKrConfig,
+        "AdaLoRA": peft.AdaLoraConfig,
+        "HRA": peft.HRAConfig,
+        "BOFT": peft.BOFTConfig,
+    }
+    own = {
+        "DoRA": {"use_dora": True},
+        "IA3": {"feedforward_modules": ["conv"]},
+        "AdaLoRA": {"total_step": 10},
+        "BOFT": {"boft_block_size": 3},
+    }
+    return kinds[name](target_modules=["conv"], **{**own.get(name, {}), **options})
+
+
+@line("peft: LoRA, DoRA, IA³ of `partial` and `reflect`; of others if the adapters come first", "works")
+@pytest.mark.interop
+@pytest.mark.parametrize("order", ["converted first", "adapted first"])
+@pytest.mark.parametrize("padding", ["partial", *MODES])
+@pytest.mark.parametrize("name", ["LoRA", "DoRA", "IA3"])
+@pytest.mark.filterwarnings("ignore")
+def test_peft_that_works(name, padding, order):
+    peft = pytest.importorskip("peft")
+    for dims in (1, 2, 3) if name != "IA3" else (2, 3):
+        network, x = Net(dims), torch.randn(2, 3, *[7] * dims)
+        if order == "converted first":
+            convert_padding(network, padding)
+            if name != "IA3" and padding not in ("partial", "reflect"):
+                with pytest.raises(UserTypeError, match="Add adapters to the network of plain convolutions"):
+                    adapted(peft, network, config_of(peft, name))
+                continue
+        # What scales the input and is merged into the weights would scale a constant border too.
+        scaled = {"feedforward_modules": []} if name == "IA3" and padding == MODES[-1] else {}
+        model = adapted(peft, network, config_of(peft, name, **scaled))
+        if order == "adapted first":
+            convert_padding(model, padding)
+        apart = model(x)
+        merged = model.merge_and_unload()
+        assert type(merged.conv) is (PARTIAL if padding == "partial" else PADDED)[dims]
+        same(apart, merged(x))
+
+
+@line("peft: LoHa, LoKr, AdaLoRA, HRA, BOFT, HiRA", "refused")
+@pytest.mark.interop
+@pytest.mark.parametrize("padding", ["partial", *MODES, "explicit"])
+@pytest.mark.parametrize("name", ["LoHa", "LoKr", "AdaLoRA", "HRA", "BOFT", "HiRA"])
+@pytest.mark.filterwarnings("ignore")
+def test_peft_that_is_refused(name, padding):
+    peft = pytest.importorskip("peft")
+    config = peft.HiraConfig(target_modules=["conv"]) if name == "HiRA" else config_of(peft, name)
+    with pytest.raises(UserTypeError, match="calls a convolution as a function with this layer's `padding`"):
+        adapted(peft, convert_padding(Net(), padding), config)
+    # Trained with zero padding, merged, and then converted: the adapter is in the weights.
+    merged = adapted(peft, Net(), config).merge_and_unload()
+    (x,) = inputs("partial-2d")
+    assert not torch.allclose(convert_padding(merged, padding)(x), Net()(x))
+
+
+EXPLICIT = "peft of `explicit`, of panoptic layers, of masks; DoRA with `lora_dropout`"
+
+
+class LikePeft(nn.Module):
+    """What our layers see of peft's LoRA, without peft."""
+
+    def __init__(self, base_layer, dropout=0.0):
+        super().__init__()
+        self.base_layer = base_layer
+        self.added = copy.deepcopy(base_layer)
+        self.use_dora, self.active_adapters, self.merged = {"default": True}, ["default"], False
+        self.lora_dropout = nn.ModuleDict({"default": nn.Dropout(dropout) if dropout else nn.Identity()})
+
+    def forward(self, x, *args):
+        return self.base_layer(x, *args) + self.added(x)
+
+
+LikePeft.__module__ = "peft.tuners.lora.layer"
+
+
+@line(EXPLICIT, "refused")
+def test_what_adapters_would_lose():
+    for case, words in (("explicit-2d", "merges into `weight` alone"), ("panoptic-2d", "does not hand ids and masks")):
+        with pytest.raises(UserTypeError, match=words):
+            LikePeft(make(case))
+    with pytest.raises(UserTypeError, match="does not hand ids and masks"):
+        LikePeft(make("partial-2d", return_mask=True))
+    with pytest.raises(UserTypeError, match=r"`convert_padding\(model, 'mean'\)` afterwards"):
+        LikePeft(make("mean-2d"))
+    LikePeft(make("reflect-2d"))
+    adapter = LikePeft(make("partial-2d"))
+    x, mask = inputs("masked-2d")
+    adapter(x)
+    with pytest.raises(UserTypeError, match="holes would be seen"):
+        adapter(x, mask)
+    adapter.merged = True
+    adapter(x, mask)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("first", ["converted", "adapted"])
+def test_dora_with_dropout(first):
+    layer = make("partial-2d") if first == "converted" else nn.Conv2d(3, 4, 3, padding=1)
+    adapter = LikePeft(layer, dropout=0.1)
+    if first == "adapted":
+        convert_padding(adapter)
+    (x,) = inputs("partial-2d")
+    with pytest.raises(UserValueError, match="DoRA with `lora_dropout`"):
+        adapter(x)
+    adapter.eval()(x)
+
+
+@pytest.mark.interop
+@pytest.mark.faults
+@pytest.mark.filterwarnings("ignore")
+def test_what_peft_itself_would_lose():
+    peft = pytest.importorskip("peft")
+    x, mask = inputs("masked-2d")
+    for name in ("LoRA", "IA3"):
+        with pytest.raises(UserTypeError, match="merges into `weight` alone"):
+            adapted(peft, convert_padding(Net(), "explicit"), config_of(peft, name))
+    model = adapted(peft, convert_padding(Net()), config_of(peft, "DoRA", lora_dropout=0.1))
+    with pytest.raises(UserError, match="DoRA with `lora_dropout`"):
+        model.train()(x)
+    with pytest.raises(UserTypeError, match="holes would be seen"):
+        model.eval()(x, mask)
