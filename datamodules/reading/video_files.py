@@ -15,13 +15,16 @@ import numpy as np
 from pcpad.errors import UserValueError
 from pcpad.pictures import MOST_PIXELS
 
-SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".ts", ".3gp", ".wmv")
-"""File names with one of these endings, in any case, count as videos."""
+SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mkv", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".mpe"),
+    *(".m1v", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".flv", ".wmv", ".asf", ".ogv", ".ogg", ".ogm", ".mxf", ".gif"),
+)
+"""File names with one of these endings, in any case, count as videos; of others the content decides."""
 
 # A damaged or hostile file must lead to no other file and no network: playlists and `concat:` names do.
 _OPTIONS = {
     "protocol_whitelist": "file",
-    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,asf",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,mxf,gif",
 }
 # Their containers hold packets that are never shown.
 _DECODED = {"vp8"}
