@@ -67,6 +67,8 @@ def opened_by_pillow(source: Path | bytes, name: str = "") -> Iterator[Image.Ima
 
 
 def _kind(file: Any, name: str) -> FileKind:
+    from PIL import UnidentifiedImageError
+
     head = file.read(HEAD)
     kind = kind_of(head)
     if kind is None and len(head) >= 18:
@@ -76,27 +78,22 @@ def _kind(file: Any, name: str) -> FileKind:
             kind = FileKind("image", "TGA")
     file.seek(0)
     if kind is None:
-        raise _no_picture("")
+        raise UnidentifiedImageError
     return kind
 
 
-def _no_picture(but: str) -> Exception:
-    from PIL import UnidentifiedImageError
-
-    return UnidentifiedImageError(but)
-
-
 def _need_plugin(kind: FileKind) -> None:
+    from PIL import UnidentifiedImageError, features
+
     if kind.what != "image":
-        raise _no_picture(f", but {named(kind)}")
+        message = f", but {named(kind)}"
+        raise UnidentifiedImageError(message)
     plugin = _PLUGINS.get(kind.name)
     if plugin is None:
         message = f"{kind.name} pictures cannot be read: convert it to PNG, TIFF or JPEG"
         raise UserValueError(message)
     if plugin == "HEIF":
         _register_heif()
-    from PIL import features
-
     wanted = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}.get(plugin)
     if wanted is not None and (
         wanted not in features.get_supported() if wanted == "avif" else not features.check(wanted)

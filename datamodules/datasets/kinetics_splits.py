@@ -82,9 +82,7 @@ def load_unlabelled(path: Path, jpeg_fps: float) -> tuple[VideoTable, list[str]]
         BrokenVideoError: None that is usable.
     """
     root, contents = path, Contents([], [])
-    if path.is_file():
-        root, contents = path.parent, Contents([path.name], [])
-    elif path.is_dir() and holds_frames(path):  # the one video is a folder of frames
+    if path.is_file() or (path.is_dir() and holds_frames(path)):
         root, contents = path.parent, Contents([path.name], [])
     elif path.is_dir():
         contents = look_for_videos(path)

@@ -16,9 +16,11 @@ from pcpad.files import read_bytes
 
 __all__ = ["EXPECTED", "Row", "VideoList", "VideoPlaces", "inside", "read_list"]
 
-EXPECTED = """\
-a table whose first line names the columns label,youtube_id,time_start,time_end,split (Kinetics' own) or path,label, \
-or a path and a class a line; between them commas, semicolons or tabs, in lists without a first line of names spaces too"""
+EXPECTED = (
+    "a table whose first line names the columns label,youtube_id,time_start,time_end,split (Kinetics' own) or "
+    "path,label, or a path and a class a line; between them commas, semicolons or tabs, without a first line of names "
+    "spaces too"
+)
 _OFFICIAL = ("label", "youtube_id", "time_start", "time_end", "split")
 _PATHS = ("path", "video_path", "video", "filename", "file_name", "file", "filepath", "clip", "name")
 _LABELS = ("label", "class", "class_name", "category", "action", "class_id", "labels")
@@ -92,7 +94,8 @@ class VideoPlaces:
     def _look_into(self, parent: str) -> tuple[set[str], dict[str, list[str]]]:
         if parent not in self._folders:
             try:
-                names = {name for name in os.listdir(self.root / parent) if not name.startswith(".")}
+                with os.scandir(self.root / parent) as entries:
+                    names = {entry.name for entry in entries if not entry.name.startswith(".")}
             except OSError:
                 names = set()
             stems: dict[str, list[str]] = {}

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 
+from pcpad.datamodules.reading.containers import refuse_incomplete
 from pcpad.errors import UserValueError
 from pcpad.pictures import MOST_PIXELS
 
@@ -155,6 +156,11 @@ def index_video(path: str | Path) -> VideoIndex:
         BrokenVideoError: Missing, empty, truncated, no video, without pictures, or of more than `MOST_PIXELS`.
     """
     with VideoFile(path) as file:
+        try:
+            refuse_incomplete(path)
+        except (OSError, UserValueError) as error:
+            message = f"{path}: {reason_of(error)}"
+            raise BrokenVideoError(message) from error
         size = file.stream.codec_context.width * file.stream.codec_context.height
         if size > MOST_PIXELS:
             message = f"{path}: the header claims {size} pixels a picture, more than the {MOST_PIXELS} allowed"
@@ -229,6 +235,11 @@ def _by_decoding(file: VideoFile) -> tuple[dict[int, tuple[bool, int]], av.Video
         return dict(zip(known, kinds, strict=True)), first
     # Shown one after the other at the times at which they are stored.
     stored = sorted(set(stored))
+    rate = file.stream.average_rate
+    if len(stored) < len(times) and rate and file.container.format.name in ("mpeg", "mpegvideo"):
+        # MPEG-1 and 2 have one rate in all of a stream, and need no times of their own.
+        step = 1 / (rate * (file.stream.time_base or Fraction(1, 90000)))
+        return {round(number * step): (False, 0) for number in range(len(times))}, first
     if len(stored) < len(times):
         message = "frames without times; `ffmpeg -i IN OUT.mp4` gives them some"
         raise UserValueError(message)
