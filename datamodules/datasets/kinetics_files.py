@@ -1,5 +1,6 @@
 """Which videos a split has, of which class, and which of the annotated ones are missing."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -16,7 +17,7 @@ Expected one of (videos in any of {suffixes}, or folders of frames image_00001.j
     {root}/{{train,val,test}}/<class>/<name>.mp4                 test/ is optional; without it, `test` runs on val/
     {root}/{{train,val}}/<class>/<youtube id>_<start:06>_<end:06>.mp4 and --data.annotations FILE.csv, with the columns
         label,youtube_id,time_start,time_end,split
-    any files below {root} and --data.annotations 'lists/{{split}}.txt', a path and a class a line (or columns path,label)
+    any files below {root}, --data.annotations 'lists/{{split}}.txt': a path and a class a line, or columns path,label
 Kinetics-400 is to be had at https://github.com/cvdfoundation/kinetics-dataset (annotations and videos).
 A small stand-in of real H.264 files, written in under a minute:
     pcpad sample kinetics DIR        and then --data.root DIR"""
@@ -63,17 +64,18 @@ def look_for_videos(folder: str | Path) -> Contents:
         video beside them are well known there.
     """
     contents = look_through(folder, VIDEOS)
-    stems = {name.rpartition(".")[0] for name in contents.names}
+    stems = {os.path.splitext(name)[0] for name in contents.names}  # noqa: PTH122 - of names, not of files
     others: dict[str, str] = {}
     pictures: dict[str, list[str]] = {}
     for name, reason in contents.others:
         parent, _, last = name.rpartition("/")
         if not last.lower().endswith(IMAGES.endings):
             others[name] = reason
-        elif name.rpartition(".")[0] not in stems:
+        elif os.path.splitext(name)[0] not in stems:  # noqa: PTH122
             pictures.setdefault(parent, []).append(last)
     for parent, names in pictures.items():
-        reason = f"{len(names)} pictures, no frames of a video, which are called image_00001.jpg, image_00002.jpg, …"
+        count = "a picture" if len(names) == 1 else f"one of {len(names)} pictures"
+        reason = f"{count} and no frames of a video, which are called image_00001.jpg, image_00002.jpg, …"
         others[f"{parent}/{names[0]}".removeprefix("/")] = reason
     return Contents(contents.names, sorted(others.items()))
 

@@ -1,10 +1,10 @@
 """Whether a video file holds all that its own structure says: what FFmpeg passes over in silence.
 
 FFmpeg takes the end of a file for the end of the video, and looks for the next thing it knows where something else
-stands. But most containers say how long each of their parts is. What cannot be noticed: a stream that was never
+stands. But most containers say how long each of their parts is. What cannot be noticed so: a stream that was never
 finished (live recordings state no length) and was cut between two of its parts; MPEG transport and program streams cut
-between two packets; other bytes within a frame, unless a checksum stands beside them (Ogg has them, and Matroska by FFmpeg) or
-the frame is decoded, as `pcpad check` does.
+between two packets; other bytes within a frame, where no checksum stands beside them (Ogg has them, and Matroska as
+FFmpeg writes it). `pcpad check` decodes all frames, by which most of that shows.
 """
 
 from __future__ import annotations
@@ -170,6 +170,10 @@ def _look_at_boxes(file: BinaryIO, size: int) -> None:
         if at + length > size:
             raise _truncated(size, at + length)
         at += length
+    if at < size:
+        file.seek(at)
+        if any(file.read()):
+            raise _truncated(size, at + 8)
 
 
 def _look_at_riff(file: BinaryIO, size: int) -> None:

@@ -139,6 +139,6 @@ def say_passed_over(folder: str | Path, others: Sequence[tuple[str, str]], what:
     """
     if not others:
         return
-    shown = "".join(f"\n  {name}: {reason}" for name, reason in others[:_SHOWN])
+    shown = "".join(f"\n  {name}: {reason}" for name, reason in sorted(others)[:_SHOWN])
     more = f"\n  … and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
     rank_zero_warn(f"{len(others)} files below {Path(folder).absolute()} are no {what} and left out:{shown}{more}")

@@ -14,6 +14,7 @@ import numpy as np
 
 from pcpad.datamodules.reading.containers import refuse_incomplete
 from pcpad.errors import UserValueError
+from pcpad.file_kinds import kind_of_file, named
 from pcpad.pictures import MOST_PIXELS
 
 SUFFIXES = (
@@ -118,7 +119,9 @@ class VideoFile:
             if Path(path).exists() and not Path(path).stat().st_size:
                 reason = "the file is empty"
             elif isinstance(error, av.error.InvalidDataError):
-                reason = "no video file in a known format, or damaged"
+                reason = _instead(Path(path)) or "no video file in a known format, or damaged"
+            elif isinstance(error, av.error.EOFError):
+                reason = _instead(Path(path)) or "truncated: the file ends before its first picture"
             elif getattr(error, "errno", None) == errno.EINVAL:
                 reason = "a playlist, or another format than those read"
             message = f"{path}: {reason}"
@@ -156,21 +159,17 @@ def index_video(path: str | Path) -> VideoIndex:
         BrokenVideoError: Missing, empty, truncated, no video, without pictures, or of more than `MOST_PIXELS`.
     """
     with VideoFile(path) as file:
-        try:
-            refuse_incomplete(path)
-        except (OSError, UserValueError) as error:
-            message = f"{path}: {reason_of(error)}"
-            raise BrokenVideoError(message) from error
         size = file.stream.codec_context.width * file.stream.codec_context.height
         if size > MOST_PIXELS:
             message = f"{path}: the header claims {size} pixels a picture, more than the {MOST_PIXELS} allowed"
             raise BrokenVideoError(message)
         try:
             shown, first = _look_through(file, path)
+            refuse_incomplete(path)
         except ERRORS as error:
             if isinstance(error, BrokenVideoError):
                 raise
-            message = f"{path}: {reason_of(error)}"
+            message = f"{path}: {_why(error, path)}"
             raise BrokenVideoError(message) from error
         if first is None or not shown:
             message = f"{path}: no picture can be decoded"
@@ -183,6 +182,24 @@ def index_video(path: str | Path) -> VideoIndex:
         height, width = (first.width, first.height) if rotation % 180 else (first.height, first.width)
         base = file.stream.time_base or Fraction(1, 1000)
         return VideoIndex(pts, keys, base, int(pts[-1]) + last, height, width, rotation, file.name)
+
+
+def _why(error: Exception, path: str | Path) -> str:
+    """Why FFmpeg failed; by the container's parts where these tell, as FFmpeg often says "End of file" alone."""
+    return _instead(Path(path)) or reason_of(error)
+
+
+def _instead(path: Path) -> str:
+    """What a file lacks to be a video, or what it is instead; nothing where that does not show."""
+    with suppress(OSError):
+        try:
+            refuse_incomplete(path)
+        except UserValueError as reason:
+            return str(reason)
+        kind = kind_of_file(path)
+        if kind is not None and kind.what != "video":
+            return f"no video file in a known format, but {named(kind)}"
+    return ""
 
 
 def _look_through(file: VideoFile, path: str | Path) -> tuple[dict[int, tuple[bool, int]], av.VideoFrame | None]:
