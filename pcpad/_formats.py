@@ -32,6 +32,8 @@ _PLUGINS = {
     "AVIF": "AVIF",
     "HEIC": "HEIF",
 }
+# What a Pillow may be built without, or be too old for.
+_BUILT_WITH = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}
 _FOOTER = b"TRUEVISION-XFILE"
 _DNG, _SUBFILE, _SUB_IFDS = 50706, 254, 330  # of TIFF
 _SIZ, _PIXI = b"\xff\x4f\xff\x51", b"pixi"
@@ -67,8 +69,6 @@ def opened_by_pillow(source: Path | bytes, name: str = "") -> Iterator[Image.Ima
 
 
 def _kind(file: Any, name: str) -> FileKind:
-    from PIL import UnidentifiedImageError
-
     head = file.read(HEAD)
     kind = kind_of(head)
     if kind is None and len(head) >= 18:
@@ -78,14 +78,16 @@ def _kind(file: Any, name: str) -> FileKind:
             kind = FileKind("image", "TGA")
     file.seek(0)
     if kind is None:
+        from PIL import UnidentifiedImageError
+
         raise UnidentifiedImageError
     return kind
 
 
 def _need_plugin(kind: FileKind) -> None:
-    from PIL import UnidentifiedImageError, features
-
     if kind.what != "image":
+        from PIL import UnidentifiedImageError
+
         message = f", but {named(kind)}"
         raise UnidentifiedImageError(message)
     plugin = _PLUGINS.get(kind.name)
@@ -94,12 +96,12 @@ def _need_plugin(kind: FileKind) -> None:
         raise UserValueError(message)
     if plugin == "HEIF":
         _register_heif()
-    wanted = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}.get(plugin)
-    if wanted is not None and (
-        wanted not in features.get_supported() if wanted == "avif" else not features.check(wanted)
-    ):
-        message = f"this Pillow cannot read {kind.name}: `pip install --upgrade 'pillow>=11.3'`, or convert it to PNG"
-        raise UserModuleNotFoundError(message)
+    if plugin in _BUILT_WITH:
+        from PIL import features
+
+        if _BUILT_WITH[plugin] not in features.get_supported():
+            message = f"this Pillow cannot read {kind.name}: `pip install -U 'pillow>=11.3'`, or convert it to PNG"
+            raise UserModuleNotFoundError(message)
 
 
 def _register_heif() -> None:

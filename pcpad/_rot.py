@@ -9,16 +9,16 @@ the same coefficient over and over, which no picture does.
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_left
 from typing import NamedTuple
-
-import numpy as np
 
 from pcpad.errors import UserValueError
 
 __all__ = ["refuse_rot"]
 
 _ZEROS = bytes(32)
+_MARK = re.compile(rb"\xff[^\x00\xff]")
 _NOTED = {0xC0, 0xC1, 0xC2, 0xC4, 0xDD}
 _AFTER_SCANS = {0xC4, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)}
 
@@ -47,12 +47,8 @@ class _Jpeg:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        values = np.frombuffer(data, np.uint8)
-        marks = (values[:-1] == 0xFF).nonzero()[0]
-        kinds = values[1:][marks]
-        real = ((kinds != 0) & (kinds != 0xFF)).nonzero()[0]
-        self.marks = marks[real].tolist()  # a handful, unless there are restart marks
-        self.kinds = kinds[real]
+        # Not by NumPy, which is as quick by itself and takes four times as long between two calls of a decoder.
+        self.marks = [mark.start() for mark in _MARK.finditer(data)]  # a handful, unless there are restart marks
         self.first_symbols: dict[int, int] = {}  # of each Huffman table: what a code of zeros stands for
         self.components: dict[int, _Component] = {}
         self.size = (0, 0)
@@ -102,13 +98,14 @@ class _Jpeg:
     def _look_at_scan(self, head: bytes, start: int) -> int:
         """Look at a scan's data; give where they end, or 0 where there is nothing more to be known."""
         place = first = bisect_left(self.marks, start)
-        while place < len(self.marks) and 0xD0 <= self.kinds[place] <= 0xD7:
+        while place < len(self.marks) and 0xD0 <= self.data[self.marks[place] + 1] <= 0xD7:
             place += 1
         if place == len(self.marks) or not self.components:
             return 0  # cut short, which others look for; or of a kind that is not looked into
         end: int = self.marks[place]
         if self.interval or place > first:
-            self._look_at_restarts(head[1 : 1 + 2 * head[0] : 2], self.kinds[first:place], start)
+            kinds = [self.data[mark + 1] for mark in self.marks[first:place]]
+            self._look_at_restarts(head[1 : 1 + 2 * head[0] : 2], kinds, start)
         at = self.data.find(_ZEROS, start, end)
         if at >= 0:
             after = end - len(self.data[at:end].lstrip(b"\0"))
@@ -117,14 +114,14 @@ class _Jpeg:
                 raise _damaged(at, f"are {after - at} zeros, which no picture gives")
         return end
 
-    def _look_at_restarts(self, scanned: bytes, kinds: np.ndarray, start: int) -> None:
+    def _look_at_restarts(self, scanned: bytes, kinds: list[int], start: int) -> None:
         expected = 0
         if self.interval:
             units = self._units(scanned)
             if units is None:
                 return
             expected = math.ceil(units / self.interval) - 1
-        if (kinds != 0xD0 + np.arange(len(kinds)) % 8).any():
+        if any(kind != 0xD0 + number % 8 for number, kind in enumerate(kinds)):
             raise _damaged(start, "hold restart marks that do not follow one another")
         if len(kinds) < expected:
             message = f"truncated: its pixel data end at restart mark {len(kinds)} of {expected}"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pcpad.datamodules.datasets.video_lists import EXPECTED, VideoPlaces, inside, read_list
 from pcpad.datamodules.reading.folders import IMAGES, class_folders, outside_of_folders
 from pcpad.datamodules.reading.frame_folders import holds_frames
-from pcpad.datamodules.reading.listing import Contents, Wanted, look_through
+from pcpad.datamodules.reading.listing import Contents, Wanted, look_through, say_passed_over
 from pcpad.datamodules.reading.video_files import SUFFIXES
 from pcpad.errors import UserFileNotFoundError, UserValueError
 
@@ -51,6 +51,13 @@ class Listing(NamedTuple):
     missing: list[str]
     by_path: bool = False
     others: tuple[tuple[str, str], ...] = ()
+
+
+def list_videos(folder: str | Path) -> list[str]:
+    """List the videos below a folder by name, as `look_for_videos` does; what else lies there is said in a warning."""
+    contents = look_for_videos(folder)
+    say_passed_over(folder, contents.others, "videos")
+    return contents.names
 
 
 def look_for_videos(folder: str | Path) -> Contents:
