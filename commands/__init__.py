@@ -14,7 +14,7 @@ TRAINER_VERBS = {
 VERBS = {
     "configs": "list the packaged recipes",
     "sample": "write a small data set in a true on-disk format",
-    "check": "decode what training and evaluation read, list what is broken, short or missing",
+    "check": "decode what training and evaluation read, list what is broken, short, missing or unused",
     "compare": "run a grid of paddings and seeds, and print the papers' tables of it",
     "figure": "draw one of the papers' figures from checkpoints, a network or a picture",
     "bench": "time a network under several paddings",

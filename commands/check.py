@@ -1,4 +1,4 @@
-"""`pcpad check`: decodes what training and evaluation read, and lists what is broken, short or missing."""
+"""`pcpad check`: decodes what training and evaluation read, and lists what is broken, short, missing or unused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def main(args: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="pcpad check",
         description=f"Decode what training and evaluation read of a data set ({names}), and list what is broken, "
-        "short or missing.",
+        "short, missing or unused.",
         epilog="Exit code: 0 all is well, 1 something was found.",
     )
     parser.add_argument("name", metavar="NAME", help="which data set")
@@ -56,6 +56,7 @@ def main(args: list[str]) -> None:
         print(f"… and {len(findings) - _SHOWN} more")
     counts = Counter(finding.problem for finding in findings)
     said = ", ".join(f"{counts[problem]} {problem}" for problem in ("broken", "short", "missing"))
+    said += f", {counts['unused']} unused" if counts["unused"] else ""
     print(f"{given.name}: {len(check.files)} files decoded: {said}. Listed in {path}.")
     if findings:
         raise SystemExit(1)

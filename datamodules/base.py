@@ -279,7 +279,7 @@ class DataModule(LightningDataModule):
         }
         return DataLoader(dataset, **options)
 
-    def prediction_loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
+    def prediction_loader(self, dataset: Dataset[Any], left_out: Sequence[str] = (), **options: Any) -> DataLoader[Any]:
         """Make the loader of what is to be predicted: like an evaluation's, but what cannot be read is left out.
 
         When all else is done, `teardown` stops the run with an error that names what was left out, and why.
@@ -287,6 +287,7 @@ class DataModule(LightningDataModule):
         Args:
             dataset: A data set with a length, whose items are dicts; one that raises a `pcpad.errors.UserError` is left
                 out.
+            left_out: What else was handed over and is left out, a line each; named at the end likewise.
             options: Arguments of the loader; `batch_size` is `eval_batch_size` where it is not among them.
 
         Returns:
@@ -298,6 +299,8 @@ class DataModule(LightningDataModule):
         """
         need_length(dataset)
         self._predicting = WhatCanBeRead(dataset)
+        if self.ranks[1] == 0:
+            self._predicting.failures += left_out
         options = {
             "batch_size": self.eval_batch_size or self.batch_size,
             "sampler": evaluation_sampler(dataset, self.trainer),

@@ -179,7 +179,7 @@ class CityscapesDataModule(DataModule):
     def predict_dataloader(self) -> DataLoader[Any]:
         """All images of `predict_images`, each once and alone, sorted by path."""
         files = listed(self._predict, "the images", "predict")
-        return self.prediction_loader(UnlabelledImages(files, _unchanged), batch_size=1)
+        return self.prediction_loader(UnlabelledImages(files, _unchanged), files.passed_over, batch_size=1)
 
     def _prepare_training(self, fine: dict[str, list[Pair]]) -> tuple[SceneCrops, Centroids | None]:
         """List the images crops are taken from, fine ones first, and find the centroids in them."""

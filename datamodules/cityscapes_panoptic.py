@@ -92,6 +92,7 @@ class CityscapesPanopticDataModule(DataModule):
         self.predict_maps = expanded(predict_maps)
         self._train: PanopticScenes | None = None
         self._eval: PanopticScenes | None = None
+        self._left_out: list[str] = []
 
     def setup(self, stage: str) -> None:
         """List the files that a stage needs, so that what is missing stops the run before it starts.
@@ -104,7 +105,8 @@ class CityscapesPanopticDataModule(DataModule):
             if self.predict_maps is None:
                 message = "predict needs label and instance maps: --data.predict_maps FOLDER"
                 raise UserValueError(message)
-            self._eval = PanopticScenes(find_maps(self.predict_maps), self.image_size, full=True)
+            self._left_out = []
+            self._eval = PanopticScenes(find_maps(self.predict_maps, self._left_out), self.image_size, full=True)
             return
         fine, held_out = find_fine(self.root), VAL_CITIES[self.split]
         val = select_cities(fine, held_out, f"split {self.split} has no validation images", self.root)
@@ -127,4 +129,5 @@ class CityscapesPanopticDataModule(DataModule):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """The maps to predict from that can be read, each once."""
-        return self.prediction_loader(listed(self._eval, "the maps", "predict"), collate_fn=collate_scenes)
+        maps = listed(self._eval, "the maps", "predict")
+        return self.prediction_loader(maps, self._left_out, collate_fn=collate_scenes)

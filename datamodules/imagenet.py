@@ -145,7 +145,7 @@ class ImageNetDataModule(DataModule):
     def predict_dataloader(self) -> DataLoader[Any]:
         """All images of `predict_images`, each once, sorted by path."""
         files = listed(self._predict, "the images", "predict")
-        return self.prediction_loader(UnlabelledImages(files, self.eval_transform))
+        return self.prediction_loader(UnlabelledImages(files, self.eval_transform), files.passed_over)
 
     def _evaluated(self, split: str) -> DataLoader[Any]:
         return self.evaluation_loader(LabelledImages(self._split(split), self.eval_transform, upright=self.upright))

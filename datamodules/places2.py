@@ -159,6 +159,8 @@ class Places2DataModule(DataModule):
     def predict_dataloader(self) -> PictureLoader:
         """The pictures of `predict_images` that can be used, one at a time, sorted by path."""
         dataset = listed(self._predict, "the pictures", "predict")
+        if self.ranks[1] == 0:
+            dataset.failures += dataset.left_out
         # In this process: handing a picture of gigabytes from a worker takes as much shared memory.
         return PictureLoader(dataset, collate_fn=only, sampler=evaluation_sampler(dataset, self.trainer))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pcpad.errors import UserValueError
+from pcpad.files import opened, read_bytes
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -53,7 +54,7 @@ def refuse_cut_off(source: Path | bytes, format: str | None) -> None:
     if isinstance(source, bytes):
         end = source
     else:
-        with source.open("rb") as file:
+        with opened(source) as file:
             file.seek(max(0, source.stat().st_size - _END))
             end = file.read()
     kept = end.rstrip(b"\0")
@@ -116,7 +117,7 @@ def refuse_cut_scan(source: Path | bytes, image: Image.Image, corner: Iterable[i
     grey = all(abs(int(value) - 128) <= 1 for value in corner)
     if not grey and not image.info.get("progressive"):
         return
-    data = source if isinstance(source, bytes) else source.read_bytes()
+    data = source if isinstance(source, bytes) else read_bytes(source)
     end = _end_of_first(data)
     # Whatever stands between the last pixel and the end mark is skipped; where pixels are missing it is taken for them.
     noise = np.random.default_rng(0).integers(0, 255, 4096, dtype=np.uint8).tobytes()

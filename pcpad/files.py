@@ -1,4 +1,4 @@
-"""Writing files that are either complete or not there, and locks between processes."""
+"""Writing files that are either complete or not there, opening them, and locks between processes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,30 @@ import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal, overload
+from typing import IO, Any, BinaryIO, Literal, overload
 
-__all__ = ["locked", "whole_file", "write_text"]
+__all__ = ["locked", "opened", "read_bytes", "whole_file", "write_text"]
+
+
+def opened(path: Path) -> BinaryIO:
+    """Open a file that somebody handed over, to read it: the one place where that is done.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The file, to be closed, which `with` does.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    return path.open("rb")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read all of a file; see `opened`."""
+    with opened(path) as file:
+        return file.read()
 
 
 @overload

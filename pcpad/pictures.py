@@ -5,7 +5,6 @@ Importing this needs NumPy alone; Pillow and OpenCV are imported when a file is 
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -23,8 +22,10 @@ from pcpad._damage import (
     refuse_unknown_channels,
     unlimited_pillow,
 )
+from pcpad._formats import bits_of, opened_by_pillow
+from pcpad._rot import refuse_rot
 from pcpad.errors import UserValueError
-from pcpad.files import whole_file
+from pcpad.files import opened, read_bytes, whole_file
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,6 +44,7 @@ __all__ = [
     "read_picture",
     "refuse_cut_off",
     "refuse_cut_scan",
+    "refuse_rot",
     "refuse_too_large",
     "turned",
     "why_unreadable",
@@ -60,8 +62,6 @@ filled. One limit for all, because a picture that can be filled can be trained o
 3 GiB, and up to twice that while it is decoded: what a picture of that size costs, whoever sent it.
 """
 
-# Without this list Pillow would try every plug-in, the one that hands EPS files to Ghostscript among them.
-_READABLE = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 _BAND = 512  # rows converted at once at most, so that a conversion's copies stay small beside the picture
 _BAND_PIXELS = 1 << 26  # likewise; and below Pillow's limit, which it holds against what is cut out too
 _ORIENTATION = 0x0112
@@ -107,7 +107,9 @@ class Picture:
 
 
 def read_picture(path: str | Path) -> Picture:
-    """Read a picture of 8 or 16 bits a channel: JPEG, PNG, TIFF, BMP, WebP, GIF, PPM; the content decides.
+    """Read a picture of 8 or 16 bits a channel; the content decides of which format it is, not the name.
+
+    JPEG, PNG, TIFF, BMP, WebP, GIF, PNM, TGA, JPEG 2000 and, with Pillow 11.3, AVIF; with the extra `heif` HEIC.
 
     Its EXIF orientation is applied. Palette, CMYK and other colours become RGB. Of several frames the first is read.
 
@@ -124,6 +126,8 @@ def read_picture(path: str | Path) -> Picture:
     try:
         with open_header(path) as image:
             refuse_cut_off(path, image.format)
+            if image.format in ("JPEG", "MPO"):
+                refuse_rot(read_bytes(path), image.format)
             bits = _bits(path, image)
             return _deep_picture(path, image, bits) if bits > 8 else _picture(path, image)
     except Warning:
@@ -135,25 +139,24 @@ def read_picture(path: str | Path) -> Picture:
 
 
 @contextmanager
-def open_header(source: Path | bytes) -> Iterator[Image.Image]:
+def open_header(source: Path | bytes, name: str = "") -> Iterator[Image.Image]:
     """Read the header of a picture, which is what every reader here begins with; decoding is up to the caller.
 
     Args:
         source: A file, or its content.
+        name: The file's name where its content is given.
 
     Yields:
         The picture as Pillow opens it: size, mode and format are known, no pixel is decoded (40 µs).
 
     Raises:
-        ValueError: Empty, or larger than `MOST_PIXELS`.
+        ValueError: Empty, larger than `MOST_PIXELS`, or of a kind that cannot be read.
         Exception: Whatever Pillow raises on what is no picture; see `why_unreadable`.
     """
     if not (len(source) if isinstance(source, bytes) else source.stat().st_size):
         message = "the file is empty"
         raise UserValueError(message)
-    with unlimited_pillow() as pillow:
-        image = pillow.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_READABLE)
-    with image:
+    with opened_by_pillow(source, name) as image:
         refuse_too_large(image.width, image.height)
         refuse_unknown_channels(image)
         if image.format in ("JPEG", "MPO"):
@@ -184,7 +187,7 @@ def refuse_too_large(width: int, height: int) -> None:
 def _bits(path: Path, image: Image.Image) -> int:
     """Bits a channel; Pillow hands out 16-bit RGB as 8-bit RGB without a word."""
     if image.format == "PNG":
-        with path.open("rb") as file:
+        with opened(path) as file:
             return file.read(25)[24]
     if image.format == "TIFF":
         return max(image.tag_v2.get(258, (1,)))  # type: ignore[attr-defined]
@@ -195,7 +198,7 @@ def _bits(path: Path, image: Image.Image) -> int:
             message = f"its largest value {top} is neither 255 nor 65535; convert it to 8 or 16 bits"
             raise UserValueError(message)
         return 16 if top > 255 else 8
-    return 8
+    return 16 if image.mode.startswith("I;16") else 8
 
 
 def _picture(path: Path, image: Image.Image) -> Picture:
@@ -204,6 +207,8 @@ def _picture(path: Path, image: Image.Image) -> Picture:
     with unlimited_pillow():  # counting frames reads their headers
         if getattr(image, "is_animated", False) and image.format != "MPO":  # an MPO's other frames are previews
             notes.append(f"the first of its {image.n_frames} frames is used")  # type: ignore[attr-defined]
+    if image.format in ("JPEG2000", "AVIF", "HEIF") and (bits := bits_of(path, image.format)) > 8:
+        notes.append(f"its {bits} bits a channel become 8")
     mode = _KEPT.get(image.mode, "RGB")
     if image.mode in ("I", "F"):
         message = f"pixels of Pillow's mode {image.mode!r} have no known range; convert the file to 8 or 16 bits"
@@ -238,14 +243,16 @@ def _deep_picture(path: Path, image: Image.Image, bits: int) -> Picture:
     import cv2
 
     profile = image.info.get("icc_profile")
-    if bits < 16:
+    if bits < 16 or image.format == "JPEG2000":
         decode(image)
         if not image.mode.startswith("I;16"):
             message = f"{bits} bits a channel cannot be read; convert the file to 8 or 16 bits"
             raise UserValueError(message)
         values = np.asarray(image).astype(np.uint16)[..., None]
+        if bits == 16:
+            return Picture(values, None, profile)
         return Picture(values, None, profile, (f"its {bits} bits a channel are kept in 16",), (1 << bits) - 1)
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         what = "damaged, or of a kind" if pixels is None else f"{pixels.dtype} pixels"
         message = f"{what} that cannot be read as 16 bits a channel"
@@ -254,7 +261,7 @@ def _deep_picture(path: Path, image: Image.Image, bits: int) -> Picture:
     if pixels.shape[2] >= 3:
         cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA, dst=pixels)
     if image.format == "PNG":
-        with path.open("rb") as file:
+        with opened(path) as file:
             grey = file.read(26)[25] in (0, 4)
         if grey and pixels.shape[2] == 4:  # OpenCV repeats the grey of a grey picture with alpha
             pixels = pixels[..., 2:]
@@ -329,7 +336,8 @@ def why_unreadable(error: Exception, what: str = "a picture") -> str:
         Words to stand after the file's name.
     """
     if type(error).__name__ == "UnidentifiedImageError":
-        return f"not {what} in a known format"
+        # Pillow's own says no more; ours begins with what the file is instead.
+        return f"not {what} in a known format" + (str(error) if str(error).startswith(", but ") else "")
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     # torchvision's messages start with the function and the source file they were compiled from.

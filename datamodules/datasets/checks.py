@@ -3,7 +3,8 @@
 `CHECKS[name](root, annotations)` lists what there is to check of a data set.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -11,10 +12,12 @@ from typing import NamedTuple
 from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.kinetics_files import find_classes, find_split, no_data
 from pcpad.datamodules.datasets.label_maps import read_checked_ids
-from pcpad.datamodules.datasets.panoptic_scenes import read_instances
+from pcpad.datamodules.datasets.panoptic_scenes import instance_of, read_instances
 from pcpad.datamodules.datasets.video_table import BrokenVideo, index_any, note_broken
-from pcpad.datamodules.reading.folders import class_folders, list_images
+from pcpad.datamodules.reading.folders import class_folders, look_for_images, outside_of_folders
+from pcpad.datamodules.reading.frame_folders import frame_path
 from pcpad.datamodules.reading.images import BrokenImageError, read_image
+from pcpad.datamodules.reading.listing import Contents
 from pcpad.datamodules.reading.pngs import PngFile
 from pcpad.datamodules.reading.video_files import BrokenVideoError, VideoIndex, decode_all
 from pcpad.errors import UserFileNotFoundError
@@ -29,7 +32,7 @@ class Finding(NamedTuple):
 
     Attributes:
         path: The file, relative to the root.
-        problem: "broken", "short" or "missing".
+        problem: "broken", "short", "missing" or "unused".
         detail: What exactly.
     """
 
@@ -68,7 +71,8 @@ def check_kinetics(root: Path, annotations: str | None) -> Check:
             continue  # folders without videos, or no list of this split
         seconds |= zip(listing.names, listing.seconds, strict=True)
         known += [Finding(name, "missing", f"annotated in {split}, no such file") for name in listing.missing]
-    if not seconds and not known:
+        known += _unused("", listing.others)
+    if not seconds and not any(found.problem == "missing" for found in known):
         raise UserFileNotFoundError(no_data("No videos in", root, root))
     return Check(list(seconds), partial(_look_at_video, root, seconds), known, partial(_note, root))
 
@@ -79,7 +83,7 @@ def _look_at_video(root: Path, seconds: dict[str, float | None], name: str) -> l
         return [Finding(name, "broken", packed)]
     index, path = VideoIndex.unpack(packed), root / name
     if path.is_dir():
-        frames = (f"{name}/image_{number + 1:05d}.jpg" for number in range(len(index.pts)))
+        frames = (f"{name}/{frame_path(path, number + 1).name}" for number in range(len(index.pts)))
         return [found for frame in frames for found in _look_at_image(root, frame)] + _short(name, index, None)
     try:
         lost = decode_all(path, index)
@@ -129,11 +133,13 @@ def check_imagenet(root: Path, annotations: str | None) -> Check:
     files, known = [], []
     for split, names in found.items():
         for name in names:
-            images = list_images(root / split / name)
+            images, others = look_for_images(root / split / name)
+            known += _unused(f"{split}/{name}/", others)
             files += [f"{split}/{name}/{image}" for image in images]
             if not images:
                 known.append(Finding(f"{split}/{name}", "missing", "a class folder without images"))
         if names:
+            known += _unused(f"{split}/", outside_of_folders(root / split))
             known += [
                 Finding(f"{split}/{name}", "missing", f"a class of {split if name in names else 'the others'} alone")
                 for name in sorted(set(names) ^ set(classes))
@@ -143,22 +149,26 @@ def check_imagenet(root: Path, annotations: str | None) -> Check:
 
 def check_photos(root: Path, annotations: str | None) -> Check:
     """Check all images below a folder, as Places2 and folders of photographs are."""
-    files = list_images(root) if root.is_dir() else []
+    files, others = look_for_images(root) if root.is_dir() else Contents([], [])
     if not files:
         message = f"no images below {root.absolute()}"
         raise UserFileNotFoundError(message)
-    return Check(files, partial(_look_at_image, root), [])
+    return Check(files, partial(_look_at_image, root), _unused("", others))
+
+
+def _unused(prefix: str, others: Sequence[tuple[str, str]]) -> list[Finding]:
+    return [Finding(prefix + name, "unused", reason) for name, reason in others]
 
 
 def check_cityscapes(root: Path, annotations: str | None) -> Check:
     """Check all images, label maps and instance maps: values, sizes, pairs; see `CityscapesPanopticDataModule`."""
-    pictures = list_images(root) if root.is_dir() else []
+    pictures, others = look_for_images(root) if root.is_dir() else Contents([], [])
     stems: dict[str, dict[str, str]] = {"leftImg8bit": {}, "gtFine": {}, "gtCoarse": {}}
     for name in pictures:
         base = name.rsplit("/", 1)[-1]
         for kind, ending in (("leftImg8bit", ".png"), ("gtFine", "_labelIds.png"), ("gtCoarse", "_labelIds.png")):
-            if base.endswith(f"_{kind}{ending}"):
-                stems[kind][base.removesuffix(f"_{kind}{ending}")] = name
+            if base.lower().endswith(f"_{kind}{ending}".lower()):
+                stems[kind][base[: -len(f"_{kind}{ending}")]] = name
     images = stems["leftImg8bit"]
     if not images:
         message = f"no *_leftImg8bit.png below {root.absolute()}"
@@ -177,7 +187,7 @@ def check_cityscapes(root: Path, annotations: str | None) -> Check:
         if stem not in labelled and "/test/" not in name
     ]
     there = set(pictures)
-    instances = {label: label.replace("_labelIds.png", "_instanceIds.png") for label in stems["gtFine"].values()}
+    instances = {label: instance_of(label) for label in stems["gtFine"].values()}
     if there & set(instances.values()):  # segmentation alone needs none
         known += [
             Finding(name, "missing", "no such file, beside the label map")
@@ -186,7 +196,18 @@ def check_cityscapes(root: Path, annotations: str | None) -> Check:
         ]
     instances = {label: name for label, name in instances.items() if name in there and label in pairs}
     files = [*images.values(), *pairs, *instances.values()]
+    known += _unused(
+        "", _unused_scenes(pictures, others, {*files, *stems["gtFine"].values(), *stems["gtCoarse"].values()})
+    )
     return Check(files, partial(_look_at_scene, root, pairs, {name: label for label, name in instances.items()}), known)
+
+
+def _unused_scenes(pictures: Sequence[str], others: Sequence[tuple[str, str]], used: set[str]) -> list[tuple[str, str]]:
+    """What lies among images and labels without being any; other folders may hold what they like."""
+    rooms = {"leftImg8bit", "gtFine", "gtCoarse"}
+    ours = [name for name in pictures if name not in used and not re.search(r"_gt(fine|coarse)_[^/]*$", name.lower())]
+    found = [*((name, "no name of Cityscapes' images and labels") for name in ours), *others]
+    return [(name, reason) for name, reason in found if rooms & set(name.split("/")[:-1])]
 
 
 def _look_at_scene(root: Path, pairs: dict[str, str], labels: dict[str, str], name: str) -> list[Finding]:

@@ -1,11 +1,11 @@
 """Where the files of Cityscapes lie, which image goes with which label, and which city with which split."""
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pcpad.datamodules.reading.folders import class_folders
+from pcpad.datamodules.reading.folders import IMAGES, class_folders, outside_of_folders
+from pcpad.datamodules.reading.listing import look_through, say_passed_over
 from pcpad.errors import UserFileNotFoundError, UserValueError
 
 VAL_CITIES = {
@@ -131,17 +131,27 @@ def _find_part(root: Path, part: str, annotation: str) -> dict[str, list[Pair]]:
     pairs: dict[str, list[Pair]] = {}
     without_label: list[str] = []
     without_image: list[str] = []
+    others = [
+        (f"{folder.relative_to(root).as_posix()}/{name}", reason)
+        for folder in (image_folder, label_folder)
+        for name, reason in outside_of_folders(folder)
+    ]
     for city in sorted({*class_folders(image_folder), *class_folders(label_folder)}):
-        images = _stems(image_folder / city, _IMAGE_ENDING)
-        labels = _stems(label_folder / city, ending)
-        without_label += [str(image_folder / city / f"{stem}{_IMAGE_ENDING}") for stem in sorted(images - labels)]
-        without_image += [str(label_folder / city / f"{stem}{ending}") for stem in sorted(labels - images)]
+        images, other_images = _stems(image_folder / city, _IMAGE_ENDING)
+        labels, other_labels = _stems(label_folder / city, ending)
+        # The official archives have maps of colours and instances beside the labels.
+        kept = [(name, reason) for name, reason in other_labels if f"_{annotation}_".lower() not in name.lower()]
+        for folder, found_there in ((image_folder, other_images), (label_folder, kept)):
+            at = (folder / city).relative_to(root).as_posix()
+            others += [(f"{at}/{name}", reason) for name, reason in found_there]
+        without_label += [str(image_folder / city / images[stem]) for stem in sorted(images.keys() - labels.keys())]
+        without_image += [str(label_folder / city / labels[stem]) for stem in sorted(labels.keys() - images.keys())]
         at_image, at_label = ((folder / city).relative_to(root).as_posix() for folder in (image_folder, label_folder))
-        found = [
-            Pair(f"{at_image}/{stem}{_IMAGE_ENDING}", f"{at_label}/{stem}{ending}") for stem in sorted(images & labels)
-        ]
+        both = sorted(images.keys() & labels.keys())
+        found = [Pair(f"{at_image}/{images[stem]}", f"{at_label}/{labels[stem]}") for stem in both]
         if found:
             pairs[city] = found
+    say_passed_over(root, others, "images and labels of Cityscapes")
     if without_label:
         raise UserValueError(_unpaired(without_label, "images", f"label <name>{ending} below {label_folder}"))
     if without_image:
@@ -157,12 +167,15 @@ def _locate(root: Path, kind: str, part: str) -> Path | None:
     return None
 
 
-def _stems(folder: Path, ending: str) -> set[str]:
+def _stems(folder: Path, ending: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Map what stands before an ending, in any case, to names; and name the folder's other files."""
     if not folder.is_dir():
-        return set()
-    with os.scandir(folder) as entries:
-        names = (entry.name for entry in entries)
-        return {name[: -len(ending)] for name in names if name.endswith(ending) and not name.startswith(".")}
+        return {}, []
+    contents = look_through(folder, IMAGES, deep=False)
+    fitting = {name[: -len(ending)]: name for name in contents.names if name.lower().endswith(ending.lower())}
+    used = set(fitting.values())
+    unfit = [(name, f"its name does not end in {ending}") for name in contents.names if name not in used]
+    return fitting, sorted(unfit + contents.others)
 
 
 def _missing(root: Path, kind: str, part: str) -> UserFileNotFoundError:

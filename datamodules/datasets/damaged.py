@@ -1,12 +1,13 @@
 """Damaged pictures of their own sizes with their masks, one at a time, for `predict`."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
 from pcpad.datamodules.datasets.masks import Polarity, check_polarity, fit_nearest, given_polarity, read_mask, ways
@@ -55,7 +56,8 @@ def find_damaged(
         except ValueError as error:
             message = f"{error} If so much is to be filled indeed: --data.predict_mask_polarity {polarity}."
             raise UserValueError(message) from error
-    return DamagedPictures(files, of_each, polarity, fit, threshold)
+    others = files.passed_over + ([] if Path(masks).is_file() else find_images(masks).passed_over)
+    return DamagedPictures(files, of_each, polarity, fit, threshold, list(dict.fromkeys(others)))
 
 
 def match_masks(images: FileTable, masks: str | Path) -> list[Path]:
@@ -87,6 +89,10 @@ def match_masks(images: FileTable, masks: str | Path) -> list[Path]:
     for index in range(len(files)):
         found.setdefault(files[index].stem, []).append(files[index])
     chosen = [found.get(path.stem) or found.get(f"{path.stem}_mask") or [] for path in pictures]
+    used = {path for files_of_it in chosen for path in files_of_it}
+    unused = [str(path) for files_of_it in found.values() for path in files_of_it if path not in used]
+    if unused:
+        rank_zero_warn(f"{len(unused)} masks of {masks} belong to no picture, such as {', '.join(unused[:3])}")
     lacking = [str(path) for path, files in zip(pictures, chosen, strict=True) if not files]
     if lacking:
         message = (
@@ -112,8 +118,10 @@ class DamagedPictures(Dataset[dict[str, Any]]):
         fit: `nearest` resizes masks of another size than their picture; None refuses them.
         threshold: Share of white above which a pixel counts as white; None: half, and masks that are neither black nor
             white for the most part are refused.
+        left_out: What else lies in the folders of pictures and masks, a line each.
 
     Attributes:
+        left_out: The same.
         failures: What could not be used and why, filled by `PictureLoader`.
     """
 
@@ -124,7 +132,9 @@ class DamagedPictures(Dataset[dict[str, Any]]):
         polarity: Polarity,
         fit: Literal["nearest"] | None,
         threshold: float | None = None,
+        left_out: Sequence[str] = (),
     ) -> None:
+        self.left_out = list(left_out)
         self.images = images
         self.masks = masks
         self.polarity = polarity

@@ -10,8 +10,9 @@ from torch.utils.data import Dataset
 
 from pcpad.datamodules.datasets.epochs import Crop, CropDataset, drawing_from
 from pcpad.datamodules.datasets.transforms import Transform
-from pcpad.datamodules.reading.folders import FileTable, class_folders, list_images
+from pcpad.datamodules.reading.folders import FileTable, class_folders, look_for_images, outside_of_folders
 from pcpad.datamodules.reading.images import SUFFIXES, BrokenImageError, read_image
+from pcpad.datamodules.reading.listing import say_passed_over
 from pcpad.errors import UserValueError
 
 
@@ -23,7 +24,7 @@ class LabelledFiles(NamedTuple):
 
 
 def scan_split(folder: str | Path, classes: Sequence[str]) -> LabelledFiles:
-    """List the images of `folder/<class>/` with their class index.
+    """List the images of `folder/<class>/` with their class index; a warning names what else lies there.
 
     Args:
         folder: An existing folder with one folder a class.
@@ -47,8 +48,10 @@ def scan_split(folder: str | Path, classes: Sequence[str]) -> LabelledFiles:
     names: list[str] = []
     labels: list[int] = []
     empty: list[str] = []
+    others = outside_of_folders(folder)
     for name in present:
-        images = list_images(Path(folder, name))
+        images, beside = look_for_images(Path(folder, name))
+        others += [(f"{name}/{other}", reason) for other, reason in beside]
         names += [f"{name}/{image}" for image in images]
         labels += [index[name]] * len(images)
         if not images:
@@ -59,6 +62,7 @@ def scan_split(folder: str | Path, classes: Sequence[str]) -> LabelledFiles:
             f"folders{': ' + _some(empty) if empty else ''}. Was the data set copied or unpacked in full?"
         )
         raise UserValueError(message)
+    say_passed_over(folder, others, "images of a class")
     return LabelledFiles(FileTable(folder, names), np.asarray(labels, dtype=np.int64))
 
 

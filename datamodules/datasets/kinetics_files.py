@@ -1,14 +1,14 @@
 """Which videos a split has, of which class, and which of the annotated ones are missing."""
 
-import csv
-import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from pcpad.datamodules.reading.folders import class_folders, list_files
+from pcpad.datamodules.datasets.video_lists import EXPECTED, VideoPlaces, inside, read_list
+from pcpad.datamodules.reading.folders import IMAGES, class_folders, outside_of_folders
 from pcpad.datamodules.reading.frame_folders import holds_frames
+from pcpad.datamodules.reading.listing import Contents, Wanted, look_through, say_passed_over
 from pcpad.datamodules.reading.video_files import SUFFIXES
 from pcpad.errors import UserFileNotFoundError, UserValueError
 
@@ -17,13 +17,20 @@ Expected one of (videos in any of {suffixes}, or folders of frames image_00001.j
     {root}/{{train,val,test}}/<class>/<name>.mp4                 test/ is optional; without it, `test` runs on val/
     {root}/{{train,val}}/<class>/<youtube id>_<start:06>_<end:06>.mp4 and --data.annotations FILE.csv, with the columns
         label,youtube_id,time_start,time_end,split
-    any files below {root} and --data.annotations 'lists/{{split}}.txt', a path and a class a line
+    any files below {root}, --data.annotations 'lists/{{split}}.txt': a path and a class a line, or columns path,label
 Kinetics-400 is to be had at https://github.com/cvdfoundation/kinetics-dataset (annotations and videos).
 A small stand-in of real H.264 files, written in under a minute:
     pcpad sample kinetics DIR        and then --data.root DIR"""
 
 
 _SPLITS = ("train", "val", "test")
+VIDEOS = Wanted(
+    "video",
+    SUFFIXES,
+    lambda kind: kind.what == "video" or kind.name == "GIF",
+    holds_frames,
+    (".wav", ".mp3", ".m4a", ".aac", ".flac", ".opus", ".npy", ".pkl"),  # sounds and features
+)
 
 
 class Listing(NamedTuple):
@@ -34,24 +41,50 @@ class Listing(NamedTuple):
         labels: Their classes, by name.
         seconds: How long each should be by the annotations; None: not said.
         missing: Annotated ones that are not there.
+        by_path: Whether a list of paths names them, in which whole numbers as classes are their indices.
+        others: What else lies in the class folders, each with a word on it.
     """
 
     names: list[str]
     labels: list[str]
     seconds: list[float | None]
     missing: list[str]
+    by_path: bool = False
+    others: tuple[tuple[str, str], ...] = ()
 
 
 def list_videos(folder: str | Path) -> list[str]:
+    """List the videos below a folder by name, as `look_for_videos` does; what else lies there is said in a warning."""
+    contents = look_for_videos(folder)
+    say_passed_over(folder, contents.others, "videos")
+    return contents.names
+
+
+def look_for_videos(folder: str | Path) -> Contents:
     """List the video files and folders of frames below a folder, links followed, hidden ones left out.
 
     Args:
         folder: An existing folder.
 
     Returns:
-        Sorted names relative to the folder, `/` between their parts.
+        Sorted names relative to the folder, `/` between their parts; and what else lies there. Pictures named like a
+        video beside them are well known there.
     """
-    return list_files(folder, SUFFIXES, holds_frames)
+    contents = look_through(folder, VIDEOS)
+    stems = {os.path.splitext(name)[0] for name in contents.names}  # noqa: PTH122 - of names, not of files
+    others: dict[str, str] = {}
+    pictures: dict[str, list[str]] = {}
+    for name, reason in contents.others:
+        parent, _, last = name.rpartition("/")
+        if not last.lower().endswith(IMAGES.endings):
+            others[name] = reason
+        elif os.path.splitext(name)[0] not in stems:  # noqa: PTH122
+            pictures.setdefault(parent, []).append(last)
+    for parent, names in pictures.items():
+        count = "a picture" if len(names) == 1 else f"one of {len(names)} pictures"
+        reason = f"{count} and no frames of a video, which are called image_00001.jpg, image_00002.jpg, …"
+        others[f"{parent}/{names[0]}".removeprefix("/")] = reason
+    return Contents(contents.names, sorted(others.items()))
 
 
 def find_split(root: Path, split: str, annotations: str | None, *, may_be_empty: bool = False) -> Listing:
@@ -75,16 +108,24 @@ def find_split(root: Path, split: str, annotations: str | None, *, may_be_empty:
         if not class_folders(folder):
             what = "No class folders in" if folder.is_dir() else "No such folder"
             raise UserFileNotFoundError(no_data(what, folder, root))
-        names = [f"{name}/{video}" for name in class_folders(folder) for video in list_videos(folder / name)]
+        others = [(f"{split}/{name}", reason) for name, reason in outside_of_folders(folder, VIDEOS)]
+        names = []
+        for name in class_folders(folder):
+            contents = look_for_videos(folder / name)
+            names += [f"{name}/{video}" for video in contents.names]
+            others += [(f"{split}/{name}/{other}", reason) for other, reason in contents.others]
         if not names:
             raise UserFileNotFoundError(no_data("No videos in", folder, root))
         labels = [name.split("/")[0] for name in names]
-        return Listing([f"{split}/{name}" for name in names], labels, [None] * len(names), [])
+        return Listing([f"{split}/{name}" for name in names], labels, [None] * len(names), [], others=tuple(others))
     path = _annotation_file(root, split, annotations)
-    listing = (_from_csv if path.suffix.lower() == ".csv" else _from_list)(root, split, path)
+    listing, gone = _listed(root, split, path)
     if not listing.names and not may_be_empty:
-        what = f"None of the {len(listing.missing)} videos of {split} that {path} lists is below"
-        raise UserFileNotFoundError(no_data(what, root.absolute(), root))
+        count = len(listing.missing)
+        what = (
+            f"None of the {count} videos of {split} that {path} lists is there. {gone}. Expected {EXPECTED}.\nLooked in"
+        )
+        raise UserFileNotFoundError(no_data(what if count else f"{gone}. Looked in", root.absolute(), root))
     return listing
 
 
@@ -101,78 +142,56 @@ def _annotation_file(root: Path, split: str, annotations: str) -> Path:
     raise UserFileNotFoundError(no_data("No such annotation file", given, root))
 
 
-def _from_csv(root: Path, split: str, path: Path) -> Listing:
-    """The CVDF format; the csv module reads class names with commas and quotes."""
-    have = set(list_videos(root / split)) if (root / split).is_dir() else set()
-    listing = Listing([], [], [], [])
-    wanted = {split, "validate"} if split == "val" else {split}
-    with io.StringIO(_text(path), newline="") as file:
-        rows = csv.DictReader(file)
-        needed = ("label", "youtube_id", "time_start", "time_end", "split")
-        lacking = [name for name in needed if name not in (rows.fieldnames or [])]
-        if lacking:
-            message = f"{path}: expected the columns {','.join(needed)}, but {', '.join(lacking)} is not in line 1"
-            raise UserValueError(message)
-        for row in rows:
-            if row["split"] not in wanted:
-                continue
-            if not row["label"] or not row["youtube_id"]:
-                message = f"{path}, line {rows.line_num}: expected a label and a youtube_id, but came {row}"
-                raise UserValueError(message)
-            try:
-                start, end = float(row["time_start"]), float(row["time_end"])
-                file_name = f"{row['youtube_id']}_{int(start):06}_{int(end):06}.mp4"
-            except (TypeError, ValueError, OverflowError) as error:
-                message = f"{path}, line {rows.line_num}: time_start and time_end have to be seconds, but came {row}"
-                raise UserValueError(message) from error
-            # As annotated; with underscores, as some archives name the folders; or without folders, as CVDF packs them.
-            label = row["label"]
-            candidates = [f"{label}/{file_name}", f"{label.replace(' ', '_')}/{file_name}", file_name]
-            for candidate in candidates:
-                _inside(root, f"{split}/{candidate}", path, rows.line_num)
-            there = next((name for name in candidates if name in have), None)
-            _add(listing, there and f"{split}/{there}", f"{split}/{candidates[0]}", label, end - start)
-    return listing
-
-
-def _from_list(root: Path, split: str, path: Path) -> Listing:
-    """Lines of `path label`, split from the right, as paths may hold spaces."""
-    listing = Listing([], [], [], [])
-    for number, line in enumerate(_text(path).splitlines(), 1):
-        if not line.strip():
+def _listed(root: Path, split: str, path: Path) -> tuple[Listing, str]:
+    """The videos of a split that a file lists; and a word on the first that is missing, or on there being none."""
+    places = VideoPlaces(root)
+    found = read_list(path, _is_there(root, split, places))
+    listing = Listing([], [], [], [], not found.official)
+    gone = ""
+    for row in found.rows:
+        if row.split not in (None, split):
             continue
-        name, _, label = line.strip().rpartition(" ")
-        name = name.strip()
-        if not name:
-            message = f"{path}, line {number}: expected a path, a space and a class, but got {line!r}"
-            raise UserValueError(message)
-        name = _inside(root, name, path, number)
-        there = next((n for n in (name, f"{split}/{name}") if (root / n).exists()), None)
-        _add(listing, there, name, label, None)
-    return listing
+        names = [inside(root, name, path, row.line) for name in row.names]
+        if row.split is None:
+            names += [f"{split}/{name}" for name in names]
+        there = _only([other for name in names if (other := places.find(name))], path, row.line, names[0])
+        if there is None:
+            gone = gone or (
+                f"{path}, line {row.line} is read as the video {names[0]!r} of class {row.label!r}, which is not below "
+                f"{root.absolute()}, nor under another ending"
+            )
+            listing.missing.append(names[0])
+            continue
+        listing.names.append(there)
+        listing.labels.append(row.label)
+        listing.seconds.append(row.seconds)
+    splits = ", ".join(sorted({row.split for row in found.rows if row.split})) or "none"
+    return listing, gone or f"{path} lists no video of {split} (splits in it: {splits})"
 
 
-def _add(listing: Listing, there: str | None, name: str, label: str, seconds: float | None) -> None:
-    if there is None:
-        listing.missing.append(name)
-        return
-    listing.names.append(there)
-    listing.labels.append(label)
-    listing.seconds.append(seconds)
-
-
-def _inside(root: Path, name: str, source: Path, line: int) -> str:
-    """Give a path relative to the root, and refuse one that leads out of it."""
-    given = name.replace("\\", "/")
-    absolute = os.path.normpath(root.absolute() / given)
-    home = os.path.normpath(root.absolute())
-    if "\0" in given or not PurePosixPath(absolute).is_relative_to(home) or absolute == home:
+def _only(found: Sequence[Sequence[str]], path: Path, line: int, name: str) -> str | None:
+    """The video that the first name that finds any leads to."""
+    several = next(iter(found), ())
+    if len(several) > 1:
         message = (
-            f"{source}, line {line}: {name!r} points outside of {home}. Nothing outside of the data set's folder "
-            "is read: correct the line, or name a folder above as --data.root"
+            f"{path}, line {line}: {name!r} is not there, and it could be any of {', '.join(several)}: correct the "
+            "line, or leave one of these"
         )
         raise UserValueError(message)
-    return PurePosixPath(absolute).relative_to(home).as_posix()
+    return several[0] if several else None
+
+
+def _is_there(root: Path, split: str, places: VideoPlaces) -> Callable[[str], bool]:
+    def is_there(name: str) -> bool:
+        if not name:
+            return False
+        try:
+            name = inside(root, name, root, 0)
+        except UserValueError:
+            return False
+        return bool(places.find(name) or places.find(f"{split}/{name}"))
+
+    return is_there
 
 
 def find_classes(root: Path, annotations: str | None) -> list[str]:
@@ -192,23 +211,23 @@ def find_classes(root: Path, annotations: str | None) -> list[str]:
     """
     if annotations is None:
         return next((names for split in _SPLITS if (names := class_folders(root / split))), [])
-    files = []
+    files: dict[str, Path] = {}
     for split in _SPLITS:
         try:
-            files.append(_annotation_file(root, split, annotations))
+            files[split] = _annotation_file(root, split, annotations)
         except FileNotFoundError:
             continue
     if not files:
         _annotation_file(root, _SPLITS[0], annotations)
-    if files[0].suffix.lower() == ".csv":
-        return sorted(_csv_labels(files))
-    rows = [row.rpartition(" ") for path in files for row in _lines(path)]
-    labels = {label for _, _, label in rows}
-    if not is_numbered(labels):
+    places = VideoPlaces(root)
+    lists = [read_list(path, _is_there(root, split, places)) for split, path in files.items()]
+    rows = [row for found in lists for row in found.rows]
+    labels = {row.label for row in rows}
+    if any(found.official for found in lists) or not is_numbered(labels):
         return sorted(labels)
     folders: dict[int, set[str]] = {}
-    for name, _, label in rows:
-        folders.setdefault(int(label), set()).add(PurePosixPath(name.strip()).parent.name)
+    for row in rows:
+        folders.setdefault(int(row.label), set()).add(PurePosixPath(row.names[0]).parent.name)
     own = {next(iter(found)) for found in folders.values() if len(found) == 1} - {""}
     named = len(own) == len(folders)
     return [min(folders[n]) if named and n in folders else str(n) for n in range(max(folders) + 1)]
@@ -220,7 +239,7 @@ def class_indices(listing: Listing, classes: Sequence[str], annotations: str | N
     Raises:
         ValueError: A class that `classes` does not have.
     """
-    if annotations is not None and not annotations.lower().endswith(".csv") and is_numbered(set(listing.labels)):
+    if listing.by_path and is_numbered(set(listing.labels)):
         return [int(label) for label in listing.labels]
     index = {name: place for place, name in enumerate(classes)}
     others = sorted(set(listing.labels) - set(index))
@@ -236,27 +255,3 @@ def class_indices(listing: Listing, classes: Sequence[str], annotations: str | N
 def is_numbered(labels: set[str]) -> bool:
     """Whether all of some labels are whole numbers from 0."""
     return bool(labels) and all(label.isascii() and label.isdigit() for label in labels)
-
-
-def _csv_labels(files: Sequence[Path]) -> set[str]:
-    labels = set()
-    for path in dict.fromkeys(files):
-        with io.StringIO(_text(path), newline="") as file:
-            labels |= {row.get("label") or "" for row in csv.DictReader(file)}
-    return labels - {""}
-
-
-def _text(path: Path) -> str:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        message = f"{path}: annotations have to be text in UTF-8, this file is not: {error}"
-        raise UserValueError(message) from error
-    if "\0" in text:
-        message = f"{path}: annotations have to be text, this file has zero bytes"
-        raise UserValueError(message)
-    return text
-
-
-def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in _text(path).splitlines() if line.strip()]

@@ -5,9 +5,11 @@ from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from pcpad.datamodules.datasets.kinetics_files import class_indices, find_split, list_videos
+from pcpad.datamodules.datasets.kinetics_files import class_indices, find_split, look_for_videos
 from pcpad.datamodules.datasets.video_table import BrokenVideo, VideoTable, load_videos
 from pcpad.datamodules.reading.folders import class_folders
+from pcpad.datamodules.reading.frame_folders import holds_frames
+from pcpad.datamodules.reading.listing import Contents, say_passed_over
 from pcpad.datamodules.reading.video_files import SUFFIXES, BrokenVideoError
 from pcpad.errors import UserFileNotFoundError, UserValueError
 
@@ -55,6 +57,7 @@ def load_split(
     labels = class_indices(listing, classes, annotations)
     table, broken = load_videos(root, listing.names, labels, jpeg_fps)
     _judge(root, split, broken, len(table), max_broken)
+    say_passed_over(root, listing.others, "videos of a class")
     if listing.missing or broken:
         use = "training goes on with" if max_broken is not None else "scores are of"
         rank_zero_warn(
@@ -78,16 +81,22 @@ def load_unlabelled(path: Path, jpeg_fps: float) -> tuple[VideoTable, list[str]]
         FileNotFoundError: Neither, or a folder without videos; names it.
         BrokenVideoError: None that is usable.
     """
-    root, names = (path.parent, [path.name]) if path.is_file() else (path, list_videos(path) if path.is_dir() else [])
+    root, contents = path, Contents([], [])
+    if path.is_file() or (path.is_dir() and holds_frames(path)):
+        root, contents = path.parent, Contents([path.name], [])
+    elif path.is_dir():
+        contents = look_for_videos(path)
+    names, others = contents
     if not names:
         what = f"no videos ({', '.join(SUFFIXES)}) below" if path.is_dir() else "no such folder or video:"
-        message = f"{what} {path.absolute()}"
+        there = "".join(f"\n  {name}: {reason}" for name, reason in others[:_SHOWN])
+        message = f"{what} {path.absolute()}{f', but{there}' if there else ''}"
         raise UserFileNotFoundError(message)
     table, broken = load_videos(root, names, None, jpeg_fps, beside=False)
     _judge(root, "predict_videos", broken, len(table), None)
     if broken:
         rank_zero_warn(f"{len(broken)} of {len(names)} videos are broken and left out:{_some(_lines(broken))}")
-    return table, [f"{root / video.name}: {video.reason}" for video in broken]
+    return table, [f"{root / name}: {reason}" for name, reason in [*broken, *others]]
 
 
 def find_test_split(root: Path, annotations: str | None) -> str:

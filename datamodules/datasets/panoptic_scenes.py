@@ -1,5 +1,6 @@
 """Pictures of streets with label ids and instance ids, all at one size, for image synthesis."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,8 @@ from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.cityscapes_labels import LABELS, check_ids, count_ids
 from pcpad.datamodules.datasets.epochs import Crop, CropDataset
 from pcpad.datamodules.datasets.label_maps import match
-from pcpad.datamodules.reading.folders import list_images
+from pcpad.datamodules.reading.folders import look_for_images
+from pcpad.datamodules.reading.listing import Contents
 from pcpad.datamodules.reading.pngs import PngFile
 from pcpad.errors import UserFileNotFoundError, UserValueError
 
@@ -30,6 +32,14 @@ TRAIN_IDS = tuple(_BY_ID[number].train_id for number in range(UNKNOWN + 1))
 """For each of the 35 labels the class 0 ... 18 that segmentation is scored by, or 255."""
 
 _LABEL, _INSTANCE = "_labelIds.png", "_instanceIds.png"
+_LABEL_OF_ANY_CASE = re.compile(r"_labelIds(?=\.png$)", re.IGNORECASE)
+# What lies beside the maps in Cityscapes' archives, and what its scripts write there.
+_BESIDE = re.compile(r"_(color|instanceIds|labelTrainIds|instanceTrainIds|leftImg8bit)\.png$", re.IGNORECASE)
+
+
+def instance_of(label: str) -> str:
+    """The name of the instance map beside a label map."""
+    return _LABEL_OF_ANY_CASE.sub("_instanceIds", label)
 
 
 class Maps(NamedTuple):
@@ -53,19 +63,17 @@ def with_instances(root: Path, pairs: Sequence[Pair]) -> list[Maps]:
     Raises:
         FileNotFoundError: Some have none.
     """
-    found = [
-        Maps(str(root / label), str(root / label.replace(_LABEL, _INSTANCE)), str(root / image))
-        for image, label in pairs
-    ]
+    found = [Maps(str(root / label), str(root / instance_of(label)), str(root / image)) for image, label in pairs]
     _all_there(found)
     return found
 
 
-def find_maps(folder: Path) -> list[Maps]:
+def find_maps(folder: Path, left_out: list[str] | None = None) -> list[Maps]:
     """List the label maps of a folder, searched recursively, each with the instance map beside it.
 
     Args:
         folder: Holds `NAME_labelIds.png` and `NAME_instanceIds.png`, as Cityscapes names them.
+        left_out: A line on each file that is neither, nor known to lie beside them, is added to it.
 
     Returns:
         The maps, by path.
@@ -74,13 +82,16 @@ def find_maps(folder: Path) -> list[Maps]:
         FileNotFoundError: No such folder, no label maps, or some without instance map.
         ValueError: Maps of one name in several subfolders, whose pictures would replace each other.
     """
-    names = [name for name in list_images(folder) if name.endswith(_LABEL)] if folder.is_dir() else []
+    contents = look_for_images(folder) if folder.is_dir() else Contents([], [])
+    names = [name for name in contents.names if _LABEL_OF_ANY_CASE.search(name)]
     if not names:
         what = "no label maps" if folder.is_dir() else "no such folder, where label maps"
         message = f"{what} (NAME{_LABEL}, with NAME{_INSTANCE} beside each) are expected: {folder.absolute()}"
         raise UserFileNotFoundError(message)
-    found = [Maps(str(folder / name), str(folder / name.replace(_LABEL, _INSTANCE))) for name in names]
+    found = [Maps(str(folder / name), str(folder / instance_of(name))) for name in names]
     _all_there(found)
+    if left_out is not None:
+        left_out += _others(folder, contents, found)
     # Here, where all are known: each of several processes sees but its own.
     first: dict[str, str] = {}
     for name in names:
@@ -92,6 +103,17 @@ def find_maps(folder: Path) -> list[Maps]:
             )
             raise UserValueError(message)
     return found
+
+
+def _others(folder: Path, contents: Contents, found: Sequence[Maps]) -> list[str]:
+    used = {maps.instance for maps in found}
+    others = list(contents.others)
+    for name in contents.names:
+        if name.lower().endswith(_INSTANCE.lower()) and str(folder / name) not in used:
+            others.append((name, "an instance map without a label map"))
+        elif not _LABEL_OF_ANY_CASE.search(name) and not _BESIDE.search(name):
+            others.append((name, f"its name does not end in {_LABEL}"))
+    return [f"{folder / name}: {reason}" for name, reason in sorted(others)]
 
 
 def _all_there(maps: Sequence[Maps]) -> None:

@@ -7,8 +7,9 @@ from typing import Literal
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from pcpad.datamodules.reading.folders import FileTable, list_images
+from pcpad.datamodules.reading.folders import FileTable, list_images, outside_of_folders
 from pcpad.datamodules.reading.images import SUFFIXES, image_size
+from pcpad.datamodules.reading.listing import say_passed_over
 from pcpad.errors import UserFileNotFoundError, UserValueError
 
 Split = Literal["train", "val", "test"]
@@ -54,6 +55,7 @@ def find_photos(root: Path, split: Split, held_out: float, split_seed: int) -> F
         folders = [root / folder for folder in _FOLDERS[split] if (root / folder).is_dir()]
         if not folders:
             raise UserFileNotFoundError(_no_data("No such folder", root / _FOLDERS[split][0], root))
+        say_passed_over(root, outside_of_folders(root), "photographs of a split")
         names = list_images(folders[0])
         if not names:
             raise UserFileNotFoundError(_no_data("No photographs below", folders[0], root))

@@ -20,7 +20,7 @@ __all__ = ["BrokenVideo", "VideoTable", "index_any", "load_videos", "note_broken
 
 FILE_NAME = "pcpad_videos.npz"
 # Raised when the same file would give another index.
-_FORMAT = 2
+_FORMAT = 3
 
 
 class BrokenVideo(NamedTuple):

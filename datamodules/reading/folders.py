@@ -1,13 +1,17 @@
 """Listing folders of images: fast, and in compact file tables."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pcpad.datamodules.reading.images import SUFFIXES
+from pcpad.datamodules.reading.listing import FOLDERS_BESIDE, Contents, Wanted, look_through, say_passed_over
 from pcpad.errors import UserFileNotFoundError
+
+# Others that are pictures, too, and cannot be read: they are named by the reader, with what to do.
+IMAGES = Wanted("image", SUFFIXES, lambda kind: kind.what == "image")
 
 
 class FileTable:
@@ -19,9 +23,14 @@ class FileTable:
     Args:
         folder: The folder the names are relative to.
         names: Relative names, `/` between their parts.
+        passed_over: A line on each other file that lies there.
+
+    Attributes:
+        passed_over: The same.
     """
 
-    def __init__(self, folder: str | Path, names: Sequence[str]) -> None:
+    def __init__(self, folder: str | Path, names: Sequence[str], passed_over: Sequence[str] = ()) -> None:
+        self.passed_over = list(passed_over)
         encoded = [os.fsencode(name) for name in names]
         self.folder = str(folder)
         self._ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
@@ -38,7 +47,8 @@ class FileTable:
 def list_images(folder: str | Path) -> list[str]:
     """List the images below a folder, recursively, links followed; hidden files and folders are left out.
 
-    Hidden ones, because the `._name.JPEG` that macOS leaves in archives end like images and are none.
+    Hidden ones, because the `._name.JPEG` that macOS leaves in archives end like images and are none. What else lies
+    there and is not well known beside images is said in a warning.
 
     Args:
         folder: An existing folder.
@@ -46,41 +56,14 @@ def list_images(folder: str | Path) -> list[str]:
     Returns:
         Sorted names relative to the folder, `/` between their parts.
     """
-    return list_files(folder, SUFFIXES)
+    contents = look_for_images(folder)
+    say_passed_over(folder, contents.others, "images")
+    return contents.names
 
 
-def list_files(
-    folder: str | Path, endings: tuple[str, ...], is_one: Callable[[str], bool] = lambda folder: False
-) -> list[str]:
-    """List the files below a folder by their endings, links followed, hidden ones left out.
-
-    Args:
-        folder: An existing folder.
-        endings: In lower case, with the dot.
-        is_one: Whether a folder is listed itself, as a file would be, instead of what it holds.
-
-    Returns:
-        Sorted names relative to the folder, `/` between their parts.
-    """
-    return sorted(_walk(str(folder), "", frozenset(), endings, is_one))
-
-
-def _walk(
-    folder: str, prefix: str, above: frozenset[str], endings: tuple[str, ...], is_one: Callable[[str], bool]
-) -> Iterator[str]:
-    # A link to a folder that it stands in would never end.
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            # The ending is asked first: it needs no look at the disk, of which ImageNet would take 1.3 million.
-            if entry.name.lower().endswith(endings) or (entry.is_dir() and is_one(entry.path)):
-                yield prefix + entry.name
-            elif entry.is_dir():
-                yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {real}, endings, is_one)
+def look_for_images(folder: str | Path) -> Contents:
+    """List the images below a folder as `list_images` does, and what else lies there; see `look_through`."""
+    return look_through(folder, IMAGES)
 
 
 def find_images(path: str | Path) -> FileTable:
@@ -90,7 +73,7 @@ def find_images(path: str | Path) -> FileTable:
         path: A folder or a file.
 
     Returns:
-        The files, sorted.
+        The files, sorted; `passed_over` of it says what else lies in the folder.
 
     Raises:
         FileNotFoundError: Neither, or a folder without images; names it.
@@ -98,12 +81,13 @@ def find_images(path: str | Path) -> FileTable:
     path = Path(path)
     if path.is_file():
         return FileTable(path.parent, [path.name])
-    names = list_images(path) if path.is_dir() else []
-    if not names:
+    contents = look_for_images(path) if path.is_dir() else Contents([], [])
+    if not contents.names:
         what = f"no images ({', '.join(SUFFIXES)}) below" if path.is_dir() else "no such folder or image:"
-        message = f"{what} {path.absolute()}"
+        there = "".join(f"\n  {name}: {reason}" for name, reason in contents.others[:10])
+        message = f"{what} {path.absolute()}{f', but{there}' if there else ''}"
         raise UserFileNotFoundError(message)
-    return FileTable(path, names)
+    return FileTable(path, contents.names, [f"{path / name}: {reason}" for name, reason in contents.others])
 
 
 def class_folders(folder: str | Path) -> list[str]:
@@ -111,4 +95,24 @@ def class_folders(folder: str | Path) -> list[str]:
     if not Path(folder).is_dir():
         return []
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+        names = (entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+        return sorted(name for name in names if name.lower() not in FOLDERS_BESIDE)
+
+
+def outside_of_folders(folder: str | Path, wanted: Wanted = IMAGES) -> list[tuple[str, str]]:
+    """Name what lies directly in a folder where everything should lie in a folder of its own within.
+
+    Args:
+        folder: A folder of class folders, say.
+        wanted: What should lie in those.
+
+    Returns:
+        Names, each with a word on what is wrong.
+    """
+    contents = look_through(folder, wanted, deep=False)
+    misplaced = [(name, f"{_article(wanted.what)} outside of the folders that are read") for name in contents.names]
+    return sorted(misplaced + contents.others)
+
+
+def _article(word: str) -> str:
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"

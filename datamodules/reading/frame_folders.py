@@ -9,19 +9,28 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from pcpad.datamodules.reading.images import SUFFIXES
 from pcpad.datamodules.reading.video_files import BrokenVideoError, VideoIndex
 from pcpad.datamodules.reading.videos import View, cut
 from pcpad.errors import UserValueError
-from pcpad.pictures import open_header, refuse_cut_scan
+from pcpad.files import read_bytes
+from pcpad.pictures import open_header, refuse_cut_scan, refuse_rot
 
 CODEC = "jpeg folder"
-_NAME = re.compile(r"image_(\d{5,})\.jpe?g")
+_NAME = re.compile(r"image_(\d{5,})\.(\w+)", re.IGNORECASE)
+_ENDINGS = (".jpg", ".JPG", ".jpeg", ".JPEG")
 _REDUCED = (cv2.IMREAD_COLOR, cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_COLOR_4, cv2.IMREAD_REDUCED_COLOR_8)
 
 
 def holds_frames(folder: str | Path) -> bool:
-    """Whether a folder is a video: one look, as a data set has 240 000 of them."""
-    return Path(folder, "image_00001.jpg").is_file()
+    """Whether a folder is a video: one look mostly, as a data set has 240 000 of them."""
+    return any(Path(folder, f"image_00001{ending}").is_file() for ending in _ENDINGS)
+
+
+def frame_path(folder: str | Path, number: int) -> Path:
+    """Where a frame lies, counted from 1, whichever way its ending is written."""
+    path = Path(folder, f"image_{number:05d}{_ENDINGS[0]}")
+    return next((other for ending in _ENDINGS if (other := path.with_suffix(ending)).exists()), path)
 
 
 def index_folder(folder: str | Path) -> VideoIndex:
@@ -37,7 +46,14 @@ def index_folder(folder: str | Path) -> VideoIndex:
         BrokenVideoError: A gap, no frames, or a first frame that cannot be decoded.
     """
     with os.scandir(folder) as entries:
-        numbers = sorted(int(match[1]) for entry in entries if (match := _NAME.fullmatch(entry.name)))
+        frames = [match for entry in entries if (match := _NAME.fullmatch(entry.name))]
+    other = sorted(
+        match[0] for match in frames if f".{match[2]}" not in _ENDINGS and f".{match[2].lower()}" in SUFFIXES
+    )
+    if other:
+        message = f"{folder}: {other[0]}, and {len(other) - 1} more like it, are no JPEG files, which frames have to be"
+        raise BrokenVideoError(message)
+    numbers = sorted(int(match[1]) for match in frames if f".{match[2]}" in _ENDINGS)
     if numbers != list(range(1, len(numbers) + 1)) or not numbers:
         gap = next((n for n, have in enumerate(numbers, 1) if n != have), len(numbers) + 1)
         message = f"{folder}: image_{gap:05d}.jpg is missing; {len(numbers)} frames are there"
@@ -86,7 +102,11 @@ class FrameFolder:
 def _read(folder: str | Path, number: int, reduced: int) -> np.ndarray:
     path = Path(folder, f"image_{number:05d}.jpg")
     try:
-        data = path.read_bytes()
+        try:
+            data = read_bytes(path)
+        except FileNotFoundError:
+            path = frame_path(folder, number)
+            data = read_bytes(path)
     except OSError as error:
         message = f"{path}: {error.strerror or error}"
         raise BrokenVideoError(message) from error
@@ -110,6 +130,7 @@ def _refuse_cut(path: Path, data: bytes, picture: np.ndarray) -> None:
     greyest = corners[np.abs(corners - 128).max(axis=1).argmin()]
     try:
         with open_header(data) as header:
+            refuse_rot(data, header.format)
             refuse_cut_scan(data, header, greyest.tolist())
     except UserValueError as error:
         message = f"{path}: {error}"

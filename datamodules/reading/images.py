@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from pcpad.errors import UserValueError
+from pcpad.files import read_bytes
 from pcpad.pictures import (
     PictureError,
     decode,
@@ -17,6 +18,7 @@ from pcpad.pictures import (
     range_of,
     refuse_cut_off,
     refuse_cut_scan,
+    refuse_rot,
     turned,
     why_unreadable,
 )
@@ -28,8 +30,26 @@ except ImportError:  # deprecated in torchvision 0.29, "to be removed in a futur
 # Said once for every image read.
 warnings.filterwarnings("ignore", message="The image decoding and encoding capabilities of TorchVision")
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
-"""File names with one of these endings, in any case, count as images."""
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
+    *(
+        ".gif",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".tga",
+        ".jp2",
+        ".j2k",
+        ".jpf",
+        ".jpx",
+        ".avif",
+        ".heic",
+        ".heif",
+        ".hif",
+    ),
+)
+"""File names with one of these endings, in any case, count as images; of others the content decides."""
 
 
 class BrokenImageError(PictureError):
@@ -43,7 +63,7 @@ def read_image(path: str | Path, *, upright: bool = True) -> torch.Tensor:
     frame is taken.
 
     Args:
-        path: A file in a format of `SUFFIXES`; its content decides, not its name.
+        path: A file in a format that `pictures.read_picture` knows; its content decides, not its name.
         upright: Whether to turn it as its EXIF orientation says, as viewers show it. The PIL pipelines behind the
             published ImageNet numbers don't. (TIFF files Pillow always turns.)
 
@@ -54,7 +74,7 @@ def read_image(path: str | Path, *, upright: bool = True) -> torch.Tensor:
         BrokenImageError: The file is missing, empty, truncated, no image, or claims more than `pictures.MOST_PIXELS`.
     """
     try:
-        return decode_image(Path(path).read_bytes(), upright=upright)
+        return decode_image(read_bytes(Path(path)), upright=upright, name=Path(path).name)
     except Warning:
         raise  # somebody's `-W error`: not the file's fault
     # PIL's plug-ins raise whatever their parsing runs into (SyntaxError, struct.error, KeyError, zlib.error, …).
@@ -88,12 +108,13 @@ def image_size(path: str | Path) -> tuple[int, int]:
         raise BrokenImageError(message) from error
 
 
-def decode_image(data: bytes, *, upright: bool = True) -> torch.Tensor:
+def decode_image(data: bytes, *, upright: bool = True, name: str = "") -> torch.Tensor:
     """Decode an image held in memory; see `read_image` for what it accepts.
 
     Args:
         data: The bytes of the file.
         upright: See `read_image`.
+        name: The file's name, by which alone an old TGA file is known.
 
     Returns:
         `(3, H, W)` uint8 in [0, 255].
@@ -102,9 +123,10 @@ def decode_image(data: bytes, *, upright: bool = True) -> torch.Tensor:
         ValueError: Empty, cut off, larger than `pictures.MOST_PIXELS`, or of a pixel type without a known range.
         Exception: Whatever the decoder of the format raises on damaged data.
     """
-    with open_header(data) as header:
+    with open_header(data, name) as header:
         # What an interrupted copy or a crashed file system leaves. torchvision refuses it; PIL paints it grey.
         refuse_cut_off(data, header.format)
+        refuse_rot(data, header.format)
         if header.format in ("JPEG", "MPO") and decode_jpeg is not None and header.mode in ("RGB", "L"):
             # torchvision for JPEG alone, where it gives PIL's pixels in 1.1 ms for PIL's 1.5 (500x375): its PNG
             # decoder (0.29) ends the process with a segmentation fault on one flipped byte, where 3000 damaged

@@ -12,6 +12,7 @@ from isal import isal_zlib
 
 from pcpad.datamodules.reading.images import BrokenImageError, decode_image
 from pcpad.errors import UserValueError
+from pcpad.files import opened
 from pcpad.pictures import open_header, orientation_of, refuse_too_large, turned, why_unreadable
 
 ALL = slice(None)
@@ -319,7 +320,7 @@ def png_size(path: str | Path) -> tuple[int, int]:
 
 def _read(path: Path, most: int) -> bytes:
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             return file.read(most)
     except OSError as error:
         raise _broken(path, error.strerror or str(error)) from error

@@ -12,16 +12,21 @@ from typing import NamedTuple
 import av
 import numpy as np
 
+from pcpad.datamodules.reading.containers import refuse_incomplete
 from pcpad.errors import UserValueError
+from pcpad.file_kinds import kind_of_file, named
 from pcpad.pictures import MOST_PIXELS
 
-SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".ts", ".3gp", ".wmv")
-"""File names with one of these endings, in any case, count as videos."""
+SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mkv", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".mpe"),
+    *(".m1v", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".flv", ".wmv", ".asf", ".ogv", ".ogg", ".ogm", ".mxf", ".gif"),
+)
+"""File names with one of these endings, in any case, count as videos; of others the content decides."""
 
 # A damaged or hostile file must lead to no other file and no network: playlists and `concat:` names do.
 _OPTIONS = {
     "protocol_whitelist": "file",
-    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,asf",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,mxf,gif",
 }
 # Their containers hold packets that are never shown.
 _DECODED = {"vp8"}
@@ -114,7 +119,9 @@ class VideoFile:
             if Path(path).exists() and not Path(path).stat().st_size:
                 reason = "the file is empty"
             elif isinstance(error, av.error.InvalidDataError):
-                reason = "no video file in a known format, or damaged"
+                reason = _instead(Path(path)) or "no video file in a known format, or damaged"
+            elif isinstance(error, av.error.EOFError):
+                reason = _instead(Path(path)) or "truncated: the file ends before its first picture"
             elif getattr(error, "errno", None) == errno.EINVAL:
                 reason = "a playlist, or another format than those read"
             message = f"{path}: {reason}"
@@ -158,10 +165,11 @@ def index_video(path: str | Path) -> VideoIndex:
             raise BrokenVideoError(message)
         try:
             shown, first = _look_through(file, path)
+            refuse_incomplete(path)
         except ERRORS as error:
             if isinstance(error, BrokenVideoError):
                 raise
-            message = f"{path}: {reason_of(error)}"
+            message = f"{path}: {_why(error, path)}"
             raise BrokenVideoError(message) from error
         if first is None or not shown:
             message = f"{path}: no picture can be decoded"
@@ -174,6 +182,24 @@ def index_video(path: str | Path) -> VideoIndex:
         height, width = (first.width, first.height) if rotation % 180 else (first.height, first.width)
         base = file.stream.time_base or Fraction(1, 1000)
         return VideoIndex(pts, keys, base, int(pts[-1]) + last, height, width, rotation, file.name)
+
+
+def _why(error: Exception, path: str | Path) -> str:
+    """Why FFmpeg failed; by the container's parts where these tell, as FFmpeg often says "End of file" alone."""
+    return _instead(Path(path)) or reason_of(error)
+
+
+def _instead(path: Path) -> str:
+    """What a file lacks to be a video, or what it is instead; nothing where that does not show."""
+    with suppress(OSError):
+        try:
+            refuse_incomplete(path)
+        except UserValueError as reason:
+            return str(reason)
+        kind = kind_of_file(path)
+        if kind is not None and kind.what != "video":
+            return f"no video file in a known format, but {named(kind)}"
+    return ""
 
 
 def _look_through(file: VideoFile, path: str | Path) -> tuple[dict[int, tuple[bool, int]], av.VideoFrame | None]:
@@ -226,6 +252,11 @@ def _by_decoding(file: VideoFile) -> tuple[dict[int, tuple[bool, int]], av.Video
         return dict(zip(known, kinds, strict=True)), first
     # Shown one after the other at the times at which they are stored.
     stored = sorted(set(stored))
+    rate = file.stream.average_rate
+    if len(stored) < len(times) and rate and file.container.format.name in ("mpeg", "mpegvideo"):
+        # MPEG-1 and 2 have one rate in all of a stream, and need no times of their own.
+        step = 1 / (rate * (file.stream.time_base or Fraction(1, 90000)))
+        return {round(number * step): (False, 0) for number in range(len(times))}, first
     if len(stored) < len(times):
         message = "frames without times; `ffmpeg -i IN OUT.mp4` gives them some"
         raise UserValueError(message)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pcpad.errors import UserFileNotFoundError, UserValueError
+from pcpad.files import opened
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Fit = Callable[[nn.Module], dict[str, Tensor]]
@@ -27,7 +28,8 @@ _SHOWN = 10
 def load_weights(model: ModuleT, path_or_state_dict: str | Path | Mapping[str, Any]) -> ModuleT:
     """Load a state dict into `model`, strictly: everything fits or nothing is changed.
 
-    Understands safetensors files and weights-only pickles (`.pth`, `.pt`, `.ckpt`), the envelopes `state_dict`,
+    Understands safetensors files (which have no checksums: a flipped bit of a weight that stays finite is not noticed,
+    one of the header is) and weights-only pickles (`.pth`, `.pt`, `.ckpt`), the envelopes `state_dict`,
     `model_state_dict`, `model` and `network` around the weights, the name prefixes `module.` (DataParallel),
     `_orig_mod.` (`torch.compile`) and any single one that a Lightning checkpoint puts in front (`network.`). A pickle
     that holds anything but tensors and plain values is refused: it could run code. Nothing is fetched.
@@ -164,7 +166,7 @@ def read_weights(path: str | Path) -> Mapping[str, Any]:
     if not path.is_file():
         message = f"No weight file at {path} (looked in {path.resolve().parent})."
         raise UserFileNotFoundError(message)
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors" or _begins_like_safetensors(path):
         return _read_safetensors(path)
     _refuse_flipped_bits(path)
     try:
@@ -180,6 +182,13 @@ def read_weights(path: str | Path) -> Mapping[str, Any]:
         message = f"{path} holds a {type(content).__name__}, expected a state dict (names to tensors)."
         raise UserValueError(message)
     return content
+
+
+def _begins_like_safetensors(path: Path) -> bool:
+    """Whether a file, whatever its name, begins with the length of a header and then the header's brace."""
+    with opened(path) as file:
+        start = file.read(9)
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size
 
 
 def _refuse_flipped_bits(path: Path) -> None:

@@ -168,3 +168,55 @@ def test_mistakes_are_one_message(args, expected, tmp_path, monkeypatch, capsys)
     message = capsys.readouterr().err
     assert expected in message
     assert "Traceback" not in message
+
+
+@pytest.mark.faults
+def test_what_is_not_used_is_listed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pictures(tmp_path / "d", ["train/a/1.png", "train/b/2.jpg", "val/a/3.png", "val/b/4.png", "train/5.png"])
+    (tmp_path / "d" / "train" / "a" / "letter.docx").write_bytes(b"PK\3\4")
+    (tmp_path / "d" / "train" / "a" / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64))
+    (tmp_path / "d" / "train" / "a" / "notes.txt").write_text("well known")
+    check("imagenet", "--data.root", "d", code=1)
+    found = listed("check_imagenet.csv")
+    assert {path: problem for path, (problem, _) in found.items()} == {
+        "train/5.png": "unused",
+        "train/a/IMG_1.HEIC": "broken",
+        "train/a/letter.docx": "unused",
+    }
+    assert "1 broken, 0 short, 0 missing, 2 unused." in capsys.readouterr().out
+    check("photos", "--data.root", "d", code=1)
+    assert listed("check_photos.csv")["train/a/letter.docx"] == ("unused", "a ZIP archive")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("ending", [".mkv", ".webm"])
+def test_half_a_video_is_listed(ending, root, capsys, tmp_path):
+    for path in (root / "train").rglob("*.mp4"):
+        with av.open(str(path)) as whole, av.open(str(path.with_suffix(ending)), "w") as container:
+            stream = container.add_stream("libvpx", rate=25)
+            stream.height, stream.width, stream.pix_fmt = 32, 42, "yuv420p"
+            for frame in whole.decode(video=0):
+                container.mux(stream.encode(frame.reformat(42, 32, "yuv420p")))
+            container.mux(stream.encode())
+        path.unlink()
+    check("kinetics", "--data.root", root, "--data.annotations", "annotations/{split}.csv")
+    half = next((root / "train").rglob(f"*{ending}"))
+    half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
+    check("kinetics", "--data.root", root, "--data.annotations", "annotations/{split}.csv", code=1)
+    ((name, (problem, detail)),) = listed("check_kinetics.csv").items()
+    assert (name, problem) == (half.relative_to(root).as_posix(), "broken")
+    assert detail.startswith("truncated: ")
+
+
+@pytest.mark.faults
+def test_other_bytes_in_a_jpeg_are_listed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    (tmp_path / "d").mkdir()
+    Image.fromarray(noise).save(tmp_path / "d" / "a.jpg", quality=90)
+    data = (tmp_path / "d" / "a.jpg").read_bytes()
+    check("photos", "--data.root", "d")
+    (tmp_path / "d" / "a.jpg").write_bytes(data[:4000] + bytes(512) + data[4512:])
+    check("photos", "--data.root", "d", code=1)
+    assert listed("check_photos.csv")["a.jpg"][1].startswith("damaged: its pixel data from byte 4000 on are 51")

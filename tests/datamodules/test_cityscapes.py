@@ -649,3 +649,19 @@ def test_two_real_processes_train_on_what_one_does(root, tmp_path):
     for step, (a, b) in zip(alone[0], zip(first[0], second[0], strict=True), strict=True):
         assert sorted(step) == sorted(a + b)
     assert sorted(alone[1]) == sorted(first[1] + second[1])
+
+
+@pytest.mark.faults
+def test_other_names_and_cases_are_read_or_named(root):
+    image, label = paths(root, "train", "aachen", 0)
+    for path in (image, label):
+        path.rename(path.with_suffix(".PNG"))
+    before = len(ready(root)._train)
+    other, its_label = paths(root, "train", "aachen", 1)
+    Image.open(other).save(other.with_suffix(".jpg"))
+    other.unlink()
+    its_label.rename(its_label.with_name(its_label.name.replace("labelIds", "labels")))
+    (its_label.parent / "x.png").write_bytes(other.with_suffix(".jpg").read_bytes())
+    with pytest.warns(UserWarning, match=r"(?s)2 files below .* left out:.*aachen_.*leftImg8bit\.jpg: .*/x\.png: "):
+        data = ready(root)
+    assert len(data._train) == before - 1

@@ -213,3 +213,22 @@ def test_refusals(tmp_path):
         module(tmp_path, flip=2)
     with pytest.raises(RuntimeError, match="setup"):
         module(tmp_path).train_dataloader()
+
+
+@pytest.mark.faults
+def test_what_lies_beside_the_maps_is_named_in_the_end(maps):
+    folder, label, instance = maps
+    (folder / "a_labelIds.png").rename(folder / "a_labelIds.PNG")
+    (folder / "a_instanceIds.png").rename(folder / "a_instanceIds.PNG")
+    Image.fromarray(instance).save(folder / "b_instanceIds.png")
+    Image.fromarray(label).save(folder / "c_labels.png")
+    Image.fromarray(label).save(folder / "a_color.png")
+    (folder / "a_polygons.json").write_text("{}")
+    data = module(folder, predict_maps=folder)
+    data.setup("predict")
+    (batch,) = data.predict_dataloader()
+    assert batch["path"] == [str(folder / "a_labelIds.PNG")]
+    with pytest.raises(
+        ValueError, match=r"2 files (.|\n)*b_instanceIds\.png: an instance map without(.|\n)*c_labels\.png: "
+    ):
+        data.teardown("predict")

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -498,3 +499,35 @@ def test_several_processes_share_an_evaluation_and_drop_by_their_own_share(root)
         seen += labels_of(data.val_dataloader())
     assert sorted(trained) == list(range(18))
     assert sorted(seen) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+# -- Files passed over
+
+
+@pytest.mark.faults
+def test_what_lies_beside_the_pictures_to_predict_is_named_in_the_end(root):
+    folder = root / "val" / CLASSES[0]
+    pictures = sorted(folder.iterdir())
+    pictures[1].rename(folder / "without_an_ending")
+    (folder / "IMG_0001.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64))
+    (folder / "film.mov").write_bytes(b"\0\0\0\x14ftypqt  \0\0\0\0qt  ")
+    (folder / "list.txt").write_text("well known")
+    data = ready(root, "predict", predict_images=folder, batch_size=1)
+    names = [Path(path).name for batch in data.predict_dataloader() for path in batch["path"]]
+    assert names == [pictures[0].name, pictures[2].name, "without_an_ending"]
+    with pytest.raises(ValueError, match=r"2 files could not be read; all others are done:(.|\n)*HEIC(.|\n)*film\.mov"):
+        data.teardown("predict")
+
+
+@pytest.mark.faults
+def test_what_training_leaves_out_is_said(root):
+    folder = root / "train"
+    picture = next((folder / CLASSES[1]).iterdir())
+    picture.rename(folder / CLASSES[1] / "x.jfif")
+    (folder / CLASSES[0] / "more.zip").write_bytes(b"PK\3\4")
+    write_picture(folder / "outside.png", 3)
+    before = sum(len(list((folder / name).glob("*"))) for name in CLASSES) - 1
+    expected = r"(?s)2 files below .*/train are no images of a class .*more\.zip: a ZIP archive\n  outside\.png: an"
+    with pytest.warns(UserWarning, match=expected):
+        data = ready(root)
+    assert len(data._split("train").files) == before

@@ -543,3 +543,54 @@ def test_arguments_out_of_range(argument, value):
 def test_loaders_before_setup(tmp_path):
     with pytest.raises(RuntimeError, match=r"the videos of train .*call setup\('fit'\)"):
         KineticsDataModule(tmp_path).train_dataloader()
+
+
+@pytest.mark.faults
+def test_what_lies_beside_the_videos_to_predict_is_named_in_the_end(root, tmp_path, videos):
+    folder = tmp_path / "films"
+    first, second, third, *_ = sorted((root / "train").rglob("*.mp4"))
+    folder.mkdir()
+    first.rename(folder / "a.MTS")  # content decides
+    second.rename(folder / "b")
+    (folder / "b.jpg").write_bytes(b"\xff\xd8\xff")
+    (folder / "b.wav").write_bytes(b"RIFF\0\0\0\0WAVE")
+    for number in (1, 2):
+        (folder / "frames").mkdir(exist_ok=True)
+        (folder / "frames" / f"img_{number}.jpg").write_bytes(b"\xff\xd8\xff")
+    (folder / "c.zip").write_bytes(b"PK\3\4")
+    (folder / "d.mkv").write_bytes(third.read_bytes()[:200])
+    data = module(root, "predict", predict_videos=folder)
+    names = {Path(path).name for batch in data.predict_dataloader() for path in batch["path"]}
+    assert names == {"a.MTS", "b"}
+    expected = r"3 videos(.|\n)*c\.zip: a ZIP archive(.|\n)*d\.mkv: (.|\n)*img_1\.jpg: one of 2 pictures and no frames"
+    with pytest.raises(BrokenVideoError, match=expected):
+        data.teardown("predict")
+
+
+@pytest.mark.faults
+def test_what_training_leaves_out_is_said(root):
+    path = next((root / "train" / "it's").iterdir())
+    path.rename(root / "train" / "outside.mp4")
+    (root / "train" / "it's" / "more.tar.gz").write_bytes(b"\x1f\x8b")
+    expected = (
+        r"(?s)2 files below .* no videos of a class .*more\.tar\.gz: a gzip archive\n  train/outside\.mp4: a video"
+    )
+    with pytest.warns(UserWarning, match=expected):
+        module(root)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("ending", [".mkv", ".webm"])
+def test_half_a_video_is_noticed_by_training_and_prediction(root, ending, videos, tmp_path):
+    path = next((root / "train" / "it's").iterdir()).with_suffix(ending)
+    videos.write(path, 40, codec="libvpx")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.warns(UserWarning, match=rf"(?s)1 broken of 5; .*{ending}: truncated: {len(data) // 2} bytes of"):
+        module(root)
+    films = path.parent
+    with pytest.warns(UserWarning, match=rf"(?s)1 of 3 videos are broken and left out.*{ending}: truncated"):
+        found = module(root, "predict", predict_videos=films)
+    list(found.predict_dataloader())
+    with pytest.raises(BrokenVideoError, match=rf"{ending}: truncated"):
+        found.teardown("predict")

@@ -1,6 +1,7 @@
 """Places2DataModule: which files, which masks, in which order, and what is said when something is wrong."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -244,3 +245,27 @@ def test_under_a_trainer(root):
     with pytest.warns(UserWarning, match="the recipe assumes 6 images a step"):
         trainer.fit(task, data)
     assert len(task.seen) == SHARE["train"] // 2 * 2 + SHARE["val"]
+
+
+@pytest.mark.faults
+def test_what_lies_beside_pictures_and_masks_is_named_in_the_end(tmp_path):
+    write_images(tmp_path / "pictures", 2)
+    write_masks(tmp_path / "masks", 3, size=48, white_hole=True)
+    pictures, masks = (sorted((tmp_path / name).iterdir()) for name in ("pictures", "masks"))
+    for number, (picture, mask) in enumerate(zip(pictures, masks, strict=False)):
+        Image.open(mask).resize((50, 40)).save(tmp_path / "masks" / f"{number}.jfif", "JPEG", quality=100)
+        mask.unlink()
+        picture.rename(tmp_path / "pictures" / f"{number}.JPE")
+    (tmp_path / "pictures" / "more.zip").write_bytes(b"PK\3\4")
+    (tmp_path / "masks" / "mask.npy").write_bytes(b"\x93NUMPY")
+    options = {"predict_images": tmp_path / "pictures", "predict_masks": tmp_path / "masks"}
+    data = module(tmp_path, predict_mask_polarity="white_hole", fit_masks="nearest", **options)
+    with pytest.warns(UserWarning, match="1 masks of .* belong to no picture, such as .*masks"):
+        data.setup("predict")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*neither black nor white")
+        assert [Path(*batch["path"]).name for batch in data.predict_dataloader()] == ["0.JPE", "1.JPE"]
+    with pytest.raises(
+        ValueError, match=r"2 pictures could not be used(.|\n)*mask\.npy: a NumPy(.|\n)*more\.zip: a ZIP"
+    ):
+        data.teardown("predict")

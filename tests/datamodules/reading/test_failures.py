@@ -68,3 +68,31 @@ def test_a_broken_picture_under_the_command(tmp_path, task, devices):
     else:
         assert sorted(path.name for path in (tmp_path / "out").glob("?.png")) == ["0.png", "2.png", "4.png"]
         assert done.stdout.count("3 label maps") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_files_passed_over_under_the_command(tmp_path):
+    """Pictures under any name are predicted; what is none is named, and the exit code is 1."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8))
+    used = {"a.png": "PNG", "b.jfif": "JPEG", "c.JPE": "JPEG", "d.tga": "TGA", "e.jp2": "JPEG2000", "f.avif": "AVIF"}
+    used |= {"g.pbm": "PPM", "none": "PNG"}
+    for name, kind in used.items():
+        (image.convert("1") if name == "g.pbm" else image).save(pictures / name, kind)
+    (pictures / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    (pictures / "list.csv").write_text("a.png,1")
+    command = [sys.executable, "-m", "pcpad", "predict", "--untrained", "--model=ClassificationTask"]
+    command += ["--model.network=squeezenet1_1", "--model.num_classes=3", "--data=ImageNetDataModule"]
+    command += ["--data.image_size=32", "--data.resize=32", "--data.num_workers=0", f"--output={tmp_path / 'out'}"]
+    command += ["--trainer.accelerator=cpu", "--trainer.logger=false", f"--data.predict_images={pictures}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        assert [row["path"] for row in csv.DictReader(file)] == sorted(str(pictures / name) for name in used)
+    (pictures / "film.mov").write_bytes(b"\0\0\0\x14ftypqt  \0\0\0\0qt  ")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1
+    assert "1 files could not be read; all others are done:\n" in done.stderr
+    assert f"{pictures / 'film.mov'}: an MP4 or QuickTime video\n" in done.stderr

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pcpad.datamodules.reading.folders import FileTable, list_images
+from pcpad.datamodules.reading import listing
+from pcpad.datamodules.reading.folders import FileTable, find_images, list_images
 
 pytestmark = [
     # Said by torchvision 0.29 for each image; images.py silences it, but pytest resets the filters before each test.
@@ -40,3 +41,61 @@ def test_file_table_keeps_any_name(tmp_path):
     names = ["a/1.jpg", "b/ü 名.png", os.fsdecode(b"c/\xff.jpg"), "d"]
     table = pickle.loads(pickle.dumps(FileTable(tmp_path, names)))
     assert [table[index] for index in range(len(table))] == [tmp_path / name for name in names]
+
+
+KINDS = {
+    **{"a.PNG": "PNG", "b.jfif": "JPEG", "c.jpe": "JPEG", "d.tga": "TGA", "e.pbm": "PPM", "f.JP2": "JPEG2000"},
+    **{"g.avif": "AVIF", "noending": "PNG", "h.dat": "WEBP", "i.jpg.part": "JPEG", "LICENSE_plate": "JPEG"},
+}
+BESIDE = [
+    *("Thumbs.db", "desktop.ini", "README", "README.md", "LICENSE", "labels.txt", "list.CSV", "meta.json", "a.xmp"),
+    *("MD5SUMS", ".DS_Store", "._a.PNG", ".hidden", "a.txt", "pcpad_videos.npz", "IMG_1.AAE"),
+]
+
+
+def fill(folder):
+    """Pictures under many names, what lies beside them, and what does not belong there."""
+    folder.mkdir()
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8))
+    for name, kind in KINDS.items():
+        (image.convert("1") if name == "e.pbm" else image).save(folder / name, kind)
+    for name in BESIDE:
+        (folder / name).write_text("some text")
+    for name in ("__MACOSX", "@eaDir", ".cache"):
+        (folder / name).mkdir()
+        image.save(folder / name / "z.png")
+    (folder / "clip.mp4").write_bytes(b"\0\0\0\x18ftypisom\0\0\2\0isomiso2")
+    (folder / "letter.docx").write_bytes(b"PK\3\4")
+    (folder / "notes").write_text("of any kind")
+    (folder / "nowhere").symlink_to(folder / "gone")
+    os.mkfifo(folder / "pipe")
+
+
+@pytest.mark.faults
+def test_what_lies_in_a_folder_is_listed_or_named(tmp_path):
+    fill(tmp_path / "a")
+    found = find_images(tmp_path / "a")
+    assert sorted(found[index].name for index in range(len(found))) == sorted(KINDS)
+    assert found.passed_over == [
+        f"{tmp_path / 'a' / 'clip.mp4'}: an MP4 or QuickTime video",
+        f"{tmp_path / 'a' / 'letter.docx'}: a ZIP archive",
+        f"{tmp_path / 'a' / 'notes'}: no image in a known format",
+        f"{tmp_path / 'a' / 'nowhere'}: a link that leads to no file",
+        f"{tmp_path / 'a' / 'pipe'}: no file",
+    ]
+    with pytest.warns(UserWarning, match=r"(?s)5 files below .*/a are no images and left out:.*letter\.docx: a ZIP"):
+        assert sorted(list_images(tmp_path / "a")) == sorted(KINDS)
+
+
+@pytest.mark.faults
+def test_a_folder_without_images_says_what_is_there(tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypisom\0\0\2\0isomiso2")
+    with pytest.raises(FileNotFoundError, match=r"no images .* below (.|\n)*clip\.mp4: an MP4 or QuickTime video"):
+        find_images(tmp_path)
+
+
+def test_endings_are_taken_at_their_word_without_a_look(tmp_path, monkeypatch):
+    for number in range(3):
+        (tmp_path / f"{number}.JPEG").touch()
+    monkeypatch.setattr(listing, "kind_of_file", lambda path: pytest.fail(f"{path} was opened"))
+    assert len(find_images(tmp_path)) == 3

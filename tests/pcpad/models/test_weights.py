@@ -183,3 +183,28 @@ def test_a_file_without_checksums_is_read(tmp_path):
     finally:
         torch.serialization.set_crc32_options(before)
     assert read_weights(tmp_path / "w.pt")["weight"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", ["w.SAFETENSORS", "w.bin", "w"])
+def test_safetensors_under_another_name(tmp_path, name):
+    state = {key: value + 1 for key, value in network().state_dict().items()}
+    save_file(state, tmp_path / "w.safetensors")
+    (tmp_path / "w.safetensors").rename(tmp_path / name)
+    assert same(load_weights(network(), tmp_path / name), state)
+
+
+def test_a_damaged_header_of_safetensors_is_refused_whatever_the_bit(tmp_path):
+    save_file(network().state_dict(), tmp_path / "w.safetensors")
+    data = (tmp_path / "w.safetensors").read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    for number in range(0, end * 8, 7):
+        spoilt = bytearray(data)
+        spoilt[number // 8] ^= 1 << number % 8
+        (tmp_path / "w.safetensors").write_bytes(bytes(spoilt))
+        with pytest.raises(ValueError, match=r"w\.safetensors"):
+            load_weights(network(), tmp_path / "w.safetensors")
+    for length in range(0, len(data), 97):
+        (tmp_path / "w.safetensors").write_bytes(data[:length])
+        with pytest.raises(ValueError, match=r"w\.safetensors"):
+            load_weights(network(), tmp_path / "w.safetensors")
