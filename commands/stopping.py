@@ -38,9 +38,7 @@ def telling_how_to_go_on(verb: str, args: Sequence[str]) -> Iterator[None]:
             raise SystemExit(end.code) from None
         if isinstance(end.__context__, KeyboardInterrupt):  # what Lightning makes of it
             _leave(verb, "SIGINT", _SIGINT)
-        raise
-    except Exception as error:
-        if type(error).__name__ == "SIGTERMException":
+        if type(end).__name__ == "SIGTERMException":
             _leave(verb, "SIGTERM", _SIGTERM)
         raise
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -262,8 +261,6 @@ class Interruption(Callback):
     def _at_once(self) -> None:
         saver = self._saver()
         last = saver.last_model_path if saver is not None else ""
-        file = Path(last) if last and os.path.exists(last) else None  # noqa: PTH110
-        note = (
-            "Stopped at once: the file is the last one saved before." if file else "Stopped at once: nothing is saved."
-        )
-        raise Interrupted(signal.SIGINT, "within a step", file, [note])
+        file = Path(last) if last and Path(last).exists() else None
+        note = "So the file is the last one saved before." if file else "So nothing is saved."
+        raise Interrupted(signal.SIGINT, "at once, within a step", file, [note])

@@ -3,13 +3,12 @@
 import csv
 import os
 import signal
-import subprocess
-from pathlib import Path
+import time
 
 import pytest
 import torch
-from lightning.pytorch import LightningDataModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch import Callback, LightningDataModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from torch import nn
@@ -214,3 +213,117 @@ def test_going_on_equals_never_having_stopped(tmp_path, uninterrupted, case):
     assert_same_run(uninterrupted(options), parts)
     assert signal.getsignal(INT) is signal.default_int_handler
     assert signal.getsignal(TERM) is signal.SIG_DFL
+
+
+class Twice(Callback):
+    """Ctrl-C twice within a step, a while apart."""
+
+    def on_before_backward(self, trainer, *args):
+        if trainer.global_step == 9:
+            os.kill(os.getpid(), INT)
+            time.sleep(1.1)
+            os.kill(os.getpid(), INT)
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path, uninterrupted, capfd):
+    stop = run(tmp_path, callbacks=[Twice])
+    assert (stop.code, stop.file.name) == (130, "last.ckpt")
+    assert "Ctrl-C stops at once" in capfd.readouterr().err
+    assert stop.notes == ["So the file is the last one saved before."]
+    assert torch.load(stop.file, weights_only=True)["global_step"] == 7
+    assert run(tmp_path, resume=stop.file) is None
+    rows, saved = outcome(tmp_path)
+    expected_rows, expected = outcome(uninterrupted({}))
+    assert same(saved, expected)
+    assert [row for row in expected_rows if row not in rows] == []
+
+
+def test_a_second_ctrl_c_at_once_counts_as_the_first(tmp_path):
+    """As torchrun sends it, beside the terminal."""
+
+    class Both(Callback):
+        def on_before_backward(self, trainer, *args):
+            os.kill(os.getpid(), INT)
+            os.kill(os.getpid(), INT)
+
+    stop = run(tmp_path, callbacks=[Both])
+    assert stop.where == "in epoch 0, after step 1"
+
+
+def test_signals_that_someone_else_has_taken_are_theirs(tmp_path):
+    seen = []
+    before = signal.signal(INT, lambda number, frame: seen.append(number))
+    try:
+        assert run(tmp_path, {("train", 1, 3): INT}) is None
+        assert seen == [INT]
+        assert signal.getsignal(INT) is not signal.default_int_handler
+    finally:
+        signal.signal(INT, before)
+
+
+def test_someone_elses_handler_of_sigterm_is_called_and_the_run_stops(tmp_path, uninterrupted):
+    seen = []
+    before = signal.signal(TERM, lambda number, frame: seen.append(number))
+    try:
+        stop = run(tmp_path, {("val", 1, 1): TERM})
+    finally:
+        signal.signal(TERM, before)
+    assert (seen, stop.code) == ([TERM], 143)
+    assert run(tmp_path, resume=stop.file) is None
+    assert_same_run(uninterrupted({}), tmp_path)
+
+
+def test_slurms_signal_requeues_from_a_whole_state(tmp_path, uninterrupted, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "lightning.pytorch.trainer.connectors.signal_connector.call", lambda cmd: calls.append(cmd) or 0
+    )
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setattr(SLURMEnvironment, "world_size", lambda self: 1)
+    monkeypatch.setattr(SLURMEnvironment, "global_rank", lambda self: 0)
+    monkeypatch.setattr(SLURMEnvironment, "local_rank", lambda self: 0)
+    slurm = {"plugins": [SLURMEnvironment(auto_requeue=True)], "default_root_dir": tmp_path / "hpc"}
+    stop = run(tmp_path, {("train", 1, 3): signal.SIGUSR1}, **slurm)
+    assert stop.code == 128 + signal.SIGUSR1
+    assert calls == [["scontrol", "requeue", "17"]]
+    assert stop.notes == ["SLURM was asked to requeue the job, which goes on by itself."]
+    assert run(tmp_path, **slurm) is None, "and finds by itself where it was"
+    assert_same_run(uninterrupted({}), tmp_path)
+
+
+class Plain(LightningDataModule):
+    """Loaders without a position."""
+
+    def train_dataloader(self):
+        return DataLoader(torch.ones(14, 4), batch_size=2)
+
+    def val_dataloader(self):
+        return DataLoader(torch.ones(2, 4), batch_size=2)
+
+
+def test_a_loader_without_a_position_is_named(tmp_path):
+    stop = run(tmp_path, {("train", 0, 3): INT}, data=Plain())
+    assert any("(DataLoader) keeps no position" in note for note in stop.notes)
+    assert run(tmp_path, {("train", 0, 6): INT}, data=Plain()).notes == [], "nothing of the epoch is left"
+
+
+def test_a_run_that_keeps_no_checkpoints_says_so(tmp_path):
+    task = Measured()
+    task.interrupt = {("train", 0, 3): INT}
+    trainer = Trainer(callbacks=[Interruption()], logger=False, enable_checkpointing=False, max_epochs=1, **QUIET)
+    with pytest.raises(Interrupted) as stop:
+        trainer.fit(task, Numbers())
+    assert (stop.value.file, stop.value.notes) == (None, ["Nothing was saved: this run keeps no checkpoints."])
+
+
+def test_another_checkpoint_callback_saves_as_well(tmp_path, uninterrupted):
+    task = Measured()
+    task.interrupt = {("train", 0, 3): INT}
+    saver = ModelCheckpoint(dirpath=tmp_path)
+    trainer = Trainer(callbacks=[Interruption(), saver], logger=False, max_epochs=1, **QUIET)
+    with pytest.raises(Interrupted) as stop:
+        trainer.fit(task, Numbers())
+    assert stop.value.file == tmp_path / "last.ckpt"
+    assert torch.load(stop.value.file, weights_only=True)["global_step"] == 4
