@@ -77,6 +77,7 @@ class Interruption(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the loops their boundaries, before a checkpoint is loaded into them."""
         self._trainer = trainer
+        self._position, self._kept, self._loaded = None, {}, {}
         if stage == "fit" and not give_boundaries(trainer, self):
             rank_zero_warn("The trainer has loops of its own: Ctrl-C and SIGTERM end it as Lightning does")
 
@@ -125,7 +126,10 @@ class Interruption(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Say where in the run the state was saved, and add what Lightning leaves out."""
         metrics = self._kept.get("callback_metrics", trainer.callback_metrics)
-        entry = {"position": self._position, "callback_metrics": {name: metrics[name].cpu() for name in metrics}}
+        entry: dict[str, Any] = {
+            "position": self._position,
+            "callback_metrics": {name: metrics[name].cpu() for name in metrics},
+        }
         if self._position == _FIRST:
             del checkpoint["loops"]  # by their counters Lightning would take a step for done
         if self._position == _AFTER_STEP:

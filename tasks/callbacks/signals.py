@@ -57,7 +57,7 @@ class StopSignals:
         """Take the signals over; again, after Lightning has, which it does just before the first step."""
         if threading.current_thread() is not threading.main_thread():
             return
-        untaken = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+        untaken: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
         for number, untouched in untaken.items():
             if number not in self._before and signal.getsignal(number) is untouched:
                 self._before[number] = untouched
