@@ -71,15 +71,10 @@ def main(args: list[str] | None = None) -> None:
 def _train(verb: str, args: list[str]) -> None:
     # albumentations asks the network for updates when it is imported.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    from lightning.pytorch.utilities.exceptions import SIGTERMException
+    from pcpad.commands.stopping import telling_how_to_go_on
 
-    from pcpad.commands.run import main as run
-
-    try:
-        run(verb, args)
-    except SIGTERMException:
-        print("pcpad: stopped by SIGTERM; `--ckpt_path …/last.ckpt` goes on from here.", file=sys.stderr)
-        raise SystemExit(143) from None  # 128 + SIGTERM, as a shell reports it
+    with telling_how_to_go_on(verb, args):
+        import_module("pcpad.commands.run").main(verb, args)
 
 
 if __name__ == "__main__":

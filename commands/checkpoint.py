@@ -16,13 +16,15 @@ from pcpad.trust import Trust, check_layout, plain_settings
 _PARTS = {"model": "hyper_parameters", "data": "datamodule_hyper_parameters"}
 # What a run that goes on from a checkpoint alone takes from it, and of which types: nothing that could name a class, a
 # folder or a file.
-_NUMBER, _WORD = (int, float, type(None)), (str, type(None))
+_NUMBER, _WORD, _SWITCH = (int, float, type(None)), (str, type(None)), (bool, type(None))
 _OF_THE_RUN: dict[str, dict[str, tuple[type, ...]]] = {
     "trainer": {
         **dict.fromkeys(("max_epochs", "min_epochs", "max_steps", "min_steps"), _NUMBER),
         **dict.fromkeys(("check_val_every_n_epoch", "val_check_interval"), _NUMBER),
         **dict.fromkeys(("accumulate_grad_batches", "gradient_clip_val"), _NUMBER),
+        **dict.fromkeys(("log_every_n_steps", "limit_train_batches", "limit_val_batches", "overfit_batches"), _NUMBER),
         **dict.fromkeys(("max_time", "gradient_clip_algorithm"), _WORD),
+        **dict.fromkeys(("sync_batchnorm", "deterministic"), _SWITCH),
         "precision": (str, int, type(None)),
     },
     "checkpoint": {
@@ -83,17 +85,18 @@ def _missing(path: Path) -> str:
     return f"No checkpoint at {path}: {folder.resolve()} has {', '.join(there) or 'no .ckpt file'}."
 
 
-def run_values(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def run_values(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a run's configuration its checkpoints remember.
 
     Args:
         config: Parsed, or a checkpoint's entry, which may hold anything.
 
     Returns:
-        By part, then by name: steps, epochs and time, when it validates, monitor, precision, accumulation. Values of
-        other types than these have are left out.
+        The seed; and by part, then by name: steps, epochs and time, how much of them, when it validates and logs,
+        monitor, precision, accumulation. Values of other types than these have are left out.
     """
-    found: dict[str, dict[str, Any]] = {}
+    seed = config.get("seed_everything")
+    found: dict[str, Any] = {"seed_everything": seed} if type(seed) is int else {}
     for part, names in _OF_THE_RUN.items():
         given = config.get(part)
         if isinstance(given, Mapping):

@@ -24,6 +24,7 @@ from pcpad.commands.recipes import config_files, configured_imports, resolve_con
 from pcpad.errors import UserValueError
 from pcpad.tasks.base import Task
 from pcpad.tasks.callbacks.checkpoint import BestAndLast
+from pcpad.tasks.callbacks.interruption import Interruption
 from pcpad.tasks.callbacks.last_state import LastState
 from pcpad.tasks.callbacks.own_files import OwnFiles
 from pcpad.tasks.callbacks.randomness import RandomState
@@ -224,7 +225,7 @@ class SuiteCLI(LightningCLI):
             callbacks.append(RichProgressBar())
         if self.verb == "fit":
             values = run_values(self.config_dump)
-            callbacks += [OwnFiles(), OptimizerOnResume(), RandomState(), LastState(), RunValues(values)]
+            callbacks += [OwnFiles(), OptimizerOnResume(), RandomState(), Interruption(), LastState(), RunValues(values)]
             if config.get("logger") is not False:
                 callbacks.append(LearningRateMonitor())
         task = self.model if isinstance(self.model, Task) else None

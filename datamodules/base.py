@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, ClassVar, Self, TypeVar, overload
 
 import torch
@@ -324,9 +326,14 @@ class DataModule(LightningDataModule):
 
     def worker_options(self) -> dict[str, Any]:
         """Arguments of a DataLoader for the processes that read for it."""
-        options: dict[str, Any] = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
-        options["pin_memory"] = torch.cuda.is_available()
-        return options | ({"worker_init_fn": _one_thread} if self.reads_by_opencv else {})
+        return {
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+            "worker_init_fn": _start_opencv_worker if self.reads_by_opencv else _start_worker,
+            # Drawn from for the workers' seeds: from the global generator, a resumed run would draw more often.
+            "generator": torch.Generator().manual_seed(run_seed()),
+        }
 
     @property
     def ranks(self) -> tuple[int, int]:
@@ -348,10 +355,22 @@ class DataModule(LightningDataModule):
             )
 
 
-def _one_thread(worker: int) -> None:
+def _start_worker(worker: int) -> None:
+    # A terminal sends Ctrl-C, and a batch system its SIGTERM, to all processes at once. The run still needs its workers
+    # until its state is saved. They end with it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end_at_the_next)
+
+
+def _end_at_the_next(signum: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _start_opencv_worker(worker: int) -> None:
     import cv2
 
     cv2.setNumThreads(0)
+    _start_worker(worker)
 
 
 class UnrepeatedSampler(DistributedSampler[int]):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pcpad.tasks.callbacks.checkpoint import BestAndLast as BestAndLast
     from pcpad.tasks.callbacks.inpainted import InpaintedPictures as InpaintedPictures
+    from pcpad.tasks.callbacks.interruption import Interruption as Interruption
     from pcpad.tasks.callbacks.label_maps import LabelMaps as LabelMaps
     from pcpad.tasks.callbacks.last_state import LastState as LastState
     from pcpad.tasks.callbacks.predictions import PredictionTable as PredictionTable
@@ -29,6 +30,7 @@ else:
             "BestAndLast": "pcpad.tasks.callbacks.checkpoint",
             "EvaluationFiles": "pcpad.tasks.evaluation.files",
             "InpaintedPictures": "pcpad.tasks.callbacks.inpainted",
+            "Interruption": "pcpad.tasks.callbacks.interruption",
             "LabelMaps": "pcpad.tasks.callbacks.label_maps",
             "LastState": "pcpad.tasks.callbacks.last_state",
             "OptimizerOnResume": "pcpad.tasks.callbacks.resume",

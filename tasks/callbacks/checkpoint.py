@@ -15,7 +15,9 @@ class BestAndLast(ModelCheckpoint):
 
     Lightning 2.6 leaves `last.ckpt` as it is after an epoch that is not among the best; here it is of every epoch.
     Lightning's own saving on an exception would also write under the best one's name, and would save the weights of a
-    run that fails because they are no longer finite. So here only a stop (SIGTERM, Ctrl-C) saves, and only `last.ckpt`.
+    run that fails because they are no longer finite. So here only a stop saves, and only `last.ckpt`: by
+    `pcpad.tasks.callbacks.Interruption`, or without it at SIGTERM, which Lightning answers between two steps. At Ctrl-C
+    it stops within a step, whose batch would be lost to a run that goes on.
 
     Args:
         monitor: The metric that decides which is best; without one, the newest.
@@ -69,10 +71,9 @@ class BestAndLast(ModelCheckpoint):
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save `last.ckpt` when told to stop, unless it is of this very step already."""
-        stopped = isinstance(exception, (SIGTERMException, KeyboardInterrupt))
+        """Save `last.ckpt` at SIGTERM, unless it is of this very step already."""
         if (
-            stopped
+            isinstance(exception, SIGTERMException)
             and self.dirpath is not None
             and trainer.state.fn == "fit"
             and self._should_save_on_exception(trainer)

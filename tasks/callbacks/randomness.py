@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from pcpad.distributed import gathered, rank
+
+__all__ = ["RandomState", "random_state", "set_random_state"]
+
 
 class RandomState(Callback):
     """Keeps the state of the random generators in checkpoints, and goes on from it when `fit` resumes.
 
     Without it a resumed run starts from the seed again: its shuffling, dropout and, without worker processes,
-    augmentation differ from those of a run that was not interrupted, and so does its result. With it a run on one
-    device that resumes at the end of an epoch equals the uninterrupted one. All processes of a run get the state of the
-    one that wrote the checkpoint; they draw in step.
+    augmentation differ from those of a run that was not interrupted, and so does its result. With it a run that resumes
+    at the end of an epoch equals the uninterrupted one. Each process goes on from its own state; where a run goes on
+    with another number of processes, from the first one's.
     """
 
     def __init__(self) -> None:
@@ -24,13 +29,8 @@ class RandomState(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The generators of torch, NumPy and Python, in types that load without running code."""
-        numpy: Any = np.random.get_state(legacy=False)
-        return {
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-            "numpy": {**numpy, "state": {**numpy["state"], "key": numpy["state"]["key"].tolist()}},
-            "python": random.getstate(),
-        }
+        states = gathered(random_state())
+        return {**states[0], "others": states[1:]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state until training starts: what is built before then draws numbers too."""
@@ -39,13 +39,33 @@ class RandomState(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the generators, after the checkpoint is loaded and before the first loader is made."""
         state, self._pending = self._pending, None
-        if state is None:
-            return
-        torch.set_rng_state(state["torch"].cpu())
-        if state["cuda"] is not None and torch.cuda.is_available():
-            torch.cuda.set_rng_state(state["cuda"].cpu())
-        numpy = state["numpy"]
-        key = np.array(numpy["state"]["key"], dtype=np.uint32)
-        np.random.set_state({**numpy, "state": {**numpy["state"], "key": key}})
-        version, numbers, gauss = state["python"]
-        random.setstate((version, tuple(numbers), gauss))
+        if state is not None:
+            others = state.get("others", [])
+            set_random_state([state, *others][rank() if rank() <= len(others) else 0])
+
+
+def random_state() -> dict[str, Any]:
+    """The state of this process's generators of torch, NumPy and Python, in types that load without running code."""
+    numpy: Any = np.random.get_state(legacy=False)
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        "numpy": {**numpy, "state": {**numpy["state"], "key": numpy["state"]["key"].tolist()}},
+        "python": random.getstate(),
+    }
+
+
+def set_random_state(state: Mapping[str, Any]) -> None:
+    """Have this process's generators go on from a state.
+
+    Args:
+        state: What `random_state` returned.
+    """
+    torch.set_rng_state(state["torch"].cpu())
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"].cpu())
+    numpy = state["numpy"]
+    key = np.array(numpy["state"]["key"], dtype=np.uint32)
+    np.random.set_state({**numpy, "state": {**numpy["state"], "key": key}})
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))

@@ -19,11 +19,11 @@ class RunValues(Callback):
     So that `pcpad fit --ckpt_path last.ckpt` alone goes on as the run would have.
 
     Args:
-        values: By part of the configuration, then by name.
+        values: Plain ones, by name, or by part of the configuration and then by name.
     """
 
-    def __init__(self, values: Mapping[str, Mapping[str, Any]]) -> None:
-        self.values = {part: dict(kept) for part, kept in values.items()}
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = dict(values)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add them."""

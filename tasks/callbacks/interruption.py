@@ -1,0 +1,270 @@
+"""Stopping a run so that going on equals never having stopped."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.utilities.types import _Stateful
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from pcpad.distributed import gathered, rank
+from pcpad.tasks.callbacks.checkpoint import BestAndLast
+from pcpad.tasks.callbacks.loops import FitLoop, give_boundaries
+from pcpad.tasks.callbacks.randomness import random_state, set_random_state
+from pcpad.tasks.callbacks.running_metrics import running_metrics, set_running_metrics
+from pcpad.tasks.callbacks.signals import StopSignals
+
+__all__ = ["Interrupted", "Interruption"]
+
+_KEY = "pcpad_interruption"
+_FIRST, _AFTER_STEP = "before the first step", "after a step"
+
+
+class Interrupted(SystemExit):
+    """A run was told to stop, and has stopped.
+
+    Args:
+        signum: What told it to.
+        where: What it had done.
+        file: The checkpoint to go on from; None where nothing was saved.
+        notes: What else there is to know.
+        speaks: Whether this process tells the user, and leaves with the signal's exit code; the processes that it has
+            started leave with 0, for theirs would be taken for a crash.
+
+    Attributes:
+        code: The exit code, 128 + `signum` as a shell has it.
+    """
+
+    def __init__(self, signum: int, where: str, file: Path | None, notes: list[str], speaks: bool = True) -> None:
+        super().__init__(128 + signum if speaks else 0)
+        self.signal = signal.Signals(signum).name
+        self.where = where
+        self.file = file
+        self.notes = notes
+        self.speaks = speaks
+
+
+class Interruption(Callback):
+    """Ends a run that is told to stop where its state is whole, and has the run that resumes go on from just there.
+
+    At SIGINT (Ctrl-C) or SIGTERM the step of the optimizer is finished, accumulated batches included; then `last.ckpt`
+    is saved and the run ends with exit code 130 or 143. Validation, and the sanity check, are broken off after a batch:
+    what is saved is the state before them, and the resumed run begins with them. SLURM's signal to requeue
+    is answered at the same places. A second Ctrl-C ends the run at once; then, and after SIGKILL, the last checkpoint
+    saved before is what there is.
+
+    Resumed with the same processes and workers, weights, optimizers and logged values equal those of an uninterrupted
+    run, on the CPU bit for bit. That takes a training loader that keeps its position (`state_dict`), as those of
+    `pcpad.datamodules` do; the closing message says where there is none.
+    """
+
+    def __init__(self) -> None:
+        self.signals: StopSignals | None = None
+        self._trainer: Trainer | None = None
+        self._position: str | None = None
+        self._before_validation: dict[str, Any] | None = None
+        self._kept: dict[str, Any] = {}
+        self._loaded: dict[str, Any] = {}
+
+    # Lightning's hooks
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the loops their boundaries, before a checkpoint is loaded into them."""
+        self._trainer = trainer
+        self._position, self._kept, self._loaded = None, {}, {}
+        if stage == "fit" and not give_boundaries(trainer, self):
+            rank_zero_warn("The trainer has loops of its own: Ctrl-C and SIGTERM end it as Lightning does")
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From now on signals are noted."""
+        if isinstance(trainer.fit_loop, FitLoop):
+            self.signals = StopSignals(trainer, self._at_once)
+            self.signals.take()
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Lightning has taken signals, too, since `on_fit_start`."""
+        if self.signals is not None:
+            self.signals.take()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on from the metrics of the resumed run: schedules and checkpoints may wait for one of them."""
+        if self.signals is not None:
+            self.signals.take()
+        metrics = self._loaded.get("callback_metrics")
+        if metrics is not None and isinstance(trainer.fit_loop, FitLoop):
+            device = trainer.strategy.root_device
+            known = {name: value.to(device) for name, value in metrics.items() if isinstance(value, Tensor)}
+            trainer._logger_connector._callback_metrics.update(known)
+            trainer.fit_loop.metrics_restored = True
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
+        """Break validation off."""
+        if trainer.state.fn == "fit" and self._asked():
+            self.at_validation_end()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave the signals as they were."""
+        self._give_back()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the signals as they were."""
+        self._give_back()
+
+    def _give_back(self) -> None:
+        if self.signals is not None:
+            self.signals.give_back()
+            self.signals = None
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Say where in the run the state was saved, and add what Lightning leaves out."""
+        metrics = self._kept.get("callback_metrics", trainer.callback_metrics)
+        entry: dict[str, Any] = {
+            "position": self._position,
+            "callback_metrics": {name: metrics[name].cpu() for name in metrics},
+        }
+        if self._position == _FIRST:
+            del checkpoint["loops"]  # by their counters Lightning would take a step for done
+        if self._position == _AFTER_STEP:
+            parts = {"random": random_state(), "running": self._kept["running"]}
+            entry["processes"] = gathered(parts)
+        checkpoint[_KEY] = entry
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """See where in the run the state was saved."""
+        entry = checkpoint.get(_KEY)
+        self._loaded = dict(entry) if isinstance(entry, Mapping) and trainer.state.fn == "fit" else {}
+        if self._loaded.get("position") == _AFTER_STEP and isinstance(trainer.fit_loop, FitLoop):
+            trainer.fit_loop.epoch_loop.resuming_after_step = True
+
+    # Boundaries
+
+    def at_step_end(self) -> None:
+        """Stop here if that was asked for."""
+        if self._all_asked():
+            self._kept = self._present()
+            self._stop(_AFTER_STEP)
+
+    def at_validation_start(self) -> None:
+        """Keep what validation changes, and Lightning's checkpoints don't bring back."""
+        progress = self._training.fit_loop.epoch_loop.val_loop.batch_progress.state_dict()
+        self._before_validation = {**self._present(), "random": random_state(), "progress": progress}
+
+    def at_validation_end(self) -> None:
+        """Stop here if that was asked for, in the state before validation."""
+        trainer = self._training
+        # Processes may have unequally many batches: each is asked here once, whether it broke off or not.
+        if not self._all_asked() or self._before_validation is None:
+            return
+        self._kept = self._before_validation
+        set_random_state(self._kept["random"])
+        trainer.fit_loop.epoch_loop.val_loop.batch_progress.load_state_dict(self._kept["progress"])
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, WeightAveraging):  # puts the weights that are trained back in place
+                callback.on_validation_epoch_end(trainer, trainer.lightning_module)
+        self._stop(_FIRST if trainer.sanity_checking else _AFTER_STEP)
+
+    def at_resumption(self) -> None:
+        """Go on from the state of each process."""
+        trainer, processes = self._training, self._loaded["processes"]
+        if len(processes) != trainer.world_size:
+            rank_zero_warn(
+                f"The run was stopped with {len(processes)} processes and goes on with {trainer.world_size}: what it "
+                "draws at random, and the epoch's averages, differ from those of an uninterrupted run"
+            )
+            return
+        part = processes[rank()]
+        set_running_metrics(trainer, trainer.lightning_module, part["running"])
+        trainer._logger_connector._first_loop_iter = False  # or the next step would reset them
+        set_random_state(part["random"])
+
+    @property
+    def _training(self) -> Trainer:
+        assert self._trainer is not None
+        return self._trainer
+
+    def _asked(self) -> bool:
+        # By Lightning's handler, where someone else's was left in place.
+        return self._training.received_sigterm or (self.signals is not None and self.signals.received is not None)
+
+    def _all_asked(self) -> bool:
+        """Whether any process was told to stop; every process has to ask."""
+        trainer = self._training
+        if trainer.world_size == 1:
+            return self._asked()
+        return trainer.strategy.reduce_boolean_decision(self._asked(), all=False)
+
+    def _present(self) -> dict[str, Any]:
+        trainer = self._training
+        metrics = dict(trainer._logger_connector._callback_metrics)
+        return {"running": running_metrics(trainer, trainer.lightning_module), "callback_metrics": metrics}
+
+    def _stop(self, position: str) -> None:
+        """Save the state and leave; all processes at the same place."""
+        trainer = self._training
+        received = gathered(self.signals.received if self.signals is not None else None)
+        signum = next((number for number in received if number is not None), signal.SIGTERM)
+        trainer.training = True  # no longer validating
+        self._position = position
+        notes = []
+        if self.signals is not None and signum == self.signals.requeuing:
+            trainer._signal_connector._slurm_sigusr_handler_fn(signum, None)  # type: ignore[arg-type]
+            notes.append("SLURM was asked to requeue the job, which goes on by itself.")
+        file = self._save()
+        notes += self._reservations(file)
+        speaks = self.signals is None or not self.signals.started_by_another
+        raise Interrupted(signum, self._where(), file, notes, speaks)
+
+    def _where(self) -> str:
+        trainer = self._training
+        if not trainer.global_step:
+            return "before the first step"
+        return f"in epoch {trainer.current_epoch}, after step {trainer.global_step}"
+
+    def _saver(self) -> ModelCheckpoint | None:
+        savers = self._training.checkpoint_callbacks
+        usable = [saver for saver in savers if isinstance(saver, ModelCheckpoint) and saver.dirpath is not None]
+        return next((saver for saver in usable if isinstance(saver, BestAndLast)), usable[0] if usable else None)
+
+    def _save(self) -> Path | None:
+        trainer, saver = self._training, self._saver()
+        if saver is None or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return None
+        if isinstance(saver, BestAndLast):
+            saver._save_last_checkpoint(trainer, saver._monitor_candidates(trainer))
+            return Path(saver.last_model_path)
+        path = Path(str(saver.dirpath)) / "last.ckpt"
+        saver._save_checkpoint(trainer, str(path))
+        return path
+
+    def _reservations(self, file: Path | None) -> list[str]:
+        """Where going on will not equal never having stopped."""
+        trainer, saver = self._training, self._saver()
+        if file is None:
+            return ["Nothing was saved: this run keeps no checkpoints."]
+        notes = []
+        if saver is not None and saver.save_weights_only:
+            notes.append("It holds weights alone (save_weights_only): no run can go on from it.")
+        combined = trainer.fit_loop._combined_loader
+        loaders = combined.flattened if combined is not None else []
+        others = [type(one).__name__ for one in loaders if not (isinstance(one, _Stateful) and one.state_dict())]
+        if others and trainer.fit_loop.epoch_loop.batch_progress.current.ready < trainer.num_training_batches:
+            notes.append(
+                f"The training loader ({others[0]}) keeps no position here (`state_dict`): the rest of this epoch will "
+                "not be what it would have been. pcpad.datamodules.base.DataModule's and torchdata's loaders keep it."
+            )
+        return notes
+
+    def _at_once(self) -> None:
+        saver = self._saver()
+        last = saver.last_model_path if saver is not None else ""
+        file = Path(last) if last and Path(last).exists() else None
+        note = "So the file is the last one saved before." if file else "So nothing is saved."
+        raise Interrupted(signal.SIGINT, "at once, within a step", file, [note])
