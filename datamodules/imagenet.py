@@ -37,7 +37,8 @@ class ImageNetDataModule(DataModule):
     folder names of train/ (where there is none, of val/, else of test/, for those who only evaluate); the other
     splits may lack classes but not have others. Images may lie deeper; hidden files are left out. `class_names`
     and `num_classes` are known after `setup`. ImageNet itself is at https://image-net.org and needs an account;
-    its own test images have no labels: a test/ without class folders is passed over, with a warning.
+    its own test images have no labels: a test/ without class folders is passed over, with a warning. So is what lies
+    in or beside class folders and is no image, but for lists, notes and the like; predicting ends in an error for it.
 
     Batches: `image` `(N, 3, image_size, image_size)` uint8 RGB in [0, 255] (the task normalises) and `label`
     `(N,)` int64; when predicting `image` and `path`, a list of N strings.

@@ -50,6 +50,10 @@ class KineticsDataModule(DataModule):
     and the epoch's number: not on the number of processes or workers. A run resumed from a checkpoint made within an
     epoch goes on at the next clip.
 
+    What lies in class folders and is no video is named in a warning, in `predict_videos` in the error at the end;
+    lists, sounds and pictures named like a video may lie beside it. Whether a file holds all that its container says
+    is looked at when it is indexed; see `reading.containers` for what cannot be noticed before `pcpad check` decodes.
+
     Missing (annotated) and broken videos are counted and listed in a warning. Training leaves them out and, where a
     video fails only later, puts another in its place, up to `max_broken`. Evaluations never do: their scores are of
     the videos that can be read, as the warning says, and one that fails only later stops them. Predicting does all that
@@ -57,9 +61,11 @@ class KineticsDataModule(DataModule):
 
     Args:
         root: The folder with train/ and val/.
-        annotations: None: class folders. Else a csv file `label,youtube_id,time_start,time_end,split` whose videos
-            are `<split>/<class>/<youtube id>_<start:06>_<end:06>.mp4`, or a list of `path class` lines, the class a
-            word or a number; `{split}` in its path stands for train, val or test. Looked for here, then in `root`.
+        annotations: None: class folders. Else a table `label,youtube_id,time_start,time_end,split` whose videos are
+            `<split>/<class>/<youtube id>_<start:06>_<end:06>.mp4`, a table with `path,label` among its columns, or a
+            list of `path class` lines, the class a word or a number; between them commas, semicolons or tabs, in lists
+            spaces too. A video of the name listed under another ending is taken. `{split}` in its path stands for
+            train, val or test. Looked for here, then in `root`.
         batch_size: Clips a step **per device**, in evaluations windows.
         num_workers: Processes that decode, per device; 0 decodes in the training process.
         clip_length: Frames a clip.

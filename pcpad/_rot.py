@@ -161,7 +161,7 @@ def _fails_in_ffmpeg(data: bytes) -> bool:
     decoder.thread_count = 1
     decoder.options = {"err_detect": "explode"}
     try:
-        frames = [frame for packet in (av.Packet(data), None) for frame in decoder.decode(packet)]  # type: ignore[arg-type]
+        frames = [frame for packet in (av.Packet(data), None) for frame in decoder.decode(packet)]
     except av.error.InvalidDataError:
         return True
     except av.error.FFmpegError:

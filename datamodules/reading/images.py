@@ -60,7 +60,8 @@ def read_image(path: str | Path, *, upright: bool = True) -> torch.Tensor:
     """Read an image file as RGB.
 
     Grey, palette, CMYK and 16-bit images become 8-bit RGB; transparency is dropped and of an animation the first
-    frame is taken.
+    frame is taken. A file cut short is noticed in all formats; other bytes in the middle in PNG by its checksums, in
+    JPEG where they cannot be pixel data (a single flipped bit mostly can), elsewhere where they cannot be decoded.
 
     Args:
         path: A file in a format that `pictures.read_picture` knows; its content decides, not its name.
