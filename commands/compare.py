@@ -14,6 +14,7 @@ from pcpad.commands.comparison.report import show, write_report
 from pcpad.commands.comparison.request import parse, resolve
 from pcpad.commands.comparison.results import Study
 from pcpad.commands.comparison.running import run_cells
+from pcpad.terminal import say
 
 
 def main(args: list[str]) -> None:
@@ -44,7 +45,7 @@ def main(args: list[str]) -> None:
             if todo:
                 print(shell_line(todo))
         return
-    print(f"{len(cells)} runs in {given.output}; what each prints is in its log.txt", flush=True)
+    say(f"{len(cells)} runs in {given.output}; what each prints is in its log.txt")
     try:
         run_cells(given.output, grid, cells, given.jobs, _gpus(grid) if given.jobs > 1 else 0)
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -66,10 +67,10 @@ def _report(given: Namespace, grid: Grid) -> None:
             raise
         print("No figures: they need matplotlib (pip install 'pcpad[figures]')")
     for path in [*write_report(study, figures), *figures]:
-        print(f"Written to {path}")
+        say(f"Written to {path}")
     crashed = [run.cell.name for run in study.runs if run.failed]
     if crashed:
-        print(f"pcpad: {len(crashed)} of {len(study.runs)} runs crashed: {', '.join(crashed)}", file=sys.stderr)
+        say(f"pcpad: {len(crashed)} of {len(study.runs)} runs crashed: {', '.join(crashed)}", file=sys.stderr)
         raise SystemExit(1)
 
 

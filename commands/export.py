@@ -18,8 +18,10 @@ from pcpad.commands.exporting.check import Difference, check_file
 from pcpad.commands.exporting.network import describe, example, need_task, size_step
 from pcpad.commands.exporting.write import export_program, need_onnx, write
 from pcpad.commands.loading import load_task
+from pcpad.commands.parser import Parser
 from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserFileNotFoundError, UserValueError
+from pcpad.terminal import say
 
 _FORMATS = {".onnx": "onnx", ".pt2": "torch"}
 _EPILOG = """\
@@ -70,7 +72,7 @@ def main(args: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pcpad export",
         description="Write a checkpoint as ONNX or torch.export, checked against PyTorch.",
         epilog=_EPILOG,
@@ -107,9 +109,9 @@ def _format(output: Path, asked: str | None) -> str:
 
 def _report(output: Path, about: dict[str, Any], found: list[Difference]) -> None:
     for line in found:
-        print(f"  {line}")
+        say(f"  {line}")
     most = max(found, key=lambda line: line.absolute)
-    print(
+    say(
         f"Written to {output} ({about['task']}, {about['network']}, {about['padding']} padding; {about['sizes']}). "
         f"It agrees with PyTorch {torch.__version__}: largest difference {most.absolute:.2g}, where the largest "
         f"output is {most.scale:.3g}."

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter, LearningRateMonitor, RichProgressBar
+from lightning.pytorch.callbacks import BasePredictionWriter, LearningRateMonitor, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
@@ -23,11 +23,13 @@ from pcpad.errors import UserValueError
 from pcpad.tasks.base import Task
 from pcpad.tasks.callbacks.checkpoint import BestAndLast
 from pcpad.tasks.callbacks.last_state import LastState
+from pcpad.tasks.callbacks.progress import ShownProgress
 from pcpad.tasks.callbacks.randomness import RandomState
 from pcpad.tasks.callbacks.results import RunResults
 from pcpad.tasks.callbacks.resume import OptimizerOnResume
 from pcpad.tasks.callbacks.run_values import RunValues
 from pcpad.tasks.callbacks.sample_images import SampleImages
+from pcpad.terminal import escaped_stderr, say
 
 
 def main(verb: str, args: list[str]) -> SuiteCLI:
@@ -135,7 +137,8 @@ class SuiteCLI(LightningCLI):
         """Parse, then say where the run departs from its checkpoint."""
         quiet = {"predict": {"return_predictions": False}, "test": {"verbose": False}, "validate": {"verbose": False}}
         self._subcommand_parsers[self.verb].set_defaults(quiet.get(self.verb, {}))
-        self.config = _with_present_paths(parser.parse_args(cast(list[str], args)))
+        with escaped_stderr():
+            self.config = _with_present_paths(parser.parse_args(cast(list[str], args)))
         used = parser.dump(self.config, skip_none=False, skip_validation=True, format="json")
         for line in differences(self.remembered, json.loads(used)[self.verb]):
             _say(f"Differs from the checkpoint: {line}")
@@ -196,13 +199,15 @@ class SuiteCLI(LightningCLI):
             if isinstance(callback, BasePredictionWriter) and vars(callback).get("output", "") is None:
                 callback.output = self._get(self.config_init, "output")  # type: ignore[attr-defined]
         kinds = {type(callback) for callback in given}
+        if any(isinstance(callback, ProgressBar) for callback in given):
+            kinds.add(ShownProgress)
         extra = [callback for callback in callbacks if type(callback) not in kinds]
         return super()._instantiate_trainer(config, extra)
 
     def _callbacks(self, config: dict[str, Any]) -> list[Callback]:
         callbacks: list[Callback] = []
         if config.get("enable_progress_bar") is not False and not config.get("barebones"):
-            callbacks.append(RichProgressBar())
+            callbacks.append(ShownProgress())
         if self.verb == "fit":
             values = run_values(self.config_dump)
             callbacks += [OptimizerOnResume(), RandomState(), LastState(), RunValues(values)]
@@ -285,6 +290,4 @@ def _lacks(model: LightningModule, method: str) -> str:
     return f"{name} is a plain LightningModule and lacks `{method}`: derive it from pcpad.tasks.base.Task"
 
 
-@rank_zero_only
-def _say(line: str) -> None:
-    print(line, flush=True)
+_say = rank_zero_only(say)

@@ -22,6 +22,7 @@ from pcpad.tasks import SynthesisTask
 from pcpad.tasks.pictures.palette import palette
 from pcpad.tasks.pictures.sheets import SheetRow, as_pixels, cell_size, draw_sheet, save_png
 from pcpad.tasks.synthesis_inputs import conditioning
+from pcpad.terminal import say
 
 _CALLED = {"zeros": "convolution", "partial": "partial convolution"}
 _LOWEST = 0.05  # torchvision's detectors return nothing below
@@ -109,7 +110,7 @@ def draw(given: argparse.Namespace) -> None:
         rows.append(SheetRow(list(columns.values()), labels=counts if look is not None else ()))
     note = "" if look is None else f"Boxes: what {given.detector} finds with a score of at least {given.score:g}."
     sheet = draw_sheet(rows, titles, heading="Images synthesized from label and instance maps", note=note)
-    print(f"Written to {save_png(sheet, given.output)}")
+    say(f"Written to {save_png(sheet, given.output)}")
 
 
 def _read_tasks(given: argparse.Namespace) -> dict[str, SynthesisTask]:

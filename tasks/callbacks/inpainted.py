@@ -15,6 +15,7 @@ from pcpad.distributed import gathered, rank
 from pcpad.errors import UserValueError
 from pcpad.pictures import FORMATS, Picture, PictureFormat, write_picture
 from pcpad.tasks.callbacks.picture_files import PictureFiles
+from pcpad.terminal import say
 
 _BAND = 256  # rows composed at once
 _SHEET_HEIGHT = 512
@@ -93,7 +94,7 @@ class InpaintedPictures(PictureFiles):
         written, filled = (sum(counts) for counts in zip(*gathered(self._counts), strict=True))
         copied = f" and {written - filled} copied as they came" if written > filled else ""
         if written and trainer.is_global_zero:
-            print(f"{filled} {self.called}{copied}: {self.folder}")
+            say(f"{filled} {self.called}{copied}: {self.folder}")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Stop with an error where nothing was filled; here, as what failed is heard of first, from the data.

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from pcpad.distributed import gathered, raise_failures, rank
 from pcpad.errors import UserError, UserValueError
 from pcpad.tasks.callbacks.prediction_writer import PredictionWriter
+from pcpad.terminal import say
 
 
 class PictureFiles(PredictionWriter):
@@ -92,7 +93,7 @@ class PictureFiles(PredictionWriter):
         """Say how many there are, over all processes, and where."""
         count = sum(gathered(len(set(self._sources.values()))))
         if count and trainer.is_global_zero:
-            print(f"{count} {self.called}: {self.folder}")
+            say(f"{count} {self.called}: {self.folder}")
 
 
 def _collision(target: Path, one: str, other: str) -> str:

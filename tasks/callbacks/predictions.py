@@ -10,9 +10,10 @@ import numpy as np
 from lightning.pytorch import LightningModule, Trainer
 
 from pcpad.distributed import gathered
-from pcpad.tables import write_csv
+from pcpad.tables import safe_path, write_csv
 from pcpad.tasks.base import Task
 from pcpad.tasks.callbacks.prediction_writer import PredictionWriter
+from pcpad.terminal import say
 
 Classes = list[tuple[str | int, float]]  # the likeliest first, with their probabilities
 
@@ -48,8 +49,8 @@ class PredictionTable(PredictionWriter):
         if trainer.is_global_zero:
             rows = {path: row for part in parts for path, row in part.items()}
             self.written = _table_path(self.output, folder)
-            _write(self.written, ["path"], (((path,), row) for path, row in sorted(rows.items())))
-            print(f"Predictions for {len(rows)} images: {self.written}")
+            _write(self.written, ["path"], (((safe_path(path),), row) for path, row in sorted(rows.items())))
+            say(f"Predictions for {len(rows)} images: {self.written}")
 
 
 class VideoPredictionTable(PredictionTable):
@@ -101,11 +102,12 @@ class VideoPredictionTable(PredictionTable):
             found.sort(key=lambda window: window[0])
             whole = (found[0][0][0], max(end for (_, end), _ in found))
             mean = self._likeliest(sums[path] / len(found), pl_module)
+            path = safe_path(path)
             table.append(((path, "video", *whole), mean))
             table += [((path, "window", *times), classes) for times, classes in found]
         self.written = _table_path(self.output, folder)
         _write(self.written, ["path", "part", "start", "end"], table)
-        print(f"Predictions for {len(windows)} videos in {len(table) - len(windows)} windows: {self.written}")
+        say(f"Predictions for {len(windows)} videos in {len(table) - len(windows)} windows: {self.written}")
 
     def _likeliest(self, probability: np.ndarray, task: LightningModule) -> Classes:
         classes = np.argsort(-probability, kind="stable")[: self.ranks]
