@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from pcpad.commands.outputs import named_files
 from pcpad.commands.parser import Parser
 from pcpad.datamodules.datasets.checks import CHECKS
 from pcpad.datamodules.reading.caches import work_through
 from pcpad.errors import UserValueError, did_you_mean
+from pcpad.files import refuse_dear, refuse_replacing
 from pcpad.tables import safe_path, write_csv
 from pcpad.terminal import say
 
@@ -44,13 +46,17 @@ def main(args: list[str]) -> None:
         message = f"--data.annotations is for kinetics; {given.name} has none"
         raise UserValueError(message)
     check = CHECKS[given.name](given.root.expanduser(), given.annotations)
+    csv = given.csv or Path(f"check_{given.name}.csv")
+    root = given.root.expanduser()
+    refuse_dear(csv, "--csv FILE")
+    refuse_replacing([csv], (*named_files(given.annotations), *(root / name for name in check.files)), "--csv FILE")
     findings = list(check.known)
     for found in work_through(check.look, check.files, f"checking {len(check.files)} files"):
         findings += found
     findings.sort()
     check.note(findings)
     rows = [(safe_path(found.path), found.problem, found.detail) for found in findings]
-    path = write_csv(given.csv or Path(f"check_{given.name}.csv"), ["path", "problem", "detail"], rows)
+    path = write_csv(csv, ["path", "problem", "detail"], rows)
     for finding in findings[:_SHOWN]:
         say(f"{finding.problem}: {finding.path}: {finding.detail}")
     if len(findings) > _SHOWN:

@@ -21,6 +21,7 @@ from pcpad.commands.loading import load_task
 from pcpad.commands.parser import Parser
 from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserFileNotFoundError, UserValueError
+from pcpad.files import refuse_dear, refuse_replacing
 from pcpad.terminal import say
 
 _FORMATS = {".onnx": "onnx", ".pt2": "torch"}
@@ -53,6 +54,9 @@ def main(args: list[str]) -> None:
     if not given.output.resolve().parent.is_dir():
         message = f"Cannot write {given.output}: there is no folder {given.output.resolve().parent}."
         raise UserFileNotFoundError(message)
+    # ONNX keeps weights beyond 2 GiB in a second file.
+    refuse_replacing([given.output, given.output.with_name(f"{given.output.name}.data")], [given.ckpt_path])
+    refuse_dear(given.output)
     if kind == "onnx":
         need_onnx()
     task = need_task(load_task(given.ckpt_path, where_known={"compile": False, "checkpointing": False}))

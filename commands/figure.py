@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from pcpad.commands.figures import FIGURES
+from pcpad.commands.outputs import refuse_figure
 from pcpad.commands.parser import Parser
 from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserValueError, did_you_mean
@@ -48,6 +49,7 @@ def main(args: list[str]) -> None:
     if data and not hasattr(given, "data_options"):
         own.error(f"this figure reads no data set: --data.{next(iter(data))} has no meaning here")
     given.data_options = data
+    refuse_figure(given)
     module.draw(given)
 
 

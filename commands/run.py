@@ -17,12 +17,15 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from pcpad._renamed import present_path
 from pcpad.commands.checkpoint import differences, find_checkpoint, home_of, remembered, run_values
+from pcpad.commands.outputs import checkpoint_files, named_files, run_files
 from pcpad.commands.plugins import allow_modules_of, import_named, load_plugins, load_user_modules, split_imports
 from pcpad.commands.recipes import config_files, configured_imports, resolve_configs
 from pcpad.errors import UserValueError
+from pcpad.files import refuse_replacing
 from pcpad.tasks.base import Task
 from pcpad.tasks.callbacks.checkpoint import BestAndLast
 from pcpad.tasks.callbacks.last_state import LastState
+from pcpad.tasks.callbacks.prediction_writer import PredictionWriter
 from pcpad.tasks.callbacks.progress import ShownProgress
 from pcpad.tasks.callbacks.randomness import RandomState
 from pcpad.tasks.callbacks.results import RunResults
@@ -91,6 +94,7 @@ class SuiteCLI(LightningCLI):
         self.verb = verb
         self.name = name
         self.remembered = remembered
+        self.configs = config_files(args)
         # As a first config, whatever comes later on the command line outranks it.
         front = ["--config", json.dumps(remembered)] if remembered else []
         super().__init__(
@@ -239,8 +243,28 @@ class SuiteCLI(LightningCLI):
         )
         raise UserValueError(message)
 
+    def _refuse_replacing(self, log_folder: str | None) -> None:
+        """See that nothing that was named is written over, and have the writer of predictions see to it, too."""
+        inputs = [*self.configs, *named_files(self.config_dump)]
+        output = self._get(self.config_init, "output") if self.verb == "predict" else None
+        if output is not None:
+            refuse_replacing([Path(output).expanduser()], inputs)
+        written = run_files(log_folder)
+        refuse_replacing(written, inputs, "--trainer.default_root_dir FOLDER")
+        if self.verb == "fit":
+            # A run that goes on may replace what it goes on from, which is whole at any time.
+            resumed = self._get(self.config_init, "ckpt_path")
+            others = [path for path in inputs if resumed is None or not path.samefile(resumed)]
+            folder = self._get(self.config_init, "checkpoint.dirpath")
+            refuse_replacing(checkpoint_files(folder, log_folder), others, "--checkpoint.dirpath FOLDER")
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, PredictionWriter):
+                callback.protected = inputs
+
     def _run_subcommand(self, subcommand: str) -> None:
-        _say(f"Results go to {self.trainer.log_dir}")
+        log_folder = self.trainer.log_dir
+        self._refuse_replacing(log_folder)
+        _say(f"Results go to {log_folder}")
         super()._run_subcommand(subcommand)
 
 

@@ -22,6 +22,9 @@ from pcpad.files import write_text
 from pcpad.tables import Table, as_markdown, write_csv
 from pcpad.terminal import for_terminal
 
+# With what `plots` draws.
+REPORT_FILES = ("report.md", "runs.csv", "summary.csv", "cross.csv", "bars.png", "convergence.png")
+
 
 def _average(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
     return numbers.plain(row.summary.mean) if row.summary.count else "–", {"mean": row.summary.mean}

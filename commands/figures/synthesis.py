@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pcpad.commands.figures.options import add_checkpoint_options, add_output, read_batches, read_task, trained_with
 from pcpad.commands.loading import load_datamodule
+from pcpad.commands.outputs import refuse_within
 from pcpad.errors import UserValueError
 from pcpad.models.street_detector import OBJECTS, StreetDetector, load_detector
 from pcpad.tasks import SynthesisTask
@@ -87,6 +88,7 @@ def draw(given: argparse.Namespace) -> None:
     if given.maps is not None:
         given.data_options["predict_maps"] = given.maps
     data = load_datamodule(given.checkpoints[0], class_path=given.data, trusted=given.trust, **given.data_options)
+    refuse_within([given.output], getattr(data, "root", "."))
     data.setup("test" if given.maps is None else "predict")
     colours = palette(next(iter(tasks.values())).num_labels, getattr(data, "class_colors", None))
     look = None if detector is None else Look(detector.to(given.device), given.score, colours)

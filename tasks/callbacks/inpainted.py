@@ -53,11 +53,13 @@ class InpaintedPictures(PictureFiles):
         self._counts = (0, 0)  # pictures written, and those of them that had something to fill
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make the folders."""
+        """Start counting."""
         super().on_predict_start(trainer, pl_module)
         self._counts = (0, 0)
-        if self.sheets:
-            (self.folder / "sheets").mkdir(exist_ok=True)
+
+    def endings(self) -> list[str]:
+        """The picture, and its sheet."""
+        return [f".{self.format}", *(["sheets/*.png"] if self.sheets else [])]
 
     def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
         """Write one picture; what keeps it from being written is kept for the end."""
@@ -66,7 +68,7 @@ class InpaintedPictures(PictureFiles):
 
     def _write(self, prediction: dict[str, Any], batch: Any) -> None:
         (name,), (original,) = prediction["path"], batch["picture"]
-        target = self.target(f"{Path(name).stem}.{self.format}", name, batch.get("mask_path", []))
+        target, *sheets = self.targets(name, batch.get("mask_path", []))
         mask = batch["mask"][0, 0].cpu()
         if not bool(mask.any()):
             warnings.warn(f"{name}: its mask covers all of it; it is copied as it came", stacklevel=2)
@@ -86,8 +88,8 @@ class InpaintedPictures(PictureFiles):
         self._counts = (written + 1, filled + (bool(mask.any()) and not bool(mask.all())))
         if lost:
             warnings.warn(f"{name}: {self.format} does not keep {' and '.join(lost)}", stacklevel=2)
-        if self.sheets:
-            write_picture(self.folder / "sheets" / f"{target.stem}.png", _sheet(original, mask, result))
+        for sheet in sheets:
+            write_picture(sheet, _sheet(original, mask, result))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say how many were filled and how many copied, and where they are."""

@@ -10,9 +10,10 @@ import numpy as np
 from lightning.pytorch import LightningModule, Trainer
 
 from pcpad.distributed import gathered
+from pcpad.files import refuse_dear, refuse_replacing
 from pcpad.tables import safe_path, write_csv
 from pcpad.tasks.base import Task
-from pcpad.tasks.callbacks.prediction_writer import PredictionWriter
+from pcpad.tasks.callbacks.prediction_writer import PredictionWriter, input_files
 from pcpad.terminal import say
 
 Classes = list[tuple[str | int, float]]  # the likeliest first, with their probabilities
@@ -33,8 +34,16 @@ class PredictionTable(PredictionWriter):
         self._rows: dict[Any, Classes] = {}
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start an empty table."""
+        """Start an empty table, where it would replace nothing that is read.
+
+        Raises:
+            ValueError: It would.
+        """
         self._rows = {}
+        path = _table_path(self.output, trainer.log_dir)  # broadcast: every process has to ask
+        inputs = (path for each in input_files(trainer) for path in each)
+        refuse_dear(path)
+        refuse_replacing([path], (*self.protected, *inputs))
 
     def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
         """Keep one batch's rows; a row is small, so a million images fit."""
@@ -121,7 +130,7 @@ def _named(classes: Sequence[int], probabilities: Sequence[float], task: Lightni
 
 def _table_path(output: str | Path | None, folder: str | None) -> Path:
     path = Path(output or folder or ".").expanduser()
-    return path if path.suffix else path / "predictions.csv"
+    return path if path.suffix and not path.is_dir() else path / "predictions.csv"
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[tuple[Sequence[Any], Classes]]) -> None:
