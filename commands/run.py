@@ -20,6 +20,7 @@ from pcpad.commands.checkpoint import differences, find_checkpoint, home_of, rem
 from pcpad.commands.outputs import checkpoint_files, named_files, run_files
 from pcpad.commands.plugins import allow_modules_of, import_named, load_plugins, load_user_modules, split_imports
 from pcpad.commands.recipes import config_files, configured_imports, resolve_configs
+from pcpad.commands.starting import Began, Start
 from pcpad.errors import UserValueError
 from pcpad.files import refuse_replacing
 from pcpad.tasks.base import Task
@@ -32,7 +33,7 @@ from pcpad.tasks.callbacks.results import RunResults
 from pcpad.tasks.callbacks.resume import OptimizerOnResume
 from pcpad.tasks.callbacks.run_values import RunValues
 from pcpad.tasks.callbacks.sample_images import SampleImages
-from pcpad.terminal import escaped_stderr, say
+from pcpad.terminal import escaped_stderr, is_unicode, say
 
 
 def main(verb: str, args: list[str]) -> SuiteCLI:
@@ -97,17 +98,22 @@ class SuiteCLI(LightningCLI):
         self.configs = config_files(args)
         # As a first config, whatever comes later on the command line outranks it.
         front = ["--config", json.dumps(remembered)] if remembered else []
-        super().__init__(
-            LightningModule,
-            LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            save_config_kwargs={"overwrite": True},
-            parser_kwargs={"prog": "pcpad"},
-            args=[verb, *front, *args],
-        )
+        self.start = Start()
+        try:
+            super().__init__(
+                LightningModule,
+                LightningDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                seed_everything_default=0,
+                auto_configure_optimizers=False,
+                save_config_kwargs={"overwrite": True},
+                parser_kwargs={"prog": "pcpad"},
+                args=[verb, *front, *args],
+            )
+        except BaseException:
+            rank_zero_only(self.start.undo)()
+            raise
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # static there, one for all verbs
         """The one verb, and the trainer's arguments that are no options: code in checkpoints is never run."""
@@ -189,7 +195,9 @@ class SuiteCLI(LightningCLI):
         options = self._get(self.config_init, "trainer")
         if options.get("logger") in (None, True):
             name = self.name or type(self.model).__name__.removesuffix("Task").lower()
-            kwargs["logger"] = _loggers(options.get("default_root_dir") or "runs", name)
+            kwargs["logger"] = _loggers(options.get("default_root_dir") or "runs", name, self.start)
+        elif options.get("default_root_dir"):
+            self.start.watch(options["default_root_dir"])
         return super().instantiate_trainer(**kwargs)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
@@ -209,7 +217,7 @@ class SuiteCLI(LightningCLI):
         return super()._instantiate_trainer(config, extra)
 
     def _callbacks(self, config: dict[str, Any]) -> list[Callback]:
-        callbacks: list[Callback] = []
+        callbacks: list[Callback] = [Began(self.start)]
         if config.get("enable_progress_bar") is not False and not config.get("barebones"):
             callbacks.append(ShownProgress())
         if self.verb == "fit":
@@ -248,6 +256,7 @@ class SuiteCLI(LightningCLI):
         inputs = [*self.configs, *named_files(self.config_dump)]
         output = self._get(self.config_init, "output") if self.verb == "predict" else None
         if output is not None:
+            self.start.watch(output)
             refuse_replacing([Path(output).expanduser()], inputs)
         written = run_files(log_folder)
         refuse_replacing(written, inputs, "--trainer.default_root_dir FOLDER")
@@ -299,9 +308,13 @@ def _no_advertising(record: logging.LogRecord) -> bool:
     return "try installing [lit" not in record.getMessage()
 
 
-def _loggers(folder: str | Path, name: str) -> list[Logger]:
+def _loggers(folder: str | Path, name: str, start: Start) -> list[Logger]:
     """TensorBoard's and CSV logs in one folder."""
     board = TensorBoardLogger(str(folder), name=name)
+    start.watch(board.log_dir)
+    if not is_unicode(board.log_dir):  # TensorBoard writes to no other
+        _say(f"No TensorBoard logs: the name of {board.log_dir} is not UTF-8. metrics.csv has the same numbers.")
+        return [CSVLogger(str(folder), name=name)]
     # Left to itself the second would find the first one's new folder and count one further.
     return [board, CSVLogger(str(folder), name=name, version=board.version)]
 

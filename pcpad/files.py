@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import uuid
@@ -12,7 +13,7 @@ from typing import IO, Any, Literal, overload
 
 from pcpad.errors import UserValueError
 
-__all__ = ["fitting_name", "locked", "refuse_dear", "refuse_replacing", "whole_file", "write_text"]
+__all__ = ["fitting_name", "is_folder", "locked", "refuse_dear", "refuse_replacing", "whole_file", "write_text"]
 
 _MOST_BYTES = 255  # of a name, on every file system in common use
 # Of files that nothing here writes as a result, and that are dear to whoever has them.
@@ -91,6 +92,16 @@ def fitting_name(stem: str, ending: str = "") -> str:
     while room and encoded[room] & 0xC0 == 0x80:  # within a character
         room -= 1
     return os.fsdecode(encoded[:room]) + ending
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry of `os.scandir` is a folder or a link to one; links that lead round in a circle are none."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
 
 
 def refuse_replacing(outputs: Iterable[str | Path], inputs: Iterable[str | Path], say: str = "--output FILE") -> None:

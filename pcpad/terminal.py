@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["escaped_stderr", "for_terminal", "safe_messages", "say", "tell"]
+__all__ = ["escaped_stderr", "for_terminal", "is_unicode", "safe_messages", "say", "tell"]
 
 # What a terminal acts on (C0 without tab and line feed, C1), what turns the direction of the text around it, separates
 # lines without looking like it, or is no character at all: a byte of a file name that is not UTF-8.
@@ -52,6 +52,11 @@ def _shown(found: re.Match[str]) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte that is not UTF-8
         code -= 0xDC00
     return _NAMED.get(sign) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written in UTF-8: false of names of files that hold other bytes."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in text)
 
 
 def say(line: object, *, file: TextIO | None = None) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from pcpad.datamodules.reading.images import SUFFIXES
 from pcpad.errors import UserFileNotFoundError
+from pcpad.files import is_folder
 
 
 class FileTable:
@@ -77,9 +78,9 @@ def _walk(
             if entry.name.startswith("."):
                 continue
             # The ending is asked first: it needs no look at the disk, of which ImageNet would take 1.3 million.
-            if entry.name.lower().endswith(endings) or (entry.is_dir() and is_one(entry.path)):
+            if entry.name.lower().endswith(endings) or (is_folder(entry) and is_one(entry.path)):
                 yield prefix + entry.name
-            elif entry.is_dir():
+            elif is_folder(entry):
                 yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {real}, endings, is_one)
 
 
@@ -111,4 +112,4 @@ def class_folders(folder: str | Path) -> list[str]:
     if not Path(folder).is_dir():
         return []
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and is_folder(entry))

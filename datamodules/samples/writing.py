@@ -65,7 +65,7 @@ def write_once(
     if found is not None:
         return found
     root.parent.mkdir(parents=True, exist_ok=True)
-    building = root.with_name(f".{root.name}.{os.getpid()}.partial")
+    building = root.with_name(f".pcpad-{os.getpid()}-{name}.partial")  # `root.name` may be as long as names can be
     building.mkdir()
     try:
         counts = dict(fill(building))
