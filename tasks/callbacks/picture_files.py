@@ -98,8 +98,9 @@ class PictureFiles(PredictionWriter):
         """
         targets = self._take(source)
         refuse_replacing(targets, (source, *inputs), _OPTION)
-        if not targets[0].name.startswith(self.stem(source)):
-            warnings.warn(f"{source}: too long a name for its result, which is {targets[0]}", stacklevel=3)
+        cut = [target for target in targets if not target.name.startswith(self.stem(source))]
+        if cut:
+            warnings.warn(f"{source}: too long a name for its result, which is {cut[0]}", stacklevel=3)
         return targets
 
     @contextmanager

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pcpad.datamodules.reading.folders import FileTable, list_images
+from pcpad.datamodules.reading.folders import FileTable, class_folders, list_images
 
 pytestmark = [
     # Said by torchvision 0.29 for each image; images.py silences it, but pytest resets the filters before each test.
@@ -40,3 +40,13 @@ def test_file_table_keeps_any_name(tmp_path):
     names = ["a/1.jpg", "b/ü 名.png", os.fsdecode(b"c/\xff.jpg"), "d"]
     table = pickle.loads(pickle.dumps(FileTable(tmp_path, names)))
     assert [table[index] for index in range(len(table))] == [tmp_path / name for name in names]
+
+
+@pytest.mark.faults
+def test_links_in_a_circle_end(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.png").write_bytes(b"")
+    for name, target in (("one", "two"), ("two", "one"), ("self", "self"), ("a/up", "..")):
+        (tmp_path / name).symlink_to(target)
+    assert list_images(tmp_path) == ["a/x.png"]
+    assert class_folders(tmp_path) == ["a"]
