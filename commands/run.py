@@ -264,7 +264,7 @@ class SuiteCLI(LightningCLI):
             # A run that goes on may replace what it goes on from, which is whole at any time.
             resumed = self._get(self.config_init, "ckpt_path")
             others = [path for path in inputs if resumed is None or not path.samefile(resumed)]
-            folder = self._get(self.config_init, "checkpoint.dirpath")
+            folder = self.config_dump["checkpoint"]["dirpath"]
             refuse_replacing(checkpoint_files(folder, log_folder), others, "--checkpoint.dirpath FOLDER")
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, PredictionWriter):
