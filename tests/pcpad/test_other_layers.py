@@ -250,7 +250,8 @@ def test_dynamic_quantization(case):
 
 @line("PT2E quantization (torchao)", "left as it is")
 @pytest.mark.interop
-@ONE_INPUT
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["partial-1d", "partial-2d", "partial-3d", "reflect-2d", "mean-2d", "explicit-2d"])
 @pytest.mark.filterwarnings("ignore")
 def test_pt2e_quantization(case):
     pytest.importorskip("torchao")
