@@ -31,7 +31,7 @@ test-all: $(VENV)/.installed
 # peft and torchao are heavy, and only these tests need them: not part of the extra `test`.
 test-interop: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[interop]"
-	$(BIN)/pytest tests/pcpad/test_other_layers.py -m interop
+	$(BIN)/pytest tests/pcpad/test_other_layers*.py -m interop
 
 clean:
 	rm -rf $(VENV) build dist demo
