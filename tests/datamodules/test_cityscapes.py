@@ -662,6 +662,6 @@ def test_other_names_and_cases_are_read_or_named(root):
     other.unlink()
     its_label.rename(its_label.with_name(its_label.name.replace("labelIds", "labels")))
     (its_label.parent / "x.png").write_bytes(other.with_suffix(".jpg").read_bytes())
-    with pytest.warns(UserWarning, match=r"(?s)2 files below .* left out:.*aachen_.*leftImg8bit\.jpg: .*/x\.png: "):
+    with pytest.warns(UserWarning, match=r"(?s)2 files below .* left out:.*/x\.png: .*aachen_.*leftImg8bit\.jpg: "):
         data = ready(root)
     assert len(data._train) == before - 1
