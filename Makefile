@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find pcpad tasks datamodules commands configs cli.py pyproject.toml -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
-.PHONY: demo test test-all test-interop clean
+.PHONY: demo test test-all test-interop test-heif clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -28,10 +28,14 @@ test: $(VENV)/.installed
 test-all: $(VENV)/.installed
 	$(BIN)/pytest
 
-# peft and torchao are heavy, and only these tests need them: not part of the extra `test`.
+# What is heavy, and only these tests need, is not part of the extra `test`. A test that is skipped fails here.
 test-interop: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[interop]"
-	$(BIN)/pytest tests/pcpad/test_other_layers*.py -m interop
+	$(BIN)/pytest tests/pcpad/test_other_layers*.py -m interop --no-skips
+
+test-heif: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[heif]"
+	$(BIN)/pytest tests/pcpad/test_formats.py -m heif --no-skips
 
 clean:
 	rm -rf $(VENV) build dist demo

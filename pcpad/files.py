@@ -113,7 +113,7 @@ def fitting_name(stem: str, ending: str = "") -> str:
 
     Example:
         >>> fitting_name("a" * 300, ".png")[-18:]
-        'aaaa~98835b0a.png'
+        'aaaaa~9835fa6b.png'
     """
     encoded = os.fsencode(stem)
     if len(encoded) + len(os.fsencode(ending)) <= _MOST_BYTES:

@@ -1,4 +1,4 @@
-"""Tests that need a process of their own, and samples that several folders share."""
+"""Tests that need a process or an extra of their own, and samples that several folders share."""
 
 import os
 import subprocess
@@ -23,6 +23,19 @@ def pytest_pyfunc_call(pyfuncitem):
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     return True
+
+
+def pytest_addoption(parser):
+    """`make test-interop` and `make test-heif` exist to run what elsewhere is skipped."""
+    parser.addoption("--no-skips", action="store_true", help="let tests fail that would be skipped")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("--no-skips"):
+        report.outcome = "failed"
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -64,6 +64,7 @@ def test_heic_asks_for_its_extra(tmp_path, monkeypatch):
             read(tmp_path / "IMG_0001.HEIC")
 
 
+@pytest.mark.heif
 def test_heic(tmp_path):
     heif = pytest.importorskip("pillow_heif")
     heif.register_heif_opener()
