@@ -81,8 +81,8 @@ def fitting_name(stem: str, ending: str = "") -> str:
         `stem + ending`, of at most 255 bytes; of a stem that was cut, a hash tells it from others that begin alike.
 
     Example:
-        >>> fitting_name("a" * 300, ".png")[-18:]
-        'aaaa~98835b0a.png'
+        >>> fitting_name("a" * 300, ".png")[-17:]
+        'aaaa~9835fa6b.png'
     """
     encoded = os.fsencode(stem)
     if len(encoded) + len(os.fsencode(ending)) <= _MOST_BYTES:
