@@ -152,8 +152,8 @@ def save_figure(figure: Figure, path: Path, dots_per_inch: int = 150) -> Path:
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
-        text.set_parse_math(False)  # type: ignore[attr-defined]
-        text.set_text(for_terminal(text.get_text()))  # type: ignore[attr-defined]
+        text.set_parse_math(False)
+        text.set_text(for_terminal(text.get_text()))
     # The context is for the texts that are made while it is drawn.
     with whole_file(path, "wb") as file, rc_context({"text.parse_math": False}):
         figure.savefig(file, dpi=dots_per_inch, format=path.suffix.lstrip(".").lower() or "png")
