@@ -10,6 +10,7 @@ import pcpad
 from pcpad.commands import TRAINER_VERBS, VERBS
 from pcpad.commands.errors import clean_errors
 from pcpad.errors import did_you_mean
+from pcpad.terminal import safe_messages, say
 
 _USAGE = """\
 usage: pcpad VERB [options]
@@ -55,16 +56,16 @@ def main(args: list[str] | None = None) -> None:
     elif verb == "--version":
         print(f"pcpad {pcpad.__version__}")
     elif verb in TRAINER_VERBS:
-        with clean_errors():
+        with safe_messages(), clean_errors():
             _train(verb, rest)
     elif verb in VERBS:
-        with clean_errors():
+        with safe_messages(), clean_errors():
             import_module(f"pcpad.commands.{verb}").main(rest)
     else:
         hint = did_you_mean(verb, [*TRAINER_VERBS, *VERBS], cutoff=0.6)
         if verb.startswith("-"):
             hint = " The verb comes first: pcpad fit --config …"
-        print(f"pcpad: error: unknown verb {verb!r}.{hint} `pcpad --help` lists them.", file=sys.stderr)
+        say(f"pcpad: error: unknown verb {verb!r}.{hint} `pcpad --help` lists them.", file=sys.stderr)
         raise SystemExit(2)
 
 

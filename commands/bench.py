@@ -18,9 +18,12 @@ from pcpad.commands.benching.measure import measure
 from pcpad.commands.benching.networks import Contestants, contestants
 from pcpad.commands.benching.report import published, save, show
 from pcpad.commands.benching.timing import default_device, machine
+from pcpad.commands.parser import Parser
 from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserFileNotFoundError, UserValueError
+from pcpad.files import refuse_dear
 from pcpad.paddings import check_padding, padding_names
+from pcpad.terminal import for_terminal, say
 
 _HELP = """\
 Time a network under several paddings, and under zero padding for comparison: the same weights, in one process, in
@@ -61,6 +64,8 @@ def main(args: list[str]) -> None:
     if given.json is not None and not given.json.resolve().parent.is_dir():
         message = f"Cannot write {given.json}: there is no folder {given.json.resolve().parent}."
         raise UserFileNotFoundError(message)
+    if given.json is not None:
+        refuse_dear(given.json, "--json FILE")
     made = contestants(given.network, given.paddings, given.fallback)
     size = given.size or ((224, 224) if made.dims == 2 else (112, 112))
     for network in made.networks.values():
@@ -100,7 +105,7 @@ def main(args: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pcpad bench", description=_HELP, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
@@ -189,7 +194,7 @@ def _threads(count: int | None) -> Iterator[None]:
 
 
 def _say(console: Console, line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(for_terminal(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def _say_unconverted(console: Console, made: Contestants) -> None:
@@ -203,15 +208,17 @@ def _say_unconverted(console: Console, made: Contestants) -> None:
 def _progress(title: str, rounds: int, networks: int) -> Iterator[Callable[[str], None]]:
     """A line on the terminal that is redrawn between what is timed, and by no thread that would disturb it."""
     if not sys.stderr.isatty():
-        print(title, file=sys.stderr, flush=True)
+        say(title, file=sys.stderr)
         yield lambda _: None
         return
-    columns = TextColumn(title), BarColumn(), TextColumn("{task.fields[step]}")
+    # What is timed is named by others, and no markup.
+    texts = [TextColumn(f"{{{field}}}", markup=False) for field in ("task.description", "task.fields[step]")]
+    columns = texts[0], BarColumn(), texts[1]
     with Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as progress:
-        task = progress.add_task(title, total=networks + 1 + rounds, step="")
+        task = progress.add_task(for_terminal(title, lines=False), total=networks + 1 + rounds, step="")
 
         def on_step(text: str) -> None:
-            progress.update(task, advance=1, step=text)
+            progress.update(task, advance=1, step=for_terminal(text, lines=False))
             progress.refresh()
 
         yield on_step

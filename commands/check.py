@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from pathlib import Path
 
+from pcpad.commands.outputs import named_files
+from pcpad.commands.parser import Parser
 from pcpad.datamodules.datasets.checks import CHECKS
 from pcpad.datamodules.reading.caches import work_through
 from pcpad.errors import UserValueError, did_you_mean
-from pcpad.tables import write_csv
+from pcpad.files import refuse_dear, refuse_replacing
+from pcpad.tables import safe_path, write_csv
+from pcpad.terminal import say
 
 _SHOWN = 20
 
@@ -26,7 +29,7 @@ def main(args: list[str]) -> None:
         SystemExit: Something was found.
     """
     names = ", ".join(CHECKS)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pcpad check",
         description=f"Decode what training and evaluation read of a data set ({names}), and list what is broken, "
         "short, missing or unused.",
@@ -44,19 +47,24 @@ def main(args: list[str]) -> None:
         message = f"--data.annotations is for kinetics; {given.name} has none"
         raise UserValueError(message)
     check = CHECKS[given.name](given.root.expanduser(), given.annotations)
+    csv = given.csv or Path(f"check_{given.name}.csv")
+    root = given.root.expanduser()
+    refuse_dear(csv, "--csv FILE")
+    refuse_replacing([csv], (*named_files(given.annotations), *(root / name for name in check.files)), "--csv FILE")
     findings = list(check.known)
     for found in work_through(check.look, check.files, f"checking {len(check.files)} files"):
         findings += found
     findings.sort()
     check.note(findings)
-    path = write_csv(given.csv or Path(f"check_{given.name}.csv"), ["path", "problem", "detail"], findings)
+    rows = [(safe_path(found.path), found.problem, found.detail) for found in findings]
+    path = write_csv(csv, ["path", "problem", "detail"], rows)
     for finding in findings[:_SHOWN]:
-        print(f"{finding.problem}: {finding.path}: {finding.detail}")
+        say(f"{finding.problem}: {finding.path}: {finding.detail}")
     if len(findings) > _SHOWN:
         print(f"… and {len(findings) - _SHOWN} more")
     counts = Counter(finding.problem for finding in findings)
     said = ", ".join(f"{counts[problem]} {problem}" for problem in ("broken", "short", "missing"))
     said += f", {counts['unused']} unused" if counts["unused"] else ""
-    print(f"{given.name}: {len(check.files)} files decoded: {said}. Listed in {path}.")
+    say(f"{given.name}: {len(check.files)} files decoded: {said}. Listed in {path}.")
     if findings:
         raise SystemExit(1)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
 
 from rich.console import Console
 
 from pcpad.commands.comparison.cells import remaining, shell_line
-from pcpad.commands.comparison.grid import Grid, enter_grid, read_grid
+from pcpad.commands.comparison.grid import GRID_FILE, Grid, enter_grid, read_grid
 from pcpad.commands.comparison.plots import draw
-from pcpad.commands.comparison.report import show, write_report
+from pcpad.commands.comparison.report import REPORT_FILES, show, write_report
 from pcpad.commands.comparison.request import parse, resolve
 from pcpad.commands.comparison.results import Study
 from pcpad.commands.comparison.running import run_cells
+from pcpad.files import refuse_replacing
+from pcpad.terminal import say
 
 
 def main(args: list[str]) -> None:
@@ -44,7 +48,7 @@ def main(args: list[str]) -> None:
             if todo:
                 print(shell_line(todo))
         return
-    print(f"{len(cells)} runs in {given.output}; what each prints is in its log.txt", flush=True)
+    say(f"{len(cells)} runs in {given.output}; what each prints is in its log.txt")
     try:
         run_cells(given.output, grid, cells, given.jobs, _gpus(grid) if given.jobs > 1 else 0)
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -54,6 +58,7 @@ def main(args: list[str]) -> None:
 
 
 def _report(given: Namespace, grid: Grid) -> None:
+    refuse_replacing([given.output / name for name in REPORT_FILES], _read_from(given.output), "--output DIR")
     study = Study(given.output, grid, given.metric, given.baseline, given.reach)
     # Into a file or pipe, tables are as wide as they are.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
@@ -66,11 +71,18 @@ def _report(given: Namespace, grid: Grid) -> None:
             raise
         print("No figures: they need matplotlib (pip install 'pcpad[figures]')")
     for path in [*write_report(study, figures), *figures]:
-        print(f"Written to {path}")
+        say(f"Written to {path}")
     crashed = [run.cell.name for run in study.runs if run.failed]
     if crashed:
-        print(f"pcpad: {len(crashed)} of {len(study.runs)} runs crashed: {', '.join(crashed)}", file=sys.stderr)
+        say(f"pcpad: {len(crashed)} of {len(study.runs)} runs crashed: {', '.join(crashed)}", file=sys.stderr)
         raise SystemExit(1)
+
+
+def _read_from(folder: Path) -> Iterator[Path]:
+    """What a report is made of; looked at only where one stands there already."""
+    yield folder / GRID_FILE
+    for pattern in ("results.json", "metrics.csv", "*.ckpt", "config.yaml"):
+        yield from folder.rglob(pattern)
 
 
 def _gpus(grid: Grid) -> int:

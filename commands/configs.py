@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-
 from rich.console import Console
 
+from pcpad.commands.parser import Parser
 from pcpad.commands.recipes import description, packaged_recipes
 from pcpad.tables import Table
 
@@ -16,7 +15,7 @@ def main(args: list[str]) -> None:
     Args:
         args: The arguments after `configs`; there are none but `--help`.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pcpad configs",
         description="List the packaged recipes. `pcpad fit --config NAME --print_config` prints one in full.",
     )

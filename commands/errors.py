@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pcpad.errors import UserError
+from pcpad.terminal import for_terminal
 
 _ESCAPE = "PCPAD_TRACEBACK"
 
@@ -28,7 +29,7 @@ def clean_errors() -> Iterator[None]:
         message = user_message(error)
         if message is None or os.environ.get(_ESCAPE, "0") not in ("", "0"):
             raise
-        print(f"pcpad: error: {message}\n({_ESCAPE}=1 shows where it was raised.)", file=sys.stderr)
+        print(f"pcpad: error: {for_terminal(message)}\n({_ESCAPE}=1 shows where it was raised.)", file=sys.stderr)
         raise SystemExit(1) from None
 
 

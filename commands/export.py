@@ -18,8 +18,11 @@ from pcpad.commands.exporting.check import Difference, check_file
 from pcpad.commands.exporting.network import describe, example, need_task, size_step
 from pcpad.commands.exporting.write import export_program, need_onnx, write
 from pcpad.commands.loading import load_task
+from pcpad.commands.parser import Parser
 from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserFileNotFoundError, UserValueError
+from pcpad.files import refuse_dear, refuse_replacing
+from pcpad.terminal import say
 
 _FORMATS = {".onnx": "onnx", ".pt2": "torch"}
 _EPILOG = """\
@@ -51,6 +54,9 @@ def main(args: list[str]) -> None:
     if not given.output.resolve().parent.is_dir():
         message = f"Cannot write {given.output}: there is no folder {given.output.resolve().parent}."
         raise UserFileNotFoundError(message)
+    # ONNX keeps weights beyond 2 GiB in a second file.
+    refuse_replacing([given.output, given.output.with_name(f"{given.output.name}.data")], [given.ckpt_path])
+    refuse_dear(given.output)
     if kind == "onnx":
         need_onnx()
     task = need_task(load_task(given.ckpt_path, where_known={"compile": False, "checkpointing": False}))
@@ -70,7 +76,7 @@ def main(args: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pcpad export",
         description="Write a checkpoint as ONNX or torch.export, checked against PyTorch.",
         epilog=_EPILOG,
@@ -112,9 +118,9 @@ def _format(output: Path, asked: str | None) -> str:
 
 def _report(output: Path, about: dict[str, Any], found: list[Difference]) -> None:
     for line in found:
-        print(f"  {line}")
+        say(f"  {line}")
     most = max(found, key=lambda line: line.absolute)
-    print(
+    say(
         f"Written to {output} ({about['task']}, {about['network']}, {about['padding']} padding; {about['sizes']}). "
         f"It agrees with PyTorch {torch.__version__}: largest difference {most.absolute:.2g}, where the largest "
         f"output is {most.scale:.3g}."

@@ -9,6 +9,8 @@ from typing import Any
 
 from pcpad.bounded_yaml import read_yaml
 from pcpad.commands.figures import FIGURES
+from pcpad.commands.outputs import refuse_figure
+from pcpad.commands.parser import Parser
 from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserValueError, did_you_mean
 
@@ -23,7 +25,7 @@ def main(args: list[str]) -> None:
         ValueError: There is no figure of that name.
     """
     lines = "\n".join(f"  {name:<14} {text}" for name, (_, text) in FIGURES.items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pcpad figure",
         description="Draw a figure.",
         epilog=f"figures:\n{lines}\n\n`pcpad figure NAME --help` shows a figure's options.",
@@ -39,15 +41,14 @@ def main(args: list[str]) -> None:
         raise UserValueError(message)
     module_name, text = FIGURES[name]
     module = import_module(f"pcpad.commands.figures.{module_name}")
-    own = argparse.ArgumentParser(
-        prog=f"pcpad figure {name}", description=f"Draw {text}.", epilog=module.__doc__, allow_abbrev=False
-    )
+    own = Parser(prog=f"pcpad figure {name}", description=f"Draw {text}.", epilog=module.__doc__, allow_abbrev=False)
     module.add_arguments(own)
     rest, data = take_data_options(args)
     given = own.parse_args(rest)
     if data and not hasattr(given, "data_options"):
         own.error(f"this figure reads no data set: --data.{next(iter(data))} has no meaning here")
     given.data_options = data
+    refuse_figure(given)
     module.draw(given)
 
 

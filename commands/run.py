@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter, LearningRateMonitor, RichProgressBar
+from lightning.pytorch.callbacks import BasePredictionWriter, LearningRateMonitor, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
@@ -19,18 +19,24 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from pcpad._renamed import present_path
 from pcpad.bounded_yaml import bound_jsonargparse
 from pcpad.commands.checkpoint import differences, find_checkpoint, home_of, remembered, run_values
+from pcpad.commands.outputs import checkpoint_files, named_files, run_files
 from pcpad.commands.plugins import allow_modules_of, import_named, load_plugins, load_user_modules, split_imports
 from pcpad.commands.recipes import config_files, configured_imports, resolve_configs
+from pcpad.commands.starting import Began, Start
 from pcpad.errors import UserValueError
+from pcpad.files import refuse_replacing
 from pcpad.tasks.base import Task
 from pcpad.tasks.callbacks.checkpoint import BestAndLast
 from pcpad.tasks.callbacks.last_state import LastState
 from pcpad.tasks.callbacks.own_files import OwnFiles
+from pcpad.tasks.callbacks.prediction_writer import PredictionWriter
+from pcpad.tasks.callbacks.progress import ShownProgress
 from pcpad.tasks.callbacks.randomness import RandomState
 from pcpad.tasks.callbacks.results import RunResults
 from pcpad.tasks.callbacks.resume import OptimizerOnResume
 from pcpad.tasks.callbacks.run_values import RunValues
 from pcpad.tasks.callbacks.sample_images import SampleImages
+from pcpad.terminal import escaped_stderr, is_unicode, say
 from pcpad.trust import Trust, named_values
 
 
@@ -98,19 +104,25 @@ class SuiteCLI(LightningCLI):
         self.remembered = remembered
         self._watch = trust.watch if trust is not None else nullcontext
         bound_jsonargparse()
+        self.configs = config_files(args)
         # As a first config, whatever comes later on the command line outranks it.
         front = ["--config", json.dumps(remembered)] if remembered else []
-        super().__init__(
-            LightningModule,
-            LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            save_config_kwargs={"overwrite": True},
-            parser_kwargs={"prog": "pcpad"},
-            args=[verb, *front, *args],
-        )
+        self.start = Start()
+        try:
+            super().__init__(
+                LightningModule,
+                LightningDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                seed_everything_default=0,
+                auto_configure_optimizers=False,
+                save_config_kwargs={"overwrite": True},
+                parser_kwargs={"prog": "pcpad"},
+                args=[verb, *front, *args],
+            )
+        except BaseException:
+            rank_zero_only(self.start.undo)()
+            raise
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # static there, one for all verbs
         """The one verb, and the trainer's arguments that are no options: code in checkpoints is never run."""
@@ -144,7 +156,7 @@ class SuiteCLI(LightningCLI):
         """Parse, then say where the run departs from its checkpoint."""
         quiet = {"predict": {"return_predictions": False}, "test": {"verbose": False}, "validate": {"verbose": False}}
         self._subcommand_parsers[self.verb].set_defaults(quiet.get(self.verb, {}))
-        with self._watch():
+        with self._watch(), escaped_stderr():
             self.config = _with_present_paths(parser.parse_args(cast(list[str], args)))
             used = parser.dump(self.config, skip_none=False, skip_validation=True, format="json")
         for line in differences(self.remembered, json.loads(used)[self.verb]):
@@ -201,7 +213,9 @@ class SuiteCLI(LightningCLI):
         options = self._get(self.config_init, "trainer")
         if options.get("logger") in (None, True):
             name = self.name or type(self.model).__name__.removesuffix("Task").lower()
-            kwargs["logger"] = _loggers(options.get("default_root_dir") or "runs", name)
+            kwargs["logger"] = _loggers(options.get("default_root_dir") or "runs", name, self.start)
+        elif options.get("default_root_dir"):
+            self.start.watch(options["default_root_dir"])
         return super().instantiate_trainer(**kwargs)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
@@ -215,13 +229,15 @@ class SuiteCLI(LightningCLI):
             if isinstance(callback, BasePredictionWriter) and vars(callback).get("output", "") is None:
                 callback.output = self._get(self.config_init, "output")  # type: ignore[attr-defined]
         kinds = {type(callback) for callback in given}
+        if any(isinstance(callback, ProgressBar) for callback in given):
+            kinds.add(ShownProgress)
         extra = [callback for callback in callbacks if type(callback) not in kinds]
         return super()._instantiate_trainer(config, extra)
 
     def _callbacks(self, config: dict[str, Any]) -> list[Callback]:
-        callbacks: list[Callback] = []
+        callbacks: list[Callback] = [Began(self.start)]
         if config.get("enable_progress_bar") is not False and not config.get("barebones"):
-            callbacks.append(RichProgressBar())
+            callbacks.append(ShownProgress())
         if self.verb == "fit":
             values = run_values(self.config_dump)
             callbacks += [OwnFiles(), OptimizerOnResume(), RandomState(), LastState(), RunValues(values)]
@@ -253,8 +269,29 @@ class SuiteCLI(LightningCLI):
         )
         raise UserValueError(message)
 
+    def _refuse_replacing(self, log_folder: str | None) -> None:
+        """See that nothing that was named is written over, and have the writer of predictions see to it, too."""
+        inputs = [*self.configs, *named_files(self.config_dump)]
+        output = self._get(self.config_init, "output") if self.verb == "predict" else None
+        if output is not None:
+            self.start.watch(output)
+            refuse_replacing([Path(output).expanduser()], inputs)
+        written = run_files(log_folder)
+        refuse_replacing(written, inputs, "--trainer.default_root_dir FOLDER")
+        if self.verb == "fit":
+            # A run that goes on may replace what it goes on from, which is whole at any time.
+            resumed = self._get(self.config_init, "ckpt_path")
+            others = [path for path in inputs if resumed is None or not path.samefile(resumed)]
+            folder = self._get(self.config_init, "checkpoint.dirpath")
+            refuse_replacing(checkpoint_files(folder, log_folder), others, "--checkpoint.dirpath FOLDER")
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, PredictionWriter):
+                callback.protected = inputs
+
     def _run_subcommand(self, subcommand: str) -> None:
-        _say(f"Results go to {self.trainer.log_dir}")
+        log_folder = self.trainer.log_dir
+        self._refuse_replacing(log_folder)
+        _say(f"Results go to {log_folder}")
         super()._run_subcommand(subcommand)
 
 
@@ -289,9 +326,13 @@ def _no_advertising(record: logging.LogRecord) -> bool:
     return "try installing [lit" not in record.getMessage()
 
 
-def _loggers(folder: str | Path, name: str) -> list[Logger]:
+def _loggers(folder: str | Path, name: str, start: Start) -> list[Logger]:
     """TensorBoard's and CSV logs in one folder."""
     board = TensorBoardLogger(str(folder), name=name)
+    start.watch(board.log_dir)
+    if not is_unicode(board.log_dir):  # TensorBoard writes to no other
+        _say(f"No TensorBoard logs: the name of {board.log_dir} is not UTF-8. metrics.csv has the same numbers.")
+        return [CSVLogger(str(folder), name=name)]
     # Left to itself the second would find the first one's new folder and count one further.
     return [board, CSVLogger(str(folder), name=name, version=board.version)]
 
@@ -304,6 +345,4 @@ def _lacks(model: LightningModule, method: str) -> str:
     return f"{name} is a plain LightningModule and lacks `{method}`: derive it from pcpad.tasks.base.Task"
 
 
-@rank_zero_only
-def _say(line: str) -> None:
-    print(line, flush=True)
+_say = rank_zero_only(say)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+from pcpad.commands.parser import Parser
 from pcpad.datamodules.samples import SAMPLES
 from pcpad.errors import UserValueError, did_you_mean
+from pcpad.terminal import say
 
 
 def main(args: list[str]) -> None:
@@ -20,11 +21,11 @@ def main(args: list[str]) -> None:
         ValueError: There is no sample of that name.
     """
     names = ", ".join(sorted(SAMPLES))
-    parser = argparse.ArgumentParser(prog="pcpad sample", description=f"Write a small data set. There are: {names}.")
+    parser = Parser(prog="pcpad sample", description=f"Write a small data set. There are: {names}.")
     parser.add_argument("name", metavar="NAME", help="which one")
     parser.add_argument("folder", metavar="DIR", type=Path, help="where to write it; made if missing")
     given = parser.parse_args(args)
     if given.name not in SAMPLES:
         message = f"No sample {given.name!r}.{did_you_mean(given.name, SAMPLES)} There are: {names}."
         raise UserValueError(message)
-    print(SAMPLES[given.name](given.folder))
+    say(SAMPLES[given.name](given.folder))

@@ -138,6 +138,10 @@ class DataModule(LightningDataModule):
     processes, are left out. A run resumed from a checkpoint made within an epoch goes on at the next sample.
     Evaluations count each sample once, on any number of processes that each get one.
 
+    A data set to predict from that has `input_files()`, which yields of each sample the paths of its files, the one it
+    is named after first, has them protected: no result is written over one of them, or over another result, which is
+    found out before any work.
+
     Whatever tasks, callbacks and verbs ask a data module beside its loaders is declared here; all of it may stay None.
     It may be set on the class, in `__init__` or in `setup`. A LightningDataModule that is no `DataModule` does as well
     and may have the same attributes.

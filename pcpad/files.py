@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal, overload
 
-__all__ = ["locked", "opened", "read_bytes", "whole_file", "write_text"]
+from pcpad.errors import UserValueError
+
+__all__ = [
+    "fitting_name",
+    "is_folder",
+    "locked",
+    "opened",
+    "read_bytes",
+    "refuse_dear",
+    "refuse_replacing",
+    "whole_file",
+    "write_text",
+]
+
+_MOST_BYTES = 255  # of a name, on every file system in common use
+# Of files that nothing here writes as a result, and that are dear to whoever has them.
+_DEAR = {
+    **dict.fromkeys((".ckpt", ".pt", ".pth", ".safetensors"), "weights"),
+    **dict.fromkeys((".yaml", ".yml"), "a configuration"),
+    ".py": "code",
+}
 
 
 def opened(path: Path) -> BinaryIO:
@@ -76,6 +99,89 @@ def write_text(path: Path, text: str) -> Path:
     with whole_file(path) as file:
         file.write(text)
     return path
+
+
+def fitting_name(stem: str, ending: str = "") -> str:
+    """A file's name, cut where it would be longer than file systems allow.
+
+    Args:
+        stem: What it is named after.
+        ending: Stays whole: `_overlay.png`.
+
+    Returns:
+        `stem + ending`, of at most 255 bytes; of a stem that was cut, a hash tells it from others that begin alike.
+
+    Example:
+        >>> fitting_name("a" * 300, ".png")[-18:]
+        'aaaa~98835b0a.png'
+    """
+    encoded = os.fsencode(stem)
+    if len(encoded) + len(os.fsencode(ending)) <= _MOST_BYTES:
+        return stem + ending
+    ending = f"~{hashlib.sha256(encoded).hexdigest()[:8]}{ending}"
+    room = max(0, _MOST_BYTES - len(os.fsencode(ending)))
+    while room and encoded[room] & 0xC0 == 0x80:  # within a character
+        room -= 1
+    return os.fsdecode(encoded[:room]) + ending
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry of `os.scandir` is a folder or a link to one; links that lead round in a circle are none."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
+
+
+def refuse_replacing(outputs: Iterable[str | Path], inputs: Iterable[str | Path], say: str = "--output FILE") -> None:
+    """Refuse to write over what is read, before anything is.
+
+    Args:
+        outputs: The files that will be written.
+        inputs: The files that are read.
+        say: The option that says where to write.
+
+    Raises:
+        UserValueError: An output is an input, under that name or another one, or through a link.
+    """
+    there: dict[tuple[int, int], Path] = {}
+    for output in map(Path, outputs):
+        key = _identity(output)
+        if key is not None:
+            there[key] = output
+    # Data sets have millions of files, most results are new.
+    for path in inputs if there else ():
+        found = there.get(_identity(Path(path)) or (0, 0))
+        if found is not None:
+            message = f"{found} would replace the input {path}: pass another {say}"
+            raise UserValueError(message)
+
+
+def refuse_dear(output: Path, say: str = "--output FILE") -> None:
+    """Refuse to write a result over weights, a configuration or code, whether they are read now or not.
+
+    Args:
+        output: The file that will be written.
+        say: The option that says where to write.
+
+    Raises:
+        UserValueError: It is there already, and one of these by its ending.
+    """
+    what = _DEAR.get(output.suffix.lower())
+    if what is not None and output.is_file():
+        message = f"{output} is there already and holds {what}, which would be lost: pass another {say}"
+        raise UserValueError(message)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What two names of one file have in common; None where there is none."""
+    try:
+        state = path.stat()
+    except (OSError, ValueError):
+        return None
+    return state.st_dev, state.st_ino
 
 
 @contextmanager

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pcpad.files import whole_file
+from pcpad.terminal import for_terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as RichTable
 
-__all__ = ["Table", "write_csv"]
+__all__ = ["Table", "as_markdown", "as_typed", "safe_cell", "safe_path", "write_csv"]
+
+# What spreadsheets take for the start of a formula; full-width signs are so taken in some languages. A number is none.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
+_ROW_END = "\r\n"
+# What starts something in Markdown, or in HTML in it. A backslash counts where it would hide what follows.
+_MARKED = re.compile(
+    r"\\(?=[!-/:-@\[-`{-~])|[`*|]|~~|<(?=[A-Za-z/!?])|&(?=#?\w+;)|(?<=\])[(\[:]|(?<![^\W_])_|_(?![^\W_])|\A(#|>|[-+](?=\s))"
+)
 
 
 @dataclass(frozen=True)
@@ -63,8 +74,11 @@ class Table:
         from rich.table import Table as RichTable
         from rich.text import Text
 
-        title = Text(self.title, "table.title") if self.title else None
-        caption = Text("\n".join(notes), "table.caption") if notes else None
+        def _cell(text: str) -> Text:
+            return Text(for_terminal(text, lines=False))
+
+        title = Text(for_terminal(self.title), "table.title") if self.title else None
+        caption = Text(for_terminal("\n".join(notes)), "table.caption") if notes else None
         table = RichTable(
             title=title,
             title_justify="left",
@@ -77,24 +91,90 @@ class Table:
             if index not in hidden:
                 words = index < self.texts
                 whole = not index or not (words or self.frame)
-                table.add_column(Text(column), justify="left" if words else "right", no_wrap=whole)
+                table.add_column(_cell(column), justify="left" if words else "right", no_wrap=whole)
         for row in self.rows:
-            table.add_row(*(Text(cell) for index, cell in enumerate(row) if index not in hidden))
+            table.add_row(*(_cell(cell) for index, cell in enumerate(row) if index not in hidden))
         return table
 
     def markdown(self) -> str:
         """A section of a Markdown document."""
         rule = "|" + "---|" * self.texts + "---:|" * (len(self.columns) - self.texts)
         lines = [_line(self.columns), rule, *map(_line, self.rows)]
-        head = [f"## {self.title}", ""] if self.title else []
-        return "\n".join([*head, *lines, "", *(f"{note}  " for note in self.notes)]).rstrip() + "\n"
+        head = [f"## {as_markdown(self.title)}", ""] if self.title else []
+        return "\n".join([*head, *lines, "", *(f"{as_markdown(note)}  " for note in self.notes)]).rstrip() + "\n"
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(map(as_markdown, cells)) + " |"
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any] | Sequence[Any]]) -> Path:
+def as_markdown(text: str) -> str:
+    r"""A text that Markdown shows as it is: no table cell ends in it, nothing in it is emphasis, a link or HTML.
+
+    Args:
+        text: One line; line feeds in it are shown as `\n`.
+
+    Returns:
+        The same with backslashes and entities where they are needed.
+
+    Example:
+        >>> as_markdown("a|b <img src=x> [c](d) e_f *g*")
+        'a\\|b &lt;img src=x> [c]\\(d) e_f \\*g\\*'
+    """
+    entities = {"<": "&lt;", "&": "&amp;"}
+    return _MARKED.sub(lambda found: entities.get(found[0], f"\\{found[0]}"), for_terminal(text, lines=False))
+
+
+def safe_cell(value: Any) -> Any:
+    """A CSV file's cell that no spreadsheet takes for a formula.
+
+    Args:
+        value: Anything; numbers, and texts that are numbers, stay as they are.
+
+    Returns:
+        The value, a text that begins with `=`, `+`, `-`, `@`, a tab or a line's end with an apostrophe in front; see
+        `as_typed`.
+    """
+    if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
+
+
+def safe_path(path: str) -> str:
+    """A path for a CSV file's cell that can be opened as it stands there.
+
+    Args:
+        path: Of a file.
+
+    Returns:
+        The path, with `./` in front of one that a spreadsheet would take for a formula.
+    """
+    return path if safe_cell(path) == path else f"./{path}"
+
+
+def as_typed(cell: str) -> str:
+    """What `safe_cell` was given, for whoever reads a file back.
+
+    Args:
+        cell: As `csv` reads it.
+
+    Returns:
+        The text, without the apostrophe that keeps it from being a formula.
+
+    Example:
+        >>> as_typed("'=1+1"), as_typed("'tis"), as_typed("-1.5")
+        ('=1+1', "'tis", '-1.5')
+    """
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def write_csv(
+    path: Path,
+    columns: Sequence[str],
+    rows: Iterable[Mapping[str, Any] | Sequence[Any]],
+    *,
+    for_people: bool = True,
+) -> Path:
     """Write rows with all digits, whole or not at all.
 
     Args:
@@ -102,13 +182,33 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
         columns: Their names, in order.
         rows: Column to value, or values in the columns' order; fewer leave the last columns empty. None is written as
             nothing, a float with all its digits, NaN as `nan`.
+        for_people: Whether spreadsheets may open it, so that texts are `safe_cell`s. Otherwise they are written as they
+            are, as formats of data sets ask for.
 
     Returns:
         The path.
     """
     with whole_file(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
+        writer = csv.writer(_LineFeeds(file))
+        kept = safe_cell if for_people else _unchanged
+        writer.writerow(map(kept, columns))
         for row in rows:
-            writer.writerow([row.get(name) for name in columns] if isinstance(row, Mapping) else row)
+            writer.writerow(map(kept, (row.get(name) for name in columns) if isinstance(row, Mapping) else row))
     return path
+
+
+class _LineFeeds:
+    """A file whose rows end in line feeds, for a `csv.writer` that ends them as it is used to.
+
+    Told to end them in line feeds, it would no longer put cells with a carriage return between quotes.
+    """
+
+    def __init__(self, file: IO[str]) -> None:
+        self.file = file
+
+    def write(self, row: str) -> int:
+        return self.file.write(f"{row.removesuffix(_ROW_END)}\n")
+
+
+def _unchanged(value: Any) -> Any:
+    return value

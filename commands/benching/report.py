@@ -13,6 +13,7 @@ from pcpad.commands.benching.calls import Setting
 from pcpad.commands.benching.measure import Row
 from pcpad.files import write_text
 from pcpad.tables import Table
+from pcpad.terminal import for_terminal
 
 # Both papers' Table 1: relative to zero padding, on a V100, one 224x224 image. 2018 has partial padding alone.
 _PUBLISHED: dict[str, dict[str, tuple[float, ...]]] = {
@@ -52,13 +53,13 @@ def show(console: Console, title: str, rows: list[Row], known: Known) -> None:
         known: See `published`.
     """
     measured = [row for row in rows if row.note is None]
-    console.print(f"\n{title}", style="bold", highlight=False, markup=False, soft_wrap=True)
+    console.print(for_terminal(f"\n{title}"), style="bold", highlight=False, markup=False, soft_wrap=True)
     if measured:
         console.print(_table(measured, known).rich(), soft_wrap=True)
     for row in rows:
         if row.note is not None:
             line = f"{row.padding}: not measured: {row.note}"
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.print(for_terminal(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(rows: list[Row], known: Known) -> Table:

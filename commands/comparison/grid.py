@@ -222,6 +222,8 @@ def enter_grid(folder: Path, grid: Grid) -> Grid:
     if folder.exists() and not (folder / GRID_FILE).is_file() and _foreign(folder):
         message = f"{folder} holds something else than a comparison: give it a folder of its own with --output"
         raise UserFileExistsError(message)
+    if not (folder / GRID_FILE).is_file():
+        grid.check_baseline(grid.baseline)  # before there is a folder
     with locked(folder / ".lock"):
         if (folder / GRID_FILE).is_file():
             grid = _merge(folder, read_grid(folder), grid)

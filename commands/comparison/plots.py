@@ -11,7 +11,7 @@ from pcpad.commands.comparison.grid import PADDING, short_name
 from pcpad.commands.comparison.metrics import Metric, Numbers
 from pcpad.commands.comparison.results import Result, Study
 from pcpad.commands.comparison.statistics import summarise
-from pcpad.tasks.pictures.plots import need_matplotlib, new_figure, padding_style, place_style, save_figure
+from pcpad.tasks.pictures.plots import figure_text, need_matplotlib, new_figure, padding_style, place_style, save_figure
 
 _MOST_PANELS = 12
 _LONG = 12  # epochs from which the last third gets a panel of its own
@@ -94,7 +94,7 @@ def _bars(study: Study, axis: Any, rows: Sequence[Result]) -> None:
     margin = 0.12 * (high - low) or 0.05 * abs(high) or 1.0
     from_zero = low >= 0 and low - margin <= 0.3 * high
     axis.set_ylim(0 if from_zero else low - margin, high + margin)
-    axis.set_xticks(range(len(rows)), [row.value for row in rows], rotation=20 if len(rows) > 4 else 0)
+    axis.set_xticks(range(len(rows)), [figure_text(row.value) for row in rows], rotation=20 if len(rows) > 4 else 0)
     axis.set_xlabel(short_name(study.grid.compared))
     axis.set_ylabel(metric.name + numbers.unit + ("" if from_zero else "\n(axis does not start at 0)"))
     text = f"{study.label(metric, rows[0].when)}; {metric.direction}"
@@ -153,7 +153,9 @@ def _curves(study: Study, axis: Any, setting: tuple[str, ...], metric: Metric, s
         shown = style(study, value)
         shown_epochs = [epoch + 1 for epoch in epochs]
         every = max(1, len(epochs) // 12)
-        axis.plot(shown_epochs, means, label=f"{value} (n = {len(runs)})", markersize=4, markevery=every, **shown)
+        axis.plot(
+            shown_epochs, means, label=figure_text(f"{value} (n = {len(runs)})"), markersize=4, markevery=every, **shown
+        )
         low, high = _band(means, spreads)
         axis.fill_between(shown_epochs, low, high, color=shown["color"], alpha=0.15, linewidth=0)
         most = max(most, len(runs))

@@ -6,6 +6,7 @@ A column of statistics is one entry in `COLUMNS`, from where all of them have it
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,11 @@ from pcpad.commands.comparison.results import Result, Study
 from pcpad.commands.comparison.runs import problems
 from pcpad.commands.comparison.statistics import epochs_to_reach
 from pcpad.files import write_text
-from pcpad.tables import Table, write_csv
+from pcpad.tables import Table, as_markdown, write_csv
+from pcpad.terminal import for_terminal
+
+# With what `plots` draws.
+REPORT_FILES = ("report.md", "runs.csv", "summary.csv", "cross.csv", "bars.png", "convergence.png")
 
 
 def _average(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
@@ -261,18 +266,32 @@ def _run_rows(study: Study) -> Iterator[dict[str, Any]]:
 def _markdown(study: Study, figures: Sequence[Path]) -> str:
     grid = study.grid
     axes = "; ".join(f"{short_name(option)}: {', '.join(grid.values(option))}" for option in grid.axes)
-    text = [f"# Comparison of {short_name(grid.compared)}: {', '.join(grid.config)}", "", f"{axes}.", ""]
+    title = as_markdown(f"Comparison of {short_name(grid.compared)}: {', '.join(grid.config)}")
+    text = [f"# {title}", "", f"{as_markdown(axes)}.", ""]
     if grid.arguments:
-        text += [f"All runs with `{' '.join(grid.arguments)}`.", ""]
+        text += [f"All runs with {_code(' '.join(grid.arguments))}.", ""]
     if grid.test_arguments:
-        text += [f"Tested with `{' '.join(grid.test_arguments)}`.", ""]
+        text += [f"Tested with {_code(' '.join(grid.test_arguments))}.", ""]
     wrong = problems(study.runs, grid)
     if wrong:
-        text += ["**Not complete.** What is missing is in no average.", "", *(f"- {line}" for line in wrong), ""]
+        text += [
+            "**Not complete.** What is missing is in no average.",
+            "",
+            *(f"- {as_markdown(line)}" for line in wrong),
+            "",
+        ]
     text += [table.markdown() for table in all_tables(study)]
-    text += ["## Notes", "", *(f"- {note}" for note in footnotes(study)), ""]
+    text += ["## Notes", "", *(f"- {as_markdown(note)}" for note in footnotes(study)), ""]
     text += [f"![{path.stem}]({path.name})\n" for path in figures]
     return "\n".join(text)
+
+
+def _code(text: str) -> str:
+    """A text as Markdown's code, between more backticks than it has in a row."""
+    text = for_terminal(text, lines=False)
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    gap = " " if len(fence) > 1 else ""
+    return f"{fence}{gap}{text}{gap}{fence}"
 
 
 def show(study: Study, console: Console) -> None:
@@ -281,6 +300,6 @@ def show(study: Study, console: Console) -> None:
         console.print(table.rich(console))
         console.print()
     for note in footnotes(study):
-        console.print(note, markup=False)
+        console.print(for_terminal(note), markup=False)
     for line in problems(study.runs, study.grid):
-        console.print(line, style="bold", markup=False)
+        console.print(for_terminal(line), style="bold", markup=False)

@@ -15,10 +15,12 @@ from typing import Any
 from pcpad.bounded_yaml import read_yaml
 from pcpad.commands.comparison.grid import PADDING, SEED, Cell, Grid, expand, in_common
 from pcpad.commands.comparison.metrics import parse_metric
+from pcpad.commands.parser import Parser
 from pcpad.commands.plugins import load_user_modules, take_imports
 from pcpad.commands.recipes import config_files, configured_imports, resolve_configs
 from pcpad.errors import UserValueError
 from pcpad.paddings import check_padding, padding_names
+from pcpad.terminal import say
 
 _DESCRIPTION = """\
 Train and test a grid of runs, and compare them: paddings x seeds, and whatever else varies. What is finished is not
@@ -96,7 +98,7 @@ def parse(args: Sequence[str]) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pcpad compare",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
@@ -223,7 +225,7 @@ def resolve(grid: Grid) -> Grid:
     from pcpad.commands.comparison.conversions import check_conversions
 
     for line in check_conversions(grid, resolved):
-        print(f"pcpad: {line}", file=sys.stderr)
+        say(f"pcpad: {line}", file=sys.stderr)
     return replace(grid, resolved=in_common(resolved, grid.axes))
 
 

@@ -18,6 +18,7 @@ from pcpad import _start
 from pcpad.commands.comparison import worker
 from pcpad.commands.comparison.cells import LOG_FILE, failures, last_error, remaining, write_failures
 from pcpad.commands.comparison.grid import Cell, Grid
+from pcpad.terminal import say
 
 _GRACE = 10.0  # seconds between asking a cell to stop and killing it
 
@@ -39,7 +40,7 @@ def run_cells(root: Path, grid: Grid, cells: Sequence[Cell], jobs: int = 1, gpus
     waiting = deque(cell for cell in cells if remaining(root, grid, cell))
     left = len(waiting)
     if left < len(cells):
-        _say(f"{len(cells) - left} of {len(cells)} runs are finished already")
+        say(f"{len(cells) - left} of {len(cells)} runs are finished already")
     active: dict[int, tuple[Cell, subprocess.Popen[bytes], float]] = {}  # by slot; with the time of the start
     seconds: list[float] = []
     total = left
@@ -62,9 +63,9 @@ def run_cells(root: Path, grid: Grid, cells: Sequence[Cell], jobs: int = 1, gpus
                     # Cells under way count half: on average they are there.
                     units = (left - 0.5 * len(active)) / min(jobs, left) if left and seconds else 0
                     to_go = f"; about {_clock(units * sum(seconds) / len(seconds))} to go" if units else ""
-                    _say(f"{time.strftime('%H:%M:%S')} [{total - left}/{total}] {cell.name} {lines[0]}{to_go}")
+                    say(f"{time.strftime('%H:%M:%S')} [{total - left}/{total}] {cell.name} {lines[0]}{to_go}")
                     for line in lines[1:]:
-                        _say(line)
+                        say(line)
                 time.sleep(0.1)
         finally:
             _stop([process for _, process, _ in active.values()])
@@ -157,7 +158,3 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

@@ -25,6 +25,7 @@ from typing import Any
 from pcpad.commands.comparison.cells import CRASH_FILE, LOCK_FILE, LOG_FILE, last_error, remaining, write_failures
 from pcpad.commands.comparison.grid import read_grid
 from pcpad.files import locked
+from pcpad.terminal import for_terminal, say
 
 ELSEWHERE = 75  # exit code: another process is at this cell
 CRASHED = 1
@@ -61,7 +62,7 @@ def run_cell(root: Path, name: str, tests: Mapping[str, Any]) -> int:
         try:
             held = stack.enter_context(locked(path, wait=False))  # given back even by kill -9
         except OSError as error:
-            print(f"pcpad: error: {path} cannot be locked ({error}); use a file system that has locks, or --list")
+            say(f"pcpad: error: {path} cannot be locked ({error}); use a file system that has locks, or --list")
             return CRASHED
         if not held:
             return ELSEWHERE
@@ -98,14 +99,14 @@ def _run(command: list[str]) -> str | None:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     from pcpad.commands.run import main as run
 
-    print("$", shlex.join(["pcpad", *command]), flush=True)
+    say(f"$ {shlex.join(['pcpad', *command])}")
     try:
         run(command[0], command[1:])
     except SystemExit as end:
         sys.stderr.flush()
         return None if end.code in (0, None) else _EXIT
     except Exception as error:
-        traceback.print_exc()
+        print(for_terminal(traceback.format_exc()), file=sys.stderr)
         return f"{type(error).__name__}: {error}".splitlines()[0]
     finally:
         gc.collect()  # the next step's network should find this one's memory free

@@ -21,6 +21,7 @@ from pcpad.commands.figures.feature_maps import check_layers, last_two_sizes, ma
 from pcpad.errors import UserValueError
 from pcpad.tasks.base import Task
 from pcpad.tasks.pictures.plots import need_matplotlib, new_figure, save_figure
+from pcpad.terminal import say
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def draw(given: argparse.Namespace) -> None:
     for right in (0, 1):
         one, other = groups[right], groups[1 - right]
         which = f"right in all {len(one.tasks)} runs with {one.padding}, wrong in all {len(other.tasks)} with"
-        print(f"{counts[right]} of {images} test images: {which} {other.padding}")
+        say(f"{counts[right]} of {images} test images: {which} {other.padding}")
     if not found:
         message = (
             f"No test image is right in all runs of one padding and wrong in all of the other ({images} looked at), so "
@@ -192,7 +193,7 @@ def _plot(
     axes[0, 0].set_title("input", fontsize=9)
     label = "activations summed over channels, relative to the map's mean"
     figure.colorbar(shown, ax=axes, label=label, aspect=40)
-    print(f"Written to {save_figure(figure, path)}")
+    say(f"Written to {save_figure(figure, path)}")
 
 
 def _picture(image: Tensor) -> np.ndarray:

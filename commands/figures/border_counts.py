@@ -27,6 +27,7 @@ from pcpad.errors import UserValueError
 from pcpad.tables import write_csv
 from pcpad.tasks.base import Task
 from pcpad.tasks.pictures.plots import COLORS, need_matplotlib, new_figure, save_figure
+from pcpad.terminal import say
 
 _AXES = (("left", "right"), ("top", "bottom"), ("first", "last"))  # by axis, the last one first
 # Functions of pcpad.models that are no networks by themselves.
@@ -122,11 +123,11 @@ def draw(given: argparse.Namespace) -> None:
     written = write_counts(counts, given.output.with_suffix(".csv"))
     positions, border = sum(count.positions for count in counts), sum(count.at_border for count in counts)
     sizes = "×".join(map(str, size))
-    print(f"{name} at {sizes}: {len(counts)} padded convolutions run; {100 * border / positions:.2f} % of their output "
+    say(f"{name} at {sizes}: {len(counts)} padded convolutions run; {100 * border / positions:.2f} % of their output "
           f"positions reach the padding, from {100 * _least(counts):.2f} to {100 * _most(counts):.2f} %")  # fmt: skip
     if left:
-        print(f"Not counted, as they pad by other means than a convolution's own: {_some(left)}")
-    print(f"Written to {written}")
+        say(f"Not counted, as they pad by other means than a convolution's own: {_some(left)}")
+    say(f"Written to {written}")
     _plot(counts, f"{name}, input {sizes}", given.output)
 
 
@@ -281,4 +282,4 @@ def _plot(counts: Sequence[BorderCount], title: str, path: Path) -> None:
     for axis in (above, below):
         axis.grid(axis="y", alpha=0.3)
         axis.set_axisbelow(True)
-    print(f"Written to {save_figure(figure, path)}")
+    say(f"Written to {save_figure(figure, path)}")

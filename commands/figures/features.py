@@ -27,6 +27,7 @@ from pcpad.commands.figures.options import (
 from pcpad.errors import UserValueError
 from pcpad.paddings import check_padding
 from pcpad.tasks.pictures.plots import need_matplotlib, new_figure, save_figure
+from pcpad.terminal import say
 
 _SMALL = 10  # maps up to this side have their values written in
 
@@ -114,9 +115,9 @@ def draw(given: argparse.Namespace) -> None:
                 distance.update(before, features)
     rows = [distances for _, distances in networks]
     for distance in (distance for row in rows for distance in row):
-        print(_said(distance, distance.mean(images, given.relative), given.relative))
+        say(_said(distance, distance.mean(images, given.relative), given.relative))
     where = " and ".join(dict.fromkeys(layers))
-    print(f"Layer {where}, mean over {images} test images.")
+    say(f"Layer {where}, mean over {images} test images.")
     _plot(rows, images, given.relative, where, given.output)
 
 
@@ -162,7 +163,7 @@ def _plot(rows: Sequence[Sequence[Distance]], images: int, relative: bool, layer
     unit = "mean |Δ feature| over mean |feature|" if relative else "mean |Δ feature|"
     figure.colorbar(shown, ax=axes, label=f"{unit}, {images} images", shrink=0.9)
     figure.suptitle(f"output of {layer}", fontsize=11)
-    print(f"Written to {save_figure(figure, path)}")
+    say(f"Written to {save_figure(figure, path)}")
 
 
 def _write_values(axis: Any, values: Tensor, top: float) -> None:

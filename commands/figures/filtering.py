@@ -19,6 +19,7 @@ from pcpad.commands.figures.options import (
 from pcpad.errors import UserValueError
 from pcpad.tasks import GaussianFilteringTask
 from pcpad.tasks.pictures.plots import need_matplotlib, new_figure, save_figure
+from pcpad.terminal import say
 
 _ZOOM = 4  # a quarter of the side: wide enough to show where the band ends in crops of the usual sizes
 
@@ -63,7 +64,7 @@ def draw(given: argparse.Namespace) -> None:
         inside = stack[:, border:-border, border:-border]
         rest = stack.numel() - inside.numel()
         band = (stack.sum() - inside.sum()) / max(rest, 1)
-        print(f"{label}: mean |error| {band:.4g} within {border} pixels of the border, {inside.mean():.4g} inside")
+        say(f"{label}: mean |error| {band:.4g} within {border} pixels of the border, {inside.mean():.4g} inside")
     _plot(rows, labels, given.output)
 
 
@@ -86,4 +87,4 @@ def _plot(rows: list[tuple[Any, Any, Sequence[Any]]], labels: list[str], path: A
     for axis, title in zip(axes[0], ["input", "target", *labels], strict=True):
         axis.set_title(title, fontsize=10)
     figure.colorbar(last, ax=axes, label="|error|, mean over channels, images in [0, 1]", shrink=0.7, extend="max")
-    print(f"Written to {save_figure(figure, path)}")
+    say(f"Written to {save_figure(figure, path)}")

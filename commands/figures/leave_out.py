@@ -16,6 +16,7 @@ from pcpad.commands.figures.options import add_output, positive
 from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.metrics.border import LEAVE_OUT, border_zones
 from pcpad.tasks.pictures.sheets import SheetRow, draw_sheet, save_png
+from pcpad.terminal import say
 from pcpad.tiling import Tiling
 
 _A_ROW = 3
@@ -58,7 +59,7 @@ def draw(given: argparse.Namespace) -> None:
     rows = leave_out_rows(picture, fractions, given.tile)
     of = f"each {given.tile} x {given.tile} tile's" if given.tile else "the picture's"
     heading = f"What is left out of the border evaluation; fractions of {of} sides"
-    print(f"Written to {save_png(draw_sheet(rows, heading=heading), given.output)}")
+    say(f"Written to {save_png(draw_sheet(rows, heading=heading), given.output)}")
 
 
 def leave_out_rows(picture: np.ndarray, fractions: Sequence[Fraction], tile: int | None = None) -> list[SheetRow]:

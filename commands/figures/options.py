@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from pcpad.commands.loading import load_datamodule, load_task
+from pcpad.commands.outputs import refuse_within
 from pcpad.errors import UserValueError
 from pcpad.tasks.base import Task
 
@@ -101,6 +102,7 @@ def read_data(checkpoint: str, given: argparse.Namespace) -> LightningDataModule
         It, after `setup("test")`.
     """
     data = load_datamodule(checkpoint, class_path=given.data, trusted=given.trust, **given.data_options)
+    refuse_within([given.output], getattr(data, "root", "."))
     data.setup("test")
     return data
 

@@ -32,6 +32,7 @@ from pcpad.tasks.base import Task
 from pcpad.tasks.pictures.palette import palette
 from pcpad.tasks.pictures.segmentation import ERROR_COLOURS, class_pictures
 from pcpad.tasks.pictures.sheets import SheetRow, draw_sheet, save_png
+from pcpad.terminal import say
 from pcpad.tiling import Tiling, Window, tiled_bands
 
 _IGNORE = 255
@@ -148,8 +149,8 @@ def draw(given: argparse.Namespace) -> None:
         legend=_legend(found, colours, getattr(data, "class_names", None)),
         note=f"Dashed lines: tile seams. Striped edges: the image's border. {note}",
     )
-    print(note)
-    print(f"Written to {save_png(sheet, given.output)}")
+    say(note)
+    say(f"Written to {save_png(sheet, given.output)}")
 
 
 def _look(

@@ -16,12 +16,14 @@ from torch import Tensor
 
 from pcpad.commands.figures.options import add_checkpoint_options, add_output, read_batches, read_task, trained_with
 from pcpad.commands.loading import load_datamodule
+from pcpad.commands.outputs import refuse_within
 from pcpad.errors import UserValueError
 from pcpad.models.street_detector import OBJECTS, StreetDetector, load_detector
 from pcpad.tasks import SynthesisTask
 from pcpad.tasks.pictures.palette import palette
 from pcpad.tasks.pictures.sheets import SheetRow, as_pixels, cell_size, draw_sheet, save_png
 from pcpad.tasks.synthesis_inputs import conditioning
+from pcpad.terminal import say
 
 _CALLED = {"zeros": "convolution", "partial": "partial convolution"}
 _LOWEST = 0.05  # torchvision's detectors return nothing below
@@ -86,6 +88,7 @@ def draw(given: argparse.Namespace) -> None:
     if given.maps is not None:
         given.data_options["predict_maps"] = given.maps
     data = load_datamodule(given.checkpoints[0], class_path=given.data, trusted=given.trust, **given.data_options)
+    refuse_within([given.output], getattr(data, "root", "."))
     data.setup("test" if given.maps is None else "predict")
     colours = palette(next(iter(tasks.values())).num_labels, getattr(data, "class_colors", None))
     look = None if detector is None else Look(detector.to(given.device), given.score, colours)
@@ -109,7 +112,7 @@ def draw(given: argparse.Namespace) -> None:
         rows.append(SheetRow(list(columns.values()), labels=counts if look is not None else ()))
     note = "" if look is None else f"Boxes: what {given.detector} finds with a score of at least {given.score:g}."
     sheet = draw_sheet(rows, titles, heading="Images synthesized from label and instance maps", note=note)
-    print(f"Written to {save_png(sheet, given.output)}")
+    say(f"Written to {save_png(sheet, given.output)}")
 
 
 def _read_tasks(given: argparse.Namespace) -> dict[str, SynthesisTask]:

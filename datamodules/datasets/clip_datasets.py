@@ -217,6 +217,10 @@ class Windows(Dataset[Item]):
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.ends) else 0
 
+    def input_files(self) -> Iterator[tuple[str, ...]]:
+        """The file of each video, for writers that must not replace them."""
+        return ((str(self.videos.paths[video]),) for video in range(len(self.videos)))
+
     def of_video(self, video: int) -> range:
         """The positions of a video's windows."""
         return range(int(self.ends[video - 1]) if video else 0, int(self.ends[video]))

@@ -145,6 +145,10 @@ class DamagedPictures(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.images)
 
+    def input_files(self) -> Iterator[tuple[str, ...]]:
+        """The picture and the mask of each sample, for writers that must not replace them."""
+        return ((str(self.images[index]), str(mask)) for index, mask in enumerate(self.masks))
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         path, mask_path = self.images[index], self.masks[index]
         try:

@@ -1,7 +1,7 @@
 """Folders of images, one a class or none: their labels, their items, and what happens to a broken file."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -146,6 +146,10 @@ class UnlabelledImages(Dataset[dict[str, Any]]):
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def input_files(self) -> Iterator[tuple[str, ...]]:
+        """The file of each sample, for writers that must not replace them."""
+        return ((str(self.files[index]),) for index in range(len(self)))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.files[index]

@@ -1,7 +1,7 @@
 """Pictures of streets with label ids and instance ids, all at one size, for image synthesis."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -148,6 +148,10 @@ class PanopticScenes(CropDataset[dict[str, Any]]):
 
     def __len__(self) -> int:
         return len(self.maps)
+
+    def input_files(self) -> Iterator[tuple[str, ...]]:
+        """The label map and the instance map of each sample, for writers that must not replace them."""
+        return ((one.label, one.instance) for one in self.maps)
 
     def __getitem__(self, crop: Crop | int) -> dict[str, Any]:
         number, seed = (crop.file, crop.seed) if isinstance(crop, Crop) else (crop, None)

@@ -1,6 +1,6 @@
 """What could not be read while all else was done."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset, default_collate
@@ -27,6 +27,11 @@ class WhatCanBeRead(Dataset[dict[str, Any]]):
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
+
+    def input_files(self) -> Iterator[Sequence[str]]:
+        """The files of each sample, where the data set tells."""
+        listed = getattr(self.dataset, "input_files", None)
+        return iter(()) if listed is None else listed()
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         try:

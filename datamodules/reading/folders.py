@@ -9,6 +9,7 @@ import numpy as np
 from pcpad.datamodules.reading.images import SUFFIXES
 from pcpad.datamodules.reading.listing import FOLDERS_BESIDE, Contents, Wanted, look_through, say_passed_over
 from pcpad.errors import UserFileNotFoundError
+from pcpad.files import is_folder
 
 # Others that are pictures, too, and cannot be read: they are named by the reader, with what to do.
 IMAGES = Wanted("image", SUFFIXES, lambda kind: kind.what == "image")
@@ -95,7 +96,7 @@ def class_folders(folder: str | Path) -> list[str]:
     if not Path(folder).is_dir():
         return []
     with os.scandir(folder) as entries:
-        names = (entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+        names = (entry.name for entry in entries if not entry.name.startswith(".") and is_folder(entry))
         return sorted(name for name in names if name.lower() not in FOLDERS_BESIDE)
 
 

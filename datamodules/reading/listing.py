@@ -10,6 +10,7 @@ from typing import NamedTuple
 from lightning.pytorch.utilities import rank_zero_warn
 
 from pcpad.file_kinds import FileKind, kind_of_file, named
+from pcpad.files import is_folder
 
 __all__ = ["FOLDERS_BESIDE", "Contents", "Wanted", "look_through", "say_passed_over"]
 
@@ -105,9 +106,9 @@ def _walk(
                 continue
             lower = entry.name.lower()
             # The ending is asked first: it needs no look at the disk, of which ImageNet would take 1.3 million.
-            if lower.endswith(wanted.endings) or (entry.is_dir() and wanted.is_one(entry.path)):
+            if lower.endswith(wanted.endings) or (is_folder(entry) and wanted.is_one(entry.path)):
                 yield prefix + entry.name, None
-            elif entry.is_dir():
+            elif is_folder(entry):
                 if deep and lower not in FOLDERS_BESIDE:
                     yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {real}, wanted, deep)
             elif lower not in _NAMES and not lower.endswith(_BESIDE + wanted.beside):

@@ -98,7 +98,7 @@ def _fill(folder: Path, tasks: list[_Task], height: int, seconds: tuple[float, f
         written = list(executor.map(lambda task: _write(folder, task, height, seconds), tasks))
     for split in ("train", "val"):
         rows = [row._asdict() for row in written if row.split == split]
-        write_csv(folder / "annotations" / f"{split}.csv", [*_Written._fields[1:], "split"], rows)
+        write_csv(folder / "annotations" / f"{split}.csv", [*_Written._fields[1:], "split"], rows, for_people=False)
     return {split: sum(row.split == split for row in written) for split in ("train", "val")} | {"annotations": 2}
 
 

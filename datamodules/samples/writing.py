@@ -1,8 +1,8 @@
 """Writing a sample data set whole or not at all, and never over somebody's files."""
 
 import json
-import os
 import shutil
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +65,7 @@ def write_once(
     if found is not None:
         return found
     root.parent.mkdir(parents=True, exist_ok=True)
-    building = root.with_name(f".{root.name}.{os.getpid()}.partial")
+    building = root.with_name(f".pcpad-{uuid.uuid4().hex}.partial")  # `root.name` may be as long as names can be
     building.mkdir()
     try:
         counts = dict(fill(building))

@@ -15,6 +15,7 @@ from pcpad.distributed import gathered, rank
 from pcpad.errors import UserValueError
 from pcpad.pictures import FORMATS, Picture, PictureFormat, write_picture
 from pcpad.tasks.callbacks.picture_files import PictureFiles
+from pcpad.terminal import say
 
 _BAND = 256  # rows composed at once
 _SHEET_HEIGHT = 512
@@ -52,11 +53,13 @@ class InpaintedPictures(PictureFiles):
         self._counts = (0, 0)  # pictures written, and those of them that had something to fill
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make the folders."""
+        """Start counting."""
         super().on_predict_start(trainer, pl_module)
         self._counts = (0, 0)
-        if self.sheets:
-            (self.folder / "sheets").mkdir(exist_ok=True)
+
+    def endings(self) -> list[str]:
+        """The picture, and its sheet."""
+        return [f".{self.format}", *(["sheets/*.png"] if self.sheets else [])]
 
     def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
         """Write one picture; what keeps it from being written is kept for the end."""
@@ -65,7 +68,7 @@ class InpaintedPictures(PictureFiles):
 
     def _write(self, prediction: dict[str, Any], batch: Any) -> None:
         (name,), (original,) = prediction["path"], batch["picture"]
-        target = self.target(f"{Path(name).stem}.{self.format}", name, batch.get("mask_path", []))
+        target, *sheets = self.targets(name, batch.get("mask_path", []))
         mask = batch["mask"][0, 0].cpu()
         if not bool(mask.any()):
             warnings.warn(f"{name}: its mask covers all of it; it is copied as it came", stacklevel=2)
@@ -85,15 +88,15 @@ class InpaintedPictures(PictureFiles):
         self._counts = (written + 1, filled + (bool(mask.any()) and not bool(mask.all())))
         if lost:
             warnings.warn(f"{name}: {self.format} does not keep {' and '.join(lost)}", stacklevel=2)
-        if self.sheets:
-            write_picture(self.folder / "sheets" / f"{target.stem}.png", _sheet(original, mask, result))
+        for sheet in sheets:
+            write_picture(sheet, _sheet(original, mask, result))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say how many were filled and how many copied, and where they are."""
         written, filled = (sum(counts) for counts in zip(*gathered(self._counts), strict=True))
         copied = f" and {written - filled} copied as they came" if written > filled else ""
         if written and trainer.is_global_zero:
-            print(f"{filled} {self.called}{copied}: {self.folder}")
+            say(f"{filled} {self.called}{copied}: {self.folder}")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Stop with an error where nothing was filled; here, as what failed is heard of first, from the data.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,10 @@ class LabelMaps(PictureFiles):
 
     called = "label maps, each with its colours and an overlay"
 
+    def endings(self) -> list[str]:
+        """Indices, colors, overlay."""
+        return [".png", "_colour.png", "_overlay.png"]
+
     def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
         """Write the pictures of one batch; one that would replace a picture, or another map, is kept for the end."""
         assert isinstance(pl_module, Task)
@@ -34,7 +37,7 @@ class LabelMaps(PictureFiles):
         images = batch["image"].permute(0, 2, 3, 1).cpu().numpy()
         for name, label, image in zip(prediction["path"], prediction["label"].cpu().numpy(), images, strict=True):
             with self.keeping_failures():
-                targets = [self.target(f"{Path(name).stem}{kind}.png", name) for kind in ("", "_colour", "_overlay")]
+                targets = self.targets(name)
                 colored = colors[label]
                 mixed = (image.astype(np.uint16) + colored) // 2
                 for target, pixels in zip(targets, (label, colored, mixed.astype(np.uint8)), strict=True):

@@ -1,7 +1,8 @@
-"""Predictions that are pictures, as files."""
+"""Predicted pictures as files of their own names, none of which replaces another file."""
 
 from __future__ import annotations
 
+import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,13 +12,17 @@ from lightning.pytorch import LightningModule, Trainer
 
 from pcpad.distributed import gathered, raise_failures, rank
 from pcpad.errors import UserError, UserValueError
-from pcpad.tasks.callbacks.prediction_writer import PredictionWriter
+from pcpad.files import fitting_name, refuse_replacing
+from pcpad.tasks.callbacks.prediction_writer import PredictionWriter, input_files
+from pcpad.terminal import say
+
+_OPTION = "--output folder"
 
 
 class PictureFiles(PredictionWriter):
     """Writes pictures named after the files they are predicted from, replacing neither those nor each other.
 
-    A subclass writes them in `write`, to where `target` says.
+    A subclass says in `endings` what they are called, and writes them in `write`, to where `targets` says.
 
     Args:
         output: The folder; `predictions` in the run's log folder when not given.
@@ -32,38 +37,71 @@ class PictureFiles(PredictionWriter):
     def __init__(self, output: str | Path | None = None) -> None:
         super().__init__(output)
         self.folder = Path()
-        self._sources: dict[Path, str] = {}
+        self._sources: dict[str, tuple[Path, str]] = {}
         self._failures: list[str] = []
 
+    def stem(self, source: str) -> str:
+        """What the pictures of a file are named after."""
+        return Path(source).stem
+
+    def endings(self) -> list[str]:
+        """What stands behind the stem in the names of its pictures; with a folder in front, `sheets/*.png`."""
+        return [".png"]
+
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make the folder."""
+        """See that no picture would replace a file or another picture; then make the folders.
+
+        Raises:
+            ValueError: One would.
+        """
         log_folder = trainer.log_dir  # broadcast: every process has to ask, and just once
         self._sources, self._failures = {}, []
         self.folder = Path(self.output or Path(log_folder or ".") / "predictions").expanduser()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        files = list(input_files(trainer))
+        for source, *_ in files:
+            self._take(source)
+        self._sources = {}
+        outputs = (target for source, *_ in files for target in self._targets(source))
+        refuse_replacing(outputs, (*self.protected, *(path for each in files for path in each)), _OPTION)
+        for ending in self.endings():
+            (self.folder / ending).parent.mkdir(parents=True, exist_ok=True)
 
-    def target(self, name: str, source: str, inputs: Iterable[str] = ()) -> Path:
-        """Where to write a picture.
+    def _targets(self, source: str) -> list[Path]:
+        targets = []
+        for ending in self.endings():
+            folder, _, ending = ending.rpartition("*")
+            targets.append(self.folder / folder / fitting_name(self.stem(source), ending))
+        return targets
+
+    def _take(self, source: str) -> list[Path]:
+        targets = self._targets(source)
+        for target in targets:
+            # File systems that don't tell a from A, or é from e with an accent, have one place for both.
+            key = unicodedata.normalize("NFC", str(target)).casefold()
+            other = self._sources.setdefault(key, (target, source))[1]
+            if other != source:
+                raise UserValueError(_collision(target, other, source))
+        return targets
+
+    def targets(self, source: str, inputs: Iterable[str] = ()) -> list[Path]:
+        """Where to write the pictures of a file.
 
         Args:
-            name: Of the picture.
-            source: The file it is predicted from.
-            inputs: Further files that it is predicted from.
+            source: The file they are predicted from.
+            inputs: Further files that they are predicted from.
 
         Returns:
-            The file in `folder`.
+            The files in `folder`, one for each of `endings`.
 
         Raises:
-            ValueError: It would replace one of them, or what was predicted from another.
+            ValueError: One would replace one of them, or what was predicted from another.
         """
-        target = self.folder / name
-        if self._sources.setdefault(target, source) != source:
-            raise UserValueError(_collision(target, self._sources[target], source))
-        for path in (source, *inputs):
-            if target.exists() and Path(path).exists() and target.samefile(path):
-                message = f"{target} would replace the input {path}: pass another --output folder"
-                raise UserValueError(message)
-        return target
+        targets = self._take(source)
+        refuse_replacing(targets, (source, *inputs), _OPTION)
+        cut = [target for target in targets if not target.name.startswith(self.stem(source))]
+        if cut:
+            warnings.warn(f"{source}: too long a name for its result, which is {cut[0]}", stacklevel=3)
+        return targets
 
     @contextmanager
     def keeping_failures(self) -> Iterator[None]:
@@ -84,15 +122,15 @@ class PictureFiles(PredictionWriter):
             return
         parts = gathered(self._sources)
         for other in parts[1:] if not rank() else []:
-            both = ((target, parts[0].setdefault(target, source), source) for target, source in other.items())
+            both = ((target, parts[0].setdefault(key, (target, of))[1], of) for key, (target, of) in other.items())
             self._failures += [_collision(target, *sources) for target, *sources in both if sources[0] != sources[1]]
         raise_failures(self._failures, "pictures could not be written", UserValueError)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say how many there are, over all processes, and where."""
-        count = sum(gathered(len(set(self._sources.values()))))
+        count = sum(gathered(len({source for _, source in self._sources.values()})))
         if count and trainer.is_global_zero:
-            print(f"{count} {self.called}: {self.folder}")
+            say(f"{count} {self.called}: {self.folder}")
 
 
 def _collision(target: Path, one: str, other: str) -> str:

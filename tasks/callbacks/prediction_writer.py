@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
-__all__ = ["PredictionWriter"]
+__all__ = ["PredictionWriter", "input_files"]
+
+
+def input_files(trainer: Trainer) -> Iterator[Sequence[str]]:
+    """The files that are about to be predicted from, as far as the data sets tell.
+
+    Args:
+        trainer: Its loaders are there.
+
+    Yields:
+        What `input_files()` of each data set does: of each sample its file, then others that belong to it.
+    """
+    loaders = trainer.predict_dataloaders
+    for loader in loaders if isinstance(loaders, (list, tuple)) else [loaders]:
+        listed = getattr(getattr(loader, "dataset", None), "input_files", None)
+        if listed is not None:
+            yield from listed()
 
 
 class PredictionWriter(BasePredictionWriter, ABC):
@@ -18,11 +34,15 @@ class PredictionWriter(BasePredictionWriter, ABC):
 
     Args:
         output: Where to, as given with `--output`; None for a place in the run's log folder.
+
+    Attributes:
+        protected: Files beside the data that nothing may be written over: the checkpoint, configurations.
     """
 
     def __init__(self, output: str | Path | None = None) -> None:
         super().__init__(write_interval="batch")
         self.output = output
+        self.protected: Sequence[str | Path] = ()
 
     def write_on_batch_end(
         self,

@@ -10,9 +10,11 @@ import numpy as np
 from lightning.pytorch import LightningModule, Trainer
 
 from pcpad.distributed import gathered
-from pcpad.tables import write_csv
+from pcpad.files import refuse_dear, refuse_replacing
+from pcpad.tables import safe_path, write_csv
 from pcpad.tasks.base import Task
-from pcpad.tasks.callbacks.prediction_writer import PredictionWriter
+from pcpad.tasks.callbacks.prediction_writer import PredictionWriter, input_files
+from pcpad.terminal import say
 
 Classes = list[tuple[str | int, float]]  # the likeliest first, with their probabilities
 
@@ -32,8 +34,16 @@ class PredictionTable(PredictionWriter):
         self._rows: dict[Any, Classes] = {}
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start an empty table."""
+        """Start an empty table, where it would replace nothing that is read.
+
+        Raises:
+            ValueError: It would.
+        """
         self._rows = {}
+        path = _table_path(self.output, trainer.log_dir)  # broadcast: every process has to ask
+        inputs = (path for each in input_files(trainer) for path in each)
+        refuse_dear(path)
+        refuse_replacing([path], (*self.protected, *inputs))
 
     def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
         """Keep one batch's rows; a row is small, so a million images fit."""
@@ -48,8 +58,8 @@ class PredictionTable(PredictionWriter):
         if trainer.is_global_zero:
             rows = {path: row for part in parts for path, row in part.items()}
             self.written = _table_path(self.output, folder)
-            _write(self.written, ["path"], (((path,), row) for path, row in sorted(rows.items())))
-            print(f"Predictions for {len(rows)} images: {self.written}")
+            _write(self.written, ["path"], (((safe_path(path),), row) for path, row in sorted(rows.items())))
+            say(f"Predictions for {len(rows)} images: {self.written}")
 
 
 class VideoPredictionTable(PredictionTable):
@@ -101,11 +111,12 @@ class VideoPredictionTable(PredictionTable):
             found.sort(key=lambda window: window[0])
             whole = (found[0][0][0], max(end for (_, end), _ in found))
             mean = self._likeliest(sums[path] / len(found), pl_module)
+            path = safe_path(path)
             table.append(((path, "video", *whole), mean))
             table += [((path, "window", *times), classes) for times, classes in found]
         self.written = _table_path(self.output, folder)
         _write(self.written, ["path", "part", "start", "end"], table)
-        print(f"Predictions for {len(windows)} videos in {len(table) - len(windows)} windows: {self.written}")
+        say(f"Predictions for {len(windows)} videos in {len(table) - len(windows)} windows: {self.written}")
 
     def _likeliest(self, probability: np.ndarray, task: LightningModule) -> Classes:
         classes = np.argsort(-probability, kind="stable")[: self.ranks]
@@ -119,7 +130,7 @@ def _named(classes: Sequence[int], probabilities: Sequence[float], task: Lightni
 
 def _table_path(output: str | Path | None, folder: str | None) -> Path:
     path = Path(output or folder or ".").expanduser()
-    return path if path.suffix else path / "predictions.csv"
+    return path if path.suffix and not path.is_dir() else path / "predictions.csv"
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[tuple[Sequence[Any], Classes]]) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console, RenderableType
+from rich.table import Table as RichTable
 
 from pcpad.errors import UserValueError
 from pcpad.files import whole_file
 from pcpad.tables import Table
 from pcpad.tasks.base import Task
 from pcpad.tasks.evaluation.report import shown
+from pcpad.terminal import tell
 
 
 class RunResults(Callback):
@@ -38,7 +39,7 @@ class RunResults(Callback):
         self.mode = mode
         self.last_epochs = last_epochs
         self.history: dict[int, float] = {}
-        self._closing: list[RenderableType] = []
+        self._closing: list[RichTable | str] = []
 
     def state_dict(self) -> dict[str, Any]:
         """The metric of every epoch so far."""
@@ -131,7 +132,7 @@ class RunResults(Callback):
         """Print last of all, when a progress bar named before this callback has closed."""
         closing, self._closing = self._closing, []
         for item in closing if trainer.is_global_zero else []:
-            Console(soft_wrap=True, highlight=False).print(item)
+            tell(item)
 
     @staticmethod
     def _write(trainer: Trainer, command: str, entry: dict[str, Any]) -> Path | None:

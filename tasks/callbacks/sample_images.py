@@ -18,6 +18,7 @@ from torch import Tensor
 from pcpad.errors import UserValueError
 from pcpad.tasks.base import Task
 from pcpad.tasks.pictures.sheets import SheetRow, as_pixels, cell_size, draw_sheet, save_png
+from pcpad.terminal import say
 
 
 class SampleImages(Callback):
@@ -100,7 +101,7 @@ class SampleImages(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Say where they are, when the progress bar has closed."""
         if self._folder is not None:
-            print(f"Sample pictures: {self._folder}")
+            say(f"Sample pictures: {self._folder}")
         self._folder, self._rows = None, []
 
     def _is_due(self, trainer: Trainer, pl_module: LightningModule) -> bool:

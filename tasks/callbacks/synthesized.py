@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -25,9 +24,13 @@ class SynthesizedPictures(PictureFiles):
 
     called = "synthesized pictures"
 
+    def stem(self, source: str) -> str:
+        """Without the label map's ending."""
+        return super().stem(source).removesuffix(_LABEL)
+
     def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
         """Write the pictures of one batch; one that would replace another, or its map, is kept for the end."""
         for name, image in zip(prediction["path"], prediction["image"], strict=True):
             with self.keeping_failures():
-                target = self.target(f"{Path(name).stem.removesuffix(_LABEL)}.png", name)
+                (target,) = self.targets(name)
                 save_png(Image.fromarray(image.permute(1, 2, 0).cpu().numpy()), target)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console, RenderableType
+from rich.table import Table as RichTable
 
 from pcpad.tasks.base import Task
+from pcpad.terminal import tell
 
 __all__ = ["EvaluationFiles"]
 
@@ -20,7 +21,7 @@ class EvaluationFiles(Callback):
     """
 
     def __init__(self) -> None:
-        self._closing: list[RenderableType] = []
+        self._closing: list[RichTable | str] = []
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the files into the run's log folder."""
@@ -43,4 +44,4 @@ class EvaluationFiles(Callback):
         """Print last of all, when the progress bar has closed."""
         closing, self._closing = self._closing, []
         for item in closing:
-            Console(soft_wrap=True, highlight=False).print(item)
+            tell(item)

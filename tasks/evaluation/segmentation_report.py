@@ -11,7 +11,7 @@ from torch import Tensor
 from pcpad.errors import UserValueError
 from pcpad.tables import Table
 from pcpad.tasks.evaluation.report import Report, ReportRow, Scale, shown
-from pcpad.tasks.pictures.plots import curve_style, new_figure, save_figure
+from pcpad.tasks.pictures.plots import curve_style, figure_text, new_figure, save_figure
 
 __all__ = ["EvaluationReport", "plot_leave_out", "segmentation_row"]
 
@@ -102,7 +102,7 @@ def plot_leave_out(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]
     figure, grid = new_figure(1, 1, (6, 4))
     axes = grid[0, 0]
     for place, (name, (fractions, values)) in enumerate(curves.items()):
-        axes.plot(fractions, [100 * value for value in values], label=name, **curve_style(name, place))
+        axes.plot(fractions, [100 * value for value in values], label=figure_text(name), **curve_style(name, place))
     ticks = sorted({fraction for fractions, _ in curves.values() for fraction in fractions})
     axes.set_xticks(ticks, [str(Fraction(tick).limit_denominator(64)) for tick in ticks])
     axes.set_xlabel("side of the middle left out, as a fraction of the image's")

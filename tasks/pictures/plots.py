@@ -9,11 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 from pcpad.errors import UserModuleNotFoundError
 from pcpad.files import whole_file
+from pcpad.terminal import for_terminal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLORS", "curve_style", "need_matplotlib", "new_figure", "padding_style", "place_style", "save_figure"]
+__all__ = [
+    "COLORS",
+    "curve_style",
+    "figure_text",
+    "need_matplotlib",
+    "new_figure",
+    "padding_style",
+    "place_style",
+    "save_figure",
+]
 
 # Okabe and Ito's colors, which the common kinds of color blindness tell apart, and one more; line styles and markers
 # are for those who print in gray.
@@ -114,17 +124,37 @@ def new_figure(rows: int, columns: int, size: tuple[float, float], **options: An
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def save_figure(figure: Figure, path: Path, dots_per_inch: int = 150) -> Path:
-    """Write a figure, whole or not at all.
+def figure_text(name: str) -> str:
+    """A name for a curve or a tick, which matplotlib asks for once more while it draws; `save_figure` sees to the rest.
 
     Args:
-        figure: What was drawn.
+        name: Of a class, a file or a value, which may hold anything.
+
+    Returns:
+        It with control characters shown; a legend leaves out names that begin with `_`, so a space stands in front.
+    """
+    text = for_terminal(name, lines=False)
+    return f" {text}" if text.startswith("_") else text
+
+
+def save_figure(figure: Figure, path: Path, dots_per_inch: int = 150) -> Path:
+    """Write a figure, whole or not at all. Its texts are shown as they are: in none of them is `$…$` a formula.
+
+    Args:
+        figure: What was drawn, without logarithmic axes, whose numbers are formulas.
         path: The file, whose ending says the format; folders on the way are made.
         dots_per_inch: Of formats made of pixels.
 
     Returns:
         The path.
     """
-    with whole_file(path, "wb") as file:
+    from matplotlib import rc_context
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # type: ignore[attr-defined]
+        text.set_text(for_terminal(text.get_text()))  # type: ignore[attr-defined]
+    # The context is for the texts that are made while it is drawn.
+    with whole_file(path, "wb") as file, rc_context({"text.parse_math": False}):
         figure.savefig(file, dpi=dots_per_inch, format=path.suffix.lstrip(".").lower() or "png")
     return path

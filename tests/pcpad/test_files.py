@@ -1,12 +1,13 @@
 """Files are whole or not there; locks end with their process."""
 
+import os
 import subprocess
 import sys
 import threading
 
 import pytest
 
-from pcpad.files import locked, whole_file, write_text
+from pcpad.files import fitting_name, is_folder, locked, refuse_dear, refuse_replacing, whole_file, write_text
 
 
 def test_a_file_appears_once_it_is_complete(tmp_path):
@@ -75,3 +76,72 @@ with locked(Path({str(path)!r})) as held:
         other.communicate()
     with locked(path, wait=False) as held:
         assert held
+
+
+@pytest.mark.faults
+def test_a_name_that_is_too_long_is_cut_between_letters():
+    assert fitting_name("a" * 251, ".png") == "a" * 251 + ".png"
+    cut = [fitting_name(stem, "_overlay.png") for stem in ("ä" * 125 + "xy", "ä" * 125 + "xz", "\udcff" * 300)]
+    assert len(set(cut)) == 3
+    assert all(245 < len(os.fsencode(name)) <= 255 for name in cut)
+    assert all(name.endswith("_overlay.png") for name in cut)
+    assert cut[0].encode()
+
+
+@pytest.mark.faults
+def test_links_in_a_circle_are_no_folders(tmp_path):
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with os.scandir(tmp_path) as entries:
+        found = {entry.name: is_folder(entry) for entry in entries}
+    assert found == {"one": False, "two": False, "real": True, "link": True}
+
+
+@pytest.mark.faults
+def test_an_output_that_is_an_input_is_refused(tmp_path):
+    inputs = [write_text(tmp_path / name, "x") for name in ("a", "b")]
+    refuse_replacing([tmp_path / "new", tmp_path / ("x" * 300)], [*inputs, tmp_path / "gone"])
+    (tmp_path / "link").symlink_to("b")
+    os.link(inputs[1], tmp_path / "hard")
+    for output in (tmp_path / "b", tmp_path / "link", tmp_path / "hard", tmp_path / "." / "b"):
+        with pytest.raises(ValueError, match=r"would replace the input .*b: pass another --csv"):
+            refuse_replacing([tmp_path / "new", output], inputs, "--csv")
+    refuse_dear(tmp_path / "new.ckpt")
+    with pytest.raises(ValueError, match="holds weights"):
+        refuse_dear(write_text(tmp_path / "x.CKPT", "x"))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", ["csv", "text", "figure", "sheet", "picture", "arrays"])
+def test_a_full_disk_leaves_every_file_as_it_was(tmp_path, kind):
+    """In a process that may write no more than 64 bytes a file, which fails as a full disk does."""
+    path = write_text(tmp_path / "a.png", "before")
+    code = f"""
+import resource, sys
+from pathlib import Path
+import numpy as np
+from PIL import Image
+from pcpad.datamodules.reading.caches import _write
+from pcpad.files import write_text
+from pcpad.pictures import Picture, write_picture
+from pcpad.tables import write_csv
+from pcpad.tasks.pictures.plots import new_figure, save_figure
+from pcpad.tasks.pictures.sheets import save_png
+pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+write = {{
+    "csv": lambda path: write_csv(path, ["x"], [[number] for number in range(10_000)]),
+    "text": lambda path: write_text(path, "x" * 100),
+    "figure": lambda path: save_figure(new_figure(1, 1, (4, 3))[0], path),
+    "sheet": lambda path: save_png(Image.fromarray(pixels), path),
+    "picture": lambda path: write_picture(path, Picture(pixels)),
+    "arrays": lambda path: _write(path, {{"x": pixels}}),
+}}[{kind!r}]
+resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))
+write(Path({str(path)!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == [("a.png", "before")]

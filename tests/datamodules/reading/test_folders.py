@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pcpad.datamodules.reading import listing
-from pcpad.datamodules.reading.folders import FileTable, find_images, list_images
+from pcpad.datamodules.reading.folders import FileTable, class_folders, find_images, list_images
 
 pytestmark = [
     # Said by torchvision 0.29 for each image; images.py silences it, but pytest resets the filters before each test.
@@ -99,3 +99,13 @@ def test_endings_are_taken_at_their_word_without_a_look(tmp_path, monkeypatch):
         (tmp_path / f"{number}.JPEG").touch()
     monkeypatch.setattr(listing, "kind_of_file", lambda path: pytest.fail(f"{path} was opened"))
     assert len(find_images(tmp_path)) == 3
+
+
+@pytest.mark.faults
+def test_links_in_a_circle_end(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.png").write_bytes(b"")
+    for name, target in (("one", "two"), ("two", "one"), ("self", "self"), ("a/up", "..")):
+        (tmp_path / name).symlink_to(target)
+    assert list_images(tmp_path) == ["a/x.png"]
+    assert class_folders(tmp_path) == ["a"]

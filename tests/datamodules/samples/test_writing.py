@@ -69,3 +69,10 @@ def test_home_is_expanded_and_marker_says_what_it_is(tmp_path, monkeypatch):
     assert small("~/data").root == tmp_path / "data"
     facts = json.loads((tmp_path / "data" / writing_module.MARKER).read_text())
     assert facts == {"sample": "tiny", "settings": {}, "counts": {"train": 1}}
+
+
+@pytest.mark.faults
+def test_a_folder_s_name_may_be_as_long_as_names_can_be(tmp_path):
+    summary = writing_module.write_once(tmp_path / ("a" * 255), "x", {}, lambda folder: {})
+    assert summary.written
+    assert [path.name for path in tmp_path.iterdir()] == ["a" * 255]
