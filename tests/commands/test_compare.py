@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pcpad import cli
+from pcpad import _start, cli
 from pcpad.commands.comparison import running, worker
 
 QUIET = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
@@ -58,8 +58,8 @@ class InThisProcess:
     pid = -1
 
     def __init__(self, command, **options):
-        assert command[1:3] == ["-m", "pcpad.commands.comparison.worker"]
-        root, name, tests = command[3:]
+        assert command[1:4] == ["-P", _start.__file__, "pcpad.commands.comparison.worker"]
+        root, name, tests = command[4:]
         self.started.append(name)
         self.code = worker.run_cell(Path(root), name, json.loads(tests))
 
