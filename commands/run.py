@@ -70,7 +70,8 @@ def main(verb: str, args: list[str]) -> SuiteCLI:
     if not configs and not settings and not any(arg.startswith(asks) for arg in args):
         message = (
             f"Nothing to {verb}: name a recipe (--config cls_digits.yaml; `pcpad configs` lists them), a checkpoint "
-            f"(--ckpt_path FILE), or --model and --data. `pcpad {verb} --help` shows every option."
+            f"(--ckpt_path FILE), or --model and --data. `pcpad {verb} --help` shows the options, and with "
+            "`--model.help CLASS` or `--data.help CLASS` those of a class."
         )
         raise UserValueError(message)
     texts = [*args, *(path.read_text(encoding="utf-8") for path in configs)]
