@@ -9,6 +9,7 @@ from importlib import import_module
 import pcpad
 from pcpad.commands import TRAINER_VERBS, VERBS
 from pcpad.commands.errors import clean_errors
+from pcpad.commands.streams import lasting_streams
 from pcpad.errors import did_you_mean
 from pcpad.terminal import safe_messages, say
 
@@ -26,7 +27,8 @@ examples:
   pcpad test --ckpt_path runs/cls_digits/version_0/checkpoints/best.ckpt
   pcpad test --ckpt_path … --model.padding zeros
                                                what is typed outranks a config, a config the checkpoint
-  pcpad fit --help                             every option of fit; PCPAD_TRACEBACK=1 for full tracebacks
+  pcpad fit --help                             the options of fit; PCPAD_TRACEBACK=1 for full tracebacks
+  pcpad fit --model.help ClassificationTask    those of a task; likewise --data.help ImageNetDataModule
 """
 
 
@@ -49,7 +51,11 @@ def main(args: list[str] | None = None) -> None:
     if args is None and os.path.basename(sys.argv[0]).startswith("pcpad"):  # noqa: PTH119  # fast
         # The command's own path has no current folder in it; nor shall that of what it starts, data loaders' processes.
         os.environ.setdefault("PYTHONSAFEPATH", "1")
-    args = list(sys.argv[1:] if args is None else args)
+    with lasting_streams():
+        _run(list(sys.argv[1:] if args is None else args))
+
+
+def _run(args: list[str]) -> None:
     verb, rest = (args[0], args[1:]) if args else ("--help", [])
     if verb in ("--help", "-h", "help"):
         print(usage(), end="")

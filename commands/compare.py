@@ -27,7 +27,7 @@ def main(args: list[str]) -> None:
         args: See `pcpad compare --help`.
 
     Raises:
-        SystemExit: 1 where a run crashed, now or before; 130 and 143 where it was stopped.
+        SystemExit: 1 where a run crashed, now or before, or its files are damaged; 130 and 143 where it was stopped.
         ValueError: What was asked for makes no grid, or not one for this folder.
         FileNotFoundError: There is no such recipe or folder.
     """
@@ -75,6 +75,13 @@ def _report(given: Namespace, grid: Grid) -> None:
     crashed = [run.cell.name for run in study.runs if run.failed]
     if crashed:
         say(f"pcpad: {len(crashed)} of {len(study.runs)} runs crashed: {', '.join(crashed)}", file=sys.stderr)
+    damaged = [run.cell.name for run in study.runs if run.damaged]
+    if damaged:
+        say(
+            f"pcpad: files of {len(damaged)} of {len(study.runs)} runs are damaged: {', '.join(damaged)}",
+            file=sys.stderr,
+        )
+    if crashed or damaged:
         raise SystemExit(1)
 
 

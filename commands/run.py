@@ -71,7 +71,8 @@ def main(verb: str, args: list[str]) -> SuiteCLI:
     if not configs and not settings and not any(arg.startswith(asks) for arg in args):
         message = (
             f"Nothing to {verb}: name a recipe (--config cls_digits.yaml; `pcpad configs` lists them), a checkpoint "
-            f"(--ckpt_path FILE), or --model and --data. `pcpad {verb} --help` shows every option."
+            f"(--ckpt_path FILE), or --model and --data. `pcpad {verb} --help` shows the options, and with "
+            "`--model.help CLASS` or `--data.help CLASS` those of a class."
         )
         raise UserValueError(message)
     texts = [*args, *(path.read_text(encoding="utf-8") for path in configs)]
@@ -217,7 +218,10 @@ class SuiteCLI(LightningCLI):
             kwargs["logger"] = _loggers(options.get("default_root_dir") or "runs", name, self.start)
         elif options.get("default_root_dir"):
             self.start.watch(options["default_root_dir"])
-        return super().instantiate_trainer(**kwargs)
+        trainer = super().instantiate_trainer(**kwargs)
+        for logger in trainer.loggers:
+            self.start.take(logger)
+        return trainer
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         given = config.get("callbacks") or []
@@ -335,12 +339,14 @@ def _no_advertising(record: logging.LogRecord) -> bool:
 
 
 def _loggers(folder: str | Path, name: str, start: Start) -> list[Logger]:
-    """TensorBoard's and CSV logs in one folder."""
+    """TensorBoard's and CSV logs in one folder, which is this run's alone."""
     board = TensorBoardLogger(str(folder), name=name)
-    start.watch(board.log_dir)
-    if not is_unicode(board.log_dir):  # TensorBoard writes to no other
-        _say(f"No TensorBoard logs: the name of {board.log_dir} is not UTF-8. metrics.csv has the same numbers.")
-        return [CSVLogger(str(folder), name=name)]
+    if not is_unicode(board.root_dir):  # TensorBoard writes to no other
+        logs = CSVLogger(str(folder), name=name)
+        start.take(logs)
+        _say(f"No TensorBoard logs: the name of {logs.log_dir} is not UTF-8. metrics.csv has the same numbers.")
+        return [logs]
+    start.take(board)
     # Left to itself the second would find the first one's new folder and count one further.
     return [board, CSVLogger(str(folder), name=name, version=board.version)]
 

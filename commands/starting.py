@@ -1,11 +1,14 @@
-"""What a run leaves behind that failed before its first batch: nothing."""
+"""A run's folder is its own, and nothing is left of one that failed before its first batch."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.utilities import rank_zero_only
 
 __all__ = ["Began", "Start"]
 
@@ -14,7 +17,7 @@ _FIRST_FILES = ("config.yaml", "hparams.yaml", "metrics.csv", "events.out.tfeven
 
 
 class Start:
-    """Remembers which folders were not there before a run, and takes them back when it fails to start.
+    """Takes folders for a run, remembers which were not there before, and removes them when it fails to start.
 
     Attributes:
         began: Whether a batch has been looked at, from when on all is kept.
@@ -30,17 +33,49 @@ class Start:
         Args:
             folder: Where something of the run will be.
         """
-        path = Path(folder).expanduser().absolute()
-        missing = [each for each in (path, *path.parents) if not each.exists()]
+        missing = _missing(Path(folder).expanduser().absolute())
         if missing:
             self._new.append(missing)
+
+    def take(self, logger: Logger) -> None:
+        """Make the next `version_N` of a logger, which no other run has or gets, however close they start.
+
+        Lightning counts the folders that are there and makes its own later, so that runs started by one script share
+        one, and each replaces the other's results.
+
+        Args:
+            logger: Left as it is where it counts no versions, or was told which to use; and in all processes of a run
+                but the first, which learn the number by `Began`.
+
+        Raises:
+            OSError: The folder cannot be made.
+        """
+        if not _counts(logger) or vars(logger)["_version"] is not None or not _is_first():
+            return
+        if "://" in str(logger.save_dir):  # no folder of this machine
+            return
+        while True:
+            folder = Path(logger.log_dir).absolute()  # type: ignore[arg-type]  # these two have one
+            missing = _missing(folder)
+            try:
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                folder.mkdir()
+            except FileExistsError:
+                if not folder.parent.is_dir():
+                    raise
+                logger._version = int(logger.version) + 1  # type: ignore[attr-defined, arg-type]
+            except FileNotFoundError:  # between the two lines another run failed to start, and removed its folders
+                continue
+            else:
+                self._new.append(missing)
+                return
 
     def undo(self) -> None:
         """Remove the folders that were missing, and in them what a start writes, unless the run began.
 
         A folder that holds anything else stays.
         """
-        for missing in [] if self.began else self._new:
+        for missing in [] if self.began else reversed(self._new):
             innermost = missing[0]
             for pattern in _FIRST_FILES if innermost.is_dir() else ():
                 for file in innermost.glob(pattern):
@@ -55,8 +90,22 @@ class Start:
                     break
 
 
+def _missing(path: Path) -> list[Path]:
+    """Which of a folder and those above it are not there, the innermost first."""
+    return [each for each in (path, *path.parents) if not each.exists()]
+
+
+def _counts(logger: Logger) -> bool:
+    return isinstance(logger, TensorBoardLogger | CSVLogger)
+
+
+def _is_first() -> bool:
+    """Whether this is the first of a run's processes, as far as the environment tells before they have met."""
+    return rank_zero_only.rank == 0 and LightningEnvironment().node_rank() == 0
+
+
 class Began(Callback):
-    """Notes in a `Start` that a run has begun.
+    """Notes in a `Start` that a run has begun, and tells all of its processes which folders the first has taken.
 
     Args:
         start: Where.
@@ -64,6 +113,11 @@ class Began(Callback):
 
     def __init__(self, start: Start) -> None:
         self.start = start
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Share the loggers' versions."""
+        for logger in filter(_counts, trainer.loggers):
+            logger._version = trainer.strategy.broadcast(logger.version)  # type: ignore[attr-defined]
 
     def _note(self, *_: Any, **__: Any) -> None:
         self.start.began = True

@@ -14,6 +14,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_deprecation, rank_zero_warn
 from torch import Tensor
 
+from pcpad.class_counts import check_num_classes
 from pcpad.convert import convert_padding
 from pcpad.distributed import averaged
 from pcpad.errors import UserRuntimeError, UserValueError
@@ -57,7 +58,7 @@ class Task(LightningModule):
             finite; it refuses to where `automatic_optimization` is off.
 
     Raises:
-        UserValueError: A `std` that is not positive.
+        UserValueError: A `std` that is not positive; a number of classes that there is no room for.
 
     Example:
         >>> from torch import nn
@@ -113,6 +114,7 @@ class Task(LightningModule):
         self.network_name = network_name or type(self).__name__
         self.padding = plain(padding)
         self.num_classes = plain(num_classes)
+        check_num_classes(self.num_classes, optional=True)
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.class_names = None

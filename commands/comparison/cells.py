@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pcpad.commands.comparison.grid import PADDING, Cell, Grid, path_word
+from pcpad.commands.comparison.grid import PADDING, UNREADABLE, Cell, Grid, path_word
 from pcpad.errors import UserValueError
-from pcpad.files import write_text
+from pcpad.files import read_bytes, write_text
 
 CRASH_FILE = "crashed.json"
 LOG_FILE = "log.txt"
@@ -98,33 +99,75 @@ def shell_line(todo: list[Step]) -> str:
 
 def run_folders(folder: Path) -> list[Path]:
     """The runs logged under a folder, the newest last."""
-    return sorted(folder.glob("*/version_*"), key=lambda path: int(path.name.removeprefix("version_")))
+    found = {path: path.name.removeprefix("version_") for path in folder.glob("*/version_*")}
+    return sorted((path for path in found if found[path].isdecimal()), key=lambda path: int(found[path]))
 
 
 def finished_entry(folder: Path, verb: str) -> dict[str, Any] | None:
-    """What the newest run of a verb in a folder that came to its end wrote into `results.json`; None without one."""
+    """What the newest run of a verb in a folder that came to its end wrote into `results.json`; None without one.
+
+    A damaged file is no result: its step is done again.
+    """
     for run in reversed(run_folders(folder)):
-        entry = read_results(run / "results.json").get(verb)
+        try:
+            entry = read_results(run / "results.json").get(verb)
+        except UserValueError:
+            continue
         if entry is not None and entry.get("finished", True):
             return entry
     return None
 
 
+def damaged_results(folder: Path) -> list[str]:
+    """Each `results.json` of the runs in a folder that cannot be used, and why."""
+    found = []
+    for run in run_folders(folder):
+        try:
+            read_results(run / "results.json")
+        except UserValueError as error:
+            found.append(str(error))
+    return found
+
+
 def read_results(path: Path) -> dict[str, Any]:
-    """The entries of a `results.json`; none where there is no such file."""
+    """The entries of a `results.json`; none where there is no such file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Verb to entry, in which each of `metrics` and of `history` is a number. What JSON has none for, NaN and
+        infinities, is written as null and read as NaN.
+
+    Raises:
+        UserValueError: It cannot be read, or holds something else.
+    """
     if not path.is_file():
         return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        message = f"{path} cannot be read ({error}): remove it, and the cell is run again"
+        entries = json.loads(read_bytes(path))
+        for entry in entries.values():
+            entry["metrics"] = {str(name): _number(value) for name, value in entry["metrics"].items()}
+            history = entry.get("history") or {}
+            entry["history"] = {int(epoch): _number(value) for epoch, value in history.items()}
+    except (*UNREADABLE, AttributeError, KeyError, TypeError) as error:
+        message = f"{path} is damaged ({type(error).__name__}: {error})"
         raise UserValueError(message) from error
+    return entries
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def failures(folder: Path) -> list[dict[str, str]]:
-    """How a cell's last attempt failed: `step` and `error` of each step that did."""
+    """How a cell's last attempt failed: `step` and `error` of each step that did; none where it is not known."""
     path = folder / CRASH_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    try:
+        found = json.loads(read_bytes(path)) if path.is_file() else []
+        return [{"step": str(item["step"]), "error": str(item["error"])} for item in found]
+    except (*UNREADABLE, KeyError, TypeError):
+        return []  # what is not done is done again, whatever became of it
 
 
 def write_failures(folder: Path, failed: list[dict[str, str]]) -> None:

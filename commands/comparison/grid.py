@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from pcpad.errors import UserFileExistsError, UserFileNotFoundError, UserValueError
-from pcpad.files import locked, write_text
+from pcpad.files import locked, read_bytes, write_text
 
 GRID_FILE = "grid.json"
 PADDING = "model.padding"
 SEED = "seed_everything"
+# What reading a JSON file raises that is cut off, of another encoding, or nested without end.
+UNREADABLE = (ValueError, OSError, RecursionError)
 _SHORT = {PADDING: "padding", SEED: "seed"}
 # Decided when a grid is run, and no part of what its runs have in common; or of no influence on results.
 _FREE = (
@@ -192,17 +194,51 @@ def _differing(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str 
 
 
 def read_grid(folder: Path) -> Grid:
-    """What a folder remembers; an error where it is no grid's."""
+    """What a folder remembers.
+
+    Args:
+        folder: The grid's.
+
+    Returns:
+        The grid.
+
+    Raises:
+        UserFileNotFoundError: It is no grid's.
+        UserValueError: Its file is damaged.
+    """
     path = folder / GRID_FILE
     if not path.is_file():
         message = f"No comparison in {folder}: there is no {path}. Its folder is what --output was when it was run."
         raise UserFileNotFoundError(message)
-    found = json.loads(path.read_text(encoding="utf-8"))
-    config, arguments, axes, metrics = (tuple(found[name]) for name in ("config", "arguments", "axes", "metrics"))
-    cells = tuple(Cell(values) for values in found["cells"])
+    try:
+        return _grid(json.loads(read_bytes(path)))
+    except (*UNREADABLE, AttributeError, KeyError, TypeError) as error:
+        message = (
+            f"{path} is damaged ({type(error).__name__}: {error}). It says what the runs in {folder} have in common, "
+            "which nothing else does: restore it from a copy, or run the comparison with another --output. The runs' "
+            "own results are untouched."
+        )
+        raise UserValueError(message) from error
+
+
+def _grid(found: dict[str, Any]) -> Grid:
+    """A grid from what `enter_grid` wrote."""
+    config, arguments, axes, metrics = (_texts(found[name]) for name in ("config", "arguments", "axes", "metrics"))
+    cells = tuple(Cell({option: str(values[option]) for option in axes}) for values in found["cells"])
+    if not cells or SEED not in axes:
+        message = "it has no cells"
+        raise ValueError(message)
+    found["resolved"].get("checkpoint", {}).get("monitor")
     grid = Grid(config, arguments, axes, cells, found["resolved"], metrics).with_tests(found["tests"])
     # A folder of an earlier version has none of these.
-    return replace(grid, baseline=found.get("baseline"), reach=tuple(found.get("reach", ())))
+    return replace(grid, baseline=found.get("baseline"), reach=tuple(map(float, found.get("reach", ()))))
+
+
+def _texts(found: list[str]) -> tuple[str, ...]:
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        message = f"expected a list of texts, but got {found!r:.50}"
+        raise ValueError(message)
+    return tuple(found)
 
 
 def enter_grid(folder: Path, grid: Grid) -> Grid:

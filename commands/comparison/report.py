@@ -257,7 +257,7 @@ def write_report(study: Study, figures: Sequence[Path] = ()) -> list[Path]:
 def _run_rows(study: Study) -> Iterator[dict[str, Any]]:
     for run in study.runs:
         head = {short_name(option): value for option, value in run.cell.values.items()}
-        state = "; ".join(f"crashed: {step}: {error}" for step, error in run.failed)
+        state = "; ".join([*(f"crashed: {step}: {error}" for step, error in run.failed), *run.damaged])
         state = state or ("finished" if run.finished else "not finished")
         for metric, when in study.measures:
             yield {**head, "metric": metric.name, "measure": when, "value": run.value(metric, when), "state": state}

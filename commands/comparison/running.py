@@ -113,14 +113,21 @@ def _ending(root: Path, grid: Grid, cell: Cell, code: int, seconds: float) -> li
     failed = failures(folder)
     if not failed:
         error = last_error(folder / LOG_FILE)
-        if code < 0 or code > 128:
-            name = signal.Signals(-code if code < 0 else code - 128).name
-            error = f"killed by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}; last line: {error}"
+        error = f"{_how(code)}; last line: {error}" if code != worker.CRASHED else error
         todo = remaining(root, grid, cell)
         failed = [{"step": todo[0].name if todo else "end", "error": error}]
         write_failures(folder, failed)
     what = f"CRASHED after {_clock(seconds)}: {failed[-1]['step']}: {failed[-1]['error']}"
     return [what, f"        log: {folder / LOG_FILE}"]
+
+
+def _how(code: int) -> str:
+    """How a process ended, by its exit code: a shell's 128 + N are signals, but other programs end with any code."""
+    number = -code if code < 0 else code - 128
+    if number not in {int(each) for each in signal.Signals}:
+        return f"ended with exit code {code}" if code >= 0 else f"killed by signal {number}"
+    name = signal.Signals(number).name
+    return f"killed by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pcpad.commands.comparison.cells import (
     LOG_FILE,
+    damaged_results,
     failures,
     finished_entry,
     folder_of_test,
@@ -20,6 +21,7 @@ from pcpad.commands.comparison.cells import (
 )
 from pcpad.commands.comparison.grid import PADDING, Cell, Grid
 from pcpad.commands.comparison.metrics import Metric
+from pcpad.errors import UserValueError
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Run:
         logs: Metrics of finished training by name, epoch to value.
         tests: What it was tested with to the test's metrics; None is as trained.
         failed: `(step, error)` of each step that failed in the last attempt.
+        damaged: Which of its files cannot be used, and why.
         log: What the cell printed.
         last_epochs: Over how many of its last epochs a run is averaged.
     """
@@ -46,6 +49,7 @@ class Run:
     tests: dict[str | None, dict[str, float]]
     failed: list[tuple[str, str]]
     log: Path
+    damaged: tuple[str, ...] = ()
     last_epochs: int = 5
 
     def epochs(self, metric: Metric) -> dict[int, float]:
@@ -93,38 +97,67 @@ def read_run(root: Path, grid: Grid, cell: Cell) -> Run:
     for tested in [None] if own is None else dict.fromkeys((own, *grid.values(PADDING))):
         entry = finished_entry(folder_of_test(root, grid, cell, tested), "test")
         if entry is not None and fit is not None:
-            tests[tested] = {name: float(value) for name, value in entry["metrics"].items()}
+            tests[tested] = entry["metrics"]
     # What failed may have been done since, by hand.
-    done = [step.name for step in steps(root, grid, cell) if step.done()]
-    history = {int(epoch): float(value) for epoch, value in ((fit or {}).get("history") or {}).items()}
+    todo = steps(root, grid, cell)
+    done = [step.name for step in todo if step.done()]
+    damaged = [line for step in todo if step.name not in done for line in damaged_results(step.folder)]
+    logs, unread = _read_logs(folder / "fit") if fit is not None else ({}, [])
     return Run(
         cell=cell,
         monitor=grid.monitor,
-        history=history,
+        history=(fit or {}).get("history", {}),
         finished=fit is not None,
-        logs=_read_logs(folder / "fit") if fit is not None else {},
+        logs=logs,
         tests=tests,
         failed=[(item["step"], item["error"]) for item in failures(folder) if item["step"] not in done],
         log=folder / LOG_FILE,
+        damaged=(*(f"{line}: the step is done again by the next `pcpad compare`" for line in damaged), *unread),
         last_epochs=grid.last_epochs,
     )
 
 
-def _read_logs(folder: Path) -> dict[str, dict[int, float]]:
-    """`metrics.csv` of a training run and of what it was resumed from; an epoch done again counts once."""
+def _read_logs(folder: Path) -> tuple[dict[str, dict[int, float]], list[str]]:
+    """`metrics.csv` of a training run and of what it was resumed from; an epoch done again counts once.
+
+    Args:
+        folder: Of the cell's fits.
+
+    Returns:
+        Metric to epoch to value, and a line for each file that is damaged, of which nothing counts.
+    """
     found: dict[str, dict[int, float]] = {}
+    damaged = []
     for run in run_folders(folder):
         path = run / "metrics.csv"
-        if not path.is_file() or "fit" not in read_results(run / "results.json"):
+        if not path.is_file() or not _has_fit(run):
             continue
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                if not row.get("epoch"):
-                    continue
-                for name, value in row.items():
-                    if value and name not in ("epoch", "step"):
-                        found.setdefault(name, {})[int(float(row["epoch"]))] = float(value)
-    return found
+        try:
+            for name, epoch, value in _logged(path):
+                found.setdefault(name, {})[epoch] = value
+        except (OSError, ValueError, OverflowError, csv.Error) as error:
+            damaged.append(f"{path} is damaged ({error}): remove {run}, and the cell is run again")
+    return found, damaged
+
+
+def _logged(path: Path) -> list[tuple[str, int, float]]:
+    """Metric, epoch and value of each number in a `metrics.csv`."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            (name, int(float(row["epoch"])), float(value))
+            for row in csv.DictReader(file)
+            if row.get("epoch")
+            for name, value in row.items()
+            if value and name not in ("epoch", "step")
+        ]
+
+
+def _has_fit(run: Path) -> bool:
+    """Whether a run logged training; one whose results are damaged lies among those that did."""
+    try:
+        return "fit" in read_results(run / "results.json")
+    except UserValueError:
+        return True
 
 
 def problems(runs: Iterable[Run], grid: Grid) -> list[str]:
@@ -132,8 +165,9 @@ def problems(runs: Iterable[Run], grid: Grid) -> list[str]:
     lines = []
     for run in runs:
         name = run.cell.name
+        lines += [f"{name}: {line}" for line in run.damaged]
         lines += [f"{name} crashed: {step}: {error} (log: {run.log})" for step, error in run.failed]
-        if run.failed:
+        if run.failed or (run.damaged and not run.finished):
             continue
         if not run.finished:
             lines.append(f"{name} is not finished" if run.log.parent.exists() else f"{name} has not been run")

@@ -144,6 +144,17 @@ def read_list(path: Path, is_there: Callable[[str], bool]) -> VideoList:
         ValueError: It is in another format, or one of its lines is; says which.
     """
     text = _text(path)
+    try:
+        return _read(path, text, is_there)
+    except csv.Error as error:
+        message = (
+            f"{path} cannot be read as a table ({error}): a field of more than {csv.field_size_limit()} characters "
+            f"mostly comes of a quotation mark that is never closed. Expected {EXPECTED}"
+        )
+        raise UserValueError(message) from error
+
+
+def _read(path: Path, text: str, is_there: Callable[[str], bool]) -> VideoList:
     first = next((number for number, line in enumerate(text.splitlines(), 1) if line.strip()), 1)
     head = text.splitlines()[first - 1] if text.strip() else ""
     if head.lstrip()[:1] in ("{", "["):

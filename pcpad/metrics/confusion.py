@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from pcpad.class_counts import check_class_matrices, check_num_classes
 from pcpad.errors import UserTypeError, UserValueError
 
 __all__ = ["ConfusionMatrixMetric", "SegmentationIoU", "count_pairs", "segmentation_scores"]
@@ -47,6 +48,7 @@ def count_pairs(
         if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
             message = f"Expected integer {name}, but got {tensor.dtype}"
             raise UserTypeError(message)
+    check_class_matrices(num_classes, 1 if zones is None else int(zones.max()) + 1)
     if not label.numel():
         return torch.zeros(1 if zones is None else int(zones.max()) + 1, num_classes, num_classes, dtype=torch.int64)
     label = label if label.dtype in (torch.int32, torch.int64) else label.int()
@@ -114,14 +116,13 @@ class ConfusionMatrixMetric(Metric):
 
     def __init__(self, num_classes: int, ignore_index: int = 255, matrices: int = 1) -> None:
         super().__init__()
-        if num_classes < 1:
-            message = f"Expected argument `num_classes` to be a positive integer, but got {num_classes}"
-            raise UserValueError(message)
+        check_num_classes(num_classes)
         if 0 <= ignore_index < num_classes:
             message = f"Expected argument `ignore_index` to be no class, but {ignore_index} is one of {num_classes}"
             raise UserValueError(message)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
+        check_class_matrices(num_classes, matrices)
         zeros = torch.zeros(matrices, num_classes, num_classes, dtype=torch.int64)
         # Integers: exact however the images are shared out among processes.
         self.add_state("confusion", zeros, dist_reduce_fx="sum")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pcpad.class_counts import check_num_classes
 from pcpad.errors import UserTypeError, UserValueError
 from pcpad.metrics.precision import KeepsPrecision
 
@@ -67,9 +68,7 @@ class VideoAccuracy(KeepsPrecision):
 
     def __init__(self, num_classes: int, top_k: Sequence[int] = (1, 5), **options: Any) -> None:
         super().__init__(**options)
-        if num_classes < 1:
-            message = f"Expected argument `num_classes` to be a positive integer, but got {num_classes}"
-            raise UserValueError(message)
+        check_num_classes(num_classes)
         if not top_k or len(set(top_k)) < len(top_k) or not all(1 <= k <= num_classes for k in top_k):
             message = f"Expected argument `top_k` to be different numbers in 1…{num_classes}, but got {top_k!r}"
             raise UserValueError(message)

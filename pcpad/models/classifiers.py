@@ -11,6 +11,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
+from pcpad.class_counts import check_num_classes
 from pcpad.errors import UserFileNotFoundError, UserValueError, did_you_mean
 from pcpad.models.weights import convert_and_load, fit_names, read_weights, unwrap
 from pcpad.models.wide_resnet import WideResNet38
@@ -48,9 +49,7 @@ def classifier(
         ValueError: The network or padding has no such name, or the weights do not fit.
         FileNotFoundError: The weight file is not there.
     """
-    if num_classes < 1:
-        message = f"Expected argument `num_classes` to be a positive integer, but got {num_classes}"
-        raise UserValueError(message)
+    check_num_classes(num_classes)
     name, library = find_network(network)
     state = None if weights is None else _weights_of(name, library, weights)
     model = _build(name, library, num_classes, published=state is not None and _is_published(name, library, weights))

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pcpad.class_counts import check_num_classes
 from pcpad.errors import UserValueError, did_you_mean
 from pcpad.models.checkpointing import set_checkpointing
 from pcpad.models.classifiers import published_file
@@ -143,9 +144,7 @@ class DeepLabV3Plus(nn.Module):
 
     def __init__(self, encoder: nn.Module, skip: str, channels: tuple[int, int], num_classes: int = 19) -> None:
         super().__init__()
-        if num_classes < 1:
-            message = f"Expected argument `num_classes` to be a positive integer, but got {num_classes}"
-            raise UserValueError(message)
+        check_num_classes(num_classes)
         self.skip = skip
         self.stages = tuple(name for name, _ in encoder.named_children())
         for name, stage in encoder.named_children():

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pcpad.errors import UserValueError
+from pcpad.class_counts import check_num_classes
 from pcpad.models.weights import load_weights
 
 if TYPE_CHECKING:
@@ -58,9 +58,7 @@ class DilatedResidualNetwork(nn.Module):
 
     def __init__(self, num_classes: int = 19) -> None:
         super().__init__()
-        if num_classes < 1:
-            message = f"Expected argument `num_classes` to be a positive integer, but got {num_classes}"
-            raise UserValueError(message)
+        check_num_classes(num_classes)
         levels: list[nn.Module] = [_convolution(3, 16, kernel=7), _convolution(16, 16), _convolution(16, 32, stride=2)]
         channels = 32
         for blocks, width, stride, dilation in _LEVELS:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from pcpad.errors import UserValueError
+from pcpad.class_counts import MOST_LABELS, check_num_classes
 from pcpad.models.spade import initialise_gan
 from pcpad.models.weights import load_weights
 
@@ -54,9 +54,7 @@ class MultiScaleDiscriminator(nn.Module):
     def __init__(self, in_channels: int = 39, *, scales: int = 2, ndf: int = 64) -> None:
         super().__init__()
         for name, value in {"in_channels": in_channels, "scales": scales, "ndf": ndf}.items():
-            if value < 1:
-                message = f"Expected argument `{name}` to be a positive integer, but got {value}"
-                raise UserValueError(message)
+            check_num_classes(value, name, most=MOST_LABELS)
         for scale in range(scales):
             self.add_module(f"discriminator_{scale}", PatchDiscriminator(in_channels, ndf))
         initialise_gan(self)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from pcpad.class_counts import check_num_classes
 from pcpad.errors import UserValueError
 from pcpad.models.weights import convert_and_load, fit_names, read_weights, unwrap
 
@@ -51,10 +52,10 @@ def resnet3d(
     if depth not in _BLOCKS:
         message = f"Expected argument `depth` to be one of {', '.join(map(str, _BLOCKS))}, but got {depth}"
         raise UserValueError(message)
-    for name, value in (("num_classes", num_classes), ("width", width)):
-        if value < 1:
-            message = f"Expected argument `{name}` to be a positive integer, but got {value}"
-            raise UserValueError(message)
+    check_num_classes(num_classes)
+    if width < 1:
+        message = f"Expected argument `width` to be a positive integer, but got {width}"
+        raise UserValueError(message)
     bottleneck, blocks = _BLOCKS[depth]
     model = ResNet3d(blocks, bottleneck, num_classes, width)
     content = None if weights is None else unwrap(read_weights(weights), str(weights))

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pcpad.class_counts import check_num_classes
 from pcpad.errors import UserValueError, did_you_mean
 from pcpad.models.weights import convert_and_load, encoder_state
 
@@ -69,9 +70,7 @@ def smp_network(
             _check("encoder", encoder, [f"tu-{name}" for name in timm.list_models()])
     else:
         _check("encoder", encoder, smp.encoders.encoders)
-    if num_classes < 1:
-        message = f"Expected argument `num_classes` to be a positive integer, but got {num_classes}"
-        raise UserValueError(message)
+    check_num_classes(num_classes)
     model = smp.create_model(
         architecture, encoder_name=encoder, encoder_weights=None, classes=num_classes, **(options or {})
     )

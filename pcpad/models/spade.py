@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from pcpad.class_counts import MOST_LABELS, check_num_classes
 from pcpad.errors import UserValueError
 from pcpad.models.weights import load_weights
 from pcpad.panoptic import PanopticPartialConv2d, PanopticPlan
@@ -75,9 +76,7 @@ class SpadeGenerator(nn.Module):
     ) -> None:
         super().__init__()
         for name, value in {"semantic_channels": semantic_channels, "ngf": ngf}.items():
-            if value < 1:
-                message = f"Expected argument `{name}` to be a positive integer, but got {value}"
-                raise UserValueError(message)
+            check_num_classes(value, name, most=MOST_LABELS)
         self.semantic_channels, self.partial, self.panoptic_upsampling = semantic_channels, partial, panoptic_upsampling
         channels = _STAGES["head_0"] * ngf
         self.fc = nn.Conv2d(semantic_channels, channels, 3, padding=1)

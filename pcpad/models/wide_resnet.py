@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from pcpad.class_counts import check_num_classes
 from pcpad.errors import UserValueError
 from pcpad.models.checkpointing import Stage, set_checkpointing
 from pcpad.models.weights import convert_and_load, encoder_state, initialise
@@ -92,9 +93,7 @@ class WideResNet38(nn.Module):
         if output_stride not in (8, 16, 32):
             message = f"Expected argument `output_stride` to be 8, 16 or 32, but got {output_stride}"
             raise UserValueError(message)
-        if num_classes is not None and num_classes < 1:
-            message = f"Expected argument `num_classes` to be None or a positive integer, but got {num_classes}"
-            raise UserValueError(message)
+        check_num_classes(num_classes, optional=True)
         self.mod1 = nn.Sequential(OrderedDict(conv1=nn.Conv2d(3, 64, 3, padding=1, bias=False)))
         channels = 64
         for index, (count, widths) in enumerate(_STRUCTURE, start=2):

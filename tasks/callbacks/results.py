@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from rich.table import Table as RichTable
 
 from pcpad.errors import UserValueError
@@ -140,7 +141,19 @@ class RunResults(Callback):
         if folder is None or not trainer.is_global_zero:
             return None
         path = Path(folder) / "results.json"
-        results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        results = _entries(path)
         with whole_file(path) as file:
             json.dump({**results, command: entry}, file, indent=2)
         return path
+
+
+def _entries(path: Path) -> dict[str, Any]:
+    """What earlier commands wrote; a file that is damaged is kept under another name, for these results to be kept."""
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError) as error:
+        kept = path.replace(path.with_name(f"{path.name}.damaged"))
+        rank_zero_warn(f"{path} is damaged ({error}); it is kept as {kept}, and written anew")
+        return {}

@@ -1,6 +1,13 @@
 """The contract of data modules: defaults, old names, what little one's own needs, and each sample counted once."""
 
+import os
 import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
 import warnings
 from types import SimpleNamespace
 
@@ -312,3 +319,86 @@ def test_a_data_set_without_a_length_is_refused(loader):
 def test_fewer_samples_than_processes_stops_every_process(rank):
     with pytest.raises(ValueError, match=r"2 images cannot be shared out over 3 processes.*--trainer\.devices 2"):
         evaluation_sampler(numbers(2), trainer(3, rank))
+
+
+# Processes that read and end badly
+
+
+class Ending(Numbers):
+    """Whose third item ends the worker, and with it what the loader is for."""
+
+    def __init__(self, how):
+        super().__init__(12)
+        self.how = how
+
+    def __getitem__(self, index):
+        if index == 3:
+            if self.how == "no memory":
+                resource.setrlimit(resource.RLIMIT_AS, (1 << 20, 1 << 20))
+                return {"image": torch.ones(1 << 28)}
+            os.kill(os.getpid(), self.how)
+        return super().__getitem__(index)
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+@pytest.mark.parametrize("loader", ["training_loader", "evaluation_loader", "prediction_loader"])
+@pytest.mark.parametrize("how", ["no memory", signal.SIGKILL, signal.SIGBUS])
+def test_a_worker_that_ends_badly_ends_the_run_at_once(loader, how):
+    data = Mine(num_workers=2)
+    began = time.monotonic()
+    with pytest.raises((RuntimeError, MemoryError), match="worker"):
+        list(getattr(data, loader)(Ending(how)))
+    assert time.monotonic() - began < 120  # no waiting for what never comes
+
+
+SHARED = """
+import sys
+import torch
+from torch.utils.data import Dataset
+from pcpad.commands.errors import clean_errors
+from pcpad.datamodules.base import DataModule
+
+class Large(Dataset):
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return {"image": torch.ones(2_000_000)}
+
+data = DataModule(batch_size=2, num_workers=2)
+with clean_errors():
+    for batch in getattr(data, sys.argv[1])(Large()):
+        print(len(batch["image"]))
+"""
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+@pytest.mark.parametrize("loader", ["training_loader", "evaluation_loader", "prediction_loader"])
+def test_a_full_shared_memory_is_a_sentence(loader):
+    mount = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=2m tmpfs /dev/shm && exec "$@"', "sh"]
+    if shutil.which("unshare") is None or subprocess.run([*mount, "true"], capture_output=True).returncode:
+        pytest.skip("no /dev/shm of its own for a process here")
+    command = [*mount, sys.executable, "-c", SHARED, loader]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "/dev/shm" in done.stderr
+    assert "lower --data.num_workers" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.faults
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_a_clock_that_goes_back_changes_nothing(tmp_path, monkeypatch):
+    before = fit(tmp_path / "a")
+    now = [2e9]
+
+    def earlier():
+        now[0] -= 3600
+        return now[0]
+
+    monkeypatch.setattr(time, "time", earlier)
+    after = fit(tmp_path / "b")
+    assert torch.equal(torch.stack(after.seen), torch.stack(before.seen))

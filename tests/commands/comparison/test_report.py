@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from pcpad import cli
-from pcpad.commands.comparison.cells import CRASH_FILE, folder_of_test
-from pcpad.commands.comparison.grid import PADDING, SEED, Grid, enter_grid, expand
+from pcpad.commands.comparison.cells import CRASH_FILE, folder_of_test, remaining
+from pcpad.commands.comparison.grid import PADDING, SEED, Grid, enter_grid, expand, read_grid
 from pcpad.commands.comparison.report import COLUMNS
 from pcpad.commands.comparison.results import Study
 
@@ -358,3 +358,81 @@ def test_brackets_are_no_markup(tmp_path, capsys):
         write_fit(root, cell, [0.5])
     report(root)
     assert "[bold]" in capsys.readouterr().out
+
+
+DAMAGE = [
+    b"",
+    b"{",
+    b'{"fit": null}',
+    b'{"test": {"metrics": {"test/top1": "high"}}}',
+    b"\xff\xfe\0",
+    b"[" * 100000,
+    b"[1]",
+]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("content", DAMAGE, ids=lambda content: repr(content)[:20])
+def test_a_damaged_result_is_named_the_rest_is_reported_and_it_is_run_again(resnet, capsys, content):
+    grid = read_grid(resnet)
+    cell = grid.cells[3]
+    path = next(folder_of_test(resnet, grid, cell, cell.values[PADDING]).rglob("results.json"))
+    before = path.read_bytes()
+    path.write_bytes(content)
+    with pytest.raises(SystemExit) as caught:
+        report(resnet)
+    assert caught.value.code == 1
+    printed = capsys.readouterr()
+    assert f"{cell.name}: {path} is damaged (" in "".join(printed.out.split("\n"))
+    assert f"files of 1 of 10 runs are damaged: {cell.name}" in printed.err
+    assert len(rows(resnet / "summary.csv")) > 2
+    assert [step.name for step in remaining(resnet, grid, cell)] == [f"test under {cell.values[PADDING]}"]
+    newer = path.parent.with_name("version_1") / "results.json"  # the step done again
+    newer.parent.mkdir()
+    newer.write_bytes(before)
+    report(resnet)
+    assert "is damaged" not in capsys.readouterr().out
+
+
+@pytest.mark.faults
+def test_a_metric_without_a_number_counts_as_not_finite(resnet, capsys):
+    grid = read_grid(resnet)
+    cell = grid.cells[0]
+    path = next(folder_of_test(resnet, grid, cell, cell.values[PADDING]).rglob("results.json"))
+    path.write_text('{"test": {"metrics": {"test/top1": null}}}')
+    fit = next((resnet / cell.name / "fit").rglob("results.json"))
+    content = json.loads(fit.read_text())
+    content["fit"]["history"]["1"] = None
+    fit.write_text(json.dumps(content))
+    report(resnet)
+    assert "seed 0 left out of average, stdev and diff: not finite." in (resnet / "report.md").read_text()
+    assert {row["n"] for row in rows(resnet / "summary.csv") if row["padding"] == cell.values[PADDING]} == {"4"}
+
+
+@pytest.mark.faults
+def test_a_damaged_log_and_a_damaged_crash_file_are_no_traceback(tmp_path, capsys):
+    root = tmp_path / "grid"
+    grid = make_grid(root, {PADDING: ("zeros",), SEED: ("0",)})
+    write_fit(root, grid.cells[0], [0.5])
+    log = next(root.rglob("metrics.csv"))
+    log.write_bytes(b"epoch,step,val/top1\n0,1,0.5\n1,2,\0\xff")
+    (log.parent.with_name("version_of_mine")).mkdir()
+    (root / grid.cells[0].name / CRASH_FILE).write_bytes(b"{")
+    with pytest.raises(SystemExit):
+        report(root)
+    printed = capsys.readouterr()
+    assert f"remove {log.parent}, and the cell is run again" in "".join(printed.out.split("\n"))
+    assert "Traceback" not in printed.err
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "content", [*DAMAGE, b'{"cells": [], "config": [], "arguments": [], "axes": [], "metrics": []}']
+)
+def test_a_damaged_grid_is_a_sentence(resnet, capsys, content):
+    (resnet / "grid.json").write_bytes(content)
+    with pytest.raises(SystemExit):
+        report(resnet)
+    printed = capsys.readouterr()
+    assert f"pcpad: error: {resnet / 'grid.json'} is damaged (" in printed.err
+    assert "restore it from a copy, or run the comparison with another --output" in printed.err

@@ -4,6 +4,7 @@ import pytest
 
 from pcpad.datamodules.datasets.kinetics_files import find_classes, find_split
 from pcpad.datamodules.reading import video_files
+from pcpad.errors import UserError
 
 HEADER = "label,youtube_id,time_start,time_end,split"
 CLASSES = ["abseiling down", "it's"]
@@ -121,3 +122,11 @@ def test_a_partly_missing_list_says_so_later(root):
     assert (pairs, found.missing) == ([(FILES[0], "0")], ["gone.mp4"])
     assert listed(root, "gone.mp4 1\n", may_be_empty=True)[1].missing == ["gone.mp4"]
     assert ".mkv" in video_files.SUFFIXES
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("head", [HEADER, "path,label", "path label"])
+def test_a_field_of_megabytes_is_refused_in_a_sentence(root, head):
+    for text in (f'{head}\n"{"x" * 3_000_000}', f'"{"x" * 3_000_000},{head}\n'):
+        with pytest.raises(UserError, match=r"(?s)list\.txt.*(expected|Expected|not there)"):
+            listed(root, text)
