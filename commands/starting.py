@@ -111,7 +111,8 @@ def _counts(logger: Logger) -> bool:
 
 def _is_first() -> bool:
     """Whether this is the first of a run's processes, as far as the environment tells before they have met."""
-    return rank_zero_only.rank == 0 and LightningEnvironment().node_rank() == 0
+    first: bool = rank_zero_only.rank == 0  # type: ignore[attr-defined]  # set when Lightning is imported
+    return first and LightningEnvironment().node_rank() == 0
 
 
 class Began(Callback):
