@@ -10,10 +10,13 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 
+from pcpad.errors import UserRuntimeError
+
 __all__ = ["Began", "Start"]
 
 # What loggers and callbacks write when a run starts.
 _FIRST_FILES = ("config.yaml", "hparams.yaml", "metrics.csv", "events.out.tfevents.*", ".*")
+_PATIENCE = 100  # times that a folder may vanish between two lines
 
 
 class Start:
@@ -48,27 +51,34 @@ class Start:
                 but the first, which learn the number by `Began`.
 
         Raises:
-            OSError: The folder cannot be made.
+            UserRuntimeError: The folder cannot be made.
         """
         if not _counts(logger) or vars(logger)["_version"] is not None or not _is_first():
             return
         if "://" in str(logger.save_dir):  # no folder of this machine
             return
+        vanished = 0
         while True:
             folder = Path(logger.log_dir).absolute()  # type: ignore[arg-type]  # these two have one
             missing = _missing(folder)
             try:
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 folder.mkdir()
-            except FileExistsError:
-                if not folder.parent.is_dir():
-                    raise
-                logger._version = int(logger.version) + 1  # type: ignore[attr-defined, arg-type]
-            except FileNotFoundError:  # between the two lines another run failed to start, and removed its folders
-                continue
-            else:
-                self._new.append(missing)
-                return
+            except OSError as error:
+                if isinstance(error, FileExistsError) and folder.parent.is_dir():
+                    logger._version = int(logger.version) + 1  # type: ignore[attr-defined, arg-type]
+                    continue
+                vanished += 1
+                # Between the two lines another run may have failed to start, and removed its folders.
+                if isinstance(error, FileNotFoundError) and vanished < _PATIENCE:
+                    continue
+                message = (
+                    f"The run's folder {folder} cannot be made ({error.strerror}): name another place with "
+                    "--trainer.default_root_dir FOLDER"
+                )
+                raise UserRuntimeError(message) from error
+            self._new.append(missing)
+            return
 
     def undo(self) -> None:
         """Remove the folders that were missing, and in them what a start writes, unless the run began.
@@ -101,7 +111,8 @@ def _counts(logger: Logger) -> bool:
 
 def _is_first() -> bool:
     """Whether this is the first of a run's processes, as far as the environment tells before they have met."""
-    return rank_zero_only.rank == 0 and LightningEnvironment().node_rank() == 0
+    first: bool = rank_zero_only.rank == 0  # type: ignore[attr-defined]  # set when Lightning is imported
+    return first and LightningEnvironment().node_rank() == 0
 
 
 class Began(Callback):

@@ -114,7 +114,8 @@ class Task(LightningModule):
         self.network_name = network_name or type(self).__name__
         self.padding = plain(padding)
         self.num_classes = plain(num_classes)
-        check_num_classes(self.num_classes, optional=True)
+        if self.num_classes is not None:
+            check_num_classes(self.num_classes)
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.class_names = None

@@ -1,10 +1,12 @@
 """A run's folder is its own; one that failed to start leaves nothing behind, one that began keeps all."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -13,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from pcpad import cli
 from pcpad.commands.run import _loggers
 from pcpad.commands.starting import Start
+from pcpad.errors import UserRuntimeError
 
 pytestmark = pytest.mark.faults
 
@@ -91,6 +94,21 @@ def test_further_processes_of_a_run_take_none(tmp_path, monkeypatch):
     monkeypatch.setattr(rank_zero_only, "rank", 1)
     _loggers(tmp_path, "name", Start())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere", "/dev/null", "/proc/nowhere/name/version_0"])
+def test_a_folder_that_cannot_be_made_is_a_sentence(place):
+    with pytest.raises(UserRuntimeError, match=rf"folder {place}.*name another place with --trainer"):
+        _loggers(place, "name", Start())
+
+
+def test_a_place_that_takes_no_files(tmp_path, monkeypatch):
+    def refuses(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuses)
+    with pytest.raises(UserRuntimeError, match=r"version_0 cannot be made \(Read-only file system\): name another"):
+        _loggers(tmp_path / "runs", "name", Start())
 
 
 @pytest.mark.slow

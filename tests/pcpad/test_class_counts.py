@@ -24,14 +24,19 @@ CASES = {
     "patch_discriminator": "from pcpad.models import patch_discriminator; patch_discriminator(MANY, ndf=4)",
     "wide_resnet38": "import torch; torch.set_default_device('meta')\n"
     "from pcpad.models import wide_resnet38; wide_resnet38(MANY)",
-    "SegmentationIoU": "from pcpad.metrics import SegmentationIoU; SegmentationIoU(MANY)",
-    "SegmentationIoU of pairs": "from pcpad.metrics import SegmentationIoU; SegmentationIoU(100_000)",
-    "BorderIoU": "from pcpad.metrics import BorderIoU; BorderIoU(20_000, ['1/8', '1/4', '1/2'])",
+    "SegmentationIoU": "from pcpad.metrics import SegmentationIoU; SegmentationIoU(MANY, -1)",
+    "SegmentationIoU of pairs": "from pcpad.metrics import SegmentationIoU; SegmentationIoU(100_000, -1)",
+    "BorderIoU": "from pcpad.metrics import BorderIoU; BorderIoU(20_000, ['1/8', '1/4', '1/2'], -1)",
     "VideoAccuracy": "from pcpad.metrics import VideoAccuracy; VideoAccuracy(MANY)",
     "ClassificationTask": "from pcpad.tasks import ClassificationTask; ClassificationTask(num_classes=MANY)",
     "SegmentationTask": "from pcpad.tasks import SegmentationTask; SegmentationTask(num_classes=MANY)",
     "ActionRecognitionTask": "from pcpad.tasks import ActionRecognitionTask; ActionRecognitionTask(num_classes=MANY)",
     "SynthesisTask": "from pcpad.tasks import SynthesisTask; SynthesisTask(num_labels=MANY, vgg='random')",
+}
+LABELS = {
+    "spade_generator": "semantic_channels",
+    "SynthesisTask": "semantic_channels",
+    "patch_discriminator": "in_channels",
 }
 RUN = """
 import sys
@@ -54,7 +59,8 @@ def test_every_network_metric_and_task_refuses_them_before_memory_is_asked_for()
     assert done.returncode == 0, done.stderr
     refused = dict(line.split(": ", 1) for line in done.stdout.splitlines())
     assert refused.keys() == CASES.keys()
-    assert all(text.startswith("Expected argument `") for text in refused.values())
+    for name, text in refused.items():
+        assert text.startswith(f"Expected argument `{LABELS.get(name, 'num_classes')}` to"), name
 
 
 def test_what_there_is_is_taken():
