@@ -22,6 +22,7 @@ from pcpad.commands.checkpoint import differences, find_checkpoint, home_of, rem
 from pcpad.commands.plugins import allow_modules_of, import_named, load_plugins, load_user_modules, split_imports
 from pcpad.commands.recipes import config_files, configured_imports, resolve_configs
 from pcpad.errors import UserValueError
+from pcpad.files import read_text
 from pcpad.tasks.base import Task
 from pcpad.tasks.callbacks.checkpoint import BestAndLast
 from pcpad.tasks.callbacks.last_state import LastState
@@ -67,7 +68,7 @@ def main(verb: str, args: list[str]) -> SuiteCLI:
             f"(--ckpt_path FILE), or --model and --data. `pcpad {verb} --help` shows every option."
         )
         raise UserValueError(message)
-    texts = [*args, *(path.read_text(encoding="utf-8") for path in configs)]
+    texts = [*args, *(read_text(path) for path in configs)]
     import_named([*texts, json.dumps(settings)])
     if modules:
         args += [f"--imports={json.dumps(list(dict.fromkeys(modules)))}"]

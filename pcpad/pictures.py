@@ -25,7 +25,7 @@ from pcpad._damage import (
 from pcpad._formats import bits_of, opened_by_pillow
 from pcpad._rot import refuse_rot
 from pcpad.errors import UserValueError
-from pcpad.files import opened, read_bytes, whole_file
+from pcpad.files import opened, read_bytes, regular, whole_file
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -153,14 +153,15 @@ def open_header(source: Path | bytes, name: str = "") -> Iterator[Image.Image]:
         ValueError: Empty, larger than `MOST_PIXELS`, or of a kind that cannot be read.
         Exception: Whatever Pillow raises on what is no picture; see `why_unreadable`.
     """
-    if not (len(source) if isinstance(source, bytes) else source.stat().st_size):
+    size = len(source) if isinstance(source, bytes) else regular(source).st_size
+    if not size:
         message = "the file is empty"
         raise UserValueError(message)
     with opened_by_pillow(source, name) as image:
         refuse_too_large(image.width, image.height)
         refuse_unknown_channels(image)
         if image.format in ("JPEG", "MPO"):
-            refuse_little_data(image, len(source) if isinstance(source, bytes) else source.stat().st_size)
+            refuse_little_data(image, size)
         yield image
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pcpad.commands.comparison.grid import PADDING, Cell, Grid, path_word
 from pcpad.errors import UserValueError
-from pcpad.files import write_text
+from pcpad.files import read_text, refuse_irregular, write_text
 
 CRASH_FILE = "crashed.json"
 LOG_FILE = "log.txt"
@@ -112,10 +112,11 @@ def finished_entry(folder: Path, verb: str) -> dict[str, Any] | None:
 
 def read_results(path: Path) -> dict[str, Any]:
     """The entries of a `results.json`; none where there is no such file."""
+    refuse_irregular(path)
     if not path.is_file():
         return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         message = f"{path} cannot be read ({error}): remove it, and the cell is run again"
         raise UserValueError(message) from error
@@ -124,7 +125,7 @@ def read_results(path: Path) -> dict[str, Any]:
 def failures(folder: Path) -> list[dict[str, str]]:
     """How a cell's last attempt failed: `step` and `error` of each step that did."""
     path = folder / CRASH_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return json.loads(read_text(path)) if path.is_file() else []
 
 
 def write_failures(folder: Path, failed: list[dict[str, str]]) -> None:
@@ -134,7 +135,7 @@ def write_failures(folder: Path, failed: list[dict[str, str]]) -> None:
 
 def last_error(log: Path) -> str:
     """The last line of a cell's log that looks like an error; else its last line."""
-    text = log.read_text(encoding="utf-8", errors="replace")[-65536:] if log.is_file() else ""
+    text = read_text(log, errors="replace")[-65536:] if log.is_file() else ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"(pcpad: )?error:|[\w.]*(Error|Exception)\b", line)]
     return (errors or lines or ["nothing was printed"])[-1]

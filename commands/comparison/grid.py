@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pcpad.errors import UserFileExistsError, UserFileNotFoundError, UserValueError
-from pcpad.files import locked, write_text
+from pcpad.files import locked, read_text, refuse_irregular, write_text
 
 GRID_FILE = "grid.json"
 PADDING = "model.padding"
@@ -194,10 +194,11 @@ def _differing(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str 
 def read_grid(folder: Path) -> Grid:
     """What a folder remembers; an error where it is no grid's."""
     path = folder / GRID_FILE
+    refuse_irregular(path)
     if not path.is_file():
         message = f"No comparison in {folder}: there is no {path}. Its folder is what --output was when it was run."
         raise UserFileNotFoundError(message)
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = json.loads(read_text(path))
     config, arguments, axes, metrics = (tuple(found[name]) for name in ("config", "arguments", "axes", "metrics"))
     cells = tuple(Cell(values) for values in found["cells"])
     grid = Grid(config, arguments, axes, cells, found["resolved"], metrics).with_tests(found["tests"])

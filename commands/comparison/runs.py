@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from pcpad.commands.comparison.cells import (
 )
 from pcpad.commands.comparison.grid import PADDING, Cell, Grid
 from pcpad.commands.comparison.metrics import Metric
+from pcpad.files import read_text
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def _read_logs(folder: Path) -> dict[str, dict[int, float]]:
         path = run / "metrics.csv"
         if not path.is_file() or "fit" not in read_results(run / "results.json"):
             continue
-        with path.open(encoding="utf-8", newline="") as file:
+        with io.StringIO(read_text(path), newline="") as file:
             for row in csv.DictReader(file):
                 if not row.get("epoch"):
                     continue

@@ -16,6 +16,7 @@ from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.cityscapes_labels import IGNORE, count_ids, to_train_ids
 from pcpad.datamodules.datasets.label_maps import read_checked_ids
 from pcpad.datamodules.reading.caches import cache_places, cores, write_arrays
+from pcpad.files import opened
 
 # Part of the key: raised when the same files would give another index.
 _FORMAT = 1
@@ -141,7 +142,7 @@ def _key(root: Path, pairs: Sequence[Pair], tile: int) -> str:
 
 def _read(path: Path, key: str) -> Centroids | None:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with opened(path) as file, np.load(file, allow_pickle=False) as stored:
             if str(stored["key"]) == key:
                 return Centroids(stored["position"], stored["train_id"], stored["y"], stored["x"])
     # np.load raises what zipfile, zlib and its own parsing run into; any of them means: no usable index here.

@@ -15,6 +15,7 @@ from pcpad.datamodules.reading.folders import FileTable
 from pcpad.datamodules.reading.frame_folders import CODEC, FrameFolder, at_rate, index_folder
 from pcpad.datamodules.reading.video_files import BrokenVideoError, VideoIndex, index_video
 from pcpad.datamodules.reading.videos import Video
+from pcpad.files import opened
 
 __all__ = ["BrokenVideo", "VideoTable", "index_any", "load_videos", "note_broken"]
 
@@ -198,7 +199,7 @@ def _merged(kept: Sequence[dict[str, _Entry]]) -> dict[str, _Entry]:
 
 def _read(place: Path) -> dict[str, _Entry]:
     try:
-        with np.load(place, allow_pickle=False) as stored:
+        with opened(place) as file, np.load(file, allow_pickle=False) as stored:
             if int(stored["format"]) != _FORMAT:
                 return {}
             names = os.fsdecode(stored["names"].tobytes()).split("\0")

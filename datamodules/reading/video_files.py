@@ -13,8 +13,9 @@ import av
 import numpy as np
 
 from pcpad.datamodules.reading.containers import refuse_incomplete
-from pcpad.errors import UserValueError
+from pcpad.errors import UserError, UserValueError
 from pcpad.file_kinds import kind_of_file, named
+from pcpad.files import regular
 from pcpad.pictures import MOST_PIXELS
 
 SUFFIXES = (
@@ -112,11 +113,14 @@ class VideoFile:
     def __init__(self, path: str | Path, quick: bool = False) -> None:
         options = _OPTIONS | {"skip_frame": "all"} if quick else dict(_OPTIONS)
         try:
+            regular(path)  # FFmpeg would wait for somebody to write to a pipe
             # `file:` keeps a name such as `a:b.mp4` from being taken for a protocol.
             self.container = av.open(f"file:{path}", options=options, metadata_errors="replace")
         except ERRORS as error:
             reason = reason_of(error)
-            if Path(path).exists() and not Path(path).stat().st_size:
+            if isinstance(error, UserError):
+                pass
+            elif Path(path).exists() and not Path(path).stat().st_size:
                 reason = "the file is empty"
             elif isinstance(error, av.error.InvalidDataError):
                 reason = _instead(Path(path)) or "no video file in a known format, or damaged"

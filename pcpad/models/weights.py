@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pcpad.errors import UserFileNotFoundError, UserValueError
-from pcpad.files import opened
+from pcpad.files import opened, refuse_irregular
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Fit = Callable[[nn.Module], dict[str, Tensor]]
@@ -163,6 +163,7 @@ def read_weights(path: str | Path) -> Mapping[str, Any]:
         message = f"Weights are read from local files only, got {str(path)!r}: fetch the file and pass its path."
         raise UserValueError(message)
     path = Path(path).expanduser()
+    refuse_irregular(path)
     if not path.is_file():
         message = f"No weight file at {path} (looked in {path.resolve().parent})."
         raise UserFileNotFoundError(message)

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console, RenderableType
 
 from pcpad.errors import UserValueError
-from pcpad.files import whole_file
+from pcpad.files import read_text, whole_file
 from pcpad.tables import Table
 from pcpad.tasks.base import Task
 from pcpad.tasks.evaluation.report import shown
@@ -139,7 +139,7 @@ class RunResults(Callback):
         if folder is None or not trainer.is_global_zero:
             return None
         path = Path(folder) / "results.json"
-        results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        results = json.loads(read_text(path)) if path.is_file() else {}
         with whole_file(path) as file:
             json.dump({**results, command: entry}, file, indent=2)
         return path
