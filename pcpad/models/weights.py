@@ -204,6 +204,12 @@ def _refuse_flipped_bits(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             for part in archive.infolist():
+                if part.compress_type != zipfile.ZIP_STORED:
+                    message = (
+                        f"{path} is refused: {part.filename} in it is compressed, which PyTorch never does, and "
+                        f"claims {part.file_size} bytes. Have it written anew by torch.save."
+                    )
+                    raise UserValueError(message)
                 try:
                     with archive.open(part) as file:
                         while file.read(1 << 20):
@@ -211,6 +217,8 @@ def _refuse_flipped_bits(path: Path) -> None:
                     fine += part.file_size > 0
                 except zipfile.BadZipFile:
                     bad.append(part.filename)
+    except UserValueError:
+        raise
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, zlib.error, EOFError) as error:
         message = f"{path} is no weight file that can be read; is it complete? ({error})"
         raise UserValueError(message) from None
