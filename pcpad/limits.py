@@ -1,13 +1,16 @@
 """How much memory a file from elsewhere may ask for: one budget, held against headers before anything is decoded.
 
-A header of a few bytes can claim any number of pixels, and decoders take memory by what it claims. So a picture, a mask
-or a video frame of more pixels than the budget is refused by its header; one of many pixels also where its file is too
-small to hold anything of that size.
+A header of a few bytes can claim any number of pixels, and decoders take memory by what it claims: 3 bytes a pixel as
+8-bit RGB, two to three times that while decoding. So of what a header claims
 
-The budget is 2**28 pixels, 16 384 x 16 384: more than Pillow's own limit of 179 megapixels, which scans and panoramas
-exceed. Such a picture takes 0.8 GB as 8-bit RGB, and about 2.5 GB while it is decoded. Who has larger ones sets the
-environment variable `PCPAD_MOST_PIXELS`, which data loaders' processes inherit; OpenCV, which reads 16-bit colors,
-takes up to 2**30. A video's frame may have a quarter of the budget, as decoders keep several at a time.
+- up to 2**26 pixels (67 megapixels, 0.2 GB as RGB) any file may claim;
+- up to 2**28 (0.8 GB) it must be large enough to hold them as deflate, the densest of compressions, would;
+- up to 2**30, which OpenCV has as its limit and panoramas and scans come near, it must be as large as pictures are: a
+  byte for 256 pixels, which photographs exceed tenfold.
+
+Who has larger or emptier ones sets the environment variable `PCPAD_MOST_PIXELS`, which data loaders' processes inherit:
+then up to so many, and no more, are believed as those up to 2**28 are. A video's frame may have a sixteenth of the
+limit, as decoders keep several.
 """
 
 from __future__ import annotations
@@ -20,10 +23,12 @@ from pcpad.errors import UserValueError
 __all__ = ["OPTION", "most_pixels", "refuse_empty_claim"]
 
 OPTION = "PCPAD_MOST_PIXELS"
-_DEFAULT = 1 << 28
-_ANY = 1 << 26  # 67 megapixels, 0.2 GB as RGB: what any file may claim
+_MOST = 1 << 30
+_BELIEVED = 1 << 28
+_ANY = 1 << 26
 # Deflate, which PNG and TIFF use, makes 1032 bytes of one at most, and a byte is 8 pixels in black and white.
-_MOST_OF_A_BYTE = 1032 * 8
+_PIXELS_OF_A_BYTE = 1032 * 8
+_PIXELS_OF_A_BYTE_OF_PICTURES = 256
 
 
 def most_pixels() -> int:
@@ -32,13 +37,17 @@ def most_pixels() -> int:
     Raises:
         UserValueError: The environment variable is no positive whole number.
     """
+    return _given() or _MOST
+
+
+def _given() -> int | None:
     given = os.environ.get(OPTION, "").strip()
     if not given:
-        return _DEFAULT
+        return None
     number = re.sub(r"(?<=\d)[_,](?=\d)", "", given)
-    if not number.isdecimal() or int(number) < 1:
+    if not re.fullmatch("[0-9]{1,18}", number) or int(number) < 1:
         message = (
-            f"Expected the environment variable {OPTION} to be a number of pixels such as {_DEFAULT}, but got {given!r}"
+            f"Expected the environment variable {OPTION} to be a number of pixels such as {_MOST}, but got {given!r}"
         )
         raise UserValueError(message)
     return int(number)
@@ -55,6 +64,14 @@ def refuse_empty_claim(width: int, height: int, size: int) -> None:
     Raises:
         UserValueError: It does.
     """
-    if width * height > max(_ANY, size * _MOST_OF_A_BYTE):
+    pixels = width * height
+    if pixels > max(_ANY, size * _PIXELS_OF_A_BYTE):
         message = f"damaged or no picture: {size} bytes cannot hold the {width}x{height} pixels that the header claims"
+        raise UserValueError(message)
+    if pixels > max(_given() or _BELIEVED, size * _PIXELS_OF_A_BYTE_OF_PICTURES):
+        message = (
+            f"{size} bytes are few for the {width}x{height} pixels that the header claims, which would take "
+            f"{pixels * 6 >> 30} GiB and more: if the file is what it should be, set the environment variable {OPTION} "
+            f"to {pixels}"
+        )
         raise UserValueError(message)

@@ -25,7 +25,7 @@ SUFFIXES = (
 )
 """File names with one of these endings, in any case, count as videos; of others the content decides."""
 
-MOST_PIXELS = _OF_A_PICTURE // 4
+MOST_PIXELS = _OF_A_PICTURE // 16
 """The pixels of the largest frame decoded, as decoders hold several: by default 67 megapixels, twice those of 8K."""
 
 # A damaged or hostile file must lead to no other file and no network: playlists and `concat:` names do.
@@ -188,7 +188,7 @@ def index_video(path: str | Path) -> VideoIndex:
         size = file.stream.codec_context.width * file.stream.codec_context.height
         if size > MOST_PIXELS:
             message = f"{path}: the header claims {size} pixels a picture, more than the {MOST_PIXELS} allowed"
-            message += f"; if it is what it should be, set the environment variable {OPTION} to {4 * size}"
+            message += f"; if it is what it should be, set the environment variable {OPTION} to {16 * size}"
             raise BrokenVideoError(message)
         try:
             shown, first = _look_through(file, path)

@@ -85,7 +85,17 @@ def test_what_any_file_may_claim_is_left_to_its_decoder():
     refuse_empty_claim(16_384, 16_384, 32_600)  # black, deflated
 
 
-@pytest.mark.parametrize(("given", "pixels"), [("", 1 << 28), ("1_000_000", 10**6), (" 4,000 ", 4000), ("7", 7)])
+def test_large_pictures_need_a_file_as_large_as_pictures_are_or_somebody_s_word(monkeypatch):
+    refuse_empty_claim(32_768, 32_768, 1 << 22)
+    with pytest.raises(UserValueError, match=rf"4194303 bytes are few for .* 6 GiB .* set .* {OPTION} to 1073741824$"):
+        refuse_empty_claim(32_768, 32_768, (1 << 22) - 1)
+    monkeypatch.setenv(OPTION, str(1 << 30))
+    refuse_empty_claim(32_768, 32_768, 1 << 18)
+    with pytest.raises(UserValueError, match="1000 bytes cannot hold"):
+        refuse_empty_claim(32_768, 32_768, 1000)
+
+
+@pytest.mark.parametrize(("given", "pixels"), [("", 1 << 30), ("1_000_000", 10**6), (" 4,000 ", 4000), ("7", 7)])
 def test_the_environment_sets_the_budget(monkeypatch, given, pixels):
     monkeypatch.setenv(OPTION, given)
     assert most_pixels() == pixels
@@ -95,7 +105,7 @@ def test_the_environment_sets_the_budget(monkeypatch, given, pixels):
 def test_a_budget_that_is_no_number_is_refused(monkeypatch, given):
     monkeypatch.setenv(OPTION, given)
     with pytest.raises(
-        UserValueError, match=rf"{OPTION} to be a number of pixels such as 268435456, but got '{given}'"
+        UserValueError, match=rf"{OPTION} to be a number of pixels such as 1073741824, but got '{given}'"
     ):
         most_pixels()
 
