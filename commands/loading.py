@@ -17,6 +17,7 @@ import pcpad.datamodules
 import pcpad.tasks
 from pcpad.commands.checkpoint import remembered
 from pcpad.errors import UserFileNotFoundError, UserTypeError, UserValueError, did_you_mean
+from pcpad.files import refuse_irregular
 from pcpad.tasks.base import Task
 from pcpad.trust import Trust
 
@@ -114,6 +115,8 @@ def load_datamodule(
 
 def _settings(checkpoint: str | Path, part: str, trust: Trust) -> dict[str, Any] | None:
     path = Path(checkpoint).expanduser()
+    if "://" not in str(checkpoint):
+        refuse_irregular(path)
     if "://" not in str(checkpoint) and not path.is_file():
         there = ", ".join(sorted(file.name for file in path.parent.glob("*.ckpt"))) or "no .ckpt file"
         message = f"No checkpoint at {checkpoint}: {path.parent.resolve()} has {there}."

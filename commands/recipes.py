@@ -11,6 +11,7 @@ import yaml
 
 from pcpad.bounded_yaml import read_yaml
 from pcpad.errors import UserFileNotFoundError, UserValueError, did_you_mean
+from pcpad.files import read_text, refuse_irregular
 
 
 def packaged_recipes() -> dict[str, Path]:
@@ -32,8 +33,7 @@ def description(recipe: Path) -> str:
     Returns:
         Its first line if that is a comment, without the `#`; else nothing.
     """
-    with recipe.open(encoding="utf-8") as file:
-        first = file.readline()
+    first = read_text(recipe).partition("\n")[0]
     return first.lstrip("#").strip() if first.startswith("#") else ""
 
 
@@ -55,6 +55,7 @@ def find_recipe(name: str) -> str:
     for candidate in (name, f"{name}.yaml"):
         if candidate in recipes:
             return str(recipes[candidate])
+    refuse_irregular(name)
     hint = did_you_mean(Path(name).name, recipes, most=3, cutoff=0.5)
     message = (
         f"No config {name!r}: no such file from {Path.cwd()}, and no packaged recipe of that name.{hint} "
@@ -145,7 +146,7 @@ class _EachKeyOnce(yaml.SafeLoader):
 
 
 def _read(config: Path) -> Any:
-    return read_yaml(config.read_text(encoding="utf-8"), str(config), _EachKeyOnce)
+    return read_yaml(read_text(config), str(config), _EachKeyOnce)
 
 
 def _options(args: list[str]) -> Iterator[tuple[str, str | None]]:

@@ -24,7 +24,7 @@ from pcpad.commands.plugins import allow_modules_of, import_named, load_plugins,
 from pcpad.commands.recipes import config_files, configured_imports, resolve_configs
 from pcpad.commands.starting import Began, Start
 from pcpad.errors import UserValueError
-from pcpad.files import refuse_replacing
+from pcpad.files import read_text, refuse_replacing
 from pcpad.tasks.base import Task
 from pcpad.tasks.callbacks.checkpoint import BestAndLast
 from pcpad.tasks.callbacks.interruption import Interruption
@@ -75,7 +75,7 @@ def main(verb: str, args: list[str]) -> SuiteCLI:
             "`--model.help CLASS` or `--data.help CLASS` those of a class."
         )
         raise UserValueError(message)
-    texts = [*args, *(path.read_text(encoding="utf-8") for path in configs)]
+    texts = [*args, *(read_text(path) for path in configs)]
     import_named([*texts, json.dumps(settings)])
     if modules:
         args += [f"--imports={json.dumps(list(dict.fromkeys(modules)))}"]

@@ -18,10 +18,18 @@ from pcpad.files import opened, read_bytes
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["refuse_cut_off", "refuse_cut_scan", "refuse_little_data", "refuse_unknown_channels", "unlimited_pillow"]
+__all__ = [
+    "refuse_cut_off",
+    "refuse_cut_scan",
+    "refuse_large_tiles",
+    "refuse_little_data",
+    "refuse_unknown_channels",
+    "unlimited_pillow",
+]
 
 _END = 1 << 16  # how much of a file's end, or start, is looked at, where the rest is not in memory
 _PHOTOMETRIC, _CHANNELS, _EXTRA = 262, 277, 338  # of TIFF
+_TILE_WIDTH, _TILE_LENGTH = 322, 323  # likewise
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # what can follow the data of a scan
 _limit = threading.Lock()
 
@@ -80,6 +88,17 @@ def refuse_unknown_channels(image: Image.Image) -> None:
             f"it has {channels} channels, of which {colours} are colours and the others not said to be alpha: "
             "save the channels to be used as a picture of their own"
         )
+        raise UserValueError(message)
+
+
+def refuse_large_tiles(image: Image.Image, most: int) -> None:
+    """Refuse a TIFF whose tiles or strips are larger than any picture may be: libtiff takes memory for a whole one."""
+    if image.format != "TIFF":
+        return
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    width, height = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_LENGTH, 0)
+    if isinstance(width, int) and isinstance(height, int) and width * height > most:
+        message = f"the header claims tiles of {width}x{height} pixels, more than the {most} that are allowed"
         raise UserValueError(message)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from pcpad.errors import UserValueError
+from pcpad.files import regular
 
 __all__ = ["MOST_VALUES", "TooManyValuesError", "bound_jsonargparse", "read_yaml"]
 
@@ -55,8 +56,12 @@ def read_yaml(text: str, source: str, loader: type[yaml.SafeLoader] = yaml.SafeL
 
 
 def bound_jsonargparse() -> None:
-    """Have jsonargparse, which reads every argument and config as YAML, count too; again calling it changes nothing."""
+    """Have jsonargparse, which reads every argument and config as YAML, count too; again calling it changes nothing.
+
+    And have it read regular files alone: it takes pipes for files, and waits for somebody to write to them.
+    """
     from jsonargparse import _loaders_dumpers as loading
+    from jsonargparse import _paths as paths
 
     loader: Any = loading.get_yaml_default_loader()
     if "get_single_node" in vars(loader):
@@ -67,6 +72,14 @@ def bound_jsonargparse() -> None:
         return _single_node(lambda: plain(self), "a value")
 
     loader.get_single_node = get_single_node
+    plain_text = paths.Path.read_text
+
+    def text_of_file(self: Any) -> str:
+        if not (self._std_io or self.is_url or self.is_fsspec):
+            regular(self.absolute)
+        return plain_text(self)
+
+    paths.Path.read_text = text_of_file  # type: ignore[method-assign]
 
 
 def _single_node(compose: Callable[[], Any], source: str) -> Any:

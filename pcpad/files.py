@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
+import stat
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal, overload
 
-from pcpad.errors import UserValueError
+from pcpad.errors import UserError, UserFileNotFoundError, UserValueError
 
 __all__ = [
+    "NoRegularFileError",
+    "UnreadableFileError",
     "fitting_name",
     "is_folder",
     "locked",
     "opened",
     "read_bytes",
+    "read_text",
     "refuse_dear",
+    "refuse_irregular",
     "refuse_replacing",
+    "regular",
     "whole_file",
     "write_text",
 ]
@@ -32,6 +39,72 @@ _DEAR = {
     **dict.fromkeys((".yaml", ".yml"), "a configuration"),
     ".py": "code",
 }
+# Of a device or a pipe there is no end, and opening one may already wait for another program.
+_KINDS = (
+    (stat.S_ISFIFO, "a named pipe (FIFO)"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device, or a link to one"),
+    (stat.S_ISBLK, "a device, or a link to one"),
+)
+
+
+class UnreadableFileError(UserError, OSError):
+    """A file that the system does not let be read. `strerror` says why, and `filename` which."""
+
+    def __str__(self) -> str:
+        return super().__str__() if self.filename is None else f"{self.filename}: {self.strerror}"
+
+
+class NoRegularFileError(UnreadableFileError):
+    """Something of a file's name that is none: a pipe, a socket, a device, a folder, or a link to one of these."""
+
+
+def regular(path: str | Path) -> os.stat_result:
+    """The state of a file that is to be read; what is no regular file is refused, and never opened.
+
+    Args:
+        path: The file; links are followed.
+
+    Returns:
+        As `os.stat` has it.
+
+    Raises:
+        NoRegularFileError: It is something else.
+        OSError: It is not there, or its folder cannot be looked into.
+    """
+    state = os.stat(path)  # noqa: PTH116  # `Path.stat` of a str would build a path for each of a million files
+    _refuse_others(state.st_mode, path)
+    return state
+
+
+def refuse_irregular(path: str | Path) -> None:
+    """Refuse what is no regular file; where there is nothing at all, the caller has more to say of it.
+
+    Raises:
+        NoRegularFileError: It is something else.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError):
+        try:
+            regular(path)
+        except OSError as error:
+            raise _as_users(error, path) from None
+
+
+def _as_users(error: OSError, path: str | Path) -> OSError:
+    """The same error as one whose message is the user's to read."""
+    if isinstance(error, UserError):
+        return error
+    kind = UserFileNotFoundError if isinstance(error, FileNotFoundError) else UnreadableFileError
+    return kind(error.errno, error.strerror, str(path))
+
+
+def _refuse_others(mode: int, path: str | Path) -> None:
+    if stat.S_ISREG(mode):
+        return
+    if stat.S_ISDIR(mode):
+        raise NoRegularFileError(errno.EISDIR, "a directory, where a file is expected", str(path))
+    what = next((name for test, name in _KINDS if test(mode)), "something else")
+    raise NoRegularFileError(errno.EINVAL, f"{what}, where a file is expected", str(path))
 
 
 def opened(path: Path) -> BinaryIO:
@@ -44,15 +117,51 @@ def opened(path: Path) -> BinaryIO:
         The file, to be closed, which `with` does.
 
     Raises:
+        NoRegularFileError: It is a pipe, a socket, a device or a folder, which is found out without waiting.
         OSError: It cannot be opened.
     """
-    return path.open("rb")
+    # Something else may take its place after `regular`; without O_NONBLOCK a pipe waits until somebody writes to it.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
+    try:
+        regular(path)
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        raise _as_users(error, path) from None
+    try:
+        _refuse_others(os.fstat(descriptor).st_mode, path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def read_bytes(path: Path) -> bytes:
     """Read all of a file; see `opened`."""
     with opened(path) as file:
         return file.read()
+
+
+def read_text(path: Path, *, errors: str = "strict") -> str:
+    r"""Read all of a text file in UTF-8; see `opened`.
+
+    Args:
+        path: The file.
+        errors: What to do about bytes that are no UTF-8, as `bytes.decode` takes it.
+
+    Returns:
+        The text, line ends as `\n`.
+
+    Raises:
+        NoRegularFileError: As `opened` does.
+        OSError: It cannot be opened.
+        UserValueError: It is no UTF-8.
+    """
+    with io.TextIOWrapper(opened(path), encoding="utf-8", errors=errors) as file:
+        try:
+            return file.read()
+        except UnicodeDecodeError as error:
+            message = f"{path}: expected text in UTF-8, but there is a byte that is none ({error.reason})"
+            raise UserValueError(message) from None
 
 
 @overload

@@ -18,6 +18,7 @@ import numpy as np
 from pcpad._damage import (
     refuse_cut_off,
     refuse_cut_scan,
+    refuse_large_tiles,
     refuse_little_data,
     refuse_unknown_channels,
     unlimited_pillow,
@@ -25,7 +26,8 @@ from pcpad._damage import (
 from pcpad._formats import bits_of, opened_by_pillow
 from pcpad._rot import refuse_rot
 from pcpad.errors import UserValueError
-from pcpad.files import opened, read_bytes, whole_file
+from pcpad.files import opened, read_bytes, regular, whole_file
+from pcpad.limits import OPTION, most_pixels, refuse_empty_claim
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -53,14 +55,8 @@ __all__ = [
 
 PictureFormat = Literal["png", "tiff", "jpg"]
 FORMATS: tuple[PictureFormat, ...] = ("png", "tiff", "jpg")
-MOST_PIXELS = 1 << 30
-"""The pixels of the largest picture that is read, by whichever reader: 1024 megapixels, such as 32 768 x 32 768.
-
-Larger ones are refused by their headers, before memory is taken for them. OpenCV, which reads 16-bit colours, has this
-limit and cannot do more; Pillow's own of 179 megapixels is less than panoramas and scans have, which people want
-filled. One limit for all, because a picture that can be filled can be trained on too. At the limit 8-bit RGB takes
-3 GiB, and up to twice that while it is decoded: what a picture of that size costs, whoever sent it.
-"""
+MOST_PIXELS = most_pixels()
+"""The pixels of the largest picture that is read, by any reader; `PCPAD_MOST_PIXELS` sets it: see `pcpad.limits`."""
 
 _BAND = 512  # rows converted at once at most, so that a conversion's copies stay small beside the picture
 _BAND_PIXELS = 1 << 26  # likewise; and below Pillow's limit, which it holds against what is cut out too
@@ -153,14 +149,16 @@ def open_header(source: Path | bytes, name: str = "") -> Iterator[Image.Image]:
         ValueError: Empty, larger than `MOST_PIXELS`, or of a kind that cannot be read.
         Exception: Whatever Pillow raises on what is no picture; see `why_unreadable`.
     """
-    if not (len(source) if isinstance(source, bytes) else source.stat().st_size):
+    size = len(source) if isinstance(source, bytes) else regular(source).st_size
+    if not size:
         message = "the file is empty"
         raise UserValueError(message)
     with opened_by_pillow(source, name) as image:
-        refuse_too_large(image.width, image.height)
+        refuse_too_large(image.width, image.height, size)
+        refuse_large_tiles(image, MOST_PIXELS)
         refuse_unknown_channels(image)
         if image.format in ("JPEG", "MPO"):
-            refuse_little_data(image, len(source) if isinstance(source, bytes) else source.stat().st_size)
+            refuse_little_data(image, size)
         yield image
 
 
@@ -173,15 +171,25 @@ def decode(image: Image.Image) -> None:
         image.load()
 
 
-def refuse_too_large(width: int, height: int) -> None:
-    """Refuse a header that claims more than `MOST_PIXELS`, which decoders would take memory for.
+def refuse_too_large(width: int, height: int, size: int | None = None) -> None:
+    """Refuse a header that claims more than `MOST_PIXELS`, or than its file can hold, before memory is taken for it.
+
+    Args:
+        width: What it claims.
+        height: What it claims.
+        size: The file's bytes, where they are known.
 
     Raises:
         ValueError: It does.
     """
     if width * height > MOST_PIXELS:
-        message = f"the header claims {width}x{height} pixels, more than the {MOST_PIXELS} allowed"
+        message = (
+            f"the header claims {width}x{height} pixels, more than the {MOST_PIXELS} allowed; if the file is what it "
+            f"should be, set the environment variable {OPTION} to more"
+        )
         raise UserValueError(message)
+    if size is not None:
+        refuse_empty_claim(width, height, size)
 
 
 def _bits(path: Path, image: Image.Image) -> int:

@@ -27,6 +27,7 @@ from typing import Any
 from pcpad._renamed import present_path
 from pcpad.bounded_yaml import TooManyValuesError, bound_jsonargparse, read_yaml
 from pcpad.errors import UserRuntimeError, UserValueError
+from pcpad.files import read_text
 
 __all__ = [
     "Trust",
@@ -404,7 +405,7 @@ def named_values(args: Iterable[str], configs: Iterable[Path] = ()) -> set[str]:
                 continue
         _collect(arg, option.rstrip("+"), Path(), found, 0)
     for config in configs:
-        content = read_yaml(config.read_text(encoding="utf-8"), str(config))
+        content = read_yaml(read_text(config), str(config))
         _collect(content, "", config.parent, found, 0)
     return found
 
@@ -426,7 +427,7 @@ def _collect(value: Any, option: str, folder: Path, found: set[str], depth: int)
         if value.lstrip()[:1] in ("{", "[") or "\n" in value:
             _collect_text(value, "a value", option, folder, found, depth)
         elif path is not None and path.suffix in (".yaml", ".yml", ".json") and path.is_file():
-            _collect_text(path.read_text(encoding="utf-8"), str(path), option, path.parent, found, depth)
+            _collect_text(read_text(path), str(path), option, path.parent, found, depth)
 
 
 def _collect_text(text: str, source: str, option: str, folder: Path, found: set[str], depth: int) -> None:

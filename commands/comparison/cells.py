@@ -12,7 +12,7 @@ from typing import Any
 
 from pcpad.commands.comparison.grid import PADDING, UNREADABLE, Cell, Grid, path_word
 from pcpad.errors import UserValueError
-from pcpad.files import read_bytes, write_text
+from pcpad.files import read_bytes, read_text, refuse_irregular, write_text
 
 CRASH_FILE = "crashed.json"
 LOG_FILE = "log.txt"
@@ -142,6 +142,7 @@ def read_results(path: Path) -> dict[str, Any]:
     Raises:
         UserValueError: It cannot be read, or holds something else.
     """
+    refuse_irregular(path)
     if not path.is_file():
         return {}
     try:
@@ -177,7 +178,7 @@ def write_failures(folder: Path, failed: list[dict[str, str]]) -> None:
 
 def last_error(log: Path) -> str:
     """The last line of a cell's log that looks like an error; else its last line."""
-    text = log.read_text(encoding="utf-8", errors="replace")[-65536:] if log.is_file() else ""
+    text = read_text(log, errors="replace")[-65536:] if log.is_file() else ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"(pcpad: )?error:|[\w.]*(Error|Exception)\b", line)]
     return (errors or lines or ["nothing was printed"])[-1]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pcpad.errors import UserFileExistsError, UserFileNotFoundError, UserValueError
-from pcpad.files import locked, read_bytes, write_text
+from pcpad.files import locked, read_bytes, refuse_irregular, write_text
 
 GRID_FILE = "grid.json"
 PADDING = "model.padding"
@@ -207,6 +207,7 @@ def read_grid(folder: Path) -> Grid:
         UserValueError: Its file is damaged.
     """
     path = folder / GRID_FILE
+    refuse_irregular(path)
     if not path.is_file():
         message = f"No comparison in {folder}: there is no {path}. Its folder is what --output was when it was run."
         raise UserFileNotFoundError(message)

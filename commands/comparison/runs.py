@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pcpad.commands.comparison.cells import (
 from pcpad.commands.comparison.grid import PADDING, Cell, Grid
 from pcpad.commands.comparison.metrics import Metric
 from pcpad.errors import UserValueError
+from pcpad.files import read_text
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def _read_logs(folder: Path) -> tuple[dict[str, dict[int, float]], list[str]]:
 
 def _logged(path: Path) -> list[tuple[str, int, float]]:
     """Metric, epoch and value of each number in a `metrics.csv`."""
-    with path.open(encoding="utf-8", newline="") as file:
+    with io.StringIO(read_text(path), newline="") as file:
         return [
             (name, int(float(row["epoch"])), float(value))
             for row in csv.DictReader(file)

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from pcpad._fractions import as_fraction
 from pcpad.commands.figures.options import add_output, positive
 from pcpad.errors import UserFileNotFoundError, UserValueError
+from pcpad.files import refuse_irregular
 from pcpad.metrics.border import LEAVE_OUT, border_zones
+from pcpad.pictures import decode, open_header, why_unreadable
 from pcpad.tasks.pictures.sheets import SheetRow, draw_sheet, save_png
 from pcpad.terminal import say
 from pcpad.tiling import Tiling
@@ -43,14 +45,22 @@ def draw(given: argparse.Namespace) -> None:
         FileNotFoundError: There is no such picture.
         ValueError: It is no picture, or a fraction is out of range.
     """
+    refuse_irregular(given.image)
     if not given.image.is_file():
         message = f"No picture at {given.image} (from {Path.cwd()})."
         raise UserFileNotFoundError(message)
     try:
-        with Image.open(given.image) as opened:
+        with open_header(given.image) as opened:
+            decode(opened)
             picture = np.asarray(opened.convert("RGB"))
     except UnidentifiedImageError:
         message = f"{given.image} is no picture of a format that Pillow reads."
+        raise UserValueError(message) from None
+    except Warning:
+        raise  # somebody's `-W error`
+    # Pillow's plug-ins raise whatever their parsing runs into.
+    except Exception as error:
+        message = f"{given.image}: {why_unreadable(error)}"
         raise UserValueError(message) from None
     fractions = tuple(as_fraction(value) for value in given.fractions)
     if not all(0 <= fraction < 1 for fraction in fractions):

@@ -13,12 +13,14 @@ from rich.console import Console
 from rich.progress import track
 
 from pcpad.datamodules.datasets.cityscapes_files import Pair
-from pcpad.datamodules.datasets.cityscapes_labels import IGNORE, count_ids, to_train_ids
+from pcpad.datamodules.datasets.cityscapes_labels import CLASSES, IGNORE, count_ids, to_train_ids
 from pcpad.datamodules.datasets.label_maps import read_checked_ids
-from pcpad.datamodules.reading.caches import cache_places, cores, write_arrays
+from pcpad.datamodules.reading.caches import cache_places, cores, read_arrays, write_arrays
+from pcpad.pictures import MOST_PIXELS
 
 # Part of the key: raised when the same files would give another index.
 _FORMAT = 1
+_KINDS = {"key": "<U", "position": "<i4", "train_id": "|u1", "y": "<i4", "x": "<i4"}
 
 
 class Centroids(NamedTuple):
@@ -94,7 +96,7 @@ def load_centroids(root: Path, name: str, pairs: Sequence[Pair], tile: int) -> C
     key = _key(root, pairs, tile)
     places = cache_places(root, f"pcpad_centroids_{name}_{tile}.npz")
     for place in places:
-        found = _read(place, key)
+        found = _read(place, key, len(pairs))
         if found is not None:
             return found
     centroids = _build(root, pairs, tile, name)
@@ -139,12 +141,15 @@ def _key(root: Path, pairs: Sequence[Pair], tile: int) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path, key: str) -> Centroids | None:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            if str(stored["key"]) == key:
-                return Centroids(stored["position"], stored["train_id"], stored["y"], stored["x"])
-    # np.load raises what zipfile, zlib and its own parsing run into; any of them means: no usable index here.
-    except Exception:
+def _read(path: Path, key: str, files: int) -> Centroids | None:
+    """What a file holds, which may have come with the data: looked at as any other, or not used."""
+    stored = read_arrays(path, _KINDS)
+    if stored is None or str(stored.pop("key")) != key:
         return None
-    return None
+    found = Centroids(*stored.values())
+    same = len({column.shape for column in found}) == 1 and found.file.ndim == 1
+    if not same or not len(found.file):
+        return found if same else None
+    in_order = bool((np.diff(found.file) >= 0).all()) and found.file[0] >= 0 and found.file[-1] < files
+    inside = min(found.y.min(), found.x.min()) >= 0 and max(int(found.y.max()), int(found.x.max())) < MOST_PIXELS
+    return found if in_order and inside and found.train_id.max() < len(CLASSES) else None

@@ -1,8 +1,11 @@
 """Where the files of Cityscapes lie, which image goes with which label, and which city with which split."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+
+from lightning.pytorch.utilities import rank_zero_warn
 
 from pcpad.datamodules.reading.folders import IMAGES, class_folders, outside_of_folders
 from pcpad.datamodules.reading.listing import look_through, say_passed_over
@@ -27,6 +30,8 @@ CITIES = tuple(
 """The 21 cities of train/ and val/."""
 
 _IMAGE_ENDING = "_leftImg8bit.png"
+# The one image of train_extra/ that is broken in the official archive; its authors say to remove it. Its label stays.
+_BROKEN = "troisdorf_000000_000073"
 
 _MISSING = """{what}: {path}
 Expected (as the official archives unpack; each may also lie in a folder of its own, root/leftImg8bit_trainvaltest/
@@ -144,6 +149,11 @@ def _find_part(root: Path, part: str, annotation: str) -> dict[str, list[Pair]]:
         for folder, found_there in ((image_folder, other_images), (label_folder, kept)):
             at = (folder / city).relative_to(root).as_posix()
             others += [(f"{at}/{name}", reason) for name, reason in found_there]
+        gone = {_BROKEN} & (images.keys() ^ labels.keys()) if part == "train_extra" else set()
+        for stem in gone:
+            _say_removed(root, city, "label" if stem in images else "image")
+            images.pop(stem, None)
+            labels.pop(stem, None)
         without_label += [str(image_folder / city / images[stem]) for stem in sorted(images.keys() - labels.keys())]
         without_image += [str(label_folder / city / labels[stem]) for stem in sorted(labels.keys() - images.keys())]
         at_image, at_label = ((folder / city).relative_to(root).as_posix() for folder in (image_folder, label_folder))
@@ -157,6 +167,15 @@ def _find_part(root: Path, part: str, annotation: str) -> dict[str, list[Pair]]:
     if without_image:
         raise UserValueError(_unpaired(without_image, "labels", f"image <name>{_IMAGE_ENDING} below {image_folder}"))
     return pairs
+
+
+@cache
+def _say_removed(root: Path, city: str, what: str) -> None:
+    """Once a run, which looks twice: to prepare the data, and to set it up."""
+    rank_zero_warn(
+        f"{root.absolute()}: the {what} of {city}/{_BROKEN}, of which Cityscapes' own image is broken, is not "
+        "there, and what remains of it is left out"
+    )
 
 
 def _locate(root: Path, kind: str, part: str) -> Path | None:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from pcpad.datamodules.datasets.masks import Polarity, check_polarity, fit_nearest, given_polarity, read_mask, ways
 from pcpad.datamodules.reading.failures import raise_failures
 from pcpad.datamodules.reading.folders import FileTable, find_images
+from pcpad.datamodules.reading.images import image_size
 from pcpad.errors import UserValueError
 from pcpad.pictures import Picture, PictureError, read_picture
 
@@ -172,6 +173,8 @@ class DamagedPictures(Dataset[dict[str, Any]]):
 
     def _mask(self, path: Path, mask_path: Path, height: int, width: int) -> np.ndarray:
         threshold = _THRESHOLD if self.threshold is None else self.threshold
+        if self.fit is None:
+            _refuse_other_size(path, mask_path, height, width)
         valid, between, unclear = read_mask(mask_path, self.polarity, threshold, judge=True)
         if unclear and self.threshold is None:
             message = (
@@ -189,10 +192,23 @@ class DamagedPictures(Dataset[dict[str, Any]]):
         if valid.shape == (height, width):
             return valid
         if self.fit is None:
-            size = f"{valid.shape[1]}x{valid.shape[0]} pixels, but {path} has {width}x{height}"
-            message = f"{mask_path} has {size}: make it so, or resize it with --data.fit_masks nearest"
-            raise PictureError(message)
+            raise _other_size(path, mask_path, (height, width), (valid.shape[0], valid.shape[1]))
         return fit_nearest(valid, height, width)
+
+
+def _refuse_other_size(path: Path, mask_path: Path, height: int, width: int) -> None:
+    """Refuse a mask by its header where it cannot fit, before it is decoded; as stored, it may lie on its side."""
+    try:
+        rows, columns = image_size(mask_path)
+    except PictureError:
+        return  # whoever reads it says why
+    if rows * columns != height * width:
+        raise _other_size(path, mask_path, (height, width), (rows, columns))
+
+
+def _other_size(path: Path, mask_path: Path, size: tuple[int, int], came: tuple[int, int]) -> PictureError:
+    sizes = f"{came[1]}x{came[0]} pixels, but {path} has {size[1]}x{size[0]}"
+    return PictureError(f"{mask_path} has {sizes}: make it so, or resize it with --data.fit_masks nearest")
 
 
 def _as_tensor(picture: Picture) -> torch.Tensor:

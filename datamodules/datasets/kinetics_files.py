@@ -2,15 +2,18 @@
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from pcpad.datamodules.datasets.video_list_checks import Listed, check_numbers, check_twice, listed_rows
 from pcpad.datamodules.datasets.video_lists import EXPECTED, VideoPlaces, inside, read_list
 from pcpad.datamodules.reading.folders import IMAGES, class_folders, outside_of_folders
 from pcpad.datamodules.reading.frame_folders import holds_frames
 from pcpad.datamodules.reading.listing import Contents, Wanted, look_through, say_passed_over
 from pcpad.datamodules.reading.video_files import SUFFIXES
 from pcpad.errors import UserFileNotFoundError, UserValueError
+from pcpad.files import refuse_irregular
 
 NO_DATA = """{what}: {path}
 Expected one of (videos in any of {suffixes}, or folders of frames image_00001.jpg, …):
@@ -137,6 +140,7 @@ def no_data(what: str, path: Path, root: Path) -> str:
 def _annotation_file(root: Path, split: str, annotations: str) -> Path:
     given = Path(annotations.replace("{split}", split)).expanduser()
     for path in (given, root / given):
+        refuse_irregular(path)
         if path.is_file():
             return path
     raise UserFileNotFoundError(no_data("No such annotation file", given, root))
@@ -208,6 +212,7 @@ def find_classes(root: Path, annotations: str | None) -> list[str]:
 
     Raises:
         FileNotFoundError: No annotation file.
+        ValueError: Lists that contradict themselves, or number the classes from 1.
     """
     if annotations is None:
         return next((names for split in _SPLITS if (names := class_folders(root / split))), [])
@@ -220,17 +225,29 @@ def find_classes(root: Path, annotations: str | None) -> list[str]:
     if not files:
         _annotation_file(root, _SPLITS[0], annotations)
     places = VideoPlaces(root)
-    lists = [read_list(path, _is_there(root, split, places)) for split, path in files.items()]
-    rows = [row for found in lists for row in found.rows]
+    lists = {split: (path, read_list(path, _is_there(root, split, places))) for split, path in files.items()}
+    rows = [row for _, found in lists.values() for row in found.rows]
     labels = {row.label for row in rows}
-    if any(found.official for found in lists) or not is_numbered(labels):
+    listed = listed_rows(lists)
+    check_twice(listed, partial(_place, root, places))
+    if any(found.official for _, found in lists.values()) or not is_numbered(labels):
         return sorted(labels)
+    check_numbers(listed)
     folders: dict[int, set[str]] = {}
     for row in rows:
         folders.setdefault(int(row.label), set()).add(PurePosixPath(row.names[0]).parent.name)
     own = {next(iter(found)) for found in folders.values() if len(found) == 1} - {""}
     named = len(own) == len(folders)
     return [min(folders[n]) if named and n in folders else str(n) for n in range(max(folders) + 1)]
+
+
+def _place(root: Path, places: VideoPlaces, listed: Listed) -> str:
+    """Where the video of a line lies; of Kinetics' own the clip, which may lie in several places."""
+    split, path, row, official = listed
+    if official:
+        return PurePosixPath(row.names[0]).name
+    name = inside(root, row.names[0], path, row.line)
+    return next(iter(places.find(name) or places.find(f"{split}/{name}")), name)
 
 
 def class_indices(listing: Listing, classes: Sequence[str], annotations: str | None) -> list[int]:

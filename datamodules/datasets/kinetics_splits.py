@@ -12,6 +12,7 @@ from pcpad.datamodules.reading.frame_folders import holds_frames
 from pcpad.datamodules.reading.listing import Contents, say_passed_over
 from pcpad.datamodules.reading.video_files import SUFFIXES, BrokenVideoError
 from pcpad.errors import UserFileNotFoundError, UserValueError
+from pcpad.files import refuse_irregular
 
 _SHOWN = 10
 
@@ -82,6 +83,8 @@ def load_unlabelled(path: Path, jpeg_fps: float) -> tuple[VideoTable, list[str]]
         BrokenVideoError: None that is usable.
     """
     root, contents = path, Contents([], [])
+    if not path.is_dir():
+        refuse_irregular(path)
     if path.is_file() or (path.is_dir() and holds_frames(path)):
         root, contents = path.parent, Contents([path.name], [])
     elif path.is_dir():

@@ -1,18 +1,26 @@
 """What is found out about many files once: in parallel, with a progress bar, kept in a file beside the data."""
 
 import hashlib
+import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 from rich.console import Console
 from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
-from pcpad.files import whole_file
+from pcpad.errors import UserValueError
+from pcpad.files import opened, whole_file
 
+# What is read of a cache without further questions, and then for each byte of its file. Names, times and indices of
+# videos are compressed to a tenth at most, points in label maps to a third.
+_MOST_CACHED = 1 << 24
+_MOST_OF_A_BYTE = 100
 # Below this, starting processes takes longer than the work.
 _ALONE = 64
 
@@ -74,6 +82,43 @@ def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     # Several processes or machines may build at once; each puts a whole file in place.
     with whole_file(path, "wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def read_arrays(place: Path, kinds: Mapping[str, str]) -> dict[str, np.ndarray] | None:
+    """Read arrays of one axis, or of none, that `write_arrays` wrote; the file may be of whoever made the data.
+
+    What it claims to hold is looked at before memory is taken for it.
+
+    Args:
+        place: The npz file.
+        kinds: The arrays to read, each with its type: "<i8"; "<U" for text of any length.
+
+    Returns:
+        The arrays; None where there is no such file, or it holds something else.
+    """
+    try:
+        with opened(place) as file, zipfile.ZipFile(file) as archive:
+            parts = {part.filename: part for part in archive.infolist()}
+            chosen = [parts[f"{name}.npy"] for name in kinds]
+            held = place.stat().st_size
+            if sum(part.file_size for part in chosen) > _MOST_CACHED + _MOST_OF_A_BYTE * held:
+                return None
+            arrays = {name: _array(archive, parts[f"{name}.npy"], kind) for name, kind in kinds.items()}
+    # zipfile, zlib and NumPy raise whatever their parsing runs into; any of it means: no usable file.
+    except Exception:
+        return None
+    return arrays
+
+
+def _array(archive: zipfile.ZipFile, part: zipfile.ZipInfo, kind: str) -> np.ndarray:
+    read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    with archive.open(part) as file:
+        shape, _, dtype = read_header[npy.read_magic(file)](file)
+        right = dtype.str.startswith(kind) and not dtype.hasobject and len(shape) <= 1
+        if not right or math.prod(shape) * dtype.itemsize != part.file_size - file.tell():
+            message = f"expected {kind} of one axis, but got {dtype} of shape {shape} in {part.file_size} bytes"
+            raise UserValueError(message)
+        return np.frombuffer(bytearray(file.read()), dtype).reshape(shape)
 
 
 class _Work(Dataset[Any]):

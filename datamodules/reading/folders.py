@@ -9,7 +9,7 @@ import numpy as np
 from pcpad.datamodules.reading.images import SUFFIXES
 from pcpad.datamodules.reading.listing import FOLDERS_BESIDE, Contents, Wanted, look_through, say_passed_over
 from pcpad.errors import UserFileNotFoundError
-from pcpad.files import is_folder
+from pcpad.files import is_folder, refuse_irregular
 
 # Others that are pictures, too, and cannot be read: they are named by the reader, with what to do.
 IMAGES = Wanted("image", SUFFIXES, lambda kind: kind.what == "image")
@@ -80,6 +80,8 @@ def find_images(path: str | Path) -> FileTable:
         FileNotFoundError: Neither, or a folder without images; names it.
     """
     path = Path(path)
+    if not path.is_dir():
+        refuse_irregular(path)
     if path.is_file():
         return FileTable(path.parent, [path.name])
     contents = look_for_images(path) if path.is_dir() else Contents([], [])

@@ -17,6 +17,7 @@ from pcpad.files import read_bytes
 from pcpad.pictures import open_header, refuse_cut_scan, refuse_rot
 
 CODEC = "jpeg folder"
+_NO_JPEG = "not a JPEG file, or damaged"
 _NAME = re.compile(r"image_(\d{5,})\.(\w+)", re.IGNORECASE)
 _ENDINGS = (".jpg", ".JPG", ".jpeg", ".JPEG")
 _REDUCED = (cv2.IMREAD_COLOR, cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_COLOR_4, cv2.IMREAD_REDUCED_COLOR_8)
@@ -115,23 +116,25 @@ def _read(folder: str | Path, number: int, reduced: int) -> np.ndarray:
         message = f"{path}: {'truncated: no end mark' if data else 'the file is empty'}"
         raise BrokenVideoError(message)
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[reduced])
-    except cv2.error:  # a header that claims more than OpenCV's own limit, which is `pictures.MOST_PIXELS`
-        picture = None
-    if picture is None:
-        message = f"{path}: not a JPEG file, or damaged"
-        raise BrokenVideoError(message)
-    _refuse_cut(path, data, picture)
-    return picture[:, :, ::-1]
-
-
-def _refuse_cut(path: Path, data: bytes, picture: np.ndarray) -> None:
-    corners = picture[[0, 0, -1, -1], [0, -1, 0, -1]].astype(int)  # the stored picture's last one is any, once turned
-    greyest = corners[np.abs(corners - 128).max(axis=1).argmin()]
-    try:
+        # OpenCV takes memory by what a header claims, so this one is looked at first.
         with open_header(data) as header:
+            picture = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[reduced])
+            if picture is None:
+                raise UserValueError(_NO_JPEG)
             refuse_rot(data, header.format)
-            refuse_cut_scan(data, header, greyest.tolist())
+            refuse_cut_scan(data, header, _greyest_corner(picture))
     except UserValueError as error:
         message = f"{path}: {error}"
         raise BrokenVideoError(message) from error
+    except Warning:
+        raise  # somebody's `-W error`
+    except Exception as error:  # Pillow's parsing raises SyntaxError, struct.error and more, OpenCV its own
+        message = f"{path}: {_NO_JPEG}"
+        raise BrokenVideoError(message) from error
+    return picture[:, :, ::-1]
+
+
+def _greyest_corner(picture: np.ndarray) -> list[int]:
+    """Of a turned picture the one that is stored last may be any."""
+    corners = picture[[0, 0, -1, -1], [0, -1, 0, -1]].astype(int)
+    return corners[np.abs(corners - 128).max(axis=1).argmin()].tolist()

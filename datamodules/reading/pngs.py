@@ -106,7 +106,7 @@ class PngFile(_Outline):
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._data = _read(self.path, -1)
-        self._rows, self._columns, self.kind = _header(self.path, self._data)
+        self._rows, self._columns, self.kind = _header(self.path, self._data, len(self._data))
         if self._data[-len(_END) :] != _END:
             raise _broken(self.path, "truncated: the file has no end mark")
         self.orientation = _orientation(self._data)
@@ -326,14 +326,14 @@ def _read(path: Path, most: int) -> bytes:
         raise _broken(path, error.strerror or str(error)) from error
 
 
-def _header(path: Path, data: bytes) -> tuple[int, int, str]:
+def _header(path: Path, data: bytes, size: int | None = None) -> tuple[int, int, str]:
     if not data:
         raise _broken(path, "the file is empty")
     if len(data) < _HEADER_BYTES or data[:8] != _SIGNATURE or data[12:16] != b"IHDR":
         raise _broken(path, "not a PNG file")
     width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
     try:
-        refuse_too_large(width, height)
+        refuse_too_large(width, height, size)
     except UserValueError as error:
         raise _broken(path, str(error)) from None
     return height, width, f"{depth}-bit {_KINDS.get(colour, 'pixels of an unknown kind')}"

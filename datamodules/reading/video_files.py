@@ -13,15 +13,20 @@ import av
 import numpy as np
 
 from pcpad.datamodules.reading.containers import refuse_incomplete
-from pcpad.errors import UserValueError
+from pcpad.errors import UserError, UserValueError
 from pcpad.file_kinds import kind_of_file, named
-from pcpad.pictures import MOST_PIXELS
+from pcpad.files import regular
+from pcpad.limits import OPTION
+from pcpad.pictures import MOST_PIXELS as _OF_A_PICTURE
 
 SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mkv", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".mpe"),
     *(".m1v", ".m2v", ".vob", ".ts", ".mts", ".m2ts", ".flv", ".wmv", ".asf", ".ogv", ".ogg", ".ogm", ".mxf", ".gif"),
 )
 """File names with one of these endings, in any case, count as videos; of others the content decides."""
+
+MOST_PIXELS = _OF_A_PICTURE // 16
+"""The pixels of the largest frame decoded, as decoders hold several: by default 67 megapixels, twice those of 8K."""
 
 # A damaged or hostile file must lead to no other file and no network: playlists and `concat:` names do.
 _OPTIONS = {
@@ -78,14 +83,32 @@ class VideoIndex(NamedTuple):
         return _HEADER.pack(*numbers, *sizes) + codec + zlib.compress(body, 1)
 
     @classmethod
-    def unpack(cls, data: bytes) -> "VideoIndex":
-        """Read what `pack` wrote."""
+    def unpack(cls, data: bytes, most: int | None = None) -> "VideoIndex":
+        """Read what `pack` wrote.
+
+        Args:
+            data: Those bytes; of a file beside somebody's data they may be anything.
+            most: More frames than these are refused.
+
+        Raises:
+            Exception: It did not: ValueError, struct.error, zlib.error or ZeroDivisionError.
+        """
         first, end, numerator, denominator, frames, height, width, rotation, letters = _HEADER.unpack_from(data)
         start = _HEADER.size + letters
-        body = zlib.decompress(data[start:])
+        if not 0 < frames <= (frames if most is None else most) or height * width > MOST_PIXELS or rotation % 90:
+            message = f"no index of a video: {frames} frames of {width}x{height} in {len(data)} bytes"
+            raise UserValueError(message)
+        inflate = zlib.decompressobj()
+        body = inflate.decompress(data[start:], 12 * frames)
+        if inflate.unconsumed_tail or not inflate.eof:
+            message = f"no index of a video: more or less than {frames} frames in it"
+            raise UserValueError(message)
         pts = np.cumsum(np.append(first, np.frombuffer(body, "<i8", frames - 1)), dtype=np.int64)
         keys = np.frombuffer(body, "<i4", offset=8 * (frames - 1))
         codec = data[_HEADER.size : start].decode()
+        if len(keys) and not 0 <= keys.min() <= keys.max() < frames:
+            message = f"no index of a video: key frames beyond its {frames} frames"
+            raise UserValueError(message)
         return cls(pts, keys, Fraction(numerator, denominator), end, height, width, rotation, codec)
 
 
@@ -112,11 +135,14 @@ class VideoFile:
     def __init__(self, path: str | Path, quick: bool = False) -> None:
         options = _OPTIONS | {"skip_frame": "all"} if quick else dict(_OPTIONS)
         try:
+            regular(path)  # FFmpeg would wait for somebody to write to a pipe
             # `file:` keeps a name such as `a:b.mp4` from being taken for a protocol.
             self.container = av.open(f"file:{path}", options=options, metadata_errors="replace")
         except ERRORS as error:
             reason = reason_of(error)
-            if Path(path).exists() and not Path(path).stat().st_size:
+            if isinstance(error, UserError):
+                pass
+            elif Path(path).exists() and not Path(path).stat().st_size:
                 reason = "the file is empty"
             elif isinstance(error, av.error.InvalidDataError):
                 reason = _instead(Path(path)) or "no video file in a known format, or damaged"
@@ -162,6 +188,7 @@ def index_video(path: str | Path) -> VideoIndex:
         size = file.stream.codec_context.width * file.stream.codec_context.height
         if size > MOST_PIXELS:
             message = f"{path}: the header claims {size} pixels a picture, more than the {MOST_PIXELS} allowed"
+            message += f"; if it is what it should be, set the environment variable {OPTION} to {16 * size}"
             raise BrokenVideoError(message)
         try:
             shown, first = _look_through(file, path)

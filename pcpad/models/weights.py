@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pcpad.errors import UserFileNotFoundError, UserValueError
-from pcpad.files import opened
+from pcpad.files import opened, refuse_irregular
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Fit = Callable[[nn.Module], dict[str, Tensor]]
@@ -163,6 +163,7 @@ def read_weights(path: str | Path) -> Mapping[str, Any]:
         message = f"Weights are read from local files only, got {str(path)!r}: fetch the file and pass its path."
         raise UserValueError(message)
     path = Path(path).expanduser()
+    refuse_irregular(path)
     if not path.is_file():
         message = f"No weight file at {path} (looked in {path.resolve().parent})."
         raise UserFileNotFoundError(message)
@@ -203,6 +204,12 @@ def _refuse_flipped_bits(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             for part in archive.infolist():
+                if part.compress_type != zipfile.ZIP_STORED:
+                    message = (
+                        f"{path} is refused: {part.filename} in it is compressed, which PyTorch never does, and "
+                        f"claims {part.file_size} bytes. Have it written anew by torch.save."
+                    )
+                    raise UserValueError(message)
                 try:
                     with archive.open(part) as file:
                         while file.read(1 << 20):
@@ -210,6 +217,8 @@ def _refuse_flipped_bits(path: Path) -> None:
                     fine += part.file_size > 0
                 except zipfile.BadZipFile:
                     bad.append(part.filename)
+    except UserValueError:
+        raise
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, zlib.error, EOFError) as error:
         message = f"{path} is no weight file that can be read; is it complete? ({error})"
         raise UserValueError(message) from None

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from rich.table import Table as RichTable
 
 from pcpad.errors import UserValueError
-from pcpad.files import whole_file
+from pcpad.files import read_text, whole_file
 from pcpad.tables import Table
 from pcpad.tasks.base import Task
 from pcpad.tasks.evaluation.report import shown
@@ -152,7 +152,7 @@ def _entries(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(json.loads(read_text(path)))
     except (ValueError, TypeError, RecursionError) as error:
         kept = path.replace(path.with_name(f"{path.name}.damaged"))
         rank_zero_warn(f"{path} is damaged ({error}); it is kept as {kept}, and written anew")

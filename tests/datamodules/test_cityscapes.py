@@ -665,3 +665,21 @@ def test_other_names_and_cases_are_read_or_named(root):
     with pytest.warns(UserWarning, match=r"(?s)2 files below .* left out:.*/x\.png: .*aachen_.*leftImg8bit\.jpg: "):
         data = ready(root)
     assert len(data._train) == before - 1
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("gone", [0, 1])
+def test_the_broken_coarse_image_may_be_removed_as_its_authors_say(root, gone):
+    city = CITIES_HERE["train_extra"][0]
+    for number, path in enumerate(paths(root, "train_extra", city, 1)):
+        folder = path.parents[1] / "troisdorf"
+        folder.mkdir(exist_ok=True)
+        ending = "_" + path.name.split("_", 3)[3]
+        if number != gone:
+            (folder / f"troisdorf_000000_000073{ending}").write_bytes(path.read_bytes())
+        (folder / f"troisdorf_000000_000074{ending}").write_bytes(path.read_bytes())
+    with pytest.warns(UserWarning, match=r"the (image|label) of troisdorf/troisdorf_000000_000073, of which") as said:
+        data = ready(root, coarse=True)
+    assert sum("troisdorf" in str(warning.message) for warning in said) == 1
+    extra = [pair.image for pair in data.train_dataloader().dataset.pairs if "troisdorf" in pair.image]
+    assert [name.rpartition("/")[2] for name in extra] == ["troisdorf_000000_000074_leftImg8bit.png"]

@@ -1,5 +1,7 @@
 """YAML that grows, loops, or asks for objects."""
 
+import os
+import signal
 import time
 
 import pytest
@@ -82,3 +84,17 @@ def test_every_way_in(tmp_path, monkeypatch, capsys, way):
     if way == "checkpoint":
         with pytest.raises(TooManyValuesError):
             remembered(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize("option", ["--config", "--model", "--ckpt_path"])
+def test_a_pipe_is_no_config_and_is_not_waited_for(tmp_path, monkeypatch, capsys, option):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.yaml")
+    recipe = ["--config", "cls_digits"] if option != "--config" else []
+    signal.setitimer(signal.ITIMER_REAL, 60)  # ends the process where it waits
+    try:
+        with pytest.raises(SystemExit):
+            cli.main(["fit", *recipe, option, str(tmp_path / "pipe.yaml")])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    assert "pipe.yaml: a named pipe (FIFO), where a file is expected" in capsys.readouterr().err

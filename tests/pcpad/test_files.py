@@ -1,13 +1,35 @@
 """Files are whole or not there; locks end with their process."""
 
 import os
+import pickle
+import signal
+import socket
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from pcpad.files import fitting_name, is_folder, locked, refuse_dear, refuse_replacing, whole_file, write_text
+from pcpad import files
+from pcpad.errors import UserError, UserFileNotFoundError, UserValueError
+from pcpad.files import (
+    NoRegularFileError,
+    UnreadableFileError,
+    fitting_name,
+    is_folder,
+    locked,
+    opened,
+    read_bytes,
+    read_text,
+    refuse_dear,
+    refuse_irregular,
+    refuse_replacing,
+    regular,
+    whole_file,
+    write_text,
+)
 
 
 def test_a_file_appears_once_it_is_complete(tmp_path):
@@ -145,3 +167,83 @@ write(Path({str(path)!r}))
     assert done.returncode == 1
     assert "File too large" in done.stderr
     assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == [("a.png", "before")]
+
+
+@contextmanager
+def within(seconds):
+    def late(*_):
+        message = f"still waiting after {seconds} s"
+        raise TimeoutError(message)
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(params=["pipe", "link to a pipe", "socket", "device", "link to a device", "directory"])
+def irregular(request, tmp_path):
+    path, kind = tmp_path / "a.png", request.param
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link to a pipe":
+        os.mkfifo(tmp_path / "pipe")
+        path.symlink_to(tmp_path / "pipe")
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(os.path.relpath(path))
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path = Path("/dev/zero") if kind == "device" else path
+        if kind == "link to a device":
+            path.symlink_to("/dev/zero")
+    return path, kind.removeprefix("link to ").removeprefix("a ")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("read", [opened, read_bytes, read_text, regular, refuse_irregular])
+def test_what_is_no_regular_file_is_refused_without_waiting(irregular, read):
+    path, kind = irregular
+    with within(5), pytest.raises(NoRegularFileError, match=rf"{kind}.*where a file is expected") as caught:
+        read(path)
+    assert isinstance(caught.value, UserError)
+    assert str(caught.value).startswith(f"{path}: a")
+    assert pickle.loads(pickle.dumps(caught.value)).strerror == caught.value.strerror
+
+
+@pytest.mark.faults
+def test_a_pipe_put_in_the_place_of_a_file_is_refused_too(tmp_path, monkeypatch):
+    path = write_text(tmp_path / "a", "before")
+    looked = files.regular
+
+    def swapped(at):
+        state = looked(at)
+        path.unlink()
+        os.mkfifo(path)
+        return state
+
+    monkeypatch.setattr(files, "regular", swapped)
+    with within(5), pytest.raises(NoRegularFileError, match="FIFO"):
+        opened(path)
+
+
+@pytest.mark.faults
+def test_what_cannot_be_read_is_said_in_a_sentence(tmp_path, monkeypatch):
+    with pytest.raises(UserFileNotFoundError, match="No such file"):
+        opened(tmp_path / "none")
+    path = tmp_path / "a.yaml"
+    path.write_bytes(b"\x80\x04\x95")
+    with pytest.raises(UserValueError, match=r"a\.yaml: expected text in UTF-8"):
+        read_text(path)
+
+    def denied(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", denied)
+    with pytest.raises(UnreadableFileError, match=r"a\.yaml: Permission denied$"):
+        opened(path)
+    refuse_irregular(tmp_path / "none")

@@ -1,6 +1,8 @@
 """Decoding of single files: every pixel type comes out as RGB, everything damaged raises and names the file."""
 
 import io
+import os
+import signal
 import struct
 import warnings
 import zlib
@@ -278,3 +280,15 @@ def test_the_limit_is_1024_megapixels(tmp_path):
 @pytest.mark.slow
 def test_an_image_of_200_megapixels(tmp_path):
     assert read_image(blank(tmp_path / "large.pgm", 14_200, 14_200)).shape == (3, 14_200, 14_200)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("reader", READERS)
+def test_a_pipe_is_no_image_and_is_not_waited_for(reader, tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    signal.setitimer(signal.ITIMER_REAL, 10)  # ends the process where it waits
+    try:
+        with pytest.raises(PictureError, match=r"a\.png: a named pipe \(FIFO\), where a file is expected"):
+            reader(tmp_path / "a.png")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)

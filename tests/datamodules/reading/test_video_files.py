@@ -1,5 +1,7 @@
 """Video files: what their index says, and what is refused."""
 
+import os
+import signal
 from fractions import Fraction
 
 import numpy as np
@@ -117,3 +119,14 @@ def test_time_bases_survive(videos, tmp_path):
     index = index_video(videos.write(tmp_path / "a.mkv", 10))
     assert index.time_base == Fraction(1, 1000)
     assert np.allclose(np.diff(index.times[:-1]), 0.04)
+
+
+@pytest.mark.faults
+def test_a_pipe_is_no_video_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.mp4")
+    signal.setitimer(signal.ITIMER_REAL, 10)  # ends the process where it waits
+    try:
+        with pytest.raises(BrokenVideoError, match=r"a\.mp4: a named pipe \(FIFO\), where a file is expected"):
+            index_video(tmp_path / "a.mp4")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)

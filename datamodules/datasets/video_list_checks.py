@@ -1,0 +1,122 @@
+"""What is wrong with lists of videos that no line alone shows: videos listed twice, odd class numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from lightning.pytorch.utilities import rank_zero_warn
+
+from pcpad.datamodules.datasets.video_lists import Row, VideoList
+from pcpad.errors import UserValueError
+
+__all__ = ["Listed", "check_numbers", "check_twice", "listed_rows"]
+
+_SHOWN = 5
+_LARGEST = 10_000  # class numbers up to there need no further reason
+
+
+class Listed(NamedTuple):
+    """A line of a list.
+
+    Attributes:
+        split: Of which it is read.
+        path: The list.
+        row: What stands there.
+        official: Whether it is Kinetics' own table.
+    """
+
+    split: str
+    path: Path
+    row: Row
+    official: bool
+
+    def __str__(self) -> str:
+        return f"{self.path}, line {self.row.line} ({self.split}, class {self.row.label!r})"
+
+
+def listed_rows(lists: Mapping[str, tuple[Path, VideoList]]) -> list[Listed]:
+    """All lines of the lists of some splits, but for those of other splits than a list is read for."""
+    return [
+        Listed(split, path, row, found.official)
+        for split, (path, found) in lists.items()
+        for row in found.rows
+        if row.split in (None, split)
+    ]
+
+
+def check_twice(rows: Sequence[Listed], place: Callable[[Listed], str]) -> None:
+    """Refuse a list that gives one file two classes; say which videos are in two splits.
+
+    Kinetics' own tables have such clips here and there, so of these it is said alone.
+
+    Args:
+        rows: Of all splits.
+        place: Where the file of a line lies.
+
+    Raises:
+        UserValueError: Two lines of a split contradict each other.
+    """
+    places = [place(one) for one in rows]
+    contradicting = [(a, b) for a, b in _pairs(rows, places) if a.split == b.split and a.row.label != b.row.label]
+    if contradicting:
+        text = f"{len(contradicting)} videos are listed with two classes: {_lines(contradicting)}"
+        if not all(a.official for a, _ in contradicting):
+            message = f"{text}. Leave one line of each"
+            raise UserValueError(message)
+        rank_zero_warn(text)
+    # Of Kinetics' own, what was uploaded as one video: another part of it shows the same people and place.
+    sources = [
+        PurePosixPath(at).name.rsplit("_", 2)[0] if one.official else at for one, at in zip(rows, places, strict=True)
+    ]
+    shared = [(a, b) for a, b in _pairs(rows, sources) if a.split != b.split]
+    if shared:
+        rank_zero_warn(
+            f"{len(shared)} videos are in two splits, so that scores are of what was trained on: {_lines(shared)}"
+        )
+
+
+def _pairs(rows: Sequence[Listed], keys: Sequence[str]) -> Iterator[tuple[Listed, Listed]]:
+    """Each line with the first one of the same key."""
+    first: dict[str, Listed] = {}
+    for one, key in zip(rows, keys, strict=True):
+        other = first.setdefault(key, one)
+        if other is not one:
+            yield other, one
+
+
+def _lines(pairs: Sequence[tuple[Listed, Listed]]) -> str:
+    shown = "; ".join(f"{a.row.names[0]}: {a} and {b}" for a, b in pairs[:_SHOWN])
+    return shown + (f"; … and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else "")
+
+
+def check_numbers(rows: Sequence[Listed]) -> None:
+    """Refuse class numbers that count from 1, which would make a class of no video, or that are out of all count.
+
+    Args:
+        rows: Of all splits; their labels are whole numbers.
+
+    Raises:
+        UserValueError: One of these.
+    """
+    least, most = min(rows, key=_number), max(rows, key=_number)
+    classes = len({_number(one) for one in rows})
+    if _number(least) == 1 and _number(most) == classes:
+        message = (
+            f"The classes are counted from 1 to {classes}: {least} and {most}. Expected numbers from 0 to "
+            f"{classes - 1}: class 0 would have no video. Subtract 1 in every line, or write names instead"
+        )
+        raise UserValueError(message)
+    if _number(most) >= max(_LARGEST, 10 * classes):
+        message = (
+            f"{most} has the class number {most.row.label}, but there are {classes} classes: expected numbers "
+            "from 0 on, or names"
+        )
+        raise UserValueError(message)
+    if _number(least) > 0:
+        rank_zero_warn(f"no video is of class 0: the smallest class number is in {least}; classes are counted from 0")
+
+
+def _number(one: Listed) -> int:
+    return int(one.row.label[:18])

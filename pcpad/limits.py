@@ -1,0 +1,77 @@
+"""How much memory a file from elsewhere may ask for: one budget, held against headers before anything is decoded.
+
+A header of a few bytes can claim any number of pixels, and decoders take memory by what it claims: 3 bytes a pixel as
+8-bit RGB, two to three times that while decoding. So of what a header claims
+
+- up to 2**26 pixels (67 megapixels, 0.2 GB as RGB) any file may claim;
+- up to 2**28 (0.8 GB) it must be large enough to hold them as deflate, the densest of compressions, would;
+- up to 2**30, which OpenCV has as its limit and panoramas and scans come near, it must be large enough to hold a byte per
+  pixel as deflate would: masks do, and photographs by far; drawings in black and white alone may not.
+
+Who has larger or emptier ones sets the environment variable `PCPAD_MOST_PIXELS`, which data loaders' processes inherit:
+then up to so many, and no more, are believed as those up to 2**28 are. A video's frame may have a sixteenth of the
+limit, as decoders keep several.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from pcpad.errors import UserValueError
+
+__all__ = ["OPTION", "most_pixels", "refuse_empty_claim"]
+
+OPTION = "PCPAD_MOST_PIXELS"
+_MOST = 1 << 30
+_BELIEVED = 1 << 28
+_ANY = 1 << 26
+# Deflate, which PNG and TIFF use, makes 1032 bytes of one at most, and a byte is 8 pixels in black and white.
+_PIXELS_OF_A_BYTE = 1032 * 8
+_GREY_PIXELS_OF_A_BYTE = 1032
+
+
+def most_pixels() -> int:
+    """The budget, of the environment or by default.
+
+    Raises:
+        UserValueError: The environment variable is no positive whole number.
+    """
+    return _given() or _MOST
+
+
+def _given() -> int | None:
+    given = os.environ.get(OPTION, "").strip()
+    if not given:
+        return None
+    number = re.sub(r"(?<=\d)[_,](?=\d)", "", given)
+    if not re.fullmatch("[0-9]{1,18}", number) or int(number) < 1:
+        message = (
+            f"Expected the environment variable {OPTION} to be a number of pixels such as {_MOST}, but got {given!r}"
+        )
+        raise UserValueError(message)
+    return int(number)
+
+
+def refuse_empty_claim(width: int, height: int, size: int) -> None:
+    """Refuse a header that claims far more pixels than anybody's compression makes of the file.
+
+    Args:
+        width: What it claims.
+        height: What it claims.
+        size: The file's bytes.
+
+    Raises:
+        UserValueError: It does.
+    """
+    pixels = width * height
+    if pixels > max(_ANY, size * _PIXELS_OF_A_BYTE):
+        message = f"damaged or no picture: {size} bytes cannot hold the {width}x{height} pixels that the header claims"
+        raise UserValueError(message)
+    if pixels > max(_given() or _BELIEVED, size * _GREY_PIXELS_OF_A_BYTE):
+        message = (
+            f"{size} bytes are few for the {width}x{height} pixels that the header claims, which would take "
+            f"{pixels * 6 >> 30} GiB and more: if the file is what it should be, set the environment variable {OPTION} "
+            f"to {pixels}"
+        )
+        raise UserValueError(message)
