@@ -91,7 +91,7 @@ def pcpad(args, stop=""):
         command, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
     )
     try:
-        _, said = process.communicate(timeout=300)
+        _, said = process.communicate(timeout=900)
     finally:
         process.kill()
     return process.returncode, said
