@@ -99,7 +99,9 @@ def _need_plugin(kind: FileKind) -> None:
     if plugin in _BUILT_WITH:
         from PIL import features
 
-        if _BUILT_WITH[plugin] not in features.get_supported():
+        # `features.get_supported` would import tkinter, and whatever in the current folder is called that.
+        feature = _BUILT_WITH[plugin]
+        if feature not in (*features.modules, *features.codecs) or not features.check(feature):
             message = f"this Pillow cannot read {kind.name}: `pip install -U 'pillow>=11.3'`, or convert it to PNG"
             raise UserModuleNotFoundError(message)
 

@@ -48,7 +48,7 @@ def read_yaml(text: str, source: str, loader: type[yaml.SafeLoader] = yaml.SafeL
         reader = loader(text)
         reader.name = source
         node = _single_node(reader.get_single_node, source)
-        return None if node is None else reader.construct_document(node)
+        return None if node is None else _constructed(reader.construct_document, node, source)
     except UserValueError:
         raise
     except (yaml.YAMLError, ValueError) as error:  # a date such as 2001-99-99 is no date
@@ -66,7 +66,12 @@ def bound_jsonargparse() -> None:
     loader: Any = loading.get_yaml_default_loader()
     if "get_single_node" in vars(loader):
         return
-    plain = loader.get_single_node
+    plain, construct = loader.get_single_node, loader.construct_document
+
+    def construct_document(self: Any, node: yaml.Node) -> Any:
+        return _constructed(lambda node: construct(self, node), node, "a value")
+
+    loader.construct_document = construct_document
 
     def get_single_node(self: Any) -> Any:
         return _single_node(lambda: plain(self), "a value")
@@ -88,8 +93,7 @@ def _single_node(compose: Callable[[], Any], source: str) -> Any:
         found = _Size()
         values = 0 if node is None else found.of(node)
     except RecursionError:
-        message = f"{source} is nested too deeply to be read as YAML: write out what is meant with fewer brackets."
-        raise TooManyValuesError(message) from None
+        raise TooManyValuesError(_too_deep(source)) from None
     if found.loops:
         message = f"{source} contains itself by a YAML alias (*name): write out what is meant."
         raise TooManyValuesError(message)
@@ -100,6 +104,21 @@ def _single_node(compose: Callable[[], Any], source: str) -> Any:
         )
         raise TooManyValuesError(message)
     return node
+
+
+def _constructed(construct: Callable[[yaml.Node], Any], node: yaml.Node, source: str) -> Any:
+    """Make what a node says; PyYAML looks into `!!int ""`, `!!bool maybe` and the like without asking if it may."""
+    try:
+        return construct(node)
+    except RecursionError:
+        raise TooManyValuesError(_too_deep(source)) from None
+    except (LookupError, AttributeError, TypeError, ArithmeticError) as error:
+        message = "a value is not what its tag (!!int, !!bool, !!timestamp, …) says"
+        raise yaml.constructor.ConstructorError(problem=message) from error
+
+
+def _too_deep(source: str) -> str:
+    return f"{source} is nested too deeply to be read as YAML: write out what is meant with fewer brackets."
 
 
 class _Size:
@@ -128,7 +147,7 @@ class _Size:
 def _unreadable(source: str, error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     place = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
-    problem = str(getattr(error, "problem", None) or error).splitlines()[0]
+    problem = next(iter(str(getattr(error, "problem", None) or error).splitlines()), type(error).__name__)
     tag = re.search(r"for the tag '(?:tag:yaml\.org,2002:|!)?([^']*)'", problem)
     if tag is not None:
         tag_name = tag[1]

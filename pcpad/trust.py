@@ -370,7 +370,7 @@ def check_layout(content: Mapping[str, Any], source: str | Path, *, weights: boo
             "checkpoint of `pcpad fit`."
         )
         raise UserValueError(message)
-    old = [key for key in _OLD_KEYS if content.get(key)]
+    old = [key for key in _OLD_KEYS if key in content and not _is_empty(content[key])]
     if old:
         message = (
             f"{source} keeps arguments under `{old[0]}`, as Lightning did before version 1: no version of pcpad has "
@@ -381,6 +381,11 @@ def check_layout(content: Mapping[str, Any], source: str | Path, *, weights: boo
         if not isinstance(content.get(key, {}), Mapping):
             message = f"{source}: expected `{key}` to be a dict, but got {type(content[key]).__name__}"
             raise UserValueError(message)
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether a value of a checkpoint says nothing; tensors, which cannot be asked, say something."""
+    return value is None or (isinstance(value, (bool, int, float, str, list, tuple, Mapping)) and not value)
 
 
 def named_values(args: Iterable[str], configs: Iterable[Path] = ()) -> set[str]:
@@ -452,8 +457,8 @@ def state_of_run(states: Any, folder: Path) -> None:
     """
 
     def here(path: Any) -> str:
-        name = re.split(r"[/\\]", str(path))[-1]
-        return str(folder / name) if path and name.endswith(".ckpt") and not re.search(r"[:\0]", name) else ""
+        name = re.split(r"[/\\]", path)[-1] if isinstance(path, str) else ""
+        return str(folder / name) if name.endswith(".ckpt") and not re.search(r"[:\0]", name) else ""
 
     for state in states.values() if isinstance(states, Mapping) else ():
         if not isinstance(state, dict):

@@ -53,7 +53,7 @@ LAYERS = [
 ]
 
 
-# Folders whose tests mirror them.
+# Folders whose tests mirror them. `tests/fuzz` goes across them, by kinds of files.
 MIRRORED = ["pcpad", "tasks", "datamodules", "commands"]
 
 

@@ -175,7 +175,10 @@ def read_weights(path: str | Path) -> Mapping[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise UserValueError(_refusal(path, str(error))) from None
-    except (RuntimeError, EOFError, KeyError, UnicodeDecodeError) as error:
+    except Warning:
+        raise  # somebody's `-W error`: not the file's fault
+    # PyTorch's unpickler takes what it is told to from its lists: IndexError, TypeError, AttributeError, and more.
+    except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"{path} is no weight file that can be read; is it complete? ({reason})"
         raise UserValueError(message) from None
@@ -198,10 +201,10 @@ def _refuse_flipped_bits(path: Path) -> None:
     Raises:
         ValueError: Some do not match. Where none does, the file was written without checksums.
     """
-    if not zipfile.is_zipfile(path):
-        return  # the format of before PyTorch 1.6, which has none
     bad, fine = [], 0
     try:
+        if not zipfile.is_zipfile(path):
+            return  # the format of before PyTorch 1.6, which has none
         with zipfile.ZipFile(path) as archive:
             for part in archive.infolist():
                 if part.compress_type != zipfile.ZIP_STORED:

@@ -48,6 +48,20 @@ def test_plain_yaml_and_modest_aliases_are_read():
     assert read_yaml("", "mine.yaml") is None
 
 
+@pytest.mark.parametrize("text", ["!!int ''", "!!float ''", "!!bool ''", "!!bool perhaps", "!!timestamp soon"])
+def test_values_that_are_not_what_their_tag_says(text):
+    """PyYAML looks into them with IndexError, KeyError and AttributeError, which were bugs of ours until caught."""
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    with pytest.raises(UserValueError, match=r"^mine\.yaml: no YAML that can be read: a value is not what its tag"):
+        read_yaml(text, "mine.yaml")
+    bound_jsonargparse()
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--x", type=int)
+    with pytest.raises(ArgumentError, match="Expected a <class 'int'>"):
+        parser.parse_args([f"--x={text}"])
+
+
 def test_jsonargparse_counts_too():
     from jsonargparse import ArgumentParser
 

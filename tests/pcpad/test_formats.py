@@ -1,7 +1,10 @@
 """Pictures are read by what they are, whatever their names, and what cannot be read says what to do."""
 
+import os
 import struct
+import subprocess
 import sys
+from pathlib import Path
 
 import av
 import numpy as np
@@ -53,6 +56,19 @@ def test_depth_is_kept_or_its_loss_said(tmp_path):
         container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(PHOTO.resize((80, 64))), "rgb24")))
         container.mux(stream.encode())
     assert read_picture(tmp_path / "a.avif").notes == ("its 10 bits a channel become 8",)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("format", ["WEBP", "JPEG2000", "AVIF"])
+def test_a_module_of_the_folder_is_not_imported_by_a_picture(tmp_path, format):
+    """Pillow, asked for all that it supports, imports `tkinter`: from the current folder, if there is one."""
+    PHOTO.save(tmp_path / "x", format)
+    (tmp_path / "tkinter.py").write_text("raise SystemExit('imported')", encoding="utf-8")
+    code = "import sys; sys.path.insert(0, ''); from pcpad.pictures import read_picture; read_picture('x')"
+    path = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path}
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 
 @pytest.mark.faults

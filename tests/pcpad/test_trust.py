@@ -307,3 +307,17 @@ def test_a_checkpoint_removes_no_other_kinds_of_files():
     states = {"BestAndLast": {"best_k_models": {"thesis.pdf": 1, "": 2, "..": 3}, "best_model_path": "x.txt"}}
     state_of_run(states, Path("runs"))
     assert states["BestAndLast"] == {"best_k_models": {}, "best_model_path": ""}
+
+
+def test_entries_that_are_tensors_are_refused_like_others(content):
+    for key in ("hparams", "module_arguments"):
+        with pytest.raises(UserValueError, match=f"keeps arguments under `{key}`"):
+            trust.check_layout(content | {key: torch.ones(2)}, "x.ckpt")
+        trust.check_layout(content | {key: {}}, "x.ckpt")
+
+
+@pytest.mark.parametrize("path", [torch.ones(2), 1j, ["x.ckpt"], {"x.ckpt": 1}, b"x.ckpt"])
+def test_files_that_are_no_words_are_forgotten(tmp_path, path):
+    states = {"ModelCheckpoint": {"best_model_path": path, "last_model_path": "/elsewhere/last.ckpt"}}
+    state_of_run(states, tmp_path)
+    assert states["ModelCheckpoint"] == {"best_model_path": "", "last_model_path": str(tmp_path / "last.ckpt")}

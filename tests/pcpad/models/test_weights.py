@@ -1,12 +1,14 @@
 """Loading weights that others wrote: wrappers, refusals, and that a misfit changes nothing."""
 
 import pickle
+import zipfile
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from pcpad.errors import UserValueError
 from pcpad.models import load_weights
 from pcpad.models.weights import read_weights
 
@@ -127,6 +129,35 @@ def test_bare_pickle_is_refused(tmp_path):
     (tmp_path / "w.pth").write_bytes(pickle.dumps(Evil()))
     with pytest.raises(ValueError, match="refused"):
         load_weights(network(), tmp_path / "w.pth")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("text", [b"\x80\x02.", b"\x80\x02K\x01K\x02K\x03s.", b"\x80\x02h\x07.", b"\x80\x02]q\x00Ru."])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_pickle_that_takes_what_is_not_there_is_refused_in_a_sentence(tmp_path, text, legacy):
+    path = tmp_path / "w.pth"
+    if legacy:
+        path.write_bytes(text)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, part in {"data.pkl": text, "version": b"3\n", "byteorder": b"little"}.items():
+                archive.writestr(f"w/{name}", part)
+    with pytest.raises(UserValueError, match=r"w\.pth is (no weight file that can be read|refused)"):
+        read_weights(path)
+
+
+@pytest.mark.faults
+def test_an_archive_on_several_disks_is_refused_in_a_sentence(tmp_path):
+    torch.save({"a": torch.ones(1)}, tmp_path / "w.pth")
+    content = bytearray((tmp_path / "w.pth").read_bytes())
+    at = content.rindex(b"PK\5\6")
+    if content[at - 20 : at - 16] != b"PK\6\7":  # where the end of a large archive is to be found
+        content[at:at] = b"PK\6\7" + bytes(16)
+        at += 20
+    content[at - 4 : at] = (7).to_bytes(4, "little")
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(UserValueError, match="no weight file that can be read; is it complete"):
+        read_weights(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize("url", ["https://example.com/w.pth", "HTTP://example.com/w.pth", "s3://bucket/w.pth"])
