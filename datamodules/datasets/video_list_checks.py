@@ -119,4 +119,4 @@ def check_numbers(rows: Sequence[Listed]) -> None:
 
 
 def _number(one: Listed) -> int:
-    return int(one.row.label[:18])
+    return int(one.row.label.lstrip("0")[:18] or "0")

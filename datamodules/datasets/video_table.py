@@ -206,7 +206,9 @@ def _merged(kept: Sequence[dict[str, _Entry]]) -> dict[str, _Entry]:
 def _read(place: Path) -> dict[str, _Entry]:
     """What a file knows, which may have come with the data: looked at as any other, or not used."""
     stored = read_arrays(place, _KINDS)
-    if stored is None or stored["format"].shape or int(stored["format"]) != _FORMAT:
+    if stored is None or {name for name, array in stored.items() if not array.shape} != {"format"}:
+        return {}
+    if int(stored["format"]) != _FORMAT:
         return {}
     names, reasons = (os.fsdecode(stored[name].tobytes()).split("\0") for name in ("names", "reasons"))
     ends, packed = stored["ends"].tolist(), stored["packed"].tobytes()

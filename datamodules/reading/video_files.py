@@ -109,6 +109,10 @@ class VideoIndex(NamedTuple):
         if len(keys) and not 0 <= keys.min() <= keys.max() < frames:
             message = f"no index of a video: key frames beyond its {frames} frames"
             raise UserValueError(message)
+        rising = bool((np.diff(pts) > 0).all()) and pts[-1] < end <= first + (1 << 53)
+        if not (rising and height and width and numerator > 0 and denominator > 0):
+            message = f"no index of a video: {width}x{height} pixels, {first} to {end} by {numerator}/{denominator} s"
+            raise UserValueError(message)
         return cls(pts, keys, Fraction(numerator, denominator), end, height, width, rotation, codec)
 
 
