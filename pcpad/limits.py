@@ -5,8 +5,8 @@ A header of a few bytes can claim any number of pixels, and decoders take memory
 
 - up to 2**26 pixels (67 megapixels, 0.2 GB as RGB) any file may claim;
 - up to 2**28 (0.8 GB) it must be large enough to hold them as deflate, the densest of compressions, would;
-- up to 2**30, which OpenCV has as its limit and panoramas and scans come near, it must be large enough to hold a byte per
-  pixel as deflate would: masks do, and photographs by far; drawings in black and white alone may not.
+- up to 2**30, which OpenCV has as its limit and panoramas and scans come near, it must be large enough to hold a byte
+  per pixel as deflate would: masks do, and photographs by far; drawings in black and white alone may not.
 
 Who has larger or emptier ones sets the environment variable `PCPAD_MOST_PIXELS`, which data loaders' processes inherit:
 then up to so many, and no more, are believed as those up to 2**28 are. A video's frame may have a sixteenth of the

@@ -12,7 +12,8 @@ OFFICIAL = "label,youtube_id,time_start,time_end,split"
 THERE = ("train/a b/aaa_000001_000011.mp4", "train/c/x, y.mp4", "val/a b/bbb_000001_000011.webm", "train/c/x.avi")
 _WORDS = st.sampled_from(
     (
-        *("a b", "c", "0", "1", "-1", "1e400", "9" * 30, "0" * 20 + "9" * 30, "1" * 5000, "nan", "inf", "train", "val", "tset", "aaa"),
+        *("a b", "c", "0", "1", "-1", "1e400", "9" * 30, "0" * 20 + "9" * 30, "1" * 5000),
+        *("nan", "inf", "train", "val", "tset", "aaa"),
         *("../../etc/passwd", "/etc/passwd", "..", ".", "", "x\\..\\..\\y", "~", "\0", "\r", "\u2028", "\x85", "\x1c"),
         *('"', '""', '"a', "'", "#", "{", "[1]", "=cmd()", "path", "label", "\ufeff", "é" * 200, *THERE, OFFICIAL),
     )

@@ -41,7 +41,8 @@ def packed(draw):
     """The index of a video, of which something was changed."""
     numbers = list(struct.unpack_from("<qqqqIIIhB", INDEX))
     at = draw(st.integers(0, 8))
-    least, most = ((-(1 << 63), (1 << 63) - 1), (0, (1 << 32) - 1), (-(1 << 15), (1 << 15) - 1), (0, 255))[(at > 3) + (at > 6) + (at > 7)]
+    ranges = ((-(1 << 63), (1 << 63) - 1), (0, (1 << 32) - 1), (-(1 << 15), (1 << 15) - 1), (0, 255))
+    least, most = ranges[(at > 3) + (at > 6) + (at > 7)]
     numbers[at] = max(least, min(most, draw(_NUMBERS)))
     body = draw(st.sampled_from((INDEX[struct.calcsize("<qqqqIIIhB") + 4 :], b"", zlib.compress(bytes(1 << 16)))))
     codec = draw(st.sampled_from((b"h264", b"\xff\xfe\xfd\xfc", b"", b"jpeg folder")))
