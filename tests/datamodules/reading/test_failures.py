@@ -55,7 +55,18 @@ def test_a_broken_picture_under_the_command(tmp_path, task, devices):
         model, data = ["--model=SegmentationTask", "--model.encoder=resnet18"], ["--data=CityscapesDataModule"]
     quiet = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.logger=false"]
     files = ["--data.num_workers=0", f"--data.predict_images={pictures}", f"--output={tmp_path / 'out'}"]
-    command = [sys.executable, "-m", "pcpad", "predict", *model, *data, *quiet, *files, f"--trainer.devices={devices}"]
+    command = [
+        sys.executable,
+        "-m",
+        "pcpad",
+        "predict",
+        "--untrained",
+        *model,
+        *data,
+        *quiet,
+        *files,
+        f"--trainer.devices={devices}",
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 1, done.stderr
     assert done.stderr.count("pcpad: error: 2 files could not be read; all others are done:\n") == 1
