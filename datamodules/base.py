@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,6 +30,8 @@ from pcpad.errors import UserRuntimeError, UserTypeError, UserValueError
 from pcpad.trust import loading
 
 __all__ = ["DataModule", "UnrepeatedSampler", "evaluation_sampler", "expanded", "listed", "require"]
+
+_PATIENCE = 0.5  # seconds, in which a process that heeds SIGTERM ends
 
 T = TypeVar("T")
 
@@ -368,6 +372,23 @@ def _start_worker(worker: int) -> None:
 
 def _end_at_the_next(signum: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@atexit.register
+def _end_workers() -> None:
+    # Of a run that an error ended. By itself `multiprocessing`, whose turn comes after this, sends them one SIGTERM,
+    # which they take for that of a batch system, and waits for ever.
+    left = [child for child in multiprocessing.active_children() if child.daemon]
+    if not left:
+        return
+    if hasattr(signal, "SIGCHLD"):  # not on Windows
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would take their end for a failure
+    for child in left:
+        child.terminate()
+    for child in left:
+        child.join(_PATIENCE)
+        if child.is_alive():
+            child.kill()
 
 
 def _start_opencv_worker(worker: int) -> None:
