@@ -19,17 +19,25 @@ from torch.nn.utils import fuse_conv_bn_eval, parametrizations, parametrize, pru
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
-from pcpad import PanopticPartialConv2d, PartialConv1d, PartialConv2d, PartialConv3d, register_padding
+from pcpad import PanopticPartialConv2d, PartialConv1d, PartialConv2d, PartialConv3d
 from pcpad.errors import UserTypeError
 from pcpad.layers import ExplicitPadConv2d, PaddedConv1d, PaddedConv2d, PaddedConv3d
+from pcpad.paddings import _REGISTERED, register_padding
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
 
-@register_padding("of_test_other_layers")
 def half(x, pads):
     """Surround the input with 0.5."""
     return F.pad(x, list(pads), value=0.5)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    """For these tests alone: others list all paddings."""
+    register_padding("of_test_other_layers")(half)
+    yield
+    del _REGISTERED["of_test_other_layers"]
 
 
 def line(cell, verdict):

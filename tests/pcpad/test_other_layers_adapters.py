@@ -10,7 +10,7 @@ from torch import nn
 from pcpad import PanopticPartialConv2d, PartialConv1d, PartialConv2d, PartialConv3d, convert_padding
 from pcpad.errors import UserTypeError, UserValueError
 from pcpad.layers import ExplicitPadConv2d, PaddedConv1d, PaddedConv2d, PaddedConv3d
-from pcpad.paddings import register_padding
+from pcpad.paddings import _REGISTERED, register_padding
 
 PLAIN = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 PARTIAL = {1: PartialConv1d, 2: PartialConv2d, 3: PartialConv3d}
@@ -18,10 +18,17 @@ PADDED = {1: PaddedConv1d, 2: PaddedConv2d, 3: PaddedConv3d}
 CONSTANT = "of_test_other_layers_adapters"
 
 
-@register_padding(CONSTANT)
 def half(x, pads):
     """Surround the input with 0.5."""
     return F.pad(x, list(pads), value=0.5)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    """For these tests alone: others list all paddings."""
+    register_padding(CONSTANT)(half)
+    yield
+    del _REGISTERED[CONSTANT]
 
 
 MODES = ["reflect", "replicate", "circular", "mean", "extrapolate", CONSTANT]
