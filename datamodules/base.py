@@ -281,13 +281,7 @@ class DataModule(LightningDataModule):
             ValueError: Fewer samples than processes.
             TypeError: A data set without a length.
         """
-        options = {
-            "batch_size": self.eval_batch_size or self.batch_size,
-            "sampler": evaluation_sampler(dataset, self.trainer),
-            **self.worker_options(),
-            **options,
-        }
-        return DataLoader(dataset, **options)
+        return DataLoader(dataset, **(self._evaluation_options(dataset) | options))
 
     def prediction_loader(self, dataset: Dataset[Any], left_out: Sequence[str] = (), **options: Any) -> DataLoader[Any]:
         """Make the loader of what is to be predicted: like an evaluation's, but what cannot be read is left out.
@@ -311,14 +305,13 @@ class DataModule(LightningDataModule):
         self._predicting = WhatCanBeRead(dataset)
         if self.ranks[1] == 0:
             self._predicting.failures += left_out
-        options = {
-            "batch_size": self.eval_batch_size or self.batch_size,
-            "sampler": evaluation_sampler(dataset, self.trainer),
-            **self.worker_options(),
-            **options,
-            "collate_fn": UsableItems(options.get("collate_fn", default_collate)),
-        }
+        options = self._evaluation_options(dataset) | options
+        options["collate_fn"] = UsableItems(options.get("collate_fn", default_collate))
         return UsableLoader(self._predicting, **options)
+
+    def _evaluation_options(self, dataset: Dataset[Any]) -> dict[str, Any]:
+        sampler = evaluation_sampler(dataset, self.trainer)
+        return {"batch_size": self.eval_batch_size or self.batch_size, "sampler": sampler, **self.worker_options()}
 
     def teardown(self, stage: str) -> None:
         """Stop with an error where something to predict could not be read, when all else is done.

@@ -32,22 +32,8 @@ warnings.filterwarnings("ignore", message="The image decoding and encoding capab
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
-    *(
-        ".gif",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".tga",
-        ".jp2",
-        ".j2k",
-        ".jpf",
-        ".jpx",
-        ".avif",
-        ".heic",
-        ".heif",
-        ".hif",
-    ),
+    *(".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".j2k", ".jpf", ".jpx"),
+    *(".avif", ".heic", ".heif", ".hif"),
 )
 """File names with one of these endings, in any case, count as images; of others the content decides."""
 
