@@ -3,7 +3,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find pcpad tasks datamodules commands configs cli.py pyproject.toml -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
-.PHONY: demo test test-all test-interop test-heif clean
+# One thread a process, since a test's tensors are small: together they use the cores. A file's tests share fixtures.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+
+.PHONY: demo test test-all test-faults test-interop test-heif clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -23,10 +26,14 @@ test: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd $(BIN) && ./mypy -p pcpad --config-file "$(CURDIR)/pyproject.toml"
-	$(BIN)/pytest -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu"
 
 test-all: $(VENV)/.installed
-	$(BIN)/pytest
+	$(PYTEST)
+
+# Everything that must not go wrong in silence, lose work or let others in, slow tests included.
+test-faults: $(VENV)/.installed
+	$(PYTEST) -m "faults and not gpu"
 
 # What is heavy, and only these tests need, is not part of the extra `test`. A test that is skipped fails here.
 test-interop: $(VENV)/.installed

@@ -20,6 +20,7 @@ def brought(module, *others):
     return run(f"import sys, {module}\nprint(*(name for name in {others} if name in sys.modules))").split()
 
 
+@pytest.mark.slow
 def test_a_data_module_brings_no_other():
     assert brought("pcpad.datamodules.imagenet", "av", "albumentations", "cv2") == []
     assert brought("pcpad.datamodules.cityscapes", "pcpad.datamodules.kinetics", "pcpad.datamodules.places2") == []

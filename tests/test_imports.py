@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ["pcpad", "tasks", "datamodules", "commands", "configs"]
 EXCEPT = ["commands/comparison", "commands/compare.py"]
@@ -24,6 +26,7 @@ with locked(Path("lock"), wait=False) as held:
 """
 
 
+@pytest.mark.slow
 def test_every_module_imports_without_fcntl_pwd_and_uname(tmp_path):
     names = ["pcpad.cli"]
     for file in sorted(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py")):

@@ -75,6 +75,7 @@ def short_names(base):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:pcpad.* is called:FutureWarning")
 def test_short_names_are_known_to_the_command():
     tasks, callbacks = short_names(LightningModule), short_names(Callback)
@@ -174,6 +175,7 @@ def test_pickles_that_name_old_modules_load(anew):
         assert pickle.loads(old) == Inference()
 
 
+@pytest.mark.slow
 def test_a_run_by_a_config_with_old_paths_warns_and_writes_new_ones(anew, tmp_path):
     main(["sample", "digits", str(tmp_path / "digits")])
     old = "{class_path: pcpad.tasks.callbacks.evaluation.EvaluationFiles}"
@@ -210,6 +212,7 @@ def test_a_checkpoint_with_old_paths_warns_and_differs_in_nothing(anew, monkeypa
         refuse_other_options(used, {"hyper_parameters": stored}, ["scheduler"])
 
 
+@pytest.mark.slow
 def test_the_user_of_the_command_sees_the_warning(tmp_path):
     args = ["test", "--model", "SegmentationTask", "--eval+=pcpad.tasks.evaluators.Tile", "--print_config"]
     run = subprocess.run([sys.executable, "-m", "pcpad.cli", *args], capture_output=True, text=True, cwd=tmp_path)

@@ -40,6 +40,7 @@ def pcpad(folder, line):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_lines_work_in_the_folder_of_mine(folder):
     fit, test, bench = block("console").splitlines()
     assert "val/mse: best" in pcpad(folder, fit)

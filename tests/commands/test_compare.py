@@ -109,6 +109,7 @@ def test_a_grid_is_run_once_grows_and_is_cross_tested(small, capsys):
     assert "2 of 2 runs are finished already" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_listed_commands_run_by_hand_fill_the_same_folder(small, capsys):
     grid = ["--axis", "model.padding=zeros,mean", "--seeds", "7,", "--trainer.max_epochs", 1]
     compare(*grid, "--list")
@@ -134,6 +135,7 @@ def test_listed_commands_run_by_hand_fill_the_same_folder(small, capsys):
     assert table("runs.csv") == by_hand
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_ends_where_it_would_have(small, monkeypatch):
     grid = ["--paddings", "partial", "--seeds", 1]
     compare(*grid)
@@ -164,6 +166,7 @@ def test_an_interrupted_run_goes_on_and_ends_where_it_would_have(small, monkeypa
     assert table("runs.csv") == whole
 
 
+@pytest.mark.slow
 def test_a_crash_is_reported_the_others_go_on_and_mending_is_enough(small, capsys):
     # Images of 32 pixels end in maps of one, too small to reflect.
     grid = ["--paddings", "zeros,reflect,partial", "--seeds", 1, "--trainer.max_epochs", 1]
@@ -199,6 +202,7 @@ def test_a_cell_is_run_by_one_process_only(small, capsys):
     assert not list(Path("grid").rglob("results.json"))
 
 
+@pytest.mark.slow
 def test_modules_named_are_loaded_in_every_step(small, capsys, monkeypatch):
     from pcpad import paddings
 

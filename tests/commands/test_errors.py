@@ -56,6 +56,7 @@ def test_what_the_machine_refuses_is_a_sentence(capsys, number, words, workers):
     assert words.format(path) in text
 
 
+@pytest.mark.slow
 def test_folders_that_may_not_be_read_are_named(tmp_path):
     """By another user: root may read everything."""
     if os.getuid() != 0:
@@ -75,6 +76,7 @@ def test_folders_that_may_not_be_read_are_named(tmp_path):
     assert f"pcpad: error: Permission denied: {tmp_path / 'closed'}: change who may read" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_package_of_a_logger_that_is_missing(capsys):
     pytest.importorskip("lightning")
     options = ["--config=cls_digits.yaml", "--data.root=data", "--trainer.accelerator=cpu"]

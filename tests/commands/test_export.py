@@ -141,6 +141,7 @@ def test_exportable_pooling(size):
     assert model.state_dict() == {}
 
 
+@pytest.mark.slow
 def test_explicit_padding_is_exported_for_one_size(checkpoints, tmp_path, capsys):
     path = tmp_path / "model.pt2"
     args = ["--ckpt_path", checkpoints / "explicit.ckpt", "--output", path, "--size", 64]
@@ -211,6 +212,7 @@ def test_both_parities_are_checked(size, step):
         assert (height - size[0]) % step == (width - size[1]) % step == 0
 
 
+@pytest.mark.slow
 def test_a_file_that_fails_its_check_is_not_left(checkpoints, tmp_path, monkeypatch, capsys):
     path = tmp_path / "model.pt2"
     path.write_text("an earlier one")

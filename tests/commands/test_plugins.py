@@ -186,6 +186,7 @@ def test_a_plain_module_is_tested_and_takes_no_evaluators(folder, capsys):
     assert "--eval is for tasks; Plain is a plain LightningModule and lacks `use_evaluators`" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_classes_named_in_a_config_are_imported_and_others_stay_out():
     code = (
         "import sys; from pcpad.commands.plugins import import_named; "

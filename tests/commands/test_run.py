@@ -32,6 +32,7 @@ def arguments(streets, tmp_path, monkeypatch):
     return ["--config", "seg_demo.yaml", *data, "--trainer.limit_test_batches=1", "--untrained", *QUIET]
 
 
+@pytest.mark.slow
 def test_one_test_prints_and_writes_all_evaluations(arguments, tmp_path, capsys):
     asked = ["--eval+=Regular", "--eval+=Tile", "--eval.size=128", "--eval.overlap=1/3"]
     asked += ["--eval+=Border", "--eval.of=regular", "--eval.leave_out=[0, 1/2, 7/8]"]
@@ -67,6 +68,7 @@ def test_mistakes_are_one_message(arguments, asked, words, capsys):
     assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_fit_and_test_write_sample_pictures(tmp_path, monkeypatch, capsys):
     streets = tmp_path / "streets"
     write_cityscapes(streets, image_height=128, images_per_city=1)

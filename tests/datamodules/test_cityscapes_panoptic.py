@@ -75,6 +75,7 @@ def test_a_broken_map_costs_no_other_prediction(maps):
         data.teardown("predict")
 
 
+@pytest.mark.slow
 def test_training_batches_fit_together(streets):
     data = module(streets, flip=1.0, image_size=(128, 256))
     data.setup("fit")

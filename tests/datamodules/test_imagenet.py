@@ -310,6 +310,7 @@ def test_search_for_a_readable_neighbour_ends_where_there_is_none(tmp_path):
         dataset[0]
 
 
+@pytest.mark.slow
 def test_broken_training_images_in_worker_processes(root):
     broken = cut(root / "train" / CLASSES[0] / f"{CLASSES[0]}_0.JPEG")
     assert len(labels_of(ready(root, num_workers=2, batch_size=9).train_dataloader())) == 18

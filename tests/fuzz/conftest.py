@@ -34,7 +34,7 @@ _COMMON = {
     "suppress_health_check": list(HealthCheck),
     "phases": (Phase.explicit, Phase.generate, Phase.shrink),
 }
-settings.register_profile("fast", max_examples=60, derandomize=True, **_COMMON)
+settings.register_profile("fast", max_examples=40, derandomize=True, **_COMMON)
 settings.register_profile(
     "long", max_examples=int(os.environ.get("PCPAD_FUZZ_EXAMPLES", "20000")), print_blob=True, **_COMMON
 )

@@ -51,6 +51,7 @@ def test_every_public_name_and_module_is_in_dir(package):
     assert {name for name in own if not name.startswith("_")} <= set(dir(module))
 
 
+@pytest.mark.slow
 def test_modules_are_attributes_after_importing_the_package_alone():
     code = """
 import pcpad
@@ -60,6 +61,7 @@ print({"metrics", "tiling", "models", "losses", "filling", "functional", "errors
     assert run(code).splitlines() == ["pcpad.tiling BorderIoU pcpad.models.weights pcpad.tasks", "True"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["", "import pcpad.models.inpainting_unet; ", "import pcpad.models.resnet3d; "])
 def test_a_name_that_is_a_module_s_too_is_what_the_module_defines(before):
     code = before + "import pcpad.models; from pcpad.models import inpainting_unet, resnet3d as r; "

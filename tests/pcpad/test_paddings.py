@@ -146,6 +146,7 @@ def test_registering_without_a_name_is_refused():
             return x
 
 
+@pytest.mark.slow
 def test_a_padding_of_a_module_of_ones_own_serves_layers_tasks_and_bench(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import torch.nn.functional as F\n"

@@ -42,6 +42,7 @@ def test_another_number_of_classes(checkpoint):
         SegmentationTask.load_from_checkpoint(checkpoint, num_classes=5)
 
 
+@pytest.mark.slow
 def test_another_architecture_under_explicit_padding(checkpoint):
     with pytest.raises(ValueError, match="not those of this network"):
         SegmentationTask.load_from_checkpoint(checkpoint, encoder="resnet34", padding="explicit")

@@ -76,6 +76,7 @@ def batch():
     return next(iter(Ramps().train_dataloader()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("partial", [True, False])
 def test_training_fills_holes_better(partial, tmp_path):
     model, data = task(partial=partial), Ramps()

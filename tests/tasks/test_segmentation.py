@@ -117,6 +117,7 @@ def test_training_learns_steps_the_schedule_and_tests_the_same_from_a_checkpoint
     assert trainer(tmp_path).test(again, Scenes(), verbose=False)[0] == pytest.approx(after_fit, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_another_padding_at_test_time(tmp_path):
     model = task()
     run = trainer(tmp_path)

@@ -130,6 +130,7 @@ def test_steps_are_those_of_a_loop_by_hand(partial, tmp_path):
     assert {name.split(".")[0] for name in model.state_dict()} == {"generator", "discriminator", "average"}
 
 
+@pytest.mark.slow
 def test_training_comes_nearer_to_the_images(tmp_path):
     model = task(scheduler=None)
     (before,) = trainer(tmp_path).test(model, Blocks(), verbose=False)
@@ -154,6 +155,7 @@ def flat(state):
     return [state]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_like_one_that_never_stopped(tmp_path):
     whole, rates = task(), Rates()
     run = trainer(tmp_path, rates, max_epochs=4)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from pcpad.commands.comparison.grid import PADDING, SEED, Grid, enter_grid, expand
 from pcpad.commands.comparison.running import environment, start
 
@@ -33,6 +35,7 @@ def test_modules_of_the_current_folder_do_not_replace_python_s(tmp_path, monkeyp
     assert lock.read_text().startswith(f"process {process.pid} on ")
 
 
+@pytest.mark.slow
 def test_it_imports_where_there_is_no_fcntl():
     code = (
         "import os, sys, lightning\n"  # others' packages ask for them on this system

@@ -34,6 +34,7 @@ def test_seams_end_to_end(segmentations, streets, tmp_path, capsys, scenes):
         assert sheet.height > 4 * 320
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 def test_tiles_that_overlap_as_in_the_papers_figure_6(segmentations, streets, tmp_path, capsys, scenes, monkeypatch):
     headings = []
@@ -56,9 +57,11 @@ def test_tiles_that_overlap_as_in_the_papers_figure_6(segmentations, streets, tm
 @pytest.mark.parametrize("overlap", ["1", "-0.5", "a third"])
 def test_no_overlap_of_that_kind(overlap, segmentations, streets, failing, scenes):
     args = ["seams", "--checkpoints", *segmentations, *scenes(streets), f"--overlap={overlap}"]
-    assert "overlap" in failing(*args) or "fraction" in failing(*args)
+    said = failing(*args)
+    assert "overlap" in said or "fraction" in said
 
 
+@pytest.mark.slow
 def test_equal_networks_are_said(segmentations, streets, failing, scenes):
     zeros = segmentations[0]
     assert "tell them apart with --labels" in failing("seams", "--checkpoints", zeros, zeros, *scenes(streets))

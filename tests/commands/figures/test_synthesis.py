@@ -107,6 +107,7 @@ def test_maps_of_a_folder_and_a_detector_s_boxes(streets, checkpoints, tmp_path,
     assert picture[120, 119].tolist() == picture[120, 122].tolist() == [255, 255, 255]
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_said(streets, checkpoints, save_checkpoint, tmp_path, capsys):
     given = {"root": streets}
     assert "tell them apart with --labels" in failing(capsys, "--checkpoints", *checkpoints[:1] * 2, **given)

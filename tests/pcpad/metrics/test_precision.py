@@ -42,9 +42,9 @@ def test_a_mean_of_many(how):
 @pytest.mark.parametrize("how", CONVERSIONS)
 def test_a_mean_depends_on_no_order(how):
     draw = torch.Generator().manual_seed(0)
-    losses = torch.rand(50000, generator=draw) * torch.logspace(-3, 3, 50000)
+    losses = torch.rand(14000, generator=draw) * torch.logspace(-3, 3, 14000)
     found = set()
-    for order in (slice(None), torch.arange(50000).flip(0), torch.cat([torch.arange(k, 50000, 3) for k in range(3)])):
+    for order in (slice(None), torch.arange(14000).flip(0), torch.cat([torch.arange(k, 14000, 3) for k in range(3)])):
         mean = converted(SampleMean(), how)
         for part in losses[order].split(7):
             mean.update(part)

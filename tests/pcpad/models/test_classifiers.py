@@ -45,6 +45,7 @@ def test_unknown_padding_and_class_count():
         classifier(SMALL, num_classes=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["resnet18", "vgg11_bn"])
 def test_partialconv_checkpoints_load(network, tmp_path):
     """The layout of NVIDIA/partialconv's files: DataParallel's prefix, no batch-norm counters, torchvision's names."""

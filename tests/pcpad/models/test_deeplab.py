@@ -187,6 +187,7 @@ def test_encoder_weights_of_wide_resnet38(narrow, fill, tmp_path, monkeypatch):
         deeplabv3plus(encoder_weights="imagenet")
 
 
+@pytest.mark.slow
 def test_explicit_takes_both_kinds_of_file(fill, tmp_path):
     plain = fill(classifier(SMALL, padding="zeros"))
     torch.save(plain.state_dict(), tmp_path / "plain.pth")

@@ -111,6 +111,7 @@ def test_published_weights_run_as_torchvision_runs_them(coco_state, tmp_path, mo
     assert str(ours.network.transform) == str(theirs.transform)
 
 
+@pytest.mark.slow
 def test_an_own_detector_of_cityscapes_classes(tmp_path):
     state = detector_state(9)
     torch.save(
