@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 from pcpad import _border
-from pcpad._border import Geometry, Plan, plan_for, quick_ratio
+from pcpad._border import Geometry, Plan, is_uneven, plan_for, quick_ratio
 from pcpad._other_layers import check_dense
 from pcpad.errors import UserTypeError, UserValueError
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["padding_ratio", "partial_conv1d", "partial_conv2d", "partial_conv3d", "update_mask"]
 
 IntOrTuple = int | tuple[int, ...]
-Padding = IntOrTuple | str
+Padding = IntOrTuple | tuple[tuple[int, int], ...] | str
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -56,6 +56,9 @@ class _Conv(NamedTuple):
 
     def run(self, input: Tensor, bias: Tensor | None = None) -> Tensor:
         _, weight, _, stride, padding, dilation, groups = self
+        if is_uneven(padding):  # torch's convolutions pad alike on both sides
+            pads = [side for pair in reversed(padding) for side in pair]  # type: ignore[arg-type, union-attr]
+            input, padding = F.pad(input, pads), 0
         return _CONV[weight.dim() - 2](input, weight, bias, stride, padding, dilation, groups)
 
     def bias_for(self, y: Tensor) -> Tensor:
@@ -110,7 +113,7 @@ def partial_conv2d(
         weight: (O, C / groups, kH, kW).
         bias: (O,) or None.
         stride: As in `torch.nn.functional.conv2d`.
-        padding: An int, one int per axis, `"valid"` or `"same"`.
+        padding: An int, one int per axis, a pair (before, after) per axis, `"valid"` or `"same"`.
         dilation: As in `torch.nn.functional.conv2d`.
         groups: As in `torch.nn.functional.conv2d`.
         mask: (N|1, 1|C, H, W) of bool, integers or floats: 1 (anything but 0) valid, 0 a hole. Without the
@@ -182,7 +185,7 @@ def padding_ratio(
         size: The input's spatial size, one int per axis; its length says how many axes there are.
         kernel_size: An int or one int per axis.
         stride: As in `torch.nn.functional.conv2d`.
-        padding: An int, one int per axis, `"valid"` or `"same"`.
+        padding: An int, one int per axis, a pair (before, after) per axis, `"valid"` or `"same"`.
         dilation: As in `torch.nn.functional.conv2d`.
         dtype: Of the result, torch's default if None; divided in float32 or wider.
         device: Of the result.
@@ -218,7 +221,7 @@ def update_mask(
         mask: (N, C, *spatial), valid where not 0; each channel is followed by itself.
         kernel_size: An int or one int per axis.
         stride: As in `torch.nn.functional.conv2d`.
-        padding: An int, one int per axis, `"valid"` or `"same"`; it counts as holes.
+        padding: An int, one int per axis, a pair (before, after) per axis, `"valid"` or `"same"`; it counts as holes.
         dilation: As in `torch.nn.functional.conv2d`.
 
     Returns:
