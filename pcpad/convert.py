@@ -5,14 +5,16 @@ from __future__ import annotations
 import warnings
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar, overload
+from math import prod
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
 from pcpad import layers
+from pcpad._conversion_report import CROPS, NO_PADDING, OWN_KIND, POOLS, REPLACED, ConversionReport, Row, some
+from pcpad._other_convolutions import class_for, own_class, rule_of
 from pcpad._other_layers import Guarded, lost_under, pads, watch_calls
 from pcpad._own_padding import padding_of_its_own
 from pcpad.errors import UserValueError
@@ -25,70 +27,14 @@ __all__ = ["ConversionReport", "convert_padding", "watch_conversions"]
 
 Model = TypeVar("Model", bound=nn.Module)
 
-_PLAIN: dict[type, int] = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
-_PARTIAL: dict[type, int] = {layers.PartialConv1d: 1, layers.PartialConv2d: 2, layers.PartialConv3d: 3}
-_PADDED: dict[type, int] = {layers.PaddedConv1d: 1, layers.PaddedConv2d: 2, layers.PaddedConv3d: 3}
-_EXPLICIT: dict[type, int] = {layers.ExplicitPadConv2d: 2}
-_DIMS = {**_PLAIN, **_PARTIAL, **_PADDED, **_EXPLICIT}
-_EXTRAS = ("return_mask", "fallback", "layer_name")  # attributes that plain convolutions do not have
-# Reasons for which it does not matter that a module is left.
-_NO_PADDING = "no padding"
-_CROPS = "a transposed convolution's padding crops its output"
-_POOLS = "average pooling"
+_PLAIN: tuple[type, ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_PARTIAL: tuple[type, ...] = (layers.PartialConv1d, layers.PartialConv2d, layers.PartialConv3d)
+_PADDED: tuple[type, ...] = (layers.PaddedConv1d, layers.PaddedConv2d, layers.PaddedConv3d)
+_EXPLICIT: tuple[type, ...] = (layers.ExplicitPadConv2d,)
+_OURS = {*_PARTIAL, *_PADDED, *_EXPLICIT}
+# Attributes that plain convolutions do not have.
+_EXTRAS = ("return_mask", "fallback", "layer_name", "zeros_before")
 _watching: ContextVar[list[ConversionReport] | None] = ContextVar("watching", default=None)
-
-
-class Row(NamedTuple):
-    """One module of a report: where it is, its class, what it was, what it is now, and why."""
-
-    name: str
-    kind: str
-    before: str
-    after: str
-    why: str
-
-
-@dataclass(frozen=True)
-class ConversionReport:
-    """What a conversion did: rows for the modules it converted and those it left, each with the reason.
-
-    Args:
-        converted: What has the padding that was asked for.
-        left: What was left as it is.
-        padding: What was asked for.
-    """
-
-    converted: tuple[Row, ...]
-    left: tuple[Row, ...]
-    padding: str = ""
-
-    @property
-    def kept(self) -> tuple[Row, ...]:
-        """Those of `left` that go on padding in another way than was asked for, as far as is known."""
-        other = [row for row in self.left if row.why not in (_NO_PADDING, _CROPS) and not row.why.startswith(_POOLS)]
-        # What pads by itself, in a way that is not known, most likely pads with zeros.
-        alike = {self.padding, "-"} if self.padding == "zeros" else {self.padding}
-        return tuple(row for row in other if row.before not in alike)
-
-    def said(self) -> str:
-        """What a user has to know, in a sentence; nothing where all that pads was converted."""
-        if not self.kept:
-            nothing = not self.converted and self.padding != "zeros"
-            return f"Nothing was converted to {self.padding!r}: no convolution pads" if nothing else ""
-        names: dict[str, list[str]] = {}
-        for row in self.kept:
-            names.setdefault(f"{row.kind} ({row.why})", []).append(row.name)
-        parts = [f"{len(group)} of {what}: {_some(group, 2)}" for what, group in names.items()]
-        done = f"{len(self.converted)} modules were" if self.converted else "Nothing was"
-        left = "1 keeps its" if len(self.kept) == 1 else f"{len(self.kept)} keep their"
-        return f"{done} converted to {self.padding!r}; {left} own padding: {'; '.join(parts)}"
-
-    def __str__(self) -> str:
-        lines = [f"{len(self.converted)} modules converted, {len(self.left)} left as they are"]
-        for row in (*self.converted, *self.left):
-            change = f"{row.before} -> {row.after}" if row.before != row.after else row.before
-            lines.append(f"  {row.name}  {row.kind}  {change}{'  (' + row.why + ')' if row.why else ''}")
-        return "\n".join(lines)
 
 
 @overload
@@ -132,8 +78,10 @@ def convert_padding(
     after converting).
 
     Converted are `nn.Conv1d/2d/3d` and this package's layers, by their current attributes, so convert after a
-    network has been dilated. Subclasses and other modules that pad, or whose code does so by `F.pad`, are left alone:
-    one warning says which, or the report.
+    network has been dilated. So are subclasses without a forward of their own, or whose forward calls `nn.ConvNd`'s
+    methods; and those known by name: timm's `Conv2dSame` (whose padding depends on the input's size), `StdConv2d` and
+    `ScaledStdConv2d`, and the like of segmentation_models_pytorch and transformers. They stay instances of their class.
+    What else pads is left alone: one warning says which, or the report.
 
     Args:
         model: Any module, a single convolution included.
@@ -156,28 +104,33 @@ def convert_padding(
         >>> network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 1))
         >>> print(convert_padding(network, "partial", return_report=True)[1])
         1 modules converted, 1 left as they are
-          0  PartialConv2d  zeros -> partial
-          2  Conv2d  zeros  (no padding)
+        module  class          padding           weights  why
+        0       PartialConv2d  zeros -> partial    77.1%
+        2       Conv2d         zeros               22.9%  no padding
     """
     check_padding(padding)
     if fallback is not None:
         pad_function(fallback)
-    changes, left, wrapped = [], [], _wrapped(model, padding)
+    changes, left, wrapped, within = [], [], _wrapped(model, padding), set()
     for name, module in model.named_modules():
         reason = _why_left(module, padding, count_include_pad)
+        if reason and module in within:
+            reason = REPLACED
         if reason is None and module in wrapped:
             reason = wrapped[module]
         if reason is None and isinstance(module, nn.modules.conv._ConvNd):
             changes.append((name or "(root)", module))
+            within.update(set(module.modules()) - {module})  # layers that pad by which it pads itself
         elif reason:
             current = _padding_of(module) or "-"
-            left.append(Row(name or "(root)", type(module).__name__, current, current, reason))
+            left.append(_weighed(Row(name or "(root)", type(module).__name__, current, current, reason), module))
     _check(changes, padding, drop_border_filters)
-    converted = [_convert(name, module, padding, fallback) for name, module in changes]
+    converted = [_weighed(_convert(name, module, padding, fallback), module) for name, module in changes]
     _watch_wrappers(model)
     if count_include_pad is not None:
         converted += _convert_pools(model, count_include_pad)
-    report = ConversionReport(tuple(converted), tuple(left), padding)
+    weights = sum(map(_weights, model.modules()))
+    report = ConversionReport(tuple(converted), tuple(left), padding, weights)
     watched = _watching.get()
     if watched is not None:
         watched.append(report)
@@ -212,11 +165,21 @@ def _base(module: nn.Module) -> type:
     return type(module).__bases__[0] if parametrize.is_parametrized(module) else type(module)
 
 
+def _dims(module: nn.modules.conv._ConvNd) -> int:
+    return len(module.kernel_size)
+
+
+def _own_class(module: nn.modules.conv._ConvNd) -> type:
+    """The class of a convolution as it was before any conversion."""
+    base = _base(module)
+    return _PLAIN[_dims(module) - 1] if base in _OURS else own_class(base)
+
+
 def _padding_of(module: nn.Module) -> str | None:
     base = _base(module)
-    if base in _PARTIAL:
+    if issubclass(base, _PARTIAL):
         return "partial"
-    if base is layers.ExplicitPadConv2d:
+    if issubclass(base, layers.ExplicitPadConv2d):
         return "explicit"
     if any(kind.__name__ == "PanopticPartialConv2d" for kind in base.__mro__):
         return "partial"
@@ -231,22 +194,45 @@ def _why_left(module: nn.Module, padding: str, count_include_pad: bool | None) -
     if isinstance(module, torch.jit.ScriptModule):
         return "TorchScript: convert before scripting"
     if isinstance(module, nn.modules.conv._ConvTransposeNd):
-        return _CROPS
+        return CROPS
     if isinstance(module, nn.modules.conv._ConvNd):
         if isinstance(module, nn.modules.lazy.LazyModuleMixin):
             return "not initialised yet: run it once first"
-        if _base(module) not in _DIMS:
-            if max(module.kernel_size) == 1 and not pads(module):
-                return _NO_PADDING
-            return "a convolution of its own kind, not exactly torch.nn's"
-        if getattr(module, "return_mask", False) and padding != "partial":
-            return "it returns masks, which only partial convolution has"
-        return None if pads(module) else _NO_PADDING
+        return _why_kept(module, padding)
     if _pool_pads(module) and count_include_pad is None:
-        return f"{_POOLS} with count_include_pad={module.count_include_pad}: ask for a change by name"
+        return f"{POOLS} with count_include_pad={module.count_include_pad}: ask for a change by name"
     if isinstance(module, tuple(_PAD_MODULES)) or (isinstance(module, nn.Unfold) and _unfold_pads(module)):
         return "pads outside of a convolution"
     return padding_of_its_own(module) or ""
+
+
+def _why_kept(module: nn.modules.conv._ConvNd, padding: str) -> str | None:
+    """Why a convolution is left as it is; None for one to convert."""
+    rule = rule_of(_own_class(module))
+    if rule is None:
+        return NO_PADDING if max(module.kernel_size) == 1 and not pads(module) else OWN_KIND
+    if getattr(module, "return_mask", False) and padding != "partial":
+        return "it returns masks, which only partial convolution has"
+    if not (pads(module) or rule.pads(module)):
+        return NO_PADDING
+    if rule.hands_on and padding == "explicit":
+        return "its class has a forward of its own, which knows one filter where explicit padding has nine"
+    return None
+
+
+def _weighed(row: Row, module: nn.Module) -> Row:
+    return row._replace(weights=_weights(module))
+
+
+def _weights(module: Any) -> int:
+    """How many numbers a convolution or linear layer multiplies with; 0 for other modules."""
+    if isinstance(module, nn.Linear):
+        return module.in_features * module.out_features
+    if not all(hasattr(module, name) for name in ("kernel_size", "in_channels", "out_channels", "groups")):
+        return 0
+    # Not `weight.numel()`: to read a parametrized weight may change it.
+    kernel = module.kernel_size if isinstance(module.kernel_size, tuple | list) else [module.kernel_size]
+    return module.in_channels * module.out_channels // module.groups * prod(kernel)
 
 
 def _wrapped(model: nn.Module, padding: str) -> dict[nn.Module, str]:
@@ -289,46 +275,64 @@ def _pool_pads(module: nn.Module) -> bool:
 def _check(changes: list[tuple[str, nn.modules.conv._ConvNd]], padding: str, drop_border_filters: bool) -> None:
     """Refuse what cannot be done before anything is."""
     if padding == "explicit":
-        other = [name for name, module in changes if _DIMS[_base(module)] != 2]
+        other = [name for name, module in changes if _dims(module) != 2]
         if other:
             message = (
-                f"Explicit padding has nine filters for 2D convolutions; these have another dimension: {_some(other)}."
+                f"Explicit padding has nine filters for 2D convolutions; these have another dimension: {some(other)}."
             )
             raise UserValueError(message)
     elif not drop_border_filters:
-        explicit = [name for name, module in changes if _base(module) is layers.ExplicitPadConv2d]
+        explicit = [name for name, module in changes if isinstance(module, layers.ExplicitPadConv2d)]
         if explicit:
             message = (
-                f"Leaving explicit padding would delete the border filters of {_some(explicit)}. "
+                f"Leaving explicit padding would delete the border filters of {some(explicit)}. "
                 "Pass `drop_border_filters=True` if that is meant."
             )
             raise UserValueError(message)
 
 
-def _some(names: list[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
 def _convert(name: str, module: nn.modules.conv._ConvNd, padding: str, fallback: str | None) -> Row:
-    before, dims = _padding_of(module) or "zeros", _DIMS[_base(module)]
+    before = _padding_of(module) or "zeros"
     kept_mask = padding == "partial" and getattr(module, "return_mask", False)
+    zeros_before = getattr(module, "zeros_before", None)
     for extra in _EXTRAS:
         vars(module).pop(extra, None)
     if before == "explicit" and padding != "explicit":
         del module.border_weight
-    families: dict[str, dict[type, int]] = {"partial": _PARTIAL, "zeros": _PLAIN, "explicit": _EXPLICIT}
-    family = families.get(padding, _PADDED)
-    _swap_class(module, next(cls for cls, d in family.items() if d == dims))
-    module.padding_mode = "zeros" if padding in families else padding  # type: ignore[assignment]
+    _swap_class(module, _class_under(module, padding, zeros_before is not None))
+    ordinary = padding in ("partial", "zeros", "explicit")
+    module.padding_mode = "zeros" if ordinary else padding  # type: ignore[assignment]
     # nn.ConvNd pads reflected borders by this list, which goes stale when a network is dilated.
     module._reversed_padding_repeated_twice = layers.f_pad_order(module)
     if isinstance(module, layers.ExplicitPadConv2d) and before != "explicit":
         module.add_border_filters()
     extras: dict[str, object] = {"return_mask": True} if kept_mask else {}
-    if family is _PADDED:
+    if not ordinary:
         extras = {"fallback": fallback, "layer_name": name}
+    if zeros_before is not None and padding != "zeros":
+        extras["zeros_before"] = zeros_before
     vars(module).update(extras)
     return Row(name, type(module).__name__, before, padding, "" if before != padding else "was so already")
+
+
+def _class_under(module: nn.modules.conv._ConvNd, padding: str, zeros_before: bool) -> type:
+    """The class of a convolution under a padding; under zeros that is the one that it was made of.
+
+    Raises:
+        TypeError: There can be no such class.
+    """
+    own = _own_class(module)
+    if padding == "zeros":
+        return own
+    family = _family(padding, module)
+    return class_for(own, family, zeros_before=zeros_before)
+
+
+def _family(padding: str, module: nn.modules.conv._ConvNd) -> type:
+    families = {"partial": _PARTIAL, "explicit": (None, *_EXPLICIT, None)}
+    family = families.get(padding, _PADDED)[_dims(module) - 1]
+    assert family is not None
+    return family
 
 
 def _swap_class(module: nn.Module, cls: type) -> None:

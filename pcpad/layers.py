@@ -97,6 +97,10 @@ class _PartialConv(Guarded, nn.modules.conv._ConvNd):
         options = {"mask": mask, "mask_channels": mask_channels, "holes_are_zero": holes_are_zero}
         return self._convolve(input, self.weight, self.bias, self.padding, **options)
 
+    def padding_for(self, input: Tensor) -> Any:
+        """What is padded around an input: an int or a pair per axis, or torch's name for it."""
+        return self.padding
+
     def _convolve(
         self, input: Tensor, weight: Tensor, bias: Tensor | None, padding: Any, **options: Any
     ) -> Tensor | tuple[Tensor, Tensor]:
