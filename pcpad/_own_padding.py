@@ -15,8 +15,9 @@ from torch import nn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["borrows_padding", "hands_on", "padding_of_its_own"]
+__all__ = ["BY_HAND", "borrows_padding", "calls_pad", "hands_on", "padding_of_its_own", "takes_borders"]
 
+BY_HAND = "it calls `pad` before a convolution without padding"
 _PADS = [F.pad, torch.constant_pad_nd]
 _CONVOLUTIONS = [function for home in (F, torch) for function in (home.conv1d, home.conv2d, home.conv3d)]
 _CONVOLUTIONS += [torch.convolution]
@@ -55,8 +56,8 @@ def padding_of_its_own(module: nn.Module) -> str | None:
     called = _calls(kind)  # type: ignore[arg-type]  # a class is hashable
     if "conv" in called:
         return "it calls a convolution as a function, whose padding is not seen"
-    if "pad" in called and any(_takes_borders(below) for below in module.modules()):
-        return "it calls `pad` before a convolution without padding"
+    if "pad" in called and any(takes_borders(below) for below in module.modules()):
+        return BY_HAND
     return None
 
 
@@ -79,6 +80,15 @@ def borrows_padding(kind: type) -> bool:
         True
     """
     return not kind.__module__.startswith("torch.") and "borrowed" in _calls(kind)
+
+
+def calls_pad(module: nn.Module) -> bool:
+    """Whether the forward of a module calls `F.pad`, itself or through its own functions.
+
+    Args:
+        module: Any; for torch's own, no.
+    """
+    return not type(module).__module__.startswith("torch.") and "pad" in _calls(type(module))  # type: ignore[arg-type]
 
 
 def hands_on(base: type, kind: type) -> bool:
@@ -139,8 +149,14 @@ def _any(padding: object) -> bool:
     return any(padding) if isinstance(padding, tuple | list) else bool(padding)
 
 
-def _takes_borders(module: nn.Module) -> bool:
-    """Whether it is a convolution without padding whose windows overlap; those of patches do not."""
+def takes_borders(module: nn.Module) -> bool:
+    """Whether it is a convolution without padding whose windows overlap; those of patches do not.
+
+    Args:
+        module: Any.
+    """
+    if getattr(module, "zeros_before", None):
+        return False  # it puts its own border where somebody pads with zeros
     if not isinstance(module, nn.modules.conv._ConvNd) or isinstance(module, nn.modules.conv._ConvTransposeNd):
         return False
     sides = zip(module.kernel_size, module.stride, strict=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from contextlib import contextmanager
 from contextvars import ContextVar
-from math import prod
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import torch
@@ -13,10 +12,12 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from pcpad import layers
-from pcpad._conversion_report import CROPS, NO_PADDING, OWN_KIND, POOLS, REPLACED, ConversionReport, Row, some
+from pcpad._conversion_report import CROPS, NO_PADDING, OUTSIDE, OWN_KIND, POOLS, REPLACED, ConversionReport, Row, some
+from pcpad._observed import Observed, Zeros, weights_of
 from pcpad._other_convolutions import class_for, own_class, rule_of
 from pcpad._other_layers import Guarded, lost_under, pads, watch_calls
-from pcpad._own_padding import padding_of_its_own
+from pcpad._outside_padding import look
+from pcpad._own_padding import BY_HAND, padding_of_its_own
 from pcpad.errors import UserValueError
 from pcpad.paddings import check_padding, pad_function
 
@@ -45,6 +46,7 @@ def convert_padding(
     fallback: str | None = ...,
     count_include_pad: bool | None = ...,
     drop_border_filters: bool = ...,
+    example: Any = ...,
     return_report: Literal[False] = ...,
 ) -> Model: ...
 
@@ -57,6 +59,7 @@ def convert_padding(
     fallback: str | None = ...,
     count_include_pad: bool | None = ...,
     drop_border_filters: bool = ...,
+    example: Any = ...,
     return_report: Literal[True],
 ) -> tuple[Model, ConversionReport]: ...
 
@@ -68,6 +71,7 @@ def convert_padding(
     fallback: str | None = None,
     count_include_pad: bool | None = None,
     drop_border_filters: bool = False,
+    example: Any = None,
     return_report: bool = False,
 ) -> Model | tuple[Model, ConversionReport]:
     """Give the padded convolutions of a network another padding, in place.
@@ -81,7 +85,8 @@ def convert_padding(
     network has been dilated. So are subclasses without a forward of their own, or whose forward calls `nn.ConvNd`'s
     methods; and those known by name: timm's `Conv2dSame` (whose padding depends on the input's size), `StdConv2d` and
     `ScaledStdConv2d`, and the like of segmentation_models_pytorch and transformers. They stay instances of their class.
-    What else pads is left alone: one warning says which, or the report.
+    Where zeros are padded in front of a convolution, by `nn.ZeroPad2d` or `F.pad`, the convolution puts its own border
+    in their place. What else pads is left alone: one warning says which, or the report.
 
     Args:
         model: Any module, a single convolution included.
@@ -91,6 +96,9 @@ def convert_padding(
         count_include_pad: Also set this on average pooling that pads; False is its partial padding. None leaves
             pooling alone.
         drop_border_filters: Allow leaving `explicit`, which deletes trained border filters.
+        example: What the network takes (a tensor, a tuple of arguments, or a dict of named ones), to see in forward
+            passes which zeros reach which convolution, where `torch.fx` cannot tell; and for the report, which then
+            counts multiply-adds. Nothing is computed where the network runs on the device "meta".
         return_report: Also return a `ConversionReport`, in place of the warning.
 
     Returns:
@@ -111,32 +119,79 @@ def convert_padding(
     check_padding(padding)
     if fallback is not None:
         pad_function(fallback)
-    changes, left, wrapped, within = [], [], _wrapped(model, padding), set()
-    for name, module in model.named_modules():
-        reason = _why_left(module, padding, count_include_pad)
-        if reason and module in within:
-            reason = REPLACED
-        if reason is None and module in wrapped:
-            reason = wrapped[module]
-        if reason is None and isinstance(module, nn.modules.conv._ConvNd):
-            changes.append((name or "(root)", module))
-            within.update(set(module.modules()) - {module})  # layers that pad by which it pads itself
-        elif reason:
-            current = _padding_of(module) or "-"
-            left.append(_weighed(Row(name or "(root)", type(module).__name__, current, current, reason), module))
-    _check(changes, padding, drop_border_filters)
-    converted = [_weighed(_convert(name, module, padding, fallback), module) for name, module in changes]
+    outside = look(model, example) if padding != "zeros" or example is not None else Observed()
+    changes, left = _sorted(model, padding, count_include_pad, outside)
+    _check([(row.name, module) for row, module in changes], padding, drop_border_filters)
+    for row, module in changes:
+        zeros = outside.before(row.name)
+        if isinstance(zeros, tuple) and padding != "zeros":
+            vars(module)["zeros_before"] = zeros
+    converted = [_convert(row, module, padding, fallback) for row, module in changes]
     _watch_wrappers(model)
     if count_include_pad is not None:
         converted += _convert_pools(model, count_include_pad)
-    weights = sum(map(_weights, model.modules()))
-    report = ConversionReport(tuple(converted), tuple(left), padding, weights)
+    costs = outside.multiply_adds
+    rows = (tuple(row._replace(multiply_adds=costs.get(row.name)) for row in part) for part in (converted, left))
+    weights = sum(map(weights_of, model.modules()))
+    report = ConversionReport(*rows, padding, weights, sum(costs.values()) or None)
     watched = _watching.get()
     if watched is not None:
         watched.append(report)
     elif not return_report and report.said():
         warnings.warn(f"{report.said()}. `convert_padding(…, return_report=True)` lists all.", stacklevel=2)
     return (model, report) if return_report else model
+
+
+def _sorted(
+    model: nn.Module, padding: str, count_include_pad: bool | None, outside: Observed
+) -> tuple[list[tuple[Row, nn.modules.conv._ConvNd]], list[Row]]:
+    """The convolutions to convert, with a row of a report each; and rows for what is left."""
+    changes, left, wrapped, within = [], [], _wrapped(model, padding), set()
+    taken = set()
+    for name, module in model.named_modules():
+        zeros = outside.before(name) if padding != "zeros" else None
+        reason = _why_left(module, padding, count_include_pad)
+        if isinstance(module, nn.modules.conv._ConvNd) and zeros is not None and reason in (None, NO_PADDING):
+            reason = _why_not_taken(module, padding, zeros)
+        if reason is None:
+            reason = wrapped.get(module)
+        current = _padding_of(module) or "-"
+        row = Row(name or "(root)", type(module).__name__, current, current, reason or "", weights_of(module))
+        if reason is None and isinstance(module, nn.modules.conv._ConvNd):
+            changes.append((row, module))
+            taken.add(name)
+            within.update(set(module.modules()) - {module})  # layers that pad by which it pads itself
+        elif reason:
+            left.append((module, row))
+    rows = (_by_whom(row, module in within, taken, outside) for module, row in left)
+    return changes, [row for row in rows if row is not None]
+
+
+def _why_not_taken(module: nn.modules.conv._ConvNd, padding: str, zeros: Zeros) -> str | None:
+    """Why the zeros that a convolution's input comes with cannot be replaced; None if they can."""
+    if isinstance(zeros, str):
+        return zeros
+    rule = rule_of(_own_class(module))
+    if rule is None or rule.hands_on or rule.pads(module):
+        return "its input comes with zeros around it, and its class has a forward of its own"
+    return None
+
+
+def _by_whom(row: Row, within: bool, taken: set[str], outside: Observed) -> Row | None:
+    """What is to be said of a module that pads outside of convolutions, once it is known which these are."""
+    pads_elsewhere = row.why in (OUTSIDE, BY_HAND)
+    if within and pads_elsewhere:
+        return row._replace(why=REPLACED)
+    if not pads_elsewhere or row.name.removeprefix("(root)") not in outside.seen:
+        return row
+    name = row.name.removeprefix("(root)")
+    if name in outside.elsewhere:
+        return row if row.why == OUTSIDE else row._replace(why=outside.elsewhere[name])
+    reached = outside.reached.get(name)
+    if not reached:  # never padded
+        return row if row.why == OUTSIDE else None
+    # Those that are not taken have a row of their own.
+    return row._replace(why=REPLACED) if reached <= taken or row.why == BY_HAND else row
 
 
 @contextmanager
@@ -202,7 +257,7 @@ def _why_left(module: nn.Module, padding: str, count_include_pad: bool | None) -
     if _pool_pads(module) and count_include_pad is None:
         return f"{POOLS} with count_include_pad={module.count_include_pad}: ask for a change by name"
     if isinstance(module, tuple(_PAD_MODULES)) or (isinstance(module, nn.Unfold) and _unfold_pads(module)):
-        return "pads outside of a convolution"
+        return OUTSIDE
     return padding_of_its_own(module) or ""
 
 
@@ -218,21 +273,6 @@ def _why_kept(module: nn.modules.conv._ConvNd, padding: str) -> str | None:
     if rule.hands_on and padding == "explicit":
         return "its class has a forward of its own, which knows one filter where explicit padding has nine"
     return None
-
-
-def _weighed(row: Row, module: nn.Module) -> Row:
-    return row._replace(weights=_weights(module))
-
-
-def _weights(module: Any) -> int:
-    """How many numbers a convolution or linear layer multiplies with; 0 for other modules."""
-    if isinstance(module, nn.Linear):
-        return module.in_features * module.out_features
-    if not all(hasattr(module, name) for name in ("kernel_size", "in_channels", "out_channels", "groups")):
-        return 0
-    # Not `weight.numel()`: to read a parametrized weight may change it.
-    kernel = module.kernel_size if isinstance(module.kernel_size, tuple | list) else [module.kernel_size]
-    return module.in_channels * module.out_channels // module.groups * prod(kernel)
 
 
 def _wrapped(model: nn.Module, padding: str) -> dict[nn.Module, str]:
@@ -291,7 +331,7 @@ def _check(changes: list[tuple[str, nn.modules.conv._ConvNd]], padding: str, dro
             raise UserValueError(message)
 
 
-def _convert(name: str, module: nn.modules.conv._ConvNd, padding: str, fallback: str | None) -> Row:
+def _convert(row: Row, module: nn.modules.conv._ConvNd, padding: str, fallback: str | None) -> Row:
     before = _padding_of(module) or "zeros"
     kept_mask = padding == "partial" and getattr(module, "return_mask", False)
     zeros_before = getattr(module, "zeros_before", None)
@@ -308,11 +348,14 @@ def _convert(name: str, module: nn.modules.conv._ConvNd, padding: str, fallback:
         module.add_border_filters()
     extras: dict[str, object] = {"return_mask": True} if kept_mask else {}
     if not ordinary:
-        extras = {"fallback": fallback, "layer_name": name}
+        extras = {"fallback": fallback, "layer_name": row.name}
     if zeros_before is not None and padding != "zeros":
         extras["zeros_before"] = zeros_before
     vars(module).update(extras)
-    return Row(name, type(module).__name__, before, padding, "" if before != padding else "was so already")
+    why = "was so already" if before == padding else ""
+    if zeros_before is not None and padding != "zeros" and not why:
+        why = "in the place of zeros that are padded before it"
+    return row._replace(kind=type(module).__name__, before=before, after=padding, why=why)
 
 
 def _class_under(module: nn.modules.conv._ConvNd, padding: str, zeros_before: bool) -> type:

@@ -32,10 +32,16 @@ ROOMS = {
 }
 LAYERS = [
     "_border.py",
+    "_conversion_report.py",
     "_lazy.py",
+    "_observed.py",
+    "_other_convolutions.py",
     "_other_layers.py",
+    "_outside_padding.py",
     "_own_padding.py",
+    "_passes.py",
     "_renamed.py",
+    "_tracing.py",
     "convert.py",
     "errors.py",
     "filling.py",
