@@ -5,8 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["CROPS", "NO_PADDING", "OUTSIDE", "OWN_KIND", "POOLS", "REPLACED", "ConversionReport", "Row", "some"]
+__all__ = [
+    "CROPS",
+    "IN_PLACE",
+    "NO_PADDING",
+    "OUTSIDE",
+    "OWN_KIND",
+    "POOLS",
+    "REPLACED",
+    "ConversionReport",
+    "Row",
+    "some",
+]
 
+IN_PLACE = "in the place of zeros that are padded before it"
 OUTSIDE = "pads outside of a convolution"
 OWN_KIND = "a convolution of its own kind, not exactly torch.nn's"
 # Reasons for which it does not matter that a module is left.

@@ -8,6 +8,7 @@ behind it in the order of methods.
 
 from __future__ import annotations
 
+import copy
 import types
 from collections.abc import Callable
 from functools import cache, lru_cache
@@ -22,7 +23,9 @@ from pcpad import layers
 from pcpad._other_layers import Guarded, check_unfused
 from pcpad._own_padding import hands_on
 
-__all__ = ["Rule", "class_for", "own_class", "rule_of", "same_padding"]
+__all__ = [
+    "BY_CONFIG", "Rule", "class_for", "own_class", "pads_by_config", "rule_of", "same_padding", "set_config_padding",
+]  # fmt: skip
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -57,7 +60,12 @@ class Rule(NamedTuple):
 
 
 def same_padding(
-    input: Tensor, kernel_size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+    input: Tensor,
+    kernel_size: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+    *,
+    spread: bool = False,
 ) -> Pairs:
     """What TensorFlow's "SAME" pads: as little as gives one output for each `stride` inputs, the odd one behind.
 
@@ -66,6 +74,7 @@ def same_padding(
         kernel_size: One int per axis, like the others.
         stride: Step between windows.
         dilation: Step between taps.
+        spread: Multiply the padding of windows without dilation by it, as transformers' MobileNets do.
 
     Returns:
         Pairs (before, after), the first axis first.
@@ -75,15 +84,16 @@ def same_padding(
         ((1, 1), (0, 1))
     """
     if has_torch_function_unary(input):  # torch.fx's proxies: the size is not known yet
-        return handle_torch_function(same_padding, (input,), input, kernel_size, stride, dilation)
+        return handle_torch_function(same_padding, (input,), input, kernel_size, stride, dilation, spread=spread)
     pairs = []
     size = input.shape[-len(kernel_size) :]
     for length, k, s, d in zip(size, kernel_size, stride, dilation, strict=True):
-        reach = d * (k - 1) + 1
+        reach = k if spread else d * (k - 1) + 1
         total = reach - s + (-length) % s
         if reach < s:  # windows that do not meet; `sym_max` decides nothing for a size that is still a symbol
             total = torch.sym_max(total, 0)
-        pairs.append((total // 2, total - total // 2) if k > 1 else (0, 0))
+        times = d if spread else 1
+        pairs.append((total // 2 * times, (total - total // 2) * times) if k > 1 else (0, 0))
     return tuple(pairs)
 
 
@@ -151,6 +161,35 @@ _RULES: dict[str, Rule] = {
     "WeightStandardizedConv2d": Rule(_standardized, _dynamic, lambda layer: layer.pad is not None and _taps(layer)),
 }
 _PLAIN = Rule()
+# Modules of transformers that pad before `convolution` if their configuration says so, and ask it each time.
+_HOLDERS = ("MobileNetV1ConvLayer", "MobileNetV2ConvLayer")
+BY_CONFIG = "config.tf_padding"
+
+
+def pads_by_config(module: nn.Module) -> bool:
+    """Whether a module pads before its convolution because its configuration says so.
+
+    Args:
+        module: Any.
+    """
+    kind = type(module)
+    if kind.__name__ not in _HOLDERS or kind.__module__.split(".")[0] not in _LIBRARIES:
+        return False
+    return type(module.convolution) is nn.Conv2d and module.config.tf_padding and _taps(module.convolution)  # type: ignore[union-attr]
+
+
+def set_config_padding(module: Any, pads: bool) -> None:
+    """Have such a module pad, or leave it to its convolution. The configuration is a copy of its own then.
+
+    Args:
+        module: One for which `pads_by_config` was true once; any other stays as it is.
+        pads: Whether it shall.
+    """
+    if pads and "_config_that_pads" in vars(module):
+        module.config = vars(module).pop("_config_that_pads")
+    elif not pads and pads_by_config(module):
+        module._config_that_pads, module.config = module.config, copy.copy(module.config)
+        module.config.tf_padding = False
 
 
 def pairs_of(layer: Any) -> Pairs:
@@ -198,11 +237,11 @@ class _Front:
     """In front of a class whose weight or padding is not what its attributes say.
 
     `zeros_before` are zeros that its input comes with, as pairs (before, after) per axis: they are cropped, and
-    padded again in the layer's own way.
+    padded again in the layer's own way. `BY_CONFIG` are those that the module around it has been told to pad no more.
     """
 
     rule: Rule
-    zeros_before: Pairs | None = None
+    zeros_before: Pairs | str | None = None
 
     @property
     def pads_by_itself(self) -> bool:
@@ -214,7 +253,7 @@ class _Front:
     def most_padding(self) -> Any:
         """The widest padding for any input."""
         layer: Any = self
-        if self.rule.padding is None or not self.rule.pads(layer):
+        if isinstance(self.zeros_before, tuple) or not self.pads_by_itself:
             return self.padding_for(layer.weight)
         totals = [d * (k - 1) for k, d in zip(layer.kernel_size, layer.dilation, strict=True)]
         return tuple((total // 2, total - total // 2) for total in totals)
@@ -226,11 +265,13 @@ class _Front:
             return self.rule.padding(layer, input)
         if self.zeros_before is None:
             return layer.padding
+        if isinstance(self.zeros_before, str):
+            return same_padding(input, layer.kernel_size, layer.stride, layer.dilation, spread=True)
         pairs = zip(self.zeros_before, pairs_of(layer), strict=True)
         return tuple((more[0] + before, more[1] + after) for more, (before, after) in pairs)
 
     def _cropped(self, input: Tensor) -> Tensor:
-        if self.zeros_before is None:
+        if not isinstance(self.zeros_before, tuple):
             return input
         return input[(..., *(slice(before, -after or None) for before, after in self.zeros_before))]
 

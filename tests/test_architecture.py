@@ -42,6 +42,7 @@ LAYERS = [
     "_passes.py",
     "_renamed.py",
     "_tracing.py",
+    "_what_to_convert.py",
     "convert.py",
     "errors.py",
     "filling.py",

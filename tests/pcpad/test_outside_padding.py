@@ -1,6 +1,7 @@
 """Zeros that are padded before a convolution: seen, and replaced by the convolution's own border."""
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -236,3 +237,54 @@ def test_a_network_compiles_and_exports_after_it():
     assert torch.allclose(compiled(x), network(x), atol=1e-6)
     program = torch.export.export(network, (x,)).module()
     assert torch.allclose(program(x), network(x), atol=1e-6)
+
+
+class MobileNetV2ConvLayer(nn.Module):
+    """As transformers writes it, under the same name."""
+
+    __module__ = "transformers.models.mobilenet_v2.modeling_mobilenet_v2"
+
+    def __init__(self, config, **options):
+        super().__init__()
+        self.config = config
+        self.convolution = nn.Conv2d(3, 4, 3, bias=False, **options)
+
+    def padded(self, features):
+        amounts = []
+        conv = self.convolution
+        for length, k, s, d in zip(features.shape[2:], conv.kernel_size, conv.stride, conv.dilation, strict=True):
+            total = max(k - (s if int(length) % s == 0 else int(length) % s), 0)
+            amounts = [total // 2 * d, (total - total // 2) * d, *amounts]
+        return F.pad(features, amounts, "constant", 0.0), amounts
+
+    def forward(self, features):
+        if self.config.tf_padding:
+            features = self.padded(features)[0]
+        return self.convolution(features)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("options", [{}, {"stride": 2}, {"dilation": 2}, {"stride": 3}])
+def test_transformers_mobilenets(options):
+    torch.manual_seed(0)
+    config = SimpleNamespace(tf_padding=True)
+    network = nn.Sequential(nn.Identity(), MobileNetV2ConvLayer(config, **options))
+    layer, (x, y) = network[1], (torch.rand(1, 3, 9, 12), torch.rand(1, 3, 10, 11))
+    before = network(x), network(y)
+    for padding in ("partial", "replicate"):
+        _, report = converted(network, padding)
+        assert [row.name for row in report.converted] == ["1.convolution"]
+        assert not report.kept
+        assert config.tf_padding, "shared with other layers"
+        for image in (x, y):
+            (left, right, top, bottom), conv = layer.padded(image)[1], layer.convolution
+            shape = (conv.stride, ((top, bottom), (left, right)), conv.dilation)
+            expected = partial_conv2d(image, conv.weight, None, *shape)
+            if padding == "replicate":
+                padded = F.pad(image, (left, right, top, bottom), mode="replicate")
+                expected = F.conv2d(padded, conv.weight, None, conv.stride, 0, conv.dilation)
+            assert torch.allclose(network(image), expected, atol=1e-6)
+    converted(network, "zeros")
+    assert layer.config is config
+    assert all(torch.equal(network(image), zero) for image, zero in zip((x, y), before, strict=True))
+    assert vars(layer).keys() == vars(MobileNetV2ConvLayer(config)).keys()
