@@ -101,13 +101,25 @@ def _same(layer: Any, input: Tensor) -> Pairs:
     return same_padding(input, tuple(layer.kernel_size), tuple(layer.stride), tuple(layer.dilation))
 
 
+def _and_own(layer: Any, pairs: Pairs) -> Pairs:
+    """With what the convolution behind it pads: smp sets that when it dilates a network."""
+    own = pairs_of(layer)
+    if not any(map(any, own)):
+        return pairs
+    return tuple((a + c, b + d) for (a, b), (c, d) in zip(pairs, own, strict=True))
+
+
+def _same_and_own(layer: Any, input: Tensor) -> Pairs:
+    return _and_own(layer, _same(layer, input))
+
+
 def _same_if_asked(layer: Any, input: Tensor) -> Pairs:
-    return _same(layer, input) if layer.same_pad else pairs_of(layer)
+    return _same_and_own(layer, input) if layer.same_pad else pairs_of(layer)
 
 
 def _static(layer: Any, _input: Tensor) -> Pairs:
-    pads = _pads_of(layer.static_padding)
-    return tuple((pads[at], pads[at + 1]) for at in range(len(pads) - 2, -1, -2))
+    left, right, top, bottom = _pads_of(layer.static_padding)
+    return _and_own(layer, ((top, bottom), (left, right)))
 
 
 def _pads_of(module: Any) -> list[int]:
@@ -118,14 +130,14 @@ def _pads_of(module: Any) -> list[int]:
 def _exported(layer: Any, input: Tensor) -> Pairs:
     """The class of timm for export keeps what it padded first."""
     if layer.pad is None:
-        return _same(layer, input)
+        return _same_and_own(layer, input)
     left, right, top, bottom = layer.pad.padding
-    return ((top, bottom), (left, right))
+    return _and_own(layer, ((top, bottom), (left, right)))
 
 
 def _dynamic(layer: Any, input: Tensor) -> Pairs:
     """BiT, as in transformers, keeps the layer that pads in `pad`."""
-    return pairs_of(layer) if layer.pad is None else _same(layer, input)
+    return pairs_of(layer) if layer.pad is None else _same_and_own(layer, input)
 
 
 def _taps(layer: Any) -> bool:
@@ -152,7 +164,7 @@ def _normalized(layer: Any, weight: Tensor, gain: Tensor | None) -> Tensor:
 _RULES: dict[str, Rule] = {
     "Conv2dSame": Rule(padding=_same, uneven=_taps),
     "Conv2dSameExport": Rule(padding=_exported, uneven=_taps),
-    "Conv2dDynamicSamePadding": Rule(padding=_same, uneven=_taps),
+    "Conv2dDynamicSamePadding": Rule(padding=_same_and_own, uneven=_taps),
     "Conv2dStaticSamePadding": Rule(padding=_static, uneven=lambda layer: any(_pads_of(layer.static_padding))),
     "StdConv2d": Rule(weight=_standardized),
     "StdConv2dSame": Rule(_standardized, _same_if_asked, lambda layer: layer.same_pad and _taps(layer)),

@@ -25,6 +25,7 @@ from pcpad._observed import (
     as_pairs,
     weights_of,
 )  # fmt: skip
+from pcpad.errors import UserValueError
 
 __all__ = ["bare_copy", "guessed", "run"]
 
@@ -32,7 +33,11 @@ _LARGER = (1, 3, 32)  # by how much examples are grown: odd ones tell whether a 
 
 
 def bare_copy(model: nn.Module) -> nn.Module | None:
-    """A copy without numbers and hooks, in evaluation mode; None if there is none."""
+    """A copy without numbers and hooks, in evaluation mode; None if there is none.
+
+    Args:
+        model: The network.
+    """
     memo: dict[int, Any] = {}
     try:
         for tensor in (*model.parameters(), *model.buffers()):
@@ -48,7 +53,14 @@ def bare_copy(model: nn.Module) -> nn.Module | None:
 
 
 def guessed(module: nn.Module) -> Observed | None:
-    """A holder's forward, on what its first convolution takes."""
+    """What the forward of a module that pads shows, on what its first convolution takes.
+
+    Args:
+        module: On the device "meta".
+
+    Returns:
+        What was seen; None if it does not run.
+    """
     first = next((part for part in module.modules() if isinstance(part, CONVOLUTIONS)), None)
     if first is None:
         return None
@@ -59,8 +71,16 @@ def guessed(module: nn.Module) -> Observed | None:
 def run(model: nn.Module, example: Any, *, exact: bool = True) -> Observed | None:
     """What forward passes show, of the example and larger ones; None if the example does not pass.
 
+    Args:
+        model: The network.
+        example: What it takes.
+        exact: Whether the example is what the user says that the network takes, and the network is the user's.
+
+    Returns:
+        What was seen.
+
     Raises:
-        Exception: The network's own, if the example is the user's.
+        ValueError: The network does not take the user's example.
     """
     bare = model if not exact else bare_copy(model)
     observed = None
@@ -70,7 +90,7 @@ def run(model: nn.Module, example: Any, *, exact: bool = True) -> Observed | Non
         except Exception:  # of whatever kind: much code cannot run without numbers
             observed = None
     if observed is None and exact:
-        bare, observed = model, _pass(model, example)
+        bare, observed = model, _real_pass(model, example)
     if observed is None or bare is None:
         return None
     if not any(zeros is not None for calls in observed.zeros.values() for zeros in calls):
@@ -84,6 +104,18 @@ def run(model: nn.Module, example: Any, *, exact: bool = True) -> Observed | Non
             if other.zeros.get(name) != calls and any(zeros is not None for zeros in calls):
                 observed.zeros[name] = [BY_SIZE]
     return observed
+
+
+def _real_pass(model: nn.Module, example: Any) -> Observed:
+    try:
+        return _pass(model, example)
+    except Exception as error:  # of whatever kind: it is the network's
+        came = tree_map_only(Tensor, lambda t: tuple(t.shape), example)
+        message = (
+            f"The network does not take `example` ({came}): {type(error).__name__}: {error}. Expected what its forward "
+            "takes: a tensor, a tuple of arguments, or a dict of named ones. Nothing has been converted."
+        )
+        raise UserValueError(message) from error
 
 
 def _grown(example: Any, more: int, *, meta: bool) -> Any:
@@ -159,9 +191,7 @@ class _Recorder(TorchFunctionMode):
         if not is_pad and inputs and getattr(func, "__name__", "") not in ASKING:
             here = next((module for module, name in self.names.items() if name == holder), None)
             if not isinstance(here, CONVOLUTIONS):
-                for tensor in inputs:
-                    for origin in self.padded[tensor][1]:
-                        self.observed.elsewhere[origin] = ELSEWHERE
+                self._note_elsewhere(inputs, output)
         if is_pad and isinstance(output, Tensor):
             source = args[0] if args else kwargs["input"]
             padding, holders = self.padded.get(source, ((), ()))
@@ -169,6 +199,13 @@ class _Recorder(TorchFunctionMode):
             self.padded[output] = ((*padding, more), (*holders, holder))
             self.observed.reached.setdefault(holder, set())
         return output
+
+    def _note_elsewhere(self, inputs: list[Tensor], output: Any) -> None:
+        for tensor in inputs:
+            for origin in self.padded[tensor][1]:
+                self.observed.elsewhere[origin] = ELSEWHERE
+            if output is tensor:  # changed in place: what stands around it is no longer known
+                del self.padded[tensor]
 
     def _inputs(self, args: Any, kwargs: Any) -> Iterator[Tensor]:
         return (leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and leaf in self.padded)

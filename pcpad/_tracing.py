@@ -32,7 +32,14 @@ class _Tracer(fx.Tracer):
 
 
 def traced(model: nn.Module) -> Observed | None:
-    """What `torch.fx` sees; None where it cannot trace."""
+    """What `torch.fx` sees.
+
+    Args:
+        model: A copy in evaluation mode: its code is run with proxies in the place of tensors, which it may keep.
+
+    Returns:
+        What was seen; None where it cannot be traced.
+    """
     try:
         graph = _Tracer().trace(model)
     except Exception:  # of whatever kind: other people's code gets proxies in the place of tensors
@@ -87,5 +94,8 @@ def _zeros_of_node(node: Any, modules: Mapping[str, nn.Module], dims: int) -> tu
     padding = _padding_of_node(node, modules)
     if padding is None:
         return None, []
+    methods = (str(user.target) for user in node.users if user.op == "call_method")
+    if any(method.endswith("_") and not method.endswith("__") for method in methods):
+        return "its input comes with zeros around it, and is then changed in place", [_holder(node)]
     inner, origins = _zeros_of_node(node.args[0], modules, dims) if node.args else (None, [])
     return added(inner, as_pairs(*padding, dims)), [*origins, _holder(node)]

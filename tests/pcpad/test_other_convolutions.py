@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 from segmentation_models_pytorch.encoders._efficientnet import Conv2dDynamicSamePadding, Conv2dStaticSamePadding
@@ -295,6 +296,19 @@ def test_convolutions_of_clips_keep_their_class():
         assert isinstance(layer, kind)
         assert layer.get_downsample_stride(2) == kind.get_downsample_stride(2)
         assert type(convert_padding(layer, "zeros")) is kind
+
+
+def test_smp_s_networks_are_converted_dilated_ones_too():
+    for architecture in ("Unet", "DeepLabV3Plus"):
+        network = smp.create_model(architecture, "efficientnet-b0", encoder_weights=None).eval()
+        x = torch.rand(1, 3, 64, 64)
+        before = network(x)
+        _, report = convert_padding(network, "partial", return_report=True)
+        assert len(report.converted) > 20
+        assert report.kept == ()
+        assert network(x).shape == before.shape
+        convert_padding(network, "zeros")
+        assert torch.equal(network(x), before)
 
 
 def test_a_method_of_the_class_stays():

@@ -12,6 +12,7 @@ from torchvision.ops import DeformConv2d
 from pcpad import PartialConv2d, convert_padding
 from pcpad._conversion_report import OUTSIDE, OWN_KIND
 from pcpad._outside_padding import look
+from pcpad.errors import UserValueError
 from pcpad.functional import partial_conv1d, partial_conv2d, partial_conv3d
 from pcpad.paddings import pad_function
 
@@ -78,6 +79,19 @@ class Twice(nn.Module):
 
     def forward(self, x):
         return self.conv(self.conv(F.pad(x, (1, 1, 1, 1))) if not self.second else F.pad(self.conv(x), (1, 1, 1, 1)))
+
+
+class InPlace(nn.Module):
+    """Changes what it has padded."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3)
+
+    def forward(self, x):
+        x = F.pad(x, (1, 1, 1, 1))
+        x.add_(1)
+        return self.conv(x)
 
 
 class Mode(nn.Module):
@@ -204,6 +218,23 @@ def test_an_example_shows_what_torch_fx_cannot():
     assert torch.allclose(network(x, torch.ones(1)), expected, atol=1e-6)
     _, report = converted(Branch(), example={"x": x, "kind": torch.zeros(1)})
     assert not report.converted
+
+
+@pytest.mark.parametrize("with_example", [False, True])
+def test_what_is_changed_in_place_is_not_zeros(with_example):
+    network, x = InPlace(), torch.rand(1, 3, 8, 8)
+    before = network(x)
+    _, report = converted(network, example=x if with_example else None)
+    assert not report.converted
+    assert "(root)" in rows(report)
+    assert torch.equal(network(x), before)
+
+
+def test_an_example_that_does_not_fit_is_refused_before_anything_is_done():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1))
+    with pytest.raises(UserValueError, match=r"does not take `example` \(\(1, 4, 8, 8\)\).*Nothing has been converted"):
+        convert_padding(network, example=torch.rand(1, 4, 8, 8))
+    assert type(network[0]) is nn.Conv2d
 
 
 def test_looking_changes_nothing():
