@@ -92,10 +92,10 @@ def _by_whom(row: Row, within: bool, taken: set[str], outside: Observed) -> Row 
     if name in outside.elsewhere:
         return row if row.why == OUTSIDE else row._replace(why=outside.elsewhere[name])
     reached = outside.reached.get(name)
-    if not reached:  # never padded
-        return row if row.why == OUTSIDE else None
-    # Those that are not taken have a row of their own.
-    return row._replace(why=REPLACED) if reached <= taken or row.why == BY_HAND else row
+    if reached and reached <= taken:
+        return row._replace(why=REPLACED)
+    # Convolutions that are not taken have a row of their own; code that never padded needs none.
+    return row if row.why == OUTSIDE else None
 
 
 def _base(module: nn.Module) -> type:
