@@ -64,10 +64,11 @@ class Geometry(NamedTuple):
             lead = tuple(t // 2 for t in total)
             trail = tuple(t - left for t, left in zip(total, lead, strict=True))
         elif is_uneven(padding):
-            if len(padding) != dims:
+            pairs: Any = padding
+            if len(pairs) != dims:
                 message = f"Expected `padding` to be {dims} pairs (before, after), one per axis, but got {padding}."
                 raise UserValueError(message)
-            lead, trail = (tuple(pair[side] for pair in padding) for side in (0, 1))  # type: ignore[index]
+            lead, trail = (tuple(pair[side] for pair in pairs) for side in (0, 1))
         else:
             lead = trail = per_axis("padding", padding, dims)  # type: ignore[arg-type]
         if any(not is_symbol(side) and side < 0 for side in lead + trail):

@@ -26,6 +26,7 @@ NO_PADDING = "no padding"
 CROPS = "a transposed convolution's padding crops its output"
 POOLS = "average pooling"
 REPLACED = "its zeros are replaced by the convolution that they reach"
+UNUSED = "nothing calls it"
 
 
 class Row(NamedTuple):
@@ -73,7 +74,7 @@ class ConversionReport:
     @property
     def kept(self) -> tuple[Row, ...]:
         """Those of `left` that go on padding in another way than was asked for, as far as is known."""
-        harmless = (NO_PADDING, CROPS, REPLACED)
+        harmless = (NO_PADDING, CROPS, REPLACED, UNUSED)
         other = [row for row in self.left if row.why not in harmless and not row.why.startswith(POOLS)]
         # What pads by itself, in a way that is not known, most likely pads with zeros.
         alike = {self.padding, "-"} if self.padding == "zeros" else {self.padding}

@@ -213,8 +213,8 @@ class _Recorder(TorchFunctionMode):
 
 def _sum(padding: Any, dims: int) -> Zeros:
     zeros: Zeros = None
-    for one in padding:
-        zeros = added(zeros, as_pairs(*one, dims))
+    for amounts, mode, value in padding:
+        zeros = added(zeros, as_pairs(amounts, mode, value, dims))
     return zeros
 
 

@@ -65,7 +65,7 @@ def _padding_of_node(node: Any, modules: Mapping[str, nn.Module]) -> tuple[Any, 
     """Amounts in the order of `F.pad`, mode and value of a node that pads; None for others."""
     if node.op == "call_module":
         module = modules[node.target]
-        return (module.padding, "constant", 0) if zeros_by_module(module) else None  # type: ignore[union-attr]
+        return (module.padding, "constant", 0) if zeros_by_module(module) else None
     if node.op == "call_function" and any(node.target is pad for pad in PADS):
         return arguments_of_pad(node.args[1:], node.kwargs, node.target)
     return None

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from pcpad import layers
-from pcpad._conversion_report import CROPS, NO_PADDING, OUTSIDE, OWN_KIND, POOLS, REPLACED, Row
+from pcpad._conversion_report import CROPS, NO_PADDING, OUTSIDE, OWN_KIND, POOLS, REPLACED, UNUSED, Row
 from pcpad._observed import Observed, Zeros, weights_of
 from pcpad._other_convolutions import BY_CONFIG, own_class, pads_by_config, rule_of
 from pcpad._other_layers import lost_under, pads
@@ -86,9 +86,12 @@ def _by_whom(row: Row, within: bool, taken: set[str], outside: Observed) -> Row 
     pads_elsewhere = row.why in (OUTSIDE, BY_HAND)
     if within and pads_elsewhere:
         return row._replace(why=REPLACED)
-    if not pads_elsewhere or row.name.removeprefix("(root)") not in outside.seen:
-        return row
     name = row.name.removeprefix("(root)")
+    known = name in outside.reached or name in outside.elsewhere
+    if row.why == OUTSIDE and name and not known and name.rpartition(".")[0] in outside.seen:
+        return row._replace(why=UNUSED)
+    if not pads_elsewhere or name not in outside.seen:
+        return row
     if name in outside.elsewhere:
         return row if row.why == OUTSIDE else row._replace(why=outside.elsewhere[name])
     reached = outside.reached.get(name)

@@ -1,5 +1,6 @@
 """Zeros that are padded before a convolution: seen, and replaced by the convolution's own border."""
 
+import copy
 import itertools
 from types import SimpleNamespace
 
@@ -250,6 +251,23 @@ def test_looking_changes_nothing():
     assert [module.training for module in network] == [True, True, False, True]
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
     assert len(network[1]._forward_hooks) == 1
+
+
+def test_what_nothing_calls_does_not_pad():
+    """As transformers' EfficientNet, which has a layer that pads in every block and calls it where it strides."""
+
+    class Block(Held):
+        def forward(self, x):
+            return self.convolution(self.pad(x) if self.convolution.stride == (2, 2) else x)
+
+    pad = nn.ZeroPad2d((0, 1, 0, 1))
+    network = nn.Sequential(Block(pad, nn.Conv2d(3, 3, 3, 2)), Block(copy.copy(pad), nn.Conv2d(3, 3, 3, padding=1)))
+    for example in (None, torch.rand(1, 3, 16, 16)):
+        _, report = converted(network, example=example)
+        assert [row.name for row in report.converted] == ["0.convolution", "1.convolution"]
+        assert {row.name: row.why for row in report.left}["1.pad"] == "nothing calls it"
+        assert not report.kept
+        converted(network, "zeros")
 
 
 def test_multiply_adds_are_counted():
