@@ -13,6 +13,7 @@ __all__ = [
     "OWN_KIND",
     "POOLS",
     "REPLACED",
+    "UNUSED",
     "ConversionReport",
     "Row",
     "some",

@@ -12,9 +12,20 @@ import torch.nn.functional as F
 from torch import nn
 
 __all__ = [
-    "ASKING", "BY_SIZE", "CONVOLUTIONS", "ELSEWHERE", "PADS", "Observed", "Pairs", "Zeros", "added", "arguments_of_pad",
-    "as_pairs", "weights_of", "zeros_by_module",
-]  # fmt: skip
+    "ASKING",
+    "BY_SIZE",
+    "CONVOLUTIONS",
+    "ELSEWHERE",
+    "PADS",
+    "Observed",
+    "Pairs",
+    "Zeros",
+    "added",
+    "arguments_of_pad",
+    "as_pairs",
+    "weights_of",
+    "zeros_by_module",
+]
 
 Pairs = tuple[tuple[int, int], ...]
 Zeros = Pairs | str | None  # known ones; why they are not known; none

@@ -24,8 +24,15 @@ from pcpad._other_layers import Guarded, check_unfused
 from pcpad._own_padding import hands_on
 
 __all__ = [
-    "BY_CONFIG", "Rule", "class_for", "own_class", "pads_by_config", "rule_of", "same_padding", "set_config_padding",
-]  # fmt: skip
+    "BY_CONFIG",
+    "Rule",
+    "class_for",
+    "own_class",
+    "pads_by_config",
+    "rule_of",
+    "same_padding",
+    "set_config_padding",
+]
 
 Pairs = tuple[tuple[int, int], ...]
 

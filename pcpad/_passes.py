@@ -24,7 +24,7 @@ from pcpad._observed import (
     arguments_of_pad,
     as_pairs,
     weights_of,
-)  # fmt: skip
+)
 from pcpad.errors import UserValueError
 
 __all__ = ["bare_copy", "guessed", "run"]

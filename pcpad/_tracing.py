@@ -18,7 +18,7 @@ from pcpad._observed import (
     arguments_of_pad,
     as_pairs,
     zeros_by_module,
-)  # fmt: skip
+)
 from pcpad._own_padding import calls_pad
 
 __all__ = ["traced"]
