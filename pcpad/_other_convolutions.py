@@ -96,7 +96,7 @@ def same_padding(
     size = input.shape[-len(kernel_size) :]
     for length, k, s, d in zip(size, kernel_size, stride, dilation, strict=True):
         reach = k if spread else d * (k - 1) + 1
-        total = reach - s + (-length) % s
+        total: Any = reach - s + (-length) % s
         if reach < s:  # windows that do not meet; `sym_max` decides nothing for a size that is still a symbol
             total = torch.sym_max(total, 0)
         times = d if spread else 1
@@ -194,7 +194,8 @@ def pads_by_config(module: nn.Module) -> bool:
     kind = type(module)
     if kind.__name__ not in _HOLDERS or kind.__module__.split(".")[0] not in _LIBRARIES:
         return False
-    return type(module.convolution) is nn.Conv2d and module.config.tf_padding and _taps(module.convolution)  # type: ignore[union-attr]
+    held: Any = module
+    return type(held.convolution) is nn.Conv2d and bool(held.config.tf_padding) and _taps(held.convolution)
 
 
 def set_config_padding(module: Any, pads: bool) -> None:
@@ -404,10 +405,10 @@ def _both(own: type, family: type, zeros_before: bool) -> type:
 
 def _reduce(layer: Any, _protocol: object) -> tuple[Any, ...]:
     """Made classes cannot be found by their name, so what they are made of is pickled."""
-    kind = next(base for base in type(layer).__mro__ if "_parts" in vars(base))
+    kind: Any = next(base for base in type(layer).__mro__ if "_parts" in vars(base))
     return _blank, (kind._own_class, *kind._parts), layer.__getstate__()
 
 
 def _blank(own: type, family: type, zeros_before: bool) -> nn.Module:
-    kind = class_for(own, family, zeros_before=zeros_before)
+    kind: Any = class_for(own, family, zeros_before=zeros_before)
     return kind.__new__(kind)

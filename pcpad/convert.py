@@ -125,16 +125,16 @@ def convert_padding(
             vars(module)["zeros_before"] = zeros
         if zeros == BY_CONFIG:
             set_config_padding(model.get_submodule(row.name.rpartition(".")[0]), pads=False)
-    for module in model.modules() if padding == "zeros" else ():
-        set_config_padding(module, pads=True)
+    for part in model.modules() if padding == "zeros" else ():
+        set_config_padding(part, pads=True)
     converted = [_convert(row, module, padding, fallback) for row, module in changes]
     _watch_wrappers(model)
     if count_include_pad is not None:
         converted += _convert_pools(model, count_include_pad)
     costs = outside.multiply_adds
-    rows = (tuple(row._replace(multiply_adds=costs.get(row.name)) for row in part) for part in (converted, left))
+    done, kept = ([row._replace(multiply_adds=costs.get(row.name)) for row in part] for part in (converted, left))
     weights = sum(map(weights_of, model.modules()))
-    report = ConversionReport(*rows, padding, weights, sum(costs.values()) or None)
+    report = ConversionReport(tuple(done), tuple(kept), padding, weights, sum(costs.values()) or None)
     watched = _watching.get()
     if watched is not None:
         watched.append(report)

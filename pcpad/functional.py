@@ -57,9 +57,9 @@ class _Conv(NamedTuple):
     def run(self, input: Tensor, bias: Tensor | None = None) -> Tensor:
         _, weight, _, stride, padding, dilation, groups = self
         if is_uneven(padding):  # torch's convolutions pad alike on both sides
-            pads = [side for pair in reversed(padding) for side in pair]  # type: ignore[arg-type, union-attr]
-            input, padding = F.pad(input, pads), 0
-        return _CONV[weight.dim() - 2](input, weight, bias, stride, padding, dilation, groups)
+            pairs: Any = padding
+            input, padding = F.pad(input, [side for pair in reversed(pairs) for side in pair]), 0
+        return _CONV[weight.dim() - 2](input, weight, bias, stride, padding, dilation, groups)  # type: ignore[arg-type]
 
     def bias_for(self, y: Tensor) -> Tensor:
         assert self.bias is not None
@@ -84,7 +84,8 @@ def partial_conv1d(
     if mask is None and mask_channels is None and not return_mask:
         ratio = quick_ratio(1, input, weight, stride, padding, dilation, groups)
         if ratio is not None:
-            return _scaled(F.conv1d(input, weight, None, stride, padding, dilation, groups), ratio, bias)
+            y = F.conv1d(input, weight, None, stride, padding, dilation, groups)  # type: ignore[arg-type]
+            return _scaled(y, ratio, bias)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
     return _partial_conv(partial_conv1d, 1, conv, mask, mask_channels, return_mask, holes_are_zero)
 
@@ -141,7 +142,8 @@ def partial_conv2d(
     if mask is None and mask_channels is None and not return_mask:
         ratio = quick_ratio(2, input, weight, stride, padding, dilation, groups)
         if ratio is not None:
-            return _scaled(F.conv2d(input, weight, None, stride, padding, dilation, groups), ratio, bias)
+            y = F.conv2d(input, weight, None, stride, padding, dilation, groups)  # type: ignore[arg-type]
+            return _scaled(y, ratio, bias)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
     return _partial_conv(partial_conv2d, 2, conv, mask, mask_channels, return_mask, holes_are_zero)
 
@@ -164,7 +166,8 @@ def partial_conv3d(
     if mask is None and mask_channels is None and not return_mask:
         ratio = quick_ratio(3, input, weight, stride, padding, dilation, groups)
         if ratio is not None:
-            return _scaled(F.conv3d(input, weight, None, stride, padding, dilation, groups), ratio, bias)
+            y = F.conv3d(input, weight, None, stride, padding, dilation, groups)  # type: ignore[arg-type]
+            return _scaled(y, ratio, bias)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
     return _partial_conv(partial_conv3d, 3, conv, mask, mask_channels, return_mask, holes_are_zero)
 
