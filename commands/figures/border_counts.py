@@ -210,7 +210,7 @@ def _pads_by_itself(module: nn.Module | None) -> bool:
 
 def _recorder(name: str, found: list[BorderCount]) -> Any:
     def record(module: Any, inputs: tuple[Tensor, ...]) -> None:
-        dims, rule = len(module.kernel_size), rule_of(type(module))
+        dims, rule = len(module.kernel_size), rule_of(type(module))  # type: ignore[arg-type]  # a class is hashable
         padding = rule.padding(module, inputs[0]) if rule is not None and rule.padding is not None else module.padding
         geometry = Geometry.of(dims, module.kernel_size, module.stride, padding, module.dilation)
         if any(geometry.pads_of_f_pad):
