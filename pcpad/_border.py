@@ -43,12 +43,12 @@ class Geometry(NamedTuple):
         dims: int,
         kernel_size: int | Sequence[int],
         stride: int | Sequence[int],
-        padding: int | Sequence[int] | str,
+        padding: int | Sequence[int] | Sequence[tuple[int, int]] | str,
         dilation: int | Sequence[int],
         *,
         centred: bool = False,
     ) -> Geometry:
-        """Read the arguments as `nn.ConvNd` does; with `centred` only kernels that have a centre.
+        """Read the arguments as `nn.ConvNd` does, and pairs of padding; with `centred` only kernels with a centre.
 
         Raises:
             ValueError: For a wrong number of entries, a negative padding, an unknown padding string, an even kernel.
@@ -63,9 +63,15 @@ class Geometry(NamedTuple):
             total = [d * (k - 1) * (padding == "same") for d, k in zip(dilation, kernel, strict=True)]
             lead = tuple(t // 2 for t in total)
             trail = tuple(t - left for t, left in zip(total, lead, strict=True))
+        elif is_uneven(padding):
+            pairs: Any = padding
+            if len(pairs) != dims:
+                message = f"Expected `padding` to be {dims} pairs (before, after), one per axis, but got {padding}."
+                raise UserValueError(message)
+            lead, trail = (tuple(pair[side] for pair in pairs) for side in (0, 1))
         else:
-            lead = trail = per_axis("padding", padding, dims)
-        if min(lead) < 0:
+            lead = trail = per_axis("padding", padding, dims)  # type: ignore[arg-type]
+        if any(not is_symbol(side) and side < 0 for side in lead + trail):
             message = f"Expected `padding` of at least 0, but got {padding}."
             raise UserValueError(message)
         if centred and prod(kernel) % 2 == 0:
@@ -84,6 +90,8 @@ class Geometry(NamedTuple):
     @property
     def may_miss(self) -> bool:
         """Whether a window could hold no valid tap for some input size (all of them hold one at any size otherwise)."""
+        if any(map(is_symbol, self.lead + self.trail)):
+            return True  # not known: comparing would bind a program to the size that it was exported with
         for kernel, _, lead, trail, dilation in zip(*self, strict=True):
             if dilation == 1:  # a window is an interval no gap can hide in
                 hits = max(lead, trail) < kernel
@@ -106,6 +114,16 @@ class Geometry(NamedTuple):
             message = f"A kernel of {self.kernel} (dilation {self.dilation}) does not fit an input of {tuple(size)}."
             raise UserValueError(message)
         return windows
+
+
+def is_uneven(padding: object) -> bool:
+    """Whether a padding is given as pairs (before, after), one per axis."""
+    return isinstance(padding, tuple | list) and bool(padding) and isinstance(padding[0], tuple | list)
+
+
+def is_symbol(size: object) -> bool:
+    """Whether a size is not known yet: `torch.export` asks with symbols."""
+    return isinstance(size, torch.SymInt)
 
 
 def per_axis(name: str, value: int | Sequence[int], dims: int) -> tuple[int, ...]:
@@ -192,7 +210,7 @@ def make_plan(
     input: Sequence[int],
     weight: Sequence[int],
     stride: int | Sequence[int],
-    padding: int | Sequence[int] | str,
+    padding: int | Sequence[int] | Sequence[tuple[int, int]] | str,
     dilation: int | Sequence[int],
     groups: int,
     *,
@@ -219,7 +237,8 @@ def make_plan(
         # The interior is then not empty, on which `scale_strips_` relies.
         strips = outputs >= strips_from and 2 * inner > prod(windows) and not geometry.may_miss
         memoise = prod(windows) <= _MEMO_ELEMENTS
-    return Plan(geometry, size, any(geometry.lead + geometry.trail), geometry.may_miss, strips, memoise)
+    pads = any(is_symbol(side) or side for side in geometry.lead + geometry.trail)
+    return Plan(geometry, size, pads, geometry.may_miss, strips, memoise)
 
 
 _remembered_plan = lru_cache(maxsize=4 * _MEMO_ENTRIES)(make_plan)
@@ -273,7 +292,7 @@ def quick_ratio(dims: int, input: Tensor, weight: Tensor, *arguments: Any) -> Te
 def _remembered_ratio(
     dims: int, input: Sequence[int], weight: Sequence[int], dtype: torch.dtype, strips_from: int, *arguments: Any
 ) -> Tensor | None:
-    if len(weight) != dims + 2 or dtype not in (torch.float32, torch.float64):
+    if len(weight) != dims + 2 or dtype not in (torch.float32, torch.float64) or is_uneven(arguments[1]):
         return None
     plan = make_plan(input, weight, *arguments, strips_from=strips_from)
     simple = plan.pads and plan.memoise and not (plan.strips or plan.may_miss)

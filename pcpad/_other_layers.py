@@ -27,7 +27,13 @@ class Guarded:
     """A convolution whose border must not become zeros unnoticed; goes in front of `nn.ConvNd`."""
 
     _padding_name: str = "partial"  # what others' code would lose
+    pads_by_itself: bool = False  # besides what the attribute `padding` says
     holds_batch_norm: bool = False
+
+    @property
+    def most_padding(self) -> Any:
+        """The widest padding for any input."""
+        return self.padding  # type: ignore[attr-defined]
 
     def named_children(self) -> Iterator[tuple[str, nn.Module]]:
         """As `nn.Module` has it, that is none; refuses `torch.utils.mkldnn`.
@@ -63,7 +69,7 @@ class Guarded:
             return _VOID
         if layer._padding_name not in ("partial", "panoptic"):
             return None
-        where = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+        where = (layer.kernel_size, layer.stride, layer.most_padding, layer.dilation)
         return _VOID if Geometry.of(len(layer.kernel_size), *where).may_miss else None
 
 
@@ -101,6 +107,8 @@ def check_unfused(layer: Guarded) -> None:
 
 def pads(layer: nn.modules.conv._ConvNd) -> bool:
     """Whether a convolution pads; by its current attributes, since networks are dilated after they are built."""
+    if getattr(layer, "pads_by_itself", False):
+        return True
     if isinstance(layer.padding, str):
         return layer.padding == "same" and max(layer.kernel_size) > 1
     return any((layer.padding,) if isinstance(layer.padding, int) else layer.padding)

@@ -15,8 +15,9 @@ from torch import nn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["borrows_padding", "padding_of_its_own"]
+__all__ = ["BY_HAND", "borrows_padding", "calls_pad", "hands_on", "padding_of_its_own", "takes_borders"]
 
+BY_HAND = "it calls `pad` before a convolution without padding"
 _PADS = [F.pad, torch.constant_pad_nd]
 _CONVOLUTIONS = [function for home in (F, torch) for function in (home.conv1d, home.conv2d, home.conv3d)]
 _CONVOLUTIONS += [torch.convolution]
@@ -55,8 +56,8 @@ def padding_of_its_own(module: nn.Module) -> str | None:
     called = _calls(kind)  # type: ignore[arg-type]  # a class is hashable
     if "conv" in called:
         return "it calls a convolution as a function, whose padding is not seen"
-    if "pad" in called and any(_takes_borders(below) for below in module.modules()):
-        return "it calls `pad` before a convolution without padding"
+    if "pad" in called and any(takes_borders(below) for below in module.modules()):
+        return BY_HAND
     return None
 
 
@@ -81,6 +82,59 @@ def borrows_padding(kind: type) -> bool:
     return not kind.__module__.startswith("torch.") and "borrowed" in _calls(kind)
 
 
+def calls_pad(module: nn.Module) -> bool:
+    """Whether the forward of a module calls `F.pad`, itself or through its own functions.
+
+    Args:
+        module: Any; for torch's own, no.
+    """
+    return not type(module).__module__.startswith("torch.") and "pad" in _calls(type(module))  # type: ignore[arg-type]
+
+
+def hands_on(base: type, kind: type) -> bool:
+    """Whether the forward that a class below `nn.ConvNd` has of its own convolves by `nn.ConvNd`'s methods alone.
+
+    That is by `super().forward(x)` or `self._conv_forward(x, weight, bias)`, so that a class put behind it is asked.
+
+    Args:
+        base: A class that defines `forward` or `_conv_forward`.
+        kind: The class of the layer, for the methods that are found by `self`.
+
+    Example:
+        >>> class Centered(nn.Conv2d):
+        ...     def forward(self, x):
+        ...         return self._conv_forward(x, self.weight - self.weight.mean(), self.bias)
+        >>> class ByHand(nn.Conv2d):
+        ...     def forward(self, x):
+        ...         return F.conv2d(x, self.weight - self.weight.mean(), self.bias, padding=1)
+        >>> hands_on(Centered, Centered), hands_on(ByHand, ByHand)
+        (True, False)
+    """
+    own = [vars(base)[name] for name in _METHODS if name in vars(base)]
+    calls = [_handed_on(function) for function in own]
+    return all(calls) and not any(_calls_of(function, kind) for function in own)
+
+
+_METHODS = ("forward", "_conv_forward")
+
+
+def _handed_on(function: Any) -> bool:
+    """Whether a function calls its class's convolution, by `super()` or `self`, and never in another way."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return False
+    steps = [step for step in _steps(code) if step.opname not in ("PRECALL", "CACHE", "PUSH_NULL", "COPY_FREE_VARS")]
+    names = {step.argval for step in steps if step.opname == "LOAD_GLOBAL"}
+    found = False
+    for before, step in itertools.pairwise(steps):
+        if step.argval in _METHODS and step.opname.startswith(("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER")):
+            by_super = step.opname.startswith("LOAD_SUPER") or (before.opname.startswith("CALL") and "super" in names)
+            if not (by_super or (_is_self(before) and step.argval == "_conv_forward")):
+                return False
+            found = True
+    return found
+
+
 def _like_a_convolution(module: nn.Module) -> bool:
     """Whether it has a convolution's attributes, as torchvision's `DeformConv2d` and quantized ones do."""
     if not (hasattr(module, "kernel_size") and hasattr(module, "padding")):
@@ -95,8 +149,14 @@ def _any(padding: object) -> bool:
     return any(padding) if isinstance(padding, tuple | list) else bool(padding)
 
 
-def _takes_borders(module: nn.Module) -> bool:
-    """Whether it is a convolution without padding whose windows overlap; those of patches do not."""
+def takes_borders(module: nn.Module) -> bool:
+    """Whether it is a convolution without padding whose windows overlap; those of patches do not.
+
+    Args:
+        module: Any.
+    """
+    if getattr(module, "zeros_before", None):
+        return False  # it puts its own border where somebody pads with zeros
     if not isinstance(module, nn.modules.conv._ConvNd) or isinstance(module, nn.modules.conv._ConvTransposeNd):
         return False
     sides = zip(module.kernel_size, module.stride, strict=False)
@@ -105,10 +165,14 @@ def _takes_borders(module: nn.Module) -> bool:
 
 @lru_cache(maxsize=4096)
 def _calls(kind: type) -> frozenset[str]:
+    return _calls_of(kind.forward, kind)  # type: ignore[attr-defined]
+
+
+def _calls_of(forward: Any, kind: type) -> frozenset[str]:
     """What the forward of a class does, itself or through its own functions: `pad`, `conv`, or `conv` "borrowed"."""
     found: set[str] = set()
     seen: set[types.CodeType] = set()
-    queue: list[tuple[Any, int]] = [(kind.forward, 0)]  # type: ignore[attr-defined]
+    queue: list[tuple[Any, int]] = [(forward, 0)]
     while queue:
         function, depth = queue.pop()
         function = getattr(function, "__wrapped__", function)  # behind a decorator

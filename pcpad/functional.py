@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 from pcpad import _border
-from pcpad._border import Geometry, Plan, plan_for, quick_ratio
+from pcpad._border import Geometry, Plan, is_uneven, plan_for, quick_ratio
 from pcpad._other_layers import check_dense
 from pcpad.errors import UserTypeError, UserValueError
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["padding_ratio", "partial_conv1d", "partial_conv2d", "partial_conv3d", "update_mask"]
 
 IntOrTuple = int | tuple[int, ...]
-Padding = IntOrTuple | str
+Padding = IntOrTuple | tuple[tuple[int, int], ...] | str
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -56,7 +56,10 @@ class _Conv(NamedTuple):
 
     def run(self, input: Tensor, bias: Tensor | None = None) -> Tensor:
         _, weight, _, stride, padding, dilation, groups = self
-        return _CONV[weight.dim() - 2](input, weight, bias, stride, padding, dilation, groups)
+        if is_uneven(padding):  # torch's convolutions pad alike on both sides
+            pairs: Any = padding
+            input, padding = F.pad(input, [side for pair in reversed(pairs) for side in pair]), 0
+        return _CONV[weight.dim() - 2](input, weight, bias, stride, padding, dilation, groups)  # type: ignore[arg-type]
 
     def bias_for(self, y: Tensor) -> Tensor:
         assert self.bias is not None
@@ -81,7 +84,8 @@ def partial_conv1d(
     if mask is None and mask_channels is None and not return_mask:
         ratio = quick_ratio(1, input, weight, stride, padding, dilation, groups)
         if ratio is not None:
-            return _scaled(F.conv1d(input, weight, None, stride, padding, dilation, groups), ratio, bias)
+            y = F.conv1d(input, weight, None, stride, padding, dilation, groups)  # type: ignore[arg-type]
+            return _scaled(y, ratio, bias)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
     return _partial_conv(partial_conv1d, 1, conv, mask, mask_channels, return_mask, holes_are_zero)
 
@@ -110,7 +114,7 @@ def partial_conv2d(
         weight: (O, C / groups, kH, kW).
         bias: (O,) or None.
         stride: As in `torch.nn.functional.conv2d`.
-        padding: An int, one int per axis, `"valid"` or `"same"`.
+        padding: An int, one int per axis, a pair (before, after) per axis, `"valid"` or `"same"`.
         dilation: As in `torch.nn.functional.conv2d`.
         groups: As in `torch.nn.functional.conv2d`.
         mask: (N|1, 1|C, H, W) of bool, integers or floats: 1 (anything but 0) valid, 0 a hole. Without the
@@ -138,7 +142,8 @@ def partial_conv2d(
     if mask is None and mask_channels is None and not return_mask:
         ratio = quick_ratio(2, input, weight, stride, padding, dilation, groups)
         if ratio is not None:
-            return _scaled(F.conv2d(input, weight, None, stride, padding, dilation, groups), ratio, bias)
+            y = F.conv2d(input, weight, None, stride, padding, dilation, groups)  # type: ignore[arg-type]
+            return _scaled(y, ratio, bias)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
     return _partial_conv(partial_conv2d, 2, conv, mask, mask_channels, return_mask, holes_are_zero)
 
@@ -161,7 +166,8 @@ def partial_conv3d(
     if mask is None and mask_channels is None and not return_mask:
         ratio = quick_ratio(3, input, weight, stride, padding, dilation, groups)
         if ratio is not None:
-            return _scaled(F.conv3d(input, weight, None, stride, padding, dilation, groups), ratio, bias)
+            y = F.conv3d(input, weight, None, stride, padding, dilation, groups)  # type: ignore[arg-type]
+            return _scaled(y, ratio, bias)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
     return _partial_conv(partial_conv3d, 3, conv, mask, mask_channels, return_mask, holes_are_zero)
 
@@ -182,7 +188,7 @@ def padding_ratio(
         size: The input's spatial size, one int per axis; its length says how many axes there are.
         kernel_size: An int or one int per axis.
         stride: As in `torch.nn.functional.conv2d`.
-        padding: An int, one int per axis, `"valid"` or `"same"`.
+        padding: An int, one int per axis, a pair (before, after) per axis, `"valid"` or `"same"`.
         dilation: As in `torch.nn.functional.conv2d`.
         dtype: Of the result, torch's default if None; divided in float32 or wider.
         device: Of the result.
@@ -218,7 +224,7 @@ def update_mask(
         mask: (N, C, *spatial), valid where not 0; each channel is followed by itself.
         kernel_size: An int or one int per axis.
         stride: As in `torch.nn.functional.conv2d`.
-        padding: An int, one int per axis, `"valid"` or `"same"`; it counts as holes.
+        padding: An int, one int per axis, a pair (before, after) per axis, `"valid"` or `"same"`; it counts as holes.
         dilation: As in `torch.nn.functional.conv2d`.
 
     Returns:

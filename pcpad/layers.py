@@ -94,19 +94,22 @@ class _PartialConv(Guarded, nn.modules.conv._ConvNd):
         """
         if mask is not None:
             check_unfused(self)
-        return type(self)._partial_conv(
-            input,
-            self.weight,
-            self.bias,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-            mask=mask,
-            mask_channels=mask_channels,
-            return_mask=self.return_mask,
-            holes_are_zero=holes_are_zero,
-        )
+        options = {"mask": mask, "mask_channels": mask_channels, "holes_are_zero": holes_are_zero}
+        return self._convolve(input, self.weight, self.bias, self.padding, **options)
+
+    def padding_for(self, input: Tensor) -> Any:
+        """What is padded around an input: an int or a pair per axis, or torch's name for it."""
+        return self.padding
+
+    def _convolve(
+        self, input: Tensor, weight: Tensor, bias: Tensor | None, padding: Any, **options: Any
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        where = (self.stride, padding, self.dilation, self.groups)
+        return type(self)._partial_conv(input, weight, bias, *where, return_mask=self.return_mask, **options)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Any:
+        # For subclasses of `nn.ConvNd` with a forward of their own, which call this with what they made of the weight.
+        return self._convolve(input, weight, bias, self.padding)
 
     def extra_repr(self) -> str:
         """The arguments that differ from the defaults."""
@@ -203,7 +206,10 @@ class _PaddedConv(Guarded, nn.modules.conv._ConvNd):
         return self.padding_mode
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        where = (self.stride, self.padding, self.dilation, self.groups)
+        return self._convolve(input, weight, bias, self.padding)
+
+    def _convolve(self, input: Tensor, weight: Tensor, bias: Tensor | None, padding: Any) -> Tensor:
+        where = (self.stride, padding, self.dilation, self.groups)
         return _padded_conv(
             input, weight, bias, *where, padding_mode=self.padding_mode, fallback=self.fallback, layer=self._said()
         )
@@ -346,8 +352,11 @@ class ExplicitPadConv2d(Guarded, nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (N, C, H, W) or (C, H, W), each output position with its class's filter."""
-        where = (self.stride, self.padding, self.dilation, self.groups)
-        return _explicit_conv2d(input, self.weight, self.border_weight, self.bias, *where)
+        return self._convolve(input, self.weight, self.border_weight, self.padding)
+
+    def _convolve(self, input: Tensor, weight: Tensor, border_weight: Tensor, padding: Any) -> Tensor:
+        where = (self.stride, padding, self.dilation, self.groups)
+        return _explicit_conv2d(input, weight, border_weight, self.bias, *where)
 
 
 def _explicit_conv2d(

@@ -152,12 +152,16 @@ def _sequential(module: nn.Sequential, input: Tensor, mask: Tensor | None) -> Ma
 @apply_masked.register(PartialConv2d)
 @apply_masked.register(PartialConv3d)
 def _partial_convolution(module: PartialConv2d, input: Tensor, mask: Tensor | None) -> Masked:
+    # What comes with zeros around it has a mask of another size; a class's own forward takes no mask.
+    if mask is not None and (getattr(module, "zeros_before", None) or getattr(module, "hands_on", False)):
+        raise _NoRule(module)
     output = module(input) if mask is None else module(input, mask)  # called as a module, so that its hooks run
     if module.return_mask:
         return output if mask is not None else (output[0], None)
     if mask is None:
         return output, None
-    return output, functional.update_mask(mask, module.kernel_size, module.stride, module.padding, module.dilation)
+    padding = module.padding_for(input)
+    return output, functional.update_mask(mask, module.kernel_size, module.stride, padding, module.dilation)
 
 
 @apply_masked.register(nn.Conv1d)

@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 import pytest
+import torch.nn.functional as F
+from torch import nn
 
 _CHILD = "PCPAD_TEST_PROCESS"
 
@@ -47,3 +49,28 @@ def kinetics_sample(tmp_path_factory):
     summary = SAMPLES["kinetics"](root, train_videos=1, val_videos=1, height=32, seconds=(0.7, 1.0))
     assert dict(summary.counts) == {"train": 6, "val": 6, "annotations": 2}
     return root
+
+
+class _ByHand(nn.Conv2d):
+    """Convolves as a function, so that nobody can know what it does."""
+
+    def forward(self, x):
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+
+
+class _OwnKinds(nn.Sequential):
+    def __init__(self, num_classes=1000, **_options):
+        parts = [_ByHand(3, 4, 3, 2, 1), nn.ReLU(), _ByHand(4, 4, 3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        super().__init__(*parts, nn.Linear(4, num_classes))
+
+
+@pytest.fixture
+def own_kinds(monkeypatch):
+    """The name of a network whose padded convolutions cannot be converted."""
+    import timm.models._registry as registry
+
+    def test_own_kinds(pretrained=False, **options):
+        return _OwnKinds(**options)
+
+    monkeypatch.setitem(registry._model_entrypoints, "test_own_kinds", test_own_kinds)
+    return "timm/test_own_kinds"

@@ -32,10 +32,17 @@ ROOMS = {
 }
 LAYERS = [
     "_border.py",
+    "_conversion_report.py",
     "_lazy.py",
+    "_observed.py",
+    "_other_convolutions.py",
     "_other_layers.py",
+    "_outside_padding.py",
     "_own_padding.py",
+    "_passes.py",
     "_renamed.py",
+    "_tracing.py",
+    "_what_to_convert.py",
     "convert.py",
     "errors.py",
     "filling.py",

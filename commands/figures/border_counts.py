@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import pcpad.models
 from pcpad import convert_padding
 from pcpad._border import Geometry, interior
+from pcpad._other_convolutions import rule_of
 from pcpad.bounded_yaml import read_yaml
 from pcpad.commands.figures.options import add_output, positive
 from pcpad.commands.loading import load_task
@@ -179,7 +180,7 @@ def count_borders(model: nn.Module, size: Sequence[int]) -> tuple[list[BorderCou
     """
     # Which windows reach out does not depend on what is found there; plain convolutions ask least of the device.
     _, report = convert_padding(model, "zeros", drop_border_filters=True, return_report=True)
-    # A subclass that pads by its attributes is as good as a plain convolution; timm's "same" ones pad on the way.
+    # A subclass that pads by its attributes is as good as a plain convolution.
     parts = dict(model.named_modules())
     left = [row.name for row in report.left if _pads_by_itself(parts.get(row.name))]
     found: list[BorderCount] = []
@@ -209,8 +210,9 @@ def _pads_by_itself(module: nn.Module | None) -> bool:
 
 def _recorder(name: str, found: list[BorderCount]) -> Any:
     def record(module: Any, inputs: tuple[Tensor, ...]) -> None:
-        dims = len(module.kernel_size)
-        geometry = Geometry.of(dims, module.kernel_size, module.stride, module.padding, module.dilation)
+        dims, rule = len(module.kernel_size), rule_of(type(module))  # type: ignore[arg-type]  # a class is hashable
+        padding = rule.padding(module, inputs[0]) if rule is not None and rule.padding is not None else module.padding
+        geometry = Geometry.of(dims, module.kernel_size, module.stride, padding, module.dilation)
         if any(geometry.pads_of_f_pad):
             found.append(BorderCount.of(name, geometry, inputs[0].shape[-dims:]))
 

@@ -42,8 +42,7 @@ def smp_network(
         architecture: smp's name in any case: `Unet`, `FPN`, `DeepLabV3Plus`, `UPerNet`, ….
         encoder: smp's name (`resnet50`, `efficientnet-b0`), `tu-` and a timm name, or `wide_resnet38`.
         num_classes: How many logits a pixel gets.
-        padding: See `pcpad.convert_padding`. Encoders with convolutions of their own kind, EfficientNet's for one,
-            keep these as they are; `convert_padding(..., return_report=True)` lists them.
+        padding: See `pcpad.convert_padding`; `convert_padding(..., return_report=True)` lists what it leaves.
         encoder_weights: None for random ones, or a local file for the encoder. smp's own names for weights mean
             files to fetch, which nothing here does.
         fallback: The padding for axes of feature maps that are too small for `padding`, see `pcpad.convert_padding`.

@@ -98,9 +98,9 @@ def test_metrics_count_every_sample_once(tmp_path):
 
 
 @pytest.mark.faults
-def test_what_keeps_its_padding_is_said_by_the_task():
-    with pytest.warns(UserWarning, match="Nothing was converted to 'partial'; 9 keep their own padding: 9 of Scaled"):
-        ClassificationTask("timm/nf_resnet26", num_classes=3)
+def test_what_keeps_its_padding_is_said_by_the_task(own_kinds):
+    with pytest.warns(UserWarning, match="Nothing was converted to 'partial'; 2 keep their own padding: 2 of _ByHand"):
+        ClassificationTask(own_kinds, num_classes=3)
 
 
 def test_top5_needs_more_than_five_classes(tmp_path):

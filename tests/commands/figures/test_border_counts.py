@@ -25,6 +25,15 @@ def test_border_positions_are_those_that_partial_convolution_rescales(network):
         assert count.positions == ratio.numel()
 
 
+@pytest.mark.faults
+def test_padding_by_the_size_is_counted():
+    with torch.device("meta"):
+        counts, left = count_borders(build("timm/tf_efficientnet_b0", {}), (224, 225))
+    assert (len(counts), left) == (17, [])
+    stem = counts[0]
+    assert (stem.geometry.lead, stem.geometry.trail, stem.windows) == ((0, 1), (1, 1), (112, 113))
+
+
 def test_padded_entries_by_side():
     with torch.device("meta"):
         counts, _ = count_borders(build("resnet50", {}), (224, 225))
