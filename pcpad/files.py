@@ -18,6 +18,7 @@ from pcpad.errors import UserError, UserFileNotFoundError, UserValueError
 __all__ = [
     "NoRegularFileError",
     "UnreadableFileError",
+    "again",
     "fitting_name",
     "is_folder",
     "locked",
@@ -133,6 +134,25 @@ def opened(path: Path) -> BinaryIO:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def again(file: BinaryIO) -> str | None:
+    """A name under which an open file, and no other that has taken its place, is opened once more.
+
+    For libraries that take names alone, or map files by name.
+
+    Args:
+        file: What `opened` returned.
+
+    Returns:
+        The name, for as long as the file stays open; None where the system has none.
+    """
+    name = f"/proc/self/fd/{file.fileno()}"
+    with suppress(OSError):
+        there, own = os.stat(name), os.fstat(file.fileno())  # noqa: PTH116  # a link to no path that can be asked
+        if os.path.samestat(there, own):
+            return name
+    return None
 
 
 def read_bytes(path: Path) -> bytes:
