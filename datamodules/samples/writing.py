@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pcpad.errors import UserFileExistsError
+from pcpad.files import at_home
 
 MARKER = "pcpad_sample.json"
 """The file by which a folder is known as a sample data set written here, and with which settings."""
@@ -60,7 +61,7 @@ def write_once(
         FileExistsError: `root` is a file, or holds something else, the sample with other settings, or only part
             of it.
     """
-    root = Path(root).expanduser().resolve()
+    root = at_home(root).resolve()
     found = _find(root, name, settings)
     if found is not None:
         return found

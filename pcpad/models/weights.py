@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pcpad.errors import UserFileNotFoundError, UserValueError
-from pcpad.files import again, opened
+from pcpad.files import again, at_home, opened
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Fit = Callable[[nn.Module], dict[str, Tensor]]
@@ -163,7 +163,7 @@ def read_weights(path: str | Path) -> Mapping[str, Any]:
     if re.match(r"[a-z][a-z0-9+.-]*://", str(path), flags=re.IGNORECASE):
         message = f"Weights are read from local files only, got {str(path)!r}: fetch the file and pass its path."
         raise UserValueError(message)
-    path = Path(path).expanduser()
+    path = at_home(path)
     try:
         file = opened(path)
     except FileNotFoundError:
