@@ -28,6 +28,7 @@ from pcpad.errors import UserValueError
 from pcpad.files import at_home, refuse_replacing
 from pcpad.tasks.base import Task
 from pcpad.tasks.callbacks.checkpoint import BestAndLast
+from pcpad.tasks.callbacks.checkpoint_files import write_whole_checkpoints
 from pcpad.tasks.callbacks.interruption import Interruption
 from pcpad.tasks.callbacks.last_state import LastState
 from pcpad.tasks.callbacks.own_files import OwnFiles
@@ -232,6 +233,7 @@ class SuiteCLI(LightningCLI):
         elif options.get("default_root_dir"):
             self.start.watch(options["default_root_dir"])
         trainer = super().instantiate_trainer(**kwargs)
+        write_whole_checkpoints(trainer)
         for logger in trainer.loggers:
             self.start.take(logger)
         return trainer
