@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -65,6 +66,7 @@ def main(verb: str, args: list[str]) -> SuiteCLI:
 
 def _run(verb: str, args: list[str]) -> SuiteCLI:
     modules, args = split_imports(args)
+    _refuse_other_bytes(args)
     args = resolve_configs(args)
     configs = config_files(args)
     named = named_values(args, configs)
@@ -92,6 +94,21 @@ def _run(verb: str, args: list[str]) -> SuiteCLI:
         folder, name = home
         settings.setdefault("trainer", {})["default_root_dir"] = folder
     return SuiteCLI(verb, args, name=name, remembered=settings, trust=trust, configs=configs)
+
+
+def _refuse_other_bytes(args: list[str]) -> None:
+    """Arguments of classes pass through YAML, which has no way to write a byte that is no UTF-8."""
+    for before, arg in pairwise(["", *args]):
+        option, equals, value = arg.partition("=")
+        option, value = (option, value) if equals else (before, arg)
+        if option.startswith(
+            ("--model", "--data", "--eval", "--trainer.callbacks", "--trainer.logger")
+        ) and not is_unicode(value):
+            message = (
+                f"{option} {value}: this name holds bytes that are no UTF-8, and options of classes "
+                "take none: rename it, or give a link to it that has another name (ln -s)"
+            )
+            raise UserValueError(message)
 
 
 class SuiteCLI(LightningCLI):
