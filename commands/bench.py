@@ -7,7 +7,6 @@ import itertools
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -18,7 +17,7 @@ from pcpad.commands.benching.measure import measure
 from pcpad.commands.benching.networks import Contestants, contestants
 from pcpad.commands.benching.report import published, save, show
 from pcpad.commands.benching.timing import default_device, machine
-from pcpad.commands.parser import Parser
+from pcpad.commands.parser import Parser, path_name
 from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.files import refuse_dear
@@ -57,7 +56,7 @@ def main(args: list[str]) -> None:
     Raises:
         ValueError: There is no such network, padding or device.
     """
-    given = _parser().parse_args(take_imports(args))
+    given = parser().parse_args(take_imports(args))
     for padding in given.paddings:
         check_padding(padding)
     device = _device(given.device)
@@ -104,11 +103,12 @@ def main(args: list[str]) -> None:
         _say(console, f"\nWritten to {given.json}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
+def parser() -> Parser:
+    """Of the command line."""
+    made = Parser(
         prog="pcpad bench", description=_HELP, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add = parser.add_argument
+    add = made.add_argument
     add("--network", default="resnet50", help="of torchvision, timm or pcpad.models; default resnet50")
     add(
         "--paddings", type=_words, default=["zeros", "reflect", "replicate", "explicit", "partial"], metavar="A,B,…",
@@ -126,8 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto, cpu, cuda or cuda:1; auto is the GPU if there is one")
     add("--rounds", type=_count, default=40, help="how often each is timed; default 40")
     add("--threads", type=_count, help="CPU threads; default all")
-    add("--json", type=Path, metavar="FILE", help="write all of it, each round's seconds included")
-    return parser
+    add("--json", type=path_name, metavar="FILE", help="write all of it, each round's seconds included")
+    return made
 
 
 def _choice(add: Callable[..., object], option: str, allowed: Collection[str]) -> None:

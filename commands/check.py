@@ -6,11 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 from pcpad.commands.outputs import named_files
-from pcpad.commands.parser import Parser
+from pcpad.commands.parser import Parser, file_name, path_name
 from pcpad.datamodules.datasets.checks import CHECKS
 from pcpad.datamodules.reading.caches import work_through
 from pcpad.errors import UserValueError, did_you_mean
-from pcpad.files import refuse_dear, refuse_replacing
+from pcpad.files import at_home, refuse_dear, refuse_replacing
 from pcpad.tables import safe_path, write_csv
 from pcpad.terminal import say
 
@@ -28,27 +28,17 @@ def main(args: list[str]) -> None:
         FileNotFoundError: No data.
         SystemExit: Something was found.
     """
+    given = parser().parse_args(args)
     names = ", ".join(CHECKS)
-    parser = Parser(
-        prog="pcpad check",
-        description=f"Decode what training and evaluation read of a data set ({names}), and list what is broken, "
-        "short, missing or unused.",
-        epilog="Exit code: 0 all is well, 1 something was found.",
-    )
-    parser.add_argument("name", metavar="NAME", help="which data set")
-    parser.add_argument("--data.root", dest="root", type=Path, required=True, metavar="DIR", help="its folder")
-    parser.add_argument("--data.annotations", dest="annotations", metavar="FILE", help="kinetics: as for training")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="where to write the list; check_NAME.csv by default")
-    given = parser.parse_args(args)
     if given.name not in CHECKS:
         message = f"No data set {given.name!r}.{did_you_mean(given.name, CHECKS)} There are: {names}."
         raise UserValueError(message)
     if given.annotations and given.name != "kinetics":
         message = f"--data.annotations is for kinetics; {given.name} has none"
         raise UserValueError(message)
-    check = CHECKS[given.name](given.root.expanduser(), given.annotations)
+    check = CHECKS[given.name](at_home(given.root), given.annotations)
     csv = given.csv or Path(f"check_{given.name}.csv")
-    root = given.root.expanduser()
+    root = at_home(given.root)
     refuse_dear(csv, "--csv FILE")
     refuse_replacing([csv], (*named_files(given.annotations), *(root / name for name in check.files)), "--csv FILE")
     findings = list(check.known)
@@ -68,3 +58,23 @@ def main(args: list[str]) -> None:
     say(f"{given.name}: {len(check.files)} files decoded: {said}. Listed in {path}.")
     if findings:
         raise SystemExit(1)
+
+
+def parser() -> Parser:
+    """Of the command line."""
+    names = ", ".join(CHECKS)
+    made = Parser(
+        prog="pcpad check",
+        description=f"Decode what training and evaluation read of a data set ({names}), and list what is broken, "
+        "short, missing or unused.",
+        epilog="Exit code: 0 all is well, 1 something was found.",
+    )
+    made.add_argument("name", metavar="NAME", help="which data set")
+    made.add_argument("--data.root", dest="root", type=path_name, required=True, metavar="DIR", help="its folder")
+    made.add_argument(
+        "--data.annotations", dest="annotations", type=file_name, metavar="FILE", help="kinetics: as for training"
+    )
+    made.add_argument(
+        "--csv", type=path_name, metavar="FILE", help="where to write the list; check_NAME.csv by default"
+    )
+    return made

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pcpad._renamed import with_present_paths
-from pcpad.bounded_yaml import read_yaml
+from pcpad.bounded_yaml import read_config
 from pcpad.errors import UserFileNotFoundError, UserValueError
-from pcpad.files import read_text, refuse_irregular
+from pcpad.files import at_home, refuse_irregular
 from pcpad.tasks.callbacks.run_values import RUN_VALUES
 from pcpad.trust import Trust, check_layout, plain_settings
 
@@ -53,7 +53,7 @@ def find_checkpoint(args: list[str], configs: Iterable[Path]) -> Path | None:
     name = _typed_value(args, "--ckpt_path")
     if name is None:
         for config in configs:
-            content = read_yaml(read_text(config), str(config))
+            content = read_config(config)
             name = (content.get("ckpt_path") if isinstance(content, Mapping) else None) or name
     if name is None or name in ("", "null", "hpc"):
         return None
@@ -61,6 +61,7 @@ def find_checkpoint(args: list[str], configs: Iterable[Path]) -> Path | None:
         message = f"Checkpoints are read from local files only, got {name!r}: fetch the file and pass its path."
         raise UserValueError(message)
     path = Path(name)
+    at_home(path)  # which Lightning asks for
     refuse_irregular(path)
     if not path.is_file():
         raise UserFileNotFoundError(_missing(path))

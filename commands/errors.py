@@ -22,6 +22,7 @@ _ADVICE = {
     errno.EPERM: "change who may read or write it (chmod, chown), or name another place",
     errno.EROFS: "write somewhere else (--trainer.default_root_dir FOLDER, --output)",
     errno.ENOSPC: "free some space, or write somewhere else",
+    errno.EFBIG: "allow larger files (ulimit -f), or write to another disk",
     errno.EDQUOT: "free some space, or write somewhere else",
     errno.ENOTDIR: "a part of this path is a file where a folder is needed",
     errno.EISDIR: "it is a folder where a file is needed",
@@ -51,6 +52,10 @@ _SAID = (
         r" object)[^\n]*",
         "/dev/shm, through which processes that read data pass it on, is full: make it larger (docker run --shm-size), "
         "or lower --data.num_workers or --data.batch_size",
+    ),
+    (
+        r"PytorchStreamWriter failed writing[^\n]*|\[enforce fail at inline_container\.cc[^\n]*unexpected pos[^\n]*",
+        "a file could not be written to its end: free some space, or write somewhere else",
     ),
     (
         r"CUDA out of memory[^\n]*?\.(?= |$)|"

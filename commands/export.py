@@ -18,7 +18,7 @@ from pcpad.commands.exporting.check import Difference, check_file
 from pcpad.commands.exporting.network import describe, example, need_task, size_step
 from pcpad.commands.exporting.write import export_program, need_onnx, write
 from pcpad.commands.loading import load_task
-from pcpad.commands.parser import Parser
+from pcpad.commands.parser import Parser, file_name, path_name
 from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.files import refuse_dear, refuse_replacing
@@ -49,7 +49,7 @@ def main(args: list[str]) -> None:
         ValueError: The checkpoint, the format or the size is none that can be exported, or the file disagrees with
             PyTorch; then there is no file.
     """
-    given = _parser().parse_args(take_imports(args))
+    given = parser().parse_args(take_imports(args))
     kind = _format(given.output, given.format)
     if not given.output.resolve().parent.is_dir():
         message = f"Cannot write {given.output}: there is no folder {given.output.resolve().parent}."
@@ -75,25 +75,27 @@ def main(args: list[str]) -> None:
     _report(given.output, about, found)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
+def parser() -> Parser:
+    """Of the command line."""
+    made = Parser(
         prog="pcpad export",
         description="Write a checkpoint as ONNX or torch.export, checked against PyTorch.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
+    add = made.add_argument
     add(
         "--ckpt_path",
         required=True,
+        type=file_name,
         metavar="FILE",
         help="a checkpoint of a task on images or label maps, not on clips or masks",
     )
-    add("--output", required=True, type=Path, metavar="FILE", help="model.onnx, or model.pt2 for torch.export")
+    add("--output", required=True, type=path_name, metavar="FILE", help="model.onnx, or model.pt2 for torch.export")
     add("--format", choices=sorted(_FORMATS.values()), help="by default what the output's ending says")
     add("--size", type=_size, default=(224, 224), metavar="S|HxW", help="of the example; default 224")
     add("--fixed_size", action="store_true", help="for networks that have one size: only the batch stays dynamic")
-    return parser
+    return made
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -39,10 +39,7 @@ def main(args: list[str]) -> None:
     if name not in FIGURES:
         message = f"No figure {name!r}.{did_you_mean(name, FIGURES)} There are: {', '.join(FIGURES)}."
         raise UserValueError(message)
-    module_name, text = FIGURES[name]
-    module = import_module(f"pcpad.commands.figures.{module_name}")
-    own = Parser(prog=f"pcpad figure {name}", description=f"Draw {text}.", epilog=module.__doc__, allow_abbrev=False)
-    module.add_arguments(own)
+    module, own = _figure(name)
     rest, data = take_data_options(args)
     given = own.parse_args(rest)
     if data and not hasattr(given, "data_options"):
@@ -50,6 +47,19 @@ def main(args: list[str]) -> None:
     given.data_options = data
     refuse_figure(given)
     module.draw(given)
+
+
+def parser(name: str) -> Parser:
+    """Of a figure's command line."""
+    return _figure(name)[1]
+
+
+def _figure(name: str) -> tuple[Any, Parser]:
+    module_name, text = FIGURES[name]
+    module = import_module(f"pcpad.commands.figures.{module_name}")
+    own = Parser(prog=f"pcpad figure {name}", description=f"Draw {text}.", epilog=module.__doc__, allow_abbrev=False)
+    module.add_arguments(own)
+    return module, own
 
 
 def take_data_options(args: Sequence[str]) -> tuple[list[str], dict[str, Any]]:

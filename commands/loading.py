@@ -17,7 +17,7 @@ import pcpad.datamodules
 import pcpad.tasks
 from pcpad.commands.checkpoint import remembered
 from pcpad.errors import UserFileNotFoundError, UserTypeError, UserValueError, did_you_mean
-from pcpad.files import refuse_irregular
+from pcpad.files import at_home, refuse_irregular
 from pcpad.tasks.base import Task
 from pcpad.trust import Trust
 
@@ -64,7 +64,7 @@ def load_task(
     known = inspect.signature(kind).parameters
     overrides |= {name: value for name, value in (where_known or {}).items() if name in known}
     _check_names(kind, overrides, "model")
-    path = str(Path(checkpoint).expanduser())
+    path = str(at_home(checkpoint))
     try:
         with trust.watch():
             task = kind.load_from_checkpoint(path, map_location=device, weights_only=True, **overrides)
@@ -114,7 +114,7 @@ def load_datamodule(
 
 
 def _settings(checkpoint: str | Path, part: str, trust: Trust) -> dict[str, Any] | None:
-    path = Path(checkpoint).expanduser()
+    path = at_home(checkpoint)
     if "://" not in str(checkpoint):
         refuse_irregular(path)
     if "://" not in str(checkpoint) and not path.is_file():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pcpad.errors import UserValueError
-from pcpad.files import refuse_replacing
+from pcpad.files import at_home, refuse_replacing
 
 __all__ = ["checkpoint_files", "named_files", "refuse_figure", "refuse_within", "run_files"]
 
@@ -78,7 +78,7 @@ def refuse_within(outputs: Iterable[Path], folder: str | Path) -> None:
     Raises:
         UserValueError: One of them is there already.
     """
-    home = Path(folder).expanduser().resolve()
+    home = at_home(folder).resolve()
     if Path.cwd().is_relative_to(home):  # no folder of data, or all that there is lies in it
         return
     for output in outputs:
@@ -102,5 +102,5 @@ def refuse_figure(given: Namespace) -> None:
     refuse_replacing(outputs, named_files(values))
     data = values.get("data_options") or {}
     for folder in (values.get("maps"), *data.values()):
-        if isinstance(folder, (str, Path)) and Path(folder).expanduser().is_dir():
+        if isinstance(folder, (str, Path)) and at_home(folder).is_dir():
             refuse_within(outputs, folder)

@@ -147,21 +147,23 @@ def load_plugins() -> None:
             warnings.warn(f"The plugin {entry.name} ({entry.value}) cannot be loaded: {error!r}", stacklevel=2)
 
 
-def import_named(texts: Sequence[str]) -> None:
+def import_named(named: Iterable[str], options: Iterable[str] = ()) -> None:
     """Import the suite's classes that are named, which is what makes their short names known to LightningCLI.
 
     Importing all of them would take as long again as the rest of the start.
 
     Args:
-        texts: All in which a class may be named. Where none of ours is, all are imported, for help and for messages.
+        named: Values, each whole: see `pcpad.trust.named_values`. Where none of ours is among them, nor a class from
+            elsewhere, all are imported, for messages.
+        options: The command line; where it asks for help all are imported, too.
     """
-    words = {word for text in texts for word in re.findall(r"[A-Za-z][\w.-]*", text)}
+    names = {value for value in named if re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", value)}
+    short = {name.rpartition(".")[2] for name in names}
     homes = [importlib.import_module(home) for home in _HOMES]
-    names = [(home, name) for home in homes for name in home.__all__]
-    short = {word.rpartition(".")[2] for word in words}
-    named = [(home, name) for home, name in names if name in short]
-    elsewhere = any("." in word and word.rpartition(".")[2][:1].isupper() for word in words)
-    options = [text.partition("=")[0] for text in texts]
-    asks_help = any(option in ("-h", "--help") or option.endswith(".help") for option in options)
-    for home, name in names if asks_help or not (named or elsewhere) else named:
+    ours = [(home, name) for home in homes for name in home.__all__]
+    wanted = [(home, name) for home, name in ours if name in short]
+    elsewhere = any("." in name and name.rpartition(".")[2][:1].isupper() for name in names)
+    words = [option.partition("=")[0] for option in options]
+    asks_help = any(word in ("-h", "--help") or word.endswith(".help") for word in words)
+    for home, name in ours if asks_help or not (wanted or elsewhere) else wanted:
         getattr(home, name)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from pcpad.bounded_yaml import read_yaml
+from pcpad.bounded_yaml import read_config
 from pcpad.errors import UserFileNotFoundError, UserValueError, did_you_mean
-from pcpad.files import read_text, refuse_irregular
+from pcpad.files import at_home, read_text, refuse_irregular
 
 
 def packaged_recipes() -> dict[str, Path]:
@@ -49,7 +46,7 @@ def find_recipe(name: str) -> str:
     Raises:
         FileNotFoundError: It is none of these; the message suggests the nearest names.
     """
-    if name.lstrip().startswith("{") or Path(name).is_file():
+    if name.lstrip().startswith("{") or at_home(name).is_file():
         return name
     recipes = packaged_recipes()
     for candidate in (name, f"{name}.yaml"):
@@ -106,47 +103,17 @@ def configured_imports(configs: list[Path]) -> list[str]:
     """
     names: list[str] = []
     for config in configs:
-        content = _read(config)
-        found = content.get("imports") if isinstance(content, dict) else None
+        content = read_config(config)
+        if not isinstance(content, dict):
+            what = "it is empty" if content is None else f"got a {type(content).__name__}"
+            message = f"Expected {config} to be a configuration, options and their values, but {what}"
+            raise UserValueError(message)
+        found = content.get("imports")
         if found is not None and not (isinstance(found, list) and all(isinstance(name, str) for name in found)):
             message = f"Expected `imports` in {config} to be a list of modules, but got {found!r}"
             raise UserValueError(message)
         names += found or []
     return names
-
-
-class _EachKeyOnce(yaml.SafeLoader):
-    """Of a key that stands twice, YAML's readers keep the last and say nothing."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Make a dict of a mapping's node.
-
-        Args:
-            node: What the file says.
-            deep: Whether to make what lies within it at once.
-
-        Returns:
-            Keys and values.
-
-        Raises:
-            UserValueError: It says a key twice; names both lines.
-        """
-        seen: dict[str, int] = {}
-        for key, _ in node.value:
-            line = key.start_mark.line + 1
-            if key.tag != "tag:yaml.org,2002:merge" and isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    message = (
-                        f"{key.start_mark.name} says `{key.value}` twice in one place, in lines {seen[key.value]} and "
-                        f"{line}: the second would hold and the first be lost. Leave one of them out."
-                    )
-                    raise UserValueError(message)
-                seen[key.value] = line
-        return super().construct_mapping(node, deep)
-
-
-def _read(config: Path) -> Any:
-    return read_yaml(read_text(config), str(config), _EachKeyOnce)
 
 
 def _options(args: list[str]) -> Iterator[tuple[str, str | None]]:

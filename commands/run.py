@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from contextlib import nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,28 +19,30 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from pcpad._renamed import present_path
-from pcpad.bounded_yaml import bound_jsonargparse
+from pcpad.bounded_yaml import bound_jsonargparse, reading_once
 from pcpad.commands.checkpoint import differences, find_checkpoint, home_of, remembered, run_values
 from pcpad.commands.outputs import checkpoint_files, named_files, run_files
 from pcpad.commands.plugins import allow_modules_of, import_named, load_plugins, load_user_modules, split_imports
 from pcpad.commands.recipes import config_files, configured_imports, resolve_configs
 from pcpad.commands.starting import Began, Start
 from pcpad.errors import UserValueError
-from pcpad.files import read_text, refuse_replacing
+from pcpad.files import at_home, refuse_replacing
 from pcpad.tasks.base import Task
 from pcpad.tasks.callbacks.checkpoint import BestAndLast
+from pcpad.tasks.callbacks.checkpoint_files import write_whole_checkpoints
 from pcpad.tasks.callbacks.interruption import Interruption
 from pcpad.tasks.callbacks.last_state import LastState
 from pcpad.tasks.callbacks.own_files import OwnFiles
 from pcpad.tasks.callbacks.prediction_writer import PredictionWriter
 from pcpad.tasks.callbacks.progress import ShownProgress
 from pcpad.tasks.callbacks.randomness import RandomState
+from pcpad.tasks.callbacks.restoring import SoundStates
 from pcpad.tasks.callbacks.results import RunResults
 from pcpad.tasks.callbacks.resume import OptimizerOnResume
 from pcpad.tasks.callbacks.run_values import RunValues
 from pcpad.tasks.callbacks.sample_images import SampleImages
 from pcpad.terminal import escaped_stderr, is_unicode, say
-from pcpad.trust import Trust, named_values
+from pcpad.trust import Trust, named_in, named_values
 
 
 def main(verb: str, args: list[str]) -> SuiteCLI:
@@ -56,7 +60,13 @@ def main(verb: str, args: list[str]) -> SuiteCLI:
         ValueError: What was asked for does not go together.
     """
     _quieten()
+    with reading_once():
+        return _run(verb, args)
+
+
+def _run(verb: str, args: list[str]) -> SuiteCLI:
     modules, args = split_imports(args)
+    _refuse_other_bytes(args)
     args = resolve_configs(args)
     configs = config_files(args)
     named = named_values(args, configs)
@@ -75,8 +85,7 @@ def main(verb: str, args: list[str]) -> SuiteCLI:
             "`--model.help CLASS` or `--data.help CLASS` those of a class."
         )
         raise UserValueError(message)
-    texts = [*args, *(read_text(path) for path in configs)]
-    import_named([*texts, json.dumps(settings)])
+    import_named(named | named_in(settings), args)
     if modules:
         args += [f"--imports={json.dumps(list(dict.fromkeys(modules)))}"]
     name = configs[-1].stem if configs else None
@@ -84,7 +93,22 @@ def main(verb: str, args: list[str]) -> SuiteCLI:
     if home is not None:  # a run that goes on stays with its first part
         folder, name = home
         settings.setdefault("trainer", {})["default_root_dir"] = folder
-    return SuiteCLI(verb, args, name=name, remembered=settings, trust=trust)
+    return SuiteCLI(verb, args, name=name, remembered=settings, trust=trust, configs=configs)
+
+
+def _refuse_other_bytes(args: list[str]) -> None:
+    """Arguments of classes pass through YAML, which has no way to write a byte that is no UTF-8."""
+    for before, arg in pairwise(["", *args]):
+        option, equals, value = arg.partition("=")
+        option, value = (option, value) if equals else (before, arg)
+        if option.startswith(
+            ("--model", "--data", "--eval", "--trainer.callbacks", "--trainer.logger")
+        ) and not is_unicode(value):
+            message = (
+                f"{option} {value}: this name holds bytes that are no UTF-8, and options of classes "
+                "take none: rename it, or give a link to it that has another name (ln -s)"
+            )
+            raise UserValueError(message)
 
 
 class SuiteCLI(LightningCLI):
@@ -96,17 +120,24 @@ class SuiteCLI(LightningCLI):
         name: The run's name, under `runs/`; the task's when not given.
         remembered: The checkpoint's settings, see `pcpad.commands.checkpoint.remembered`.
         trust: What it may name; None without a checkpoint.
+        configs: The configuration files among the arguments.
     """
 
     def __init__(
-        self, verb: str, args: list[str], name: str | None, remembered: dict[str, Any], trust: Trust | None = None
+        self,
+        verb: str,
+        args: list[str],
+        name: str | None,
+        remembered: dict[str, Any],
+        trust: Trust | None = None,
+        configs: Sequence[Path] = (),
     ) -> None:
         self.verb = verb
         self.name = name
         self.remembered = remembered
         self._watch = trust.watch if trust is not None else nullcontext
         bound_jsonargparse()
-        self.configs = config_files(args)
+        self.configs = list(configs)
         # As a first config, whatever comes later on the command line outranks it.
         front = ["--config", json.dumps(remembered)] if remembered else []
         self.start = Start()
@@ -219,6 +250,7 @@ class SuiteCLI(LightningCLI):
         elif options.get("default_root_dir"):
             self.start.watch(options["default_root_dir"])
         trainer = super().instantiate_trainer(**kwargs)
+        write_whole_checkpoints(trainer)
         for logger in trainer.loggers:
             self.start.take(logger)
         return trainer
@@ -240,7 +272,7 @@ class SuiteCLI(LightningCLI):
         return super()._instantiate_trainer(config, extra)
 
     def _callbacks(self, config: dict[str, Any]) -> list[Callback]:
-        callbacks: list[Callback] = [Began(self.start)]
+        callbacks: list[Callback] = [Began(self.start), SoundStates()]
         if config.get("enable_progress_bar") is not False and not config.get("barebones"):
             callbacks.append(ShownProgress())
         if self.verb == "fit":
@@ -287,7 +319,7 @@ class SuiteCLI(LightningCLI):
         output = self._get(self.config_init, "output") if self.verb == "predict" else None
         if output is not None:
             self.start.watch(output)
-            refuse_replacing([Path(output).expanduser()], inputs)
+            refuse_replacing([at_home(output)], inputs)
         written = run_files(log_folder)
         refuse_replacing(written, inputs, "--trainer.default_root_dir FOLDER")
         if self.verb == "fit":

@@ -11,6 +11,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 
 from pcpad.errors import UserRuntimeError
+from pcpad.files import at_home
 
 __all__ = ["Began", "Start"]
 
@@ -36,7 +37,7 @@ class Start:
         Args:
             folder: Where something of the run will be.
         """
-        missing = _missing(Path(folder).expanduser().absolute())
+        missing = _missing(at_home(folder).absolute())
         if missing:
             self._new.append(missing)
 

@@ -27,6 +27,7 @@ from pcpad.datamodules.datasets.epochs import (
 )
 from pcpad.datamodules.reading.failures import UsableItems, UsableLoader, WhatCanBeRead, raise_failures
 from pcpad.errors import UserRuntimeError, UserTypeError, UserValueError
+from pcpad.files import PathName, at_home
 from pcpad.trust import loading
 
 __all__ = ["DataModule", "UnrepeatedSampler", "evaluation_sampler", "expanded", "listed", "require"]
@@ -59,7 +60,7 @@ def expanded(path: str | Path) -> Path: ...
 def expanded(path: str | Path | None) -> Path | None: ...
 def expanded(path: str | Path | None) -> Path | None:
     """A path whose `~` is the home folder; None stays None."""
-    return None if path is None else Path(path).expanduser()
+    return None if path is None else at_home(path)
 
 
 def listed(found: T | None, what: str, *stages: str) -> T:
@@ -186,7 +187,7 @@ class DataModule(LightningDataModule):
 
     def __init__(
         self,
-        root: str | Path = ".",
+        root: PathName = ".",
         *,
         batch_size: int = 1,
         eval_batch_size: int | None = None,

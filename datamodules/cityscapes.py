@@ -23,6 +23,7 @@ from pcpad.datamodules.datasets.label_maps import read_checked_ids
 from pcpad.datamodules.datasets.scenes import Augmentation, SceneCrops, WholeScenes, collate_equal_sizes
 from pcpad.datamodules.reading.folders import FileTable, find_images
 from pcpad.errors import UserValueError
+from pcpad.files import PathName
 
 
 class CityscapesDataModule(DataModule):
@@ -91,7 +92,7 @@ class CityscapesDataModule(DataModule):
 
     def __init__(
         self,
-        root: str | Path = "data/cityscapes",
+        root: PathName = "data/cityscapes",
         split: Literal["cv0", "cv1", "cv2"] = "cv0",
         batch_size: int = 2,
         eval_batch_size: int = 1,
@@ -104,7 +105,7 @@ class CityscapesDataModule(DataModule):
         flip: float = 0.5,
         color_jitter: float = 0.25,
         blur: tuple[float, float] | None = (0.15, 1.3),
-        predict_images: str | Path | None = None,
+        predict_images: PathName | None = None,
         effective_batch: int | None = None,
     ) -> None:
         super().__init__(

@@ -1,6 +1,5 @@
 """Cityscapes for image synthesis: images with label ids and instance ids."""
 
-from pathlib import Path
 from typing import Any, Literal
 
 from torch.utils.data import DataLoader
@@ -18,6 +17,7 @@ from pcpad.datamodules.datasets.panoptic_scenes import (
     with_instances,
 )
 from pcpad.errors import UserValueError
+from pcpad.files import PathName
 
 
 class CityscapesPanopticDataModule(DataModule):
@@ -66,14 +66,14 @@ class CityscapesPanopticDataModule(DataModule):
 
     def __init__(
         self,
-        root: str | Path = "data/cityscapes",
+        root: PathName = "data/cityscapes",
         split: Literal["cv0", "cv1", "cv2"] = "cv0",
         batch_size: int = 4,
         eval_batch_size: int = 1,
         num_workers: int = 4,
         image_size: tuple[int, int] = (256, 512),
         flip: float = 0.5,
-        predict_maps: str | Path | None = None,
+        predict_maps: PathName | None = None,
         effective_batch: int | None = None,
     ) -> None:
         super().__init__(

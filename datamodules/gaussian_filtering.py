@@ -1,6 +1,5 @@
 """Pairs of a photograph's crop and its Gaussian-filtered self, which knows what lies outside of the crop."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from pcpad.datamodules.datasets.epochs import CropLoader
 from pcpad.datamodules.datasets.filtered_crops import FixedCrops, TrainingCrops, gaussian_kernel
 from pcpad.datamodules.datasets.photos import Split, find_photos, large_enough
 from pcpad.datamodules.reading.folders import FileTable
+from pcpad.files import PathName
 
 
 class GaussianFilteringDataModule(DataModule):
@@ -63,7 +63,7 @@ class GaussianFilteringDataModule(DataModule):
 
     def __init__(
         self,
-        root: str | Path = "data/photos",
+        root: PathName = "data/photos",
         batch_size: int = 32,
         num_workers: int = 4,
         crop_size: int = 128,

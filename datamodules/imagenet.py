@@ -12,6 +12,7 @@ from pcpad.datamodules.datasets.image_folders import LabelledFiles, LabelledImag
 from pcpad.datamodules.datasets.transforms import evaluation_transform, training_transform
 from pcpad.datamodules.reading.folders import FileTable, class_folders, find_images
 from pcpad.errors import UserFileNotFoundError, UserValueError
+from pcpad.files import PathName
 
 _NO_DATA = """{what}: {path}
 Expected (any names and image formats; one folder a class, the same names in each split):
@@ -76,7 +77,7 @@ class ImageNetDataModule(DataModule):
 
     def __init__(
         self,
-        root: str | Path = "data/imagenet",
+        root: PathName = "data/imagenet",
         batch_size: int = 32,
         num_workers: int = 4,
         image_size: int = 224,
@@ -84,7 +85,7 @@ class ImageNetDataModule(DataModule):
         crop_scale: tuple[float, float] | None = (0.08, 1.0),
         crop_ratio: tuple[float, float] = (3 / 4, 4 / 3),
         horizontal_flip: float = 0.5,
-        predict_images: str | Path | None = None,
+        predict_images: PathName | None = None,
         max_broken: int = 10,
         effective_batch: int | None = None,
         upright: bool = True,

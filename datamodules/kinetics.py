@@ -20,6 +20,7 @@ from pcpad.datamodules.datasets.kinetics_files import find_classes
 from pcpad.datamodules.datasets.kinetics_splits import find_test_split, load_split, load_unlabelled
 from pcpad.datamodules.datasets.video_table import VideoTable
 from pcpad.errors import UserValueError
+from pcpad.files import FileName, PathName
 
 
 class KineticsDataModule(DataModule):
@@ -95,8 +96,8 @@ class KineticsDataModule(DataModule):
 
     def __init__(
         self,
-        root: str | Path = "data/kinetics",
-        annotations: str | None = None,
+        root: PathName = "data/kinetics",
+        annotations: FileName | None = None,
         batch_size: int = 32,
         num_workers: int = 4,
         clip_length: int = 16,
@@ -108,7 +109,7 @@ class KineticsDataModule(DataModule):
         val_clip: Literal["centre", "start"] = "centre",
         val_clips: int = 1,
         jpeg_fps: float = 30.0,
-        predict_videos: str | Path | None = None,
+        predict_videos: PathName | None = None,
         max_broken: int = 100,
         max_missing: float = 0.2,
         effective_batch: int | None = None,

@@ -1,6 +1,5 @@
 """Places2, or any folder of images, with holes."""
 
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -13,6 +12,7 @@ from pcpad.datamodules.datasets.masked_images import MaskedCrops, MaskedSquares
 from pcpad.datamodules.datasets.masks import AugmentedMasks, DrawnMasks, FixedMasks, MaskSource, Polarity, find_masks
 from pcpad.datamodules.datasets.places2_files import ImageSplits, Split
 from pcpad.datamodules.datasets.strokes import check_hole_ratio
+from pcpad.files import PathName
 
 
 class Places2DataModule(DataModule):
@@ -72,10 +72,10 @@ class Places2DataModule(DataModule):
 
     def __init__(
         self,
-        root: str | Path = "data/places2",
-        masks: str | Path | None = None,
+        root: PathName = "data/places2",
+        masks: PathName | None = None,
         mask_polarity: Polarity | None = None,
-        test_masks: str | Path | None = None,
+        test_masks: PathName | None = None,
         test_mask_polarity: Polarity | None = None,
         image_size: int = 256,
         batch_size: int = 6,
@@ -86,8 +86,8 @@ class Places2DataModule(DataModule):
         hole_ratio: tuple[float, float] = (0.01, 0.6),
         bins: list[tuple[float, float]] | None = None,
         mask_seed: int = 0,
-        predict_images: str | Path | None = None,
-        predict_masks: str | Path | None = None,
+        predict_images: PathName | None = None,
+        predict_masks: PathName | None = None,
         predict_mask_polarity: Polarity | None = None,
         fit_masks: Literal["nearest"] | None = None,
         predict_mask_threshold: float | None = None,

@@ -7,23 +7,126 @@ before anything is made of it.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from pcpad.errors import UserValueError
-from pcpad.files import regular
+from pcpad.files import read_text
 
-__all__ = ["MOST_VALUES", "TooManyValuesError", "bound_jsonargparse", "read_yaml"]
+__all__ = [
+    "LETTERS",
+    "MOST_VALUES",
+    "TooManyValuesError",
+    "bound_jsonargparse",
+    "config_text",
+    "read_config",
+    "read_yaml",
+    "reading_once",
+]
 
 MOST_VALUES = 100_000
 """How many values a text with aliases may stand for. One without has no more than are written in it."""
 
 
+LETTERS = 100
+"""How many letters of a text count as a value."""
+_kept: ContextVar[_Kept | None] = ContextVar("_kept", default=None)
+
+
 class TooManyValuesError(UserValueError):
     """A text that stands for more values than it should, or without end."""
+
+
+@dataclass
+class _Kept:
+    """The configuration files that were read, by path."""
+
+    texts: dict[str, str] = field(default_factory=dict)
+    contents: dict[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """In this block a configuration file is read once, and is what it was then, for jsonargparse, too.
+
+    Who looks first at what a file names, and then has it read again, may be shown two different files.
+
+    Yields:
+        Nothing.
+    """
+    token = _kept.set(_Kept())
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def config_text(path: Path) -> str:
+    """The text of a configuration file; see `reading_once` and `pcpad.files.read_text`."""
+    kept = _kept.get()
+    if kept is None:
+        return read_text(path)
+    key = os.path.abspath(path)  # noqa: PTH100  # as jsonargparse has it; links are followed when it is opened
+    if key not in kept.texts:
+        kept.texts[key] = read_text(path)
+    return kept.texts[key]
+
+
+def read_config(path: Path) -> Any:
+    """Read a configuration file; see `reading_once`.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its value, not to be changed.
+
+    Raises:
+        UserValueError: It is no YAML, or says a key twice.
+    """
+    kept = _kept.get() or _Kept()
+    key = os.path.abspath(path)  # noqa: PTH100
+    if key not in kept.contents:
+        kept.contents[key] = read_yaml(config_text(path), str(path), _EachKeyOnce)
+    return kept.contents[key]
+
+
+class _EachKeyOnce(yaml.SafeLoader):
+    """Of a key that stands twice, YAML's readers keep the last and say nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Make a dict of a mapping's node.
+
+        Args:
+            node: What the file says.
+            deep: Whether to make what lies within it at once.
+
+        Returns:
+            Keys and values.
+
+        Raises:
+            UserValueError: It says a key twice; names both lines.
+        """
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if key.tag != "tag:yaml.org,2002:merge" and isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    message = (
+                        f"{key.start_mark.name} says `{key.value}` twice in one place, in lines {seen[key.value]} and "
+                        f"{line}: the second would hold and the first be lost. Leave one of them out."
+                    )
+                    raise UserValueError(message)
+                seen[key.value] = line
+        return super().construct_mapping(node, deep)
 
 
 def read_yaml(text: str, source: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
@@ -80,9 +183,9 @@ def bound_jsonargparse() -> None:
     plain_text = paths.Path.read_text
 
     def text_of_file(self: Any) -> str:
-        if not (self._std_io or self.is_url or self.is_fsspec):
-            regular(self.absolute)
-        return plain_text(self)
+        if self._std_io or self.is_url or self.is_fsspec:
+            return plain_text(self)
+        return config_text(Path(self.absolute))
 
     paths.Path.read_text = text_of_file  # type: ignore[method-assign]
 
@@ -140,7 +243,8 @@ class _Size:
             inside = [part for pair in node.value for part in pair]
         elif isinstance(node, yaml.SequenceNode):
             inside = node.value
-        self._known[id(node)] = 1 + sum(map(self.of, inside))
+        own = 1 + (len(node.value) // LETTERS if isinstance(node, yaml.ScalarNode) else 0)
+        self._known[id(node)] = own + sum(map(self.of, inside))
         return self._known[id(node)]
 
 

@@ -16,8 +16,12 @@ from typing import IO, Any, BinaryIO, Literal, overload
 from pcpad.errors import UserError, UserFileNotFoundError, UserValueError
 
 __all__ = [
+    "FileName",
     "NoRegularFileError",
+    "PathName",
     "UnreadableFileError",
+    "again",
+    "at_home",
     "fitting_name",
     "is_folder",
     "locked",
@@ -31,6 +35,11 @@ __all__ = [
     "whole_file",
     "write_text",
 ]
+
+# What an argument is that names a file or a folder. `tests/test_file_options.py` tries each of this type, and fails for
+# one that is named like a file and is of another.
+FileName = str
+PathName = str | Path
 
 _MOST_BYTES = 255  # of a name, on every file system in common use
 # Of files that nothing here writes as a result, and that are dear to whoever has them.
@@ -133,6 +142,47 @@ def opened(path: Path) -> BinaryIO:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def at_home(path: PathName) -> Path:
+    """A path whose `~` is the home folder.
+
+    Args:
+        path: As somebody typed it.
+
+    Returns:
+        The path, without `~`.
+
+    Raises:
+        UserValueError: There is no home folder, or no such user; or it has a null byte, which no name has.
+    """
+    if "\0" in str(path):
+        message = f"{path}: no name of a file has a null byte in it"
+        raise UserValueError(message)
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        message = f"{path}: its `~` stands for a home folder, which is not known here: write the whole path"
+        raise UserValueError(message) from None
+
+
+def again(file: BinaryIO) -> str | None:
+    """A name under which an open file, and no other that has taken its place, is opened once more.
+
+    For libraries that take names alone, or map files by name.
+
+    Args:
+        file: What `opened` returned.
+
+    Returns:
+        The name, for as long as the file stays open; None where the system has none.
+    """
+    name = f"/proc/self/fd/{file.fileno()}"
+    with suppress(OSError):
+        there, own = os.stat(name), os.fstat(file.fileno())  # noqa: PTH116  # a link to no path that can be asked
+        if os.path.samestat(there, own):
+            return name
+    return None
 
 
 def read_bytes(path: Path) -> bytes:

@@ -25,15 +25,25 @@ from pathlib import Path
 from typing import Any
 
 from pcpad._renamed import present_path
-from pcpad.bounded_yaml import TooManyValuesError, bound_jsonargparse, read_yaml
+from pcpad.bounded_yaml import (
+    LETTERS as _LETTERS,
+)
+from pcpad.bounded_yaml import (
+    MOST_VALUES,
+    TooManyValuesError,
+    bound_jsonargparse,
+    config_text,
+    read_config,
+    read_yaml,
+)
 from pcpad.errors import UserRuntimeError, UserValueError
-from pcpad.files import read_text
 
 __all__ = [
     "Trust",
     "check_layout",
     "loaded_modules",
     "loading",
+    "named_in",
     "named_values",
     "plain_settings",
     "state_of_run",
@@ -62,6 +72,7 @@ _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 # Keys under which Lightning 0.7 kept arguments, and still looks for them. No version of pcpad has written them.
 _OLD_KEYS = ("hparams", "module_arguments", "hparams_type", "datamodule_hparams_type")
 _DEEPEST = 50
+_MOST_SETTINGS = MOST_VALUES  # of a checkpoint, and of all that one command names, texts in texts included
 
 loaded_modules: set[str] = set()
 """The modules that the user had loaded by name."""
@@ -189,9 +200,10 @@ class Trust:
         Raises:
             UserValueError: A class path that may not be imported.
         """
-        stack = [settings]
+        stack, seen = [settings], 0
         while stack:
-            value = stack.pop()
+            value, seen = stack.pop(), seen + 1
+            _refuse_many(seen, self.source)
             if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
                 try:
                     value = read_yaml(value, f"{self.source}: a value")
@@ -320,33 +332,57 @@ def _owner(path: str) -> Any:
     return sys.modules.get(path.rpartition(".")[0])
 
 
-def plain_settings(value: Any, source: str | Path, name: str = "hyper_parameters", depth: int = 0) -> Any:
+def plain_settings(value: Any, source: str | Path, name: str = "hyper_parameters") -> Any:
     """What a checkpoint holds as settings, as dicts, lists and plain values of exactly these types.
 
     Args:
-        value: Anything that a weights-only pickle can carry.
+        value: Anything that a weights-only pickle can carry. There one list may stand in many places, of another one
+            that does so too: each counts wherever it stands.
         source: The checkpoint, for the error.
         name: Of the value, for the error.
-        depth: How deep it stands.
 
     Returns:
         A copy.
 
     Raises:
-        UserValueError: Something else is among them, such as bytes or tensors, or it contains itself.
+        UserValueError: Something else is among them, such as bytes or tensors, it contains itself, or stands for
+            endlessly many values.
     """
-    if type(value) in _PLAIN:
-        return value
-    if depth < _DEEPEST and isinstance(value, Mapping) and all(type(key) in _PLAIN for key in value):
-        return {key: plain_settings(item, source, f"{name}.{key}", depth + 1) for key, item in value.items()}
-    if depth < _DEEPEST and isinstance(value, (list, tuple)):
-        return [plain_settings(item, source, f"{name}[{index}]", depth + 1) for index, item in enumerate(value)]
-    what = "nested too deeply" if depth >= _DEEPEST else f"of type {type(value).__name__}"
-    message = (
-        f"{source}: {name[:80]} is {what}. Expected the settings of a checkpoint to be numbers, words, lists and dicts "
-        "of these: was it written by `pcpad fit`, or by a task of `pcpad.tasks`?"
-    )
-    raise UserValueError(message)
+    return _Plain(source).copy(value, name, 0)
+
+
+class _Plain:
+    """Copies settings, and counts them."""
+
+    def __init__(self, source: str | Path) -> None:
+        self.source = source
+        self.count = 0
+
+    def copy(self, value: Any, name: str, depth: int) -> Any:
+        self.count += 1 + (len(value) // _LETTERS if isinstance(value, str) else 0)
+        _refuse_many(self.count, self.source)
+        if type(value) in _PLAIN:
+            return value
+        if depth < _DEEPEST and isinstance(value, Mapping) and all(type(key) in _PLAIN for key in value):
+            return {key: self.copy(item, f"{name}.{key}", depth + 1) for key, item in value.items()}
+        if depth < _DEEPEST and isinstance(value, (list, tuple)):
+            return [self.copy(item, f"{name}[{index}]", depth + 1) for index, item in enumerate(value)]
+        what = "nested too deeply" if depth >= _DEEPEST else f"of type {type(value).__name__}"
+        message = (
+            f"{self.source}: {name[:80]} is {what}. Expected the settings of a checkpoint to be numbers, words, lists "
+            "and dicts of these: was it written by `pcpad fit`, or by a task of `pcpad.tasks`?"
+        )
+        raise UserValueError(message)
+
+
+def _refuse_many(count: int, source: str | Path) -> None:
+    """Settings are a few hundred values; a million are the same ones over and over, or will be."""
+    if count > _MOST_SETTINGS:
+        message = (
+            f"{source} stands for more than {_MOST_SETTINGS:,} settings, by parts that repeat parts: no task has so "
+            "many. Write out what is meant"
+        )
+        raise TooManyValuesError(message)
 
 
 def check_layout(content: Mapping[str, Any], source: str | Path, *, weights: bool = False) -> None:
@@ -401,49 +437,81 @@ def named_values(args: Iterable[str], configs: Iterable[Path] = ()) -> set[str]:
     Raises:
         UserValueError: A value or a file is no YAML that can be read.
     """
-    found: set[str] = set()
+    named = _Named()
     option = ""
     for arg in args:
         if arg.startswith("--"):
             option, equals, arg = arg.removeprefix("--").partition("=")
             if not equals:
                 continue
-        _collect(arg, option.rstrip("+"), Path(), found, 0)
+        named.collect(arg, option.rstrip("+"), Path(), 0)
     for config in configs:
-        content = read_yaml(read_text(config), str(config))
-        _collect(content, "", config.parent, found, 0)
-    return found
+        named.collect(read_config(config), "", config.parent, 0)
+    return named.found
 
 
-def _collect(value: Any, option: str, folder: Path, found: set[str], depth: int) -> None:
-    if depth > _DEEPEST:
-        return
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            name = option if key == "init_args" else f"{option}.{key}".lstrip(".")
-            _collect(item, name, folder, found, depth + 1)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            _collect(item, option, folder, found, depth + 1)
-    elif isinstance(value, str):
-        found.add(value)
-        # A list of annotations is data, whatever it says; a part of the configuration is configuration.
-        path = folder / value if option and not option.startswith("data.") else None
-        if value.lstrip()[:1] in ("{", "[") or "\n" in value:
-            _collect_text(value, "a value", option, folder, found, depth)
-        elif path is not None and path.suffix in (".yaml", ".yml", ".json") and path.is_file():
-            _collect_text(read_text(path), str(path), option, path.parent, found, depth)
+def named_in(settings: Any) -> set[str]:
+    """The words among a checkpoint's settings, each whole; no file is opened whatever they say.
+
+    Args:
+        settings: See `plain_settings`.
+
+    Returns:
+        The words, those in texts of YAML or JSON included.
+    """
+    named = _Named(files=False)
+    named.collect(settings, "", Path(), 0)
+    return named.found
 
 
-def _collect_text(text: str, source: str, option: str, folder: Path, found: set[str], depth: int) -> None:
-    try:
-        content = read_yaml(text, source)
-    except TooManyValuesError:
-        raise
-    except UserValueError:
-        return  # whoever uses the value says what is wrong with it, if anything is
-    if not isinstance(content, str):
-        _collect(content, option, folder, found, depth + 1)
+class _Named:
+    """Collects words from values, from texts in them and from files that they name, and counts them.
+
+    Args:
+        files: Whether files are looked into.
+    """
+
+    def __init__(self, files: bool = True) -> None:
+        self.found: set[str] = set()
+        self._files = files
+        self._count = 0
+        self._within: set[Path] = set()
+
+    def collect(self, value: Any, option: str, folder: Path, depth: int) -> None:
+        self._count += 1
+        _refuse_many(self._count, "What the command names")
+        if depth > _DEEPEST:
+            return
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                name = option if key == "init_args" else f"{option}.{key}".lstrip(".")
+                self.collect(item, name, folder, depth + 1)
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                self.collect(item, option, folder, depth + 1)
+        elif isinstance(value, str):
+            self.found.add(value)
+            if value.lstrip()[:1] in ("{", "[") or "\n" in value:
+                self._collect_text(value, "a value", option, folder, depth)
+            # A list of annotations is data, whatever it says; a part of the configuration is configuration.
+            elif self._files and option and not option.startswith("data."):
+                self._collect_file(folder / value, option, depth)
+
+    def _collect_file(self, path: Path, option: str, depth: int) -> None:
+        if path.suffix in (".yaml", ".yml", ".json") and path not in self._within and path.is_file():
+            self._within.add(path)
+            self._collect_text(config_text(path), str(path), option, path.parent, depth)
+            self._within.remove(path)
+
+    def _collect_text(self, text: str, source: str, option: str, folder: Path, depth: int) -> None:
+        try:
+            content = read_yaml(text, source)
+        except TooManyValuesError:
+            raise
+        except UserValueError:
+            return  # whoever uses the value says what is wrong with it, if anything is
+        if not isinstance(content, str):
+            self.collect(content, option, folder, depth + 1)
 
 
 def state_of_run(states: Any, folder: Path) -> None:

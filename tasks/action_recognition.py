@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pcpad.errors import UserTypeError, UserValueError
+from pcpad.files import FileName
 from pcpad.metrics.video import VideoAccuracy
 from pcpad.models.resnet3d import resnet3d
 from pcpad.tasks.base import Task, check_finite, plain
@@ -66,7 +67,7 @@ class ActionRecognitionTask(Task):
         num_classes: int = 400,
         padding: str = "partial",
         fallback: str | None = None,
-        weights: str | None = None,
+        weights: FileName | None = None,
         width: int = 64,
         mean: tuple[float, float, float] = _MEAN,
         std: tuple[float, float, float] = _STD,

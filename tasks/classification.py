@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pcpad.errors import UserValueError
+from pcpad.files import FileName
 from pcpad.models.classifiers import classifier
 from pcpad.tasks.base import Task, check_finite, plain
 from pcpad.tasks.callbacks.predictions import PredictionTable
@@ -53,7 +54,7 @@ class ClassificationTask(Task):
         num_classes: int = 1000,
         padding: str = "partial",
         fallback: str | None = None,
-        weights: str | None = None,
+        weights: FileName | None = None,
         label_smoothing: float = 0.0,
         mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
         std: tuple[float, float, float] = (0.229, 0.224, 0.225),

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
+from pcpad.files import FileName
 from pcpad.metrics.band_error import BandError
 from pcpad.models.filtering_unet import filtering_unet
 from pcpad.tasks.base import Task, check_finite, unit
@@ -44,7 +45,7 @@ class GaussianFilteringTask(Task):
         width: int = 32,
         padding: str = "partial",
         fallback: str | None = None,
-        weights: str | None = None,
+        weights: FileName | None = None,
         border: int = 6,
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
         std: tuple[float, float, float] = (0.5, 0.5, 0.5),

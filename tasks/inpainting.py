@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from pcpad.errors import UserFileNotFoundError, UserTypeError, UserValueError
+from pcpad.files import FileName
 from pcpad.filling import count_unreached, fill
 from pcpad.losses.inpainting import InpaintingLoss
 from pcpad.metrics.inpainting import SIX_BINS, InpaintingScores, composite
@@ -68,11 +69,11 @@ class InpaintingTask(Task):
         depth: int = 8,
         width: int = 64,
         partial: bool = True,
-        weights: str | None = None,
+        weights: FileName | None = None,
         freeze_encoder_norm: bool = False,
         loss_weights: dict[str, float] | None = None,
-        vgg: str = "published",
-        inception: str | None = None,
+        vgg: FileName = "published",
+        inception: FileName | None = None,
         mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
         std: tuple[float, float, float] = (0.229, 0.224, 0.225),
         optimizer: OptimizerCallable | None = None,

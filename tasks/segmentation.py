@@ -11,6 +11,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from pcpad.errors import UserValueError
+from pcpad.files import FileName
 from pcpad.losses.segmentation import pixel_cross_entropy, relaxed_cross_entropy
 from pcpad.metrics.confusion import SegmentationIoU
 from pcpad.tasks.base import Task, check_finite, plain
@@ -63,7 +64,7 @@ class SegmentationTask(Task):
         num_classes: int = 19,
         padding: str = "partial",
         fallback: str | None = None,
-        encoder_weights: str | None = None,
+        encoder_weights: FileName | None = None,
         class_weights: Sequence[float] | None = None,
         label_relaxation: int = 0,
         mean: tuple[float, float, float] = (0.485, 0.456, 0.406),

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from pcpad.errors import UserValueError
+from pcpad.files import FileName
 from pcpad.losses.gan import GeneratorLoss, discriminator_hinge
 from pcpad.models.averaging import AveragedNetwork
 from pcpad.models.patch_discriminator import patch_discriminator
@@ -72,12 +73,12 @@ class SynthesisTask(Task):
         partial: bool = True,
         panoptic_upsampling: bool = False,
         loss_weights: dict[str, float] | None = None,
-        vgg: str = "published",
+        vgg: FileName = "published",
         ema: float = 0.999,
-        judge: str | None = None,
+        judge: FileName | None = None,
         protocols: Sequence[str] = ("upsample_image",),
-        detector: str | None = None,
-        inception: str | None = None,
+        detector: FileName | None = None,
+        inception: FileName | None = None,
         generator_optimizer: OptimizerCallable | None = None,
         discriminator_optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,

@@ -15,7 +15,7 @@ from typing import Any
 from pcpad.bounded_yaml import read_yaml
 from pcpad.commands.comparison.grid import PADDING, SEED, Cell, Grid, expand, in_common
 from pcpad.commands.comparison.metrics import parse_metric
-from pcpad.commands.parser import Parser
+from pcpad.commands.parser import Parser, file_name, path_name
 from pcpad.commands.plugins import load_user_modules, take_imports
 from pcpad.commands.recipes import config_files, configured_imports, resolve_configs
 from pcpad.errors import UserValueError
@@ -67,7 +67,7 @@ def parse(args: Sequence[str]) -> argparse.Namespace:
     if tests_given:
         place = args.index("--test")
         args, test_arguments = args[:place], args[place + 1 :]
-    given, rest = _parser().parse_known_args(args)
+    given, rest = parser().parse_known_args(args)
     config = tuple(given.config or ())
     if given.output is None and not config:
         message = "Nothing to compare: name a recipe (--config NAME) or, for --report, a folder (--output DIR)"
@@ -97,16 +97,24 @@ def parse(args: Sequence[str]) -> argparse.Namespace:
     return given
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
+def parser() -> Parser:
+    """Of the command line."""
+    made = Parser(
         prog="pcpad compare",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add = parser.add_argument
-    add("--config", "-c", action="append", metavar="NAME", help="a recipe, packaged or a file; several are merged")
+    add = made.add_argument
+    add(
+        "--config",
+        "-c",
+        action="append",
+        type=file_name,
+        metavar="NAME",
+        help="a recipe, packaged or a file; several are merged",
+    )
     add("--paddings", metavar="A,B,…", help=f"the paddings to compare: of {', '.join(padding_names())}")
     add("--seeds", metavar="N|A,B,…", help="one number: so many seeds, 0 to N-1; with a comma: these (`7,` is one)")
     text = "an option of fit that varies too; repeatable"
@@ -114,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--cross", action="store_true", help="test every run under every padding")
     add("--test-checkpoint", choices=("best", "last"), help="what is tested (default: best)")
     add("--test", action="store_true", help="what follows are further options of `pcpad test`, such as --eval+=Tile")
-    add("--output", type=Path, metavar="DIR", help="the grid's folder (default: runs/compare/RECIPE)")
+    add("--output", type=path_name, metavar="DIR", help="the grid's folder (default: runs/compare/RECIPE)")
     add("--jobs", type=int, default=1, metavar="N", help="runs side by side, which share out the GPUs (default: 1)")
     add("--list", action="store_true", help="print the commands still to be run, a line a run, and run nothing")
     add("--report", action="store_true", help="report what the folder holds, and run nothing")
@@ -128,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     text = "count the epochs until the monitored metric reaches this; repeatable; 90%% is 0.9"
     add("--reach", action="append", default=[], type=_level, metavar="LEVEL", help=text)
-    return parser
+    return made
 
 
 def _level(text: str) -> float:

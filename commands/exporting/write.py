@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import warnings
@@ -18,6 +19,7 @@ from torch.export import Dim, ExportedProgram
 
 from pcpad.commands.exporting.network import Exported, as_strings
 from pcpad.errors import UserModuleNotFoundError, UserValueError
+from pcpad.files import whole_file
 from pcpad.tasks.base import Task
 
 METADATA = "pcpad.json"
@@ -87,7 +89,10 @@ def write(
         ValueError: ONNX lacks something the network does.
     """
     if kind == "torch":
-        torch.export.save(program, path, extra_files={METADATA: json.dumps(about, indent=1)})
+        content = io.BytesIO()  # PyTorch ends the process where it cannot finish a file
+        torch.export.save(program, content, extra_files={METADATA: json.dumps(about, indent=1)})
+        with whole_file(path, "wb") as file:
+            file.write(content.getbuffer())
         return
     try:
         with torch.no_grad(), quiet():

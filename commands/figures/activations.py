@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pcpad.commands.figures import options
 from pcpad.commands.figures.feature_maps import check_layers, last_two_sizes, maps_of, spatial_layers
+from pcpad.commands.parser import file_name
 from pcpad.errors import UserValueError
 from pcpad.tasks.base import Task
 from pcpad.tasks.pictures.plots import need_matplotlib, new_figure, save_figure
@@ -72,8 +73,12 @@ class Found:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the figure's options."""
-    parser.add_argument("--first", nargs="+", required=True, metavar="CKPT", help="the runs of one padding")
-    parser.add_argument("--second", nargs="+", required=True, metavar="CKPT", help="the runs of another padding")
+    parser.add_argument(
+        "--first", nargs="+", type=file_name, required=True, metavar="CKPT", help="the runs of one padding"
+    )
+    parser.add_argument(
+        "--second", nargs="+", type=file_name, required=True, metavar="CKPT", help="the runs of another padding"
+    )
     parser.add_argument("--layers", nargs="+", metavar="NAME",
                         help="whose activations are shown (default: the last ones at the two last sizes)")  # fmt: skip
     parser.add_argument("--count", type=options.positive, default=3, metavar="N", help="images each way (default: 3)")

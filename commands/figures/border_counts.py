@@ -24,6 +24,7 @@ from pcpad._other_convolutions import rule_of
 from pcpad.bounded_yaml import read_yaml
 from pcpad.commands.figures.options import add_output, positive
 from pcpad.commands.loading import load_task
+from pcpad.commands.parser import file_name
 from pcpad.errors import UserValueError
 from pcpad.tables import write_csv
 from pcpad.tasks.base import Task
@@ -86,7 +87,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the figure's options."""
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--network", metavar="NAME", help="a network of torchvision, timm or pcpad.models")
-    which.add_argument("--checkpoint", metavar="CKPT", help="a checkpoint of any task that takes images or clips")
+    which.add_argument(
+        "--checkpoint", type=file_name, metavar="CKPT", help="a checkpoint of any task that takes images or clips"
+    )
     parser.add_argument("--options", nargs="+", default=[], metavar="NAME=VALUE",
                         help="of a network of pcpad.models: encoder=resnet50")  # fmt: skip
     text = "of the input: a side, height and width, or frames, height and width (default: 224)"

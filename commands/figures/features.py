@@ -24,6 +24,7 @@ from pcpad.commands.figures.options import (
     read_task,
     trained_with,
 )
+from pcpad.commands.parser import file_name
 from pcpad.errors import UserValueError
 from pcpad.paddings import check_padding
 from pcpad.tasks.pictures.plots import need_matplotlib, new_figure, save_figure
@@ -73,7 +74,7 @@ class Distance:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the figure's options."""
     text = "checkpoints; each is a row of the figure"
-    parser.add_argument("--checkpoint", nargs="+", required=True, metavar="CKPT", help=text)
+    parser.add_argument("--checkpoint", nargs="+", type=file_name, required=True, metavar="CKPT", help=text)
     parser.add_argument("--paddings", nargs="+", default=["zeros", "partial"], metavar="PADDING",
                         help="two or more; distances are from the one that a checkpoint was trained with, or from the "
                         "first if that is none of them (default: zeros partial)")  # fmt: skip

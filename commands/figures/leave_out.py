@@ -13,6 +13,7 @@ from PIL import UnidentifiedImageError
 
 from pcpad._fractions import as_fraction
 from pcpad.commands.figures.options import add_output, positive
+from pcpad.commands.parser import path_name
 from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.files import refuse_irregular
 from pcpad.metrics.border import LEAVE_OUT, border_zones
@@ -26,7 +27,7 @@ _A_ROW = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the figure's options."""
-    parser.add_argument("image", metavar="IMAGE", type=Path, help="the picture")
+    parser.add_argument("image", metavar="IMAGE", type=path_name, help="the picture")
     usual = [value for value in LEAVE_OUT if value]
     text = f"sides of what is left out, of the picture's (default: {' '.join(map(str, usual))})"
     parser.add_argument("--fractions", nargs="+", default=usual, metavar="F", help=text)

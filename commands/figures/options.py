@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Subset
 
 from pcpad.commands.loading import load_datamodule, load_task
 from pcpad.commands.outputs import refuse_within
+from pcpad.commands.parser import path_name
 from pcpad.errors import UserValueError
 from pcpad.tasks.base import Task
 
@@ -35,7 +36,7 @@ def add_output(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def _png(text: str) -> Path:
-    path = Path(text).expanduser()
+    path = path_name(text)
     if path.suffix.lower() != ".png" or path.is_dir():
         message = f"expected the name of a .png file, got {text!r}"
         raise argparse.ArgumentTypeError(message)

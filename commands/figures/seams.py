@@ -27,6 +27,7 @@ from pcpad.commands.figures.options import (
     trained_with,
 )
 from pcpad.commands.figures.places import Place, edges, most_different, near_edges
+from pcpad.commands.parser import file_name
 from pcpad.errors import UserValueError
 from pcpad.tasks.base import Task
 from pcpad.tasks.pictures.palette import palette
@@ -87,7 +88,9 @@ class Score:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the figure's options."""
-    parser.add_argument("--checkpoints", nargs=2, required=True, metavar=("A", "B"), help="of segmentation")
+    parser.add_argument(
+        "--checkpoints", nargs=2, type=file_name, required=True, metavar=("A", "B"), help="of segmentation"
+    )
     parser.add_argument("--labels", nargs=2, metavar=("A", "B"),
                         help="what to call them (default: the paddings they were trained with)")  # fmt: skip
     parser.add_argument("--size", type=positive, default=512, metavar="PIXELS", help="of a tile (default: 512)")

@@ -17,6 +17,7 @@ from torch import Tensor
 from pcpad.commands.figures.options import add_checkpoint_options, add_output, read_batches, read_task, trained_with
 from pcpad.commands.loading import load_datamodule
 from pcpad.commands.outputs import refuse_within
+from pcpad.commands.parser import file_name
 from pcpad.errors import UserValueError
 from pcpad.models.street_detector import OBJECTS, StreetDetector, load_detector
 from pcpad.tasks import SynthesisTask
@@ -48,13 +49,13 @@ class Look:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the figure's options."""
-    parser.add_argument("--checkpoints", nargs="+", required=True, metavar="FILE", help="of synthesis")
+    parser.add_argument("--checkpoints", nargs="+", type=file_name, required=True, metavar="FILE", help="of synthesis")
     parser.add_argument("--labels", nargs="+", metavar="NAME",
                         help="what to call them (default: the convolutions they were trained with)")  # fmt: skip
     text = "draw these NAME_labelIds.png and NAME_instanceIds.png instead of the data set's"
-    parser.add_argument("--maps", metavar="FOLDER", help=text)
+    parser.add_argument("--maps", type=file_name, metavar="FOLDER", help=text)
     text = "draw the boxes of this Faster R-CNN: `published`, torchvision's of COCO, or a local file"
-    parser.add_argument("--detector", metavar="FILE", help=text)
+    parser.add_argument("--detector", type=file_name, metavar="FILE", help=text)
     parser.add_argument("--score", type=_score, default=0.5, metavar="S",
                         help=f"of the boxes drawn, at least; from {_LOWEST} to 1 (default: %(default)s)")  # fmt: skip
     add_checkpoint_options(parser, images=4)

@@ -242,7 +242,11 @@ class CropLoader(DataLoader[Any]):
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Have the next pass go on where the state was saved; a pass of another epoch starts at its beginning."""
         if state_dict and isinstance(self.sampler, CropSampler):
-            self.sampler.resume(**state_dict)
+            epoch, seen = state_dict["epoch"], state_dict["seen"]
+            if not all(type(count) is int and count >= 0 for count in (epoch, seen)):
+                message = f"expected a position in the data, two counts, but got {epoch!r} and {seen!r}"
+                raise ValueError(message)  # whoever has read it, knows from which file
+            self.sampler.resume(epoch, seen)
 
 
 def run_seed() -> int:

@@ -13,7 +13,7 @@ from pcpad.datamodules.reading.frame_folders import holds_frames
 from pcpad.datamodules.reading.listing import Contents, Wanted, look_through, say_passed_over
 from pcpad.datamodules.reading.video_files import SUFFIXES
 from pcpad.errors import UserFileNotFoundError, UserValueError
-from pcpad.files import refuse_irregular
+from pcpad.files import at_home, refuse_irregular
 
 NO_DATA = """{what}: {path}
 Expected one of (videos in any of {suffixes}, or folders of frames image_00001.jpg, …):
@@ -138,7 +138,7 @@ def no_data(what: str, path: Path, root: Path) -> str:
 
 
 def _annotation_file(root: Path, split: str, annotations: str) -> Path:
-    given = Path(annotations.replace("{split}", split)).expanduser()
+    given = at_home(annotations.replace("{split}", split))
     for path in (given, root / given):
         refuse_irregular(path)
         if path.is_file():

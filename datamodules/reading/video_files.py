@@ -123,6 +123,20 @@ def reason_of(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
+def reason_undecoded(error: Exception) -> str:
+    """Say in a few words why pictures could not be decoded; FFmpeg does not tell damage from a size it was denied."""
+    large = f", or pictures of more than the {MOST_PIXELS} pixels allowed ({OPTION})"
+    return reason_of(error) + (large if isinstance(error, av.error.InvalidDataError) else "")
+
+
+def decoder_options() -> dict[str, str]:
+    """What decoders are opened with: some streams' pictures grow midway, whatever the header says.
+
+    Decoders count in whole blocks, of up to 128 pixels: hence a little more than the limit.
+    """
+    return {"max_pixels": str(MOST_PIXELS * 9 // 8)}
+
+
 # What PyAV raises on files: FFmpeg's errors, and its own for impossible sizes and the like.
 ERRORS = (av.error.FFmpegError, OSError, ValueError, MemoryError)
 
@@ -137,7 +151,7 @@ class VideoFile:
     """
 
     def __init__(self, path: str | Path, quick: bool = False) -> None:
-        options = _OPTIONS | {"skip_frame": "all"} if quick else dict(_OPTIONS)
+        options = _OPTIONS | decoder_options() | ({"skip_frame": "all"} if quick else {})
         try:
             regular(path)  # FFmpeg would wait for somebody to write to a pipe
             # `file:` keeps a name such as `a:b.mp4` from being taken for a protocol.
@@ -165,6 +179,7 @@ class VideoFile:
         self.stream = streams[0]
         # A core is a DataLoader's worker; frame threads would decode beyond what is wanted, and hold frames.
         self.stream.codec_context.thread_count = 1
+        self.stream.codec_context.options = decoder_options()
         self.name = self.stream.codec_context.name
 
     def __enter__(self) -> "VideoFile":
@@ -314,7 +329,7 @@ def decode_all(path: str | Path, index: VideoIndex) -> int:
                 came.append(frame.pts)
                 damaged += frame.is_corrupt
         except ERRORS as error:
-            message = f"{path}: decoding stops after {len(came)} of {len(index.pts)} frames: {reason_of(error)}"
+            message = f"{path}: decoding stops after {len(came)} of {len(index.pts)} frames: {reason_undecoded(error)}"
             raise BrokenVideoError(message) from error
     if not len(index.keys):
         return damaged + max(0, len(index.pts) - len(came))

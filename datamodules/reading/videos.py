@@ -11,7 +11,14 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from pcpad.datamodules.reading.video_files import ERRORS, BrokenVideoError, VideoFile, VideoIndex, reason_of
+from pcpad.datamodules.reading.video_files import (
+    ERRORS,
+    BrokenVideoError,
+    VideoFile,
+    VideoIndex,
+    decoder_options,
+    reason_undecoded,
+)
 from pcpad.errors import UserValueError
 
 # Decoders that can reconstruct 1/2, 1/4, 1/8 of the size from part of each block. H.264, HEVC, VP9 and AV1 cannot.
@@ -69,7 +76,7 @@ class Video:
         shortest = min(self.index.height, self.index.width)
         reduced = max((n for n in range(most + 1) if shortest >> n >= self._least), default=0)
         if reduced:
-            self._file.stream.codec_context.options = {"lowres": str(reduced)}
+            self._file.stream.codec_context.options = decoder_options() | {"lowres": str(reduced)}
 
     def __enter__(self) -> "Video":
         return self
@@ -117,7 +124,7 @@ class Video:
             if len(found) == len(places):
                 return np.stack([found[int(self.index.pts[int(place)])] for place in positions])
             reason, self._at = None, None
-        why = reason_of(reason) if reason else "a frame is missing"
+        why = reason_undecoded(reason) if reason else "a frame is missing"
         first, last = self.index.times[[places[0], places[-1]]]
         message = f"{self.path}: the frames from {first:.3f} s to {last:.3f} s cannot all be decoded: {why}"
         raise BrokenVideoError(message) from reason

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pcpad.errors import UserFileExistsError
+from pcpad.files import at_home, read_text
 
 MARKER = "pcpad_sample.json"
 """The file by which a folder is known as a sample data set written here, and with which settings."""
@@ -60,7 +61,7 @@ def write_once(
         FileExistsError: `root` is a file, or holds something else, the sample with other settings, or only part
             of it.
     """
-    root = Path(root).expanduser().resolve()
+    root = at_home(root).resolve()
     found = _find(root, name, settings)
     if found is not None:
         return found
@@ -94,7 +95,7 @@ def _find(root: Path, name: str, settings: Mapping[str, object]) -> SampleSummar
         return None
     advice = "Name another folder, or remove this one."
     try:
-        facts = json.loads((root / MARKER).read_text(encoding="utf-8"))
+        facts = json.loads(read_text(root / MARKER))
         sample, old, counts = facts["sample"], facts["settings"], facts["counts"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         message = f"{root} is not empty and was not written by `pcpad sample`: nothing was changed. {advice}"

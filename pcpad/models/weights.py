@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import struct
@@ -9,13 +10,13 @@ import zipfile
 import zlib
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from pcpad.errors import UserFileNotFoundError, UserValueError
-from pcpad.files import opened, refuse_irregular
+from pcpad.files import again, at_home, opened
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Fit = Callable[[nn.Module], dict[str, Tensor]]
@@ -162,17 +163,25 @@ def read_weights(path: str | Path) -> Mapping[str, Any]:
     if re.match(r"[a-z][a-z0-9+.-]*://", str(path), flags=re.IGNORECASE):
         message = f"Weights are read from local files only, got {str(path)!r}: fetch the file and pass its path."
         raise UserValueError(message)
-    path = Path(path).expanduser()
-    refuse_irregular(path)
-    if not path.is_file():
+    path = at_home(path)
+    try:
+        file = opened(path)
+    except FileNotFoundError:
         message = f"No weight file at {path} (looked in {path.resolve().parent})."
-        raise UserFileNotFoundError(message)
-    if path.suffix.lower() == ".safetensors" or _begins_like_safetensors(path):
-        return _read_safetensors(path)
-    _refuse_flipped_bits(path)
+        raise UserFileNotFoundError(message) from None
+    # Opened once: under that name something else may stand a moment later.
+    with file:
+        if path.suffix.lower() == ".safetensors" or _begins_like_safetensors(file):
+            return _read_safetensors(file, path)
+        return _read_pickle(file, path)
+
+
+def _read_pickle(file: BinaryIO, path: Path) -> Mapping[str, Any]:
+    name = again(file) if _is_sound_archive(file, path) else None
+    file.seek(0)
     try:
         # Mapped, a checkpoint's hyper-parameters are read without its weights.
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        content = torch.load(file if name is None else name, "cpu", weights_only=True, mmap=name is not None)
     except pickle.UnpicklingError as error:
         raise UserValueError(_refusal(path, str(error))) from None
     except Warning:
@@ -180,6 +189,7 @@ def read_weights(path: str | Path) -> Mapping[str, Any]:
     # PyTorch's unpickler takes what it is told to from its lists: IndexError, TypeError, AttributeError, and more.
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = reason if name is None else reason.replace(name, str(path))
         message = f"{path} is no weight file that can be read; is it complete? ({reason})"
         raise UserValueError(message) from None
     if not isinstance(content, Mapping):
@@ -188,24 +198,26 @@ def read_weights(path: str | Path) -> Mapping[str, Any]:
     return content
 
 
-def _begins_like_safetensors(path: Path) -> bool:
+def _begins_like_safetensors(file: BinaryIO) -> bool:
     """Whether a file, whatever its name, begins with the length of a header and then the header's brace."""
-    with opened(path) as file:
-        start = file.read(9)
-    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size
+    start = file.read(9)
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= os.fstat(file.fileno()).st_size
 
 
-def _refuse_flipped_bits(path: Path) -> None:
+def _is_sound_archive(file: BinaryIO, path: Path) -> bool:
     """Hold a checkpoint's parts against the checksums that stand beside them, which `torch.load` does not (1 GB/s).
+
+    Returns:
+        False for the format of before PyTorch 1.6, which has none.
 
     Raises:
         ValueError: Some do not match. Where none does, the file was written without checksums.
     """
     bad, fine = [], 0
     try:
-        if not zipfile.is_zipfile(path):
-            return  # the format of before PyTorch 1.6, which has none
-        with zipfile.ZipFile(path) as archive:
+        if not zipfile.is_zipfile(file):
+            return False
+        with zipfile.ZipFile(file) as archive:
             for part in archive.infolist():
                 if part.compress_type != zipfile.ZIP_STORED:
                     message = (
@@ -214,8 +226,8 @@ def _refuse_flipped_bits(path: Path) -> None:
                     )
                     raise UserValueError(message)
                 try:
-                    with archive.open(part) as file:
-                        while file.read(1 << 20):
+                    with archive.open(part) as content:
+                        while content.read(1 << 20):
                             pass
                     fine += part.file_size > 0
                 except zipfile.BadZipFile:
@@ -231,14 +243,17 @@ def _refuse_flipped_bits(path: Path) -> None:
             f"({_listed(bad)}). Copy it again from where it was made."
         )
         raise UserValueError(message)
+    return True
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _read_safetensors(file: BinaryIO, path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load, load_file
 
+    name = again(file)
+    file.seek(0)
     try:
-        return load_file(path)
+        return load(file.read()) if name is None else load_file(name)
     except SafetensorError as error:
         message = f"{path} is no safetensors file that can be read; is it complete? ({error})"
         raise UserValueError(message) from None

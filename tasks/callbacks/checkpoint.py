@@ -9,6 +9,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from pcpad.files import FileName
+from pcpad.tasks.callbacks.restoring import refuse_odd
+
 
 class BestAndLast(ModelCheckpoint):
     """Keeps `best.ckpt` and `last.ckpt` in the run's folder, and saves `last.ckpt` when the run is told to stop.
@@ -33,7 +36,7 @@ class BestAndLast(ModelCheckpoint):
         self,
         monitor: str | None = None,
         mode: Literal["max", "min"] = "max",
-        dirpath: str | None = None,
+        dirpath: FileName | None = None,
         save_top_k: int = 1,
         every_n_epochs: int | None = None,
         every_n_train_steps: int | None = None,
@@ -85,6 +88,11 @@ class BestAndLast(ModelCheckpoint):
 
         Without it the resumed run's first epoch would always count as best.
         """
+        refuse_odd(self.state_dict(), state_dict, type(self).__name__)
+        for path, score in state_dict.get("best_k_models", {}).items():
+            refuse_odd(0.0, score, f"best_k_models.{path}")
+        if state_dict.get("best_model_score") is not None:
+            refuse_odd(0.0, state_dict["best_model_score"], "best_model_score")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The dirpath has changed")
             super().load_state_dict(state_dict)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from pcpad.distributed import gathered, rank
 from pcpad.errors import UserValueError
+from pcpad.files import PathName
 from pcpad.pictures import FORMATS, Picture, PictureFormat, write_picture
 from pcpad.tasks.callbacks.picture_files import PictureFiles
 from pcpad.terminal import say
@@ -43,7 +43,7 @@ class InpaintedPictures(PictureFiles):
 
     called = "filled pictures"
 
-    def __init__(self, output: str | Path | None = None, format: PictureFormat = "png", sheets: bool = False) -> None:
+    def __init__(self, output: PathName | None = None, format: PictureFormat = "png", sheets: bool = False) -> None:
         super().__init__(output)
         if format not in FORMATS:
             message = f"Expected argument `format` to be one of {', '.join(FORMATS)}, but got {format!r}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from torch import Tensor
 from pcpad.distributed import gathered, rank
 from pcpad.tasks.callbacks.checkpoint import BestAndLast
 from pcpad.tasks.callbacks.loops import FitLoop, give_boundaries
-from pcpad.tasks.callbacks.randomness import random_state, set_random_state
+from pcpad.tasks.callbacks.randomness import check_random_state, random_state, set_random_state
+from pcpad.tasks.callbacks.restoring import is_number, refuse_odd, restoring
 from pcpad.tasks.callbacks.running_metrics import running_metrics, set_running_metrics
 from pcpad.tasks.callbacks.signals import StopSignals
 
@@ -140,7 +140,12 @@ class Interruption(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """See where in the run the state was saved."""
         entry = checkpoint.get(_KEY)
-        self._loaded = dict(entry) if isinstance(entry, Mapping) and trainer.state.fn == "fit" else {}
+        self._loaded = {}
+        if entry is None or trainer.state.fn != "fit":
+            return
+        with restoring(trainer, _KEY):
+            _check(entry)
+        self._loaded = dict(entry)
         if self._loaded.get("position") == _AFTER_STEP and isinstance(trainer.fit_loop, FitLoop):
             trainer.fit_loop.epoch_loop.resuming_after_step = True
 
@@ -181,7 +186,8 @@ class Interruption(Callback):
             )
             return
         part = processes[rank()]
-        set_running_metrics(trainer, trainer.lightning_module, part["running"])
+        with restoring(trainer, _KEY):
+            set_running_metrics(trainer, trainer.lightning_module, part["running"])
         trainer._logger_connector._first_loop_iter = False  # or the next step would reset them
         set_random_state(part["random"])
 
@@ -268,3 +274,14 @@ class Interruption(Callback):
         file = Path(last) if last and Path(last).exists() else None
         note = "So the file is the last one saved before." if file else "So nothing is saved."
         raise Interrupted(signal.SIGINT, "at once, within a step", file, [note])
+
+
+def _check(entry: Any) -> None:
+    """Refuse what `Interruption.on_save_checkpoint` has not written; of what was measured see `set_running_metrics`."""
+    refuse_odd({"position": None, "callback_metrics": {}}, entry, "it")
+    for name, value in entry.get("callback_metrics", {}).items():
+        refuse_odd(0.0 if is_number(value) else Tensor(), value, f"callback_metrics.{name}")
+    if entry.get("position") == _AFTER_STEP:
+        refuse_odd([{"running": {}}] * len(entry["processes"]), entry["processes"], "processes")
+        for part in entry["processes"]:
+            check_random_state(part["random"])

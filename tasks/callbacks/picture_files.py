@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from pcpad.distributed import gathered, raise_failures, rank
 from pcpad.errors import UserError, UserValueError
-from pcpad.files import fitting_name, refuse_replacing
+from pcpad.files import PathName, at_home, fitting_name, refuse_replacing
 from pcpad.tasks.callbacks.prediction_writer import PredictionWriter, input_files
 from pcpad.terminal import say
 
@@ -34,7 +34,7 @@ class PictureFiles(PredictionWriter):
 
     called = "pictures"
 
-    def __init__(self, output: str | Path | None = None) -> None:
+    def __init__(self, output: PathName | None = None) -> None:
         super().__init__(output)
         self.folder = Path()
         self._sources: dict[str, tuple[Path, str]] = {}
@@ -56,7 +56,7 @@ class PictureFiles(PredictionWriter):
         """
         log_folder = trainer.log_dir  # broadcast: every process has to ask, and just once
         self._sources, self._failures = {}, []
-        self.folder = Path(self.output or Path(log_folder or ".") / "predictions").expanduser()
+        self.folder = at_home(self.output or Path(log_folder or ".") / "predictions")
         files = list(input_files(trainer))
         for source, *_ in files:
             self._take(source)

@@ -10,6 +10,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
+from pcpad.files import PathName
+
 __all__ = ["PredictionWriter", "input_files"]
 
 
@@ -39,7 +41,7 @@ class PredictionWriter(BasePredictionWriter, ABC):
         protected: Files beside the data that nothing may be written over: the checkpoint, configurations.
     """
 
-    def __init__(self, output: str | Path | None = None) -> None:
+    def __init__(self, output: PathName | None = None) -> None:
         super().__init__(write_interval="batch")
         self.output = output
         self.protected: Sequence[str | Path] = ()

@@ -10,7 +10,7 @@ import numpy as np
 from lightning.pytorch import LightningModule, Trainer
 
 from pcpad.distributed import gathered
-from pcpad.files import refuse_dear, refuse_replacing
+from pcpad.files import PathName, at_home, refuse_dear, refuse_replacing
 from pcpad.tables import safe_path, write_csv
 from pcpad.tasks.base import Task
 from pcpad.tasks.callbacks.prediction_writer import PredictionWriter, input_files
@@ -28,7 +28,7 @@ class PredictionTable(PredictionWriter):
         output: The CSV file, or a folder to put `predictions.csv` in; the run's log folder when not given.
     """
 
-    def __init__(self, output: str | Path | None = None) -> None:
+    def __init__(self, output: PathName | None = None) -> None:
         super().__init__(output)
         self.written: Path | None = None
         self._rows: dict[Any, Classes] = {}
@@ -75,7 +75,7 @@ class VideoPredictionTable(PredictionTable):
 
     ranks = 5
 
-    def __init__(self, output: str | Path | None = None) -> None:
+    def __init__(self, output: PathName | None = None) -> None:
         super().__init__(output)
         self._sums: dict[str, np.ndarray] = {}
 
@@ -128,8 +128,8 @@ def _named(classes: Sequence[int], probabilities: Sequence[float], task: Lightni
     return [(names[index] if names else index, value) for index, value in zip(classes, probabilities, strict=True)]
 
 
-def _table_path(output: str | Path | None, folder: str | None) -> Path:
-    path = Path(output or folder or ".").expanduser()
+def _table_path(output: PathName | None, folder: str | None) -> Path:
+    path = at_home(output or folder or ".")
     return path if path.suffix and not path.is_dir() else path / "predictions.csv"
 
 

@@ -11,8 +11,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from pcpad.distributed import gathered, rank
+from pcpad.tasks.callbacks.restoring import OddStateError
 
-__all__ = ["RandomState", "random_state", "set_random_state"]
+__all__ = ["RandomState", "check_random_state", "random_state", "set_random_state"]
 
 
 class RandomState(Callback):
@@ -34,6 +35,9 @@ class RandomState(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state until training starts: what is built before then draws numbers too."""
+        others = state_dict.get("others", [])
+        for state in (state_dict, *others):
+            check_random_state(state)
         self._pending = dict(state_dict)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -64,8 +68,36 @@ def set_random_state(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if state["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"].cpu())
+    np.random.set_state(_of_numpy(state))
+    random.setstate(_of_python(state))
+
+
+def check_random_state(state: Any) -> None:
+    """Try a state on generators that nobody draws from.
+
+    Args:
+        state: From a checkpoint.
+
+    Raises:
+        OddStateError: `set_random_state` cannot take it.
+    """
+    try:
+        torch.Generator().set_state(state["torch"].cpu())
+        if state["cuda"] is not None and torch.cuda.is_available():
+            torch.Generator("cuda").set_state(state["cuda"].cpu())
+        np.random.RandomState().set_state(_of_numpy(state))
+        random.Random().setstate(_of_python(state))
+    except Exception as error:  # of three libraries, for whatever is there
+        message = f"no state of random generators: {error!r}"
+        raise OddStateError(message) from error
+
+
+def _of_numpy(state: Mapping[str, Any]) -> dict[str, Any]:
     numpy = state["numpy"]
     key = np.array(numpy["state"]["key"], dtype=np.uint32)
-    np.random.set_state({**numpy, "state": {**numpy["state"], "key": key}})
+    return {**numpy, "state": {**numpy["state"], "key": key}}
+
+
+def _of_python(state: Mapping[str, Any]) -> tuple[Any, ...]:
     version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(numbers), gauss))
+    return version, tuple(numbers), gauss

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pcpad.errors import UserValueError
+from pcpad.tasks.callbacks.restoring import refuse_odd, restoring
 
 
 class OptimizerOnResume(Callback):
@@ -31,6 +33,12 @@ class OptimizerOnResume(Callback):
         if trainer.state.fn != "fit" or not changed or "optimizer_states" not in checkpoint:
             return
         configured = _configured(pl_module)
+        with restoring(trainer, "optimizer_states"):
+            self._replace(configured, stored, used, checkpoint)
+
+    def _replace(
+        self, configured: dict[str, Any], stored: Mapping[str, Any], used: Mapping[str, Any], checkpoint: dict[str, Any]
+    ) -> None:
         (state,) = checkpoint["optimizer_states"]
         if _kind(stored.get("optimizer")) != _kind(used.get("optimizer")):
             state["state"] = {}  # one optimizer's averages mean nothing to another
@@ -42,7 +50,9 @@ class OptimizerOnResume(Callback):
         by_step = configured.get("lr_scheduler", {}).get("interval") == "step"
         reached = checkpoint["global_step"] if by_step else checkpoint["epoch"]
         schedules = checkpoint["lr_schedulers"]
-        self._steps = schedules[0].get("last_epoch", reached) if schedules else reached
+        steps = schedules[0].get("last_epoch", reached) if schedules else reached
+        refuse_odd(0, steps, "last_epoch")
+        self._steps = int(steps)
         checkpoint["lr_schedulers"] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

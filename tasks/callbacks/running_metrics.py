@@ -10,6 +10,8 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
+from pcpad.tasks.callbacks.restoring import refuse_odd
+
 __all__ = ["running_metrics", "set_running_metrics"]
 
 _LOGGED = ("prog_bar", "logger", "on_step", "on_epoch", "enable_graph", "add_dataloader_idx", "metric_attribute")
@@ -50,6 +52,7 @@ def set_running_metrics(trainer: Trainer, pl_module: LightningModule, state: Map
     results = trainer.fit_loop.epoch_loop._results
     for kept in state["logged"]:
         options = dict(kept["options"])
+        refuse_odd(dict.fromkeys(_LOGGED, True) | {"metric_attribute": None, "sync_dist": True}, options, "its options")
         attribute = options["metric_attribute"]
         if attribute is not None and attribute not in metrics:
             continue
@@ -58,7 +61,8 @@ def set_running_metrics(trainer: Trainer, pl_module: LightningModule, state: Map
         results.log(kept["fx"], kept["name"], value, batch_size=1, sync_dist_fn=trainer.strategy.reduce, **options)
         item = results[f"{kept['fx']}.{kept['name']}"]
         for name, tensor in kept["values"].items():
-            setattr(item, name, tensor.to(device))
+            refuse_odd(0.0, tensor, f"{kept['name']}.{name}")
+            setattr(item, name, torch.as_tensor(tensor).to(device))
         if attribute is None:
             item._computed = None
 
@@ -87,6 +91,7 @@ def _copied(value: Any, device: torch.device | str = "cpu") -> Any:
 
 
 def _set_state(metric: Metric, state: Mapping[str, Any], device: torch.device) -> None:
+    refuse_odd({"updates": 0, "values": {}}, state, type(metric).__name__)
     for name in metric._defaults.keys() & state["values"].keys():
         setattr(metric, name, _copied(state["values"][name], device))
     metric._update_count = state["updates"]

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcpad.errors import UserFileNotFoundError, UserValueError
+from pcpad.files import at_home
 from pcpad.metrics.confusion import SegmentationIoU
 from pcpad.models.drn import drn_d_105
 from pcpad.models.weights import load_weights, read_weights
@@ -139,7 +140,7 @@ def load_judge(weights: str | Path) -> tuple[nn.Module, int]:
         FileNotFoundError: There is no such file.
         ValueError: It holds something else.
     """
-    path = Path(weights).expanduser()
+    path = at_home(weights)
     try:
         content = read_weights(path)
     except FileNotFoundError as error:

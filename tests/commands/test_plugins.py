@@ -190,12 +190,12 @@ def test_a_plain_module_is_tested_and_takes_no_evaluators(folder, capsys):
 def test_classes_named_in_a_config_are_imported_and_others_stay_out():
     code = (
         "import sys; from pcpad.commands.plugins import import_named; "
-        "import_named(['--model=GaussianFilteringTask']); "
+        "import_named(['GaussianFilteringTask', 'of SynthesisTask']); "
         "print([name for name in ('pcpad.tasks.gaussian_filtering', 'pcpad.tasks.synthesis') if name in sys.modules])"
     )
     import subprocess
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['pcpad.tasks.gaussian_filtering']"
-    import_named(["--help"])
+    import_named(["GaussianFilteringTask"], ["--help"])
     assert "pcpad.tasks.synthesis" in sys.modules

@@ -3,11 +3,12 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
-from pcpad import cli
+from pcpad import cli, files
 from pcpad.bounded_yaml import MOST_VALUES, TooManyValuesError, bound_jsonargparse, read_yaml
 from pcpad.commands.checkpoint import remembered
 from pcpad.errors import UserValueError
@@ -98,6 +99,34 @@ def test_every_way_in(tmp_path, monkeypatch, capsys, way):
     if way == "checkpoint":
         with pytest.raises(TooManyValuesError):
             remembered(tmp_path / "x.ckpt")
+
+
+def test_a_config_is_what_it_was_when_it_was_first_read(tmp_path, monkeypatch, capsys):
+    """Whoever looks at it, jsonargparse included: it is replaced after each look."""
+    monkeypatch.chdir(tmp_path)
+    path, part = tmp_path / "x.yaml", tmp_path / "part.yaml"
+    path.write_text("model: part.yaml\nseed_everything: 1\n", encoding="utf-8")
+    part.write_text("class_path: ClassificationTask\ninit_args: {network: resnet18, num_classes: 7}", encoding="utf-8")
+    looks, plain = [], files.opened
+
+    def opened(name):
+        file = plain(name)
+        if Path(name).name in ("x.yaml", "part.yaml"):
+            looks.append(Path(name).name)
+            new = name.with_name("new")
+            new.write_text("model: evilmod.Evil\n", encoding="utf-8")
+            new.replace(name)
+        return file
+
+    monkeypatch.setattr(files, "opened", opened)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["fit", "--config=x.yaml", "--print_config"])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    assert "num_classes: 7" in said
+    assert "seed_everything: 1" in said
+    assert "evilmod" not in said
+    assert sorted(looks) == ["part.yaml", "x.yaml"]
 
 
 @pytest.mark.parametrize("option", ["--config", "--model", "--ckpt_path"])

@@ -2,6 +2,7 @@
 
 import collections
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -264,6 +265,54 @@ def test_settings_that_contain_themselves():
     value.append(value)
     with pytest.raises(UserValueError, match="nested too deeply"):
         plain_settings(value, "x.ckpt")
+
+
+def repeated(value, times):
+    """What a pickle makes of a few bytes: one list of ten references to another one, and so on."""
+    for _ in range(times):
+        value = [value] * 10
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        repeated("x", 9),
+        {"a": repeated({"b": 1.0}, 8)},
+        ["a" * 1_000_000] * 10_000,
+        ["[" + "[1, 2], " * 1000 + "]"] * 1000,  # texts of YAML, each of which is looked into
+        ["[&a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]" + ", *a" * 5000 + "]"] * 20,
+    ],
+)
+def test_settings_that_stand_for_more_than_they_are(content, folder, value, capsys, monkeypatch):
+    monkeypatch.setattr(trust, "_MOST_SETTINGS", 10_000)
+    path = save(content, folder, optimizer=value)
+    began = time.monotonic()
+    with pytest.raises(UserValueError, match=r"x\.ckpt stands for more than 10,000 settings"):
+        load_task(path)
+    with pytest.raises(SystemExit):
+        cli.main(["fit", "--ckpt_path=x.ckpt", *QUIET])
+    assert "x.ckpt stands for more than 10,000 settings" in capsys.readouterr().err
+    assert time.monotonic() - began < 60
+
+
+def test_files_that_name_each_other_are_read_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, other in (("a.yaml", "b.yaml"), ("b.yaml", "a.yaml")):
+        Path(name).write_text("".join(f"k{number}: {other}\n" for number in range(9)), encoding="utf-8")
+    monkeypatch.setattr(trust, "_MOST_SETTINGS", 10_000)
+    began = time.monotonic()
+    assert named_values(["--model=a.yaml"]) == {"a.yaml", "b.yaml"}
+    Path("c.yaml").write_text("\n".join(f"k{n}: '[{', '.join(['1'] * 999)}]'" for n in range(99)), encoding="utf-8")
+    with pytest.raises(UserValueError, match="What the command names stands for more than 10,000 settings"):
+        named_values([], [Path("c.yaml")])
+    assert time.monotonic() - began < 60
+
+
+def test_words_of_a_checkpoint_open_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("x.yaml").write_text("class_path: a.InFile\n", encoding="utf-8")
+    assert trust.named_in({"model": "x.yaml", "b": ['{"c": "a.Deep"}']}) == {"x.yaml", '{"c": "a.Deep"}', "a.Deep"}
 
 
 @pytest.mark.parametrize(

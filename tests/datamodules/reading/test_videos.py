@@ -1,8 +1,12 @@
 """One video file: exactly the frames asked for, and a clear word on what cannot be read."""
 
+from fractions import Fraction
+
+import av
 import numpy as np
 import pytest
 
+from pcpad.datamodules.reading import video_files
 from pcpad.datamodules.reading.video_files import BrokenVideoError, decode_all, index_video
 from pcpad.datamodules.reading.videos import Video, View, cut
 
@@ -178,3 +182,50 @@ def test_a_view_is_the_part_of_the_whole():
     assert np.abs(part[0, :, 0].astype(float) - (64.5 + 2 * np.arange(50))).max() <= 1
     assert np.array_equal(cut(ramp, View(128, 256, 3, 5, 7, 9)), ramp[3:10, 5:14])
     assert cut(ramp, View(256, 512, 10, 20, 30, 40)).shape == (30, 40, 3)
+
+
+# Pictures that grow or shrink midway
+
+
+def growing(folder, name, videos, first=(48, 64), then=(96, 128)):
+    """A stream of two sizes under one header, ten frames each, as broadcasts and joined recordings have it."""
+    raw = b"".join(
+        videos.write(folder / f"{index}.h264", 10, size=size, options={"g": "5", "bf": "0"}).read_bytes()
+        for index, size in enumerate((first, then))
+    )
+    (folder / "both.h264").write_bytes(raw)
+    with av.open(str(folder / "both.h264"), format="h264") as whole, av.open(str(folder / name), "w") as made:
+        stream = made.add_stream_from_template(whole.streams.video[0])
+        for number, packet in enumerate(packet for packet in whole.demux(video=0) if packet.size):
+            packet.stream, packet.time_base = stream, Fraction(1, 25)
+            packet.pts = packet.dts = number
+            packet.duration = 1
+            made.mux(packet)
+    return folder / name
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
+def test_pictures_of_two_sizes_are_brought_to_that_of_the_header(name, videos, tmp_path):
+    path = growing(tmp_path, name, videos)
+    index = index_video(path)
+    assert (index.height, index.width, len(index.pts)) == (48, 64, 20)
+    with Video(path, index) as video:
+        read = video.read([8, 9, 10, 19])
+    assert read.shape == (4, 48, 64, 3)
+    assert [videos.number(picture) for picture in read] == [8, 9, 0, 9]
+    assert decode_all(path, index) == 0
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
+def test_pictures_that_grow_beyond_the_limit_are_not_decoded(name, videos, tmp_path, monkeypatch):
+    path = growing(tmp_path, name, videos)
+    monkeypatch.setattr(video_files, "MOST_PIXELS", 64 * 64)
+    index = index_video(path)
+    with Video(path, index) as video:
+        assert videos.number(video.read([8])[0]) == 8
+        with pytest.raises(BrokenVideoError, match=r"or pictures of more than the 4096 pixels allowed \(PCPAD_MOST_P"):
+            video.read([12])
+    with pytest.raises(BrokenVideoError, match=r"decoding stops after 10 of 20 frames: .* more than the 4096 pixels"):
+        decode_all(path, index)

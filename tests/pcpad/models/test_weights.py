@@ -1,9 +1,12 @@
 """Loading weights that others wrote: wrappers, refusals, and that a misfit changes nothing."""
 
+import os
 import pickle
+import signal
 import zipfile
 
 import pytest
+import safetensors.torch
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -239,3 +242,44 @@ def test_a_damaged_header_of_safetensors_is_refused_whatever_the_bit(tmp_path):
         (tmp_path / "w.safetensors").write_bytes(data[:length])
         with pytest.raises(ValueError, match=r"w\.safetensors"):
             load_weights(network(), tmp_path / "w.safetensors")
+
+
+def too_long(*_):
+    pytest.fail("still waiting")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", ["pickle", "safetensors"])
+def test_what_takes_a_files_place_while_it_is_read_is_not_opened(tmp_path, monkeypatch, kind):
+    path = tmp_path / "x.weights"
+    state = other_state()
+    save_file(state, path) if kind == "safetensors" else torch.save(state, path)
+
+    def swap(take):
+        def taken(*args, **options):
+            path.unlink()
+            os.mkfifo(path)
+            monkeypatch.undo()
+            return take(*args, **options)
+
+        return taken
+
+    for place, name in ((zipfile, "is_zipfile"), (safetensors.torch, "load_file"), (safetensors.torch, "load")):
+        monkeypatch.setattr(place, name, swap(getattr(place, name)))
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(10)  # a pipe waits until somebody writes to it
+    try:
+        assert same(load_weights(network(), path), state)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert not path.is_file(), "it was swapped"
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", ["pickle", "safetensors"])
+def test_a_system_without_names_of_open_files(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr("pcpad.models.weights.again", lambda file: None)
+    state = other_state()
+    save_file(state, tmp_path / "x") if kind == "safetensors" else torch.save(state, tmp_path / "x")
+    assert same(load_weights(network(), tmp_path / "x"), state)
