@@ -30,7 +30,7 @@ _PARTIAL: dict[type, int] = {layers.PartialConv1d: 1, layers.PartialConv2d: 2, l
 _PADDED: dict[type, int] = {layers.PaddedConv1d: 1, layers.PaddedConv2d: 2, layers.PaddedConv3d: 3}
 _EXPLICIT: dict[type, int] = {layers.ExplicitPadConv2d: 2}
 _DIMS = {**_PLAIN, **_PARTIAL, **_PADDED, **_EXPLICIT}
-_EXTRAS = ("return_mask", "fallback", "layer_name")  # attributes that plain convolutions do not have
+_EXTRAS = ("return_mask", "fallback", "layer_name", "exponent")  # attributes that plain convolutions do not have
 # Reasons for which it does not matter that a module is left.
 _NO_PADDING = "no padding"
 _CROPS = "a transposed convolution's padding crops its output"
@@ -312,6 +312,7 @@ def _some(names: list[str], most: int = 5) -> str:
 def _convert(name: str, module: nn.modules.conv._ConvNd, padding: str, fallback: str | None) -> Row:
     before, dims = _padding_of(module) or "zeros", _DIMS[_base(module)]
     kept_mask = padding == "partial" and getattr(module, "return_mask", False)
+    exponent = getattr(module, "exponent", None) if before == padding == "partial" else None
     for extra in _EXTRAS:
         vars(module).pop(extra, None)
     if before == "explicit" and padding != "explicit":
@@ -325,6 +326,8 @@ def _convert(name: str, module: nn.modules.conv._ConvNd, padding: str, fallback:
     if isinstance(module, layers.ExplicitPadConv2d) and before != "explicit":
         module.add_border_filters()
     extras: dict[str, object] = {"return_mask": True} if kept_mask else {}
+    if exponent is not None:
+        extras["exponent"] = exponent
     if family is _PADDED:
         extras = {"fallback": fallback, "layer_name": name}
     vars(module).update(extras)

@@ -32,6 +32,7 @@ ROOMS = {
 }
 LAYERS = [
     "_border.py",
+    "_exponent.py",
     "_lazy.py",
     "_other_layers.py",
     "_own_padding.py",
