@@ -1,0 +1,118 @@
+"""Weights that say which padding they are for: safetensors files whose metadata names it, and the ratio's exponents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import pcpad
+from pcpad.convert import paddings_in
+from pcpad.errors import UserValueError
+from pcpad.files import whole_file
+
+__all__ = ["apply_metadata", "read_metadata", "save_padded_weights"]
+
+_MOST = 1 << 24  # bytes of a header that is read for its metadata
+
+
+def save_padded_weights(
+    model: nn.Module, path: str | Path, padding: str, exponents: Mapping[str, float | list[float]] | None = None
+) -> Path:
+    """Write a network's state dict under its own names, and its padding beside it.
+
+    Args:
+        model: The network.
+        path: The file, safetensors whatever its name; one that is there is replaced.
+        padding: Its padding, as `pcpad.convert_padding` calls it.
+        exponents: Of the ratio, by layer, see `pcpad.adaptation.exponents.exponents_of`.
+
+    Returns:
+        The path.
+    """
+    from safetensors.torch import save
+
+    path = Path(path).expanduser()
+    # Copies: safetensors refuses tensors that share memory, as tied weights do.
+    state = {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
+    metadata = {"format": "pt", "padding": padding, "pcpad": pcpad.__version__}
+    if exponents:
+        metadata["exponents"] = json.dumps(dict(exponents))
+    with whole_file(path, "wb") as file:
+        file.write(save(state, metadata))
+    return path
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """What a safetensors file says of its weights' padding.
+
+    Args:
+        path: Any weight file.
+
+    Returns:
+        `padding` and `exponents`, each where the file has it; nothing of a file of another format.
+
+    Raises:
+        UserValueError: The exponents are not what this package writes.
+    """
+    path = Path(path).expanduser()
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(length) if 2 <= length <= min(_MOST, path.stat().st_size) else b""
+    if not header.startswith(b"{"):
+        return {}
+    try:
+        metadata = json.loads(header).get("__metadata__") or {}
+        found = {name: metadata[name] for name in ("padding",) if isinstance(metadata.get(name), str)}
+        if "exponents" in metadata and found:
+            found["exponents"] = _exponents(json.loads(metadata["exponents"]))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        message = f"{path} has metadata that cannot be read ({error}): have it written anew"
+        raise UserValueError(message) from None
+    return found
+
+
+def _exponents(value: Any) -> dict[str, float | list[float]]:
+    if not isinstance(value, dict):
+        message = "its exponents are no object of numbers by layer"
+        raise TypeError(message)
+    return {
+        str(name): [float(one) for one in given] if isinstance(given, list) else float(given)
+        for name, given in value.items()
+    }
+
+
+def apply_metadata(model: nn.Module, metadata: Mapping[str, Any], source: str) -> None:
+    """Hold a network against what a file says of its weights' padding, and give it their exponents.
+
+    Args:
+        model: The network, which has or will have the file's weights.
+        metadata: See `read_metadata`; nothing happens where it is empty.
+        source: The file, for the error.
+
+    Raises:
+        UserValueError: The network has another padding; nothing has been changed then.
+    """
+    from pcpad.adaptation.exponents import set_exponents
+
+    meant = metadata.get("padding")
+    if meant is None:
+        return
+    found = paddings_in(model)
+    if found and meant not in found:
+        message = (
+            f"{source} holds weights for {meant} padding, and the network's is {' and '.join(sorted(found))}: convert "
+            f"it first, `pcpad.convert_padding(network, {meant!r})` or --padding {meant}."
+        )
+        raise UserValueError(message)
+    exponents = {
+        name: torch.tensor(value) if isinstance(value, list) else value
+        for name, value in metadata.get("exponents", {}).items()
+    }
+    if meant == "partial":
+        set_exponents(model, 1)
+        set_exponents(model, exponents)
