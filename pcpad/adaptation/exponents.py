@@ -24,11 +24,7 @@ def partial_layers(network: nn.Module) -> dict[str, nn.modules.conv._ConvNd]:
     Args:
         network: Any.
     """
-    return {
-        name: layer
-        for name, layer in network.named_modules()
-        if isinstance(layer, _PartialConv) and pads(layer)
-    }
+    return {name: layer for name, layer in network.named_modules() if isinstance(layer, _PartialConv) and pads(layer)}
 
 
 def set_exponents(network: nn.Module, exponent: float | Mapping[str, float | Sequence[float] | Tensor]) -> None:

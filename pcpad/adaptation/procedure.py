@@ -17,7 +17,7 @@ from pcpad.adaptation.material import Material
 from pcpad.adaptation.teaching import Scores, Teaching
 from pcpad.errors import UserRuntimeError, UserValueError
 
-__all__ = ["Leg", "Procedure", "scored", "train"]
+__all__ = ["Leg", "Procedure", "Values", "restored", "scored", "shown", "train"]
 
 _WARM = 0.05  # part of the steps in which the rate rises
 _HALVES = {"bf16": torch.bfloat16, "16": torch.float16}
@@ -183,6 +183,23 @@ def shown(values: Values) -> str:
     return f"loss {values['loss']:.4g}"
 
 
+def restored(student: nn.Module, leg: Leg) -> nn.Module:
+    """Give a network the weights and exponents of a run's best evaluation.
+
+    Args:
+        student: Changed in place.
+        leg: The run.
+
+    Returns:
+        The same.
+    """
+    student.load_state_dict(leg.state)
+    if partial_layers(student):
+        set_exponents(student, 1)
+        set_exponents(student, leg.exponents)
+    return student.eval()
+
+
 class _Run:
     """The state of one training run."""
 
@@ -257,11 +274,7 @@ class _Run:
         if not self.leg.state:
             message = f"No evaluation of the network was finite, at a learning rate of {self.rate:g}: lower it"
             raise UserRuntimeError(message)
-        student = self.teaching.student
-        student.load_state_dict(self.leg.state)
-        if self.partial:
-            set_exponents(student, 1)
-            set_exponents(student, self.leg.exponents)
+        restored(self.teaching.student, self.leg)
 
     def state_dict(self) -> dict[str, Any]:
         """What a run resumes from, of tensors and plain values."""

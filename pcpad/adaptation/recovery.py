@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pcpad.adaptation.material import Material
-from pcpad.adaptation.procedure import Leg, Procedure, Values, scored, shown, train
+from pcpad.adaptation.procedure import Leg, Procedure, Values, restored, scored, shown, train
 from pcpad.adaptation.result import ROWS, Recovery
 from pcpad.adaptation.teaching import Teaching, tensors_of
 from pcpad.convert import convert_padding
@@ -41,6 +41,7 @@ def recover(
     *,
     prepare: Callable[[Tensor], Tensor] | None = None,
     fallback: str | None = None,
+    control: Recovery | None = None,
     resume: str | Path | None = None,
     said: Callable[[str], None] | None = None,
 ) -> Recovery:
@@ -60,6 +61,8 @@ def recover(
         prepare: Makes the network's input of a batch of images in [0, 1]: normalizes it, adds noise for a denoiser.
             What it draws from torch's generator is the same in each run.
         fallback: See `pcpad.convert_padding`.
+        control: An earlier recovery of the same network by the same procedure, to another padding: its control serves
+            again.
         resume: A file that the run's state is kept in, and that a run with the same settings goes on from.
         said: Called with a line at each step worth telling.
 
@@ -95,18 +98,30 @@ def recover(
     for row in ROWS[:2]:
         said(f"{row}: {shown(rows[row])}")
     rates: dict[str, float] = {}
-    control, rates[ROWS[3]] = runs.full(ROWS[3], original)
-    _refuse_degraded(rows[ROWS[0]], control.values, dense)
-    student = converted
-    leg, rates[ROWS[2]] = runs.full(ROWS[2], student)
-    rows |= {ROWS[2]: leg.values, ROWS[3]: control.values}
+    if control is not None:
+        _refuse_another(control.procedure, procedure)
+        kept, rates[ROWS[3]] = control.control, control.rates[ROWS[3]]
+        of_control = control.rows[ROWS[3]]
+    else:
+        leg, rates[ROWS[3]] = runs.full(ROWS[3], original)
+        kept, of_control = restored(copy.deepcopy(original), leg), leg.values
+        _refuse_degraded(rows[ROWS[0]], of_control, dense)
+    leg, rates[ROWS[2]] = runs.full(ROWS[2], converted)
+    rows |= {ROWS[2]: leg.values, ROWS[3]: of_control}
     if leg.renormed:
         notes.append("The batch norms' statistics were estimated anew, which held-out images say helps.")
-    student.load_state_dict(leg.state)
-    held = len(material.held)
-    found = Recovery(runs.restored(student, leg), padding, dense, rows, rates, held, margin, procedure.border, tuple(notes))
+    found = Recovery(
+        restored(converted, leg), padding, dense, rows, rates, len(material.held), margin, procedure.border, kept,
+        procedure, tuple(notes),
+    )  # fmt: skip
     said(found.verdict)
     return found
+
+
+def _refuse_another(theirs: Procedure, ours: Procedure) -> None:
+    if replace(theirs, exponent=ours.exponent) != ours:
+        message = f"The control went through another procedure: {theirs}, and this one is {ours}"
+        raise UserValueError(message)
 
 
 def _converted(original: nn.Module, padding: str, fallback: str | None) -> nn.Module:
@@ -137,7 +152,9 @@ def _material(
     first = whole.first() if len(set(sizes)) == 1 and procedure.crop is None else None
     crop = procedure.crop or min(_CROP, smallest // _GRID * _GRID)
     if crop < 1 or crop > smallest:
-        message = f"The smallest of the images has a side of {smallest}: too small for a crop of {procedure.crop or _GRID}."
+        message = (
+            f"The smallest of the images has a side of {smallest}: too small for a crop of {procedure.crop or _GRID}."
+        )
         raise UserValueError(message)
     if first is None:
         first = cut(crop).first()
@@ -304,12 +321,3 @@ class _Runs:
         if self.path is not None:
             with whole_file(self.path, "wb") as file:
                 torch.save(self.kept, file)
-
-    def restored(self, student: nn.Module, leg: Leg) -> nn.Module:
-        """The student with a run's weights and exponents, its parameters trainable as the original's are."""
-        from pcpad.adaptation.exponents import partial_layers, set_exponents
-
-        if partial_layers(student):
-            set_exponents(student, 1)
-            set_exponents(student, leg.exponents)
-        return student.eval().requires_grad_(True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from pcpad.adaptation.procedure import Values
+    from pcpad.adaptation.procedure import Procedure, Values
 
 __all__ = ["ROWS", "Recovery", "verdict"]
 
@@ -38,6 +38,8 @@ class Recovery:
         images: How many images were held out.
         margin: True context that the teacher had, in pixels; 0 for classifiers.
         border: Width of the border's band in pixels.
+        control: The original after the same procedure.
+        procedure: What was done.
         notes: What else is to be known.
     """
 
@@ -49,6 +51,8 @@ class Recovery:
     images: int
     margin: int
     border: int
+    control: nn.Module
+    procedure: Procedure
     notes: tuple[str, ...] = ()
 
     @property
@@ -101,7 +105,9 @@ def _of_maps(found: Recovery) -> str:
     inside, kept = found.rows[ROWS[2]]["interior"], found.rows[ROWS[3]]["interior"]
     margin = f"the original and a margin of {found.margin} px have no such error"
     better = min(after - before, after - control)
-    if better >= _NOTICED:
+    # The whole counts too: a border that is bought with the interior is none that anybody wants.
+    whole = found.rows[ROWS[2]]["loss"] < min(found.rows[row]["loss"] for row in (ROWS[0], ROWS[3]))
+    if better >= _NOTICED and whole:
         return (
             f"{found.padding} is worth it: at the border {after - before:+.2f} dB over the original as it is and "
             f"{after - control:+.2f} over the original after the same procedure; the interior agrees with the "
