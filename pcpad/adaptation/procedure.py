@@ -59,7 +59,7 @@ class Procedure:
     search_steps: int = 60
     exponent: float | Literal["anneal", "learn"] = "anneal"
     weights: bool = True
-    exponent_rate: float = 100.0
+    exponent_rate: float = 300.0
     crop: int | None = None
     margin: int | None = None
     border: int = 8
