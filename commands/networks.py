@@ -19,6 +19,7 @@ from pcpad.commands.plugins import load_user_modules
 from pcpad.errors import UserTypeError, UserValueError
 from pcpad.models import classifier, load_weights, smp_network
 from pcpad.models.classifiers import find_network
+from pcpad.models.padded_weights import read_metadata
 from pcpad.tasks.base import Task
 from pcpad.trust import loaded_modules
 
@@ -185,21 +186,25 @@ def _by_name(
     name: str, weights: str | Path | None, num_classes: int | None
 ) -> tuple[nn.Module, tuple[tuple[float, ...], tuple[float, ...]], int | None]:
     library, _, rest = name.partition("/")
+    # What `pcpad adapt` writes says which padding its weights are for.
+    own = "zeros" if weights is None or weights == "published" else read_metadata(weights).get("padding", "zeros")
     if library == "smp":
         architecture, dash, encoder = rest.partition("-")
         classes = _CITYSCAPES if num_classes is None else num_classes
         encoder = encoder if dash else "resnet50"
-        module = smp_network(architecture, encoder, classes, padding="zeros")
+        module = smp_network(architecture, encoder, classes, padding=own)
         known = _of_timm(encoder.removeprefix("tu-"))[0] if encoder.startswith("tu-") else _IMAGENET
         return (module if weights is None else load_weights(module, weights)), known, None
     if library not in own_networks() and _is_classifier(name):
-        module = classifier(name, 1000 if num_classes is None else num_classes, padding="zeros", weights=weights)
+        module = classifier(name, 1000 if num_classes is None else num_classes, padding=own, weights=weights)
         network, home = find_network(name)
         return module, *(_of_timm(network) if home == "timm" else (_IMAGENET, _CLASSIFIED))
     if num_classes is not None:
         message = f"--num_classes is for networks of images' classes and for smp's; {name} has its own number"
         raise UserValueError(message)
     module = build(name)
+    if own != "zeros":
+        convert_padding(module, own)
     return (module if weights is None else load_weights(module, weights)), _IMAGENET, None
 
 

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 import pcpad
+from pcpad.adaptation.exponents import set_exponents
 from pcpad.convert import paddings_in
 from pcpad.errors import UserValueError
 from pcpad.files import whole_file
 
-__all__ = ["apply_metadata", "read_metadata", "save_padded_weights"]
+__all__ = ["apply_exponents", "read_metadata", "refuse_other_padding", "save_padded_weights"]
 
 _MOST = 1 << 24  # bytes of a header that is read for its metadata
 
@@ -60,6 +60,8 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         UserValueError: The exponents are not what this package writes.
     """
     path = Path(path).expanduser()
+    if not path.is_file():
+        return {}  # whoever reads the weights says so
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = file.read(length) if 2 <= length <= min(_MOST, path.stat().st_size) else b""
@@ -86,33 +88,37 @@ def _exponents(value: Any) -> dict[str, float | list[float]]:
     }
 
 
-def apply_metadata(model: nn.Module, metadata: Mapping[str, Any], source: str) -> None:
-    """Hold a network against what a file says of its weights' padding, and give it their exponents.
+def refuse_other_padding(model: nn.Module, metadata: Mapping[str, Any], source: str) -> None:
+    """Hold a network against what a file says of its weights' padding.
 
     Args:
-        model: The network, which has or will have the file's weights.
-        metadata: See `read_metadata`; nothing happens where it is empty.
+        model: The network the weights are for.
+        metadata: See `read_metadata`; nothing is refused where it is empty.
         source: The file, for the error.
 
     Raises:
-        UserValueError: The network has another padding; nothing has been changed then.
+        UserValueError: The network has another padding.
     """
-    from pcpad.adaptation.exponents import set_exponents
-
     meant = metadata.get("padding")
-    if meant is None:
-        return
     found = paddings_in(model)
-    if found and meant not in found:
+    if meant is not None and found and meant not in found:
         message = (
             f"{source} holds weights for {meant} padding, and the network's is {' and '.join(sorted(found))}: convert "
             f"it first, `pcpad.convert_padding(network, {meant!r})` or --padding {meant}."
         )
         raise UserValueError(message)
-    exponents = {
-        name: torch.tensor(value) if isinstance(value, list) else value
-        for name, value in metadata.get("exponents", {}).items()
-    }
-    if meant == "partial":
+
+
+def apply_exponents(model: nn.Module, metadata: Mapping[str, Any]) -> None:
+    """Give a network's partial convolutions the exponents that belong to its weights, 1 where there are none.
+
+    Args:
+        model: The network.
+        metadata: See `read_metadata`; nothing happens where it names no padding, as those of plain files do not.
+
+    Raises:
+        UserValueError: The network has no such layers.
+    """
+    if metadata.get("padding") == "partial":
         set_exponents(model, 1)
-        set_exponents(model, exponents)
+        set_exponents(model, metadata.get("exponents", {}))
