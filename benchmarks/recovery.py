@@ -36,8 +36,8 @@ from pcpad import convert_padding
 from pcpad.adaptation.procedure import Procedure
 from pcpad.adaptation.recovery import recover
 from pcpad.adaptation.result import ROWS, Recovery, plain_rows
-from pcpad.files import write_text
 from pcpad.datamodules.reading.images import read_image
+from pcpad.files import write_text
 
 RESULTS = Path(__file__).parent / "results" / "recovery"
 SIGMAS = (15, 25, 50)
@@ -212,7 +212,7 @@ def run_ffdnet(given: argparse.Namespace) -> None:
 
 
 def lite0(weights: Path) -> nn.Module:
-    """timm's network with the weights of another package, tensor by tensor."""
+    """Timm's network with the weights of another package, tensor by tensor."""
     import timm
 
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()

@@ -337,10 +337,10 @@ def _masked(
         count = count.repeat_interleave(y.shape[1] // count.shape[1], dim=1)
     new_mask = count > 0
     ratio = torch.where(new_mask, channels * prod(geometry.kernel) / count, torch.zeros_like(count))
-    if exponent is None:
-        y = y.mul_(ratio)
-    else:
+    if exponent is not None:  # out of place: the factor may be learned
         y = (y * to_power(ratio, exponent, conv.dims, may_miss=True)).to(y.dtype)
+    else:
+        y = y.mul_(ratio)
     if conv.bias is not None:
         y = y.addcmul_(conv.bias_for(y), new_mask.to(y.dtype))
     return y, new_mask

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["FEWEST", "Material"]
 
 FEWEST = 16  # images: fewer say nothing of a network, and less of whether it has become better
+_KEPT = 1 << 26  # values of held-out images in memory, 256 MiB
 _MOST_HELD = 256  # images; more cost more than they tell
 
 
@@ -63,6 +64,7 @@ class Material:
         self.images, self.side, self.seed = images, side, seed
         self.held, self.train = order[:count], order[count:]
         self.prepare, self.device = prepare, torch.device(device)
+        self._kept: dict[tuple[int, int], Tensor] = {}  # reading them anew takes longer than looking at them
         self._epoch: tuple[int, list[int]] = (-1, [])
 
     def batch(self, step: int, size: int) -> Tensor:
@@ -86,8 +88,14 @@ class Material:
             size: N at most.
         """
         for start in range(0, len(self.held), size):
+            if (start, size) in self._kept:
+                yield self._kept[start, size].to(self.device)
+                continue
             numbers = self.held[start : start + size]
-            yield self._made([self._square(number, None) for number in numbers], f"held out {start}")
+            batch = self._made([self._square(number, None) for number in numbers], f"held out {start}")
+            if sum(kept.numel() for kept in self._kept.values()) + batch.numel() <= _KEPT:
+                self._kept[start, size] = batch.cpu()
+            yield batch
 
     def first(self) -> Tensor:
         """One held-out image as a batch, to try networks on."""

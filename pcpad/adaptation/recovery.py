@@ -147,7 +147,7 @@ def _material(
         )
 
     whole = cut(None)
-    sizes = [tuple(images[number].shape[-2:]) for number in whole.held]
+    sizes = [_size(images, number) for number in (range(len(images)) if _known(images) else whole.held)]
     smallest = min(min(size) for size in sizes)
     first = whole.first() if len(set(sizes)) == 1 and procedure.crop is None else None
     crop = procedure.crop or min(_CROP, smallest // _GRID * _GRID)
@@ -165,6 +165,16 @@ def _material(
     material = cut(crop + 2 * margin)
     _run(original, material.first(), f"with true context, a crop of {crop} and {margin} more on each side")
     return material, True, margin, notes
+
+
+def _known(images: Sequence[Tensor]) -> bool:
+    """Whether the sizes of all images are to be had without reading them."""
+    return hasattr(images, "size_of") or isinstance(images, list | tuple | Tensor)
+
+
+def _size(images: Sequence[Tensor], number: int) -> tuple[int, int]:
+    size_of = getattr(images, "size_of", None)
+    return tuple(size_of(number) if size_of is not None else images[number].shape[-2:])
 
 
 def _is_dense(original: nn.Module, image: Tensor) -> bool:
@@ -222,11 +232,8 @@ def _reach(original: nn.Module, image: Tensor) -> tuple[int, int]:
 
 
 def _refuse_degraded(before: Values, after: Values, dense: bool) -> None:
-    if dense:
-        bad = after["loss"] > _DEGRADED["loss"] * before["loss"]
-    else:
-        bad = after["agreement"] < _DEGRADED["agreement"]
-    if bad:
+    worse = after["loss"] > _DEGRADED["loss"] * before["loss"]
+    if worse if dense else after["agreement"] < _DEGRADED["agreement"]:
         message = (
             f"Stopped: the same procedure harms the network that was not converted ({shown(before)} before, "
             f"{shown(after)} after). Lower the learning rates, take more images, or leave the norms alone."
@@ -297,7 +304,7 @@ class _Runs:
             return Leg(**self.kept["legs"][key])
         current = self.kept["current"]
         started = current["state"] if current is not None and current["key"] == key else None
-        procedure = replace(self.procedure, norms="frozen") if trial else self.procedure
+        procedure = replace(self.procedure, norms="frozen", evaluations=1) if trial else self.procedure
 
         def keep(state: dict[str, Any]) -> None:
             self.kept["current"] = {"key": key, "state": state}

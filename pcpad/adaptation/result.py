@@ -116,7 +116,8 @@ def _of_maps(found: Recovery) -> str:
     if control - before >= _NOTICED and control >= after:
         return (
             f"Stay with the original's padding: the same procedure brings it {control - before:+.2f} dB at the border "
-            f"(interior to {kept:.1f} dB), and {found.padding} {after - before:+.2f}. Where tiles can overlap, {margin}."
+            f"(interior to {kept:.1f} dB), and {found.padding} {after - before:+.2f}. "
+            f"Where tiles can overlap, {margin}."
         )
     return (
         f"Stay with the original's padding: {found.padding} is at {after - before:+.2f} dB at the border after "
