@@ -349,17 +349,3 @@ def _convert_pools(model: nn.Module, count_include_pad: bool) -> Iterator[Row]:
             before, module.count_include_pad = module.count_include_pad, count_include_pad
             was, now = (f"count_include_pad={value}" for value in (before, count_include_pad))
             yield Row(name or "(root)", type(module).__name__, was, now, "")
-
-
-def paddings_in(model: nn.Module) -> set[str]:
-    """The paddings of a network's convolutions that pad and that `convert_padding` would convert.
-
-    Args:
-        model: Any module.
-
-    Example:
-        >>> paddings_in(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Conv2d(1, 1, 1)))
-        {'zeros'}
-    """
-    layers_ = (module for module in model.modules() if isinstance(module, nn.modules.conv._ConvNd))
-    return {_padding_of(layer) or "zeros" for layer in layers_ if _base(layer) in _DIMS and pads(layer)}

@@ -10,12 +10,13 @@ from typing import Any
 from torch import nn
 
 import pcpad
-from pcpad.adaptation.exponents import set_exponents
-from pcpad.convert import paddings_in
+from pcpad._other_layers import pads
+from pcpad.adaptation.exponents import partial_layers, set_exponents
 from pcpad.errors import UserValueError
 from pcpad.files import whole_file
+from pcpad.layers import ExplicitPadConv2d, _PartialConv
 
-__all__ = ["apply_exponents", "read_metadata", "refuse_other_padding", "save_padded_weights"]
+__all__ = ["apply_exponents", "paddings_in", "read_metadata", "refuse_other_padding", "save_padded_weights"]
 
 _MOST = 1 << 24  # bytes of a header that is read for its metadata
 
@@ -45,6 +46,25 @@ def save_padded_weights(
     with whole_file(path, "wb") as file:
         file.write(save(state, metadata))
     return path
+
+
+def paddings_in(model: nn.Module) -> set[str]:
+    """The paddings of a network's convolutions that pad.
+
+    Args:
+        model: Any module.
+
+    Example:
+        >>> paddings_in(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Conv2d(1, 1, 1)))
+        {'zeros'}
+    """
+    found = {"partial"} if partial_layers(model) else set()
+    for layer in model.modules():
+        if isinstance(layer, nn.modules.conv._ConvTransposeNd | _PartialConv):
+            continue
+        if isinstance(layer, nn.modules.conv._ConvNd) and pads(layer):
+            found.add("explicit" if isinstance(layer, ExplicitPadConv2d) else layer.padding_mode)
+    return found
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
