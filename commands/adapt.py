@@ -175,7 +175,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--crop", type=int, help="what the converted network sees; default 128, a classifier's own size")
     add("--margin", type=int, help="true context on each side; default as far as the network looks")
     add("--resize", type=int, help="the photographs' shorter side first; by default for classifiers, crop × 256/224")
-    add("--border", type=int, default=default.border, help=f"width of the band that is scored; default {default.border}")
+    add(
+        "--border", type=int, default=default.border, help=f"width of the band that is scored; default {default.border}"
+    )
     add("--noise", type=float, default=0.0, help="standard deviation out of 255 added to images: for denoisers")
     add("--features", type=float, default=default.features, help="weight of a classifier's last features; default 0")
     add("--norms", choices=["auto", "frozen"], default=default.norms, help="batch norms' statistics at the end")
