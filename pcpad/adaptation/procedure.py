@@ -219,7 +219,9 @@ class _Run:
             groups.append({"params": list(self.learned), "factor": procedure.exponent_rate})
         if not groups:  # the control of a run that trains exponents alone
             groups.append({"params": [nn.Parameter(torch.zeros(()))], "factor": 0.0})
-        self.optimizer = torch.optim.Adam(groups, lr=rate)
+        # A control that is its own teacher has gradients of rounding alone (7e-9 in Lite0, where real ones are 1e-4 to
+        # 1e-2), of which PyTorch's 1e-8 would make whole steps.
+        self.optimizer = torch.optim.Adam(groups, lr=rate, eps=1e-6)
         self.scaler = torch.amp.GradScaler("cuda", enabled=procedure.precision == "16")
 
     @property
