@@ -36,7 +36,9 @@ def test_batches_are_images_alone(folder):
 
 def test_resized_ones_are_all_large_enough(folder):
     module = data(folder, resize=18)
-    count = sum(len(batch["image"]) for loader in (module.train_dataloader(), module.val_dataloader()) for batch in loader)
+    count = sum(
+        len(batch["image"]) for loader in (module.train_dataloader(), module.val_dataloader()) for batch in loader
+    )
     assert count in (16, 18)  # the last, smaller batch of training is left out
 
 

@@ -18,9 +18,7 @@ def maps(original, recovered, control, inside=60.0):
 
 def classes(converted, recovered, control):
     values = [1.0, converted, recovered, control]
-    rows = {
-        row: {"loss": 0.1, "agreement": value, "kl": 0.1} for row, value in zip(ROWS, values, strict=True)
-    }
+    rows = {row: {"loss": 0.1, "agreement": value, "kl": 0.1} for row, value in zip(ROWS, values, strict=True)}
     return Recovery(nn.Identity(), "partial", False, rows, {}, 40, 0, 8, nn.Identity(), Procedure())
 
 
