@@ -169,8 +169,10 @@ def _parser() -> argparse.ArgumentParser:
     rates = ",".join(f"{rate:g}" for rate in default.rates)
     add("--rates", type=_rates, default=default.rates, metavar="A,B,…", help=f"learning rates to try; default {rates}")
     add("--search_steps", type=int, default=default.search_steps, help=f"for each; default {default.search_steps}")
-    add("--exponent", type=_exponent, default=default.exponent, metavar="anneal|learn|NUMBER",
-        help="of partial convolution's ratio: raised from 0 to 1, learned for each channel and kept, or a number")  # fmt: skip
+    add(
+        "--exponent", type=_exponent, default=default.exponent, metavar="anneal|learn|NUMBER",
+        help="of partial convolution's ratio: raised from 0 to 1, learned for each channel and kept, or a number",
+    )  # fmt: skip
     add("--exponents_only", action="store_true", help="with --exponent learn: leave the weights as they are")
     add("--crop", type=int, help="what the converted network sees; default 128, a classifier's own size")
     add("--margin", type=int, help="true context on each side; default as far as the network looks")

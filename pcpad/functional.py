@@ -292,11 +292,14 @@ def _padded_to_power(conv: _Conv, plan: Plan, exponent: Exponent) -> Tensor:
         return conv.run(conv.input, conv.bias)
     y = conv.run(conv.input)
     ratio = _border.ratio_for(y, plan)
-    # Out of place: the factor may be learned.
-    y = (y * to_power(ratio, exponent, conv.dims, plan.may_miss)).to(y.dtype)
+    y = _times(y, to_power(ratio, exponent, conv.dims, plan.may_miss))
     if conv.bias is None:
         return y
     return y + (conv.bias_for(y) * (ratio > 0).to(y.dtype) if plan.may_miss else conv.bias_for(y))
+
+
+def _times(y: Tensor, factor: Tensor) -> Tensor:
+    return (y * factor).to(y.dtype)
 
 
 def _scaled(y: Tensor, ratio: Tensor, bias: Tensor | None) -> Tensor:
@@ -337,10 +340,8 @@ def _masked(
         count = count.repeat_interleave(y.shape[1] // count.shape[1], dim=1)
     new_mask = count > 0
     ratio = torch.where(new_mask, channels * prod(geometry.kernel) / count, torch.zeros_like(count))
-    if exponent is not None:  # out of place: the factor may be learned
-        y = (y * to_power(ratio, exponent, conv.dims, may_miss=True)).to(y.dtype)
-    else:
-        y = y.mul_(ratio)
+    # Out of place where the factor may be learned.
+    y = y.mul_(ratio) if exponent is None else _times(y, to_power(ratio, exponent, conv.dims, may_miss=True))
     if conv.bias is not None:
         y = y.addcmul_(conv.bias_for(y), new_mask.to(y.dtype))
     return y, new_mask

@@ -175,7 +175,7 @@ def test_images_smaller_than_the_crop_and_its_context_are_refused(photographs, s
 
 @pytest.mark.parametrize("network", [nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 1), nn.Sequential()])
 def test_a_network_without_padding_is_said(photographs, network):
-    with pytest.raises(UserValueError, match="nothing was changed.*no convolution pads"):
+    with pytest.raises(UserValueError, match=r"nothing was changed.*no convolution pads"):
         recover(network, photographs, "partial", QUICK)
 
 
@@ -226,7 +226,7 @@ def test_a_network_that_fails_on_larger_crops_is_said(photographs):
         assert y.shape[-1] == 16, "16 alone"
         return y
 
-    with pytest.raises(UserRuntimeError, match="does not run on images of 32x32.*true context.*16 alone"):
+    with pytest.raises(UserRuntimeError, match=r"does not run on images of 32x32.*true context.*16 alone"):
         recover(Wrapped(fixed).eval(), photographs, "partial", QUICK)
 
 
