@@ -65,10 +65,10 @@ def main(args: list[str]) -> None:
         given.network, weights=given.weights, num_classes=given.num_classes, mean=given.mean, std=given.std,
         device=given.device or default_device(),
     )  # fmt: skip
-    size = given.crop or network.size
-    resize = given.resize or (None if network.size is None else round(size * 256 / 224))
-    if network.size is not None:
-        procedure = replace(procedure, crop=size)
+    resize = given.resize
+    if network.size is not None:  # a classifier's
+        size = given.crop or network.size
+        procedure, resize = replace(procedure, crop=size), resize or round(size * 256 / 224)
     photographs = Photographs(_large(files, resize, procedure), resize)
     state = given.output.with_name(f"{given.output.name}.state")
     say(f"{len(photographs)} photographs; an interrupted run goes on from {state} by the same command.")

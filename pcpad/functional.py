@@ -249,7 +249,7 @@ def _partial_conv(
     input, weight, bias, *arguments = conv
     overriding = (input, weight, bias, mask)
     if has_torch_function(overriding):  # torch.fx's proxies, and tensor subclasses that want to know
-        options = {"mask": mask, "mask_channels": mask_channels, "return_mask": return_mask}
+        options: dict[str, Any] = {"mask": mask, "mask_channels": mask_channels, "return_mask": return_mask}
         options |= {"holes_are_zero": True} if holes_are_zero else {}
         options |= {"exponent": exponent} if exponent is not None else {}
         return handle_torch_function(public, overriding, *conv, **options)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["annealed", "exponents_of", "learned_exponents", "partial_layers", "set_exponents"]
 
 
-def partial_layers(network: nn.Module) -> dict[str, nn.modules.conv._ConvNd]:
+def partial_layers(network: nn.Module) -> dict[str, _PartialConv]:
     """The partial convolutions that pad, by name; each of them once.
 
     Args:

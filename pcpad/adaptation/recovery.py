@@ -76,7 +76,7 @@ def recover(
         UserRuntimeError: The network does not run on the images, or its output or loss is not finite.
 
     Example:
-        >>> network = nn.Conv2d(3, 3, 3, padding=1)
+        >>> network = nn.Conv2d(3, 3, 3, padding=1).eval()
         >>> photographs = [torch.rand(3, 40, 40) for _ in range(16)]
         >>> settings = Procedure(steps=4, batch_size=4, rates=(1e-3,), crop=16, margin=8, border=2)
         >>> found = recover(network, photographs, "partial", settings)
@@ -174,7 +174,8 @@ def _known(images: Sequence[Tensor]) -> bool:
 
 def _size(images: Sequence[Tensor], number: int) -> tuple[int, int]:
     size_of = getattr(images, "size_of", None)
-    return tuple(size_of(number) if size_of is not None else images[number].shape[-2:])
+    height, width = size_of(number) if size_of is not None else images[number].shape[-2:]
+    return height, width
 
 
 def _is_dense(original: nn.Module, image: Tensor) -> bool:

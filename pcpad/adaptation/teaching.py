@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +54,13 @@ def _flat(output: Any) -> Iterator[Tensor]:
     elif isinstance(output, list | tuple):
         for part in output:
             yield from _flat(part)
+
+
+class Adds(Protocol):
+    """What sums of scores are added to."""
+
+    def add(self, **parts: float) -> None:
+        """Add to the sums, by name."""
 
 
 @dataclass
@@ -157,12 +164,12 @@ class Teaching:
         return self._loss(*self._both(image))
 
     @torch.no_grad()
-    def score(self, image: Tensor, scores: Scores) -> None:
+    def score(self, image: Tensor, scores: Adds) -> None:
         """Add a batch to the scores.
 
         Args:
             image: As for `loss`.
-            scores: Of the same kind; changed in place.
+            scores: `Scores` of the same kind, or a metric of them; changed in place.
 
         Raises:
             UserRuntimeError: The teacher's output is not finite.
