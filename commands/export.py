@@ -15,15 +15,19 @@ from typing import Any
 import torch
 
 from pcpad.commands.exporting.check import Difference, check_file
-from pcpad.commands.exporting.network import describe, example, need_task, size_step
+from pcpad.commands.exporting.network import Normalized, describe, example, need_task, size_step
 from pcpad.commands.exporting.write import export_program, need_onnx, write
 from pcpad.commands.loading import load_task
+from pcpad.commands.networks import load_network
 from pcpad.commands.parser import Parser, file_name, path_name
 from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.files import refuse_dear, refuse_replacing
+from pcpad.models.padded_weights import read_metadata
+from pcpad.tasks.base import Task
 from pcpad.terminal import say
 
+_PLAIN = {"compile": False, "checkpointing": False}
 _FORMATS = {".onnx": "onnx", ".pt2": "torch"}
 _EPILOG = """\
 The input is what the task's data is: images as floats in [0, 1], (N, 3, H, W); the task's normalisation is in the
@@ -35,6 +39,7 @@ examples:
   pcpad export --ckpt_path runs/cls_rn50/version_0/checkpoints/best.ckpt --output model.onnx
   pcpad export --ckpt_path best.ckpt --output model.pt2 --size 512x1024
   pcpad export --ckpt_path explicit.ckpt --output model.onnx --size 224 --fixed_size
+  pcpad export --network resnet50 --weights resnet50-partial.safetensors --output resnet50.onnx
 """
 
 
@@ -50,16 +55,18 @@ def main(args: list[str]) -> None:
             PyTorch; then there is no file.
     """
     given = parser().parse_args(take_imports(args))
+    _refuse_half(given)
     kind = _format(given.output, given.format)
     if not given.output.resolve().parent.is_dir():
         message = f"Cannot write {given.output}: there is no folder {given.output.resolve().parent}."
         raise UserFileNotFoundError(message)
     # ONNX keeps weights beyond 2 GiB in a second file.
-    refuse_replacing([given.output, given.output.with_name(f"{given.output.name}.data")], [given.ckpt_path])
+    read = [name for name in (given.ckpt_path, given.weights) if name]
+    refuse_replacing([given.output, given.output.with_name(f"{given.output.name}.data")], read)
     refuse_dear(given.output)
     if kind == "onnx":
         need_onnx()
-    task = need_task(load_task(given.ckpt_path, where_known={"compile": False, "checkpointing": False}))
+    task = _of_weights(given) if given.network else need_task(load_task(given.ckpt_path, where_known=_PLAIN))
     size = given.size
     step = 0 if given.fixed_size else size_step(task, size)
     about = describe(task, size, step)
@@ -75,6 +82,21 @@ def main(args: list[str]) -> None:
     _report(given.output, about, found)
 
 
+def _refuse_half(given: argparse.Namespace) -> None:
+    """Either a checkpoint or a network's name and its weights."""
+    by_name = given.network is not None and given.weights is not None
+    if by_name == (given.ckpt_path is not None) or (given.network is None) != (given.weights is None):
+        message = "Expected either --ckpt_path FILE, or --network NAME and --weights FILE."
+        raise UserValueError(message)
+
+
+def _of_weights(given: argparse.Namespace) -> Task:
+    """A network by name with its weights, as a task that normalizes its images."""
+    loaded = load_network(given.network, weights=given.weights, num_classes=given.num_classes)
+    padding = read_metadata(given.weights).get("padding", "zeros")
+    return Normalized(loaded.module, given.network, padding, loaded.mean, loaded.std).eval()
+
+
 def parser() -> Parser:
     """Of the command line."""
     made = Parser(
@@ -86,11 +108,18 @@ def parser() -> Parser:
     add = made.add_argument
     add(
         "--ckpt_path",
-        required=True,
         type=file_name,
         metavar="FILE",
         help="a checkpoint of a task on images or label maps, not on clips or masks",
     )
+    add("--network", metavar="NAME", help="in place of a checkpoint: of torchvision, timm or smp, with --weights")
+    add(
+        "--weights",
+        type=file_name,
+        metavar="FILE",
+        help="what `pcpad adapt` wrote, which says the padding, or other weights (zeros)",
+    )
+    add("--num_classes", type=int, help="of --network; default 1000, of smp's 19")
     add("--output", required=True, type=path_name, metavar="FILE", help="model.onnx, or model.pt2 for torch.export")
     add("--format", choices=sorted(_FORMATS.values()), help="by default what the output's ending says")
     add("--size", type=_size, default=(224, 224), metavar="S|HxW", help="of the example; default 224")

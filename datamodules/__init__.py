@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pcpad.datamodules.gaussian_filtering import GaussianFilteringDataModule as GaussianFilteringDataModule
     from pcpad.datamodules.imagenet import ImageNetDataModule as ImageNetDataModule
     from pcpad.datamodules.kinetics import KineticsDataModule as KineticsDataModule
+    from pcpad.datamodules.photographs import PhotographsDataModule as PhotographsDataModule
     from pcpad.datamodules.places2 import Places2DataModule as Places2DataModule
 
     __all__: list[str]
@@ -28,6 +29,7 @@ else:
             "GaussianFilteringDataModule": "pcpad.datamodules.gaussian_filtering",
             "ImageNetDataModule": "pcpad.datamodules.imagenet",
             "KineticsDataModule": "pcpad.datamodules.kinetics",
+            "PhotographsDataModule": "pcpad.datamodules.photographs",
             "Places2DataModule": "pcpad.datamodules.places2",
         },
     )

@@ -138,6 +138,7 @@ class DataModule(LightningDataModule):
     | inpainting | `image` (N, 3, H, W), `mask` (N, 1, H, W), 1 = valid |
     | synthesis | `image` (N, 3, H, W), `label` (N, 1, H, W) label ids, `instance` (N, 1, H, W) ids |
     | Gaussian filtering | `image`, `target` (N, 3, H, W) |
+    | adaptation | `image` (N, 3, H, W), which the task crops itself |
 
     Images are uint8 in [0, 255] or float in [0, 1]; the task normalises them. Which samples an epoch consists of, in
     which order and with which random draws, depends on nothing but the seed of `seed_everything` (0 without one) and

@@ -48,7 +48,18 @@ else:
         },
         modules=(
             *("cli", "commands", "configs", "datamodules", "tasks"),
-            *("convert", "distributed", "errors", "files", "filling", "functional", "layers", "losses", "masked"),
+            *(
+                "adaptation",
+                "convert",
+                "distributed",
+                "errors",
+                "files",
+                "filling",
+                "functional",
+                "layers",
+                "losses",
+                "masked",
+            ),
             *("metrics", "models", "paddings", "panoptic", "pictures", "tables", "tiling"),
         ),
     )

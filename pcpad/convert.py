@@ -30,7 +30,7 @@ Model = TypeVar("Model", bound=nn.Module)
 _PARTIAL: tuple[type, ...] = (layers.PartialConv1d, layers.PartialConv2d, layers.PartialConv3d)
 _PADDED: tuple[type, ...] = (layers.PaddedConv1d, layers.PaddedConv2d, layers.PaddedConv3d)
 # Attributes that plain convolutions do not have.
-_EXTRAS = ("return_mask", "fallback", "layer_name", "zeros_before")
+_EXTRAS = ("return_mask", "fallback", "layer_name", "zeros_before", "exponent")
 _watching: ContextVar[list[ConversionReport] | None] = ContextVar("watching", default=None)
 
 
@@ -194,6 +194,7 @@ def _convert(row: Row, module: nn.modules.conv._ConvNd, padding: str, fallback: 
     before = padding_of(module) or "zeros"
     kept_mask = padding == "partial" and getattr(module, "return_mask", False)
     zeros_before = getattr(module, "zeros_before", None)
+    exponent = getattr(module, "exponent", None) if before == padding == "partial" else None
     for extra in _EXTRAS:
         vars(module).pop(extra, None)
     if before == "explicit" and padding != "explicit":
@@ -206,6 +207,8 @@ def _convert(row: Row, module: nn.modules.conv._ConvNd, padding: str, fallback: 
     if isinstance(module, layers.ExplicitPadConv2d) and before != "explicit":
         module.add_border_filters()
     extras: dict[str, object] = {"return_mask": True} if kept_mask else {}
+    if exponent is not None:
+        extras["exponent"] = exponent
     if not ordinary:
         extras = {"fallback": fallback, "layer_name": row.name}
     if zeros_before is not None and padding != "zeros":

@@ -25,6 +25,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from pcpad import _border
 from pcpad._border import Geometry, Plan, is_uneven, plan_for, quick_ratio
+from pcpad._exponent import Exponent, checked, to_power
 from pcpad._other_layers import check_dense
 from pcpad.errors import UserTypeError, UserValueError
 
@@ -79,15 +80,16 @@ def partial_conv1d(
     mask_channels: Sequence[int] | None = None,
     return_mask: bool = False,
     holes_are_zero: bool = False,
+    exponent: Exponent | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Partial convolution of a sequence; see `partial_conv2d`, with one spatial axis (N, C, L)."""
-    if mask is None and mask_channels is None and not return_mask:
+    if mask is None and mask_channels is None and not return_mask and exponent is None:
         ratio = quick_ratio(1, input, weight, stride, padding, dilation, groups)
         if ratio is not None:
             y = F.conv1d(input, weight, None, stride, padding, dilation, groups)  # type: ignore[arg-type]
             return _scaled(y, ratio, bias)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
-    return _partial_conv(partial_conv1d, 1, conv, mask, mask_channels, return_mask, holes_are_zero)
+    return _partial_conv(partial_conv1d, 1, conv, mask, mask_channels, return_mask, holes_are_zero, exponent)
 
 
 def partial_conv2d(
@@ -103,6 +105,7 @@ def partial_conv2d(
     mask_channels: Sequence[int] | None = None,
     return_mask: bool = False,
     holes_are_zero: bool = False,
+    exponent: Exponent | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Convolve the valid taps only, and rescale by how many there were (2022 paper, Eq. 1-3).
 
@@ -125,6 +128,9 @@ def partial_conv2d(
         holes_are_zero: A promise that the input is 0 wherever the mask is, as what a partial convolution returned is
             under the mask it returned, a ReLU later too. Saves a pass over the input and a copy of it for the backward
             pass. It is not checked: a promise not kept gives wrong sums.
+        exponent: `W·(x ⊙ m) · r^exponent + b`: a number, or a tensor () or (O,), one for each output channel, which
+            may be learned. None is 1, the papers' definition; 0 does not renormalize: without a mask that is zero
+            padding. Windows without a valid tap stay 0 under any other exponent.
 
     Returns:
         The output (N, O, H', W'), or `(output, new_mask)`. The new mask is (N|1, 1, H', W') in the input's
@@ -139,13 +145,13 @@ def partial_conv2d(
         >>> partial_conv2d(x, weight, padding=1)[0, 0, 0]  # a zero-padded border would give 4, 6, 6, 4
         tensor([9., 9., 9., 9.])
     """
-    if mask is None and mask_channels is None and not return_mask:
+    if mask is None and mask_channels is None and not return_mask and exponent is None:
         ratio = quick_ratio(2, input, weight, stride, padding, dilation, groups)
         if ratio is not None:
             y = F.conv2d(input, weight, None, stride, padding, dilation, groups)  # type: ignore[arg-type]
             return _scaled(y, ratio, bias)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
-    return _partial_conv(partial_conv2d, 2, conv, mask, mask_channels, return_mask, holes_are_zero)
+    return _partial_conv(partial_conv2d, 2, conv, mask, mask_channels, return_mask, holes_are_zero, exponent)
 
 
 def partial_conv3d(
@@ -161,15 +167,16 @@ def partial_conv3d(
     mask_channels: Sequence[int] | None = None,
     return_mask: bool = False,
     holes_are_zero: bool = False,
+    exponent: Exponent | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Partial convolution of a volume or clip; see `partial_conv2d`, with three spatial axes (N, C, T, H, W)."""
-    if mask is None and mask_channels is None and not return_mask:
+    if mask is None and mask_channels is None and not return_mask and exponent is None:
         ratio = quick_ratio(3, input, weight, stride, padding, dilation, groups)
         if ratio is not None:
             y = F.conv3d(input, weight, None, stride, padding, dilation, groups)  # type: ignore[arg-type]
             return _scaled(y, ratio, bias)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
-    return _partial_conv(partial_conv3d, 3, conv, mask, mask_channels, return_mask, holes_are_zero)
+    return _partial_conv(partial_conv3d, 3, conv, mask, mask_channels, return_mask, holes_are_zero, exponent)
 
 
 def padding_ratio(
@@ -243,26 +250,30 @@ def _partial_conv(
     mask_channels: Sequence[int] | None,
     return_mask: bool,
     holes_are_zero: bool,
+    exponent: Exponent | None,
 ) -> Tensor | tuple[Tensor, Tensor]:
     input, weight, bias, *arguments = conv
     overriding = (input, weight, bias, mask)
     if has_torch_function(overriding):  # torch.fx's proxies, and tensor subclasses that want to know
-        options = {"mask": mask, "mask_channels": mask_channels, "return_mask": return_mask}
+        options: dict[str, Any] = {"mask": mask, "mask_channels": mask_channels, "return_mask": return_mask}
         options |= {"holes_are_zero": True} if holes_are_zero else {}
+        options |= {"exponent": exponent} if exponent is not None else {}
         return handle_torch_function(public, overriding, *conv, **options)
     _check_input(dims, conv)
+    exponent = checked(exponent, conv.weight.shape[0])
     plan = plan_for(input, weight, *arguments)
     if mask is None:
         if mask_channels is not None:
             message = f"`mask_channels={mask_channels}` says how a mask's channels are shared, but no mask came."
             raise UserValueError(message)
-        y = _padded(conv, plan)
+        y = _padded(conv, plan) if exponent is None else _padded_to_power(conv, plan, exponent)
         return (y, _mask_of_padding(conv, plan, y)) if return_mask else y
     sizes = _check_mask(conv, mask, mask_channels)
     if input.dim() == dims + 2:
-        y, new_mask = _masked(conv, plan.geometry, mask, sizes, holes_are_zero)
+        y, new_mask = _masked(conv, plan.geometry, mask, sizes, holes_are_zero, exponent)
     else:
-        y, new_mask = _masked(conv._replace(input=input[None]), plan.geometry, mask[None], sizes, holes_are_zero)
+        batched = conv._replace(input=input[None])
+        y, new_mask = _masked(batched, plan.geometry, mask[None], sizes, holes_are_zero, exponent)
         y, new_mask = y[0], new_mask[0]
     return (y, new_mask.to(input.dtype)) if return_mask else y
 
@@ -281,6 +292,22 @@ def _padded(conv: _Conv, plan: Plan) -> Tensor:
     return _scaled(y, ratio, conv.bias)
 
 
+def _padded_to_power(conv: _Conv, plan: Plan, exponent: Exponent) -> Tensor:
+    """`_padded` with another exponent than 1; with the number 0 it is the zero-padded convolution itself."""
+    if not plan.pads or (not isinstance(exponent, Tensor) and exponent == 0):
+        return conv.run(conv.input, conv.bias)
+    y = conv.run(conv.input)
+    ratio = _border.ratio_for(y, plan)
+    y = _times(y, to_power(ratio, exponent, conv.dims, plan.may_miss))
+    if conv.bias is None:
+        return y
+    return y + (conv.bias_for(y) * (ratio > 0).to(y.dtype) if plan.may_miss else conv.bias_for(y))
+
+
+def _times(y: Tensor, factor: Tensor) -> Tensor:
+    return (y * factor).to(y.dtype)
+
+
 def _scaled(y: Tensor, ratio: Tensor, bias: Tensor | None) -> Tensor:
     """`y·r + b`, in place where that saves memory."""
     if bias is None:
@@ -297,7 +324,12 @@ def _mask_of_padding(conv: _Conv, plan: Plan, y: Tensor) -> Tensor:
 
 
 def _masked(
-    conv: _Conv, geometry: Geometry, mask: Tensor, sizes: tuple[int, ...], holes_are_zero: bool
+    conv: _Conv,
+    geometry: Geometry,
+    mask: Tensor,
+    sizes: tuple[int, ...],
+    holes_are_zero: bool,
+    exponent: Exponent | None,
 ) -> tuple[Tensor, Tensor]:
     """Output and new mask (bool) for a batched input and a mask whose channel g covers `sizes[g]` channels."""
     valid = mask != 0
@@ -314,7 +346,8 @@ def _masked(
         count = count.repeat_interleave(y.shape[1] // count.shape[1], dim=1)
     new_mask = count > 0
     ratio = torch.where(new_mask, channels * prod(geometry.kernel) / count, torch.zeros_like(count))
-    y = y.mul_(ratio)
+    # Out of place where the factor may be learned.
+    y = y.mul_(ratio) if exponent is None else _times(y, to_power(ratio, exponent, conv.dims, may_miss=True))
     if conv.bias is not None:
         y = y.addcmul_(conv.bias_for(y), new_mask.to(y.dtype))
     return y, new_mask

@@ -12,6 +12,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 
 from pcpad import functional
 from pcpad._border import Geometry, interior
+from pcpad._exponent import Exponent
 from pcpad._other_layers import Guarded, check_dense, check_unfused
 from pcpad.errors import UserValueError
 from pcpad.paddings import pad_function, smallest_size
@@ -51,6 +52,7 @@ class _PartialConv(Guarded, nn.modules.conv._ConvNd):
 
     _partial_conv: ClassVar[Callable[..., Tensor | tuple[Tensor, Tensor]]]
     return_mask: bool = False  # on the class, so that a converted nn.ConvNd has it too
+    exponent: Exponent | None = None  # of the ratio, None is 1; no part of the state: see pcpad.adaptation.exponents
 
     def __init__(
         self,
@@ -105,7 +107,8 @@ class _PartialConv(Guarded, nn.modules.conv._ConvNd):
         self, input: Tensor, weight: Tensor, bias: Tensor | None, padding: Any, **options: Any
     ) -> Tensor | tuple[Tensor, Tensor]:
         where = (self.stride, padding, self.dilation, self.groups)
-        return type(self)._partial_conv(input, weight, bias, *where, return_mask=self.return_mask, **options)
+        kept = {"exponent": self.exponent}
+        return type(self)._partial_conv(input, weight, bias, *where, return_mask=self.return_mask, **kept, **options)
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Any:
         # For subclasses of `nn.ConvNd` with a forward of their own, which call this with what they made of the weight.
@@ -113,7 +116,11 @@ class _PartialConv(Guarded, nn.modules.conv._ConvNd):
 
     def extra_repr(self) -> str:
         """The arguments that differ from the defaults."""
-        return super().extra_repr() + (", return_mask=True" if self.return_mask else "")
+        extra = ", return_mask=True" if self.return_mask else ""
+        if self.exponent is not None:
+            own = self.exponent
+            extra += f", exponent={own:.4g}" if not isinstance(own, Tensor) else f", exponent={tuple(own.shape)}"
+        return super().extra_repr() + extra
 
 
 class PartialConv1d(_PartialConv, nn.Conv1d):  # type: ignore[misc]  # forward takes a mask too

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pcpad.tasks.action_recognition import ActionRecognitionTask as ActionRecognitionTask
+    from pcpad.tasks.adaptation import AdaptationTask as AdaptationTask
     from pcpad.tasks.base import Task as Task
     from pcpad.tasks.classification import ClassificationTask as ClassificationTask
     from pcpad.tasks.gaussian_filtering import GaussianFilteringTask as GaussianFilteringTask
@@ -23,6 +24,7 @@ else:
         __name__,
         {
             "ActionRecognitionTask": "pcpad.tasks.action_recognition",
+            "AdaptationTask": "pcpad.tasks.adaptation",
             "ClassificationTask": "pcpad.tasks.classification",
             "GaussianFilteringTask": "pcpad.tasks.gaussian_filtering",
             "InpaintingTask": "pcpad.tasks.inpainting",

@@ -33,6 +33,7 @@ ROOMS = {
 LAYERS = [
     "_border.py",
     "_conversion_report.py",
+    "_exponent.py",
     "_lazy.py",
     "_observed.py",
     "_other_convolutions.py",

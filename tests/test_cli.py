@@ -26,6 +26,7 @@ from pcpad.datamodules.samples.kinetics import write_kinetics
 NETWORK = "squeezenet1_1"
 # Every recipe is run with its network and data swapped for these; a new task's recipes need a line here.
 SWAPS = {
+    "adapt": ["--data.size=64", "--data.effective_batch=3", "--data.crops_per_image=1"],
     "act": [
         *("--model.network=resnet3d18", "--model.num_classes=6", "--model.width=4"),
         *("--data.clip_length=4", "--data.stride=1", "--data.size=32"),
@@ -43,10 +44,10 @@ SWAPS = {
     ],
 }
 SCORES = {
-    **{"act": "val/loss", "cls": "val/loss", "gauss": "val/mse", "inp": "val/psnr"},
+    **{"act": "val/loss", "adapt": "val/loss", "cls": "val/loss", "gauss": "val/mse", "inp": "val/psnr"},
     **{"seg": "val/accuracy", "syn": "val/l1"},
 }
-DATA = {"act": "motion", "seg": "streets", "syn": "streets"}  # fixtures; `folder` for the others
+DATA = {"act": "motion", "adapt": "unlabelled", "seg": "streets", "syn": "streets"}  # fixtures; `folder` for the others
 QUIET = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 MODEL = ["--model=ClassificationTask", f"--model.network={NETWORK}", "--model.num_classes=3"]
 # Noise is not learnt: at a rate of 0.001 every few runs end in losses that are not finite.
@@ -64,6 +65,15 @@ def folder(tmp_path_factory):
             path = root / split / "abc"[index % 3] / f"{index}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
+    return root
+
+
+@pytest.fixture(scope="session")
+def unlabelled(tmp_path_factory):
+    """As few photographs as a network can be adapted on."""
+    root, draw = tmp_path_factory.mktemp("unlabelled"), np.random.default_rng(0)
+    for index in range(16):
+        Image.fromarray(draw.integers(0, 256, (64, 70, 3), dtype=np.uint8)).save(root / f"{index}.png")
     return root
 
 
@@ -198,9 +208,21 @@ def test_every_recipe_runs_two_steps(recipe, elsewhere, request):
         first = Path(yaml.safe_load(path.read_text())["model"]["init_args"]["weights"])
         first.parent.mkdir(parents=True)
         torch.save(pcpad.models.inpainting_unet(2, width=4).state_dict(), first)
+    if task == "adapt":  # what the original was trained to
+        small = (
+            pcpad.models.classifier(NETWORK, 3)
+            if "classifier" in recipe
+            else pcpad.models.smp_network("FPN", "resnet18", 3)
+        )
+        torch.save(small.state_dict(), "original.pth")
+        name, margin = (NETWORK, 0) if "classifier" in recipe else ("smp/FPN-resnet18", 16)
+        extra = [f"--model.network={name}", "--model.num_classes=3", f"--model.margin={margin}"]
+        extra += ["--model.weights=original.pth", *(["--data.resize=64"] if not margin else [])]
+    else:
+        extra = []
     assert path.read_text().startswith("# "), "the first line is what `pcpad configs` says of it"
     assert "padding:" not in path.read_text(), "a recipe that names a padding would change a checkpoint's"
-    swaps = [*SWAPS[task], f"--data.root={folder}", "--data.batch_size=3", "--data.num_workers=0"]
+    swaps = [*SWAPS[task], *extra, f"--data.root={folder}", "--data.batch_size=3", "--data.num_workers=0"]
     steps = 4 if task == "syn" else 2  # two optimizers count two steps a batch
     # The small network was not made for the recipe's learning rate.
     limits = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -36,6 +37,31 @@ class Exported(nn.Module):
     def forward(self, *inputs: Tensor) -> Any:
         """What the task gives for its inputs."""
         return self.task(*inputs)
+
+
+class Normalized(Task):
+    """A network by name as a task: its images are normalized, and nothing else of a task is there.
+
+    Args:
+        network: The network, in its padding.
+        name: What it is called.
+        padding: Its padding.
+        mean: Of each channel of images in [0, 1].
+        std: Likewise.
+    """
+
+    def __init__(
+        self, network: nn.Module, name: str, padding: str, mean: Sequence[float], std: Sequence[float]
+    ) -> None:
+        super().__init__(
+            network_name=name, padding=padding, mean=list(mean), std=list(std), not_kept=["network", "name"]
+        )
+        self.network = network
+        self.trained_with = padding
+
+    def forward(self, image: Tensor) -> Any:
+        """Images (N, 3, H, W) in [0, 1] to what the network puts out."""
+        return self.network(self.normalize(image))
 
 
 def need_task(module: LightningModule) -> Task:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pcpad.metrics.inpainting import InpaintingScores as InpaintingScores
     from pcpad.metrics.precision import KeepsPrecision as KeepsPrecision
     from pcpad.metrics.precision import SampleMean as SampleMean
+    from pcpad.metrics.teaching_error import TeachingError as TeachingError
     from pcpad.metrics.video import VideoAccuracy as VideoAccuracy
 
     __all__: list[str]
@@ -26,6 +27,7 @@ else:
             "KeepsPrecision": "pcpad.metrics.precision",
             "SampleMean": "pcpad.metrics.precision",
             "SegmentationIoU": "pcpad.metrics.confusion",
+            "TeachingError": "pcpad.metrics.teaching_error",
             "VideoAccuracy": "pcpad.metrics.video",
         },
     )

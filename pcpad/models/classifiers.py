@@ -54,7 +54,7 @@ def classifier(
     state = None if weights is None else _weights_of(name, library, weights)
     model = _build(name, library, num_classes, published=state is not None and _is_published(name, library, weights))
     fit = None if state is None else lambda target: fit_names(target, state)
-    convert_and_load(model, padding, fallback, fit, f"weights={str(weights)!r}")
+    convert_and_load(model, padding, fallback, fit, f"weights={str(weights)!r}", file=weights)
     return model
 
 

@@ -79,7 +79,7 @@ def deeplabv3plus(
         model = DeepLabV3Plus(chain, "layer1", (_channels(chain[1]), _channels(chain[4])), num_classes)
     set_checkpointing(model, checkpointing)
     fit, source = _weights_for(encoder, model, weights, encoder_weights)
-    convert_and_load(model, padding, fallback, fit, source)
+    convert_and_load(model, padding, fallback, fit, source, file=weights)
     return model
 
 

@@ -53,7 +53,7 @@ def filtering_unet(
     model = FilteringUNet(width)
     state = None if weights is None else unwrap(read_weights(weights), str(weights))
     fit = None if state is None else lambda target: fit_names(target, state)
-    convert_and_load(model, padding, fallback, fit, f"weights={str(weights)!r}")
+    convert_and_load(model, padding, fallback, fit, f"weights={str(weights)!r}", file=weights)
     return model
 
 

@@ -60,7 +60,7 @@ def resnet3d(
     model = ResNet3d(blocks, bottleneck, num_classes, width)
     content = None if weights is None else unwrap(read_weights(weights), str(weights))
     fit = None if content is None else partial(fit_names, state=content)
-    convert_and_load(model, padding, fallback, fit, f"weights={str(weights)!r}")
+    convert_and_load(model, padding, fallback, fit, f"weights={str(weights)!r}", file=weights)
     return model
 
 

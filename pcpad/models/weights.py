@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.files import again, at_home, opened
+from pcpad.models.padded_weights import apply_exponents, read_metadata, refuse_other_padding
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Fit = Callable[[nn.Module], dict[str, Tensor]]
@@ -35,6 +36,9 @@ def load_weights(model: ModuleT, path_or_state_dict: str | Path | Mapping[str, A
     `_orig_mod.` (`torch.compile`) and any single one that a Lightning checkpoint puts in front (`network.`). A pickle
     that holds anything but tensors and plain values is refused: it could run code. Nothing is fetched.
 
+    A safetensors file of `pcpad adapt` says which padding its weights are for: a network of another one is refused, and
+    exponents of the ratio that the file has are set.
+
     Args:
         model: The network to fill, in place.
         path_or_state_dict: A local file, or the state dict itself.
@@ -44,7 +48,8 @@ def load_weights(model: ModuleT, path_or_state_dict: str | Path | Mapping[str, A
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is remote, carries code, is no weight file, holds non-finite values, or does not fit.
+        ValueError: The file is remote, carries code, is no weight file, holds non-finite values, does not fit, or is
+            for another padding than the network's.
 
     Example:
         >>> import torch
@@ -56,7 +61,12 @@ def load_weights(model: ModuleT, path_or_state_dict: str | Path | Mapping[str, A
         source = "the state dict"
         return load_state(model, unwrap(path_or_state_dict, source), source)
     source = str(path_or_state_dict)
-    return load_state(model, unwrap(read_weights(path_or_state_dict), source), source)
+    state = unwrap(read_weights(path_or_state_dict), source)
+    metadata = read_metadata(path_or_state_dict)
+    refuse_other_padding(model, metadata, source)
+    load_state(model, state, source)
+    apply_exponents(model, metadata)
+    return model
 
 
 def load_state(model: ModuleT, state: Mapping[str, Tensor], source: str) -> ModuleT:
@@ -118,7 +128,14 @@ def encoder_state(weights: str | Path, parts: Collection[str], rename: Callable[
 
 
 def convert_and_load(
-    model: nn.Module, padding: str, fallback: str | None, fit: Fit | None, source: str, into: nn.Module | None = None
+    model: nn.Module,
+    padding: str,
+    fallback: str | None,
+    fit: Fit | None,
+    source: str,
+    into: nn.Module | None = None,
+    *,
+    file: str | Path | None = None,
 ) -> None:
     """Give a network its padding and its weights, in the order in which they fit.
 
@@ -132,9 +149,10 @@ def convert_and_load(
         fit: Gives the state dict to load, or None to load nothing.
         source: Where the weights come from, for the error.
         into: The part of the network they are for; None for all of it.
+        file: The file, where it may say which padding its weights are for, see `load_weights`.
 
     Raises:
-        ValueError: The weights do not fit, or there is no such padding.
+        ValueError: The weights do not fit, or are for another padding, or there is no such padding.
     """
     from pcpad.convert import convert_padding
 
@@ -145,6 +163,10 @@ def convert_and_load(
     convert_padding(model, padding, fallback=fallback)
     if fit is not None and not load_first:
         load_state(target, fit(target), source)
+    if fit is not None and file is not None and Path(file).expanduser().is_file():
+        metadata = read_metadata(file)
+        refuse_other_padding(target, metadata, source)
+        apply_exponents(target, metadata)
 
 
 def read_weights(path: str | Path) -> Mapping[str, Any]:

@@ -73,7 +73,7 @@ def wide_resnet38(
     set_checkpointing(model, checkpointing)
     parts = [name for name, _ in model.named_children()]
     fit = None if weights is None else encoder_state(weights, parts)
-    convert_and_load(model, padding, fallback, fit, f"weights={str(weights)!r}")
+    convert_and_load(model, padding, fallback, fit, f"weights={str(weights)!r}", file=weights)
     return model
 
 

@@ -11,10 +11,12 @@ from torch.nn import functional as F
 
 import pcpad
 from pcpad import cli
+from pcpad.adaptation.exponents import exponents_of, set_exponents
 from pcpad.commands import export
 from pcpad.commands.exporting import check, network, write
 from pcpad.commands.loading import load_task
-from pcpad.models import exportable_pooling
+from pcpad.models import classifier, exportable_pooling
+from pcpad.models.padded_weights import save_padded_weights
 from pcpad.models.pooling import ExportablePool2d
 from pcpad.tasks import ActionRecognitionTask, ClassificationTask, InpaintingTask, SegmentationTask
 from pcpad.tasks.base import Task
@@ -289,3 +291,27 @@ def test_tasks_that_are_not_exported_say_so(make, why, tmp_path, capsys):
 def test_what_is_no_task_says_what_it_lacks():
     with pytest.raises(TypeError, match="LightningModule lacks `export_example` and `export_outputs`"):
         network.need_task(LightningModule())
+
+
+def test_weights_of_a_network_by_name_are_exported_with_their_padding(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    made = classifier("timm/test_resnet", 3, "partial").eval()
+    set_exponents(made, 0.5)
+    save_padded_weights(made, "w.safetensors", "partial", exponents_of(made))
+    named = ["--network=timm/test_resnet", "--weights=w.safetensors", "--num_classes=3", "--size=64"]
+    run(*named, "--output=w.pt2")
+    assert "partial padding" in capsys.readouterr().out
+    image = torch.rand(1, 3, 64, 64)
+    mean, std = (torch.tensor(value).view(3, 1, 1) for value in ((0.5,) * 3, (0.5,) * 3))
+    written = torch.export.load("w.pt2").module()
+    torch.testing.assert_close(written(image), made((image - mean) / std), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "args", [[], ["--network=resnet50"], ["--weights=w.pth"], ["--ckpt_path=a", "--network=b", "--weights=c"]]
+)
+def test_half_a_network_is_refused(tmp_path, monkeypatch, capsys, args):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        run(*args, "--output=w.pt2")
+    assert "either --ckpt_path FILE, or --network NAME and --weights FILE" in capsys.readouterr().err

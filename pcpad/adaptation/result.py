@@ -1,0 +1,153 @@
+"""What a recovery came to: a table, a verdict in words, and a file that goes anywhere."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pcpad.adaptation.exponents import exponents_of
+from pcpad.models.padded_weights import save_padded_weights
+from pcpad.tables import Table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from pcpad.adaptation.procedure import Procedure, Values
+
+__all__ = ["ROWS", "Recovery", "verdict"]
+
+ROWS = ("original", "converted", "recovered", "original, same procedure")
+_NOTICED = 0.05  # dB: less is not worth another padding
+_AGREES = 0.005  # of the images
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """A converted network, trained without labels to do what the original does.
+
+    Args:
+        model: The network, in evaluation mode.
+        padding: Its padding.
+        dense: Whether its outputs are maps.
+        rows: Values on held-out images by row: `original`, `converted` alone, `recovered`, and as a control
+            `original, same procedure`; see `pcpad.adaptation.teaching.Scores.values`.
+        rates: The learning rate that was chosen, by row.
+        images: How many images were held out.
+        margin: True context that the teacher had, in pixels; 0 for classifiers.
+        border: Width of the border's band in pixels.
+        control: The original after the same procedure.
+        procedure: What was done.
+        notes: What else is to be known.
+    """
+
+    model: nn.Module
+    padding: str
+    dense: bool
+    rows: dict[str, Values]
+    rates: dict[str, float]
+    images: int
+    margin: int
+    border: int
+    control: nn.Module
+    procedure: Procedure
+    notes: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """What to do with it, and the figures that this rests on."""
+        return verdict(self)
+
+    def table(self) -> Table:
+        """The four rows."""
+        if self.dense:
+            columns = ["network", f"border ({self.border} px), dB", "interior, dB", "learning rate"]
+            names, form = ("border", "interior"), "{:.2f}"
+            what = f"against the original with {self.margin} px of true context, on {self.images} held-out images"
+        else:
+            columns = ["network", "agreement", "KL", "learning rate"]
+            names, form = ("agreement", "kl"), "{:.4f}"
+            what = f"against the original, on {self.images} held-out images"
+        rows = [
+            [row, *(_figure(values[name], form) for name in names), f"{self.rates[row]:g}" if row in self.rates else ""]
+            for row, values in self.rows.items()
+        ]
+        return Table(f"{self.padding}: {what}", columns, rows, [*self.notes, self.verdict])
+
+    def save(self, path: Path | str) -> Path:
+        """Write the weights under the original's names, and padding and exponents as metadata: a safetensors file.
+
+        Args:
+            path: Where to; `pcpad.models.load_weights` reads it into a network of that padding.
+
+        Returns:
+            The path.
+        """
+        return save_padded_weights(self.model, path, self.padding, exponents_of(self.model))
+
+    def __str__(self) -> str:
+        return self.table().markdown()
+
+
+def verdict(found: Recovery) -> str:
+    """Words for the figures of a recovery.
+
+    Args:
+        found: What came out.
+    """
+    return (_of_maps if found.dense else _of_classes)(found)
+
+
+def _of_maps(found: Recovery) -> str:
+    before, after, control = (found.rows[row]["border"] for row in (ROWS[0], ROWS[2], ROWS[3]))
+    inside, kept = found.rows[ROWS[2]]["interior"], found.rows[ROWS[3]]["interior"]
+    margin = f"the original and a margin of {found.margin} px have no such error"
+    better = min(after - before, after - control)
+    # The whole counts too: a border that is bought with the interior is none that anybody wants.
+    whole = found.rows[ROWS[2]]["loss"] < min(found.rows[row]["loss"] for row in (ROWS[0], ROWS[3]))
+    if better >= _NOTICED and whole:
+        return (
+            f"{found.padding} is worth it: at the border {after - before:+.2f} dB over the original as it is and "
+            f"{after - control:+.2f} over the original after the same procedure; the interior agrees with the "
+            f"original's to {inside:.1f} dB."
+        )
+    if control - before >= _NOTICED and control >= after:
+        return (
+            f"Stay with the original's padding: the same procedure brings it {control - before:+.2f} dB at the border "
+            f"(interior to {kept:.1f} dB), and {found.padding} {after - before:+.2f}. "
+            f"Where tiles can overlap, {margin}."
+        )
+    return (
+        f"Stay with the original's padding: {found.padding} is at {after - before:+.2f} dB at the border after "
+        f"recovery, against the original as it is. Where tiles can overlap, {margin}."
+    )
+
+
+def _of_classes(found: Recovery) -> str:
+    converted, after, control = (found.rows[row]["agreement"] for row in (ROWS[1], ROWS[2], ROWS[3]))
+    lost = control - converted
+    if lost <= _AGREES:
+        return f"Conversion alone costs {100 * lost:.1f} % of the decisions: there is little to recover."
+    part = (after - converted) / lost
+    words = "most of" if part >= 0.75 else "part of" if part > 0 else "nothing of"
+    rest = control - after
+    stay = "" if rest <= 0.02 else " Where decisions must stay the same, stay with the original's padding."
+    return (
+        f"Conversion alone changes {100 * (1 - converted):.1f} % of the decisions, and after recovery "
+        f"{100 * (1 - after):.1f} % ({words} the loss is recovered, {100 * part:.0f} %); the original after the same "
+        f"procedure, {100 * (1 - control):.1f} %.{stay}"
+    )
+
+
+def _figure(value: float, form: str) -> str:
+    return form.format(value) if math.isfinite(value) else {math.inf: "exact"}.get(value, "-")
+
+
+def plain_rows(found: Recovery) -> dict[str, Any]:
+    """The figures as JSON takes them: None for what is infinite or no number."""
+    return {
+        row: {name: value if math.isfinite(value) else None for name, value in values.items()}
+        for row, values in found.rows.items()
+    }
