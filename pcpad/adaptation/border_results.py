@@ -365,6 +365,8 @@ def _plain(table: Table) -> str:
     widths = [max(len(line[index]) for line in lines) for index in range(len(table.columns))]
     texts = []
     for line in lines:
-        cells = [c.ljust(w) if i < table.texts else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
+        cells = [
+            c.ljust(w) if i < table.texts else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
+        ]
         texts.append("  ".join(cells).rstrip())
     return "\n".join([table.title, *texts, *table.notes])

@@ -242,9 +242,7 @@ def strides_of(smaller: Observed, larger: Observed, step: int) -> tuple[dict[str
     return found, lcm(*whole) if whole else 1
 
 
-def places_of(
-    smaller: Observed, larger: Observed, strides: Mapping[str, Fraction], context: int
-) -> dict[str, Place]:
+def places_of(smaller: Observed, larger: Observed, strides: Mapping[str, Fraction], context: int) -> dict[str, Place]:
     """Where the smaller input's maps lie within the larger input's.
 
     Args:
