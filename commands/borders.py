@@ -28,13 +28,14 @@ from pcpad.tables import write_csv
 from pcpad.tasks.pictures.plots import need_matplotlib
 from pcpad.terminal import say, tell
 
-_SHOWN = 0.875  # of a photograph's shorter side is what a published classifier sees
+_CONTEXT = 64  # pixels around what a classifier sees; a multiple of all strides
 _FILES = ("borders.json", "borders.csv", "borders.png")
 _EPILOG = """\
 Each photograph's middle is run twice: with the pixels around it, and cut out, under each padding. What differs is the
 padding's doing. "error" is its root mean square in parts of the output's standard deviation; "dB" the same as a
-signal-to-error ratio; "95 %" its interval by bootstrap over photographs. Classifiers see photographs as they were
-published to: the shorter side at 256 and the middle 224, say; the other columns are of their decisions.
+signal-to-error ratio; "95 %" its interval by bootstrap over photographs. Classifiers see the middle of photographs at
+the size that they were published for, 224 pixels say, with 64 more on each side as context: the shorter side is brought
+to 352. Their decisions are compared with the unconverted network's, without and with context, and under small shifts.
 `pcpad.adaptation.border_report` is the same from Python, for any images and outputs.
 
 examples:
@@ -66,15 +67,15 @@ def main(args: list[str]) -> None:
     )  # fmt: skip
     if not loaded.trained:
         say(f"{given.network} has random weights, as --untrained allows: this says nothing of a trained network.")
-    size = None if given.resize else loaded.size
-    resize = given.resize or (round(size / _SHOWN) if size else None)
-    images, failures = read_photographs(given.images, given.limit, resize, resize if size and resize else given.largest)
+    size = None if given.resize or given.crop else loaded.size
+    resize = given.resize or (size + 2 * (given.context or _CONTEXT) if size else None)
+    images, failures = read_photographs(given.images, given.limit, resize, max(resize or 0, given.largest))
     report = _measure(given, loaded, images, size)
     tell(report.table().rich())
     if report.results:
         tell(report.layer_table().rich())
     say(report.verdict)
-    found = probe(given.probe, loaded, images, report, _key(given.output_key)) if report.results else {}
+    found = probe(given.probe, loaded, images, report, given.output_key) if report.results else {}
     _write(report, found, outputs)
     _end(report, failures)
 
@@ -103,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--mean", type=_numbers, metavar="A,B,C", help="of images in [0, 1]; one number: the network takes gray ones")
     add("--std", type=_numbers, metavar="A,B,C", help="likewise; of a function's network 0 and 1 unless said")
     add("--noise", type=_positive, metavar="SIGMA",
-        help="add Gaussian noise, in parts of 255, and compare outputs with the photographs: PSNR of a denoiser")  # fmt: skip
+        help="add Gaussian noise, in parts of 255, and compare outputs with the photographs: a denoiser's PSNR")  # fmt: skip
     add("--paddings", type=_words, default=list(PADDINGS), metavar="A,B,…",
         help=f"of {', '.join(padding_names())}; default {','.join(PADDINGS)}; its own is always measured")  # fmt: skip
     add("--fallback", default="replicate", metavar="PADDING",
@@ -167,10 +168,6 @@ def _device(name: str) -> torch.device:
         raise UserValueError(message) from None
 
 
-def _key(text: str | None) -> str | None:
-    return text
-
-
 def _check_output(given: argparse.Namespace) -> list[Path]:
     folder = given.output.expanduser()
     if folder.exists() and not folder.is_dir():
@@ -196,8 +193,8 @@ def _measure(
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("running crops", total=len(images))
         return border_report(
-            loaded.module, inputs, paddings=given.paddings, normalize=loaded.normalize, crop=given.crop,
-            context=given.context, band=given.band, decision_size=size, output_key=_key(given.output_key),
+            loaded.module, inputs, paddings=given.paddings, normalize=loaded.normalize, crop=given.crop or size,
+            context=given.context, band=given.band, decision_size=size, output_key=given.output_key,
             fallback=given.fallback, batch_size=given.batch_size, name=given.network,
             progress=lambda done, total: bar.update(task, completed=done, total=total), **options,
         )  # fmt: skip

@@ -36,10 +36,8 @@ def draw_report(report: BorderReport, path: Path) -> Path:
         halves(figure.add_subplot(grid[row, :]), report)
     _maps(figure, axes[2], report)
     what = "output" if report.kind == "dense" else "last feature maps"
-    sizes = f"crops of {report.crop} px, {report.context} px of true context"
-    figure.suptitle(
-        f"{report.network}: error of the {what} without context; {report.images} images, {sizes}", fontsize=11
-    )
+    sizes = f"{report.images} images, crops of {report.crop} px, {report.context} px of true context"
+    figure.suptitle(f"{report.network}: error of the {what} without context; {sizes}", fontsize=11)
     return save_figure(figure, path)
 
 

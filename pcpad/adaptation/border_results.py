@@ -12,15 +12,15 @@ from pcpad.adaptation.profiles import Interval
 from pcpad.tables import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
 __all__ = ["BorderReport", "Decision", "LayerResult", "PaddingResult", "Psnr"]
 
 _LAYERS_SHOWN = 12
+_LONGEST_NAME = 26
 _SMALL_CHANGE = 0.01  # of decisions; less is nothing to act on
-_DEEP_NOISE = 0.5  # of the border's error: found inside too, it is none of the border's
 
 
 @dataclass(frozen=True)
@@ -183,30 +183,32 @@ class BorderReport:
         return "\n".join([*tables, self.verdict])
 
     def table(self) -> Table:
-        """A row for each padding."""
-        what = "the output" if self.kind == "dense" else "the last feature maps"
-        columns = ["padding", f"error, outermost {self.band:g} px", "95 %", "dB", "cost, dB", "further in"]
-        columns += ["95 % within, px", f"margin for {_percent(self.tolerance)}"]
-        extra = [
-            ("step at seams", lambda result: _value(result.seam, "{:.2f}")),
-            ("classes changed", lambda result: _value(result.changed, "{:.1%}")),
-            ("PSNR border, dB", lambda result: _value(result.psnr and result.psnr.border, "{:.2f}")),
-            ("PSNR inside, dB", lambda result: _value(result.psnr and result.psnr.inside, "{:.2f}")),
-            ("same top-1", lambda result: _value(result.decision and result.decision.agreement, "{:.1%}")),
-            ("KL", lambda result: _value(result.decision and result.decision.divergence, "{:.3f}")),
-            ("as with context", lambda r: _value(r.decision and r.decision.context_agreement, "{:.1%}")),
-            ("changed by shifts", lambda result: _value(result.decision and result.decision.shifted, "{:.1%}")),
+        """A column for each padding."""
+        what = "output" if self.kind == "dense" else "last feature maps"
+        lines: list[tuple[str, Callable[[PaddingResult], str]]] = [
+            (f"error, outermost {self.band:g} px", lambda r: _percent(r.error.value)),
+            ("  95 % from", lambda r: _percent(r.error.low)),
+            ("  to", lambda r: _percent(r.error.high)),
+            ("  in dB", lambda r: f"{r.decibel.value:.1f}"),
+            ("  dB lost by conversion", lambda r: _value(r.cost, "{:.1f}")),
+            ("error further in", lambda r: _percent(r.inside)),
+            ("95 % of it within, px", lambda r: "" if r.reach is None else f"{r.reach:g}"),
+            (f"margin for {_percent(self.tolerance)}, px", lambda r: "none" if r.margin is None else f"{r.margin:g}"),
+            ("step at seams", lambda r: _value(r.seam, "{:.2f}")),
+            ("largest channel changed", lambda r: _value(r.changed, "{:.1%}")),
+            ("PSNR border, dB", lambda r: _value(r.psnr and r.psnr.border, "{:.2f}")),
+            ("PSNR inside, dB", lambda r: _value(r.psnr and r.psnr.inside, "{:.2f}")),
+            ("top-1 as the original", lambda r: _value(r.decision and r.decision.agreement, "{:.1%}")),
+            ("  95 % from", lambda r: _low(r.decision and r.decision.agreement)),
+            ("KL from the original", lambda r: _value(r.decision and r.decision.divergence, "{:.3f}")),
+            ("top-1 as with context", lambda r: _value(r.decision and r.decision.context_agreement, "{:.1%}")),
+            ("top-1 changed by shifts", lambda r: _value(r.decision and r.decision.shifted, "{:.1%}")),
         ]
-        shown = [(name, text) for name, text in extra if any(text(result) for result in self.results)]
-        rows = []
-        for result in self.results:
-            row = [f"{result.name} (own)" if result.own else result.name, _percent(result.error.value)]
-            row += [f"{_percent(result.error.low)}–{_percent(result.error.high)}", f"{result.decibel.value:.1f}"]
-            row += ["" if result.cost is None else f"{result.cost.value:+.1f}", _percent(result.inside)]
-            row += ["" if result.reach is None else f"{result.reach:g}", _margin(result.margin)]
-            rows.append([*row, *(text(result) for _, text in shown)])
-        title = f"{self.network}: error of {what} by padding, in parts of its own spread"
-        return Table(title, [*columns, *(name for name, _ in shown)], rows, list(self._notes()), frame=False)
+        rows = [[name, *map(text, self.results)] for name, text in lines]
+        rows = [row for row in rows if any(row[1:])]
+        title = f"{self.network}: errors of the {what}, in parts of its spread"
+        names = [f"{result.name} (own)" if result.own else result.name for result in self.results]
+        return Table(title, ["", *names], rows, list(self._notes()), frame=False)
 
     def layer_table(self) -> Table:
         """The error in the band by layer, for a dozen of them evenly spread; `to_dict` has all."""
@@ -216,7 +218,7 @@ class BorderReport:
         places = sorted({round(index * last / max(1, count - 1)) for index in range(count)})
         rows = []
         for place in places:
-            row = [layers[place].name, f"{layers[place].stride:g}"]
+            row = [_short(layers[place].name), f"{layers[place].stride:g}"]
             rows.append([*row, *(_percent(result.layers[place].border) for result in self.results)])
         title = f"Error within {self.band:g} pixels of the border, by layer ({len(places)} of {len(layers)})"
         return Table(title, ["layer", "stride", *(result.name for result in self.results)], rows, frame=False)
@@ -351,12 +353,17 @@ def _percent(value: float) -> str:
     return f"{100 * value:.{min(digits, 4)}f} %"
 
 
-def _margin(value: float | None) -> str:
-    return "none" if value is None else f"{value:g} px"
-
-
 def _value(interval: Interval | None, form: str) -> str:
     return "" if interval is None else form.format(interval.value).replace("%", " %")
+
+
+def _low(interval: Interval | None) -> str:
+    return "" if interval is None else f"{100 * interval.low:.1f} %"
+
+
+def _short(name: str) -> str:
+    """The end of a module's name, which is what tells it from others."""
+    return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"
 
 
 def _plain(table: Table) -> str:
@@ -365,8 +372,6 @@ def _plain(table: Table) -> str:
     widths = [max(len(line[index]) for line in lines) for index in range(len(table.columns))]
     texts = []
     for line in lines:
-        cells = [
-            c.ljust(w) if i < table.texts else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
-        ]
+        cells = [line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]
         texts.append("  ".join(cells).rstrip())
     return "\n".join([table.title, *texts, *table.notes])

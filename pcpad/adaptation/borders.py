@@ -113,7 +113,8 @@ def border_report(
     for padding in paddings:
         check_padding(padding)
     if band < 1 or batch_size < 1 or not tolerance > 0:
-        message = f"Expected `band` and `batch_size` of at least 1 and a `tolerance` > 0, got {band}, {batch_size}, {tolerance}"
+        got = f"{band}, {batch_size} and {tolerance}"
+        message = f"Expected `band` and `batch_size` of at least 1 and a `tolerance` > 0, but got {got}"
         raise UserValueError(message)
     photographs = _checked(images, targets)
     own, pads = own_padding(model)
