@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pcpad.adaptation import BorderReport
+from pcpad.adaptation.border_results import short_name
 from pcpad.tasks.pictures.plots import figure_text, new_figure, padding_style, save_figure
 
 __all__ = ["draw_report"]
@@ -67,7 +68,9 @@ def _layers(axis: Any, report: BorderReport) -> None:
     layers = report.results[0].layers
     step = max(1, len(layers) // 24)
     places = range(0, len(layers), step)
-    axis.set_xticks(places, [figure_text(layers[place].name) for place in places], rotation=60, ha="right", fontsize=7)
+    axis.set_xticks(
+        places, [figure_text(short_name(layers[place].name)) for place in places], rotation=60, ha="right", fontsize=7
+    )
     axis.set(ylabel="error in the band (dB)")
     axis.set_title("by layer, in the order of execution", fontsize=10)
     axis.grid(alpha=0.3)

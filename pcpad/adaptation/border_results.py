@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["BorderReport", "Decision", "LayerResult", "PaddingResult", "Psnr"]
+__all__ = ["BorderReport", "Decision", "LayerResult", "PaddingResult", "Psnr", "short_name"]
 
 _LAYERS_SHOWN = 12
 _LONGEST_NAME = 26
@@ -93,8 +93,8 @@ class PaddingResult:
         margin: From which distance on the error is below the report's tolerance; None if nowhere.
         sides: The relative error by side: top, bottom, left, right.
         layers: By feature map, in the order of execution.
-        seam: Of two neighboring tiles: the step from one to the other, beyond that which is there, over the usual
-            step between neighboring pixels; root mean squares. None where the output is no map.
+        seam: Of two tiles side by side without context: how far the pixels beside their seam are from the whole's,
+            over the step between neighboring pixels of the whole; root mean squares. None where the output is no map.
         changed: The share of pixels in the band whose largest channel is another one; None for few channels.
         psnr: Where targets were given.
         decision: Of classifiers.
@@ -194,7 +194,7 @@ class BorderReport:
             ("error further in", lambda r: _percent(r.inside)),
             ("95 % of it within, px", lambda r: "" if r.reach is None else f"{r.reach:g}"),
             (f"margin for {_percent(self.tolerance)}, px", lambda r: "none" if r.margin is None else f"{r.margin:g}"),
-            ("step at seams", lambda r: _value(r.seam, "{:.2f}")),
+            ("error at seams, in steps", lambda r: _value(r.seam, "{:.2f}")),
             ("largest channel changed", lambda r: _value(r.changed, "{:.1%}")),
             ("PSNR border, dB", lambda r: _value(r.psnr and r.psnr.border, "{:.2f}")),
             ("PSNR inside, dB", lambda r: _value(r.psnr and r.psnr.inside, "{:.2f}")),
@@ -218,7 +218,7 @@ class BorderReport:
         places = sorted({round(index * last / max(1, count - 1)) for index in range(count)})
         rows = []
         for place in places:
-            row = [_short(layers[place].name), f"{layers[place].stride:g}"]
+            row = [short_name(layers[place].name), f"{layers[place].stride:g}"]
             rows.append([*row, *(_percent(result.layers[place].border) for result in self.results)])
         title = f"Error within {self.band:g} pixels of the border, by layer ({len(places)} of {len(layers)})"
         return Table(title, ["layer", "stride", *(result.name for result in self.results)], rows, frame=False)
@@ -361,8 +361,15 @@ def _low(interval: Interval | None) -> str:
     return "" if interval is None else f"{100 * interval.low:.1f} %"
 
 
-def _short(name: str) -> str:
-    """The end of a module's name, which is what tells it from others."""
+def short_name(name: str) -> str:
+    """The end of a module's name, which is what tells it from others.
+
+    Args:
+        name: Of any length.
+
+    Returns:
+        At most 26 characters.
+    """
     return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"
 
 

@@ -441,7 +441,7 @@ class _Measured:
         self._sums.setdefault((padding, what), []).append(values.double().cpu())
 
     def _seams(self, padding: str, crops: Tensor, output: Tensor, truth: Tensor, output_key: OutputKey) -> None:
-        """Two tiles side by side: the step from one to the other, less the step that is there."""
+        """Two tiles side by side: how far the columns beside their seam are from the whole."""
         plan = self.plan
         half = plan.crop // 2 // plan.alignment * plan.alignment
         at = half / plan.places[""].stride
@@ -452,10 +452,10 @@ class _Measured:
                      for part in (crops[..., :half], crops[..., half:])]  # fmt: skip
         except UserError:  # tiles that are too narrow for it
             return
-        steps = truth.double().diff(dim=-1)
-        jump = (tiles[1][..., 0].double() - tiles[0][..., -1].double()) - steps[..., int(at) - 1]
-        self._gather(padding, "jump", jump.square().flatten(1).mean(1))
-        self._gather(padding, "step", steps.square().flatten(1).mean(1))
+        beside = torch.stack([tiles[0][..., -1], tiles[1][..., 0]], -1).double()
+        whole = truth[..., int(at) - 1 : int(at) + 1].double()
+        self._gather(padding, "seam", (beside - whole).square().flatten(1).mean(1))
+        self._gather(padding, "step", truth.double().diff(dim=-1).square().flatten(1).mean(1))
 
     def _changed(self, padding: str, output: Tensor, truth: Tensor, band: int) -> None:
         if output.shape[1] > _FEW_CHANNELS:
@@ -486,10 +486,16 @@ class _Measured:
             for padding in self.variants
             for profile in [self._profiles[padding, last]]
         }
+        notes = list(plan.notes)
+        if results[0].margin is None and not notes:
+            notes.append(
+                f"The error is above {tolerance:.0%} in the middle of the crops too: the network looks farther than "
+                f"they are wide, and more than {plan.context} pixels of context might change what is compared with."
+            )
         return BorderReport(
             name, plan.kind, images, plan.crop, plan.context, band, tolerance, self.own, tuple(results),
             failed=self.failed, reach=None if plan.obstacles else plan.reach, alignment=plan.alignment,
-            obstacles=plan.obstacles, psnr_context=self._psnr("", samples), notes=plan.notes, maps=maps,
+            obstacles=plan.obstacles, psnr_context=self._psnr("", samples), notes=tuple(notes), maps=maps,
             example=self.example,
         )  # fmt: skip
 
@@ -500,7 +506,7 @@ class _Measured:
         error = profile.relative(samples, band)
         decibel, own = _decibel(error), _decibel(reference)
         layers = [(key, self._profiles[padding, key]) for key in self.plan.layers]
-        jump, step = (self._sums.get((padding, what)) for what in ("jump", "step"))
+        seam, step = (self._sums.get((padding, what)) for what in ("seam", "step"))
         changed = self._sums.get((padding, "changed"))
         return PaddingResult(
             padding,
@@ -517,7 +523,7 @@ class _Measured:
                 LayerResult(key, float(p.stride), float(p.relative(samples, band)[0]), p.whole(), p.reach())
                 for key, p in layers
             ),
-            interval_of(samples.ratio(torch.cat(jump), torch.cat(step)).sqrt()) if jump and step else None,
+            interval_of(samples.ratio(torch.cat(seam), torch.cat(step)).sqrt()) if seam and step else None,
             interval_of(samples.mean(torch.cat(changed))) if changed else None,
             self._psnr(padding, samples),
             self.decisions.result(padding, samples) if self.decisions is not None else None,
