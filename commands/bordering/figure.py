@@ -86,10 +86,14 @@ def _maps(figure: Any, axes: Any, report: BorderReport) -> None:
     low, high = float(picture.min()), float(picture.max())
     axes[0].imshow(((picture - low) / max(high - low, 1e-12)).permute(1, 2, 0).numpy())
     axes[0].set_title("one crop", fontsize=10)
+    drawn = {name: _decibel(values.numpy()) for name, values in errors.items()}
+    # One padding that explodes is not to make the others' maps all dark.
+    most = float(np.median([np.percentile(values, 99) for values in drawn.values()])) if drawn else 0.0
+    least = min((float(values.min()) for values in drawn.values()), default=_FLOOR)
     last = None
     for axis, result in zip(axes[1:], report.results, strict=False):
-        if result.name in errors:
-            last = axis.imshow(_decibel(errors[result.name].numpy()), cmap="magma", vmin=_FLOOR, vmax=0)
+        if result.name in drawn:
+            last = axis.imshow(drawn[result.name], cmap="magma", vmin=least, vmax=max(most, least + 6))
             axis.set_title(figure_text(result.name), fontsize=10)
     if last is not None:
         figure.colorbar(last, ax=list(axes[1:]), label="its error (dB of the spread)", shrink=0.9)

@@ -304,7 +304,7 @@ class BorderReport:
             margin = self.alignment * math.ceil(margin / self.alignment)
             text = f"Recommended: stay with {own.name} and run tiles with a margin of {margin:g} pixels"
             return text + (f"; where images end and there is none to be had, {recover}." if recover else ".")
-        return f"Recommended: {recover}." if recover else f"Recommended: stay with {own.name}."
+        return f"Recommended: stay with {own.name}{f', or {recover}' if recover else ''}."
 
     def _best(self, others: tuple[PaddingResult, ...]) -> PaddingResult | None:
         if self.kind == "classifier":
