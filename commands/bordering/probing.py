@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pcpad import convert_padding
 from pcpad.adaptation import BorderReport
-from pcpad.adaptation.borders import middle
 from pcpad.adaptation.observing import OutputKey, shared_copy
+from pcpad.adaptation.planning import middle
 from pcpad.adaptation.probes import blind_spots, position_information, uneven_padding
 from pcpad.commands.networks import LoadedNetwork
 from pcpad.tables import Table

@@ -165,16 +165,12 @@ class BorderReport:
     def order(self) -> list[tuple[str, str]]:
         """Pairs of paddings, the better one first, whose measured intervals have nothing in common.
 
-        Classifiers are compared by their divergence from the original, others by their error near the border.
+        Classifiers are compared by how many decisions are the original's, others by their error near the border.
         """
-
-        def measured(result: PaddingResult) -> Interval:
-            return result.decision.divergence if result.decision else result.error
-
         pairs = []
         for one, other in itertools.combinations(self.results, 2):
-            if measured(one).apart(measured(other)):
-                better, worse = sorted((one, other), key=lambda result: measured(result).value)
+            if _compared(one).apart(_compared(other)):
+                better, worse = sorted((one, other), key=_badness)
                 pairs.append((better.name, worse.name))
         return pairs
 
@@ -196,13 +192,13 @@ class BorderReport:
             (f"margin for {_percent(self.tolerance)}, px", lambda r: "none" if r.margin is None else f"{r.margin:g}"),
             ("error at seams, in steps", lambda r: _value(r.seam, "{:.2f}")),
             ("largest channel changed", lambda r: _value(r.changed, "{:.1%}")),
-            ("PSNR border, dB", lambda r: _value(r.psnr and r.psnr.border, "{:.2f}")),
-            ("PSNR inside, dB", lambda r: _value(r.psnr and r.psnr.inside, "{:.2f}")),
-            ("top-1 as the original", lambda r: _value(r.decision and r.decision.agreement, "{:.1%}")),
-            ("  95 % from", lambda r: _low(r.decision and r.decision.agreement)),
-            ("KL from the original", lambda r: _value(r.decision and r.decision.divergence, "{:.3f}")),
-            ("top-1 as with context", lambda r: _value(r.decision and r.decision.context_agreement, "{:.1%}")),
-            ("top-1 changed by shifts", lambda r: _value(r.decision and r.decision.shifted, "{:.1%}")),
+            ("PSNR border, dB", lambda r: _value(_part(r.psnr, "border"), "{:.2f}")),
+            ("PSNR inside, dB", lambda r: _value(_part(r.psnr, "inside"), "{:.2f}")),
+            ("top-1 as the original", lambda r: _value(_part(r.decision, "agreement"), "{:.1%}")),
+            ("  95 % from", lambda r: _low(_part(r.decision, "agreement"))),
+            ("KL from the original", lambda r: _value(_part(r.decision, "divergence"), "{:.3f}")),
+            ("top-1 as with context", lambda r: _value(_part(r.decision, "context_agreement"), "{:.1%}")),
+            ("top-1 changed by shifts", lambda r: _value(_part(r.decision, "shifted"), "{:.1%}")),
         ]
         rows = [[name, *map(text, self.results)] for name, text in lines]
         rows = [row for row in rows if any(row[1:])]
@@ -262,8 +258,8 @@ class BorderReport:
                 lost = f"{1 - result.decision.agreement.value:.1%} of decisions"
                 parts.append(f"{result.name} changes {lost} (KL {result.decision.divergence.value:.3f})")
             elif result.psnr and self.results[0].psnr:
-                lost = self.results[0].psnr.border.value - result.psnr.border.value
-                parts.append(f"{result.name} {'costs' if lost >= 0 else 'gains'} {abs(lost):.1f} dB of PSNR")
+                fewer = self.results[0].psnr.border.value - result.psnr.border.value
+                parts.append(f"{result.name} {'costs' if fewer >= 0 else 'gains'} {abs(fewer):.1f} dB of PSNR")
             elif result.cost is not None:
                 worse = result.cost.value >= 0
                 parts.append(f"{result.name} {'costs' if worse else 'gains'} {abs(result.cost.value):.1f} dB")
@@ -275,7 +271,7 @@ class BorderReport:
             return ""
         if self.obstacles:
             some = ", ".join(self.obstacles[:3]) + (" …" if len(self.obstacles) > 3 else "")
-            whole = f"{some}: the output depends on the whole image there, which no margin takes away"
+            whole = f"no margin holds all that it looks at ({some})"
         elif self.reach is not None:
             whole = f"a margin of {self.reach} makes tiles exact"
         else:
@@ -291,7 +287,7 @@ class BorderReport:
     def advice(self) -> str:
         """The recommendation: stay, with or without a margin, or convert and recover."""
         own, others = self.results[0], self.results[1:]
-        best = self._best(others)
+        best = min(others, key=_badness, default=None)
         if self.kind == "classifier":
             return self._advice_for_classifier(own, best)
         if best is not None and best.cost is not None and best.cost.high < 0:
@@ -305,12 +301,6 @@ class BorderReport:
             text = f"Recommended: stay with {own.name} and run tiles with a margin of {margin:g} pixels"
             return text + (f"; where images end and there is none to be had, {recover}." if recover else ".")
         return f"Recommended: stay with {own.name}{f', or {recover}' if recover else ''}."
-
-    def _best(self, others: tuple[PaddingResult, ...]) -> PaddingResult | None:
-        if self.kind == "classifier":
-            decided = [result for result in others if result.decision]
-            return min(decided, key=lambda r: r.decision.divergence.value, default=None)  # type: ignore[union-attr]
-        return min(others, key=lambda result: result.error.value, default=None)
 
     def _advice_for_classifier(self, own: PaddingResult, best: PaddingResult | None) -> str:
         kept = own.decision.context_agreement if own.decision else None
@@ -336,6 +326,14 @@ class BorderReport:
         return {key: _for_json(value) for key, value in found.items()}
 
 
+def _compared(result: PaddingResult) -> Interval:
+    return result.decision.agreement if result.decision else result.error
+
+
+def _badness(result: PaddingResult) -> float:
+    return -result.decision.agreement.value if result.decision else result.error.value
+
+
 def _for_json(value: Any) -> Any:
     if isinstance(value, Interval):
         return {key: _for_json(part) for key, part in value._asdict().items()}
@@ -355,6 +353,10 @@ def _percent(value: float) -> str:
 
 def _value(interval: Interval | None, form: str) -> str:
     return "" if interval is None else form.format(interval.value).replace("%", " %")
+
+
+def _part(of: Psnr | Decision | None, name: str) -> Interval | None:
+    return None if of is None else getattr(of, name)
 
 
 def _low(interval: Interval | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
@@ -102,6 +102,7 @@ def pick(output: Any, key: OutputKey = None) -> Tensor:
         torch.Size([1, 2])
     """
     named = dict(_named(output))
+    found: Any
     if callable(key):
         found = key(output)
     elif key is not None:
@@ -112,7 +113,7 @@ def pick(output: Any, key: OutputKey = None) -> Tensor:
     else:
         maps = [tensor for tensor in named.values() if tensor.dim() == 4]
         vectors = [tensor for tensor in named.values() if tensor.dim() == 2]
-        found = max(maps or vectors, key=Tensor.numel, default=None)
+        found = max(maps or vectors, key=Tensor.numel) if maps or vectors else output
     if not isinstance(found, Tensor) or found.dim() not in (2, 4) or not found.is_floating_point():
         what = f"a {type(output).__name__}" if not named else f"a {type(output).__name__} of {_listed(named)}"
         message = (
@@ -292,8 +293,16 @@ class UpTo(nn.Module):
         self.network, self.key = network, key
 
     def forward(self, images: Tensor) -> Tensor:
-        """The map of images (N, C, H, W), through which gradients flow."""
+        """The map of images (N, C, H, W), through which gradients flow; what comes behind it is not run."""
         maps: dict[str, Tensor] = {}
-        with _hooked(self.network, maps, [self.key], None):
+
+        def stop(_: Tensor) -> Tensor:
+            raise _Reached
+
+        with _hooked(self.network, maps, [self.key], (self.key, stop)), suppress(_Reached):
             self.network(images)
         return maps[self.key]
+
+
+class _Reached(Exception):
+    """The map that is wanted is there."""
