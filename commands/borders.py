@@ -113,7 +113,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--context", type=_count, metavar="PIXELS", help="true context on each side, likewise")
     add("--band", type=_count, default=8, metavar="PIXELS", help="what counts as the border; default 8")
     add("--output_key", metavar="NAME|INDEX", help="which of the network's outputs; default the largest map")
-    add("--probe", type=_probes, default=[], metavar="A,B", help=f"of {', '.join(PROBES)}")
+    text = "positions that padding tells (PosENet; PPP), layers that pad unevenly, blind spots: "
+    add("--probe", type=_probes, default=[], metavar="A,B", help=text + ",".join(PROBES))
     add("--batch_size", type=_count, default=4, metavar="N", help="images per run; default 4")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default here: %(default)s")
     add("--trust", nargs="+", default=[], metavar="CLASS", help="from other packages, that a checkpoint may name")

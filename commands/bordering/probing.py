@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -9,16 +10,16 @@ from torch import Tensor
 
 from pcpad import convert_padding
 from pcpad.adaptation import BorderReport
-from pcpad.adaptation.observing import OutputKey, shared_copy
+from pcpad.adaptation.observing import Observed, OutputKey, shared_copy
 from pcpad.adaptation.planning import middle
-from pcpad.adaptation.probes import blind_spots, position_information, uneven_padding
+from pcpad.adaptation.probes import blind_spots, position_information, position_pattern, uneven_padding
 from pcpad.commands.networks import LoadedNetwork
 from pcpad.tables import Table
 from pcpad.terminal import say, tell
 
 __all__ = ["PROBES", "probe"]
 
-PROBES = ("position", "uneven", "blind")
+PROBES = ("position", "pattern", "uneven", "blind")
 _IMAGES = 32  # for readouts of positions
 _SIDE = 0.1  # of a map, beyond which counts as its border
 
@@ -49,6 +50,9 @@ def probe(
     found: dict[str, Any] = {}
     if "position" in names:
         found["position"] = _position(networks, inputs, output_key)
+    if "pattern" in names:
+        larger = torch.stack([middle(image, report.crop + 2 * report.context) for image in images[:_IMAGES]])
+        found["pattern"] = _pattern(networks, loaded.normalize(larger).to(inputs.device), report, output_key)
     if "uneven" in names:
         found["uneven"] = _uneven(networks[report.own], inputs[:1], output_key)
     if "blind" in names:
@@ -70,6 +74,26 @@ def _position(networks: dict[str, Any], inputs: Tensor, output_key: OutputKey) -
     columns = ["padding", "horizontal", "vertical", "Gaussian"]
     note = "The control reads the images themselves; more than that is what padding tells the network."
     tell(Table(title, columns, [*rows, ["(control)", *control]], [note], frame=False).rich())
+    return found
+
+
+def _pattern(networks: dict[str, Any], larger: Tensor, report: BorderReport, output_key: OutputKey) -> dict[str, float]:
+    layer = report.results[0].layers[-1]
+    offset = int(report.context / Fraction(layer.stride))
+
+    def cut(run: Observed) -> Tensor:
+        return run.maps[layer.name][..., offset:-offset, offset:-offset]
+
+    crops = middle(larger, report.crop)
+    found = {
+        name: position_pattern(network, crops, larger, cut, layer.name, output_key)[1]
+        for name, network in networks.items()
+    }
+    shown = ", ".join(f"{name} {strength:.1f}" for name, strength in found.items())
+    say(
+        f"The pattern that padding leaves on {layer.name} whatever the image, over its standard error: {shown}; 0.8 is "
+        "none (PPP, Feng et al. 2022)."
+    )
     return found
 
 

@@ -82,12 +82,22 @@ def test_a_network_of_the_users_is_measured_and_drawn(folder, capsys):
 
 
 def test_probes_are_printed_and_written(folder, capsys):
-    run("--network", "nets:classify", "--paddings", "circular", "--probe", "position,uneven,blind", "--output", "o")
+    run(
+        "--network",
+        "nets:classify",
+        "--paddings",
+        "circular",
+        "--probe",
+        "position,pattern,uneven,blind",
+        "--output",
+        "o",
+    )
     printed = capsys.readouterr().out
     assert "PosENet" in printed
     assert "No layer pads unevenly" in printed
     found = json.loads((folder / "o" / "borders.json").read_text())
-    assert set(found["probes"]) == {"position", "uneven", "blind"}
+    assert set(found["probes"]) == {"position", "pattern", "uneven", "blind"}
+    assert found["probes"]["pattern"]["zeros"] > 1
     assert found["probes"]["blind"]["circular"] < found["probes"]["blind"]["zeros"]
     assert found["kind"] == "classifier"
 
@@ -126,7 +136,7 @@ def test_pictures_that_cannot_be_read_are_named_after_the_rest_is_done(folder, c
         (["--network", "nets:make", "--output", "nets.py"], "is a file"),
         (["--network", "nets:make", "--images", "."], "no images"),
         (["--network", "nets:make", "--crop", "64", "--context", "8"], "do not fit"),
-        (["--network", "nets:make", "--probe", "posenet"], "expected some of position,uneven,blind"),
+        (["--network", "nets:make", "--probe", "posenet"], "expected some of position,pattern,uneven,blind"),
         (["--network", "nets:several", "--output_key", "c"], "one of a (1, 3, 64, 64), b (1, 3)"),
         (["--network", "nets:make", "--weights", "absent.pth"], "No weight file at"),
     ],
