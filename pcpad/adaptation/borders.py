@@ -109,9 +109,9 @@ def border_report(
         return BorderReport(called, "dense", len(photographs), 0, 0, band, tolerance, "none")
     ready = Photographs(photographs, normalize, model)
     with _undisturbed():
-        variants, left = _variants(model, own, paddings, fallback)
+        variants, left, failed = _variants(model, own, paddings, fallback)
         plan = plan_for(variants[own], ready, crop, context, output_key)
-        measured = _Measured(plan, own, variants, list(targets) if targets is not None else None)
+        measured = _Measured(plan, own, variants, list(targets) if targets is not None else None, failed=failed)
         if plan.kind == "classifier":
             measured.decisions = Decisions(own, _decision_size(decision_size, ready.least, plan))
         for start in range(0, len(ready), batch_size):
@@ -174,9 +174,9 @@ def _undisturbed() -> Iterator[None]:
 
 def _variants(
     model: nn.Module, own: str, paddings: Sequence[str], fallback: str | None
-) -> tuple[dict[str, nn.Module], dict[str, str]]:
-    """Copies under each padding, the own first, and what they leave unconverted; what cannot be is left out."""
-    variants, left = {own: shared_copy(model)}, {}
+) -> tuple[dict[str, nn.Module], dict[str, str], dict[str, str]]:
+    """Copies under each padding, the own first; what they leave unconverted; paddings that change nothing, and why."""
+    variants, left, failed = {own: shared_copy(model)}, {}, {}
     for padding in dict.fromkeys(paddings):
         if padding == own:
             continue
@@ -184,10 +184,13 @@ def _variants(
         copied = shared_copy(model)
         options = {"fallback": takes, "drop_border_filters": True}
         _, report = convert_padding(copied, padding, return_report=True, **options)  # type: ignore[call-overload]
+        if not report.converted:
+            failed[padding] = report.said()
+            continue
         variants[padding] = copied
         if report.kept:
             left[padding] = report.said()
-    return variants, left
+    return variants, left, failed
 
 
 def _decision_size(asked: int | None, least: int, plan: Plan) -> int:

@@ -208,6 +208,20 @@ def test_a_padding_that_explodes_is_told_and_the_others_measured():
     assert "exploding could not be run" in str(report)
 
 
+class Own(nn.Conv2d):
+    """Pads in a way of its own."""
+
+    def forward(self, x):
+        return super().forward(F.pad(x, (1, 1, 1, 1), value=1.0))
+
+
+@pytest.mark.faults
+def test_a_padding_that_converts_nothing_is_no_result():
+    report = border_report(Own(1, 1, 3), photographs(), paddings=["partial"])
+    assert [result.own for result in report.results] == [True]
+    assert "Nothing was converted" in report.failed["partial"]
+
+
 @pytest.mark.faults
 def test_a_network_of_one_size_is_refused_with_the_size():
     network = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Flatten(), nn.Linear(64 * 64, 5))
