@@ -142,7 +142,9 @@ def _reach(network: nn.Module, image: Tensor) -> tuple[int | None, int, tuple[st
     """How far the network looks, its alignment, and what has no bound; None, 1 and nothing where that is not known."""
     try:
         from pcpad.adaptation.reach import receptive_field
-    except ImportError:
+    except ModuleNotFoundError as error:
+        if error.name != "pcpad.adaptation.reach":
+            raise
         return None, 1, ()
     try:
         found = receptive_field(network, image[:, :, :_CROP, :_CROP])
