@@ -18,6 +18,7 @@ VERBS = {
     "adapt": "convert a trained network to another padding, and recover it without labels",
     "compare": "run a grid of paddings and seeds, and print the papers' tables of it",
     "figure": "draw one of the papers' figures from checkpoints, a network or a picture",
+    "borders": "measure how wrong a network is near borders, under each padding, without labels",
     "bench": "time a network under several paddings",
     "export": "write a checkpoint as ONNX or torch.export, checked against PyTorch",
 }

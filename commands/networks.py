@@ -25,8 +25,10 @@ from pcpad.trust import loaded_modules
 
 __all__ = ["LoadedNetwork", "load_network"]
 
-_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_PLAIN = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+_Numbers = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation
+
+_IMAGENET: _Numbers = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_PLAIN: _Numbers = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 _CLASSIFIED = 224
 _CITYSCAPES = 19
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
@@ -142,7 +144,7 @@ def _refuse_options(name: str, weights: object, num_classes: object) -> None:
             raise UserValueError(message)
 
 
-def _of_task(task: Task, name: str) -> tuple[nn.Module, tuple[tuple[float, ...], tuple[float, ...]]]:
+def _of_task(task: Task, name: str) -> tuple[nn.Module, _Numbers]:
     """The network of a checkpoint's task, and its normalization."""
     kind = type(task).__name__
     try:
@@ -182,9 +184,7 @@ def _made(name: str, imports: Iterable[str]) -> nn.Module:
     return made
 
 
-def _by_name(
-    name: str, weights: str | Path | None, num_classes: int | None
-) -> tuple[nn.Module, tuple[tuple[float, ...], tuple[float, ...]], int | None]:
+def _by_name(name: str, weights: str | Path | None, num_classes: int | None) -> tuple[nn.Module, _Numbers, int | None]:
     library, _, rest = name.partition("/")
     # What `pcpad adapt` writes says which padding its weights are for.
     own = "zeros" if weights is None or weights == "published" else read_metadata(weights).get("padding", "zeros")
@@ -215,7 +215,7 @@ def _is_classifier(name: str) -> bool:
     return name not in models.list_models() or name in models.list_models(module=models)
 
 
-def _of_timm(name: str) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], int | None]:
+def _of_timm(name: str) -> tuple[_Numbers, int | None]:
     """Normalization and image size that a timm network was published with."""
     import timm
 
@@ -225,9 +225,7 @@ def _of_timm(name: str) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], in
     return (tuple(settings.mean), tuple(settings.std)), settings.input_size[-1]
 
 
-def _per_channel(
-    mean: Sequence[float] | None, std: Sequence[float] | None, known: tuple[tuple[float, ...], tuple[float, ...]]
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _per_channel(mean: Sequence[float] | None, std: Sequence[float] | None, known: _Numbers) -> _Numbers:
     means, stds = (tuple(own) if given is None else tuple(given) for given, own in zip((mean, std), known, strict=True))
     if mean is None and len(stds) == 1:
         means = means[:1]

@@ -1,0 +1,1 @@
+"""The parts of `pcpad borders`: reading photographs, and drawing what was found."""

@@ -1,0 +1,308 @@
+"""Look into a network while it runs, without touching it: its output, its feature maps, and where these lie."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from math import lcm
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pcpad.errors import UserError, UserRuntimeError, UserTypeError, UserValueError
+
+__all__ = ["Observed", "Place", "UpTo", "first_not_finite", "observe", "pick", "places_of", "shared_copy", "strides_of"]
+
+OutputKey = str | int | Callable[[Any], Tensor] | None
+
+_LARGEST_STRIDE = 64
+# What networks raise that are given a size they cannot take.
+_FAILURES = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, KeyError, AttributeError, ArithmeticError)
+
+
+class Observed(NamedTuple):
+    """One run: the output, and feature maps by name in the order in which they were ready."""
+
+    output: Tensor
+    maps: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a feature map, or an output, lies in the input.
+
+    Args:
+        stride: How many pixels of the input lie between two of its own; below 1 where it is larger than the input.
+        offset: Its first own pixel within the map of the larger input.
+        size: Height and width on the smaller input.
+    """
+
+    stride: Fraction
+    offset: tuple[int, int]
+    size: tuple[int, int]
+
+    def cut(self, larger: Tensor) -> Tensor:
+        """Of the larger input's map (..., H, W) the part that is the smaller input's."""
+        (top, left), (height, width) = self.offset, self.size
+        return larger[..., top : top + height, left : left + width]
+
+
+def shared_copy(network: nn.Module) -> nn.Module:
+    """A copy in evaluation mode whose modules are its own and whose tensors are the original's.
+
+    So it may be converted and hooked into, and takes no memory; what runs in evaluation mode without gradients writes
+    to no parameter or buffer. The original's mode and hooks stay as they are.
+
+    Args:
+        network: Any module; of one that `torch.compile` wraps, what is inside.
+
+    Returns:
+        The copy.
+
+    Raises:
+        UserTypeError: It cannot be copied.
+    """
+    network = getattr(network, "_orig_mod", network)
+    shared: list[Any] = [*network.parameters(), *network.buffers()]
+    # A LightningModule in a trainer's hands leads to all that the trainer holds.
+    shared += [vars(m)[name] for m in network.modules() for name in ("_trainer", "_fabric") if name in vars(m)]
+    try:
+        twin = copy.deepcopy(network, {id(item): item for item in shared})
+    except Exception as error:
+        message = f"Expected a network that `copy.deepcopy` can copy, but {type(network).__name__} fails: {error}"
+        raise UserTypeError(message) from error
+    for module in twin.modules():
+        module._compiled_call_impl = None
+    return twin.eval()
+
+
+def pick(output: Any, key: OutputKey = None) -> Tensor:
+    """The tensor to look at among what a network gives.
+
+    Args:
+        output: A tensor, or tuples, lists, dicts and objects of them.
+        key: Which one: a dict's key or an attribute, a tuple's index, or a function of the output. None takes the
+            largest map (N, C, H, W), and where there is none the largest (N, K); of equals the first.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        UserTypeError: There is none, or it is neither a map nor one vector per image.
+        UserValueError: There is no such key.
+
+    Example:
+        >>> pick({"aux": torch.zeros(1, 2, 4, 4), "out": torch.zeros(1, 2, 8, 8)}).shape
+        torch.Size([1, 2, 8, 8])
+        >>> pick((torch.zeros(1, 2), torch.zeros(1, 3)), 0).shape
+        torch.Size([1, 2])
+    """
+    named = dict(_named(output))
+    found: Any
+    if callable(key):
+        found = key(output)
+    elif key is not None:
+        if str(key) not in named:
+            message = f"The network's output has no {key!r}: expected `output_key` to be one of {_listed(named)}"
+            raise UserValueError(message)
+        found = named[str(key)]
+    else:
+        maps = [tensor for tensor in named.values() if tensor.dim() == 4]
+        vectors = [tensor for tensor in named.values() if tensor.dim() == 2]
+        found = max(maps or vectors, key=Tensor.numel) if maps or vectors else output
+    if not isinstance(found, Tensor) or found.dim() not in (2, 4) or not found.is_floating_point():
+        what = f"a {type(output).__name__}" if not named else f"a {type(output).__name__} of {_listed(named)}"
+        message = (
+            f"Expected the network to give maps (N, C, H, W) or vectors (N, K) of floats, but got {what}: say which "
+            "by `output_key` (--output_key), a name, an index, or in Python a function of the output"
+        )
+        raise UserTypeError(message)
+    return found
+
+
+def _named(output: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Tensors of floats with where they are: `out`, `0`, `0.out`."""
+    if isinstance(output, Tensor):
+        if output.is_floating_point():
+            yield name, output
+        return
+    parts: Mapping[Any, Any] = {}
+    if isinstance(output, Mapping):
+        parts = output
+    elif isinstance(output, tuple | list):
+        parts = dict(enumerate(output)) | dict(getattr(output, "_asdict", dict)())
+    elif hasattr(output, "__dict__"):
+        parts = vars(output)
+    for key, value in parts.items():
+        yield from _named(value, f"{name}.{key}" if name else str(key))
+
+
+def _listed(named: Mapping[str, Tensor]) -> str:
+    return ", ".join(f"{name or 'the tensor'} {tuple(tensor.shape)}" for name, tensor in named.items()) or "no tensor"
+
+
+def observe(
+    network: nn.Module,
+    images: Tensor,
+    keys: Collection[str] | None = (),
+    output_key: OutputKey = None,
+    cut: tuple[str, Callable[[Tensor], Tensor]] | None = None,
+) -> Observed:
+    """Run a network once.
+
+    Args:
+        network: A `shared_copy`.
+        images: (N, C, H, W).
+        keys: The feature maps to keep, as an earlier run has named them: the module's name, and behind it which call
+            of the module it was where it is called more than once. None keeps all.
+        output_key: See `pick`.
+        cut: The name of a map, and what is put in its place for all that follows.
+
+    Returns:
+        Output and maps.
+
+    Raises:
+        UserRuntimeError: The network fails; the message says at which size.
+    """
+    maps: dict[str, Tensor] = {}
+    with _hooked(network, maps, keys, cut), torch.no_grad():
+        try:
+            output = network(images)
+        except UserError:
+            raise
+        except _FAILURES as error:
+            size, reason = "×".join(map(str, images.shape[-2:])), str(error).strip().partition("\n")[0]
+            message = f"The network fails on images of {size} pixels: {type(error).__name__}: {reason}"
+            raise UserRuntimeError(message) from error
+    return Observed(pick(output, output_key), maps)
+
+
+@contextmanager
+def _hooked(
+    network: nn.Module,
+    maps: dict[str, Tensor],
+    keys: Collection[str] | None,
+    cut: tuple[str, Callable[[Tensor], Tensor]] | None,
+) -> Iterator[None]:
+    calls: dict[str, int] = {}
+    wanted = None if keys is None else {_module_of(key) for key in [*keys, *(cut[:1] if cut else ())]}
+
+    def hook_of(name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+            calls[name] = calls.get(name, 0) + 1
+            key = name if calls[name] == 1 else f"{name} (call {calls[name]})"
+            if isinstance(output, Tensor) and output.dim() == 4 and output.is_floating_point():
+                if keys is None or key in keys:
+                    maps.pop(key, None)
+                    maps[key] = output
+                if cut is not None and key == cut[0]:
+                    return cut[1](output)
+            return None
+
+        return hook
+
+    named = [(name, module) for name, module in network.named_modules() if name]
+    handles = [m.register_forward_hook(hook_of(name)) for name, m in named if wanted is None or name in wanted]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _module_of(key: str) -> str:
+    return key.rpartition(" (call ")[0] or key
+
+
+def strides_of(smaller: Observed, larger: Observed, step: int) -> tuple[dict[str, Fraction], int]:
+    """How many pixels of the input lie between two of each map, and what all of these divide.
+
+    Args:
+        smaller: A run.
+        larger: One on images that are `step` pixels higher and wider.
+        step: A multiple of all strides, such as 64.
+
+    Returns:
+        Strides by the map's name, `""` for the output, without those of maps that do not grow with the input, and
+        their least common multiple: positions at its multiples are the same to every layer.
+    """
+    found: dict[str, Fraction] = {}
+    pairs = {"": (smaller.output, larger.output)}
+    pairs |= {key: (value, larger.maps[key]) for key, value in smaller.maps.items() if key in larger.maps}
+    for key, (before, after) in pairs.items():
+        grown = {after.shape[axis] - before.shape[axis] for axis in (-2, -1)} if before.dim() == 4 else {0}
+        if len(grown) == 1 and min(grown) > 0:
+            stride = Fraction(step, grown.pop())
+            if stride.denominator == 1 or stride.numerator == 1:
+                found[key] = stride
+    whole = [stride.numerator for stride in found.values() if stride.numerator <= _LARGEST_STRIDE]
+    return found, lcm(*whole) if whole else 1
+
+
+def places_of(smaller: Observed, larger: Observed, strides: Mapping[str, Fraction], context: int) -> dict[str, Place]:
+    """Where the smaller input's maps lie within the larger input's.
+
+    Args:
+        smaller: A run on crops.
+        larger: One on the same with `context` pixels more on each side.
+        strides: See `strides_of`.
+        context: A multiple of all strides.
+
+    Returns:
+        By the map's name, `""` for the output. Maps that fit to no place are left out.
+    """
+    found = {}
+    for key, stride in strides.items():
+        before, after = (run.maps.get(key) if key else run.output for run in (smaller, larger))
+        if before is None or after is None or min(before.shape[-2:]) < 2:
+            continue
+        offset, size = context / stride, (before.shape[-2], before.shape[-1])
+        larger_size = tuple(length + 2 * offset for length in size)
+        if offset.denominator == 1 and tuple(after.shape[-2:]) == larger_size:
+            found[key] = Place(stride, (int(offset), int(offset)), size)
+    return found
+
+
+def first_not_finite(network: nn.Module, images: Tensor) -> str:
+    """The module whose output is the first that is not finite; empty where all are.
+
+    Args:
+        network: A `shared_copy`.
+        images: (N, C, H, W) floats.
+    """
+    for key, value in observe(network, images, None, output_key=lambda _: images).maps.items():
+        if not bool(value.isfinite().all()):
+            return key
+    return ""
+
+
+class UpTo(nn.Module):
+    """A network whose output is one of its feature maps.
+
+    Args:
+        network: A `shared_copy`.
+        key: The map's name.
+    """
+
+    def __init__(self, network: nn.Module, key: str) -> None:
+        super().__init__()
+        self.network, self.key = network, key
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The map of images (N, C, H, W), through which gradients flow; what comes behind it is not run."""
+        maps: dict[str, Tensor] = {}
+
+        def stop(_: Tensor) -> Tensor:
+            raise _Reached
+
+        with _hooked(self.network, maps, [self.key], (self.key, stop)), suppress(_Reached):
+            self.network(images)
+        return maps[self.key]
+
+
+class _Reached(Exception):
+    """The map that is wanted is there."""
