@@ -143,18 +143,25 @@ class Probe:
 
     Args:
         network: A module, a method of one, or a function.
+        device: Where a function runs; a module runs where its parameters are.
+        dtype: Of what a function takes; a module takes its parameters' type.
 
     Attributes:
         named: Names of its modules, by `id`.
         exact: Whether it can be run in float64.
     """
 
-    def __init__(self, network: Callable[[Tensor], Any]) -> None:
+    def __init__(
+        self,
+        network: Callable[[Tensor], Any],
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         owner = getattr(network, "__self__", network)
         self.module = owner if isinstance(owner, nn.Module) else None
         self.named: dict[int, str] = {}
         self.state: dict[str, Tensor] = {}
-        self.device, self.dtype = torch.device("cpu"), torch.float32
+        self.device, self.dtype = torch.device(device or "cpu"), dtype or torch.float32
         self._call = network
         self.exact = False
         if self.module is None:

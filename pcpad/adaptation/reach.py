@@ -62,6 +62,8 @@ def receptive_field(
     image: Tensor | Sequence[int] | None = None,
     *,
     channels: int | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Reach:
     """Find out how far a network looks, from what it does.
 
@@ -77,6 +79,8 @@ def receptive_field(
             obstacle of their own, which is found for this size alone. An image's values are what differences are
             measured with.
         channels: Of images; the image's, or else those that the network's first layer takes.
+        device: Where the network runs, if it is a function and not a module.
+        dtype: Of the images that it takes, if it is a function; float32 if None.
 
     Returns:
         What was found.
@@ -95,12 +99,14 @@ def receptive_field(
     if not callable(network):
         message = f"Expected argument `network` to be a module or a function, but got {type(network).__name__}"
         raise UserTypeError(message)
-    probe = Probe(network)
+    picture = image if isinstance(image, Tensor) else None
+    if picture is not None:
+        device, dtype = device or picture.device, dtype or (picture.dtype if picture.is_floating_point() else None)
+    probe = Probe(network, device, dtype)
     size = None if image is None else tuple(image.shape[2:]) if isinstance(image, Tensor) else tuple(image)
     if size is not None and (len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size)):
         message = f"Expected argument `image` to be (N, C, H, W) or a size (H, W), but got {size}"
         raise UserValueError(message)
-    picture = image if isinstance(image, Tensor) else None
     if channels is None:
         channels = picture.shape[1] if picture is not None else _first_channels(probe.module)
     found = [_along(probe, axis, channels, picture, size and size[axis]) for axis in (0, 1)]
