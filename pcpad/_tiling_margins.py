@@ -60,6 +60,8 @@ class Margin:
         channels: int,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        whole: bool = False,
     ) -> Reach:
         """How far the network looks on images of this size, or the margin asked for, with the network's strides.
 
@@ -69,12 +71,13 @@ class Margin:
             channels: Of the image.
             device: See `receptive_field`.
             dtype: See `receptive_field`.
+            whole: Whether the image is run as a whole, so that nothing stands in the way.
 
         Raises:
             ValueError: An exact one was asked for, and there is none.
         """
         if isinstance(self.margin, Reach):
-            if self.margin.obstacles:
+            if self.margin.obstacles and not whole:
                 raise UserValueError(_no_margin(self.margin, (height, width)))
             return self.margin
         assert self.network is not None
@@ -83,10 +86,12 @@ class Margin:
             known = self._found[channels, 0, 0] = receptive_field(
                 self.network, channels=channels, device=device, dtype=dtype
             )
-        if not isinstance(self.margin, str):
+        if not isinstance(self.margin, str) and not whole:
             given = _pair(self.margin)
             down, right = (-(-side // step) * step for side, step in zip(given, known.alignment, strict=True))
             return Reach((down, right), known.alignment, (), known.scale)
+        if whole:
+            return known
         rest = (height % known.alignment[0], width % known.alignment[1])
         if any(rest) and not known.obstacles:
             key = (channels, *rest)

@@ -58,14 +58,16 @@ class TiledRun:
         self.size = (source.shape[2], source.shape[3])
         self.reach = Reach((0, 0))
         self.merges = True
-        if tiling is None:
+        if options.margin is None:
+            self.windows = tiling.windows(*self.size) if tiling else [Window(0, 0, *self.size)]
+            return
+        whole = tiling is None or all(side >= length for side, length in zip(tiling.sides, self.size, strict=True))
+        kind = None if source.tensor is None or not source.tensor.is_floating_point() else source.tensor.dtype
+        device = options.device or source.device
+        self.reach = options.margin.reach(*self.size, source.shape[1], device, kind, whole=whole)
+        if tiling is None or whole:
             self.windows = [Window(0, 0, *self.size)]
             return
-        if options.margin is None:
-            self.windows = tiling.windows(*self.size)
-            return
-        kind = None if source.tensor is None or not source.tensor.is_floating_point() else source.tensor.dtype
-        self.reach = options.margin.reach(*self.size, source.shape[1], options.device or source.device, kind)
         self.merges = tiling.overlap != 0
         if self.merges and options.margin.is_exact:
             message = "Tiles with an exact margin need no overlap, which only makes more of them: choose overlap=0"

@@ -53,6 +53,7 @@ LAYERS = [
     "_tiling_sources.py",
     "_tiling_windows.py",
     "adaptation/dependence.py",
+    "adaptation/obstacles.py",
     "adaptation/reach.py",
     "tiling.py",
     "__init__.py",

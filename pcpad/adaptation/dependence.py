@@ -173,7 +173,10 @@ class Probe:
         if floats:
             self.device, self.dtype = floats[0].device, floats[0].dtype
         self._method = None if network is self.module else getattr(network, "__name__", None)
-        self.exact = self._method is None or self._method == "forward"
+        scripted = isinstance(self.module, torch.jit.ScriptModule)
+        self.exact = not scripted and (self._method is None or self._method == "forward")
+        if self.exact and self.dtype in (torch.float16, torch.bfloat16):
+            self.dtype = torch.float32  # what is slow or missing in them on a CPU is not asked for
 
     def __call__(self, image: Tensor) -> Any:
         """What the network returns; in the image's type where it can be run in it.

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pcpad.adaptation.dependence import Probe, extent, tensors
+from pcpad.adaptation.obstacles import circular_paddings, fixed_size, over_all
 from pcpad.errors import UserTypeError, UserValueError
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ class _Axis:
     alignment: int = 1
     scale: Fraction = Fraction(1)
     difference: float = 0.0
+    tolerance: float = 1e-4
     obstacles: list[str] = field(default_factory=list)
     moves: bool = False  # whether its output is another in another place, for no other reason
     clean: frozenset[int] = frozenset()
@@ -261,9 +263,9 @@ class _Axis:
         self.scale = 1 / spatial[0][1] if spatial else Fraction(1)
         for index, operation in enumerate(long):
             if operation.whole:
-                self._name(operation.module, _whole(operation.kind))
+                self._name(operation.module, over_all(operation.kind))
             elif index in self.clean:
-                self._name(operation.module, _fixed(operation.shapes[0]))
+                self._name(operation.module, fixed_size(operation.shapes[0]))
             elif operation.align_corners:
                 self._name(operation.module, "resizes with align_corners=True, by a factor that depends on the size")
 
@@ -304,7 +306,7 @@ class _Axis:
         for first, opposite in ((0, 1), (length - step, 0)):
             margin, ends = self._seen(length, first)
             if ends[opposite] and not any(_FURTHER in obstacle for obstacle in self.obstacles):
-                for name in _circular(self.probe) or ["the network"]:
+                for name in circular_paddings(self.probe.module) or ["the network"]:
                     self._name(name, "looks from a border at the opposite one")
             else:
                 self.margin = max(self.margin, margin)
@@ -333,10 +335,7 @@ class _Axis:
         """Compare parts of a strip with the whole of it, as tiles will be."""
         if not any(step is not None for step in self.outputs):
             return
-        probe, step = self.probe, self.alignment
-        double = probe.exact and sum(value.numel() for value in probe.state.values()) < _MOST_PARAMETERS_IN_FLOAT64
-        dtype = torch.float64 if double else probe.dtype
-        limit = _TOLERANCE.get(dtype, 1e-4)
+        step, dtype = self.alignment, self._finest_type()
         halo = self.margin
         length = max(2 * halo + 6 * step, -(-min(_LENGTHS) // step) * step)
         if length > 2 * _LONGEST or any(_FURTHER in obstacle for obstacle in self.obstacles):
@@ -345,17 +344,35 @@ class _Axis:
         for more in dict.fromkeys([0, rest]):
             found = self._difference(self.strip(length + more).to(dtype), length, halo)
             self.difference = max(self.difference, found)
-            if found <= limit or self.obstacles:
+            if found <= self.tolerance or self.obstacles:
                 continue
             if more == 0:
                 self.moves = True
-                self._name("the network", f"its output is another in another place (by {found:.1g} of the largest)")
+                self._name("the network", f"its output depends on the place (by {found:.1g} of the largest value)")
             else:
                 text = (
                     f"a {_AXES[self.axis]} of {side}, which is no multiple of {step}, changes what it computes "
                     f"everywhere (by {found:.1g} of the largest value)"
                 )
                 self._name("the network", text)
+
+    def _finest_type(self) -> torch.dtype:
+        """Float64, where the network can be run in it; and by how much parts may differ."""
+        probe = self.probe
+        dtypes = [probe.dtype]
+        if probe.exact and sum(value.numel() for value in probe.state.values()) < _MOST_PARAMETERS_IN_FLOAT64:
+            dtypes.insert(0, torch.float64)
+        for dtype in dtypes:
+            try:
+                outputs = self._run(self.strip(self.length).to(dtype))
+            except UserValueError:  # it may call `.float()` on its input
+                if dtype == dtypes[-1]:
+                    raise
+                continue
+            kinds = {output.dtype for output in outputs if output.is_floating_point()}
+            self.tolerance = max((_TOLERANCE.get(kind, 1e-4) for kind in kinds), default=1e-4)
+            break
+        return dtype
 
     def _difference(self, image: Tensor, length: int, halo: int) -> float:
         """Between the whole and its parts: one from within to the end, and one from the start to within."""
@@ -383,10 +400,6 @@ class _Axis:
         return largest
 
 
-def _is_power_of_two(number: int) -> bool:
-    return number & (number - 1) == 0
-
-
 def _blotted(image: Tensor, axis: int, first: int, count: int) -> Tensor:
     image.narrow(axis, first, count).fill_(float("nan"))
     return image
@@ -397,33 +410,3 @@ def _first_channels(module: nn.Module | None) -> int:
         if isinstance(part, nn.modules.conv._ConvNd):
             return part.in_channels
     return 3
-
-
-def _circular(probe: Probe) -> list[str]:
-    if probe.module is None:
-        return []
-    return [
-        f"{name} ({type(part).__name__})" if name else type(part).__name__
-        for name, part in probe.module.named_modules()
-        if "circular" in (getattr(part, "padding_mode", None), getattr(part, "_padding_name", None))
-    ]
-
-
-def _fixed(shape: tuple[int, ...]) -> str:
-    """What an operation does whose result is as large for every image."""
-    if len(shape) != 4:
-        return "makes the same number of values of every image"
-    return (
-        "pools over the whole image" if shape[2:] == (1, 1) else f"makes maps of a fixed size, {shape[2]} x {shape[3]}"
-    )
-
-
-def _whole(kind: str) -> str:
-    """What an operation does that makes all of its output depend on any part of its input."""
-    if "norm" in kind or "var" in kind or "std" in kind:
-        return "normalizes over the whole image"
-    if "attention" in kind or "softmax" in kind or kind in ("bmm", "baddbmm"):
-        return "attends to the whole image"
-    if any(word in kind for word in ("mean", "sum", "pool", "max", "min")):
-        return "pools over the whole image"
-    return f"computes over the whole image (aten.{kind})"

@@ -277,3 +277,11 @@ def test_a_network_that_cannot_be_looked_through_takes_its_reach_by_hand(network
         run_tiled(checked, whole, Tiling(32), margin="exact")
     for margin in (Margin("exact", network), Reach((24, 24), (4, 4))):
         torch.testing.assert_close(run_tiled(checked, whole, Tiling(32), margin=margin), network(whole))
+
+
+def test_an_image_that_is_one_tile_is_run_whatever_the_network():
+    network, whole = made(Pooled).double(), image(60, 72)
+    for tiling in (Tiling(72), None):
+        assert torch.equal(run_tiled(network, whole, tiling, margin="exact"), network(whole))
+    larger = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2)).double().eval()
+    assert torch.equal(run_tiled(larger, whole, Tiling(72), margin="exact"), larger(whole))

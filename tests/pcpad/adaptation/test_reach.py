@@ -165,7 +165,7 @@ FAR = {
         lambda: nn.Conv2d(3, 3, 3, padding=1, padding_mode="circular"),
         "Conv2d: looks from a border at the opposite",
     ),
-    "position": (lambda: nn.Sequential(Position()), "the network: its output is another in another place"),
+    "position": (lambda: nn.Sequential(Position()), "the network: its output depends on the place"),
 }
 
 
@@ -266,3 +266,24 @@ def test_bad_networks(network, words):
 def test_bad_images(image):
     with pytest.raises(ValueError, match="`image`"):
         receptive_field(PartialConv2d(3, 3, 3, padding=1), image)
+
+
+class InFloat32(nn.Conv2d):
+    """Casts what it is given."""
+
+    def forward(self, image):
+        return super().forward(image.float())
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        InFloat32(3, 4, 5, padding=2),
+        nn.Conv2d(3, 4, 5, padding=2).half(),
+        nn.Conv2d(3, 4, 5, padding=2).bfloat16(),
+        torch.jit.script(nn.Conv2d(3, 4, 5, padding=2)),
+    ],
+)
+def test_other_types(network):
+    reach = receptive_field(network.eval())
+    assert (reach.margin, reach.obstacles) == ((2, 2), ())
