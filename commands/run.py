@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -184,6 +184,13 @@ class SuiteCLI(LightningCLI):
             parser.add_argument("--eval", type=kinds, default=None, help=text)
         if self.verb == "predict":
             parser.add_argument("--output", type=str | None, default=None, help="File or folder for the predictions.")
+            text = "Side of the tiles that large pictures are cut into, in pixels; the task's own if not given."
+            parser.add_argument("--tiling.size", type=int | None, default=None, help=text)
+            text = "Of neighboring tiles, a fraction of them such as 1/3."
+            parser.add_argument("--tiling.overlap", type=float | str | None, default=None, help=text)
+            text = "What tiles see around them: exact, as far as the network looks; or so many pixels."
+            kinds = Literal["exact"] | int | tuple[int, int] | None
+            parser.add_argument("--tiling.margin", type=kinds, default=None, help=text)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, then say where the run departs from its checkpoint."""
@@ -225,6 +232,17 @@ class SuiteCLI(LightningCLI):
                 message = f"--eval is for tasks; {_lacks(self.model, 'use_evaluators')}"
                 raise UserValueError(message)
             self.model.use_evaluators(evaluators)
+        if self.verb == "predict":
+            self._use_tiling()
+
+    def _use_tiling(self) -> None:
+        options = {key: self._get(self.config_init, f"tiling.{key}") for key in ("size", "overlap", "margin")}
+        if all(value is None for value in options.values()):
+            return
+        if not isinstance(self.model, Task):
+            message = f"--tiling is for tasks; {_lacks(self.model, 'use_tiling')}"
+            raise UserValueError(message)
+        self.model.use_tiling(**options)
 
     def _refuse_untrained(self) -> None:
         """A network of random values has scores and fills holes, too; none of it means anything."""

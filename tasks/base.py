@@ -429,6 +429,20 @@ class Task(LightningModule):
         )
         raise UserValueError(message)
 
+    def use_tiling(self, size: int | None = None, overlap: float | str | None = None, margin: Any = None) -> None:
+        """Have the next predictions cut pictures like this, as `--tiling.size` and its like ask for.
+
+        Args:
+            size: Of a tile, in pixels; None leaves the task's own.
+            overlap: Of neighboring tiles, a fraction of them; None likewise.
+            margin: What tiles are given around them, see `pcpad.tiling.run_tiled`.
+
+        Raises:
+            UserValueError: The task predicts without tiles, which is the default, or an argument is out of range.
+        """
+        message = f"--tiling is for tasks that predict by tiles; {type(self).__name__} does not (`use_tiling`)"
+        raise UserValueError(message)
+
     def export_example(self, batch: int, height: int, width: int) -> dict[str, Tensor]:
         """Inputs of `forward`, for `pcpad export`.
 

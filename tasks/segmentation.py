@@ -16,10 +16,10 @@ from pcpad.losses.segmentation import pixel_cross_entropy, relaxed_cross_entropy
 from pcpad.metrics.confusion import SegmentationIoU
 from pcpad.tasks.base import Task, check_finite, plain
 from pcpad.tasks.callbacks.label_maps import LabelMaps
-from pcpad.tasks.evaluation.evaluators import Evaluator, Evaluators, Inference
+from pcpad.tasks.evaluation.evaluators import Evaluator, Evaluators, Inference, MarginOption
 from pcpad.tasks.pictures.palette import palette
 from pcpad.tasks.pictures.segmentation import segmentation_pictures
-from pcpad.tiling import Tiling, tiled_argmax
+from pcpad.tiling import Margin, Tiling, tiled_argmax
 
 IGNORE = 255
 
@@ -54,6 +54,7 @@ class SegmentationTask(Task):
     class_weights: Tensor | None
     # Of how a picture is cut for `predict`; no property of the network.
     predict_tiling = Tiling(1024, "1/3")
+    predict_margin: MarginOption | None = None
 
     padding: str
 
@@ -103,6 +104,7 @@ class SegmentationTask(Task):
         self.test_metric = SegmentationIoU(num_classes, IGNORE)
         self.evaluators: Evaluators | None = None
         self._evaluation: list[Evaluator] = []
+        self._margin: Margin | None = None
 
     def setup(self, stage: str) -> None:
         """Compare the data's classes with the network's, and make the metrics that were asked for."""
@@ -149,7 +151,7 @@ class SegmentationTask(Task):
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Count the pixels of one batch."""
         if self.evaluators is not None:
-            self.evaluators.update(self._finite_logits, batch["image"], batch["label"])
+            self.evaluators.update(self._finite_logits, batch["image"], batch["label"], module=self)
             return
         self.test_metric.update(self._finite_logits(batch["image"]), batch["label"])
 
@@ -164,8 +166,9 @@ class SegmentationTask(Task):
         Under `--eval` the prediction is the first evaluator's: by tiles, where images are too large to be run whole.
         """
         inference = self._evaluation[0].inference if self.evaluators is not None else Inference()
+        margin = self.evaluators.margin(inference, self) if self.evaluators is not None else None
         colors = palette(self._classes, self.data_offer("class_colors"))
-        prediction = inference.run(self, batch["image"])
+        prediction = inference.run(self, batch["image"], margin)
         return segmentation_pictures(batch["image"], batch["label"], prediction, colors, IGNORE)
 
     def on_validation_epoch_end(self) -> None:
@@ -191,9 +194,35 @@ class SegmentationTask(Task):
         metric.reset()
         return iou
 
+    def use_tiling(
+        self, size: int | None = None, overlap: float | str | None = None, margin: MarginOption | None = None
+    ) -> None:
+        """Have the next predictions cut pictures like this.
+
+        Args:
+            size: Of a tile, in pixels; 1024 if None.
+            overlap: Of neighboring tiles, a fraction of them; 1/3 if None, and 0 with a margin.
+            margin: What tiles are given around them: `exact`, as far as the network looks, so that the prediction is
+                that of the whole picture; or so many pixels.
+
+        Raises:
+            ValueError: An argument is out of range.
+        """
+        usual = SegmentationTask.predict_tiling
+        given = overlap if overlap is not None else usual.overlap if margin is None else 0
+        inference = Inference(Tiling(size or usual.size, given), margin=margin)  # checks that these go together
+        assert inference.tiling is not None
+        self.predict_tiling, self.predict_margin = inference.tiling, margin
+
+    def on_predict_start(self) -> None:
+        """Look at the network anew, whatever was found of it before."""
+        self._margin = None
+
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """The likeliest class of each pixel: `path` list and `label` (N, H, W) uint8, by tiles in bounded memory."""
-        label = tiled_argmax(self, batch["image"], self.predict_tiling).to(torch.uint8)
+        if self._margin is None and self.predict_margin is not None:
+            self._margin = Margin(self.predict_margin, self)
+        label = tiled_argmax(self, batch["image"], self.predict_tiling, margin=self._margin).to(torch.uint8)
         return {"path": list(batch["path"]), "label": label}
 
     def prediction_writer(self, output: str | None = None) -> Callback:

@@ -56,6 +56,13 @@ LAYERS = [
     "panoptic/layer.py",
     "panoptic/plan.py",
     "panoptic/rows.py",
+    "_tiling_margins.py",
+    "_tiling_run.py",
+    "_tiling_sources.py",
+    "_tiling_windows.py",
+    "adaptation/dependence.py",
+    "adaptation/obstacles.py",
+    "adaptation/reach.py",
     "tiling.py",
     "__init__.py",
 ]

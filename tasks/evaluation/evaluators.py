@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
@@ -19,11 +19,12 @@ from pcpad.metrics.border import BorderIoU
 from pcpad.metrics.confusion import SegmentationIoU
 from pcpad.tasks.evaluation.report import ReportRow
 from pcpad.tasks.evaluation.segmentation_report import EvaluationReport, segmentation_row
-from pcpad.tiling import Tiling, run_tiled, tiled_argmax
+from pcpad.tiling import Blend, Margin, Tiling, run_tiled, tiled_argmax
 
 __all__ = ["Border", "Evaluator", "Evaluators", "Inference", "OfMetric", "Regular", "Tile"]
 
 Average = Literal["logits", "probabilities"]
+MarginOption = Literal["exact"] | int | tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,16 @@ class Inference:
         average: What overlapping tiles, flips and scales average.
         flip: Also run mirrored images.
         scales: Sizes to run the image at.
+        margin: What tiles are given around them, see `pcpad.tiling.run_tiled`.
+        blend: How overlapping tiles are weighted, see there.
     """
 
     tiling: Tiling | None = None
     average: Average = "logits"
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
+    margin: MarginOption | None = None
+    blend: Blend = "mean"
 
     def __post_init__(self) -> None:
         if self.average not in ("logits", "probabilities"):
@@ -49,12 +54,41 @@ class Inference:
         if not self.scales or not all(scale > 0 for scale in self.scales):
             message = f"Expected argument `scales` to be one or more positive numbers, but got {self.scales!r}"
             raise UserValueError(message)
+        if self.blend not in get_args(Blend):
+            message = f"Expected argument `blend` to be 'mean', 'linear' or 'hann', but got {self.blend!r}"
+            raise UserValueError(message)
+        if self.margin is not None:
+            Margin(self.margin)  # refuses what is none
+        if self.margin == "exact" and self.tiling is not None and self.tiling.overlap != 0:
+            message = "Tiles with an exact margin need no overlap, which only makes more of them: choose overlap=0"
+            raise UserValueError(message)
 
-    def run(self, network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
-        """Predicted classes (N, H, W) of images (N, C, H, W); at one scale, in memory bounded by the tile."""
+    def run(self, network: Callable[[Tensor], Tensor], image: Tensor, margin: Margin | None = None) -> Tensor:
+        """Predict by tiles; at one scale, in memory bounded by the tile.
+
+        Args:
+            network: Maps images to logits.
+            image: (N, C, H, W).
+            margin: What is known of the network for `self.margin`; found out anew if None.
+
+        Returns:
+            The predicted classes (N, H, W).
+        """
+        margin = Margin(self.margin, network) if margin is None and self.margin is not None else margin
         if self.scales == (1.0,):
-            return tiled_argmax(network, image, self.tiling, average=self.average, flip=self.flip)
-        merged = run_tiled(network, image, self.tiling, average=self.average, flip=self.flip, scales=self.scales)
+            return tiled_argmax(
+                network, image, self.tiling, average=self.average, flip=self.flip, margin=margin, blend=self.blend
+            )
+        merged = run_tiled(
+            network,
+            image,
+            self.tiling,
+            average=self.average,
+            flip=self.flip,
+            scales=self.scales,
+            margin=margin,
+            blend=self.blend,
+        )
         return merged.argmax(dim=1)
 
     @property
@@ -65,6 +99,10 @@ class Inference:
             size = self.tiling.size if isinstance(self.tiling.size, tuple) else (self.tiling.size,) * 2
             sides = str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
             words = [f"tile{sides}", f"o{round(float(as_fraction(self.tiling.overlap)), 2):g}"]
+        if self.margin is not None:
+            margin = self.margin if isinstance(self.margin, (str, int)) else "x".join(map(str, self.margin))
+            words.append(f"margin_{margin}")
+        words += [self.blend] * (self.blend != "mean")
         words += [self.average] * (self.average != "logits") + ["flip"] * self.flip
         if self.scales != (1.0,):
             words.append("x" + "-".join(f"{scale:g}" for scale in self.scales))
@@ -167,6 +205,9 @@ class Tile(Evaluator):
         average: What overlapping tiles, flips and scales average: `logits` or `probabilities`.
         flip: Also run each tile mirrored.
         scales: Sizes to run the image at, relative to its own.
+        margin: What each tile is given around it: `exact`, as far as the network looks, so that tiles predict what the
+            whole image would; or so many pixels. None: nothing.
+        blend: How overlapping tiles are weighted: `mean`, or less towards their edges: `linear`, `hann`.
     """
 
     def __init__(
@@ -176,8 +217,11 @@ class Tile(Evaluator):
         average: Average = "logits",
         flip: bool = False,
         scales: Sequence[float] = (1.0,),
+        margin: MarginOption | None = None,
+        blend: Blend = "mean",
     ) -> None:
-        self.inference = Inference(Tiling(size, overlap), average, flip, tuple(float(scale) for scale in scales))
+        sizes = tuple(float(scale) for scale in scales)
+        self.inference = Inference(Tiling(size, overlap), average, flip, sizes, margin, blend)
 
 
 class Border(Evaluator):
@@ -278,14 +322,23 @@ class Evaluators(nn.Module):
         self.num_classes = num_classes
         self.metrics = nn.ModuleList(evaluator.metric(num_classes, ignore_index) for evaluator in self.evaluators)
         self._warned: set[Inference] = set()
+        self._margins: dict[Inference, Margin] = {}
 
-    def update(self, network: Callable[[Tensor], Tensor], image: Tensor, label: Tensor) -> None:
+    def update(
+        self,
+        network: Callable[[Tensor], Tensor],
+        image: Tensor,
+        label: Tensor,
+        *,
+        module: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         """Run the network as often as there are distinct inferences, and count.
 
         Args:
             network: Maps images (n, C, h, w) to logits (n, K, h, w).
             image: (N, C, H, W), as the network takes them.
             label: (N, H, W) long, `ignore_index` where nothing is counted.
+            module: What margins are worked out from, if the network itself refuses values that are not finite.
 
         Raises:
             ValueError: Images and labels differ in size, or labels are out of range.
@@ -299,7 +352,7 @@ class Evaluators(nn.Module):
         for inference, indices in users.items():
             if inference not in self._warned and _smaller_than_tile(inference, *label.shape[-2:]):
                 self._warned.add(inference)
-            prediction = inference.run(network, image)
+            prediction = inference.run(network, image, self.margin(inference, module or network))
             for index in indices:
                 self.evaluators[index].update(self.metrics[index], prediction, label)
 
@@ -312,8 +365,15 @@ class Evaluators(nn.Module):
         ]
         return EvaluationReport(rows, self.class_names)
 
+    def margin(self, inference: Inference, network: Callable[[Tensor], Tensor]) -> Margin | None:
+        """What is known of a network for an inference's margin; until `reset` it must stay as it is."""
+        if inference.margin is None:
+            return None
+        return self._margins.setdefault(inference, Margin(inference.margin, network))
+
     def reset(self) -> None:
-        """Forget all counts."""
+        """Forget all counts, and the network."""
+        self._margins.clear()
         for metric in self.metrics:
             metric.reset()  # type: ignore[operator]
 

@@ -152,3 +152,23 @@ def test_seeds_that_numpy_does_not_take(seed, capsys):
         cli.main(["fit", "--config=cls_digits.yaml", f"--seed_everything={seed}"])
     assert stop.value.code == 1
     assert f"to be in 0 to 4294967295, or true or false, but got {seed}" in capsys.readouterr().err
+
+
+@pytest.mark.faults
+def test_tiles_with_an_exact_margin_are_asked_for_by_an_option(arguments, tmp_path):
+    network = ["--model.architecture=Unet", "--model.encoder=resnet18", "--model.encoder_weights=null"]
+    asked = ["--eval+=Regular", "--eval+=Tile", "--eval.size=128", "--eval.margin=exact"]
+    with pytest.warns(UserWarning, match="pixels beyond its tiles of 128 x 128"):
+        scores = main("test", [*arguments, *network, *asked]).trainer.callback_metrics
+    assert scores["test/tile128_o0_margin_exact/mIoU"] == scores["test/regular/mIoU"]
+
+
+@pytest.mark.faults
+def test_predict_takes_tiles_as_options(streets, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pictures = next(streets.rglob("*_leftImg8bit.png")).parent
+    common = ["--config", "seg_demo.yaml", f"--data.root={streets}", f"--data.predict_images={pictures}", "--untrained"]
+    task = main("predict", [*common, *QUIET, "--output=a", "--tiling.size=64", "--tiling.overlap=1/2"]).model
+    assert (task.predict_tiling.size, task.predict_tiling.stride) == ((64, 64), (32, 32))
+    with pytest.raises(ValueError, match="`margin`"):
+        main("predict", [*common, *QUIET, "--output=b", "--tiling.margin=-3"])

@@ -241,3 +241,21 @@ def test_two_processes_score_as_one(tmp_path, monkeypatch, evaluators):
     assert set(found[0]) == set(found[1])
     assert found[1] == pytest.approx(found[0], nan_ok=True, abs=1e-12)
     assert len(found[0]) > 5
+
+
+@pytest.mark.faults
+def test_predictions_by_tiles_with_an_exact_margin_are_those_of_whole_pictures(tmp_path):
+    model = task().eval()
+    torch.manual_seed(0)
+    model.network = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 7, padding=3), torch.nn.Conv2d(3, 3, 7, padding=3)).eval()
+    batch = {"image": torch.randint(0, 256, (1, 3, 90, 120), dtype=torch.uint8), "path": ["0.png"]}
+    with torch.no_grad():
+        whole = model(batch["image"]).argmax(1)
+    model.use_tiling(size=32)
+    assert model.predict_tiling == Tiling(32, "1/3")
+    assert not torch.equal(model.predict_step(batch, 0)["label"], whole.to(torch.uint8))
+    model.use_tiling(size=32, margin="exact")
+    assert model.predict_tiling == Tiling(32)
+    assert torch.equal(model.predict_step(batch, 0)["label"], whole.to(torch.uint8))
+    with pytest.raises(ValueError, match="overlap=0"):
+        model.use_tiling(overlap="1/3", margin="exact")

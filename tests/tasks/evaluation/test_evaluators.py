@@ -291,3 +291,37 @@ def test_a_metric_that_was_given_is_left_alone():
     evaluators = Evaluators([mine], CLASSES)
     evaluators.update(Counting(), *batch())
     assert mine.compute() == 0
+
+
+@pytest.mark.faults
+def test_tiles_with_an_exact_margin_score_as_whole_images():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(4, 12, 5, padding=2))
+    network = nn.Sequential(network, nn.PixelShuffle(2)).eval()
+
+    def checked(image):
+        assert bool(image.isfinite().all())
+        return network(image)
+
+    found = Evaluators([Regular(), Tile(16, margin="exact"), Tile(16), Tile(16, "1/2", margin=2, blend="hann")], 3)
+    image, label = torch.rand(2, 3, 40, 50), torch.randint(0, 3, (2, 40, 50))
+    for _ in range(2):
+        found.update(checked, image, label, module=network)
+    scores = found.report().scalars()
+    names = ["regular", "tile16_o0_margin_exact", "tile16_o0", "tile16_o0.5_margin_2_hann"]
+    assert [name.removesuffix("/mIoU") for name in scores if name.endswith("/mIoU")] == names
+    assert scores["tile16_o0_margin_exact/mIoU"] == scores["regular/mIoU"] != scores["tile16_o0/mIoU"]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"margin": "exact", "overlap": "1/3"}, "overlap=0"),
+        ({"margin": -2}, "`margin`"),
+        ({"blend": "cosine"}, "`blend`"),
+    ],
+)
+def test_wrong_margins(options, words):
+    with pytest.raises(ValueError, match=words):
+        Tile(64, **options)
