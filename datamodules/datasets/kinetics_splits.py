@@ -6,6 +6,7 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_warn
 
 from pcpad.datamodules.datasets.kinetics_files import class_indices, find_split, look_for_videos
+from pcpad.datamodules.datasets.video_indices import KnownVideos
 from pcpad.datamodules.datasets.video_table import BrokenVideo, VideoTable, load_videos
 from pcpad.datamodules.reading.folders import class_folders
 from pcpad.datamodules.reading.frame_folders import holds_frames
@@ -26,6 +27,7 @@ def load_split(
     jpeg_fps: float,
     max_missing: float,
     max_broken: int | None,
+    known: KnownVideos | None = None,
 ) -> VideoTable:
     """List and index the videos of a split; warn of those missing or broken.
 
@@ -37,6 +39,7 @@ def load_split(
         jpeg_fps: See `VideoTable`.
         max_missing: Largest part of the annotated videos that may be missing.
         max_broken: How many may be broken; None: any number, for evaluations, which say what they leave out.
+        known: What the cache file knows, where it has been read already.
 
     Returns:
         The usable videos.
@@ -56,7 +59,9 @@ def load_split(
         )
         raise UserValueError(message)
     labels = class_indices(listing, classes, annotations)
-    table, broken = load_videos(root, listing.names, labels, jpeg_fps)
+    # Evaluations look at all indices when they start; training steps over a video that turns out to have none.
+    lazily = max_broken is not None
+    table, broken = load_videos(root, listing.names, labels, jpeg_fps, known=known, lazily=lazily)
     _judge(root, split, broken, len(table), max_broken)
     say_passed_over(root, listing.others, "videos of a class")
     if listing.missing or broken:
