@@ -11,6 +11,7 @@ from pcpad.datamodules.datasets.video_table import BrokenVideo, VideoTable, load
 from pcpad.datamodules.reading.folders import class_folders
 from pcpad.datamodules.reading.frame_folders import holds_frames
 from pcpad.datamodules.reading.listing import Contents, say_passed_over
+from pcpad.datamodules.reading.names import Names
 from pcpad.datamodules.reading.video_files import SUFFIXES, BrokenVideoError
 from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.files import refuse_irregular
@@ -87,11 +88,11 @@ def load_unlabelled(path: Path, jpeg_fps: float) -> tuple[VideoTable, list[str]]
         FileNotFoundError: Neither, or a folder without videos; names it.
         BrokenVideoError: None that is usable.
     """
-    root, contents = path, Contents([], [])
+    root, contents = path, Contents(Names(), [])
     if not path.is_dir():
         refuse_irregular(path)
     if path.is_file() or (path.is_dir() and holds_frames(path)):
-        root, contents = path.parent, Contents([path.name], [])
+        root, contents = path.parent, Contents(Names([path.name]), [])
     elif path.is_dir():
         contents = look_for_videos(path)
     names, others = contents

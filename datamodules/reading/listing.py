@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from lightning.pytorch.utilities import rank_zero_warn
 
+from pcpad.datamodules.reading.names import Names
 from pcpad.file_kinds import FileKind, kind_of_file, named
 from pcpad.files import is_folder
 
@@ -56,7 +57,7 @@ class Contents(NamedTuple):
         others: What is neither that nor well known beside it: relative names, each with a word on what it is.
     """
 
-    names: list[str]
+    names: Names
     others: list[tuple[str, str]]
 
 
@@ -74,13 +75,12 @@ def look_through(folder: str | Path, wanted: Wanted, *, deep: bool = True) -> Co
     Returns:
         What lies there.
     """
-    contents = Contents([], [])
+    contents = Contents(Names(), [])
     for name, reason in _walk(str(folder), "", frozenset(), wanted, deep):
         if reason is None:
             contents.names.append(name)
         else:
             contents.others.append((name, reason))
-    contents.names.sort()
     contents.others.sort()
     return contents
 
@@ -88,7 +88,10 @@ def look_through(folder: str | Path, wanted: Wanted, *, deep: bool = True) -> Co
 def _walk(
     folder: str, prefix: str, above: frozenset[str], wanted: Wanted, deep: bool
 ) -> Iterator[tuple[str, str | None]]:
-    """Yield names with None, or what they are instead."""
+    """Yield names with None, or what they are instead; the former as `sorted` has all of them, from one folder's list.
+
+    In each folder, the folders in it are sorted by their names with the `/` that stands behind them in names of files.
+    """
     # A link to a folder that it stands in would never end.
     real = os.path.realpath(folder)
     if real in above:
@@ -100,6 +103,7 @@ def _walk(
             raise
         yield prefix.removesuffix("/"), f"cannot be looked into: {error.strerror}"
         return
+    there: list[str] = []
     with entries:
         for entry in entries:
             if entry.name.startswith("."):
@@ -107,14 +111,22 @@ def _walk(
             lower = entry.name.lower()
             # The ending is asked first: it needs no look at the disk, of which ImageNet would take 1.3 million.
             if lower.endswith(wanted.endings) or (is_folder(entry) and wanted.is_one(entry.path)):
-                yield prefix + entry.name, None
+                there.append(entry.name)
             elif is_folder(entry):
                 if deep and lower not in FOLDERS_BESIDE:
-                    yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {real}, wanted, deep)
+                    there.append(f"{entry.name}/")
             elif lower not in _NAMES and not lower.endswith(_BESIDE + wanted.beside):
                 reason = _judge(entry, wanted)
-                if reason is None or not lower.startswith(_BEGINNINGS):
+                if reason is None:
+                    there.append(entry.name)
+                elif not lower.startswith(_BEGINNINGS):
                     yield prefix + entry.name, reason
+    there.sort()
+    for name in there:
+        if name.endswith("/"):
+            yield from _walk(f"{folder}{os.sep}{name[:-1]}", prefix + name, above | {real}, wanted, deep)
+        else:
+            yield prefix + name, None
 
 
 def _judge(entry: os.DirEntry[str], wanted: Wanted) -> str | None:
