@@ -28,7 +28,17 @@ def test_names_are_used_as_a_list():
 
 
 def test_names_below_folders_are_sorted_as_a_list_of_them_is(tmp_path):
-    names = ["a/z.jpg", "a-1/b.jpg", "a.jpg", "a b/c.jpg", "a/b/c.jpg", "a/b-c.jpg", "a0/x.jpg", "B/x.jpg", "\xe4/x.jpg"]
+    names = [
+        "a/z.jpg",
+        "a-1/b.jpg",
+        "a.jpg",
+        "a b/c.jpg",
+        "a/b/c.jpg",
+        "a/b-c.jpg",
+        "a0/x.jpg",
+        "B/x.jpg",
+        "\xe4/x.jpg",
+    ]
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
