@@ -101,6 +101,10 @@ class LabelledImages(CropDataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.split.files)
 
+    def file_of(self, index: int) -> str:
+        """The file of a sample."""
+        return str(self.split.files[index])
+
     def __getitem__(self, crop: Crop | int) -> dict[str, Any]:
         index, seed = (crop.file, crop.seed) if isinstance(crop, Crop) else (crop, None)
         while True:

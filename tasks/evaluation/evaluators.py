@@ -17,6 +17,7 @@ from pcpad._fractions import as_fraction
 from pcpad.errors import UserValueError
 from pcpad.metrics.border import BorderIoU
 from pcpad.metrics.confusion import SegmentationIoU
+from pcpad.tasks.evaluation.items import of_each_image
 from pcpad.tasks.evaluation.report import ReportRow
 from pcpad.tasks.evaluation.segmentation_report import EvaluationReport, segmentation_row
 from pcpad.tiling import Tiling, run_tiled, tiled_argmax
@@ -279,13 +280,19 @@ class Evaluators(nn.Module):
         self.metrics = nn.ModuleList(evaluator.metric(num_classes, ignore_index) for evaluator in self.evaluators)
         self._warned: set[Inference] = set()
 
-    def update(self, network: Callable[[Tensor], Tensor], image: Tensor, label: Tensor) -> None:
+    def update(
+        self, network: Callable[[Tensor], Tensor], image: Tensor, label: Tensor, *, each: bool = False
+    ) -> dict[str, list[float]]:
         """Run the network as often as there are distinct inferences, and count.
 
         Args:
             network: Maps images (n, C, h, w) to logits (n, K, h, w).
             image: (N, C, H, W), as the network takes them.
             label: (N, H, W) long, `ignore_index` where nothing is counted.
+            each: Also score each image alone.
+
+        Returns:
+            With `each` the scores by name, N values each; else empty.
 
         Raises:
             ValueError: Images and labels differ in size, or labels are out of range.
@@ -293,6 +300,7 @@ class Evaluators(nn.Module):
         if image.dim() != 4 or (len(image), *image.shape[2:]) != tuple(label.shape):
             message = f"Images {tuple(image.shape)} and labels {tuple(label.shape)} differ in number or size"
             raise UserValueError(message)
+        found: dict[str, list[float]] = {}
         users: dict[Inference, list[int]] = {}
         for index, evaluator in enumerate(self.evaluators):
             users.setdefault(evaluator.inference, []).append(index)
@@ -301,7 +309,11 @@ class Evaluators(nn.Module):
                 self._warned.add(inference)
             prediction = inference.run(network, image)
             for index in indices:
-                self.evaluators[index].update(self.metrics[index], prediction, label)
+                evaluator, metric = self.evaluators[index], self.metrics[index]
+                evaluator.update(metric, prediction, label)
+                if each:
+                    found |= of_each_image(evaluator, metric, (prediction, label), self.class_names)
+        return found
 
     def report(self) -> EvaluationReport:
         """The scores so far, over all processes; every process has to call it."""
