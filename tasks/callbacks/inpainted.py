@@ -35,7 +35,8 @@ class InpaintedPictures(PictureFiles):
 
     Args:
         output: The folder; `predictions` in the run's log folder when not given.
-        format: `png`, `tiff` (both lossless) or `jpg`.
+        format: `png`, `tiff` (both lossless) or `jpg`. TIFF keeps the georeference of a GeoTIFF; that others do not is
+            said.
         sheets: Also write `sheets/NAME.png`: the input, its mask (white = valid) and the result side by side, at most
             512 pixels high.
 
@@ -157,7 +158,7 @@ def compose(original: Picture, prediction: Tensor, mask: Tensor) -> Picture:
             hole = ~known[rows]
             if hole.any():
                 colour[rows][hole] = _values(prediction[0, :, rows].cpu(), hole, original)
-    return Picture(colour, original.alpha, original.profile, original.notes, original.top)
+    return Picture(colour, original.alpha, original.profile, original.notes, original.top, original.place)
 
 
 def _values(band: Tensor, hole: np.ndarray, original: Picture) -> np.ndarray:

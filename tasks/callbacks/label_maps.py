@@ -11,6 +11,8 @@ import numpy as np
 from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 
+from pcpad.georeference import TIFF_ENDINGS, read_georeference
+from pcpad.pictures import Picture, write_picture
 from pcpad.tasks.base import Task, unit
 from pcpad.tasks.callbacks.picture_files import PictureFiles
 from pcpad.tasks.pictures.palette import palette
@@ -19,6 +21,9 @@ from pcpad.tasks.pictures.sheets import QUICK_PNG, save_png
 
 class LabelMaps(PictureFiles):
     """Writes three PNGs a picture, at its size: `NAME.png` (class indices), `NAME_colour.png`, `NAME_overlay.png`.
+
+    Of a `NAME.tif` or `.tiff` the class indices are `NAME.tif`, with the georeference of a GeoTIFF: its place and
+    projection, and GDAL's metadata; its value for "no data" where that is the number of no class.
 
     Colors are the data module's `class_colors` where it has them, else evenly spread hues. The network goes on while
     they are written.
@@ -33,6 +38,11 @@ class LabelMaps(PictureFiles):
         """Indices, colors, overlay."""
         return [".png", "_colour.png", "_overlay.png"]
 
+    def endings_of(self, source: str) -> list[str]:
+        """Indices of a TIFF are a TIFF."""
+        indices, *others = self.endings()
+        return [".tif" if source.lower().endswith(TIFF_ENDINGS) else indices, *others]
+
     def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
         """Write the pictures of one batch; one that would replace a picture, or another map, is kept for the end."""
         assert isinstance(pl_module, Task)
@@ -46,12 +56,21 @@ class LabelMaps(PictureFiles):
             with self.keeping_failures():
                 targets = self.targets(name)
                 size = 5 * image.nbytes  # it, its colors, the overlay, and what that is computed in
-                self.in_background(partial(_write, targets, label, image, colors), size)
+                self.in_background(partial(_write, name, targets, (label, image, colors)), size)
 
 
-def _write(targets: Sequence[Path], label: np.ndarray, image: np.ndarray, colors: np.ndarray) -> Sequence[str]:
+def _write(name: str, targets: Sequence[Path], parts: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Sequence[str]:
+    label, image, colors = parts
+    indices, *pictures = targets
+    note = None
+    if indices.suffix == ".tif":
+        place, note = read_georeference(name, label.shape)
+        place = place.of_classes(len(colors)) if place is not None else None
+        write_picture(indices, Picture(label[..., None], place=place), "tiff")
+    else:
+        save_png(Image.fromarray(label), indices, **QUICK_PNG)
     colored = np.take(colors, label, axis=0)
     mixed = (image.astype(np.uint16) + colored) // 2
-    for target, pixels in zip(targets, (label, colored, mixed.astype(np.uint8)), strict=True):
+    for target, pixels in zip(pictures, (colored, mixed.astype(np.uint8)), strict=True):
         save_png(Image.fromarray(pixels), target, **QUICK_PNG)
-    return ()
+    return [f"{name}: {note}"] if note else []

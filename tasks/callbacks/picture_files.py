@@ -51,6 +51,10 @@ class PictureFiles(PredictionWriter):
         """What stands behind the stem in the names of its pictures; with a folder in front, `sheets/*.png`."""
         return [".png"]
 
+    def endings_of(self, source: str) -> list[str]:
+        """The same for the pictures of one file, as many; the folders are those of `endings`."""
+        return self.endings()
+
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """See that no picture would replace a file or another picture; then make the folders.
 
@@ -72,7 +76,7 @@ class PictureFiles(PredictionWriter):
 
     def _targets(self, source: str) -> list[Path]:
         targets = []
-        for ending in self.endings():
+        for ending in self.endings_of(source):
             folder, _, ending = ending.rpartition("*")
             targets.append(self.folder / folder / fitting_name(self.stem(source), ending))
         return targets
