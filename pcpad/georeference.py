@@ -19,9 +19,10 @@ TIFF_ENDINGS = (".tif", ".tiff")
 _NO_DATA = 42113
 # ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory with its numbers and texts, GDAL's metadata.
 _PLACE = (33550, 33922, 34264, 34735)
-_TAGS = (*_PLACE, 34736, 34737, 42112, _NO_DATA)
+# The type that each has by its standard, which is the one that every writer of TIFF knows how to write.
+_KINDS = {33550: 12, 33922: 12, 34264: 12, 34735: 3, 34736: 12, 34737: 2, 42112: 2, _NO_DATA: 2}
 _ORIENTATION = 274
-_LETTERS = {3: "H", 4: "I", 11: "f", 12: "d"}
+_LETTERS = {3: "H", 12: "d"}
 _MOST = 1 << 20  # of bytes in a tag: a place on earth takes some hundred
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8}
 """How many bytes a value takes, by the number of its type in TIFF."""
@@ -70,11 +71,10 @@ class Georeference:
         found = []
         for tag, (kind, value) in self.tags.items():
             if kind in _LETTERS:
-                values = value if isinstance(value, (tuple, list)) else (value,)
+                values = value if isinstance(value, tuple) else (value,)
                 found.append((tag, kind, struct.pack(f"<{len(values)}{_LETTERS[kind]}", *values)))
             else:
-                text = value if isinstance(value, bytes) else str(value).encode() + b"\0"
-                found.append((tag, 2 if isinstance(value, str) else 7, text))
+                found.append((tag, kind, str(value).encode("ascii", "replace") + b"\0"))
         return found
 
 
@@ -93,12 +93,28 @@ def georeference_of(image: Image.Image) -> tuple[Georeference | None, str | None
     if directory.get(_ORIENTATION, 1) != 1:
         # Rows and columns change places when it is turned upright, and the tags say where those as stored lie.
         return None, "its georeference is left out, as it is of the picture before it was turned upright"
-    tags = {tag: (directory.tagtype[tag], directory[tag]) for tag in _TAGS if tag in directory}
-    large = [tag for tag, (kind, value) in tags.items() if _bytes_of(kind, value) > _MOST]
-    for tag in large:
-        del tags[tag]
-    note = f"its tags {', '.join(map(str, large))} are left out: more than {_MOST >> 20} MiB" if large else None
-    return Georeference(tags), note
+    tags, odd = {}, []
+    for tag, kind in _KINDS.items():
+        if tag not in directory:
+            continue
+        # Looked at before its values are made of it: a file from elsewhere may hold anything.
+        fits = directory.tagtype.get(tag) == kind and len(directory._tagdata.get(tag, b"")) <= _MOST
+        value = _value_of(directory, tag) if fits else None
+        if value is None:
+            odd.append(tag)
+        else:
+            tags[tag] = (kind, value)
+    note = f"its tags {', '.join(map(str, odd))} are left out: too large, or of another type than GeoTIFF's"
+    return Georeference(tags), note if odd else None
+
+
+def _value_of(directory: Any, tag: int) -> Any:
+    try:
+        return directory[tag]
+    except Warning:
+        raise  # somebody's `-W error`
+    except Exception:  # whatever Pillow's parsing runs into
+        return None
 
 
 def read_georeference(path: str | Path, size: tuple[int, int]) -> tuple[Georeference | None, str | None]:
@@ -125,8 +141,3 @@ def read_georeference(path: str | Path, size: tuple[int, int]) -> tuple[Georefer
         raise  # somebody's `-W error`
     except Exception:  # whatever Pillow's parsing runs into
         return None, None
-
-
-def _bytes_of(kind: int, value: Any) -> int:
-    count = len(value) if isinstance(value, (str, bytes, tuple, list)) else 1
-    return count * SIZES.get(kind, 8)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
 __all__ = ["Names"]
+
+# Names of files may hold bytes that are no UTF-8, which Python keeps as lone surrogates.
+_CODEC = ("utf-8", "surrogateescape")
 
 
 class Names(Sequence[str]):
@@ -35,13 +37,15 @@ class Names(Sequence[str]):
 
     def append(self, name: str) -> None:
         """Add a name."""
-        self._text += os.fsencode(name)
+        self._text += name.encode(*_CODEC)
         self._ends.append(len(self._text))
 
     def extend(self, names: Iterable[str]) -> None:
         """Add names."""
+        text, ends = self._text, self._ends
         for name in names:
-            self.append(name)
+            text += name.encode(*_CODEC)
+            ends.append(len(text))
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -57,12 +61,12 @@ class Names(Sequence[str]):
             index += len(self)
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return os.fsdecode(bytes(self._text[self._ends[index - 1] if index else 0 : self._ends[index]]))
+        return self._text[self._ends[index - 1] if index else 0 : self._ends[index]].decode(*_CODEC)
 
     def __iter__(self) -> Iterator[str]:
         start = 0
         for end in self._ends:
-            yield os.fsdecode(bytes(self._text[start:end]))
+            yield self._text[start:end].decode(*_CODEC)
             start = end
 
     def __eq__(self, other: object) -> bool:

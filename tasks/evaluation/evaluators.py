@@ -251,7 +251,7 @@ class Evaluators(nn.Module):
     Example:
         >>> import torch
         >>> evaluators = Evaluators([Regular(), Tile(4), Border(["1/2"], size=4)], num_classes=3)
-        >>> evaluators.update(lambda image: image, torch.rand(2, 3, 8, 8), torch.zeros(2, 8, 8, dtype=torch.int64))
+        >>> _ = evaluators.update(lambda image: image, torch.rand(2, 3, 8, 8), torch.zeros(2, 8, 8, dtype=torch.int64))
         >>> [name for name in evaluators.report().scalars() if name.endswith("mIoU")]
         ['regular/mIoU', 'tile4_o0/mIoU', 'border_tile4/leave_0.500/mIoU']
     """

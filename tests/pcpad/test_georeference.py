@@ -74,6 +74,8 @@ def test_what_does_not_fit_the_result_is_left_out_and_said(tmp_path):
     assert read_georeference(path, (5, 8)) == (None, "its georeference is left out, as the result has another size")
     turned = geotiff(tmp_path / "b.tif", np.zeros((5, 7), np.uint8), _274=("H", 1, 6))
     assert "turned upright" in read_picture(turned).notes[0]
+    odd = geotiff(tmp_path / "d.tif", np.zeros((5, 7), np.uint8), _33550=("s", 0, "here"))
+    assert "its tags 33550 are left out" in read_picture(odd).notes[0]
     large = geotiff(tmp_path / "c.tif", np.zeros((5, 7), np.uint8), _42112=("s", 0, "x" * (1 << 21)))
     found, note = read_georeference(large, (5, 7))
     assert 42112 not in found.tags

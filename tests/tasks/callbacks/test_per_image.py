@@ -43,7 +43,8 @@ def root(tmp_path):
 def scored(task, data, path, **options):
     trainer = pl.Trainer(
         accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
-        callbacks=[PerImage(path)], **options,
+        callbacks=[PerImage(path)],
+        default_root_dir=path.parent, **options,
     )  # fmt: skip
     (results,) = trainer.test(task, data, verbose=False)
     with path.open(newline="") as file:
