@@ -52,7 +52,7 @@ class Check(NamedTuple):
         note: Called with all findings at the end.
     """
 
-    files: list[str]
+    files: Sequence[str]
     look: Callable[[str], list[Finding]]
     known: list[Finding]
     note: Callable[[list[Finding]], None] = len  # type: ignore[assignment]

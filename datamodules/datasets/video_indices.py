@@ -121,9 +121,9 @@ class _Kept:
     def __init__(
         self,
         names: Sequence[str] = (),
-        sizes: Sequence[int] = (),
-        changed: Sequence[int] = (),
-        parts: tuple[Sequence[int], bytes] = ((0,), b""),
+        sizes: Sequence[int] | np.ndarray = (),
+        changed: Sequence[int] | np.ndarray = (),
+        parts: tuple[Sequence[int] | np.ndarray, bytes] = ((0,), b""),
         reasons: Sequence[str] = (),
     ) -> None:
         self._rows = {name: row for row, name in enumerate(names)}

@@ -35,13 +35,13 @@ class _Item(NamedTuple):
     Attributes:
         name: The file; `sample 7` where the data does not say it.
         loader: Of several test loaders, which.
-        index: Its place in that loader's data; None where that is not known.
+        sample: Its place in that loader's data; None where that is not known.
         scores: By column.
     """
 
     name: str
     loader: int
-    index: int | None
+    sample: int | None
     scores: dict[str, Any]
 
 
@@ -131,7 +131,9 @@ class PerImage(Callback):
                 self._items.append(self._groups[number]._replace(scores=scores))
         parts = gathered(self._items)
         self._items, self._groups = [], {}
-        each = {(item.loader, item.name if item.index is None else item.index): item for part in parts for item in part}
+        each = {
+            (item.loader, item.name if item.sample is None else item.sample): item for part in parts for item in part
+        }
         columns = list(dict.fromkeys(key for item in each.values() for key in item.scores))
         ranked = _ranked(list(each.values()), _chosen(columns, pl_module.item_metric or ""))
         rows = self._look_at_worst(trainer, pl_module, ranked[:_WORST], columns)
@@ -204,14 +206,14 @@ def _file_of(loader: Any, index: int | None) -> str | None:
 def _read_again(trainer: Trainer, item: _Item) -> dict[str, Any] | None:
     """A batch of one sample, on the device; None where the data cannot be read by number."""
     loader = _loaders(trainer)[item.loader]
-    if item.index is None or not hasattr(getattr(loader, "dataset", None), "__getitem__"):
+    if item.sample is None or not hasattr(getattr(loader, "dataset", None), "__getitem__"):
         return None
     collate = getattr(loader, "collate_fn", None) or default_collate
-    batch = collate([loader.dataset[item.index]])
+    batch = collate([loader.dataset[item.sample]])
     if not isinstance(batch, dict):
         return None
     moved = trainer.precision_plugin.convert_input(batch)
-    return trainer.strategy.batch_to_device(moved)  # type: ignore[no-any-return]
+    return trainer.strategy.batch_to_device(moved)
 
 
 def _chosen(columns: Sequence[str], metric: str) -> str | None:
@@ -228,8 +230,9 @@ def _ranked(items: list[_Item], column: str | None) -> list[_Item]:
 
     def key(item: _Item) -> tuple[bool, float]:
         value = item.scores.get(column)
-        known = isinstance(value, (int, float)) and not math.isnan(value)
-        return not known, sign * value if known else 0.0
+        if not isinstance(value, (int, float)) or math.isnan(value):
+            return True, 0.0
+        return False, sign * value
 
     return sorted(items, key=key)
 
