@@ -33,6 +33,7 @@ from pcpad.tasks.callbacks.checkpoint_files import write_whole_checkpoints
 from pcpad.tasks.callbacks.interruption import Interruption
 from pcpad.tasks.callbacks.last_state import LastState
 from pcpad.tasks.callbacks.own_files import OwnFiles
+from pcpad.tasks.callbacks.per_image import PerImage
 from pcpad.tasks.callbacks.prediction_writer import PredictionWriter
 from pcpad.tasks.callbacks.progress import ShownProgress
 from pcpad.tasks.callbacks.randomness import RandomState
@@ -182,6 +183,8 @@ class SuiteCLI(LightningCLI):
             text = "Evaluators: --eval+=Tile --eval.size=512 --eval+=Border; and any metric: --eval+=mine.BoundaryF1"
             kinds = list[Evaluator | Metric | MetricCollection] | None
             parser.add_argument("--eval", type=kinds, default=None, help=text)
+            text = "CSV file for the scores of each image or video, the worst first; beside it a picture of the worst."
+            parser.add_argument("--per_image", type=str | None, default=None, help=text)
         if self.verb == "predict":
             parser.add_argument("--output", type=str | None, default=None, help="File or folder for the predictions.")
             text = "Side of the tiles that large pictures are cut into, in pixels; the task's own if not given."
@@ -310,12 +313,24 @@ class SuiteCLI(LightningCLI):
             from pcpad.tasks.evaluation.files import EvaluationFiles
 
             callbacks.append(EvaluationFiles())
+        per_image = self._get(self.config_init, "per_image") if self.verb == "test" else None
+        if per_image is not None:
+            callbacks.append(self._per_image(per_image))
         pictures = self.verb in ("fit", "test") and task is not None
         if pictures and config.get("logger") is not False and not config.get("barebones"):
             callbacks.append(SampleImages())
         if self.verb == "predict":
             callbacks += self._prediction_writer(task, bool(config.get("callbacks")))
         return callbacks
+
+    def _per_image(self, output: str) -> Callback:
+        """What writes the scores of single samples; a task that has none is told so before any work."""
+        if not isinstance(self.model, Task):
+            message = f"--per_image is for tasks; {_lacks(self.model, 'item_metric')}"
+            raise UserValueError(message)
+        writer = PerImage(output)
+        self.start.watch(writer.path.parent)
+        return writer
 
     def _prediction_writer(self, task: Task | None, has_callbacks: bool) -> list[Callback]:
         """What writes the predictions; without it nothing would come of them, which is said before any work."""
@@ -338,6 +353,9 @@ class SuiteCLI(LightningCLI):
         if output is not None:
             self.start.watch(output)
             refuse_replacing([at_home(output)], inputs)
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, PerImage):
+                refuse_replacing([callback.path, callback.sheet], inputs, "--per_image FILE")
         written = run_files(log_folder)
         refuse_replacing(written, inputs, "--trainer.default_root_dir FOLDER")
         if self.verb == "fit":

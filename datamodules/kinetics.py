@@ -1,6 +1,5 @@
 """Kinetics: short videos of human actions, one class each."""
 
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from torch.utils.data import DataLoader, Dataset
@@ -18,6 +17,7 @@ from pcpad.datamodules.datasets.clips import Augmentation, CropKind, Sampling
 from pcpad.datamodules.datasets.epochs import CropLoader
 from pcpad.datamodules.datasets.kinetics_files import find_classes
 from pcpad.datamodules.datasets.kinetics_splits import find_test_split, load_split, load_unlabelled
+from pcpad.datamodules.datasets.video_indices import KnownVideos
 from pcpad.datamodules.datasets.video_table import VideoTable
 from pcpad.errors import UserValueError
 from pcpad.files import FileName, PathName
@@ -154,17 +154,18 @@ class KineticsDataModule(DataModule):
             if self.predict_videos is None:
                 message = "predict needs videos: --data.predict_videos FOLDER"
                 raise UserValueError(message)
-            self._load("predict", self.predict_videos)
+            if "predict" not in self._splits:
+                self._splits["predict"], self._left_out = load_unlabelled(self.predict_videos, self.jpeg_fps)
             if self.root.is_dir():
                 self.class_names = find_classes(self.root, self.annotations)
             return
         self.class_names = find_classes(self.root, self.annotations)
-        if stage == "fit":
-            self._load("train")
-        if stage == "test":
-            self._load("test", find_test_split(self.root, self.annotations))
-        else:
-            self._load("val")
+        splits: dict[str, str] = {"train": "train"} if stage == "fit" else {}
+        splits |= {"test": find_test_split(self.root, self.annotations)} if stage == "test" else {"val": "val"}
+        splits = {split: source for split, source in splits.items() if split not in self._splits}
+        known = KnownVideos(self.root) if splits else None  # one look into the file for all splits
+        for split, source in splits.items():
+            self._load(split, source, known)
 
     def train_dataloader(self) -> CropLoader:
         """Random clips; the last, smaller batch is left out where there is a full one."""
@@ -200,20 +201,16 @@ class KineticsDataModule(DataModule):
         options = {"batch_size": self.batch_size, "collate_fn": collate_windows, **self.worker_options()}
         return WindowLoader(windows, sampler=sampler, **options)
 
-    def _load(self, split: str, source: str | Path | None = None) -> None:
-        if split in self._splits:
-            return
-        if split == "predict":
-            self._splits[split], self._left_out = load_unlabelled(Path(source or "."), self.jpeg_fps)
-            return
+    def _load(self, split: str, source: str, known: KnownVideos | None) -> None:
         self._splits[split] = load_split(
             self.root,
-            str(source or split),
+            source,
             self.annotations,
             self.class_names or (),
             jpeg_fps=self.jpeg_fps,
             max_missing=self.max_missing,
             max_broken=self.max_broken if split == "train" else None,
+            known=known,
         )
 
     def _split(self, split: str) -> VideoTable:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from pcpad._formats import bits_of, opened_by_pillow
 from pcpad._rot import refuse_rot
 from pcpad.errors import UserValueError
 from pcpad.files import opened, read_bytes, regular, whole_file
+from pcpad.georeference import SIZES, Georeference, georeference_of
 from pcpad.limits import OPTION, most_pixels, refuse_empty_claim
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Picture:
         profile: Its ICC colour profile; None where it has none, or one of a colour space it no longer is in.
         notes: What was not kept as it was in the file, in words.
         top: The largest value a pixel can have, where that is not the largest of `colour`'s type.
+        place: Where on earth it lies, of a GeoTIFF.
     """
 
     colour: np.ndarray
@@ -90,6 +92,7 @@ class Picture:
     profile: bytes | None = None
     notes: tuple[str, ...] = ()
     top: int | None = None
+    place: Georeference | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -121,17 +124,30 @@ def read_picture(path: str | Path) -> Picture:
     path = Path(path)
     try:
         with open_header(path) as image:
-            refuse_cut_off(path, image.format)
-            if image.format in ("JPEG", "MPO"):
-                refuse_rot(read_bytes(path), image.format)
-            bits = _bits(path, image)
-            return _deep_picture(path, image, bits) if bits > 8 else _picture(path, image)
+            if image.format not in ("JPEG", "MPO"):
+                return _checked(path, image)
+        data = read_bytes(path)  # all of it is looked through before it is decoded: read once for both
+        with open_header(data, path.name) as image:
+            return _checked(path, image, data)
     except Warning:
         raise  # somebody's `-W error`: not the file's fault
     # Pillow's plug-ins raise whatever their parsing runs into: SyntaxError, struct.error, KeyError, zlib.error, ….
     except Exception as error:
         message = f"{path}: {why_unreadable(error)}"
         raise PictureError(message) from error
+
+
+def _checked(path: Path, image: Image.Image, data: bytes | None = None) -> Picture:
+    """Decode an opened picture; `data` is the file's content, of a JPEG file."""
+    source = path if data is None else data
+    refuse_cut_off(source, image.format)
+    if data is not None:
+        refuse_rot(data, image.format)
+    bits = _bits(path, image)
+    place, note = georeference_of(image)
+    picture = _deep_picture(path, image, bits) if bits > 8 else _picture(path, source, image)
+    picture.place, picture.notes = place, (*picture.notes, *([note] if note else []))
+    return picture
 
 
 @contextmanager
@@ -209,7 +225,7 @@ def _bits(path: Path, image: Image.Image) -> int:
     return 16 if image.mode.startswith("I;16") else 8
 
 
-def _picture(path: Path, image: Image.Image) -> Picture:
+def _picture(path: Path, source: Path | bytes, image: Image.Image) -> Picture:
     """Convert an opened 8-bit image, band by band."""
     notes = []
     with unlimited_pillow():  # counting frames reads their headers
@@ -229,7 +245,7 @@ def _picture(path: Path, image: Image.Image) -> Picture:
         notes.append(f"converted from {name} to RGB")
         profile = profile if image.mode in ("P", "PA") else None
     decode(image)
-    refuse_cut_scan(path, image, last_pixel(image))
+    refuse_cut_scan(source, image, last_pixel(image))
     orientation = orientation_of(image)
     pixels = np.empty((image.height, image.width, len(mode)), np.uint8)
     step = max(1, min(_BAND, _BAND_PIXELS // image.width))
@@ -357,6 +373,7 @@ def write_picture(path: str | Path, picture: Picture, format: PictureFormat = "p
     """Write a picture; the file appears under its name once it is complete.
 
     PNG and TIFF keep depth, alpha and colour profile (TIFF: no profile at 16-bit RGB). JPEG has 8 bits and no alpha.
+    TIFF alone keeps a georeference.
 
     Args:
         path: Where to; its folder has to be there.
@@ -384,20 +401,26 @@ def _encode(file: IO[bytes], picture: Picture, format: PictureFormat) -> tuple[s
     deep = picture.colour.dtype == np.uint16
     pixels = picture.colour if picture.alpha is None else np.dstack([picture.colour, picture.alpha])
     options: dict[str, Any] = {"icc_profile": picture.profile} if picture.profile else {}
+    nowhere = ["its georeference"] if picture.place is not None else []
+    if format == "tiff" and picture.place is not None:
+        options["tiffinfo"] = picture.place.written()
     if format == "jpg":
         white = picture.white
         colour = (picture.colour.astype(np.uint32) * 255 + white // 2) // white if deep else picture.colour
-        lost = [*(["alpha"] if picture.alpha is not None else []), *(["8 of the 16 bits a channel"] if deep else [])]
+        lost = ["alpha"] if picture.alpha is not None else []
+        lost += [*(["8 of the 16 bits a channel"] if deep else []), *nowhere]
         _as_pillow(colour.astype(np.uint8, copy=False)).save(file, "JPEG", quality=95, subsampling=0, **options)
         return tuple(lost)
     if format == "png" and deep:
         _write_deep_png(file, pixels, picture.profile)
+        return tuple(nowhere)
     elif format == "png":
         _as_pillow(pixels).save(file, "PNG", **options)
+        return tuple(nowhere)
     elif deep and pixels.shape[2] == 1:
         Image.fromarray(pixels[..., 0]).save(file, "TIFF", compression="tiff_adobe_deflate", **options)
     elif deep:
-        file.write(_deep_tiff(pixels))
+        file.write(_with_entries(_deep_tiff(pixels), picture.place.entries() if picture.place is not None else []))
         return ("the colour profile",) if picture.profile else ()
     else:
         _as_pillow(pixels).save(file, "TIFF", compression="tiff_adobe_deflate", **options)
@@ -417,15 +440,25 @@ def _deep_tiff(pixels: np.ndarray) -> bytes:
         pixels = pixels[..., [0, 0, 0, 1]]
     code = cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
     data = cv2.imencode(".tiff", cv2.cvtColor(pixels, code))[1].tobytes()
-    return data if pixels.shape[2] == 3 else _saying_alpha(data)
+    # OpenCV leaves out that the fourth channel is alpha. One short: unassociated.
+    return data if pixels.shape[2] == 3 else _with_entries(data, [(_EXTRA, 3, struct.pack("<H", 2))])
 
 
-def _saying_alpha(data: bytes) -> bytes:
-    """Say in a little-endian TIFF of four channels that the fourth is alpha, which OpenCV leaves out."""
+def _with_entries(data: bytes, added: Sequence[tuple[int, int, bytes]]) -> bytes:
+    """Add tags, each with its type and the bytes of its values, to a little-endian TIFF of one picture."""
+    if not added:
+        return data
     (start,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, start)
     entries = [data[start + 2 + 12 * number :][:12] for number in range(count)]
-    entries.append(struct.pack("<HHIHH", _EXTRA, 3, 1, 2, 0))  # one short: unassociated alpha
+    for tag, kind, values in added:
+        count = len(values) // SIZES[kind]
+        if len(values) <= 4:
+            entries.append(struct.pack("<HHI", tag, kind, count) + values.ljust(4, b"\0"))
+        else:
+            data += b"\0" * (len(data) % 2)
+            entries.append(struct.pack("<HHII", tag, kind, count, len(data)))
+            data += values
     entries.sort(key=lambda entry: struct.unpack_from("<H", entry)[0])
     data += b"\0" * (len(data) % 2)
     table = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)

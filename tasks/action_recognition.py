@@ -15,7 +15,7 @@ from pcpad.metrics.video import VideoAccuracy
 from pcpad.models.resnet3d import resnet3d
 from pcpad.tasks.base import Task, check_finite, plain
 from pcpad.tasks.callbacks.predictions import VideoPredictionTable
-from pcpad.tasks.class_scores import class_metrics, log_class_metrics, top_ks
+from pcpad.tasks.class_scores import class_metrics, class_scores, log_class_metrics, top_ks
 
 _NETWORKS = {f"resnet3d{depth}": depth for depth in (18, 34, 50, 101)}
 # ActivityNet's mean color in 0…255 and no scaling, the public code's default for Kinetics; here in units of [0, 1].
@@ -60,6 +60,8 @@ class ActionRecognitionTask(Task):
     """
 
     padding: str
+    item_metric = "loss"
+    units = {"loss": "nats"}  # noqa: RUF012  # a ClassVar in the base
 
     def __init__(
         self,
@@ -115,6 +117,8 @@ class ActionRecognitionTask(Task):
         logits = self(batch["clip"]).float()
         log_class_metrics(self, "test", self.test_metrics, logits, batch["label"])
         self.video_accuracy.update(logits, batch["label"], batch["video"])
+        if self.items is not None:
+            self.items.belong_to(batch["video"])
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Each window's probabilities: `path`, `start` and `end` (seconds) lists, `probability` (N, K)."""
@@ -141,6 +145,9 @@ class ActionRecognitionTask(Task):
     def on_test_epoch_end(self) -> None:
         """Log the accuracy of videos; a test loss that is no number ends the run."""
         check_finite(self.test_metrics["loss"].compute(), "test/loss")
+        if self.items is not None:
+            videos, labels, probability = self.video_accuracy.per_video()
+            self.items.add_groups(videos, class_scores(probability, labels, self.class_names))
         self.log("test/videos", self._log_videos("test", self.video_accuracy))
 
     def _log_videos(self, stage: str, accuracy: VideoAccuracy) -> Tensor:

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from lightning.pytorch import LightningModule
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
     from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
+    from pcpad.tasks.evaluation.items import ItemScores
     from pcpad.tasks.evaluation.report import Report
 
 __all__ = ["FiniteLoss", "NonFiniteLossError", "Task", "check_finite", "is_plain", "plain", "unit"]
@@ -92,6 +93,12 @@ class Task(LightningModule):
     """Parts of the network whose weights came from no file and no training; None where the task does not say."""
     report: Report | None
     """What the last test found, for the callback that prints and writes it; None where `log` says it all."""
+    item_metric: str | None = None
+    """By which of its scores `pcpad test --per_image` sorts samples; None where `test_step` leaves none."""
+    items: ItemScores | None = None
+    """Where `test_step` leaves the scores of each sample, `self.items.add({"loss": losses})`; None if nobody asks."""
+    units: ClassVar[Mapping[str, str]] = {}
+    """In which units its numbers are, by a part of their names, where that does not go without saying."""
     export_outputs: tuple[str, ...] = ("logits",)
     """What an exported network's outputs are called."""
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
 from pcpad.metrics.precision import SampleMean
+from pcpad.metrics.video import true_class_rank
 
 
 def class_metrics(num_classes: int, prefix: str = "") -> nn.ModuleDict:
@@ -48,3 +51,23 @@ def log_class_metrics(task: LightningModule, stage: str, metrics: Any, logits: T
         if name != "loss":
             metric.update(logits, label)
         task.log(f"{stage}/{name}", metric, prog_bar=name.endswith("top1"), on_step=False, on_epoch=True)
+
+
+def class_scores(probability: Tensor, label: Tensor, names: Sequence[str] | None = None) -> dict[str, Any]:
+    """The scores of each sample alone.
+
+    Args:
+        probability: (N, K), best in float64: in float32 the unlikeliest are all 0.
+        label: (N,).
+        names: Of the classes; their numbers when not given.
+
+    Returns:
+        `loss` (cross entropy in nats), `top1` and, with more than five classes, `top5` (0 or 1), each (N,); the names
+        of the `label` and the `predicted` class, and the `probability` of the latter.
+    """
+    rank = true_class_rank(probability, label)
+    highest, predicted = probability.max(dim=1)
+    named = [[names[index] if names else index for index in which.tolist()] for which in (label, predicted)]
+    loss = F.nll_loss(probability.clamp_min(torch.finfo(probability.dtype).tiny).log(), label, reduction="none")
+    tops = {f"top{k}": (rank < k).int() for k in top_ks(probability.shape[1])}
+    return {"loss": loss, **tops, "label": named[0], "predicted": named[1], "probability": highest}

@@ -15,7 +15,7 @@ from pcpad.files import FileName
 from pcpad.models.classifiers import classifier
 from pcpad.tasks.base import Task, check_finite, plain
 from pcpad.tasks.callbacks.predictions import PredictionTable
-from pcpad.tasks.class_scores import class_metrics, log_class_metrics
+from pcpad.tasks.class_scores import class_metrics, class_scores, log_class_metrics
 
 
 class ClassificationTask(Task):
@@ -47,6 +47,8 @@ class ClassificationTask(Task):
     """
 
     padding: str
+    item_metric = "loss"
+    units = {"loss": "nats"}  # noqa: RUF012  # a ClassVar in the base
 
     def __init__(
         self,
@@ -104,7 +106,11 @@ class ClassificationTask(Task):
 
     def _shared_step(self, batch: dict[str, Any], stage: str) -> None:
         metrics = self.val_metrics if stage == "val" else self.test_metrics
-        log_class_metrics(self, stage, metrics, self(batch["image"]).float(), batch["label"])
+        logits = self(batch["image"]).float()
+        log_class_metrics(self, stage, metrics, logits, batch["label"])
+        if stage == "test" and self.items is not None:
+            exact = logits if logits.device.type == "mps" else logits.double()
+            self.items.add(class_scores(exact.softmax(dim=1), batch["label"], self.class_names))
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Update `val/*`."""

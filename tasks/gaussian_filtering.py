@@ -12,6 +12,7 @@ from pcpad.files import FileName
 from pcpad.metrics.band_error import BandError
 from pcpad.models.filtering_unet import filtering_unet
 from pcpad.tasks.base import Task, check_finite, unit
+from pcpad.tasks.evaluation.items import one_by_one
 
 
 class GaussianFilteringTask(Task):
@@ -39,6 +40,8 @@ class GaussianFilteringTask(Task):
     """
 
     padding: str
+    item_metric = "mse"
+    units = dict.fromkeys(("mse", "border_mse", "interior_mse"), "square of the value range")
 
     def __init__(
         self,
@@ -81,7 +84,11 @@ class GaussianFilteringTask(Task):
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Sum the errors of one batch."""
-        self.test_metric.update(self(batch["image"]), batch["target"])
+        output = self(batch["image"])
+        self.test_metric.update(output, batch["target"])
+        if self.items is not None:
+            found = one_by_one(self.test_metric, output, batch["target"])
+            self.items.add({name: [float(one[name]) for one in found] for name in found[0]})
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/*`."""

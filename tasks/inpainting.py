@@ -14,7 +14,7 @@ from pcpad.errors import UserFileNotFoundError, UserTypeError, UserValueError
 from pcpad.files import FileName
 from pcpad.filling import count_unreached, fill
 from pcpad.losses.inpainting import InpaintingLoss
-from pcpad.metrics.inpainting import SIX_BINS, InpaintingScores, composite
+from pcpad.metrics.inpainting import SIX_BINS, InpaintingScores, composite, picture_scores
 from pcpad.models.inpainting_unet import inpainting_unet
 from pcpad.models.weights import load_weights
 from pcpad.tasks.base import Task, plain, unit
@@ -63,6 +63,9 @@ class InpaintingTask(Task):
         >>> task(image, mask).shape
         torch.Size([1, 3, 20, 30])
     """
+
+    item_metric = "l1"
+    units = {"l1": "percent of the value range"}  # noqa: RUF012  # a ClassVar in the base
 
     def __init__(
         self,
@@ -170,6 +173,10 @@ class InpaintingTask(Task):
             metric.update(merged, truth, mask)
         if self.judge is not None:
             self.judge.to(self.device).update(merged, truth)
+        if self.items is not None:
+            found = [picture_scores(*pair) for pair in zip(merged, truth, strict=True)]
+            scores = {name: [one[place] for one in found] for place, name in enumerate(_SCORES)}
+            self.items.add({**scores, "hole_ratio": 1 - mask.mean(dim=(1, 2, 3))})
 
     def _scored(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         """Composite, truth and mask, in float32."""

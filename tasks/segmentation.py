@@ -16,7 +16,8 @@ from pcpad.losses.segmentation import pixel_cross_entropy, relaxed_cross_entropy
 from pcpad.metrics.confusion import SegmentationIoU
 from pcpad.tasks.base import Task, check_finite, plain
 from pcpad.tasks.callbacks.label_maps import LabelMaps
-from pcpad.tasks.evaluation.evaluators import Evaluator, Evaluators, Inference, MarginOption
+from pcpad.tasks.evaluation.evaluators import Evaluator, Evaluators, Inference, MarginOption, Regular
+from pcpad.tasks.evaluation.items import of_each_image
 from pcpad.tasks.pictures.palette import palette
 from pcpad.tasks.pictures.segmentation import segmentation_pictures
 from pcpad.tiling import Margin, Tiling, tiled_argmax
@@ -57,6 +58,7 @@ class SegmentationTask(Task):
     predict_margin: MarginOption | None = None
 
     padding: str
+    item_metric = "mIoU"
 
     def __init__(
         self,
@@ -151,9 +153,18 @@ class SegmentationTask(Task):
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Count the pixels of one batch."""
         if self.evaluators is not None:
-            self.evaluators.update(self._finite_logits, batch["image"], batch["label"], module=self)
+            scores = self.evaluators.update(
+                self._finite_logits, batch["image"], batch["label"], module=self, each=self.items is not None
+            )
+            if self.items is not None:
+                self.items.add(scores)
             return
-        self.test_metric.update(self._finite_logits(batch["image"]), batch["label"])
+        logits = self._finite_logits(batch["image"])
+        self.test_metric.update(logits, batch["label"])
+        if self.items is not None:
+            names = [str(name) for name in self.data_offer("class_names") or range(self._classes)]
+            counted = (logits.argmax(dim=1), batch["label"])
+            self.items.add(of_each_image(Regular(), self.test_metric, counted, names, prefixed=False))
 
     def _finite_logits(self, image: Tensor) -> Tensor:
         logits = self(image)

@@ -64,6 +64,8 @@ class SynthesisTask(Task):
     """
 
     export_outputs = ("image",)
+    item_metric = "l1"
+    units = {"l1": "value range"}  # noqa: RUF012  # a ClassVar in the base
 
     def __init__(
         self,
@@ -200,7 +202,10 @@ class SynthesisTask(Task):
         """Show the judges one batch, generated and real."""
         fake, truth = self(batch["label"], batch["instance"]), unit(batch["image"]).float()
         check_finite(fake.mean(), "The mean of the generated images")
-        self.log("test/l1", (fake - truth).abs().mean(), batch_size=len(fake))
+        each = (fake - truth).abs().mean(dim=(1, 2, 3))
+        self.log("test/l1", each.mean(), batch_size=len(fake))
+        if self.items is not None:
+            self.items.add({"l1": each})
         self.judges.update(fake, truth, batch)
 
     def on_validation_epoch_end(self) -> None:

@@ -9,21 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pcpad.errors import UserValueError
+from pcpad.tasks.evaluation.metric_names import is_fraction, known_mode
 
-# Words of names by which lower is better: losses, errors, distances; and those by which higher is.
-_LOWER = re.compile(
-    r"loss(es)?|err(or)?s?|r?mse|mae|mape|msle|nll|bce|l1|l2|fid|kid|lpips|dists|distances?|divergence|entropy|"
-    r"perplexity|ece|brier|epe|hausdorff|wer|cer",
-    re.IGNORECASE,
-)
-_HIGHER = re.compile(
-    r"top\d+|acc(uracy)?|[a-z]*iou|jaccard|dice|(det)?m?a[pr](50|75)?|psnr|ssim|similarity|f1|fbeta|precision|recall|"
-    r"sensitivity|specificity|auc|auroc|kappa|mcc|r2|pq|inceptionscore",
-    re.IGNORECASE,
-)
-_CAMEL = re.compile(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*|\d+")
-# Fractions in [0, 1], which the papers' tables print in percent.
-_FRACTION = re.compile(r"(^|_)(top\d+|acc|accuracy|m?iou|(det)?ap(50|75)?)$", re.IGNORECASE)
+__all__ = ["Metric", "Numbers", "known_mode", "parse_metric", "select_metrics"]
 
 
 @dataclass(frozen=True)
@@ -58,41 +46,6 @@ def parse_metric(text: str) -> tuple[str, str | None]:
         message = f"Expected --metric NAME, NAME:min or NAME:max, but got {text!r}"
         raise UserValueError(message)
     return name, mode or None
-
-
-def known_mode(name: str) -> str | None:
-    """Which way a metric is better, as far as its name says.
-
-    The whole path is looked at: in `test/l1/0.01-0.20` and `test/IoU/road` the last part is a part of the images. A
-    part that is a metric's name says more than one that holds such a word.
-
-    Args:
-        name: As logged; words stand between slashes, underscores and changes of case.
-
-    Returns:
-        `max` or `min`; None where no part says it, or parts disagree.
-
-    Example:
-        >>> known_mode("test/l1/0.01-0.20"), known_mode("test/loss_of_tiles/mIoU"), known_mode("test/images")
-        ('min', 'max', None)
-    """
-    parts = name.split("/")
-    exact = {_word_mode(re.sub(r"\W|_", "", part)) for part in parts} - {None}
-    said = exact or {_part_mode(part) for part in parts} - {None}
-    return said.pop() if len(said) == 1 else None
-
-
-def _word_mode(word: str) -> str | None:
-    return "min" if _LOWER.fullmatch(word) else "max" if _HIGHER.fullmatch(word) else None
-
-
-def _part_mode(part: str) -> str | None:
-    """By its last word that says it: `psnr_loss` is a loss."""
-    modes: list[str | None] = []
-    for word in re.split(r"\W|_", part):
-        whole = _word_mode(word)
-        modes += [whole] if whole else [_word_mode(piece) for piece in _CAMEL.findall(word)]
-    return next((mode for mode in reversed(modes) if mode), None)
 
 
 def select_metrics(asked: Sequence[str], monitor: str | None, mode: str, logged: Iterable[str]) -> list[Metric]:
@@ -149,7 +102,7 @@ class Numbers:
     def __init__(self, name: str, values: Iterable[float]) -> None:
         finite = [abs(value) for value in values if math.isfinite(value)]
         largest = max(finite, default=0.0)
-        fraction = any(_FRACTION.search(part) for part in name.split("/")) and known_mode(name) != "min"
+        fraction = is_fraction(name)
         self.percent = fraction and largest <= 1
         self.scale = 100.0 if self.percent else 1.0
         size = math.floor(math.log10(largest)) if largest > 0 else 0

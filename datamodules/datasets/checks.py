@@ -18,6 +18,7 @@ from pcpad.datamodules.reading.folders import class_folders, look_for_images, ou
 from pcpad.datamodules.reading.frame_folders import frame_path
 from pcpad.datamodules.reading.images import BrokenImageError, read_image
 from pcpad.datamodules.reading.listing import Contents
+from pcpad.datamodules.reading.names import Names
 from pcpad.datamodules.reading.pngs import PngFile
 from pcpad.datamodules.reading.video_files import BrokenVideoError, VideoIndex, decode_all
 from pcpad.errors import UserFileNotFoundError
@@ -51,7 +52,7 @@ class Check(NamedTuple):
         note: Called with all findings at the end.
     """
 
-    files: list[str]
+    files: Sequence[str]
     look: Callable[[str], list[Finding]]
     known: list[Finding]
     note: Callable[[list[Finding]], None] = len  # type: ignore[assignment]
@@ -149,7 +150,7 @@ def check_imagenet(root: Path, annotations: str | None) -> Check:
 
 def check_photos(root: Path, annotations: str | None) -> Check:
     """Check all images below a folder, as Places2 and folders of photographs are."""
-    files, others = look_for_images(root) if root.is_dir() else Contents([], [])
+    files, others = look_for_images(root) if root.is_dir() else Contents(Names(), [])
     if not files:
         message = f"no images below {root.absolute()}"
         raise UserFileNotFoundError(message)
@@ -162,7 +163,7 @@ def _unused(prefix: str, others: Sequence[tuple[str, str]]) -> list[Finding]:
 
 def check_cityscapes(root: Path, annotations: str | None) -> Check:
     """Check all images, label maps and instance maps: values, sizes, pairs; see `CityscapesPanopticDataModule`."""
-    pictures, others = look_for_images(root) if root.is_dir() else Contents([], [])
+    pictures, others = look_for_images(root) if root.is_dir() else Contents(Names(), [])
     stems: dict[str, dict[str, str]] = {"leftImg8bit": {}, "gtFine": {}, "gtCoarse": {}}
     for name in pictures:
         base = name.rsplit("/", 1)[-1]

@@ -221,6 +221,10 @@ class Windows(Dataset[Item]):
         """The file of each video, for writers that must not replace them."""
         return ((str(self.videos.paths[video]),) for video in range(len(self.videos)))
 
+    def file_of(self, window: int) -> str:
+        """The video of a window."""
+        return str(self.videos.paths[int(np.searchsorted(self.ends, window, side="right"))])
+
     def of_video(self, video: int) -> range:
         """The positions of a video's windows."""
         return range(int(self.ends[video - 1]) if video else 0, int(self.ends[video]))

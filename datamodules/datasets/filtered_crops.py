@@ -162,6 +162,11 @@ class FixedCrops(FilteredCrops):
     def __len__(self) -> int:
         return len(self.files) * self.crops_per_image
 
+    def file_of(self, index: int) -> str:
+        """The photograph of a sample, and which crop of it."""
+        number, crop = divmod(index, self.crops_per_image)
+        return str(self.files[number]) + (f" crop {crop + 1}" if self.crops_per_image > 1 else "")
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         number, crop = divmod(index, self.crops_per_image)
         name = zlib.crc32(self.files[number].name.encode("utf-8", "surrogateescape"))

@@ -13,6 +13,7 @@ from pcpad.datamodules.datasets.transforms import Transform
 from pcpad.datamodules.reading.folders import FileTable, class_folders, look_for_images, outside_of_folders
 from pcpad.datamodules.reading.images import SUFFIXES, BrokenImageError, read_image
 from pcpad.datamodules.reading.listing import say_passed_over
+from pcpad.datamodules.reading.names import Names
 from pcpad.errors import UserValueError
 
 
@@ -45,14 +46,14 @@ def scan_split(folder: str | Path, classes: Sequence[str]) -> LabelledFiles:
             f"({_some(classes)}) don't include: {_some(extra)}. Every split needs the same class folder names."
         )
         raise UserValueError(message)
-    names: list[str] = []
+    names = Names()
     labels: list[int] = []
     empty: list[str] = []
     others = outside_of_folders(folder)
     for name in present:
         images, beside = look_for_images(Path(folder, name))
         others += [(f"{name}/{other}", reason) for other, reason in beside]
-        names += [f"{name}/{image}" for image in images]
+        names.extend(f"{name}/{image}" for image in images)
         labels += [index[name]] * len(images)
         if not images:
             empty.append(name)
@@ -99,6 +100,10 @@ class LabelledImages(CropDataset[dict[str, Any]]):
 
     def __len__(self) -> int:
         return len(self.split.files)
+
+    def file_of(self, index: int) -> str:
+        """The file of a sample."""
+        return str(self.split.files[index])
 
     def __getitem__(self, crop: Crop | int) -> dict[str, Any]:
         index, seed = (crop.file, crop.seed) if isinstance(crop, Crop) else (crop, None)

@@ -11,6 +11,7 @@ from pcpad.datamodules.datasets.video_lists import EXPECTED, VideoPlaces, inside
 from pcpad.datamodules.reading.folders import IMAGES, class_folders, outside_of_folders
 from pcpad.datamodules.reading.frame_folders import holds_frames
 from pcpad.datamodules.reading.listing import Contents, Wanted, look_through, say_passed_over
+from pcpad.datamodules.reading.names import Names
 from pcpad.datamodules.reading.video_files import SUFFIXES
 from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.files import at_home, refuse_irregular
@@ -56,7 +57,7 @@ class Listing(NamedTuple):
     others: tuple[tuple[str, str], ...] = ()
 
 
-def list_videos(folder: str | Path) -> list[str]:
+def list_videos(folder: str | Path) -> Names:
     """List the videos below a folder by name, as `look_for_videos` does; what else lies there is said in a warning."""
     contents = look_for_videos(folder)
     say_passed_over(folder, contents.others, "videos")

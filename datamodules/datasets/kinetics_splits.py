@@ -6,10 +6,12 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_warn
 
 from pcpad.datamodules.datasets.kinetics_files import class_indices, find_split, look_for_videos
+from pcpad.datamodules.datasets.video_indices import KnownVideos
 from pcpad.datamodules.datasets.video_table import BrokenVideo, VideoTable, load_videos
 from pcpad.datamodules.reading.folders import class_folders
 from pcpad.datamodules.reading.frame_folders import holds_frames
 from pcpad.datamodules.reading.listing import Contents, say_passed_over
+from pcpad.datamodules.reading.names import Names
 from pcpad.datamodules.reading.video_files import SUFFIXES, BrokenVideoError
 from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.files import refuse_irregular
@@ -26,6 +28,7 @@ def load_split(
     jpeg_fps: float,
     max_missing: float,
     max_broken: int | None,
+    known: KnownVideos | None = None,
 ) -> VideoTable:
     """List and index the videos of a split; warn of those missing or broken.
 
@@ -37,6 +40,7 @@ def load_split(
         jpeg_fps: See `VideoTable`.
         max_missing: Largest part of the annotated videos that may be missing.
         max_broken: How many may be broken; None: any number, for evaluations, which say what they leave out.
+        known: What the cache file knows, where it has been read already.
 
     Returns:
         The usable videos.
@@ -56,7 +60,9 @@ def load_split(
         )
         raise UserValueError(message)
     labels = class_indices(listing, classes, annotations)
-    table, broken = load_videos(root, listing.names, labels, jpeg_fps)
+    # Evaluations look at all indices when they start; training steps over a video that turns out to have none.
+    lazily = max_broken is not None
+    table, broken = load_videos(root, listing.names, labels, jpeg_fps, known=known, lazily=lazily)
     _judge(root, split, broken, len(table), max_broken)
     say_passed_over(root, listing.others, "videos of a class")
     if listing.missing or broken:
@@ -82,11 +88,11 @@ def load_unlabelled(path: Path, jpeg_fps: float) -> tuple[VideoTable, list[str]]
         FileNotFoundError: Neither, or a folder without videos; names it.
         BrokenVideoError: None that is usable.
     """
-    root, contents = path, Contents([], [])
+    root, contents = path, Contents(Names(), [])
     if not path.is_dir():
         refuse_irregular(path)
     if path.is_file() or (path.is_dir() and holds_frames(path)):
-        root, contents = path.parent, Contents([path.name], [])
+        root, contents = path.parent, Contents(Names([path.name]), [])
     elif path.is_dir():
         contents = look_for_videos(path)
     names, others = contents

@@ -70,6 +70,10 @@ class MaskedSquares(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.files)
 
+    def file_of(self, index: int) -> str:
+        """The file of a sample."""
+        return str(self.files[index])
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         path, size = self.files[index], self.masks.size
         return _item(resize_and_crop(read_image(path), size, size), self.masks[index], str(path))

@@ -17,6 +17,7 @@ from pcpad.datamodules.datasets.epochs import Crop, CropDataset
 from pcpad.datamodules.datasets.label_maps import match
 from pcpad.datamodules.reading.folders import look_for_images
 from pcpad.datamodules.reading.listing import Contents
+from pcpad.datamodules.reading.names import Names
 from pcpad.datamodules.reading.pngs import PngFile
 from pcpad.errors import UserFileNotFoundError, UserValueError
 
@@ -82,7 +83,7 @@ def find_maps(folder: Path, left_out: list[str] | None = None) -> list[Maps]:
         FileNotFoundError: No such folder, no label maps, or some without instance map.
         ValueError: Maps of one name in several subfolders, whose pictures would replace each other.
     """
-    contents = look_for_images(folder) if folder.is_dir() else Contents([], [])
+    contents = look_for_images(folder) if folder.is_dir() else Contents(Names(), [])
     names = [name for name in contents.names if _LABEL_OF_ANY_CASE.search(name)]
     if not names:
         what = "no label maps" if folder.is_dir() else "no such folder, where label maps"

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 
 from pcpad.datamodules.reading.folders import FileTable, list_images, outside_of_folders
 from pcpad.datamodules.reading.images import SUFFIXES, image_size
 from pcpad.datamodules.reading.listing import say_passed_over
+from pcpad.datamodules.reading.names import Names
 from pcpad.errors import UserFileNotFoundError, UserValueError
 
 Split = Literal["train", "val", "test"]
@@ -68,15 +70,21 @@ def find_photos(root: Path, split: Split, held_out: float, split_seed: int) -> F
     if len(names) == 1:
         message = f"{root.absolute()} holds one photograph, {names[0]}: training and evaluation need one each at least"
         raise UserValueError(message)
-    kept_back = _held_out(names, held_out, split_seed)
-    return FileTable(root, [name for name in names if (name in kept_back) == (split != "train")])
+    taken = _held_out(names, held_out, split_seed)
+    if split == "train":
+        taken = ~taken
+    return FileTable(root, Names(name for name, one in zip(names, taken, strict=True) if one))
 
 
-def _held_out(names: Sequence[str], share: float, seed: int) -> set[str]:
+def _held_out(names: Sequence[str], share: float, seed: int) -> np.ndarray:
+    """Which of sorted names are held out, `(names,)` bool."""
     count = min(max(1, round(share * len(names))), len(names) - 1)
     # By a checksum of the name, not by position: one file more would otherwise move half the others.
-    order = sorted(names, key=lambda name: (zlib.crc32(f"{seed}/{name}".encode("utf-8", "surrogateescape")), name))
-    return set(order[:count])
+    sums = (zlib.crc32(f"{seed}/{name}".encode("utf-8", "surrogateescape")) for name in names)
+    order = np.argsort(np.fromiter(sums, np.uint32, len(names)), kind="stable")
+    held_out = np.zeros(len(names), bool)
+    held_out[order[:count]] = True
+    return held_out
 
 
 def _no_data(what: str, path: Path, root: Path) -> str:

@@ -206,6 +206,10 @@ class WholeScenes(Dataset[dict[str, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.pairs)
 
+    def file_of(self, index: int) -> str:
+        """The image of a sample."""
+        return self.pairs[index].image
+
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         pair = self.pairs[index]
         ids = read_checked_ids(Path(), pair)  # the pair's paths begin with the root already

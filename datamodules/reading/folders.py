@@ -4,10 +4,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from pcpad.datamodules.reading.images import SUFFIXES
 from pcpad.datamodules.reading.listing import FOLDERS_BESIDE, Contents, Wanted, look_through, say_passed_over
+from pcpad.datamodules.reading.names import Names
 from pcpad.errors import UserFileNotFoundError
 from pcpad.files import is_folder, refuse_irregular
 
@@ -23,29 +22,27 @@ class FileTable:
 
     Args:
         folder: The folder the names are relative to.
-        names: Relative names, `/` between their parts.
+        names: Relative names, `/` between their parts; `Names` are taken as they are, without a copy.
         passed_over: A line on each other file that lies there.
 
     Attributes:
-        passed_over: The same.
+        names: The names.
+        passed_over: The same lines.
     """
 
     def __init__(self, folder: str | Path, names: Sequence[str], passed_over: Sequence[str] = ()) -> None:
         self.passed_over = list(passed_over)
-        encoded = [os.fsencode(name) for name in names]
         self.folder = str(folder)
-        self._ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
-        self._text = b"".join(encoded)
+        self.names = names if isinstance(names, Names) else Names(names)
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self.names)
 
     def __getitem__(self, index: int) -> Path:
-        start = int(self._ends[index - 1]) if index else 0
-        return Path(self.folder, os.fsdecode(self._text[start : int(self._ends[index])]))
+        return Path(self.folder, self.names[index])
 
 
-def list_images(folder: str | Path) -> list[str]:
+def list_images(folder: str | Path) -> Names:
     """List the images below a folder, recursively, links followed; hidden files and folders are left out.
 
     Hidden ones, because the `._name.JPEG` that macOS leaves in archives end like images and are none. What else lies
@@ -84,7 +81,7 @@ def find_images(path: str | Path) -> FileTable:
         refuse_irregular(path)
     if path.is_file():
         return FileTable(path.parent, [path.name])
-    contents = look_for_images(path) if path.is_dir() else Contents([], [])
+    contents = look_for_images(path) if path.is_dir() else Contents(Names(), [])
     if not contents.names:
         what = f"no images ({', '.join(SUFFIXES)}) below" if path.is_dir() else "no such folder or image:"
         there = "".join(f"\n  {name}: {reason}" for name, reason in contents.others[:10])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
 from lightning.pytorch.utilities import rank_zero_warn
 
+from pcpad.datamodules.reading.names import Names
 from pcpad.file_kinds import FileKind, kind_of_file, named
 from pcpad.files import is_folder
 
@@ -56,7 +59,7 @@ class Contents(NamedTuple):
         others: What is neither that nor well known beside it: relative names, each with a word on what it is.
     """
 
-    names: list[str]
+    names: Names
     others: list[tuple[str, str]]
 
 
@@ -74,21 +77,22 @@ def look_through(folder: str | Path, wanted: Wanted, *, deep: bool = True) -> Co
     Returns:
         What lies there.
     """
-    contents = Contents([], [])
-    for name, reason in _walk(str(folder), "", frozenset(), wanted, deep):
-        if reason is None:
-            contents.names.append(name)
-        else:
-            contents.others.append((name, reason))
-    contents.names.sort()
+    contents = Contents(Names(), [])
+    for prefix, names, others in _walk(str(folder), "", frozenset(), wanted, deep):
+        contents.names.extend(prefix + name for name in names)
+        contents.others.extend((prefix + name, reason) for name, reason in others)
     contents.others.sort()
     return contents
 
 
 def _walk(
     folder: str, prefix: str, above: frozenset[str], wanted: Wanted, deep: bool
-) -> Iterator[tuple[str, str | None]]:
-    """Yield names with None, or what they are instead."""
+) -> Iterator[tuple[str, list[str], list[tuple[str, str]]]]:
+    """Yield what stands before some names, names of what is wanted, and others with what they are instead.
+
+    All names together are in the order in which `sorted` has them, from lists of one folder: in each, the folders in it
+    are sorted by their names with the `/` that stands behind them in names of files.
+    """
     # A link to a folder that it stands in would never end.
     real = os.path.realpath(folder)
     if real in above:
@@ -98,23 +102,45 @@ def _walk(
     except OSError as error:
         if not prefix:
             raise
-        yield prefix.removesuffix("/"), f"cannot be looked into: {error.strerror}"
+        yield "", [], [(prefix.removesuffix("/"), f"cannot be looked into: {error.strerror}")]
         return
-    with entries:
-        for entry in entries:
+    there, folders, others = _sort_out(entries, wanted, deep)
+    there.sort()
+    yield prefix, [], others
+    start = 0
+    for name in sorted(folders):
+        end = bisect_left(there, name, start)
+        yield prefix, there[start:end], []
+        start = end
+        yield from _walk(f"{folder}{os.sep}{name[:-1]}", prefix + name, above | {real}, wanted, deep)
+    yield prefix, there[start:], []
+
+
+def _sort_out(
+    entries: AbstractContextManager[Iterator[os.DirEntry[str]]], wanted: Wanted, deep: bool
+) -> tuple[list[str], list[str], list[tuple[str, str]]]:
+    """The names in a folder: of what is wanted, of folders to look into, with a `/` behind, and of others."""
+    there: list[str] = []
+    folders: list[str] = []
+    others: list[tuple[str, str]] = []
+    with entries as each:
+        for entry in each:
             if entry.name.startswith("."):
                 continue
             lower = entry.name.lower()
             # The ending is asked first: it needs no look at the disk, of which ImageNet would take 1.3 million.
             if lower.endswith(wanted.endings) or (is_folder(entry) and wanted.is_one(entry.path)):
-                yield prefix + entry.name, None
+                there.append(entry.name)
             elif is_folder(entry):
                 if deep and lower not in FOLDERS_BESIDE:
-                    yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {real}, wanted, deep)
+                    folders.append(f"{entry.name}/")
             elif lower not in _NAMES and not lower.endswith(_BESIDE + wanted.beside):
                 reason = _judge(entry, wanted)
-                if reason is None or not lower.startswith(_BEGINNINGS):
-                    yield prefix + entry.name, reason
+                if reason is None:
+                    there.append(entry.name)
+                elif not lower.startswith(_BEGINNINGS):
+                    others.append((entry.name, reason))
+    return there, folders, others
 
 
 def _judge(entry: os.DirEntry[str], wanted: Wanted) -> str | None:

@@ -118,6 +118,16 @@ class VideoAccuracy(KeepsPrecision):
         scores = {f"top{k}": (rank < k).to(sums.dtype).mean() for k in self.top_k}
         return {**scores, "videos": torch.tensor(len(videos), device=sums.device)}
 
+    def per_video(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What is known of each video so far, over all processes; every process has to ask.
+
+        Returns:
+            Numbers of the videos (V,), their labels (V,), and the means of their windows' softmax (V, K).
+        """
+        with self.sync_context():
+            videos, labels, sums = self._merged()
+        return videos, labels, sums / sums.sum(dim=1, keepdim=True)
+
     def sync(self, *args: Any, **options: Any) -> None:
         """Merge before rows travel between processes; a process without any sends an empty table, not nothing."""
         if not self._is_synced:

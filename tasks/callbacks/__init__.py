@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pcpad.tasks.callbacks.interruption import Interruption as Interruption
     from pcpad.tasks.callbacks.label_maps import LabelMaps as LabelMaps
     from pcpad.tasks.callbacks.last_state import LastState as LastState
+    from pcpad.tasks.callbacks.per_image import PerImage as PerImage
     from pcpad.tasks.callbacks.predictions import PredictionTable as PredictionTable
     from pcpad.tasks.callbacks.predictions import VideoPredictionTable as VideoPredictionTable
     from pcpad.tasks.callbacks.randomness import RandomState as RandomState
@@ -34,6 +35,7 @@ else:
             "LabelMaps": "pcpad.tasks.callbacks.label_maps",
             "LastState": "pcpad.tasks.callbacks.last_state",
             "OptimizerOnResume": "pcpad.tasks.callbacks.resume",
+            "PerImage": "pcpad.tasks.callbacks.per_image",
             "PredictionTable": "pcpad.tasks.callbacks.predictions",
             "RandomState": "pcpad.tasks.callbacks.randomness",
             "RunResults": "pcpad.tasks.callbacks.results",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +36,8 @@ class InpaintedPictures(PictureFiles):
 
     Args:
         output: The folder; `predictions` in the run's log folder when not given.
-        format: `png`, `tiff` (both lossless) or `jpg`.
+        format: `png`, `tiff` (both lossless) or `jpg`. TIFF keeps the georeference of a GeoTIFF; that others do not is
+            said.
         sheets: Also write `sheets/NAME.png`: the input, its mask (white = valid) and the result side by side, at most
             512 pixels high.
 
@@ -50,12 +54,12 @@ class InpaintedPictures(PictureFiles):
             raise UserValueError(message)
         self.format: PictureFormat = format
         self.sheets = sheets
-        self._counts = (0, 0)  # pictures written, and those of them that had something to fill
+        self._written: list[bool] = []  # of each picture: whether it had something to fill
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start counting."""
         super().on_predict_start(trainer, pl_module)
-        self._counts = (0, 0)
+        self._written = []
 
     def endings(self) -> list[str]:
         """The picture, and its sheet."""
@@ -64,11 +68,11 @@ class InpaintedPictures(PictureFiles):
     def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
         """Write one picture; what keeps it from being written is kept for the end."""
         with self.keeping_failures():
-            self._write(prediction, batch)
+            self._begin(prediction, batch)
 
-    def _write(self, prediction: dict[str, Any], batch: Any) -> None:
+    def _begin(self, prediction: dict[str, Any], batch: Any) -> None:
         (name,), (original,) = prediction["path"], batch["picture"]
-        target, *sheets = self.targets(name, batch.get("mask_path", []))
+        targets = self.targets(name, batch.get("mask_path", []))
         mask = batch["mask"][0, 0].cpu()
         if not bool(mask.any()):
             warnings.warn(f"{name}: its mask covers all of it; it is copied as it came", stacklevel=2)
@@ -82,18 +86,29 @@ class InpaintedPictures(PictureFiles):
                 "nothing to go by for them: fill in steps, or use a deeper network",
                 stacklevel=2,
             )
-        result = compose(original, prediction["image"], mask)
+        image = prediction["image"].cpu()
+        size = image.nbytes + mask.nbytes + 3 * original.colour.nbytes
+        self.in_background(partial(self._write, name, targets, original, image, mask), size)
+
+    def _write(
+        self, name: str, targets: Sequence[Path], original: Picture, image: Tensor, mask: Tensor
+    ) -> Sequence[str]:
+        target, *sheets = targets
+        result = compose(original, image, mask)
         lost = write_picture(target, result, self.format)
-        written, filled = self._counts
-        self._counts = (written + 1, filled + (bool(mask.any()) and not bool(mask.all())))
-        if lost:
-            warnings.warn(f"{name}: {self.format} does not keep {' and '.join(lost)}", stacklevel=2)
+        self._written.append(bool(mask.any()) and not bool(mask.all()))
         for sheet in sheets:
             write_picture(sheet, _sheet(original, mask, result))
+        return [f"{name}: {self.format} does not keep {' and '.join(lost)}"] if lost else []
+
+    def _counts(self) -> tuple[int, int]:
+        """Of all processes: pictures written, and those of them that had something to fill."""
+        counts = gathered((len(self._written), sum(self._written)))
+        return sum(written for written, _ in counts), sum(filled for _, filled in counts)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say how many were filled and how many copied, and where they are."""
-        written, filled = (sum(counts) for counts in zip(*gathered(self._counts), strict=True))
+        written, filled = self._counts()
         copied = f" and {written - filled} copied as they came" if written > filled else ""
         if written and trainer.is_global_zero:
             say(f"{filled} {self.called}{copied}: {self.folder}")
@@ -107,8 +122,8 @@ class InpaintedPictures(PictureFiles):
         super().teardown(trainer, pl_module, stage)
         if stage != "predict":
             return
-        written, filled = (sum(counts) for counts in zip(*gathered(self._counts), strict=True))
-        self._counts = (0, 0)
+        written, filled = self._counts()
+        self._written = []
         if written and not filled and rank():
             raise SystemExit(0)  # the first process says it
         if written and not filled:
@@ -144,7 +159,7 @@ def compose(original: Picture, prediction: Tensor, mask: Tensor) -> Picture:
             hole = ~known[rows]
             if hole.any():
                 colour[rows][hole] = _values(prediction[0, :, rows].cpu(), hole, original)
-    return Picture(colour, original.alpha, original.profile, original.notes, original.top)
+    return Picture(colour, original.alpha, original.profile, original.notes, original.top, original.place)
 
 
 def _values(band: Tensor, hole: np.ndarray, original: Picture) -> np.ndarray:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 
-from pcpad.tasks.base import Task
+from pcpad.georeference import TIFF_ENDINGS, read_georeference
+from pcpad.pictures import Picture, write_picture
+from pcpad.tasks.base import Task, unit
 from pcpad.tasks.callbacks.picture_files import PictureFiles
 from pcpad.tasks.pictures.palette import palette
-from pcpad.tasks.pictures.sheets import save_png
+from pcpad.tasks.pictures.sheets import QUICK_PNG, save_png
 
 
 class LabelMaps(PictureFiles):
     """Writes three PNGs a picture, at its size: `NAME.png` (class indices), `NAME_colour.png`, `NAME_overlay.png`.
 
-    Colors are the data module's `class_colors` where it has them, else evenly spread hues.
+    Of a `NAME.tif` or `.tiff` the class indices are `NAME.tif`, with the georeference of a GeoTIFF: its place and
+    projection, and GDAL's metadata; its value for "no data" where that is the number of no class.
+
+    Colors are the data module's `class_colors` where it has them, else evenly spread hues. The network goes on while
+    they are written.
 
     Args:
         output: The folder; `predictions` in the run's log folder when not given.
@@ -29,16 +38,39 @@ class LabelMaps(PictureFiles):
         """Indices, colors, overlay."""
         return [".png", "_colour.png", "_overlay.png"]
 
+    def endings_of(self, source: str) -> list[str]:
+        """Indices of a TIFF are a TIFF."""
+        indices, *others = self.endings()
+        return [".tif" if source.lower().endswith(TIFF_ENDINGS) else indices, *others]
+
     def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
         """Write the pictures of one batch; one that would replace a picture, or another map, is kept for the end."""
         assert isinstance(pl_module, Task)
         assert pl_module.num_classes is not None
         colors = palette(pl_module.num_classes, pl_module.data_offer("class_colors"))
-        images = batch["image"].permute(0, 2, 3, 1).cpu().numpy()
+        images = batch["image"]
+        if images.is_floating_point():
+            images = (unit(images).clamp(0, 1) * 255).round().byte()
+        images = images.permute(0, 2, 3, 1).cpu().numpy()
         for name, label, image in zip(prediction["path"], prediction["label"].cpu().numpy(), images, strict=True):
             with self.keeping_failures():
                 targets = self.targets(name)
-                colored = colors[label]
-                mixed = (image.astype(np.uint16) + colored) // 2
-                for target, pixels in zip(targets, (label, colored, mixed.astype(np.uint8)), strict=True):
-                    save_png(Image.fromarray(pixels), target)
+                size = 5 * image.nbytes  # it, its colors, the overlay, and what that is computed in
+                self.in_background(partial(_write, name, targets, (label, image, colors)), size)
+
+
+def _write(name: str, targets: Sequence[Path], parts: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Sequence[str]:
+    label, image, colors = parts
+    indices, *pictures = targets
+    note = None
+    if indices.suffix == ".tif":
+        place, note = read_georeference(name, label.shape)
+        place = place.of_classes(len(colors)) if place is not None else None
+        write_picture(indices, Picture(label[..., None], place=place), "tiff")
+    else:
+        save_png(Image.fromarray(label), indices, **QUICK_PNG)
+    colored = np.take(colors, label, axis=0)
+    mixed = (image.astype(np.uint16) + colored) // 2
+    for target, pixels in zip(pictures, (colored, mixed.astype(np.uint8)), strict=True):
+        save_png(Image.fromarray(pixels), target, **QUICK_PNG)
+    return [f"{name}: {note}"] if note else []

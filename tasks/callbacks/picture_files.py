@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
@@ -13,6 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from pcpad.distributed import gathered, raise_failures, rank
 from pcpad.errors import UserError, UserValueError
 from pcpad.files import PathName, at_home, fitting_name, refuse_replacing
+from pcpad.tasks.callbacks.background import Background
 from pcpad.tasks.callbacks.prediction_writer import PredictionWriter, input_files
 from pcpad.terminal import say
 
@@ -22,7 +23,8 @@ _OPTION = "--output folder"
 class PictureFiles(PredictionWriter):
     """Writes pictures named after the files they are predicted from, replacing neither those nor each other.
 
-    A subclass says in `endings` what they are called, and writes them in `write`, to where `targets` says.
+    A subclass says in `endings` what they are called, and writes them in `write`, to where `targets` says; what takes
+    long it hands to `in_background`, so that the network goes on meanwhile.
 
     Args:
         output: The folder; `predictions` in the run's log folder when not given.
@@ -39,6 +41,7 @@ class PictureFiles(PredictionWriter):
         self.folder = Path()
         self._sources: dict[str, tuple[Path, str]] = {}
         self._failures: list[str] = []
+        self._background: Background[Sequence[str]] | None = None
 
     def stem(self, source: str) -> str:
         """What the pictures of a file are named after."""
@@ -47,6 +50,10 @@ class PictureFiles(PredictionWriter):
     def endings(self) -> list[str]:
         """What stands behind the stem in the names of its pictures; with a folder in front, `sheets/*.png`."""
         return [".png"]
+
+    def endings_of(self, source: str) -> list[str]:
+        """The same for the pictures of one file, as many; the folders are those of `endings`."""
+        return self.endings()
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """See that no picture would replace a file or another picture; then make the folders.
@@ -65,10 +72,11 @@ class PictureFiles(PredictionWriter):
         refuse_replacing(outputs, (*self.protected, *(path for each in files for path in each)), _OPTION)
         for ending in self.endings():
             (self.folder / ending).parent.mkdir(parents=True, exist_ok=True)
+        self._background = Background()
 
     def _targets(self, source: str) -> list[Path]:
         targets = []
-        for ending in self.endings():
+        for ending in self.endings_of(source):
             folder, _, ending = ending.rpartition("*")
             targets.append(self.folder / folder / fitting_name(self.stem(source), ending))
         return targets
@@ -112,6 +120,56 @@ class PictureFiles(PredictionWriter):
             self._failures.append(str(error))
             warnings.warn(str(error), stacklevel=4)
 
+    def in_background(self, job: Callable[[], Sequence[str]], size: int) -> None:
+        """Write in another thread; what goes wrong is kept until all others are written, and warned of in order.
+
+        Outside of a run it is done at once.
+
+        Args:
+            job: Writes, without looking at anything that changes meanwhile; gives what there is to warn of.
+            size: How many bytes it holds.
+        """
+        if self._background is None:
+            with self.keeping_failures():
+                self._warn(job())
+            return
+        self._background.submit(job, size)
+        self._look_at_written()
+
+    def _look_at_written(self, *, wait: bool = False) -> None:
+        """Hear of what was written in the background.
+
+        Raises:
+            Exception: What a job raised that is neither the user's nor the disk's fault.
+        """
+        for future in self._background.results(wait=wait) if self._background is not None else ():
+            with self.keeping_failures():
+                self._warn(future.result())
+
+    @staticmethod
+    def _warn(notes: Sequence[str]) -> None:
+        for note in notes:
+            warnings.warn(note, stacklevel=2)
+
+    def finish_writing(self) -> None:
+        """Wait for all that is written in the background; at the end, and before anything is counted."""
+        background = self._background
+        if background is not None:
+            try:
+                background.close()
+                self._look_at_written(wait=True)
+            finally:
+                self._background = None
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Write what is predicted already, whatever ended the run; of that error alone the user hears."""
+        with suppress(Exception):
+            self.finish_writing()
+
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Wait for what is not written yet."""
+        self.finish_writing()
+
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Stop with an error where pictures could not be written, when all others are; after the data's own.
 
@@ -120,6 +178,7 @@ class PictureFiles(PredictionWriter):
         """
         if stage != "predict":
             return
+        self.finish_writing()
         parts = gathered(self._sources)
         for other in parts[1:] if not rank() else []:
             both = ((target, parts[0].setdefault(key, (target, of))[1], of) for key, (target, of) in other.items())

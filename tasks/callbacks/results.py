@@ -15,6 +15,7 @@ from pcpad.errors import UserValueError
 from pcpad.files import read_text, whole_file
 from pcpad.tables import Table
 from pcpad.tasks.base import Task
+from pcpad.tasks.evaluation.metric_names import meaning_of
 from pcpad.tasks.evaluation.report import shown
 from pcpad.terminal import tell
 
@@ -24,7 +25,8 @@ class RunResults(Callback):
 
     Of the monitored validation metric, the best epoch's value and the mean of the last five epochs'. The values are
     part of the checkpoint, so a run that was interrupted reports over all of its epochs, each counted once. The file
-    has one entry for each of `fit`, `validate` and `test`, with the paddings trained and tested with.
+    has one entry for each of `fit`, `validate` and `test`, with the paddings trained and tested with, and under
+    `meanings` the unit of each number, and whether `higher` or `lower` is better, null where nothing says it.
 
     Args:
         monitor: The validation metric, such as `val/top1`; without one, only final metrics are kept.
@@ -112,6 +114,7 @@ class RunResults(Callback):
             "tested_with": task and task.padding,
             "checkpoint": str(trainer.ckpt_path) if trainer.ckpt_path else None,
             "metrics": metrics,
+            "meanings": {name: meaning_of(name, task.units if task else None) for name in metrics},
         }
 
     def _report(self, trainer: Trainer, pl_module: LightningModule, command: str, prefix: str) -> None:

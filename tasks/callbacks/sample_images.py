@@ -126,15 +126,11 @@ class SampleImages(Callback):
         alone = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
         if samples == 0 or (alone and not trainer.is_global_zero):
             return
-        few = _first(batch, samples)
-        random = isolate_rng(include_cuda=pl_module.device.type == "cuda")
-        with _evaluating(pl_module), random, torch.no_grad(), trainer.precision_plugin.forward_context():
-            assert isinstance(pl_module, Task)
-            columns = pl_module.sample_images(few)
+        assert isinstance(pl_module, Task)
+        columns = _columns(trainer, pl_module, _first(batch, samples))
         if trainer.is_global_zero:
-            check_columns(columns, type(pl_module).__name__)
             self._titles = list(columns)
-            self._rows += [SheetRow(images) for images in zip(*map(_as_arrays, columns.values()), strict=True)]
+            self._rows += rows_of(columns)
 
     def _write(self, trainer: Trainer, stage: str, name: str, heading: str) -> None:
         folder = trainer.log_dir  # broadcast: every process has to ask
@@ -148,6 +144,49 @@ class SampleImages(Callback):
                 logger.experiment.add_image(f"samples/{stage}", picture, step, dataformats="HWC")
         if folder is not None:
             self._folder = save_png(sheet, Path(folder) / "images" / f"{name}.png").parent
+
+
+def pictures_of(trainer: Trainer, task: Task, batch: dict[str, Any]) -> dict[str, Tensor]:
+    """What a task shows of a batch, else what is in it.
+
+    Args:
+        trainer: In an evaluation; its precision is used.
+        task: Whose `sample_images`.
+        batch: On the device.
+
+    Returns:
+        By column title images (n, 3, H, W); the batch's `image`, or three frames of its `clip`, for a task that shows
+        nothing; empty where there is neither.
+
+    Raises:
+        ValueError: `sample_images` returned something else.
+    """
+    if _has_pictures(task):
+        return _columns(trainer, task, batch)
+    image, clip = batch.get("image"), batch.get("clip")
+    if isinstance(image, Tensor) and image.dim() == 4 and image.shape[1] == 3:
+        return {"image": image}
+    if isinstance(clip, Tensor) and clip.dim() == 5 and clip.shape[1] == 3:
+        places = {"first frame": 0, "middle frame": clip.shape[2] // 2, "last frame": -1}
+        return {title: clip[:, :, place] for title, place in places.items()}
+    return {}
+
+
+def rows_of(columns: Mapping[str, Tensor]) -> list[SheetRow]:
+    """A row for each sample.
+
+    Args:
+        columns: As `sample_images` returns them.
+    """
+    return [SheetRow(images) for images in zip(*map(_as_arrays, columns.values()), strict=True)]
+
+
+def _columns(trainer: Trainer, task: Task, batch: dict[str, Any]) -> dict[str, Tensor]:
+    random = isolate_rng(include_cuda=task.device.type == "cuda")
+    with _evaluating(task), random, torch.no_grad(), trainer.precision_plugin.forward_context():
+        columns = task.sample_images(batch)
+    check_columns(columns, type(task).__name__)
+    return columns
 
 
 def _has_pictures(module: LightningModule) -> bool:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 
@@ -33,4 +37,10 @@ class SynthesizedPictures(PictureFiles):
         for name, image in zip(prediction["path"], prediction["image"], strict=True):
             with self.keeping_failures():
                 (target,) = self.targets(name)
-                save_png(Image.fromarray(image.permute(1, 2, 0).cpu().numpy()), target)
+                pixels = image.permute(1, 2, 0).cpu().numpy()
+                self.in_background(partial(_write, pixels, target), 2 * pixels.nbytes)
+
+
+def _write(pixels: np.ndarray, target: Path) -> Sequence[str]:
+    save_png(Image.fromarray(pixels), target)
+    return ()

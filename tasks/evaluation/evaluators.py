@@ -17,6 +17,7 @@ from pcpad._fractions import as_fraction
 from pcpad.errors import UserValueError
 from pcpad.metrics.border import BorderIoU
 from pcpad.metrics.confusion import SegmentationIoU
+from pcpad.tasks.evaluation.items import of_each_image
 from pcpad.tasks.evaluation.report import ReportRow
 from pcpad.tasks.evaluation.segmentation_report import EvaluationReport, segmentation_row
 from pcpad.tiling import Blend, Margin, Tiling, run_tiled, tiled_argmax
@@ -294,7 +295,7 @@ class Evaluators(nn.Module):
     Example:
         >>> import torch
         >>> evaluators = Evaluators([Regular(), Tile(4), Border(["1/2"], size=4)], num_classes=3)
-        >>> evaluators.update(lambda image: image, torch.rand(2, 3, 8, 8), torch.zeros(2, 8, 8, dtype=torch.int64))
+        >>> _ = evaluators.update(lambda image: image, torch.rand(2, 3, 8, 8), torch.zeros(2, 8, 8, dtype=torch.int64))
         >>> [name for name in evaluators.report().scalars() if name.endswith("mIoU")]
         ['regular/mIoU', 'tile4_o0/mIoU', 'border_tile4/leave_0.500/mIoU']
     """
@@ -331,7 +332,8 @@ class Evaluators(nn.Module):
         label: Tensor,
         *,
         module: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
+        each: bool = False,
+    ) -> dict[str, list[float]]:
         """Run the network as often as there are distinct inferences, and count.
 
         Args:
@@ -339,6 +341,10 @@ class Evaluators(nn.Module):
             image: (N, C, H, W), as the network takes them.
             label: (N, H, W) long, `ignore_index` where nothing is counted.
             module: What margins are worked out from, if the network itself refuses values that are not finite.
+            each: Also score each image alone.
+
+        Returns:
+            With `each` the scores by name, N values each; else empty.
 
         Raises:
             ValueError: Images and labels differ in size, or labels are out of range.
@@ -346,6 +352,7 @@ class Evaluators(nn.Module):
         if image.dim() != 4 or (len(image), *image.shape[2:]) != tuple(label.shape):
             message = f"Images {tuple(image.shape)} and labels {tuple(label.shape)} differ in number or size"
             raise UserValueError(message)
+        found: dict[str, list[float]] = {}
         users: dict[Inference, list[int]] = {}
         for index, evaluator in enumerate(self.evaluators):
             users.setdefault(evaluator.inference, []).append(index)
@@ -354,7 +361,11 @@ class Evaluators(nn.Module):
                 self._warned.add(inference)
             prediction = inference.run(network, image, self.margin(inference, module or network))
             for index in indices:
-                self.evaluators[index].update(self.metrics[index], prediction, label)
+                evaluator, metric = self.evaluators[index], self.metrics[index]
+                evaluator.update(metric, prediction, label)
+                if each:
+                    found |= of_each_image(evaluator, metric, (prediction, label), self.class_names)
+        return found
 
     def report(self) -> EvaluationReport:
         """The scores so far, over all processes; every process has to call it."""

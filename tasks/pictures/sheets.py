@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -13,7 +15,10 @@ from PIL import Image, ImageDraw, ImageFont
 from pcpad.errors import UserValueError
 from pcpad.files import whole_file
 
-__all__ = ["SheetRow", "as_pixels", "cell_size", "draw_sheet", "save_png"]
+__all__ = ["QUICK_PNG", "SheetRow", "as_pixels", "cell_size", "draw_sheet", "save_png"]
+
+QUICK_PNG: Mapping[str, int] = {"compress_level": 1, "compress_type": zlib.Z_RLE}
+"""For photographs and maps: a fifth of the usual time at their usual size, since zlib finds no repetitions in them."""
 
 _GAP = 10
 _TEXT, _HEADING = 15, 18  # pixels
@@ -121,18 +126,19 @@ def as_pixels(image: np.ndarray, width: int) -> Image.Image:
     return picture.resize((width, height), Image.Resampling.NEAREST if larger else Image.Resampling.BOX)
 
 
-def save_png(sheet: Image.Image, path: Path) -> Path:
+def save_png(sheet: Image.Image, path: Path, **options: Any) -> Path:
     """Write a picture that appears under its name only once it is complete.
 
     Args:
         sheet: The picture.
         path: Where it will be; folders on the way are made.
+        options: Of Pillow: `QUICK_PNG`.
 
     Returns:
         The path.
     """
     with whole_file(path, "wb") as file:
-        sheet.save(file, format="PNG", dpi=(150, 150))
+        sheet.save(file, format="PNG", dpi=(150, 150), **options)
     return path
 
 

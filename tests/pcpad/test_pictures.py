@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pcpad import files as files_module
 from pcpad import pictures
 from pcpad.datamodules.reading.images import read_image
 from pcpad.pictures import Picture, PictureError, read_picture, write_picture
@@ -380,3 +381,26 @@ def test_colours_and_alpha_are_read(tmp_path, channels, extra):
     (tmp_path / "a.tif").write_bytes(tiff(RNG.integers(0, 256, (8, 10, channels)), 8, extra))
     assert read_image(tmp_path / "a.tif").shape == (3, 8, 10)
     assert (read_picture(tmp_path / "a.tif").alpha is None) == (channels == 3)
+
+
+@pytest.mark.faults
+def test_a_jpeg_is_read_once(tmp_path, monkeypatch):
+    """Of network storage, reading takes longer than decoding; what is looked through first is decoded from memory."""
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (512, 512, 3), np.uint8)).save(tmp_path / "a.jpg")
+    taken, opened = [], files_module.os.fdopen
+
+    class Counting(io.FileIO):
+        def readinto(self, buffer):
+            taken.append(super().readinto(buffer))
+            return taken[-1]
+
+        def readall(self):
+            taken.append(len(content := super().readall()))
+            return content
+
+    monkeypatch.setattr(files_module.os, "fdopen", lambda fd, mode: io.BufferedReader(Counting(fd, mode)))
+    read_picture(tmp_path / "a.jpg")
+    monkeypatch.setattr(files_module.os, "fdopen", opened)
+    size = (tmp_path / "a.jpg").stat().st_size
+    assert size <= sum(taken) < 1.4 * size
