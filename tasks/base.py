@@ -94,6 +94,8 @@ class Task(LightningModule):
     """What the last test found, for the callback that prints and writes it; None where `log` says it all."""
     export_outputs: tuple[str, ...] = ("logits",)
     """What an exported network's outputs are called."""
+    in_channels: int = 3
+    """Of the images it takes; 3 is RGB."""
 
     def __init__(
         self,
@@ -439,9 +441,9 @@ class Task(LightningModule):
 
         Returns:
             By name, in the order of `forward`'s arguments; in each the first axis is the batch and the last two are
-            height and width. By default one `image` (N, 3, H, W) of floats in [0, 1].
+            height and width. By default one `image` (N, `in_channels`, H, W) of floats in [0, 1].
         """
-        return {"image": torch.rand(batch, 3, height, width)}
+        return {"image": torch.rand(batch, self.in_channels, height, width)}
 
 
 class NonFiniteLossError(UserRuntimeError):
