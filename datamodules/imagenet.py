@@ -107,6 +107,11 @@ class ImageNetDataModule(DataModule):
         self._test_split = "val"
         self._predict: FileTable | None = None
 
+    def look_for_classes(self) -> None:
+        """Name the classes by their folders, without a look into these."""
+        found = (class_folders(self.root / split) for split in ("train", "val", "test"))
+        self.class_names = next((names for names in found if names), [])
+
     def setup(self, stage: str) -> None:
         """List the files that a stage needs, so that what is missing stops the run before it starts.
 
@@ -114,8 +119,7 @@ class ImageNetDataModule(DataModule):
             stage: "fit", "validate", "test" or "predict".
         """
         super().setup(stage)
-        found = (class_folders(self.root / split) for split in ("train", "val", "test"))
-        self.class_names = next((names for names in found if names), [])
+        self.look_for_classes()
         if stage == "predict":
             if self.predict_images is None:
                 message = "predict needs images: --data.predict_images FOLDER"

@@ -1,5 +1,6 @@
 """Kinetics: short videos of human actions, one class each."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -136,6 +137,11 @@ class KineticsDataModule(DataModule):
         self._splits: dict[str, VideoTable] = {}
         self._predicted: Dataset[Any] | None = None
         self._left_out: list[str] = []
+
+    def look_for_classes(self) -> None:
+        """Name the classes by their folders, or by the annotations."""
+        with suppress(FileNotFoundError):  # `setup` says more
+            self.class_names = find_classes(self.root, self.annotations)
 
     def prepare_data(self) -> None:
         """Index the videos, in one process a machine; the others then find the index in its file."""

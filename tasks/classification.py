@@ -42,7 +42,7 @@ class ClassificationTask(Task):
         channels_last: Keep images and filters in NHWC memory order, which GPUs with tensor cores prefer.
         compile: Run the network through `torch.compile`.
         in_channels: Of the images; other than 3, the first convolution is summed or widened, see
-            `pcpad.models.input_channels`.
+            `pcpad.models.input_channels`. None: as many as the data's have, on the command line; else 3.
 
     Example:
         >>> from torch.optim import SGD
@@ -67,9 +67,10 @@ class ClassificationTask(Task):
         scheduler: LRSchedulerCallable | None = None,
         channels_last: bool = False,
         compile: bool = False,
-        in_channels: int = 3,
+        in_channels: int | None = None,
     ) -> None:
         num_classes = 1000 if num_classes is None else num_classes
+        in_channels = 3 if in_channels is None else plain(in_channels)
         mean, std = channel_statistics(mean, std, in_channels)
         network, num_classes = plain(network), plain(num_classes)
         super().__init__(
@@ -82,6 +83,7 @@ class ClassificationTask(Task):
             scheduler=scheduler,
             not_kept=["weights"],
         )
+        self.keep_resolved(num_classes=num_classes, in_channels=in_channels, mean=mean, std=std)
         if not 0 <= label_smoothing < 1:
             message = f"Expected argument `label_smoothing` to be in [0, 1), but got {label_smoothing}"
             raise UserValueError(message)

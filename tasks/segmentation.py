@@ -18,7 +18,7 @@ from pcpad.tasks.base import Task, check_finite, plain
 from pcpad.tasks.callbacks.label_maps import LabelMaps
 from pcpad.tasks.evaluation.evaluators import Evaluator, Evaluators, Inference
 from pcpad.tasks.pictures.palette import palette
-from pcpad.tasks.pictures.segmentation import segmentation_pictures
+from pcpad.tasks.pictures.segmentation import segmentation_pictures, shown_as_rgb
 from pcpad.tiling import Tiling, tiled_argmax
 
 IGNORE = 255
@@ -49,7 +49,7 @@ class SegmentationTask(Task):
         scheduler: Makes the learning-rate schedule from the optimizer.
         checkpointing: Compute the encoder's activations again in the backward pass instead of keeping them.
         in_channels: Of the images; other than 3, the first convolution is summed or widened, see
-            `pcpad.models.input_channels`.
+            `pcpad.models.input_channels`. None: as many as the data's have, on the command line; else 3.
 
     Raises:
         ValueError: An argument is out of range, or the weights do not fit.
@@ -76,10 +76,11 @@ class SegmentationTask(Task):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         checkpointing: bool = False,
-        in_channels: int = 3,
+        in_channels: int | None = None,
     ) -> None:
         num_classes = 19 if num_classes is None else num_classes
         architecture, encoder, num_classes = plain(architecture), plain(encoder), plain(num_classes)
+        in_channels = 3 if in_channels is None else plain(in_channels)
         mean, std = channel_statistics(mean, std, in_channels)
         super().__init__(
             network_name=f"{architecture} {encoder}",
@@ -91,6 +92,7 @@ class SegmentationTask(Task):
             scheduler=scheduler,
             not_kept=["encoder_weights"],
         )
+        self.keep_resolved(num_classes=num_classes, in_channels=in_channels, mean=mean, std=std)
         if class_weights is not None and (len(class_weights) != num_classes or min(class_weights) < 0):
             message = f"Expected argument `class_weights` to be {num_classes} numbers >= 0, but got {class_weights}"
             raise UserValueError(message)
@@ -174,7 +176,7 @@ class SegmentationTask(Task):
         inference = self._evaluation[0].inference if self.evaluators is not None else Inference()
         colors = palette(self._classes, self.data_offer("class_colors"))
         prediction = inference.run(self, batch["image"])
-        return segmentation_pictures(batch["image"], batch["label"], prediction, colors, IGNORE)
+        return segmentation_pictures(shown_as_rgb(batch["image"]), batch["label"], prediction, colors, IGNORE)
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/*`."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 
 from pcpad.tasks.base import Task
 from pcpad.tasks.callbacks.picture_files import PictureFiles
 from pcpad.tasks.pictures.palette import palette
+from pcpad.tasks.pictures.segmentation import shown_as_rgb
 from pcpad.tasks.pictures.sheets import save_png
 
 
@@ -34,7 +36,9 @@ class LabelMaps(PictureFiles):
         assert isinstance(pl_module, Task)
         assert pl_module.num_classes is not None
         colors = palette(pl_module.num_classes, pl_module.data_offer("class_colors"))
-        images = batch["image"].permute(0, 2, 3, 1).cpu().numpy()
+        shown = shown_as_rgb(batch["image"])
+        shown = shown if shown.dtype == torch.uint8 else (255 * shown).round().to(torch.uint8)
+        images = shown.permute(0, 2, 3, 1).cpu().numpy()
         for name, label, image in zip(prediction["path"], prediction["label"].cpu().numpy(), images, strict=True):
             with self.keeping_failures():
                 targets = self.targets(name)
