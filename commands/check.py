@@ -28,12 +28,18 @@ def main(args: list[str]) -> None:
         FileNotFoundError: No data.
         SystemExit: Something was found.
     """
-    names = ", ".join(CHECKS)
+    if args[:1] == ["folder"]:
+        from pcpad.commands.checking.folder import check_folder
+
+        check_folder(args[1:])
+        return
+    names = ", ".join((*CHECKS, "folder"))
     parser = Parser(
         prog="pcpad check",
         description=f"Decode what training and evaluation read of a data set ({names}), and list what is broken, "
         "short, missing or unused.",
-        epilog="Exit code: 0 all is well, 1 something was found.",
+        epilog="Exit code: 0 all is well, 1 something was found. For images and masks in folders of your own: "
+        "`pcpad check folder --help`.",
     )
     parser.add_argument("name", metavar="NAME", help="which data set")
     parser.add_argument("--data.root", dest="root", type=Path, required=True, metavar="DIR", help="its folder")
@@ -41,7 +47,7 @@ def main(args: list[str]) -> None:
     parser.add_argument("--csv", type=Path, metavar="FILE", help="where to write the list; check_NAME.csv by default")
     given = parser.parse_args(args)
     if given.name not in CHECKS:
-        message = f"No data set {given.name!r}.{did_you_mean(given.name, CHECKS)} There are: {names}."
+        message = f"No data set {given.name!r}.{did_you_mean(given.name, (*CHECKS, 'folder'))} There are: {names}."
         raise UserValueError(message)
     if given.annotations and given.name != "kinetics":
         message = f"--data.annotations is for kinetics; {given.name} has none"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +9,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from pcpad.datamodules.base import DataModule, expanded, listed, require
-from pcpad.datamodules.datasets.class_values import EXPECTED, parse_classes
 from pcpad.datamodules.datasets.cityscapes_files import Pair
+from pcpad.datamodules.datasets.class_values import EXPECTED, parse_classes
 from pcpad.datamodules.datasets.epochs import CropLoader
 from pcpad.datamodules.datasets.file_pairs import Layout, find_pairs
 from pcpad.datamodules.datasets.file_splits import Shares
@@ -31,10 +29,10 @@ class FolderSegmentationDataModule(DataModule):
     r"""Semantic segmentation of one's own images and masks, in whichever layout they lie.
 
     ```
-    root/{train,val,test}/images/<stem>.jpg    root/{train,val,test}/labels/<stem>.png    found by itself
-    root/images/<stem>.jpg                     root/masks/<stem>.png                      found by itself, split by share
-    root/<any>/<stem>_rgb.tif                  root/<other>/<stem>_gt.png                 `images` and `masks` as patterns
-    root/pairs.csv: image;mask;split                                                      `annotations`
+    root/{train,val,test}/images/<stem>.jpg    root/{train,val,test}/labels/<stem>.png   found by itself
+    root/images/<stem>.jpg                     root/masks/<stem>.png                     found by itself, split by share
+    root/<any>/<stem>_rgb.tif                  root/<other>/<stem>_gt.png                patterns: `images` and `masks`
+    root/pairs.csv: image;mask;split                                                     `annotations`
     ```
 
     Masks hold one id per pixel (grey or palette PNGs, whose indices are the ids, of up to 16 bits), or one color. What
@@ -147,11 +145,12 @@ class FolderSegmentationDataModule(DataModule):
         require(0 <= color_jitter <= 0.5, "color_jitter", "in [0, 0.5]", color_jitter)
         require(blur is None or 0 < blur[0] <= blur[1], "blur", "None or 0 < smallest <= largest", blur)
         patterns = images is not None or masks is not None
-        require(annotations is None or not patterns, "annotations", "None where `images` and `masks` are given", annotations)
-        require(annotations is not None or not columns, "columns", "None where `annotations` is None", columns)
-        self.layout = Layout(
-            self.root, images, masks, annotations, columns or {}, [expanded(each) for each in map(Path, roots or ())], lists
+        require(
+            annotations is None or not patterns, "annotations", "None where `images` and `masks` are given", annotations
         )
+        require(annotations is not None or not columns, "columns", "None where `annotations` is None", columns)
+        others = [expanded(Path(each)) for each in roots or ()]
+        self.layout = Layout(self.root, images, masks, annotations, columns or {}, others, lists)
         self.shares = Shares(val_share, test_share, split_seed, group)
         self.values = None if classes is None else parse_classes(classes, ignore, self.root)
         if self.values is not None:
@@ -220,11 +219,11 @@ class FolderSegmentationDataModule(DataModule):
             message = f"{self.root.absolute()} has no images for {split}, but {others}: every split needs some{wanted}"
             raise UserValueError(message)
         if self.values is None:
-            raise UserValueError(self._no_classes(pairs))
+            raise UserValueError(self.no_classes(pairs))
         self._splits[split] = ScenePairs(self.root, pairs, self.values, self.channels, self.white)
         self._look_at_some(self._splits[split])
 
-    def _no_classes(self, pairs: list[Pair]) -> str:
+    def no_classes(self, pairs: list[Pair]) -> str:
         """Say what the first masks hold, for whoever is to write down the classes."""
         held: set[str] = set()
         for pair in pairs[:_LOOKED_AT]:

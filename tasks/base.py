@@ -229,7 +229,8 @@ class Task(LightningModule):
         """What the data module states about its data.
 
         Args:
-            name: `class_names`, `class_colors`, `train_ids`, `num_classes` or `channels`, see `pcpad.datamodules.base.DataModule`.
+            name: `class_names`, `class_colors`, `train_ids`, `num_classes` or `channels`, see
+                `pcpad.datamodules.base.DataModule`.
 
         Returns:
             It; None without a data module, or where that states no such thing.

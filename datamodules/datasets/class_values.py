@@ -22,8 +22,8 @@ Color = tuple[int, int, int]
 OTHERS = "others"
 """For `ignore`: whatever `classes` does not name."""
 EXPECTED = (
-    "a number of classes (11: the ids 0 … 10), names by id ({0: road, 1: sky}), a list of names ([road, sky]), colors by "
-    "name ({road: '#804080', sky: [70, 130, 180]}), or a file with a name a line, the columns name,r,g,b, or `names:` "
+    "a number of classes (11: the ids 0 … 10), names by id ({0: road, 1: sky}), a list of names ([road, sky]), colors "
+    "by name ({road: '#804080', sky: [70, 130, 180]}), or a file with a name a line, the columns name,r,g,b, or `names:` "
     "in YAML"
 )
 _MOST = 255  # classes 0 … 254; 255 is what no loss looks at
@@ -65,7 +65,8 @@ class ClassValues(NamedTuple):
         found = self.table[np.clip(values, 0, len(self.table) - 1)]
         outside = (found == _UNKNOWN) | (values < 0) | (values >= len(self.table))
         if outside.any():
-            raise UserValueError(f"{file.path}: {self._unknown(file, values[outside])}")
+            message = f"{file.path}: {self._unknown(file, values[outside])}"
+            raise UserValueError(message)
         return found.astype(np.uint8)
 
     def _packed(self, file: LabelFile) -> np.ndarray:
@@ -82,8 +83,8 @@ class ClassValues(NamedTuple):
             return file.values
         if file.colors is None:
             message = (
-                f"{file.path}: expected a color per pixel, as `classes` has colors, but each pixel is {file.kind}: give "
-                "names by id instead (--data.classes '{0: NAME, …}')"
+                f"{file.path}: expected a color per pixel, as `classes` has colors, but each pixel is {file.kind}: "
+                "give names by id instead (--data.classes '{0: NAME, …}')"
             )
             raise UserValueError(message)
         return _pack(file.colors)
@@ -98,8 +99,7 @@ class ClassValues(NamedTuple):
             else _ids(self.table, self.names)
         )
         message = (
-            f"{len(unknown)} of {file.colors[..., 0].size if file.colors is not None else 'its'} pixels hold {what} that "
-            f"`classes` does not name: {_counted(unknown, by_color)}. Expected {known}"
+            f"{len(unknown)} pixels hold {what} that `classes` does not name: {_counted(unknown, by_color)}. Expected {known}"
             f"{f'; ignored: {self.ignored}' if self.ignored else ''}. Name them (--data.classes), or leave them out "
             f"(--data.ignore LIST, or --data.ignore {OTHERS})"
         )
@@ -142,7 +142,7 @@ def parse_classes(classes: Any, ignore: Any, root: Path) -> ClassValues:
     if isinstance(classes, Sequence):
         if len(set(map(str, classes))) < len(classes):
             twice = next(name for name in classes if list(classes).count(name) > 1)
-            message = f"`classes` names {twice!r} twice; ids that are one class take the form {{0: {twice}, 1: {twice}}}"
+            message = f"`classes` names {twice!r} twice; ids of one class take the form {{0: {twice}, 1: {twice}}}"
             raise UserValueError(message)
         classes = {number: str(name) for number, name in enumerate(classes)}
     if not isinstance(classes, Mapping) or not classes:
@@ -221,7 +221,9 @@ def _by_color(classes: Mapping[Any, Any]) -> list[tuple[str, int]]:
 def _is_color(value: Any) -> bool:
     if isinstance(value, str):
         return bool(_HEX.fullmatch(value)) and value.startswith("#")
-    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(part, (int, list, str)) for part in value)
+    return (
+        isinstance(value, (list, tuple)) and bool(value) and all(isinstance(part, (int, list, str)) for part in value)
+    )
 
 
 def _color(value: Any, argument: str, name: Any = None) -> int:
@@ -270,7 +272,9 @@ def _color_columns(path: Path, lines: list[str], head: list[str]) -> dict[str, l
     for number, cells in enumerate(csv.reader(lines[1:], delimiter=max(",;\t", key=lines[0].count)), 2):
         row = dict(zip(head, (cell.strip() for cell in cells), strict=False))
         if len(cells) < len(head) or not all(row[part].isdigit() for part in "rgb"):
-            message = f"{path}, line {number}: expected {','.join(head)} with numbers 0 … 255, but got {lines[number - 1]!r}"
+            message = (
+                f"{path}, line {number}: expected {','.join(head)} with numbers 0 … 255, but got {lines[number - 1]!r}"
+            )
             raise UserValueError(message)
         found[row[named]] = [int(row[part]) for part in "rgb"]
     return found

@@ -34,7 +34,6 @@ LAYOUTS = (
     ("JPEGImages", "SegmentationClass"),
 )
 """What is looked for where no patterns are given: the folders of images and of masks."""
-_ENDINGS = (*SUFFIXES, ".npy")
 _PLACE = re.compile(r"\{(\w+)\}")
 _SHOWN = 3
 
@@ -63,7 +62,10 @@ class Layout(NamedTuple):
     mask: str = "mask"
 
 
-def find_pairs(layout: Layout, shares: Shares) -> dict[str, list[Pair]]:
+Note = Callable[[str, str, str], None]
+
+
+def find_pairs(layout: Layout, shares: Shares, note: Note | None = None) -> dict[str, list[Pair]]:
     """Pair images with masks, and split them.
 
     In a pattern `{split}` stands for a split's name, `{stem}` for what an image and its mask have in common, folders
@@ -73,6 +75,8 @@ def find_pairs(layout: Layout, shares: Shares) -> dict[str, list[Pair]]:
     Args:
         layout: Where they lie.
         shares: Which go where, where neither folders, nor lists, nor the table say so.
+        note: Told of each file that is alone, a second one of its stem, or passed over, with its path, the problem and
+            a detail; the others are then paired. None: the first two raise, and the third warns.
 
     Returns:
         The pairs by split, `train`, `val` and `test`, sorted; relative to the root where they lie below it.
@@ -82,8 +86,9 @@ def find_pairs(layout: Layout, shares: Shares) -> dict[str, list[Pair]]:
         ValueError: Images without masks, masks without images, two files of one stem, or an empty split.
     """
     if not layout.root.is_dir():
-        raise UserFileNotFoundError(f"No such folder: {layout.root.absolute()}\n{_expected(layout)}")
-    found = _by_table(layout) if layout.annotations is not None else _by_patterns(layout)
+        message = f"No such folder: {layout.root.absolute()}\n{_expected(layout)}"
+        raise UserFileNotFoundError(message)
+    found = _by_table(layout) if layout.annotations is not None else _by_patterns(layout, note)
     if layout.lists is not None:
         everything = [pair for pairs in found.values() for pair in pairs]
         found = by_lists(everything, find_table(layout.lists, layout.root, "lists"), _stem)
@@ -108,7 +113,7 @@ def _by_table(layout: Layout) -> dict[str, list[Pair]]:
         first: dict[str, int] = {}
         for row, image, mask in zip(rows, images, masks, strict=True):
             if image in first:
-                message = f"{path}, line {row.line}: {row.cells['image']} is named a second time, first in line {first[image]}"
+                message = f"{path}, line {row.line}: {row.cells['image']} is named in line {first[image]} already"
                 raise UserValueError(message)
             first[image] = row.line
             said = row.cells.get("split", "")
@@ -128,7 +133,7 @@ def _below(root: Path, path: str) -> str:
 # By patterns
 
 
-def _by_patterns(layout: Layout) -> dict[str, list[Pair]]:
+def _by_patterns(layout: Layout, note: Note | None) -> dict[str, list[Pair]]:
     if (layout.images is None) != (layout.masks is None):
         given = "masks" if layout.images is None else "images"
         message = f"--data.images and --data.masks go together: only `{given}` is given. {_expected(layout)}"
@@ -142,13 +147,13 @@ def _by_patterns(layout: Layout) -> dict[str, list[Pair]]:
         message = f"{{split}} has to stand in both patterns or in none, but got {images!r} and {masks!r}"
         raise UserValueError(message)
     if "{split}" not in images:
-        return {"": _pairs_of(layout, images, masks)}
+        return {"": _pairs_of(layout, images, masks, note)}
     found: dict[str, list[Pair]] = {}
     for split, names in SPLITS.items():
         for name in _spellings(names):
             of_split = [pattern.replace("{split}", name) for pattern in (images, masks)]
             if (layout.root / _fixed(of_split[0])).is_dir():
-                found[split] = _pairs_of(layout, *of_split)
+                found[split] = _pairs_of(layout, of_split[0], of_split[1], note)
                 break
     if not found:
         at = layout.root.absolute() / _fixed(images)
@@ -169,10 +174,11 @@ def _usual(layout: Layout) -> tuple[str, str]:
                 return images, masks
             if "{split}" not in images:
                 break
-    raise UserFileNotFoundError(
-        f"No folders of images and {layout.mask}s that go by a usual name below {layout.root.absolute()}, which holds "
+    message = (
+        f"No folders of images and {layout.mask}s of a usual name below {layout.root.absolute()}, which holds "
         f"{_contents(layout.root)}.\n{_expected(layout)}"
     )
+    raise UserFileNotFoundError(message)
 
 
 def _contents(folder: Path) -> str:
@@ -183,7 +189,7 @@ def _contents(folder: Path) -> str:
 def _expected(layout: Layout) -> str:
     usual = "\n".join(f"    {images}    {masks}" for images, masks in LAYOUTS)
     return (
-        f"Expected images and {layout.mask}s of the same names, but for their endings, in two folders such as\n{usual}\n"
+        f"Expected images and {layout.mask}s of the same names, but for their endings, in folders such as\n{usual}\n"
         "({split} is train, val or test); or patterns: --data.images '{split}/images/{stem}.jpg' --data.masks "
         "'{split}/labels/{stem}.png'; or a table: --data.annotations pairs.csv with the columns image and mask."
     )
@@ -200,19 +206,18 @@ def _has_stem(pattern: str) -> bool:
     return "{stem}" in pattern
 
 
-def _pairs_of(layout: Layout, images: str, masks: str) -> list[Pair]:
-    shared = images == masks
-    if shared:
+def _pairs_of(layout: Layout, images: str, masks: str, note: Note | None) -> list[Pair]:
+    if images == masks:
         message = f"`images` and `masks` are the same pattern {images!r}: which file is which?"
         raise UserValueError(message)
-    image_files = _matching(layout, images, "images", also=_expression(masks) if _has_stem(masks) else None)
-    mask_files = _matching(layout, masks, f"{layout.mask}s", also=_expression(images) if _has_stem(images) else None)
+    image_files = _matching(layout, images, "images", _expression(masks), note)
+    mask_files = _matching(layout, masks, f"{layout.mask}s", _expression(images), note)
     at_images, at_masks = layout.root.absolute() / images, layout.root.absolute() / masks
     if not image_files.keys() & mask_files.keys():
         examples = [next(iter(files.values())) for files in (image_files, mask_files)]
         message = (
-            f"No image has a {layout.mask} of its stem: {len(image_files)} images as {at_images} (such as {examples[0]}) "
-            f"and {len(mask_files)} {layout.mask}s as {at_masks} (such as {examples[1]}). Give patterns that say what "
+            f"No image has a {layout.mask} of its stem: {len(image_files)} images as {at_images} (such as "
+            f"{examples[0]}) and {len(mask_files)} {layout.mask}s as {at_masks} (such as {examples[1]}). Give patterns that say what "
             "their names have in common: --data.images 'images/{stem}.jpg' --data.masks 'masks/{stem}_mask.png'"
         )
         raise UserFileNotFoundError(message)
@@ -221,17 +226,21 @@ def _pairs_of(layout: Layout, images: str, masks: str) -> list[Pair]:
         (f"{layout.mask}s", mask_files, image_files, f"image {images}"),
     ):
         alone = sorted(name for key, name in have.items() if key not in lack)
-        if alone:
+        for name in alone if note is not None else ():
+            note(name, "missing", f"no {where} of its stem")
+        if alone and note is None:
             message = (
                 f"{len(alone)} of {len(have)} {what} below {layout.root.absolute()} have no {where}: {_some(alone)}. "
                 "Add what is missing, move these elsewhere, or list the pairs in a table (--data.annotations)"
             )
             raise UserValueError(message)
-    return [Pair(image_files[key], mask_files[key]) for key in sorted(image_files)]
+    return [Pair(image_files[key], mask_files[key]) for key in sorted(image_files.keys() & mask_files.keys())]
 
 
-def _matching(layout: Layout, pattern: str, what: str, also: re.Pattern[str] | None) -> dict[tuple[str, ...], str]:
-    """Files that match a pattern, by what stands in its places."""
+def _matching(
+    layout: Layout, pattern: str, what: str, also: re.Pattern[str], note: Note | None
+) -> dict[tuple[str, ...], str]:
+    """Files that match a pattern, by what stands in its places; those that match `also` may lie among them."""
     fixed = _fixed(pattern)
     folder = layout.root / fixed
     if not folder.is_dir():
@@ -246,23 +255,28 @@ def _matching(layout: Layout, pattern: str, what: str, also: re.Pattern[str] | N
     for name in named:
         match = whole.fullmatch(name)
         if match is None:
-            if also is None or not also.fullmatch(name):
+            if not also.fullmatch(name):
                 unfit.append((name.removeprefix(prefix), f"its name does not fit {pattern}"))
             continue
         key = tuple(match[place] for place in sorted(match.groupdict()))
-        if key in found:
+        if key in found and note is not None:
+            note(name, "twice", f"{found[key]} has the same stem")
+        elif key in found:
             message = (
-                f"Two files of one stem among the {what} below {folder.absolute()}: {found[key]} and {name}. Remove one "
-                f"of them, or say which is meant by its ending: '{pattern if _has_stem(pattern) else pattern + '/{stem}'}"
-                f"{Path(name).suffix}'"
+                f"Two files of one stem among the {what} below {folder.absolute()}: {found[key]} and {name}. Remove "
+                f"one of them, or say by its ending which is meant: '{{stem}}{Path(name).suffix}'"
             )
             raise UserValueError(message)
-        found[key] = name
+        found.setdefault(key, name)
     if not found:
         there = f", but {len(named)} others such as {named[0]}" if named else f" ({', '.join(SUFFIXES[:7])}, …)"
         message = f"No {what} as {layout.root.absolute() / pattern}{there}.\n{_expected(layout)}"
         raise UserFileNotFoundError(message)
-    say_passed_over(folder, [*unfit, *contents.others], what)
+    others = [*unfit, *contents.others]
+    if note is None:
+        say_passed_over(folder, others, what)
+    for name, reason in others if note is not None else ():
+        note(prefix + name, "unused", reason)
     return found
 
 

@@ -51,14 +51,16 @@ class Shares(NamedTuple):
         splits = {split: list(found.get(split, ())) for split in ("train", "val", "test")}
         rest = list(found.get("", ()))
         if rest:
-            parts = self._divided(rest, self.val if not splits["val"] else 0, self.test if not splits["test"] else 0, root)
+            parts = self._divided(
+                rest, self.val if not splits["val"] else 0, self.test if not splits["test"] else 0, root
+            )
             for split, pairs in parts.items():
                 splits[split] += pairs
         elif splits["train"] and not splits["val"]:
             parts = self._divided(splits["train"], self.val, 0, root)
             rank_zero_info(
-                f"{root}: no validation images of their own: {len(parts['val'])} of {len(splits['train'])} for training "
-                f"are held out (--data.val_share {self.val})"
+                f"{root}: no validation images of their own: {len(parts['val'])} of {len(splits['train'])} for "
+                f"training are held out (--data.val_share {self.val})"
             )
             splits |= {split: parts[split] for split in ("train", "val")}
         return {split: sorted(pairs) for split, pairs in splits.items()}
@@ -76,7 +78,9 @@ class Shares(NamedTuple):
             )
             raise UserValueError(message)
         # By a checksum, not by position: one file more would otherwise move half of the others.
-        order = sorted(groups, key=lambda name: (zlib.crc32(f"{self.seed}/{name}".encode("utf-8", "surrogateescape")), name))
+        order = sorted(
+            groups, key=lambda name: (zlib.crc32(f"{self.seed}/{name}".encode("utf-8", "surrogateescape")), name)
+        )
         parts: dict[str, list[Pair]] = {"train": [], "val": [], "test": []}
         for split, share in wanted.items():
             # Whole groups until the share is reached; training keeps one for itself and each split to come.
@@ -92,8 +96,8 @@ class Shares(NamedTuple):
         match = re.search(self.group, pair.image)
         if match is None:
             message = (
-                f"--data.group {self.group!r} finds nothing in {pair.image}: expected a regular expression that finds in "
-                "each image's path what its group has in common, such as '^[^_]+' for the name up to the first _"
+                f"--data.group {self.group!r} finds nothing in {pair.image}: expected a regular expression that finds "
+                "in each image's path what its group has in common, such as '^[^_]+' for the name up to the first _"
             )
             raise UserValueError(message)
         return "\0".join(part or "" for part in match.groups()) if match.re.groups else match[0]

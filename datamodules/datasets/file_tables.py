@@ -72,14 +72,18 @@ def find_table(given: str, root: Path, option: str = "annotations") -> dict[str,
         if path is not None:
             found[split] = path
     if not found:
-        looked = " and ".join(str(place.absolute()) for place in dict.fromkeys((Path(given).expanduser(), root / given)))
+        looked = " and ".join(
+            str(place.absolute()) for place in dict.fromkeys((Path(given).expanduser(), root / given))
+        )
         also = " ({split} being train, val or test)" if "{split}" in given else ""
         message = f"--data.{option} {given} is no file: looked for {looked}{also}"
         raise UserFileNotFoundError(message)
     return found
 
 
-def read_table(path: Path, needed: Sequence[str], optional: Sequence[str], columns: Mapping[str, str]) -> list[TableRow]:
+def read_table(
+    path: Path, needed: Sequence[str], optional: Sequence[str], columns: Mapping[str, str]
+) -> list[TableRow]:
     """Read a table whose first line names its columns.
 
     Args:
@@ -114,7 +118,9 @@ def read_table(path: Path, needed: Sequence[str], optional: Sequence[str], colum
                 found = {role: cells[at].strip() if at < len(cells) else "" for role, at in places.items()}
                 empty = [head[places[role]] for role in needed if not found[role]]
                 if empty:
-                    message = f"{path}, line {line}: nothing in the column {', '.join(empty)}: {delimiter.join(cells)!r}"
+                    message = (
+                        f"{path}, line {line}: nothing in the column {', '.join(empty)}: {delimiter.join(cells)!r}"
+                    )
                     raise UserValueError(message)
                 rows.append(TableRow(path, line, found))
     except csv.Error as error:
@@ -148,8 +154,8 @@ def _places(
             wanted = repr(columns[role]) if role in columns else f"one of {', '.join(COLUMNS[role])}"
             hint = did_you_mean(columns[role], head) if role in columns else ""
             message = (
-                f"{path}: no column for the {role}: expected {wanted}, but the first line names {', '.join(head)}.{hint} "
-                f"Say which it is with --data.columns '{{{role}: NAME}}'"
+                f"{path}: no column for the {role}: expected {wanted}, but the first line names "
+                f"{', '.join(head)}.{hint} Say which it is with --data.columns '{{{role}: NAME}}'"
             )
             raise UserValueError(message)
     return places

@@ -148,7 +148,8 @@ class Augmentation:
             check: Looks at what is shown of the label map before it is padded: the padding's 255 is a value of no file.
 
         Returns:
-            `(crop, crop, channels)` of the image's type, padded with 0, and label ids `(crop, crop)` uint8, padded with 255.
+            `(crop, crop, channels)` of the image's type, padded with 0, and label ids `(crop, crop)` uint8, padded with
+            255.
         """
         draws = np.random.default_rng(crop.seed)
         scale = draws.uniform(*self.scale)
