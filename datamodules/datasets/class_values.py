@@ -23,8 +23,8 @@ OTHERS = "others"
 """For `ignore`: whatever `classes` does not name."""
 EXPECTED = (
     "a number of classes (11: the ids 0 … 10), names by id ({0: road, 1: sky}), a list of names ([road, sky]), colors "
-    "by name ({road: '#804080', sky: [70, 130, 180]}), or a file with a name a line, the columns name,r,g,b, or `names:` "
-    "in YAML"
+    "by name ({road: '#804080', sky: [70, 130, 180]}), or a file with a name a line, the columns name,r,g,b, or "
+    "`names:` in YAML"
 )
 _MOST = 255  # classes 0 … 254; 255 is what no loss looks at
 _LARGEST_ID = 65535
@@ -99,8 +99,8 @@ class ClassValues(NamedTuple):
             else _ids(self.table, self.names)
         )
         message = (
-            f"{len(unknown)} pixels hold {what} that `classes` does not name: {_counted(unknown, by_color)}. Expected {known}"
-            f"{f'; ignored: {self.ignored}' if self.ignored else ''}. Name them (--data.classes), or leave them out "
+            f"{len(unknown)} pixels hold {what} that `classes` does not name: {_counted(unknown, by_color)}. "
+            f"Expected {known}{f'; ignored: {self.ignored}' if self.ignored else ''}. Name them (--data.classes), or leave them out "
             f"(--data.ignore LIST, or --data.ignore {OTHERS})"
         )
         if file.lossy:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.file_splits import Shares, by_lists
-from pcpad.datamodules.datasets.file_tables import SPLITS, find_below, find_table, read_table, split_named
+from pcpad.datamodules.datasets.file_tables import SPLITS, find_below, find_table, read_table
 from pcpad.datamodules.reading.folders import look_for_images
 from pcpad.datamodules.reading.images import SUFFIXES
 from pcpad.datamodules.reading.listing import say_passed_over
@@ -116,12 +116,9 @@ def _by_table(layout: Layout) -> dict[str, list[Pair]]:
                 message = f"{path}, line {row.line}: {row.cells['image']} is named in line {first[image]} already"
                 raise UserValueError(message)
             first[image] = row.line
-            said = row.cells.get("split", "")
-            of = split or split_named(said)
-            if of is None and said:
-                message = f"{path}, line {row.line}: expected a split among train, val and test, but got {said!r}"
-                raise UserValueError(message)
-            found.setdefault(of or "", []).append(Pair(_below(layout.root, image), _below(layout.root, mask)))
+            found.setdefault(split or row.split(), []).append(
+                Pair(_below(layout.root, image), _below(layout.root, mask))
+            )
     return found
 
 
@@ -217,8 +214,8 @@ def _pairs_of(layout: Layout, images: str, masks: str, note: Note | None) -> lis
         examples = [next(iter(files.values())) for files in (image_files, mask_files)]
         message = (
             f"No image has a {layout.mask} of its stem: {len(image_files)} images as {at_images} (such as "
-            f"{examples[0]}) and {len(mask_files)} {layout.mask}s as {at_masks} (such as {examples[1]}). Give patterns that say what "
-            "their names have in common: --data.images 'images/{stem}.jpg' --data.masks 'masks/{stem}_mask.png'"
+            f"{examples[0]}) and {len(mask_files)} {layout.mask}s as {at_masks} (such as {examples[1]}). Give "
+            "patterns that say what their names have in common: --data.images 'images/{stem}.jpg' --data.masks 'masks/{stem}_mask.png'"
         )
         raise UserFileNotFoundError(message)
     for what, have, lack, where in (

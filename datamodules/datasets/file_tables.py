@@ -43,6 +43,19 @@ class TableRow(NamedTuple):
     line: int
     cells: dict[str, str]
 
+    def split(self) -> str:
+        """Which split its cell names; "" without one.
+
+        Raises:
+            ValueError: It names none.
+        """
+        said = self.cells.get("split", "")
+        named = split_named(said)
+        if named is None and said:
+            message = f"{self.source}, line {self.line}: expected a split among train, val and test, but got {said!r}"
+            raise UserValueError(message)
+        return named or ""
+
 
 def split_named(name: str) -> str | None:
     """Which split a folder or a cell names: `train`, `val`, `test` or None."""

@@ -14,7 +14,7 @@ from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.class_values import ClassValues
 from pcpad.datamodules.datasets.epochs import Crop, CropDataset
 from pcpad.datamodules.datasets.scenes import Augmentation, scene_item
-from pcpad.datamodules.reading.channels import ALL, ChannelImage, read_channels
+from pcpad.datamodules.reading.channels import ALL, ChannelImage, image_tensor, read_channels
 from pcpad.datamodules.reading.folders import FileTable
 from pcpad.datamodules.reading.label_files import read_label_file
 from pcpad.errors import UserValueError
@@ -154,5 +154,4 @@ class ImagesToPredict(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.files[index]
-        image = read_channels(path, self.channels, self.white)
-        return {"image": torch.from_numpy(np.array(image.rgb()).transpose(2, 0, 1).copy()), "path": str(path)}
+        return {"image": image_tensor(path, self.channels, self.white), "path": str(path)}

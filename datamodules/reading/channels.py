@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
+import torch
 
 from pcpad.datamodules.reading.images import BrokenImageError
 from pcpad.errors import UserModuleNotFoundError, UserValueError
 from pcpad.files import opened
 from pcpad.pictures import open_header, orientation_of, read_picture, refuse_too_large, why_unreadable
 
-__all__ = ["ALL", "ChannelImage", "read_channels"]
+__all__ = ["ALL", "ChannelImage", "image_tensor", "read_channels"]
 
 ALL = slice(None)
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -79,6 +79,21 @@ def read_channels(path: str | Path, channels: int = 3, white: float | None = Non
         raise BrokenImageError(message) from error
 
 
+def image_tensor(path: str | Path, channels: int = 3, white: float | None = None) -> torch.Tensor:
+    """Read an image as `read_channels` does.
+
+    Args:
+        path: See there.
+        channels: See there.
+        white: See there.
+
+    Returns:
+        `(channels, H, W)`, uint8 in [0, 255] or float32 in [0, 1].
+    """
+    # torch.from_numpy needs memory in order that it may write to.
+    return torch.from_numpy(read_channels(path, channels, white).pixels.transpose(2, 0, 1).copy())
+
+
 def _is_tiff(path: Path) -> bool:
     with opened(path) as file:
         return file.read(4) in _TIFF
@@ -93,6 +108,8 @@ def _of_picture(path: Path, channels: int, white: float | None) -> tuple[np.ndar
     if picture.top is not None and "taken for 12" not in " ".join(picture.notes) and white is None:
         color = (color.astype(np.float32) * (65535 / picture.top)).round().astype(np.uint16)  # 12 bits by its header
     if channels == 1:
+        import cv2  # which data modules of RGB images do without
+
         return (color if color.shape[2] == 1 else cv2.cvtColor(color, cv2.COLOR_RGB2GRAY)[..., None]), orientation
     if channels == 3:
         return (color if color.shape[2] == 3 else np.repeat(color, 3, axis=2)), orientation
