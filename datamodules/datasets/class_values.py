@@ -100,8 +100,8 @@ class ClassValues(NamedTuple):
         )
         message = (
             f"{len(unknown)} pixels hold {what} that `classes` does not name: {_counted(unknown, by_color)}. "
-            f"Expected {known}{f'; ignored: {self.ignored}' if self.ignored else ''}. Name them (--data.classes), or leave them out "
-            f"(--data.ignore LIST, or --data.ignore {OTHERS})"
+            f"Expected {known}{f'; ignored: {self.ignored}' if self.ignored else ''}. Name them (--data.classes), or leave "
+            f"them out (--data.ignore LIST, or --data.ignore {OTHERS})"
         )
         if file.lossy:
             message += ". The file is a JPEG, which changes values: save label maps as PNG"
@@ -147,7 +147,7 @@ def parse_classes(classes: Any, ignore: Any, root: Path) -> ClassValues:
         classes = {number: str(name) for number, name in enumerate(classes)}
     if not isinstance(classes, Mapping) or not classes:
         raise UserValueError(_refusal(classes))
-    by_color = any(_is_color(value) for value in classes.values())
+    by_color = any(_is_color(value) or _are_colors(value) for value in classes.values())
     values = _by_color(classes) if by_color else _by_id(classes)
     names = list(dict.fromkeys(name for name, _ in values))
     if len(names) > _MOST:
@@ -213,17 +213,19 @@ def _id(value: Any, argument: str) -> int:
 def _by_color(classes: Mapping[Any, Any]) -> list[tuple[str, int]]:
     found = []
     for name, given in classes.items():
-        several = isinstance(given, (list, tuple)) and not _is_color(given) and all(map(_is_color, given)) and given
-        found += [(str(name), _color(color, "classes", name)) for color in (given if several else [given])]
+        found += [(str(name), _color(color, "classes", name)) for color in (given if _are_colors(given) else [given])]
     return found
 
 
 def _is_color(value: Any) -> bool:
+    """Whether a value is meant for a color; `_color` says whether it is one."""
     if isinstance(value, str):
-        return bool(_HEX.fullmatch(value)) and value.startswith("#")
-    return (
-        isinstance(value, (list, tuple)) and bool(value) and all(isinstance(part, (int, list, str)) for part in value)
-    )
+        return value.startswith("#") and bool(_HEX.fullmatch(value))
+    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(part, int) for part in value)
+
+
+def _are_colors(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and bool(value) and all(map(_is_color, value))
 
 
 def _color(value: Any, argument: str, name: Any = None) -> int:

@@ -215,7 +215,8 @@ def _pairs_of(layout: Layout, images: str, masks: str, note: Note | None) -> lis
         message = (
             f"No image has a {layout.mask} of its stem: {len(image_files)} images as {at_images} (such as "
             f"{examples[0]}) and {len(mask_files)} {layout.mask}s as {at_masks} (such as {examples[1]}). Give "
-            "patterns that say what their names have in common: --data.images 'images/{stem}.jpg' --data.masks 'masks/{stem}_mask.png'"
+            "patterns that say what their names have in common: --data.images 'images/{stem}.jpg' --data.masks "
+            "'masks/{stem}_mask.png'"
         )
         raise UserFileNotFoundError(message)
     for what, have, lack, where in (

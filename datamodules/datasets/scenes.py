@@ -255,7 +255,7 @@ class WholeScenes(Dataset[dict[str, torch.Tensor]]):
 def scene_item(pixels: np.ndarray, train_ids: np.ndarray) -> dict[str, torch.Tensor]:
     """What a data set hands out of pixels `(H, W, channels)` and classes `(H, W)` uint8."""
     image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-    return {"image": image, "label": torch.from_numpy(train_ids).long()}
+    return {"image": image, "label": torch.from_numpy(np.ascontiguousarray(train_ids)).long()}
 
 
 def collate_equal_sizes(items: list[dict[str, Any]]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from pcpad.datamodules.reading.images import BrokenImageError
 from pcpad.errors import UserModuleNotFoundError, UserValueError
 from pcpad.files import opened
-from pcpad.pictures import open_header, orientation_of, read_picture, refuse_too_large, why_unreadable
+from pcpad.pictures import PictureError, open_header, orientation_of, read_picture, refuse_too_large, why_unreadable
 
 __all__ = ["ALL", "ChannelImage", "image_tensor", "read_channels"]
 
@@ -70,7 +71,12 @@ def read_channels(path: str | Path, channels: int = 3, white: float | None = Non
         if (channels not in _OF_PICTURES or channels in (2, 4) or white is not None) and _is_tiff(path):
             values, orientation = _of_tiff(path, channels), 1
         else:
-            values, orientation = _of_picture(path, channels, white)
+            try:
+                values, orientation = _of_picture(path, channels, white)
+            except PictureError:
+                if not _is_tiff(path) or find_spec("tifffile") is None:
+                    raise
+                values, orientation = _of_tiff(path, channels), 1  # Pillow knows few kinds of them
         return _scaled(path, values, orientation, white)
     except (Warning, UserModuleNotFoundError, BrokenImageError):
         raise
@@ -142,6 +148,9 @@ def _of_tiff(path: Path, channels: int) -> np.ndarray:
             raise UserValueError(message)
         height, width = shape[axes.index("Y")], shape[axes.index("X")]
         there = int(np.prod([size for size, axis in zip(shape, axes, strict=True) if axis not in "YX"]))
+        if there != channels and len(shape) == 3 and axes[1:] == "YX" and shape[2] == channels:
+            axes = "YXS"  # written as (H, W, C) without a word, of which tifffile makes a page a row
+            height, width, there = shape
         # Each channel counts: as many pixels are decoded.
         refuse_too_large(width, height * max(1, there), path.stat().st_size)
         if there != channels:
