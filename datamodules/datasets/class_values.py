@@ -93,15 +93,16 @@ class ClassValues(NamedTuple):
         """Say which values are not known, how many pixels hold them, and what to do."""
         by_color = self.colors is not None
         what = "colors" if by_color else "ids"
-        known = (
-            ", ".join(f"{_hex(_pack_one(color))} {name}" for color, name in zip(self.colors, self.names, strict=True))
-            if self.colors is not None
-            else _ids(self.table, self.names)
-        )
+        known = _ids(self.table, self.names)
+        if self.colors is not None:
+            known = ", ".join(
+                f"{_hex(_pack_one(each))} {name}" for each, name in zip(self.colors, self.names, strict=True)
+            )
+        ignored = f"; ignored: {self.ignored}" if self.ignored else ""
         message = (
-            f"{len(unknown)} pixels hold {what} that `classes` does not name: {_counted(unknown, by_color)}. "
-            f"Expected {known}{f'; ignored: {self.ignored}' if self.ignored else ''}. Name them (--data.classes), or leave "
-            f"them out (--data.ignore LIST, or --data.ignore {OTHERS})"
+            f"{len(unknown)} pixels hold {what} that `classes` does not name: {_counted(unknown, by_color)}. Expected "
+            f"{known}{ignored}. Name them (--data.classes), or leave them out (--data.ignore LIST, or --data.ignore "
+            f"{OTHERS})"
         )
         if file.lossy:
             message += ". The file is a JPEG, which changes values: save label maps as PNG"

@@ -126,8 +126,8 @@ def test_other_channels_than_rgb(tmp_path, channels):
 def test_a_run_stops_before_it_starts(tmp_path):
     with pytest.raises(UserValueError, match=r"Which classes are there\? The first masks .* hold 0, 1\."):
         ready(write(tmp_path / "a"), classes=None)
+    root = write(write(tmp_path / "b", ("train",)), ("val",), paint=lambda ids: ids * 2)
     with pytest.raises(UserValueError, match=r"val/labels/\d.png: \d+ pixels hold ids .*: 2 \("):
-        root = write(write(tmp_path / "b", ("train",)), ("val",), paint=lambda ids: ids * 2)
         ready(root)
     root = write(tmp_path / "c")
     Image.fromarray(scene((20, 20))[1]).save(root / "train" / "labels" / "0.png")

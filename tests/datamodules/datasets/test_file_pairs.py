@@ -104,7 +104,7 @@ def test_what_has_no_partner_or_two_is_named(tmp_path):
 
 @pytest.mark.faults
 def test_no_pair_at_all(tmp_path):
-    with pytest.raises(UserFileNotFoundError, match="No such folder: .*nowhere\n"):
+    with pytest.raises(UserFileNotFoundError, match=r"No such folder: .*nowhere\n"):
         found(tmp_path / "nowhere")
     touch(tmp_path, "photos/a.jpg", "drawings/a.png")
     with pytest.raises(

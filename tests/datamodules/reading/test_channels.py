@@ -59,7 +59,7 @@ def test_what_does_not_fit_is_named(tmp_path):
         BrokenImageError, match=r"five.tif: it has 5 channels, but 7 were asked for: set --data.channels 5"
     ):
         read_channels(tmp_path / "five.tif", 7)
-    with pytest.raises(BrokenImageError, match="five.tif: it has 5 channels.*--data.channels 5"):
+    with pytest.raises(BrokenImageError, match=r"five.tif: it has 5 channels.*--data.channels 5"):
         read_channels(tmp_path / "five.tif", 3)
     Image.fromarray(RGB).save(tmp_path / "rgb.png")
     with pytest.raises(BrokenImageError, match=r"it has 3 channels \(RGB\), but 4 were asked for"):
