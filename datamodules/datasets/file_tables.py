@@ -17,6 +17,7 @@ __all__ = ["SPLITS", "TableRow", "find_below", "find_table", "read_lines", "read
 # What columns are called where `columns` does not say.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "image": ("image", "path", "image_path", "img", "file", "filename", "file_name", "filepath", "name"),
+    "path": ("path", "video_path", "video", "filename", "file_name", "file", "filepath", "clip", "name"),
     "mask": ("mask", "mask_path", "label", "label_path", "annotation", "segmentation", "target", "labels", "masks"),
     "label": ("label", "class", "class_name", "category", "target", "species", "labels"),
     "split": ("split", "set", "subset", "partition", "fold", "usage"),
