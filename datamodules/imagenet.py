@@ -129,7 +129,10 @@ class ImageNetDataModule(DataModule):
         require(channels >= 1, "channels", "at least 1", channels)
         require(white is None or white > 0, "white", "None or above 0", white)
         require(
-            annotations is not None or not (columns or roots), "annotations", "a table for `columns` or `roots`", None
+            annotations is not None or not (columns or roots),
+            "annotations",
+            "given where `columns` or `roots` is",
+            None,
         )
         self.annotations = annotations
         self.columns = columns or {}

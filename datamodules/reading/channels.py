@@ -179,7 +179,7 @@ def _scaled(path: Path, values: np.ndarray, orientation: int, white: float | Non
     if white is None and kind == np.uint8:
         return ChannelImage(path, values, orientation, top)
     if white is None and kind != np.uint16:
-        low = float(values.min(initial=0))
+        low = float(values.min())
         message = (
             f"its values are of type {kind}, here from {low:g} to {top:g}, which has no known range: say which value "
             f"becomes 1 with --data.white NUMBER"

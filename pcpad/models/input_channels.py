@@ -36,7 +36,7 @@ def adapt_input_channels(model: nn.Module, in_channels: int, *, trained: bool) -
 
     Example:
         >>> from pcpad.models import classifier
-        >>> network = classifier("resnet18", 4)
+        >>> network = classifier("resnet18", 4).eval()
         >>> adapt_input_channels(network, 5, trained=False)
         5
         >>> network(torch.zeros(1, 5, 32, 32)).shape, network.conv1.weight.shape
