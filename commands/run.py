@@ -182,9 +182,11 @@ class SuiteCLI(LightningCLI):
         config = self.config[self.verb]
         model, data = (config.get(name) for name in ("model", "data"))
         given = model.get("init_args") if model is not None else None
+        if given is None or data is None or not data.get("class_path"):
+            return
         offers = {"num_classes": "num_classes", "in_channels": "channels"}
-        unsaid = {name: offer for name, offer in offers.items() if given is not None and given.get(name, 0) is None}
-        if not unsaid or data is None or not data.get("class_path"):
+        unsaid = {name: offer for name, offer in offers.items() if given.get(name, 0) is None}
+        if not unsaid:
             return
         home, _, name = str(data.class_path).rpartition(".")
         kind = getattr(import_module(home), name, None)

@@ -98,6 +98,8 @@ class FolderSegmentationDataModule(DataModule):
 
     reads_by_opencv = True
 
+    channels: int
+
     def __init__(
         self,
         root: str | Path = "data/folder",

@@ -224,9 +224,10 @@ def _pairs_of(layout: Layout, images: str, masks: str, note: Note | None) -> lis
         (f"{layout.mask}s", mask_files, image_files, f"image {images}"),
     ):
         alone = sorted(name for key, name in have.items() if key not in lack)
-        for name in alone if note is not None else ():
-            note(name, "missing", f"no {where} of its stem")
-        if alone and note is None:
+        if note is not None:
+            for name in alone:
+                note(name, "missing", f"no {where} of its stem")
+        elif alone:
             message = (
                 f"{len(alone)} of {len(have)} {what} below {layout.root.absolute()} have no {where}: {_some(alone)}. "
                 "Add what is missing, move these elsewhere, or list the pairs in a table (--data.annotations)"
@@ -273,7 +274,8 @@ def _matching(
     others = [*unfit, *contents.others]
     if note is None:
         say_passed_over(folder, others, what)
-    for name, reason in others if note is not None else ():
+        return found
+    for name, reason in others:
         note(prefix + name, "unused", reason)
     return found
 

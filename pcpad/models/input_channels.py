@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -60,7 +61,7 @@ def adapt_input_channels(model: nn.Module, in_channels: int, *, trained: bool) -
         if isinstance(weight, torch.Tensor):
             setattr(first, name, nn.Parameter(_adapted(weight.detach(), in_channels, trained)))
     first.in_channels = in_channels
-    encoder = getattr(model, "encoder", None)
+    encoder: Any = getattr(model, "encoder", None)
     if hasattr(encoder, "_out_channels"):  # smp's, whose decoders may count the image's channels
         encoder._in_channels = in_channels
         encoder._out_channels = [in_channels, *list(encoder._out_channels)[1:]]

@@ -227,9 +227,7 @@ def test_tiffs_of_five_channels_train_test_predict_and_export(tmp_path, monkeypa
     cli.main(["export", "--ckpt_path", last, "--output", "five.pt2", "--size", "64x64", "--fixed_size"])
     program = torch.export.load(tmp_path / "five.pt2").module()
     assert program(torch.rand(2, 5, 64, 64)).shape == (2, 2, 64, 64)
-    with pytest.raises(
-        UserValueError, match=r"images have 3 channels and the network takes 5: pass --model.in_channels 3"
-    ):
+    with pytest.raises(UserValueError, match=r"it has 5 channels, but 3 were asked for: set --data.channels 5"):
         main("test", ["--ckpt_path", last, "--data.channels=3", *QUIET])
 
 
