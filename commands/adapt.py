@@ -153,10 +153,11 @@ def _about(given: argparse.Namespace, found: Recovery) -> dict[str, Any]:
 
 
 def parser() -> Parser:
-    parser = Parser(
+    """Of the command line."""
+    made = Parser(
         prog="pcpad adapt", description=_HELP, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add, default = parser.add_argument, Procedure()
+    add, default = made.add_argument, Procedure()
     add("--network", required=True, help="of torchvision, timm or smp, a checkpoint of the suite, or my.module:make")
     add("--weights", metavar="FILE", help="what it was trained to; `published` for torchvision's classifiers")
     add("--padding", default="partial", help=f"of {', '.join(padding_names())}; default partial")
@@ -190,7 +191,7 @@ def parser() -> Parser:
     add("--num_classes", type=int, help="of networks by name")
     add("--mean", type=_numbers, metavar="R,G,B", help="of images in [0, 1], where the network's are not known")
     add("--std", type=_numbers, metavar="R,G,B")
-    return parser
+    return made
 
 
 def _numbers(text: str) -> tuple[float, ...]:

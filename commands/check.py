@@ -28,10 +28,15 @@ def main(args: list[str]) -> None:
         FileNotFoundError: No data.
         SystemExit: Something was found.
     """
+    if args[:1] == ["folder"]:
+        from pcpad.commands.checking.folder import check_folder
+
+        check_folder(args[1:])
+        return
     given = parser().parse_args(args)
-    names = ", ".join(CHECKS)
+    names = ", ".join((*CHECKS, "folder"))
     if given.name not in CHECKS:
-        message = f"No data set {given.name!r}.{did_you_mean(given.name, CHECKS)} There are: {names}."
+        message = f"No data set {given.name!r}.{did_you_mean(given.name, (*CHECKS, 'folder'))} There are: {names}."
         raise UserValueError(message)
     if given.annotations and given.name != "kinetics":
         message = f"--data.annotations is for kinetics; {given.name} has none"
@@ -62,12 +67,13 @@ def main(args: list[str]) -> None:
 
 def parser() -> Parser:
     """Of the command line."""
-    names = ", ".join(CHECKS)
+    names = ", ".join((*CHECKS, "folder"))
     made = Parser(
         prog="pcpad check",
         description=f"Decode what training and evaluation read of a data set ({names}), and list what is broken, "
         "short, missing or unused.",
-        epilog="Exit code: 0 all is well, 1 something was found.",
+        epilog="Exit code: 0 all is well, 1 something was found. For images and masks in folders of your own: "
+        "`pcpad check folder --help`.",
     )
     made.add_argument("name", metavar="NAME", help="which data set")
     made.add_argument("--data.root", dest="root", type=path_name, required=True, metavar="DIR", help="its folder")

@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -25,6 +26,7 @@ from pcpad.commands.outputs import checkpoint_files, named_files, run_files
 from pcpad.commands.plugins import allow_modules_of, import_named, load_plugins, load_user_modules, split_imports
 from pcpad.commands.recipes import config_files, configured_imports, resolve_configs
 from pcpad.commands.starting import Began, Start
+from pcpad.datamodules.base import DataModule
 from pcpad.errors import UserValueError
 from pcpad.files import at_home, refuse_replacing
 from pcpad.tasks.base import Task
@@ -215,6 +217,29 @@ class SuiteCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Lightning's own would let the checkpoint win over what the user typed."""
+
+    def before_instantiate_classes(self) -> None:
+        """Have the network be built for the data's classes and channels, where nobody has said how many it is for."""
+        config = self.config[self.verb]
+        model, data = (config.get(name) for name in ("model", "data"))
+        given = model.get("init_args") if model is not None else None
+        if given is None or data is None or not data.get("class_path"):
+            return
+        offers = {"num_classes": "num_classes", "in_channels": "channels"}
+        unsaid = {name: offer for name, offer in offers.items() if given.get(name, 0) is None}
+        if not unsaid:
+            return
+        home, _, name = str(data.class_path).rpartition(".")
+        kind = getattr(import_module(home), name, None)
+        if not (isinstance(kind, type) and issubclass(kind, DataModule)):
+            return
+        with self._watch():
+            module = kind(**data.init_args.as_dict())
+        module.look_for_classes()
+        for name, offer in unsaid.items():
+            count = getattr(module, offer)
+            if count:
+                given[name] = count
 
     def instantiate_classes(self) -> None:
         """Give a data module that keeps no hyper-parameters its configuration as such.

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from pcpad.datamodules.base import DataModule as DataModule
     from pcpad.datamodules.cityscapes import CityscapesDataModule as CityscapesDataModule
     from pcpad.datamodules.cityscapes_panoptic import CityscapesPanopticDataModule as CityscapesPanopticDataModule
+    from pcpad.datamodules.folder_inpainting import FolderInpaintingDataModule as FolderInpaintingDataModule
+    from pcpad.datamodules.folder_segmentation import FolderSegmentationDataModule as FolderSegmentationDataModule
     from pcpad.datamodules.gaussian_filtering import GaussianFilteringDataModule as GaussianFilteringDataModule
     from pcpad.datamodules.imagenet import ImageNetDataModule as ImageNetDataModule
     from pcpad.datamodules.kinetics import KineticsDataModule as KineticsDataModule
@@ -26,6 +28,8 @@ else:
             "CityscapesDataModule": "pcpad.datamodules.cityscapes",
             "CityscapesPanopticDataModule": "pcpad.datamodules.cityscapes_panoptic",
             "DataModule": "pcpad.datamodules.base",
+            "FolderInpaintingDataModule": "pcpad.datamodules.folder_inpainting",
+            "FolderSegmentationDataModule": "pcpad.datamodules.folder_segmentation",
             "GaussianFilteringDataModule": "pcpad.datamodules.gaussian_filtering",
             "ImageNetDataModule": "pcpad.datamodules.imagenet",
             "KineticsDataModule": "pcpad.datamodules.kinetics",

@@ -165,6 +165,7 @@ class DataModule(LightningDataModule):
     Attributes:
         class_names: Name of each class, by number; None where there are no classes or they are not known yet.
         class_colors: RGB in [0, 255] of each class, in which label maps are painted; None: evenly spread hues.
+        channels: Of its images; None where nothing is said of them, which mostly are RGB.
         train_ids: For each label of the data, the class 0, 1, … that segmentation is scored by, or 255: what judges of
             synthesised pictures translate label ids with.
 
@@ -175,6 +176,7 @@ class DataModule(LightningDataModule):
     class_names: Sequence[str] | None = None
     class_colors: Sequence[tuple[int, int, int]] | None = None
     train_ids: Sequence[int] | None = None
+    channels: int | None = None
 
     # Whether workers read by OpenCV, which would start a thread for each core in every one of them.
     reads_by_opencv: ClassVar[bool] = False
@@ -232,6 +234,13 @@ class DataModule(LightningDataModule):
     @num_classes.setter
     def num_classes(self, count: int | None) -> None:
         self._num_classes = count
+
+    def look_for_classes(self) -> None:
+        """Learn `class_names` or `num_classes`, where a short look at the data tells them before `setup`.
+
+        The command calls it on a data module that it throws away, to build a network of as many classes where nobody
+        has said how many. What is missing is left for `setup` to say.
+        """
 
     def setup(self, stage: str) -> None:
         """List what a stage needs, so that what is missing stops the run before it starts; call this one first.

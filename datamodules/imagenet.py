@@ -1,5 +1,6 @@
 """ImageNet, and any other data set of one image folder a class."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,15 @@ from torch.utils.data import DataLoader
 
 from pcpad.datamodules.base import DataModule, expanded, listed, require
 from pcpad.datamodules.datasets.epochs import CropLoader
-from pcpad.datamodules.datasets.image_folders import LabelledFiles, LabelledImages, UnlabelledImages, scan_split
+from pcpad.datamodules.datasets.file_splits import Shares
+from pcpad.datamodules.datasets.image_folders import (
+    LabelledFiles,
+    LabelledImages,
+    Reader,
+    UnlabelledImages,
+    scan_split,
+    table_splits,
+)
 from pcpad.datamodules.datasets.transforms import evaluation_transform, training_transform
 from pcpad.datamodules.reading.folders import FileTable, class_folders, find_images
 from pcpad.errors import UserFileNotFoundError, UserValueError
@@ -69,6 +78,16 @@ class ImageNetDataModule(DataModule):
             False reads them as they are stored, as the pipelines behind ImageNet's published numbers did.
         effective_batch: Images a step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
+        annotations: A table instead of class folders, of any delimiter, with the columns image and label, and split if
+            it has one; `{split}` in its path stands for a split's name. Looked for here, then in `root`, which its
+            names are relative to, or to its own folder.
+        columns: What its columns are called: `{image: file, label: species, split: fold}`.
+        roots: Further folders in which its names are looked for.
+        val_share: Part of the table's images that is for validation where it does not say.
+        split_seed: Decides which.
+        group: A regular expression that finds in an image's path what is to stay together.
+        channels: Of the images, see `reading.channels.read_channels`: 3 is RGB, 1 grey, others are TIFF files'.
+        white: The value that becomes 1, of images of more than 8 bits; None: as RGB of 8 bits where `channels` is 3.
 
     Raises:
         ValueError: A value out of range, here; classes that don't match or empty folders, in `setup`.
@@ -89,6 +108,14 @@ class ImageNetDataModule(DataModule):
         max_broken: int = 10,
         effective_batch: int | None = None,
         upright: bool = True,
+        annotations: str | None = None,
+        columns: dict[str, str] | None = None,
+        roots: list[str] | None = None,
+        val_share: float = 0.2,
+        split_seed: int = 0,
+        group: str | None = None,
+        channels: int = 3,
+        white: float | None = None,
     ) -> None:
         super().__init__(root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch)
         require(image_size >= 1, "image_size", "at least 1", image_size)
@@ -99,6 +126,25 @@ class ImageNetDataModule(DataModule):
         require(0 < crop_ratio[0] <= crop_ratio[1], "crop_ratio", "0 < smallest <= largest", crop_ratio)
         require(0 <= horizontal_flip <= 1, "horizontal_flip", "in [0, 1]", horizontal_flip)
         require(max_broken >= 0, "max_broken", "at least 0", max_broken)
+        require(0 <= val_share < 1, "val_share", "in [0, 1)", val_share)
+        require(channels >= 1, "channels", "at least 1", channels)
+        require(white is None or white > 0, "white", "None or above 0", white)
+        require(
+            annotations is not None or not (columns or roots),
+            "annotations",
+            "given where `columns` or `roots` is",
+            None,
+        )
+        self.annotations = annotations
+        self.columns = columns or {}
+        self.roots = [expanded(Path(each)) for each in roots or ()]
+        self.shares = Shares(val_share, 0, split_seed, group)
+        self.channels = channels
+        self.read: Reader | None = None
+        if channels != 3 or white is not None:
+            from pcpad.datamodules.reading.channels import image_tensor  # brings OpenCV
+
+            self.read = partial(image_tensor, channels=channels, white=white)
         self.predict_images = expanded(predict_images)
         self.max_broken = max_broken
         self.upright = upright
@@ -108,6 +154,15 @@ class ImageNetDataModule(DataModule):
         self._test_split = "val"
         self._predict: FileTable | None = None
 
+    def look_for_classes(self) -> None:
+        """Name the classes by their folders, without a look into these, or by the table."""
+        if self.annotations is not None:
+            table = (self.root, self.annotations, self.columns, self.roots, self.shares)
+            self.class_names, self._splits = table_splits(*table)
+            return
+        found = (class_folders(self.root / split) for split in ("train", "val", "test"))
+        self.class_names = next((names for names in found if names), [])
+
     def setup(self, stage: str) -> None:
         """List the files that a stage needs, so that what is missing stops the run before it starts.
 
@@ -115,8 +170,7 @@ class ImageNetDataModule(DataModule):
             stage: "fit", "validate", "test" or "predict".
         """
         super().setup(stage)
-        found = (class_folders(self.root / split) for split in ("train", "val", "test"))
-        self.class_names = next((names for names in found if names), [])
+        self.look_for_classes()
         if stage == "predict":
             if self.predict_images is None:
                 message = "predict needs images: --data.predict_images FOLDER"
@@ -133,8 +187,9 @@ class ImageNetDataModule(DataModule):
 
     def train_dataloader(self) -> CropLoader:
         """Shuffled, augmented batches; the last, smaller one is left out where there is a full one."""
-        transform, upright = self.train_transform, self.upright
-        return self.training_loader(LabelledImages(self._split("train"), transform, self.max_broken, upright=upright))
+        options: dict[str, Any] = {"upright": self.upright, "read": self.read}
+        images = LabelledImages(self._split("train"), self.train_transform, self.max_broken, **options)
+        return self.training_loader(images)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """All images of val/, each once."""
@@ -147,12 +202,18 @@ class ImageNetDataModule(DataModule):
     def predict_dataloader(self) -> DataLoader[Any]:
         """All images of `predict_images`, each once, sorted by path."""
         files = listed(self._predict, "the images", "predict")
-        return self.prediction_loader(UnlabelledImages(files, self.eval_transform), files.passed_over)
+        return self.prediction_loader(UnlabelledImages(files, self.eval_transform, self.read), files.passed_over)
 
     def _evaluated(self, split: str) -> DataLoader[Any]:
-        return self.evaluation_loader(LabelledImages(self._split(split), self.eval_transform, upright=self.upright))
+        options: dict[str, Any] = {"upright": self.upright, "read": self.read}
+        return self.evaluation_loader(LabelledImages(self._split(split), self.eval_transform, **options))
 
     def _scan(self, split: str) -> None:
+        if self.annotations is not None:
+            if not len(self._splits[split].files):
+                message = f"{self.annotations} has no images for {split}: every split needs some (--data.val_share 0.2)"
+                raise UserValueError(message)
+            return
         folder = self.root / split
         if not class_folders(folder):
             raise UserFileNotFoundError(self._no_data(folder))
@@ -164,6 +225,8 @@ class ImageNetDataModule(DataModule):
         return listed(self._splits.get(split), f"the images of {split}", *stages)
 
     def _find_test_split(self) -> str:
+        if self.annotations is not None:
+            return "test" if len(self._splits["test"].files) else "val"
         folder = self.root / "test"
         if class_folders(folder):
             return "test"

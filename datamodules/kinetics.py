@@ -1,5 +1,7 @@
 """Kinetics: short videos of human actions, one class each."""
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from torch.utils.data import DataLoader, Dataset
@@ -18,6 +20,7 @@ from pcpad.datamodules.datasets.epochs import CropLoader
 from pcpad.datamodules.datasets.kinetics_files import find_classes
 from pcpad.datamodules.datasets.kinetics_splits import find_test_split, load_split, load_unlabelled
 from pcpad.datamodules.datasets.video_indices import KnownVideos
+from pcpad.datamodules.datasets.video_lists import Annotations
 from pcpad.datamodules.datasets.video_table import VideoTable
 from pcpad.errors import UserValueError
 from pcpad.files import FileName, PathName
@@ -84,6 +87,9 @@ class KineticsDataModule(DataModule):
         max_missing: Largest part of a split's annotated videos that may be missing.
         effective_batch: Clips a step over all devices and accumulated batches that the recipe assumes; another one
             warns. None: no check.
+        columns: What the columns of a table of one's own are called, of any delimiter: `{path: clip, label: action}`,
+            and `split` if it has one.
+        roots: Further folders in which the videos of `annotations` are looked for.
 
     Raises:
         ValueError: A value out of range, here; in `setup` annotations that cannot be understood or that lead out of
@@ -113,6 +119,8 @@ class KineticsDataModule(DataModule):
         max_broken: int = 100,
         max_missing: float = 0.2,
         effective_batch: int | None = None,
+        columns: dict[str, str] | None = None,
+        roots: list[str] | None = None,
     ) -> None:
         super().__init__(root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch)
         for name in ("clip_length", "stride", "size", "val_clips"):
@@ -125,7 +133,14 @@ class KineticsDataModule(DataModule):
         require(val_clips == 1 or val_clip == "centre", "val_clip", "left out where `val_clips` is above 1", val_clip)
         require(0 <= flip <= 1, "flip", "in [0, 1]", flip)
         require(0 <= max_missing <= 1, "max_missing", "in [0, 1]", max_missing)
-        self.annotations = annotations
+        require(
+            annotations is not None or not (columns or roots),
+            "annotations",
+            "given where `columns` or `roots` is",
+            None,
+        )
+        others = tuple(expanded(Path(each)) for each in roots or ())
+        self.annotations = None if annotations is None else Annotations(annotations, columns or {}, others)
         self.sampling = Sampling(clip_length, stride, fps)
         self.augment = Augmentation(size, crop, flip)
         self.val_clip = val_clip
@@ -137,6 +152,11 @@ class KineticsDataModule(DataModule):
         self._splits: dict[str, VideoTable] = {}
         self._predicted: Dataset[Any] | None = None
         self._left_out: list[str] = []
+
+    def look_for_classes(self) -> None:
+        """Name the classes by their folders, or by the annotations."""
+        with suppress(FileNotFoundError):  # `setup` says more
+            self.class_names = find_classes(self.root, self.annotations)
 
     def prepare_data(self) -> None:
         """Index the videos, in one process a machine; the others then find the index in its file."""

@@ -66,7 +66,7 @@ class ActionRecognitionTask(Task):
     def __init__(
         self,
         network: str = "resnet3d50",
-        num_classes: int = 400,
+        num_classes: int | None = None,
         padding: str = "partial",
         fallback: str | None = None,
         weights: FileName | None = None,
@@ -76,6 +76,7 @@ class ActionRecognitionTask(Task):
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
     ) -> None:
+        num_classes = 400 if num_classes is None else num_classes
         network, num_classes = plain(network), plain(num_classes)
         super().__init__(
             network_name=network,
@@ -85,6 +86,7 @@ class ActionRecognitionTask(Task):
             scheduler=scheduler,
             not_kept=["weights"],
         )
+        self.keep_resolved(num_classes=num_classes)
         if network not in _NETWORKS:
             message = f"Expected argument `network` to be one of {', '.join(_NETWORKS)}, but got {network!r}"
             raise UserValueError(message)

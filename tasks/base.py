@@ -101,6 +101,8 @@ class Task(LightningModule):
     """In which units its numbers are, by a part of their names, where that does not go without saying."""
     export_outputs: tuple[str, ...] = ("logits",)
     """What an exported network's outputs are called."""
+    in_channels: int = 3
+    """Of the images it takes; 3 is RGB."""
 
     def __init__(
         self,
@@ -154,6 +156,14 @@ class Task(LightningModule):
         # So that `pcpad test --ckpt_path` knows the class of a checkpoint made from Python too.
         self.hparams.setdefault("_class_path", f"{type(self).__module__}.{type(self).__qualname__}")
 
+    def keep_resolved(self, **values: Any) -> None:
+        """Keep what was worked out in place of what was given: None that stood for the data's, one number for all.
+
+        Args:
+            values: By the arguments' names; those that are no hyper-parameters are passed over.
+        """
+        self.hparams.update({name: plain(value) for name, value in values.items() if name in self.hparams})
+
     # Images
 
     def set_normalization(self, mean: Sequence[float], std: Sequence[float], dims: int = 2) -> None:
@@ -206,6 +216,13 @@ class Task(LightningModule):
         self.report = None
         if self._trainer is not None:
             count_each_once(self.trainer)
+        channels = self.data_offer("channels")
+        if channels is not None and channels != self.in_channels:
+            message = (
+                f"The data's images have {channels} channels and the network takes {self.in_channels}: pass "
+                f"--model.in_channels {channels}, or --data.channels {self.in_channels}"
+            )
+            raise UserValueError(message)
         count = self.data_offer("num_classes")
         if stage == "predict" or None in (count, self.num_classes) or count == self.num_classes:
             return
@@ -219,7 +236,8 @@ class Task(LightningModule):
         """What the data module states about its data.
 
         Args:
-            name: `class_names`, `class_colors`, `train_ids` or `num_classes`, see `pcpad.datamodules.base.DataModule`.
+            name: `class_names`, `class_colors`, `train_ids`, `num_classes` or `channels`, see
+                `pcpad.datamodules.base.DataModule`.
 
         Returns:
             It; None without a data module, or where that states no such thing.
@@ -228,7 +246,9 @@ class Task(LightningModule):
         # Any LightningDataModule will do.
         found = getattr(data, name, None)
         old = _OLD_OFFERS.get(name)
-        if found is None and old is not None and getattr(data, old, None) is not None:
+        # A data module that is ours has the old name as another for the new one.
+        renamed = old is not None and getattr(inspect.getattr_static(data, old, None), "new", None) == name
+        if found is None and old is not None and not renamed and getattr(data, old, None) is not None:
             rank_zero_deprecation(f"`{old}` of {type(data).__name__} is called `{name}` now")
             return getattr(data, old)
         return found
@@ -460,9 +480,9 @@ class Task(LightningModule):
 
         Returns:
             By name, in the order of `forward`'s arguments; in each the first axis is the batch and the last two are
-            height and width. By default one `image` (N, 3, H, W) of floats in [0, 1].
+            height and width. By default one `image` (N, `in_channels`, H, W) of floats in [0, 1].
         """
-        return {"image": torch.rand(batch, 3, height, width)}
+        return {"image": torch.rand(batch, self.in_channels, height, width)}
 
 
 class NonFiniteLossError(UserRuntimeError):

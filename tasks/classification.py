@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from pcpad.errors import UserValueError
 from pcpad.files import FileName
 from pcpad.models.classifiers import classifier
+from pcpad.models.input_channels import adapt_input_channels, channel_statistics
 from pcpad.tasks.base import Task, check_finite, plain
 from pcpad.tasks.callbacks.predictions import PredictionTable
 from pcpad.tasks.class_scores import class_metrics, class_scores, log_class_metrics
@@ -21,23 +23,27 @@ from pcpad.tasks.class_scores import class_metrics, class_scores, log_class_metr
 class ClassificationTask(Task):
     """Train, test and apply a classifier under a padding of choice.
 
-    A batch is a dict: `image` (N, 3, H, W), uint8 or float in [0, 1]; `label` (N,) long. In prediction `image` and
+    A batch is a dict: `image` (N, C, H, W), uint8 or float in [0, 1]; `label` (N,) long. In prediction `image` and
     `path`, a list of N file names. Logged: `train/loss`, and for `val` and `test` each `loss`, `top1` and, with more
     than five classes, `top5`; fractions in [0, 1], every sample counted once over all processes.
 
     Args:
         network: A torchvision or timm name, see `pcpad.models.classifier`.
-        num_classes: How many classes the network tells apart; must be the data's.
+        num_classes: How many classes the network tells apart; must be the data's. None: as many, on the command line;
+            else ImageNet's 1000.
         padding: The padding of the network's convolutions, see `pcpad.convert_padding`.
         fallback: What `padding` does where a feature map is too small for it: `replicate`, for `reflect` say.
         weights: Where training starts from: None, `published`, or a local file. Not kept in checkpoints.
         label_smoothing: In [0, 1), for the training loss alone.
-        mean: Of each channel of images in [0, 1]; subtracted.
-        std: Of each channel of images in [0, 1]; divided by.
+        mean: Of each channel of images in [0, 1], or one number for all; subtracted. Where `in_channels` is not 3, the
+            default's average stands for each.
+        std: Likewise; divided by.
         optimizer: Makes the optimizer from the parameters; needed to train.
         scheduler: Makes the learning-rate schedule from the optimizer.
         channels_last: Keep images and filters in NHWC memory order, which GPUs with tensor cores prefer.
         compile: Run the network through `torch.compile`.
+        in_channels: Of the images; other than 3, the first convolution is summed or widened, see
+            `pcpad.models.input_channels`. None: as many as the data's have, on the command line; else 3.
 
     Example:
         >>> from torch.optim import SGD
@@ -53,18 +59,22 @@ class ClassificationTask(Task):
     def __init__(
         self,
         network: str = "resnet50",
-        num_classes: int = 1000,
+        num_classes: int | None = None,
         padding: str = "partial",
         fallback: str | None = None,
         weights: FileName | None = None,
         label_smoothing: float = 0.0,
-        mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
-        std: tuple[float, float, float] = (0.229, 0.224, 0.225),
+        mean: Sequence[float] = (0.485, 0.456, 0.406),
+        std: Sequence[float] = (0.229, 0.224, 0.225),
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         channels_last: bool = False,
         compile: bool = False,
+        in_channels: int | None = None,
     ) -> None:
+        num_classes = 1000 if num_classes is None else num_classes
+        in_channels = 3 if in_channels is None else plain(in_channels)
+        mean, std = channel_statistics(mean, std, in_channels)
         network, num_classes = plain(network), plain(num_classes)
         super().__init__(
             network_name=network,
@@ -76,6 +86,7 @@ class ClassificationTask(Task):
             scheduler=scheduler,
             not_kept=["weights"],
         )
+        self.keep_resolved(num_classes=num_classes, in_channels=in_channels, mean=mean, std=std)
         if not 0 <= label_smoothing < 1:
             message = f"Expected argument `label_smoothing` to be in [0, 1), but got {label_smoothing}"
             raise UserValueError(message)
@@ -84,6 +95,7 @@ class ClassificationTask(Task):
         self.channels_last = channels_last
 
         self.network = classifier(network, num_classes, padding=self.padding, weights=weights, fallback=fallback)
+        self.in_channels = adapt_input_channels(self.network, in_channels, trained=bool(weights))
         self.random_parts = [] if weights else ["network"]
         if channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)
@@ -93,7 +105,7 @@ class ClassificationTask(Task):
         self.test_metrics: Any = class_metrics(num_classes)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Images (N, 3, H, W), uint8 or float in [0, 1], to logits (N, num_classes)."""
+        """Images (N, C, H, W), uint8 or float in [0, 1], to logits (N, num_classes)."""
         image = self.normalize(image)
         if self.channels_last:
             image = image.contiguous(memory_format=torch.channels_last)

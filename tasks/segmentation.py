@@ -14,12 +14,13 @@ from pcpad.errors import UserValueError
 from pcpad.files import FileName
 from pcpad.losses.segmentation import pixel_cross_entropy, relaxed_cross_entropy
 from pcpad.metrics.confusion import SegmentationIoU
+from pcpad.models.input_channels import adapt_input_channels, channel_statistics
 from pcpad.tasks.base import Task, check_finite, plain
 from pcpad.tasks.callbacks.label_maps import LabelMaps
 from pcpad.tasks.evaluation.evaluators import Evaluator, Evaluators, Inference, MarginOption, Regular
 from pcpad.tasks.evaluation.items import of_each_image
 from pcpad.tasks.pictures.palette import palette
-from pcpad.tasks.pictures.segmentation import segmentation_pictures
+from pcpad.tasks.pictures.segmentation import segmentation_pictures, shown_as_rgb
 from pcpad.tiling import Margin, Tiling, tiled_argmax
 
 IGNORE = 255
@@ -28,7 +29,7 @@ IGNORE = 255
 class SegmentationTask(Task):
     """Train and test a segmentation network under a padding of choice.
 
-    A batch is a dict: `image` (N, 3, H, W), uint8 or float in [0, 1]; `label` (N, H, W) long, the class of each
+    A batch is a dict: `image` (N, C, H, W), uint8 or float in [0, 1]; `label` (N, H, W) long, the class of each
     pixel, 255 = ignore. Logged: `train/loss`, and for `val` and `test` each `mIoU`, `accuracy` (of pixels) and
     `class_accuracy`; fractions in [0, 1] over one confusion matrix of the whole set, on any number of processes. In
     prediction `image` of one picture of any size and `path`, a list of its file name.
@@ -36,17 +37,21 @@ class SegmentationTask(Task):
     Args:
         architecture: `deeplabv3plus`, the papers', or an architecture of segmentation-models-pytorch: `Unet`, `FPN`, ….
         encoder: See `pcpad.models.deeplabv3plus`, or smp's name for smp's architectures.
-        num_classes: How many classes a pixel can have; must be the data's.
+        num_classes: How many classes a pixel can have; must be the data's. None: as many, on the command line; else
+            Cityscapes' 19.
         padding: The padding of the network's convolutions, see `pcpad.convert_padding`.
         fallback: What `padding` does where a feature map is too small for it: `replicate`, for `reflect` say.
         encoder_weights: Where the encoder starts from: None, `imagenet` or a local file. Not kept in checkpoints.
         class_weights: One weight a class for the training loss; None: all alike.
         label_relaxation: Where classes meet, any class within so many pixels counts as right in training; 0: none.
-        mean: Of each channel of images in [0, 1]; subtracted.
-        std: Of each channel of images in [0, 1]; divided by.
+        mean: Of each channel of images in [0, 1], or one number for all; subtracted. Where `in_channels` is not 3, the
+            default's average stands for each.
+        std: Likewise; divided by.
         optimizer: Makes the optimizer from the parameters; needed to train.
         scheduler: Makes the learning-rate schedule from the optimizer.
         checkpointing: Compute the encoder's activations again in the backward pass instead of keeping them.
+        in_channels: Of the images; other than 3, the first convolution is summed or widened, see
+            `pcpad.models.input_channels`. None: as many as the data's have, on the command line; else 3.
 
     Raises:
         ValueError: An argument is out of range, or the weights do not fit.
@@ -64,19 +69,23 @@ class SegmentationTask(Task):
         self,
         architecture: str = "deeplabv3plus",
         encoder: str = "wide_resnet38",
-        num_classes: int = 19,
+        num_classes: int | None = None,
         padding: str = "partial",
         fallback: str | None = None,
         encoder_weights: FileName | None = None,
         class_weights: Sequence[float] | None = None,
         label_relaxation: int = 0,
-        mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
-        std: tuple[float, float, float] = (0.229, 0.224, 0.225),
+        mean: Sequence[float] = (0.485, 0.456, 0.406),
+        std: Sequence[float] = (0.229, 0.224, 0.225),
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
         checkpointing: bool = False,
+        in_channels: int | None = None,
     ) -> None:
+        num_classes = 19 if num_classes is None else num_classes
         architecture, encoder, num_classes = plain(architecture), plain(encoder), plain(num_classes)
+        in_channels = 3 if in_channels is None else plain(in_channels)
+        mean, std = channel_statistics(mean, std, in_channels)
         super().__init__(
             network_name=f"{architecture} {encoder}",
             padding=padding,
@@ -87,6 +96,7 @@ class SegmentationTask(Task):
             scheduler=scheduler,
             not_kept=["encoder_weights"],
         )
+        self.keep_resolved(num_classes=num_classes, in_channels=in_channels, mean=mean, std=std)
         if class_weights is not None and (len(class_weights) != num_classes or min(class_weights) < 0):
             message = f"Expected argument `class_weights` to be {num_classes} numbers >= 0, but got {class_weights}"
             raise UserValueError(message)
@@ -97,6 +107,7 @@ class SegmentationTask(Task):
 
         shape: dict[str, Any] = {"num_classes": num_classes, "padding": self.padding, "fallback": fallback}
         self.network = _build(architecture, encoder, encoder_weights, checkpointing, shape)
+        self.in_channels = adapt_input_channels(self.network, in_channels, trained=bool(encoder_weights))
         inside: Any = self.network.stages if architecture == "deeplabv3plus" else ("encoder",)
         heads = [name for name, _ in self.network.named_children() if name not in inside]
         self.random_parts = heads if encoder_weights else ["network"]
@@ -134,7 +145,7 @@ class SegmentationTask(Task):
         self._evaluation = Evaluators(evaluators, self._classes).evaluators if evaluators else []
 
     def forward(self, image: Tensor) -> Tensor:
-        """Images (N, 3, H, W), uint8 or float in [0, 1], to logits (N, num_classes, H, W)."""
+        """Images (N, C, H, W), uint8 or float in [0, 1], to logits (N, num_classes, H, W)."""
         return self.network(self.normalize(image))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -180,7 +191,7 @@ class SegmentationTask(Task):
         margin = self.evaluators.margin(inference, self) if self.evaluators is not None else None
         colors = palette(self._classes, self.data_offer("class_colors"))
         prediction = inference.run(self, batch["image"], margin)
-        return segmentation_pictures(batch["image"], batch["label"], prediction, colors, IGNORE)
+        return segmentation_pictures(shown_as_rgb(batch["image"]), batch["label"], prediction, colors, IGNORE)
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/*`."""

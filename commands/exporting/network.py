@@ -175,13 +175,17 @@ def describe(task: Task, size: tuple[int, int], step: int) -> dict[str, Any]:
         "classes": task.num_classes,
         "class_names": task.class_names,
         "inputs": {name: ["N", *value.shape[1:-2], "H", "W"] for name, value in inputs.items()},
-        "input_range": "images are RGB floats in [0, 1]; do not normalise them, the file does",
+        "input_range": f"images are {_kind(task)} floats in [0, 1]; do not normalise them, the file does",
         "mean": list(parameters["mean"]) if "mean" in parameters else None,
         "std": list(parameters["std"]) if "std" in parameters else None,
         "outputs": list(task.export_outputs),
         "sizes": _sizes(size, step),
     }
     return {name: value for name, value in about.items() if value is not None}
+
+
+def _kind(task: Task) -> str:
+    return {1: "grey", 3: "RGB"}.get(task.in_channels, f"{task.in_channels}-channel")
 
 
 def _sizes(size: tuple[int, int], step: int) -> str:

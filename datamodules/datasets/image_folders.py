@@ -1,20 +1,28 @@
 """Folders of images, one a class or none: their labels, their items, and what happens to a broken file."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 
+from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.epochs import Crop, CropDataset, drawing_from
+from pcpad.datamodules.datasets.file_splits import Shares
+from pcpad.datamodules.datasets.file_tables import TableRow, find_below, find_table, read_table
 from pcpad.datamodules.datasets.transforms import Transform
 from pcpad.datamodules.reading.folders import FileTable, class_folders, look_for_images, outside_of_folders
 from pcpad.datamodules.reading.images import SUFFIXES, BrokenImageError, read_image
 from pcpad.datamodules.reading.listing import say_passed_over
 from pcpad.datamodules.reading.names import Names
 from pcpad.errors import UserValueError
+
+Reader = Callable[[Path], torch.Tensor]
+"""Reads a file as `(C, H, W)`, uint8 in [0, 255] or float in [0, 1]."""
 
 
 class LabelledFiles(NamedTuple):
@@ -67,6 +75,56 @@ def scan_split(folder: str | Path, classes: Sequence[str]) -> LabelledFiles:
     return LabelledFiles(FileTable(folder, names), np.asarray(labels, dtype=np.int64))
 
 
+def table_splits(
+    root: Path, annotations: str, columns: Mapping[str, str], roots: Sequence[Path], shares: Shares
+) -> tuple[list[str], dict[str, LabelledFiles]]:
+    """List the images that a table names, with their class indices.
+
+    Args:
+        root: The data set's folder.
+        annotations: The table, here or below `root`, with the columns image and label, and split if it has one;
+            `{split}` in its path stands for a split's name.
+        columns: What its columns are called, by role.
+        roots: Further folders in which its names are looked for.
+        shares: Which go where, where the table does not say.
+
+    Returns:
+        The classes, sorted (numbers by their size), and the files of each split, `train`, `val` and `test`.
+
+    Raises:
+        FileNotFoundError: No table, or files that are not there.
+        ValueError: Missing columns or cells, an image twice, a class that training lacks, or an empty split.
+    """
+    found: dict[str, list[Pair]] = {}
+    for split, path in find_table(annotations, root).items():
+        rows = read_table(path, ("image", "label"), () if split else ("split",), columns)
+        files = find_below([root, path.parent, *roots], [(row, row.cells["image"]) for row in rows])
+        first: dict[str, TableRow] = {}
+        for row, file in zip(rows, files, strict=True):
+            if file in first:
+                message = f"{path}, line {row.line}: {row.cells['image']} is named in line {first[file].line} already"
+                raise UserValueError(message)
+            first[file] = row
+            found.setdefault(split or row.split(), []).append(Pair(file, row.cells["label"]))
+    splits = shares.divide(found, root)
+    known = {pair.label for pair in splits["train"] or [pair for pairs in splits.values() for pair in pairs]}
+    classes = sorted(known, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
+    index = {name: place for place, name in enumerate(classes)}
+    extra = sorted({pair.label for pairs in splits.values() for pair in pairs} - known)
+    if extra:
+        message = (
+            f"{annotations} has {len(extra)} classes that none of its training images has: {_some(extra)}. "
+            f"Training has {_some(classes)}"
+        )
+        raise UserValueError(message)
+    return classes, {
+        split: LabelledFiles(
+            FileTable(root, [pair.image for pair in pairs]), np.array([index[pair.label] for pair in pairs], np.int64)
+        )
+        for split, pairs in splits.items()
+    }
+
+
 def _some(names: Sequence[str], most: int = 5) -> str:
     """Join the first few names."""
     return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
@@ -81,6 +139,7 @@ class LabelledImages(CropDataset[dict[str, Any]]):
         split: Files and labels.
         transform: Applied to each `(3, H, W)` uint8 image; random draws must come from torch's global generator.
         upright: See `read_image`.
+        read: Reads a file as `(C, H, W)`; None: `read_image`, as RGB.
         max_broken: How many unreadable files to step over, each replaced by the next readable one, with one
             warning a file, counted in each process (so with W workers up to W times as many can pass).
             None: the first unreadable file raises.
@@ -90,9 +149,15 @@ class LabelledImages(CropDataset[dict[str, Any]]):
     """
 
     def __init__(
-        self, split: LabelledFiles, transform: Transform, max_broken: int | None = None, *, upright: bool = True
+        self,
+        split: LabelledFiles,
+        transform: Transform,
+        max_broken: int | None = None,
+        *,
+        upright: bool = True,
+        read: Reader | None = None,
     ) -> None:
-        self.upright = upright
+        self.read = read or partial(read_image, upright=upright)
         self.split = split
         self.transform = transform
         self.max_broken = max_broken
@@ -110,7 +175,7 @@ class LabelledImages(CropDataset[dict[str, Any]]):
         while True:
             if index not in self._broken:
                 try:
-                    image = read_image(self.split.files[index], upright=self.upright)
+                    image = self.read(self.split.files[index])
                 except BrokenImageError as error:
                     if self.max_broken is None:
                         raise
@@ -143,9 +208,11 @@ class UnlabelledImages(Dataset[dict[str, Any]]):
     Args:
         files: The files, in the order of the predictions.
         transform: Applied to each `(3, H, W)` uint8 image.
+        read: Reads a file as `(C, H, W)`; None: `read_image`, as RGB.
     """
 
-    def __init__(self, files: FileTable, transform: Transform) -> None:
+    def __init__(self, files: FileTable, transform: Transform, read: Reader | None = None) -> None:
+        self.read = read or read_image
         self.files = files
         self.transform = transform
 
@@ -158,4 +225,4 @@ class UnlabelledImages(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.files[index]
-        return {"image": self.transform(read_image(path)), "path": str(path)}
+        return {"image": self.transform(self.read(path)), "path": str(path)}

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pcpad.datamodules.datasets.video_list_checks import Listed, check_numbers, check_twice, listed_rows
-from pcpad.datamodules.datasets.video_lists import EXPECTED, VideoPlaces, inside, read_list
+from pcpad.datamodules.datasets.video_lists import EXPECTED, Annotations, VideoPlaces, inside, read_list
 from pcpad.datamodules.reading.folders import IMAGES, class_folders, outside_of_folders
 from pcpad.datamodules.reading.frame_folders import holds_frames
 from pcpad.datamodules.reading.listing import Contents, Wanted, look_through, say_passed_over
@@ -91,7 +91,7 @@ def look_for_videos(folder: str | Path) -> Contents:
     return Contents(contents.names, sorted(others.items()))
 
 
-def find_split(root: Path, split: str, annotations: str | None, *, may_be_empty: bool = False) -> Listing:
+def find_split(root: Path, split: str, annotations: str | Annotations | None, *, may_be_empty: bool = False) -> Listing:
     """List the videos of a split.
 
     Args:
@@ -122,8 +122,9 @@ def find_split(root: Path, split: str, annotations: str | None, *, may_be_empty:
             raise UserFileNotFoundError(no_data("No videos in", folder, root))
         labels = [name.split("/")[0] for name in names]
         return Listing([f"{split}/{name}" for name in names], labels, [None] * len(names), [], others=tuple(others))
-    path = _annotation_file(root, split, annotations)
-    listing, gone = _listed(root, split, path)
+    annotations = Annotations(annotations) if isinstance(annotations, str) else annotations
+    path = _annotation_file(root, split, annotations.path)
+    listing, gone = _listed(root, split, path, annotations)
     if not listing.names and not may_be_empty:
         count = len(listing.missing)
         what = (
@@ -147,16 +148,16 @@ def _annotation_file(root: Path, split: str, annotations: str) -> Path:
     raise UserFileNotFoundError(no_data("No such annotation file", given, root))
 
 
-def _listed(root: Path, split: str, path: Path) -> tuple[Listing, str]:
+def _listed(root: Path, split: str, path: Path, annotations: Annotations) -> tuple[Listing, str]:
     """The videos of a split that a file lists; and a word on the first that is missing, or on there being none."""
-    places = VideoPlaces(root)
-    found = read_list(path, _is_there(root, split, places))
+    places = VideoPlaces(root, annotations.roots)
+    found = read_list(path, _is_there(root, split, places), annotations.columns)
     listing = Listing([], [], [], [], not found.official)
     gone = ""
     for row in found.rows:
         if row.split not in (None, split):
             continue
-        names = [inside(root, name, path, row.line) for name in row.names]
+        names = [inside(root, name, path, row.line, annotations.roots) for name in row.names]
         if row.split is None:
             names += [f"{split}/{name}" for name in names]
         there = _only([other for name in names if (other := places.find(name))], path, row.line, names[0])
@@ -191,7 +192,7 @@ def _is_there(root: Path, split: str, places: VideoPlaces) -> Callable[[str], bo
         if not name:
             return False
         try:
-            name = inside(root, name, root, 0)
+            name = inside(root, name, root, 0, list(map(Path, places.others)))
         except UserValueError:
             return False
         return bool(places.find(name) or places.find(f"{split}/{name}"))
@@ -199,7 +200,7 @@ def _is_there(root: Path, split: str, places: VideoPlaces) -> Callable[[str], bo
     return is_there
 
 
-def find_classes(root: Path, annotations: str | None) -> list[str]:
+def find_classes(root: Path, annotations: str | Annotations | None) -> list[str]:
     """Name the classes; a class's position is its index.
 
     Args:
@@ -217,16 +218,20 @@ def find_classes(root: Path, annotations: str | None) -> list[str]:
     """
     if annotations is None:
         return next((names for split in _SPLITS if (names := class_folders(root / split))), [])
+    annotations = Annotations(annotations) if isinstance(annotations, str) else annotations
     files: dict[str, Path] = {}
     for split in _SPLITS:
         try:
-            files[split] = _annotation_file(root, split, annotations)
+            files[split] = _annotation_file(root, split, annotations.path)
         except FileNotFoundError:
             continue
     if not files:
-        _annotation_file(root, _SPLITS[0], annotations)
-    places = VideoPlaces(root)
-    lists = {split: (path, read_list(path, _is_there(root, split, places))) for split, path in files.items()}
+        _annotation_file(root, _SPLITS[0], annotations.path)
+    places = VideoPlaces(root, annotations.roots)
+    lists = {
+        split: (path, read_list(path, _is_there(root, split, places), annotations.columns))
+        for split, path in files.items()
+    }
     rows = [row for _, found in lists.values() for row in found.rows]
     labels = {row.label for row in rows}
     listed = listed_rows(lists)
@@ -247,11 +252,11 @@ def _place(root: Path, places: VideoPlaces, listed: Listed) -> str:
     split, path, row, official = listed
     if official:
         return PurePosixPath(row.names[0]).name
-    name = inside(root, row.names[0], path, row.line)
+    name = inside(root, row.names[0], path, row.line, list(map(Path, places.others)))
     return next(iter(places.find(name) or places.find(f"{split}/{name}")), name)
 
 
-def class_indices(listing: Listing, classes: Sequence[str], annotations: str | None) -> list[int]:
+def class_indices(listing: Listing, classes: Sequence[str], annotations: str | Annotations | None) -> list[int]:
     """Give each video its class's index.
 
     Raises:

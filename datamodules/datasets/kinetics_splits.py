@@ -7,6 +7,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from pcpad.datamodules.datasets.kinetics_files import class_indices, find_split, look_for_videos
 from pcpad.datamodules.datasets.video_indices import KnownVideos
+from pcpad.datamodules.datasets.video_lists import Annotations
 from pcpad.datamodules.datasets.video_table import BrokenVideo, VideoTable, load_videos
 from pcpad.datamodules.reading.folders import class_folders
 from pcpad.datamodules.reading.frame_folders import holds_frames
@@ -22,7 +23,7 @@ _SHOWN = 10
 def load_split(
     root: Path,
     split: str,
-    annotations: str | None,
+    annotations: str | Annotations | None,
     classes: Sequence[str],
     *,
     jpeg_fps: float,
@@ -108,7 +109,7 @@ def load_unlabelled(path: Path, jpeg_fps: float) -> tuple[VideoTable, list[str]]
     return table, [f"{root / name}: {reason}" for name, reason in [*broken, *others]]
 
 
-def find_test_split(root: Path, annotations: str | None) -> str:
+def find_test_split(root: Path, annotations: str | Annotations | None) -> str:
     """Choose test where it has class folders or annotated videos that are there, else val."""
     if annotations is None:
         return "test" if class_folders(root / "test") else "val"

@@ -5,7 +5,7 @@ import random
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -68,6 +68,31 @@ def choose_span(length: int, crop: int, scale: float, centre: int | None, draws:
     return Span(int(start), size, crop, 0)
 
 
+class Pixels(Protocol):
+    """An image of which parts are asked for."""
+
+    @property
+    def height(self) -> int:
+        """Rows, upright."""
+
+    @property
+    def width(self) -> int:
+        """Columns, upright."""
+
+    def rgb(self, rows: slice, columns: slice) -> np.ndarray:
+        """A part of it, `(rows, columns, channels)`: uint8 in [0, 255] or float32 in [0, 1]."""
+
+
+LabelT = TypeVar("LabelT", bound="Labels")
+
+
+class Labels(Protocol):
+    """A label map of which parts are asked for."""
+
+    def grey(self, rows: slice, columns: slice) -> np.ndarray:
+        """A part of it, `(rows, columns)` uint8."""
+
+
 class Augmentation:
     """The recipe's augmentation: scale, pad, crop, flip, colour jitter, Gaussian blur.
 
@@ -76,8 +101,10 @@ class Augmentation:
         scale: Smallest and largest factor an image is resized by, drawn uniformly.
         flip: Probability of mirroring.
         jitter: Largest change of brightness, contrast and saturation (a factor between 1 - jitter and 1 + jitter)
-            and of hue (part of the colour circle); 0: none.
+            and of hue (part of the colour circle); 0: none. Of other channels than grey or RGB alone brightness and
+            contrast change, of all alike.
         blur: Smallest and largest σ of the Gaussian, in pixels of the crop; None: no blur.
+        channels: Of the images.
     """
 
     def __init__(
@@ -87,6 +114,7 @@ class Augmentation:
         flip: float,
         jitter: float,
         blur: tuple[float, float] | None,
+        channels: int = 3,
     ) -> None:
         self.crop = crop
         self.scale = scale
@@ -95,7 +123,9 @@ class Augmentation:
         with warnings.catch_warnings():
             # albumentations only warns of an argument it does not know, and goes on without it.
             warnings.filterwarnings("error", message="Argument.*not valid for transform")
-            if jitter:
+            if jitter and channels not in (1, 3):
+                steps.append(A.RandomBrightnessContrast((-jitter, jitter), (-jitter, jitter), p=1))
+            elif jitter:
                 steps.append(A.ColorJitter(factors, factors, factors, hue=(-jitter, jitter), p=1))
             if blur is not None:
                 # A limit of 0 takes as many pixels as the σ needs.
@@ -104,10 +134,10 @@ class Augmentation:
 
     def __call__(
         self,
-        image: PngFile,
-        label: PngFile,
+        image: Pixels,
+        label: LabelT,
         crop: Crop,
-        check: Callable[[np.ndarray, PngFile], None] | None = None,
+        check: Callable[[np.ndarray, LabelT], None] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Cut a crop.
 
@@ -118,7 +148,8 @@ class Augmentation:
             check: Looks at what is shown of the label map before it is padded: the padding's 255 is a value of no file.
 
         Returns:
-            `(crop, crop, 3)` uint8, padded with 0, and label ids `(crop, crop)` uint8, padded with 255.
+            `(crop, crop, channels)` of the image's type, padded with 0, and label ids `(crop, crop)` uint8, padded with
+            255.
         """
         draws = np.random.default_rng(crop.seed)
         scale = draws.uniform(*self.scale)
@@ -140,12 +171,21 @@ class Augmentation:
         return done["image"], done["mask"]
 
     def _place(self, part: np.ndarray, down: Span, right: Span, interpolation: int, fill: int) -> np.ndarray:
-        part = cv2.resize(part, (right.shown, down.shown), interpolation=interpolation)
+        part = _resized(part, (right.shown, down.shown), interpolation)
         if part.shape[:2] == (self.crop, self.crop):
             return part
-        whole = np.full((self.crop, self.crop, *part.shape[2:]), fill, np.uint8)
+        whole = np.full((self.crop, self.crop, *part.shape[2:]), fill, part.dtype)
         whole[down.offset : down.offset + down.shown, right.offset : right.offset + right.shown] = part
         return whole
+
+
+def _resized(part: np.ndarray, size: tuple[int, int], interpolation: int) -> np.ndarray:
+    """OpenCV's resizing, which leaves out an axis of one channel, and takes no more than four by area."""
+    if part.ndim == 2 or part.shape[2] in (3, 4):
+        return cv2.resize(part, size, interpolation=interpolation)
+    groups = (np.ascontiguousarray(part[..., at : at + 4]) for at in range(0, part.shape[2], 4))
+    done = (cv2.resize(group, size, interpolation=interpolation) for group in groups)
+    return np.concatenate([group.reshape(size[1], size[0], -1) for group in done], axis=2)
 
 
 class _Pairs:
@@ -189,7 +229,7 @@ class SceneCrops(CropDataset[dict[str, torch.Tensor]]):
         image, label = PngFile(pair.image), PngFile(pair.label)
         match(image, label)
         pixels, ids = self.augment(image, label, crop, check_part)
-        return _item(pixels, to_train_ids(ids))
+        return scene_item(pixels, to_train_ids(ids))
 
 
 class WholeScenes(Dataset[dict[str, torch.Tensor]]):
@@ -213,12 +253,13 @@ class WholeScenes(Dataset[dict[str, torch.Tensor]]):
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         pair = self.pairs[index]
         ids = read_checked_ids(Path(), pair)  # the pair's paths begin with the root already
-        return _item(PngFile(pair.image).rgb(), to_train_ids(ids))
+        return scene_item(PngFile(pair.image).rgb(), to_train_ids(ids))
 
 
-def _item(pixels: np.ndarray, train_ids: np.ndarray) -> dict[str, torch.Tensor]:
+def scene_item(pixels: np.ndarray, train_ids: np.ndarray) -> dict[str, torch.Tensor]:
+    """What a data set hands out of pixels `(H, W, channels)` and classes `(H, W)` uint8."""
     image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-    return {"image": image, "label": torch.from_numpy(train_ids).long()}
+    return {"image": image, "label": torch.from_numpy(np.ascontiguousarray(train_ids)).long()}
 
 
 def collate_equal_sizes(items: list[dict[str, Any]]) -> dict[str, Any]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from pcpad.datamodules.datasets.file_tables import read_table
 from pcpad.datamodules.reading.frame_folders import holds_frames
 from pcpad.datamodules.reading.video_files import SUFFIXES
 from pcpad.errors import UserValueError
 from pcpad.files import read_bytes
 
-__all__ = ["EXPECTED", "Row", "VideoList", "VideoPlaces", "inside", "read_list"]
+__all__ = ["EXPECTED", "Annotations", "Row", "VideoList", "VideoPlaces", "inside", "read_list"]
 
 EXPECTED = (
     "a table whose first line names the columns label,youtube_id,time_start,time_end,split (Kinetics' own) or "
@@ -50,6 +51,20 @@ class Row(NamedTuple):
     seconds: float | None = None
 
 
+class Annotations(NamedTuple):
+    """Where videos are listed, and how.
+
+    Attributes:
+        path: Of the file; `{split}` in it stands for the split.
+        columns: What the columns of a table are called: `path`, `label` and `split`; empty: by the usual names.
+        roots: Further folders in which its videos are looked for.
+    """
+
+    path: str
+    columns: Mapping[str, str] = {}
+    roots: tuple[Path, ...] = ()
+
+
 class VideoList(NamedTuple):
     """What a file lists.
 
@@ -67,10 +82,12 @@ class VideoPlaces:
 
     Args:
         root: The data set's folder.
+        others: Further folders; what lies in them is given with its whole path.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, others: Sequence[Path] = ()) -> None:
         self.root = root
+        self.others = [other.absolute().as_posix() for other in others]
         self._folders: dict[str, tuple[set[str], dict[str, list[str]]]] = {}
 
     def find(self, name: str) -> list[str]:
@@ -82,6 +99,10 @@ class VideoPlaces:
         Returns:
             The one, none, or several of which it cannot be said which is meant.
         """
+        places = [name] if name.startswith("/") else [name, *(f"{other}/{name}" for other in self.others)]
+        return next((found for place in places if (found := self._find(place))), [])
+
+    def _find(self, name: str) -> list[str]:
         parent, _, last = name.rpartition("/")
         names, stems = self._look_into(parent)
         if last in names:
@@ -115,11 +136,13 @@ def _stem(name: str) -> str:
     return name[: len(name) - len(ending)].casefold()
 
 
-def inside(root: Path, name: str, source: Path, line: int) -> str:
-    """Give a path relative to the root, and refuse one that leads out of it."""
+def inside(root: Path, name: str, source: Path, line: int, others: Sequence[Path] = ()) -> str:
+    """Give a path relative to the root, and refuse one that leads out of it; a whole one may lie in another folder."""
     given = name.replace("\\", "/")
     absolute = os.path.normpath(root.absolute() / given)
     home = os.path.normpath(root.absolute())
+    if any(PurePosixPath(absolute).is_relative_to(os.path.normpath(other.absolute())) for other in others):
+        return absolute
     if "\0" in given or not PurePosixPath(absolute).is_relative_to(home) or absolute == home:
         message = (
             f"{source}, line {line}: {name!r} points outside of {home}. Nothing outside of the data set's folder "
@@ -129,13 +152,14 @@ def inside(root: Path, name: str, source: Path, line: int) -> str:
     return PurePosixPath(absolute).relative_to(home).as_posix()
 
 
-def read_list(path: Path, is_there: Callable[[str], bool]) -> VideoList:
+def read_list(path: Path, is_there: Callable[[str], bool], columns: Mapping[str, str] | None = None) -> VideoList:
     """Read a file that lists videos.
 
     Args:
         path: The file; see `EXPECTED` for what it may be.
         is_there: Whether a video of this name is there: paths may hold spaces and commas, so that it takes this to
             tell where a path ends.
+        columns: What a table's columns are called, by `path`, `label` and `split`; None or empty: by the usual names.
 
     Returns:
         Its rows.
@@ -143,6 +167,10 @@ def read_list(path: Path, is_there: Callable[[str], bool]) -> VideoList:
     Raises:
         ValueError: It is in another format, or one of its lines is; says which.
     """
+    if columns:
+        rows = read_table(path, ("path", "label"), ("split",), columns)
+        found = [Row(row.line, (row.cells["path"],), row.cells["label"], row.split() or None) for row in rows]
+        return VideoList(found, False)
     text = _text(path)
     try:
         return _read(path, text, is_there)

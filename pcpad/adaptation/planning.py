@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pcpad.adaptation.observing import Observed, OutputKey, Place, UpTo, observe, places_of, strides_of
+from pcpad.adaptation.reach import receptive_field
 from pcpad.errors import UserError, UserRuntimeError, UserTypeError, UserValueError
 
 __all__ = ["Normalize", "Photographs", "Plan", "middle", "plan_for"]
@@ -140,12 +141,6 @@ def _is_named_stage(network: nn.Module, key: str) -> bool:
 
 def _reach(network: nn.Module, image: Tensor) -> tuple[int | None, int, tuple[str, ...]]:
     """How far the network looks, its alignment, and what has no bound; None, 1 and nothing where that is not known."""
-    try:
-        from pcpad.adaptation.reach import receptive_field
-    except ModuleNotFoundError as error:
-        if error.name != "pcpad.adaptation.reach":
-            raise
-        return None, 1, ()
     try:
         found = receptive_field(network, image[:, :, :_CROP, :_CROP])
     except UserError:

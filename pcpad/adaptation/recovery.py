@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pcpad.adaptation.material import Material
 from pcpad.adaptation.procedure import Leg, Procedure, Values, restored, scored, shown, train
+from pcpad.adaptation.reach import receptive_field
 from pcpad.adaptation.result import ROWS, Recovery
 from pcpad.adaptation.teaching import Teaching, tensors_of
 from pcpad.convert import convert_padding
@@ -224,10 +225,6 @@ def _margin(
 
 def _reach(original: nn.Module, image: Tensor) -> tuple[int, int]:
     """How far the network looks beyond a place, and what its windows' grid is, in pixels."""
-    try:
-        from pcpad.adaptation.reach import receptive_field
-    except ModuleNotFoundError:
-        return 2 * _GRID, _GRID
     reach = receptive_field(original, image)
     return max(reach.margin), max(1, *reach.alignment)
 

@@ -16,6 +16,7 @@ from pcpad.pictures import Picture, write_picture
 from pcpad.tasks.base import Task, unit
 from pcpad.tasks.callbacks.picture_files import PictureFiles
 from pcpad.tasks.pictures.palette import palette
+from pcpad.tasks.pictures.segmentation import shown_as_rgb
 from pcpad.tasks.pictures.sheets import QUICK_PNG, save_png
 
 
@@ -48,10 +49,10 @@ class LabelMaps(PictureFiles):
         assert isinstance(pl_module, Task)
         assert pl_module.num_classes is not None
         colors = palette(pl_module.num_classes, pl_module.data_offer("class_colors"))
-        images = batch["image"]
-        if images.is_floating_point():
-            images = (unit(images).clamp(0, 1) * 255).round().byte()
-        images = images.permute(0, 2, 3, 1).cpu().numpy()
+        shown = shown_as_rgb(batch["image"])
+        if shown.is_floating_point():
+            shown = (unit(shown).clamp(0, 1) * 255).round().byte()
+        images = shown.permute(0, 2, 3, 1).cpu().numpy()
         for name, label, image in zip(prediction["path"], prediction["label"].cpu().numpy(), images, strict=True):
             with self.keeping_failures():
                 targets = self.targets(name)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["ERROR_COLOURS", "border_band", "class_pictures", "error_pictures", "segmentation_pictures"]
+__all__ = ["ERROR_COLOURS", "border_band", "class_pictures", "error_pictures", "segmentation_pictures", "shown_as_rgb"]
 
 # Orange and blue differ to every kind of colour vision (Okabe and Ito's palette), and both from the grey.
 ERROR_COLOURS = {"wrong": (213, 94, 0), "wrong at the border": (0, 114, 178), "not labelled": (150, 150, 150)}
@@ -43,6 +43,18 @@ def class_pictures(label: Tensor, colours: np.ndarray) -> Tensor:
     table[:-1] = torch.from_numpy(colours)
     known = (label >= 0) & (label < len(colours))
     return table.to(label.device)[torch.where(known, label, len(colours)).long()].permute(0, 3, 1, 2)
+
+
+def shown_as_rgb(image: Tensor) -> Tensor:
+    """What to look at of images of any number of channels: RGB as it is, of others the first three, or the first.
+
+    Args:
+        image: (N, C, H, W).
+
+    Returns:
+        (N, 3, H, W) in the same type.
+    """
+    return image[:, :3] if image.shape[1] >= 3 else image[:, :1].expand(-1, 3, -1, -1)
 
 
 def error_pictures(prediction: Tensor, label: Tensor, ignore_index: int = 255) -> Tensor:

@@ -11,6 +11,7 @@ from PIL import Image
 from pcpad import cli
 from pcpad.commands.run import main
 from pcpad.datamodules.samples.cityscapes import write_cityscapes
+from pcpad.errors import UserValueError
 from pcpad.models import inpainting_unet
 from pcpad.tasks import ClassificationTask, SegmentationTask
 from pcpad.tasks.callbacks import SampleImages
@@ -172,3 +173,90 @@ def test_predict_takes_tiles_as_options(streets, tmp_path, monkeypatch):
     assert (task.predict_tiling.size, task.predict_tiling.stride) == ((64, 64), (32, 32))
     with pytest.raises(ValueError, match="`margin`"):
         main("predict", [*common, *QUIET, "--output=b", "--tiling.margin=-3"])
+
+
+# Images and masks of one's own
+
+
+def write_scenes(root, bands=3):
+    """Four training and two validation images of a box on the ground, with ids 0, 1 and 7 for what is not known."""
+    draw = np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 2)):
+        for number in range(count):
+            ids = np.zeros((48, 64), np.uint8)
+            ids[8:30, 10 + number : 40] = 1
+            ids[-2:] = 7
+            image = np.where(ids[..., None] == 1, 200, 60) + draw.integers(0, 40, (48, 64, bands))
+            for folder in ("images", "labels"):
+                (root / split / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(ids).save(root / split / "labels" / f"{number}.png")
+            path = root / split / "images" / f"{number}.png"
+            if bands == 3:
+                Image.fromarray(image.astype(np.uint8)).save(path)
+            else:
+                tifffile = pytest.importorskip("tifffile")
+                options = {"photometric": "minisblack", "planarconfig": "contig"}
+                tifffile.imwrite(path.with_suffix(".tif"), image.astype(np.uint16) * 40, **options)
+    return root
+
+
+SMALL = [
+    *("--model.architecture=Unet", "--model.encoder=resnet18", "--data.crop_size=32", "--data.num_workers=0"),
+    *("--data.batch_size=2", "--data.effective_batch=2", "--trainer.max_steps=2", "--trainer.val_check_interval=2"),
+]
+NAMES = ["--data.classes={0: ground, 1: box}", "--data.ignore=7"]
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_own_images_train_test_and_predict_without_code(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    root = write_scenes(tmp_path / "own")
+    done = main("fit", ["--config", "seg_folder.yaml", f"--data.root={root}", *NAMES, *SMALL, *QUIET])
+    assert (done.model.num_classes, done.model.class_names, done.model.in_channels) == (2, ["ground", "box"], 3)
+    assert np.isfinite(float(done.trainer.callback_metrics["val/mIoU"]))
+    capsys.readouterr()
+    evaluators = ["--eval+=Regular", "--eval+=Tile", "--eval.size=32", "--eval+=Border", "--eval.of=regular"]
+    best = str(tmp_path / "runs" / "seg_folder" / "version_0" / "checkpoints" / "best.ckpt")
+    tested = main("test", ["--ckpt_path", best, *evaluators, *QUIET])
+    assert float(tested.trainer.callback_metrics["test/regular/mIoU"]) == pytest.approx(
+        float(done.trainer.callback_metrics["val/mIoU"]), abs=1e-6
+    )
+    assert "box" in capsys.readouterr().out, "the classes' names stand in the report"
+    main("predict", ["--ckpt_path", best, f"--data.predict_images={root / 'val' / 'images'}", "--output=out", *QUIET])
+    label = np.asarray(Image.open(tmp_path / "out" / "0.png"))
+    assert label.shape == (48, 64)
+    assert label.max() <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_tiffs_of_five_channels_train_test_predict_and_export(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root = write_scenes(tmp_path / "own", bands=5)
+    five = ["--data.channels=5", "--data.white=10000"]
+    done = main("fit", ["--config", "seg_folder.yaml", f"--data.root={root}", *NAMES, *five, *SMALL, *QUIET])
+    first = next(module for module in done.model.modules() if isinstance(module, torch.nn.Conv2d))
+    assert (done.model.in_channels, first.in_channels, done.model.mean.numel()) == (5, 5, 5)
+    assert len(list(tmp_path.rglob("images/val_*.png"))) == 1
+    last = str(tmp_path / "runs" / "seg_folder" / "version_0" / "checkpoints" / "last.ckpt")
+    tested = main("test", ["--ckpt_path", last, *QUIET])
+    assert np.isfinite(float(tested.trainer.callback_metrics["test/mIoU"]))
+    main("predict", ["--ckpt_path", last, f"--data.predict_images={root / 'val' / 'images'}", "--output=out", *QUIET])
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"0.png", "0_overlay.png", "1.png"}
+    cli.main(["export", "--ckpt_path", last, "--output", "five.pt2", "--size", "64x64", "--fixed_size"])
+    program = torch.export.load(tmp_path / "five.pt2").module()
+    assert program(torch.rand(2, 5, 64, 64)).shape == (2, 2, 64, 64)
+    with pytest.raises(UserValueError, match=r"it has 5 channels, but 3 were asked for: set --data.channels 5"):
+        main("test", ["--ckpt_path", last, "--data.channels=3", *QUIET])
+
+
+@pytest.mark.faults
+def test_a_number_of_classes_that_was_said_is_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root = write_scenes(tmp_path / "own")
+    with pytest.raises(UserValueError, match=r"The data has 2 classes and the network 3"):
+        main(
+            "fit",
+            ["--config", "seg_folder.yaml", f"--data.root={root}", *NAMES, *SMALL, "--model.num_classes=3", *QUIET],
+        )

@@ -532,3 +532,57 @@ def test_what_training_leaves_out_is_said(root):
     with pytest.warns(UserWarning, match=expected):
         data = ready(root)
     assert len(data._split("train").files) == before
+
+
+# Tables
+
+
+def test_a_table_in_place_of_class_folders(tmp_path):
+    for number in range(6):
+        write_picture(tmp_path / "one" / f"{number}.jpg", [number])
+    write_picture(tmp_path / "two" / "6.jpg", [6])
+    rows = ["file;species;fold", *(f"{number}.jpg;{'ab'[number % 2]};train" for number in range(5))]
+    (tmp_path / "t.csv").write_text("\n".join([*rows, "5.jpg;a;val", f"{tmp_path}/two/6.jpg;b;val"]))
+    columns = {"image": "file", "label": "species", "split": "fold"}
+    options = {"annotations": str(tmp_path / "t.csv"), "columns": columns, "roots": [str(tmp_path / "two")]}
+    data = ready(tmp_path / "one", **options)
+    assert (data.class_names, data.num_classes) == (["a", "b"], 2)
+    assert sorted(labels_of(data.train_dataloader())) in ([0, 0, 0, 1], [0, 0, 1, 1])
+    assert labels_of(data.val_dataloader()) == [0, 1]
+    data.setup("test")
+    assert labels_of(data.test_dataloader()) == [0, 1]
+
+
+def test_a_table_without_splits_is_split_by_share(tmp_path):
+    for number in range(8):
+        write_picture(tmp_path / f"{number}.jpg", [number])
+    (tmp_path / "t.csv").write_text("path,label\n" + "".join(f"{number}.jpg,{number % 2 * 9}\n" for number in range(8)))
+    data = ready(tmp_path, annotations="t.csv", val_share=0.25)
+    assert data.class_names == ["0", "9"]
+    assert len(labels_of(data.val_dataloader())) == 2
+
+
+def test_grey_images_stay_grey(tmp_path):
+    for split in ("train", "val"):
+        for name in "ab":
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.fromarray(np.full((30, 40), 30_000, np.uint16)).save(tmp_path / split / name / "1.png")
+    batch = next(iter(ready(tmp_path, channels=1, batch_size=2).train_dataloader()))
+    assert batch["image"].shape == (2, 1, 16, 16)
+    assert torch.allclose(batch["image"], torch.tensor(30_000 / 65_535))
+
+
+@pytest.mark.faults
+def test_tables_that_do_not_fit(tmp_path):
+    write_picture(tmp_path / "1.jpg", [1])
+    write_picture(tmp_path / "2.jpg", [2])
+    for rows, said in (
+        ("path,label,split\n1.jpg,a,train\n2.jpg,b,val\n", r"has 1 classes that none of its training images has: b"),
+        ("path,label,split\n1.jpg,a,train\n1.jpg,a,val\n", "line 3: 1.jpg is named in line 2 already"),
+        ("path,size\n1.jpg,a\n", "no column for the label"),
+    ):
+        (tmp_path / "t.csv").write_text(rows)
+        with pytest.raises(ValueError, match=said):
+            ready(tmp_path, annotations="t.csv")
+    with pytest.raises(ValueError, match=r"given where `columns` or `roots` is"):
+        make(tmp_path, columns={"image": "x"})

@@ -3,6 +3,7 @@
 import pytest
 
 from pcpad.datamodules.datasets.kinetics_files import find_classes, find_split
+from pcpad.datamodules.datasets.video_lists import Annotations
 from pcpad.datamodules.reading import video_files
 from pcpad.errors import UserError
 
@@ -130,3 +131,25 @@ def test_a_field_of_megabytes_is_refused_in_a_sentence(root, head):
     for text in (f'{head}\n"{"x" * 3_000_000}', f'"{"x" * 3_000_000},{head}\n'):
         with pytest.raises(UserError, match=r"(?s)list\.txt.*(expected|Expected|not there)"):
             listed(root, text)
+
+
+def test_tables_of_own_columns_and_several_folders(tmp_path):
+    """A table of any delimiter names videos of two folders, and the split of each."""
+    for name in ("a/one.mp4", "a/two.mp4", "b/three.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    rows = ["clip|was|teil", "one|jump|train", f"{tmp_path}/b/three.mp4|run|train", "two.mp4|jump|val"]
+    (tmp_path / "t.txt").write_text("\n".join(rows))
+    columns = {"path": "clip", "label": "was", "split": "teil"}
+    given = Annotations(str(tmp_path / "t.txt"), columns, (tmp_path / "b",))
+    assert find_classes(tmp_path / "a", given) == ["jump", "run"]
+    found = find_split(tmp_path / "a", "train", given)
+    assert (found.names, found.labels) == (["one.mp4", f"{tmp_path}/b/three.mp4"], ["jump", "run"])
+    assert find_split(tmp_path / "a", "val", given).names == ["two.mp4"]
+    alone = given._replace(roots=())
+    with pytest.raises(ValueError, match=r"t.txt, line 3: .*three.mp4' points outside of"):
+        find_split(tmp_path / "a", "train", alone)
+    with pytest.raises(
+        ValueError, match=r"no column for the label: expected 'what', but the first line names clip, was"
+    ):
+        find_split(tmp_path / "a", "train", given._replace(columns={**columns, "label": "what"}))

@@ -1,0 +1,158 @@
+"""Which files are for training, validation and test: by lists, or by shares that keep groups together."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from lightning.pytorch.utilities import rank_zero_info
+
+from pcpad.datamodules.datasets.cityscapes_files import Pair
+from pcpad.datamodules.datasets.file_tables import read_lines
+from pcpad.errors import UserValueError
+
+__all__ = ["Shares", "by_lists"]
+
+_SHOWN = 3
+
+
+class Shares(NamedTuple):
+    """How files without a split are divided.
+
+    Attributes:
+        val: Part that is for validation, in [0, 1).
+        test: Part that is for test, in [0, 1); 0: none.
+        seed: Decides which.
+        group: A regular expression; files in whose image's path it finds the same (its groups, if it has any, else all
+            of it) stay together. None: each file by itself.
+    """
+
+    val: float = 0.2
+    test: float = 0.0
+    seed: int = 0
+    group: str | None = None
+
+    def divide(self, found: Mapping[str, Sequence[Pair]], root: Path) -> dict[str, list[Pair]]:
+        """Give pairs without a split one, and training without validation some of it.
+
+        Args:
+            found: Pairs by split; under `""` those without one.
+            root: For messages.
+
+        Returns:
+            `train`, `val` and `test`, of which a test that nobody asked for is empty.
+
+        Raises:
+            ValueError: An empty split, or too few groups.
+        """
+        splits = {split: list(found.get(split, ())) for split in ("train", "val", "test")}
+        rest = list(found.get("", ()))
+        if rest:
+            parts = self._divided(
+                rest, self.val if not splits["val"] else 0, self.test if not splits["test"] else 0, root
+            )
+            for split, pairs in parts.items():
+                splits[split] += pairs
+        elif splits["train"] and not splits["val"]:
+            parts = self._divided(splits["train"], self.val, 0, root)
+            rank_zero_info(
+                f"{root}: no validation images of their own: {len(parts['val'])} of {len(splits['train'])} for "
+                f"training are held out (--data.val_share {self.val})"
+            )
+            splits |= {split: parts[split] for split in ("train", "val")}
+        return {split: sorted(pairs) for split, pairs in splits.items()}
+
+    def _divided(self, pairs: list[Pair], val: float, test: float, root: Path) -> dict[str, list[Pair]]:
+        groups: dict[str, list[Pair]] = {}
+        for pair in pairs:
+            groups.setdefault(self._group_of(pair), []).append(pair)
+        wanted = {split: share for split, share in (("val", val), ("test", test)) if share > 0}
+        if len(groups) <= len(wanted):
+            what = f"groups (by --data.group {self.group!r})" if self.group else "pairs of image and mask"
+            message = (
+                f"{len(pairs)} files below {root.absolute()} make {len(groups)} {what}, which is too few for training, "
+                f"{' and '.join(wanted)}: each needs one at least"
+            )
+            raise UserValueError(message)
+        # By a checksum, not by position: one file more would otherwise move half of the others.
+        order = sorted(
+            groups, key=lambda name: (zlib.crc32(f"{self.seed}/{name}".encode("utf-8", "surrogateescape")), name)
+        )
+        parts: dict[str, list[Pair]] = {"train": [], "val": [], "test": []}
+        for split, share in wanted.items():
+            # Whole groups until the share is reached; training keeps one for itself and each split to come.
+            reserve = 1 + sum(not parts[other] for other in wanted if other != split)
+            while len(order) > reserve and (not parts[split] or len(parts[split]) < round(share * len(pairs))):
+                parts[split] += groups[order.pop(0)]
+        parts["train"] = [pair for name in order for pair in groups[name]]
+        return parts
+
+    def _group_of(self, pair: Pair) -> str:
+        if self.group is None:
+            return pair.image
+        match = re.search(self.group, pair.image)
+        if match is None:
+            message = (
+                f"--data.group {self.group!r} finds nothing in {pair.image}: expected a regular expression that finds "
+                "in each image's path what its group has in common, such as '^[^_]+' for the name up to the first _"
+            )
+            raise UserValueError(message)
+        return "\0".join(part or "" for part in match.groups()) if match.re.groups else match[0]
+
+
+def by_lists(pairs: Sequence[Pair], lists: Mapping[str, Path], stem: Callable[[Pair], str]) -> dict[str, list[Pair]]:
+    """Split pairs by lists of their names.
+
+    Args:
+        pairs: All of them.
+        lists: The file of each split: a name a line, the image's path, its name or its stem.
+        stem: Gives a pair's stem, folders included.
+
+    Returns:
+        Those that are listed, by split.
+
+    Raises:
+        ValueError: A name without a pair, or of several, or in two lists.
+    """
+    if "" in lists:
+        message = f"--data.lists {lists['']} has to name a list a split: put {{split}} into its path"
+        raise UserValueError(message)
+    known: dict[str, set[Pair]] = {}
+    for pair in pairs:
+        for name in _names(pair.image, stem(pair)):
+            known.setdefault(name, set()).add(pair)
+    found: dict[str, list[Pair]] = {}
+    taken: dict[Pair, str] = {}
+    for split, path in lists.items():
+        unknown = []
+        for number, line in enumerate(read_lines(path), 1):
+            # Some lists name the mask beside the image.
+            name = line if line in known else line.split()[0].removeprefix("./").lstrip("/")
+            matches = known.get(name) or known.get(name.rpartition(".")[0]) or set()
+            if len(matches) != 1:
+                unknown.append(f"line {number}: {line}" + (f" ({len(matches)} images)" if matches else ""))
+                continue
+            (pair,) = matches
+            if pair in taken:
+                message = f"{path}, line {number}: {pair.image} is listed for {taken[pair]} already"
+                raise UserValueError(message)
+            taken[pair] = split
+            found.setdefault(split, []).append(pair)
+        if unknown:
+            more = f", … ({len(unknown)} in all)" if len(unknown) > _SHOWN else ""
+            message = (
+                f"{path} lists names that are no image's, such as {pairs[0].image}: {'; '.join(unknown[:_SHOWN])}{more}"
+            )
+            raise UserValueError(message)
+        if split not in found:
+            message = f"{path} lists nothing for {split}: expected a name a line"
+            raise UserValueError(message)
+    return found
+
+
+def _names(image: str, stem: str) -> set[str]:
+    """What a list may call an image."""
+    return {image, stem, image.rpartition("/")[2], stem.rpartition("/")[2]}

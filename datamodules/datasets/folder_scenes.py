@@ -1,0 +1,157 @@
+"""Images with label maps of one's own: augmented crops for training, whole ones for evaluation, images to predict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from pcpad.datamodules.datasets.cityscapes_files import Pair
+from pcpad.datamodules.datasets.class_values import ClassValues
+from pcpad.datamodules.datasets.epochs import Crop, CropDataset
+from pcpad.datamodules.datasets.scenes import Augmentation, scene_item
+from pcpad.datamodules.reading.channels import ALL, ChannelImage, image_tensor, read_channels
+from pcpad.datamodules.reading.folders import FileTable
+from pcpad.datamodules.reading.label_files import read_label_file
+from pcpad.errors import UserValueError
+
+__all__ = ["ClassMap", "FolderCrops", "FolderScenes", "ImagesToPredict", "ScenePairs"]
+
+
+class ClassMap:
+    """The classes of an image's pixels, upright.
+
+    Args:
+        classes: `(H, W)` uint8, 255 = ignore.
+    """
+
+    def __init__(self, classes: np.ndarray) -> None:
+        self.classes = classes
+
+    def grey(self, rows: slice = ALL, columns: slice = ALL) -> np.ndarray:
+        """A part of them."""
+        return self.classes[rows, columns]
+
+
+class ScenePairs:
+    """Images and label maps, and how both are read.
+
+    Args:
+        root: The data set's folder.
+        pairs: Images and label maps, relative to it or absolute.
+        values: What the label maps' values mean.
+        channels: See `read_channels`.
+        white: See `read_channels`.
+    """
+
+    def __init__(
+        self, root: Path, pairs: Sequence[Pair], values: ClassValues, channels: int = 3, white: float | None = None
+    ) -> None:
+        self.images = FileTable(root, [pair.image for pair in pairs])
+        self.labels = FileTable(root, [pair.label for pair in pairs])
+        self.values = values
+        self.channels = channels
+        self.white = white
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, index: int) -> tuple[ChannelImage, ClassMap]:
+        """Read an image and its label map.
+
+        Args:
+            index: Its position.
+
+        Returns:
+            Both, of one size.
+
+        Raises:
+            BrokenImageError: A file that cannot be read.
+            ValueError: Values that are no classes, or another size than the image's.
+        """
+        image = read_channels(self.images[index], self.channels, self.white)
+        label = read_label_file(self.labels[index])
+        size = (image.height, image.width)
+        classes = label.upright_with(image.orientation, size, self.values.classes_of(label))
+        if classes.shape != size:
+            message = (
+                f"{image.path} has {image.width}x{image.height} pixels (width x height), but its mask {label.path} has "
+                f"{classes.shape[1]}x{classes.shape[0]}: resize the mask without new values in between (nearest "
+                "neighbor), or find the one that belongs to the image"
+            )
+            raise UserValueError(message)
+        return image, ClassMap(classes)
+
+
+class FolderCrops(CropDataset[dict[str, torch.Tensor]]):
+    """Crops for training: `{"image": (C, crop, crop) uint8 or float, "label": (crop, crop) int64}`.
+
+    It is asked for a `Crop`; a bare position, which plain samplers give, always gets the same crop of that image.
+
+    Args:
+        pairs: Images and label maps.
+        augment: Cuts the crops.
+        repeats: How many crops of each image an epoch has.
+    """
+
+    def __init__(self, pairs: ScenePairs, augment: Augmentation, repeats: int = 1) -> None:
+        self.pairs = pairs
+        self.augment = augment
+        self.repeats = repeats
+
+    def __len__(self) -> int:
+        return len(self.pairs) * self.repeats
+
+    def __getitem__(self, crop: Crop | int) -> dict[str, torch.Tensor]:
+        if not isinstance(crop, Crop):
+            crop = Crop(crop, None, crop)
+        image, label = self.pairs.read(crop.file % len(self.pairs))
+        return scene_item(*self.augment(image, label, crop))
+
+
+class FolderScenes(Dataset[dict[str, torch.Tensor]]):
+    """Whole images for evaluation: `{"image": (C, H, W) uint8 or float, "label": (H, W) int64}`.
+
+    Args:
+        pairs: Images and label maps.
+    """
+
+    def __init__(self, pairs: ScenePairs) -> None:
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        image, label = self.pairs.read(index)
+        return scene_item(image.rgb(), label.grey())
+
+
+class ImagesToPredict(Dataset[dict[str, Any]]):
+    """Images without labels: `{"image": (C, H, W) uint8 or float, "path": str}`; an unreadable file raises.
+
+    Args:
+        files: The files, in the order of the predictions.
+        channels: See `read_channels`.
+        white: See `read_channels`.
+    """
+
+    def __init__(self, files: FileTable, channels: int = 3, white: float | None = None) -> None:
+        self.files = files
+        self.channels = channels
+        self.white = white
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def input_files(self) -> Iterator[tuple[str, ...]]:
+        """The file of each sample, for writers that must not replace them."""
+        return ((str(self.files[index]),) for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        path = self.files[index]
+        return {"image": image_tensor(path, self.channels, self.white), "path": str(path)}

@@ -1,0 +1,154 @@
+"""Inpainting of pictures with masks of their own, in folders of one's own."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from torch.utils.data import DataLoader
+
+from pcpad.datamodules.base import expanded, listed, require
+from pcpad.datamodules.datasets.epochs import CropLoader
+from pcpad.datamodules.datasets.file_pairs import Layout, find_pairs
+from pcpad.datamodules.datasets.file_splits import Shares
+from pcpad.datamodules.datasets.masked_pairs import PairedCrops, PairedSquares, PicturesWithMasks
+from pcpad.datamodules.datasets.masks import Polarity
+from pcpad.datamodules.places2 import Places2DataModule
+from pcpad.errors import UserValueError
+
+
+class FolderInpaintingDataModule(Places2DataModule):
+    r"""Pictures with holes, each with its own mask: damaged ones whose damage was drawn over, watermarks, clouds.
+
+    ```
+    root/{train,val,test}/images/<stem>.jpg    root/{train,val,test}/masks/<stem>.png   found by itself
+    root/images/<stem>.jpg                     root/masks/<stem>.png                    found by itself, split by share
+    root/<any>/<stem>.tif                      root/<other>/<stem>_holes.png            patterns: `images` and `masks`
+    root/pairs.csv: image;mask;split                                                    `annotations`
+    ```
+
+    For pictures without masks of their own, whose holes are drawn or taken from a folder, see `Places2DataModule`.
+
+    Batches, squares and predicting are those of `Places2DataModule`, with the mask of the picture: `image`
+    (N, 3, S, S) uint8 RGB in [0, 255], `mask` (N, 1, S, S) uint8, 1 = valid, 0 = hole, `path`, a list of N strings. The
+    mask is cut, resized and mirrored as its picture is; a resized pixel is valid where all that it stands for is. What
+    lies in the holes is what the network is to paint there, in training and in scores: whole pictures.
+
+    Args:
+        root: The folder with the data.
+        mask_polarity: What white means in the masks.
+        images: Pattern of the pictures below `root`, see `FolderSegmentationDataModule`; None: the usual folders.
+        masks: Likewise, of the masks.
+        annotations: A table of pairs instead, with the columns image and mask, and split if it has one.
+        columns: What its columns are called: `{image: photo, mask: holes}`.
+        roots: Further folders in which its names are looked for.
+        lists: Lists of names, a file a split: `splits/{split}.txt`.
+        val_share: Part of the pictures that is for validation where nothing says which.
+        test_share: Likewise for test; 0: none.
+        split_seed: Decides which.
+        group: A regular expression that finds in a picture's path what is to stay together.
+        image_size: S.
+        batch_size: Pictures a step **per device**.
+        effective_batch: Pictures a step over all devices and accumulated batches that the recipe assumes; another
+            one warns. None: no check.
+        num_workers: Processes that read pictures, per device; predicting reads in its own.
+        scale: Smallest and largest factor between a training picture's shorter side and S.
+        flip: Probability of mirroring a training picture.
+        predict_images: Folder of pictures, or one, for `predict`.
+        predict_masks: Folder of masks named like the pictures, or one mask for all; of `mask_polarity`.
+        fit_masks: `nearest` resizes masks to predict with that have another size than their picture; None refuses them.
+
+    Raises:
+        ValueError: A value out of range, here; in `setup` pictures and masks that don't pair up, or an empty split.
+        FileNotFoundError: No data, in `setup`; says what was looked for.
+        BrokenImageError: A file that cannot be read, when it is.
+    """
+
+    def __init__(
+        self,
+        root: str | Path = "data/folder",
+        mask_polarity: Polarity | None = None,
+        images: str | None = None,
+        masks: str | None = None,
+        annotations: str | None = None,
+        columns: dict[str, str] | None = None,
+        roots: list[str] | None = None,
+        lists: str | None = None,
+        val_share: float = 0.2,
+        test_share: float = 0.0,
+        split_seed: int = 0,
+        group: str | None = None,
+        image_size: int = 256,
+        batch_size: int = 6,
+        effective_batch: int | None = None,
+        num_workers: int = 4,
+        scale: tuple[float, float] = (1.0, 1.25),
+        flip: float = 0.5,
+        predict_images: str | Path | None = None,
+        predict_masks: str | Path | None = None,
+        fit_masks: Literal["nearest"] | None = None,
+    ) -> None:
+        super().__init__(
+            root=root,
+            mask_polarity=mask_polarity,
+            image_size=image_size,
+            batch_size=batch_size,
+            effective_batch=effective_batch,
+            num_workers=num_workers,
+            scale=scale,
+            flip=flip,
+            predict_images=predict_images,
+            predict_masks=predict_masks,
+            fit_masks=fit_masks,
+        )
+        require(0 <= val_share < 1, "val_share", "in [0, 1)", val_share)
+        require(0 <= test_share < 1 - val_share, "test_share", "in [0, 1 - val_share)", test_share)
+        fine = annotations is None or (images is None and masks is None)
+        require(fine, "annotations", "None where `images` and `masks` are given", annotations)
+        others = [expanded(Path(each)) for each in roots or ()]
+        self.layout = Layout(self.root, images, masks, annotations, columns or {}, others, lists)
+        self.shares = Shares(val_share, test_share, split_seed, group)
+        self._paired: dict[str, PicturesWithMasks] = {}
+
+    def setup(self, stage: str) -> None:
+        """List the files that a stage needs, so that what is missing stops the run before it starts.
+
+        Args:
+            stage: "fit", "validate", "test" or "predict".
+        """
+        if stage == "predict":
+            super().setup(stage)
+            return
+        self._warn_of_other_batch()
+        if self.mask_polarity is None:
+            message = (
+                "What does white mean in the masks? --data.mask_polarity white_hole (white is to be painted) or "
+                "white_valid (white stays)"
+            )
+            raise UserValueError(message)
+        if not self._paired:
+            found = find_pairs(self.layout, self.shares)
+            self._paired = {
+                split: PicturesWithMasks(self.root, pairs, self.mask_polarity)
+                for split, pairs in found.items()
+                if pairs
+            }
+        for split in ("train", "val") if stage == "fit" else ("val",) if not self._paired.get(stage) else ():
+            if split not in self._paired:
+                message = f"{self.root.absolute()} has no pictures for {split}: every split needs some"
+                raise UserValueError(message)
+        for pairs in self._paired.values():
+            pairs.read(0)  # what is wrong with all of them stops the run before it starts
+
+    def train_dataloader(self) -> CropLoader:
+        """Random squares; the last, smaller batch is left out where there is a full one."""
+        pairs = listed(self._paired.get("train"), "the pictures", "fit")
+        return self.training_loader(PairedCrops(pairs, self.image_size, self.scale, self.flip))
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The pictures of val, each once."""
+        pairs = listed(self._paired.get("val"), "the pictures", "fit", "validate")
+        return self.evaluation_loader(PairedSquares(pairs, self.image_size))
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """The pictures of test where there are some, else of val."""
+        pairs = listed(self._paired.get("test") or self._paired.get("val"), "the pictures", "test")
+        return self.evaluation_loader(PairedSquares(pairs, self.image_size))

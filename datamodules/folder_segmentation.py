@@ -1,0 +1,255 @@
+"""Semantic segmentation of images and masks in folders of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.utils.data import DataLoader
+
+from pcpad.datamodules.base import DataModule, expanded, listed, require
+from pcpad.datamodules.datasets.cityscapes_files import Pair
+from pcpad.datamodules.datasets.class_values import EXPECTED, parse_classes
+from pcpad.datamodules.datasets.epochs import CropLoader
+from pcpad.datamodules.datasets.file_pairs import Layout, find_pairs
+from pcpad.datamodules.datasets.file_splits import Shares
+from pcpad.datamodules.datasets.folder_scenes import FolderCrops, FolderScenes, ImagesToPredict, ScenePairs
+from pcpad.datamodules.datasets.scenes import Augmentation, collate_equal_sizes
+from pcpad.datamodules.reading.folders import FileTable, find_images
+from pcpad.datamodules.reading.label_files import read_label_file
+from pcpad.errors import UserValueError
+
+_LOOKED_AT = 8
+_DARK = 1 / 8
+_MOST_CHANNELS = 512  # of OpenCV's arrays
+
+
+class FolderSegmentationDataModule(DataModule):
+    r"""Semantic segmentation of one's own images and masks, in whichever layout they lie.
+
+    ```
+    root/{train,val,test}/images/<stem>.jpg    root/{train,val,test}/labels/<stem>.png   found by itself
+    root/images/<stem>.jpg                     root/masks/<stem>.png                     found by itself, split by share
+    root/<any>/<stem>_rgb.tif                  root/<other>/<stem>_gt.png                patterns: `images` and `masks`
+    root/pairs.csv: image;mask;split                                                     `annotations`
+    ```
+
+    Masks hold one id per pixel (grey or palette PNGs, whose indices are the ids, of up to 16 bits), or one color. What
+    `classes` has decides which: names by id, or colors by name. `class_names`, `num_classes` and `class_colors` are
+    known at once, so that the command builds a network of as many classes.
+
+    Batches: `image` `(N, channels, H, W)`, uint8 in [0, 255], or float in [0, 1] of files of more than 8 bits (the task
+    normalises), and `label` `(N, H, W)` int64 classes, 255 = ignore; when training `crop_size`² pixels, when evaluating
+    whole images. When predicting: `image` of one image of any size and `path`, a list of one string. What cannot be
+    read is left out, and named in an error when all others are done.
+
+    Splits: by folders, lists or the table's column where these say so; else by share, as a file's name (or its group's)
+    and `split_seed` decide. Where there is no test split, `test` runs on the validation images.
+
+    An epoch's crops, their order and augmentation depend on nothing but the seed of `seed_everything` (0 without one)
+    and the epoch's number: not on the number of processes or workers. A run resumed from a checkpoint made within an
+    epoch goes on at the next crop.
+
+    `pcpad check folder --data.root …` says what is wrong with the files, shows eight of them, and counts the classes.
+
+    Args:
+        root: The folder with the data.
+        classes: A number of classes (ids from 0), names by id (`{0: road, 1: sky}`), a list of names, colors by name
+            (`{road: "#804080"}`), or a file with a name a line, the columns name,r,g,b, or `names:` in YAML.
+        ignore: The id or color that no loss and no metric looks at, a list of them, or `others`: whatever `classes`
+            does not name. None: 255 of ids.
+        images: Pattern of the images below `root`: `{split}/images/{stem}.jpg`, or a folder: `{split}/images`. In it
+            `{split}` is train, val or test, `{stem}` what an image and its mask have in common, folders included, and
+            any other `{word}` a part of a name that both have in common. None: the usual folders are looked for.
+        masks: Likewise, of the masks.
+        annotations: A table of pairs instead, of any delimiter, with the columns image and mask, and split if it has
+            one; `{split}` in its path stands for a split's name. Looked for here, then in `root`.
+        columns: What the table's columns are called: `{image: photo, mask: drawing, split: fold}`.
+        roots: Further folders in which the table's names are looked for.
+        lists: Lists of names, a file a split: `splits/{split}.txt`, each with a stem or an image's name a line.
+        val_share: Part of the images that is for validation where nothing says which.
+        test_share: Likewise for test; 0: none.
+        split_seed: Decides which.
+        group: A regular expression that finds in an image's path what is to stay together, a drive or a patient:
+            `^[^_]+` is the name up to the first `_`.
+        channels: Of the images, see `reading.channels.read_channels`: 3 is RGB, 1 grey, others are TIFF files'.
+        white: The value that becomes 1, of images of more than 8 bits: 4095 of 12 bits, 10000 of Sentinel-2. None: 255
+            of 8 bits, 65535 of 16.
+        batch_size: Crops a training step **per device**.
+        eval_batch_size: Images a step when evaluating, per device; more than 1 needs images of equal size.
+        num_workers: Processes that read images, per device; 0 reads in the training process.
+        crop_size: Height and width of the training crops.
+        crops: Crops of each image in an epoch; more than 1 for few or large images.
+        scale: Smallest and largest factor a training image is resized by.
+        flip: Probability of mirroring.
+        color_jitter: Largest change of brightness, contrast, saturation (factors) and hue (of the circle); 0: none.
+        blur: Smallest and largest σ of the Gaussian blur in pixels; None: none.
+        predict_images: Folder of images, or one image, for `predict`.
+        effective_batch: Crops a step over all devices and accumulated batches that the recipe assumes; another
+            one warns. None: no check.
+
+    Raises:
+        ValueError: A value out of range, here; in `setup` images and masks that don't pair up, an empty split, values
+            that are no classes in the first masks, and of the others when they are read.
+        FileNotFoundError: No data, in `setup`; says what was looked for.
+        BrokenImageError: A file that cannot be read, when it is.
+    """
+
+    reads_by_opencv = True
+
+    channels: int
+
+    def __init__(
+        self,
+        root: str | Path = "data/folder",
+        classes: int | str | list[str] | dict[str, Any] | None = None,
+        ignore: int | str | list[Any] | None = None,
+        images: str | None = None,
+        masks: str | None = None,
+        annotations: str | None = None,
+        columns: dict[str, str] | None = None,
+        roots: list[str] | None = None,
+        lists: str | None = None,
+        val_share: float = 0.2,
+        test_share: float = 0.0,
+        split_seed: int = 0,
+        group: str | None = None,
+        channels: int = 3,
+        white: float | None = None,
+        batch_size: int = 8,
+        eval_batch_size: int = 1,
+        num_workers: int = 4,
+        crop_size: int = 512,
+        crops: int = 1,
+        scale: tuple[float, float] = (0.5, 2.0),
+        flip: float = 0.5,
+        color_jitter: float = 0.25,
+        blur: tuple[float, float] | None = None,
+        predict_images: str | Path | None = None,
+        effective_batch: int | None = None,
+    ) -> None:
+        super().__init__(
+            root,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            effective_batch=effective_batch,
+        )
+        require(0 <= val_share < 1, "val_share", "in [0, 1)", val_share)
+        require(0 <= test_share < 1 - val_share, "test_share", "in [0, 1 - val_share)", test_share)
+        require(1 <= channels <= _MOST_CHANNELS, "channels", f"in 1 … {_MOST_CHANNELS}", channels)
+        require(white is None or white > 0, "white", "None or above 0", white)
+        require(crop_size >= 1, "crop_size", "at least 1", crop_size)
+        require(crops >= 1, "crops", "at least 1", crops)
+        require(0 < scale[0] <= scale[1], "scale", "0 < smallest <= largest", scale)
+        require(0 <= flip <= 1, "flip", "in [0, 1]", flip)
+        require(0 <= color_jitter <= 0.5, "color_jitter", "in [0, 0.5]", color_jitter)
+        require(blur is None or 0 < blur[0] <= blur[1], "blur", "None or 0 < smallest <= largest", blur)
+        patterns = images is not None or masks is not None
+        require(
+            annotations is None or not patterns, "annotations", "None where `images` and `masks` are given", annotations
+        )
+        require(annotations is not None or not columns, "columns", "None where `annotations` is None", columns)
+        others = [expanded(Path(each)) for each in roots or ()]
+        self.layout = Layout(self.root, images, masks, annotations, columns or {}, others, lists)
+        self.shares = Shares(val_share, test_share, split_seed, group)
+        self.values = None if classes is None else parse_classes(classes, ignore, self.root)
+        if self.values is not None:
+            self.class_names, self.class_colors = self.values.names, self.values.colors
+        self.channels = channels
+        self.white = white
+        self.crops = crops
+        self.augment = Augmentation(crop_size, scale, flip, color_jitter, blur, channels)
+        self.predict_images = expanded(predict_images)
+        self._found: dict[str, list[Pair]] | None = None
+        self._splits: dict[str, ScenePairs] = {}
+        self._predict: FileTable | None = None
+
+    def setup(self, stage: str) -> None:
+        """List the files that a stage needs, so that what is missing stops the run before it starts.
+
+        Args:
+            stage: "fit", "validate", "test" or "predict".
+        """
+        super().setup(stage)
+        if stage == "predict":
+            if self.predict_images is None:
+                message = "predict needs images: --data.predict_images FOLDER"
+                raise UserValueError(message)
+            self._predict = find_images(self.predict_images)
+            return
+        if stage == "fit":
+            self._prepare("train")
+        self._prepare("test" if stage == "test" and self.pairs()["test"] else "val")
+
+    def pairs(self) -> dict[str, list[Pair]]:
+        """All images with their masks, by split; found once."""
+        if self._found is None:
+            self._found = find_pairs(self.layout, self.shares)
+        return self._found
+
+    def train_dataloader(self) -> CropLoader:
+        """Augmented crops; the last, smaller batch is left out where there is a full one."""
+        pairs = listed(self._splits.get("train"), "the training images", "fit")
+        return self.training_loader(FolderCrops(pairs, self.augment, self.crops))
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The validation images, whole, each once."""
+        return self._evaluated(listed(self._splits.get("val"), "the images", "fit", "validate"))
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """The test images where there are some, else the validation images."""
+        return self._evaluated(listed(self._splits.get("test") or self._splits.get("val"), "the images", "test"))
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """All images of `predict_images`, each once and alone, sorted by path."""
+        files = listed(self._predict, "the images", "predict")
+        images = ImagesToPredict(files, self.channels, self.white)
+        return self.prediction_loader(images, files.passed_over, batch_size=1)
+
+    def _evaluated(self, pairs: ScenePairs) -> DataLoader[Any]:
+        return self.evaluation_loader(FolderScenes(pairs), collate_fn=collate_equal_sizes)
+
+    def _prepare(self, split: str) -> None:
+        if split in self._splits:
+            return
+        pairs = self.pairs()[split]
+        if not pairs:
+            others = ", ".join(f"{len(found)} for {name}" for name, found in self.pairs().items() if found)
+            wanted = " (--data.val_share 0.2 holds some out)" if split == "val" else ""
+            message = f"{self.root.absolute()} has no images for {split}, but {others}: every split needs some{wanted}"
+            raise UserValueError(message)
+        if self.values is None:
+            raise UserValueError(self.no_classes(pairs))
+        self._splits[split] = ScenePairs(self.root, pairs, self.values, self.channels, self.white)
+        self._look_at_some(self._splits[split])
+
+    def no_classes(self, pairs: list[Pair]) -> str:
+        """Say what the first masks hold, for whoever is to write down the classes."""
+        held: set[str] = set()
+        for pair in pairs[:_LOOKED_AT]:
+            file = read_label_file(self.root / pair.label)
+            if file.values is not None:
+                held |= {str(value) for value in sorted(set(file.values.ravel().tolist()))[:256]}
+            elif file.colors is not None:
+                colors = file.colors.reshape(-1, 3)
+                held |= {"#{:02x}{:02x}{:02x}".format(*color) for color in set(map(tuple, colors.tolist()))}
+        shown = sorted(held, key=lambda value: (len(value), value))
+        values = ", ".join(shown[:40]) + (", …" if len(shown) > 40 else "")
+        return (
+            f"Which classes are there? The first masks below {self.root.absolute()} hold {values}. Expected argument "
+            f"`classes` (--data.classes) to be {EXPECTED}"
+        )
+
+    def _look_at_some(self, pairs: ScenePairs) -> None:
+        """Read the first few, so that what is wrong with all of them stops the run before it starts."""
+        step = max(1, len(pairs) // _LOOKED_AT)
+        tops = [pairs.read(index)[0] for index in range(0, len(pairs), step)][:_LOOKED_AT]
+        white = self.white or (255 if tops[0].pixels.dtype.kind == "u" else 65535)
+        brightest = max(image.top for image in tops)
+        if 0 < brightest < _DARK * white:
+            rank_zero_warn(
+                f"The first images below {self.root} are nearly black: no value is above {brightest:g}, where "
+                f"{white:g} is taken for white. Pass --data.white {brightest:g}, or what their values end at"
+            )
