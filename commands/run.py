@@ -194,8 +194,8 @@ class SuiteCLI(LightningCLI):
             text = "Of neighboring tiles, a fraction of them such as 1/3."
             parser.add_argument("--tiling.overlap", type=float | str | None, default=None, help=text)
             text = "What tiles see around them: exact, as far as the network looks; or so many pixels."
-            kinds = Literal["exact"] | int | tuple[int, int] | None
-            parser.add_argument("--tiling.margin", type=kinds, default=None, help=text)
+            margins = Literal["exact"] | int | tuple[int, int] | None
+            parser.add_argument("--tiling.margin", type=margins, default=None, help=text)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, then say where the run departs from its checkpoint."""
