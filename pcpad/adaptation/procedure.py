@@ -55,7 +55,7 @@ class Procedure:
 
     steps: int = 400
     batch_size: int = 16
-    rates: tuple[float, ...] = (3e-5, 1e-4, 3e-4)
+    rates: tuple[float, ...] = (3e-6, 3e-5, 1e-4)
     search_steps: int = 60
     exponent: float | Literal["anneal", "learn"] = "anneal"
     weights: bool = True

@@ -156,11 +156,13 @@ def test_what_is_prepared_is_what_networks_see(photographs):
 # What comes can be bad
 
 
+@pytest.mark.faults
 def test_few_images_are_refused(photographs):
     with pytest.raises(UserValueError, match="15 images are too few: at least 16"):
         recover(filtering(), photographs[:15])
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -173,12 +175,14 @@ def test_images_smaller_than_the_crop_and_its_context_are_refused(photographs, s
         recover(filtering(), photographs, "partial", settings)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("network", [nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 1), nn.Sequential()])
 def test_a_network_without_padding_is_said(photographs, network):
     with pytest.raises(UserValueError, match=r"nothing was changed.*no convolution pads"):
         recover(network, photographs, "partial", QUICK)
 
 
+@pytest.mark.faults
 def test_a_network_that_has_the_padding_already_is_said(photographs):
     with pytest.raises(UserValueError, match="have partial padding already"):
         recover(convert_padding(filtering(), "partial"), photographs, "partial", QUICK)
@@ -193,6 +197,7 @@ class Wrapped(nn.Module):
         return self.wrap(self.network(x))
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     "wrap", [lambda y: (y, None), lambda y: {"aux": y[:, :, ::2], "out": y}], ids=["tuple", "dict"]
 )
@@ -201,6 +206,7 @@ def test_tuples_and_dicts_are_taken(photographs, wrap):
     assert found.rows["recovered"]["border"] > found.rows["original"]["border"]
 
 
+@pytest.mark.faults
 def test_other_outputs_are_refused(photographs):
     with pytest.raises(UserTypeError, match="str"):
         recover(Wrapped(str).eval(), photographs, "partial", QUICK)
@@ -208,6 +214,7 @@ def test_other_outputs_are_refused(photographs):
         recover(Wrapped(lambda y: y.flatten(2)).eval(), photographs, "partial", QUICK)
 
 
+@pytest.mark.faults
 def test_a_network_in_training_mode_is_said_and_stays_in_it(photographs):
     network = filtering().train()
     with pytest.warns(UserWarning, match="training mode"):
@@ -216,11 +223,13 @@ def test_a_network_in_training_mode_is_said_and_stays_in_it(photographs):
     assert "training mode" in found.notes[0]
 
 
+@pytest.mark.faults
 def test_outputs_that_are_not_finite_are_said(photographs):
     with pytest.raises(UserRuntimeError, match="output is not finite"):
         recover(Wrapped(lambda y: y / 0).eval(), photographs, "partial", QUICK)
 
 
+@pytest.mark.faults
 def test_a_network_that_fails_on_larger_crops_is_said(photographs):
     def fixed(y):
         assert y.shape[-1] == 16, "16 alone"
@@ -230,6 +239,7 @@ def test_a_network_that_fails_on_larger_crops_is_said(photographs):
         recover(Wrapped(fixed).eval(), photographs, "partial", QUICK)
 
 
+@pytest.mark.faults
 def test_images_of_other_kinds_are_refused(photographs):
     with pytest.raises(UserTypeError, match="image"):
         recover(filtering(), [image.numpy() for image in photographs], "partial", replace(QUICK, crop=None))
