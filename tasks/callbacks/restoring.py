@@ -118,8 +118,10 @@ def refuse_odd(fresh: Any, stored: Any, name: str) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is one number, in a tensor or not."""
-    return isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.numel() == 1)
+    """Whether a value is one number, in a tensor or not, that tensors can hold."""
+    if isinstance(value, int):
+        return abs(value) < 1 << 63
+    return isinstance(value, float) or (isinstance(value, Tensor) and value.numel() == 1)
 
 
 def _kind(value: Any) -> str:
@@ -166,8 +168,8 @@ def _look_at_callbacks(trainer: Trainer, content: dict[str, Any]) -> None:
         return
     refuse_odd({}, stored, "it")
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        # Those with a look of their own would gather theirs over all processes.
-        if callback.state_key not in stored or "load_state_dict" in vars(type(callback)):
+        # Of random states there are as many as the run had processes; `RandomState` looks at them itself.
+        if callback.state_key not in stored or callback.state_key == "RandomState":
             continue
         fresh: Any = {}
         with suppress(Exception):  # a callback may have no state before it starts

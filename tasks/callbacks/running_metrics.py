@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from pcpad.tasks.callbacks.restoring import refuse_odd
+from pcpad.tasks.callbacks.restoring import OddStateError, refuse_odd
 
 __all__ = ["running_metrics", "set_running_metrics"]
 
@@ -93,6 +93,9 @@ def _copied(value: Any, device: torch.device | str = "cpu") -> Any:
 def _set_state(metric: Metric, state: Mapping[str, Any], device: torch.device) -> None:
     refuse_odd({"updates": 0, "values": {}}, state, type(metric).__name__)
     for name in metric._defaults.keys() & state["values"].keys():
+        if isinstance(metric._defaults[name], Tensor) != isinstance(state["values"][name], Tensor):
+            message = f"expected {type(metric).__name__}.{name} to be of the kind that the metric keeps"
+            raise OddStateError(message)
         setattr(metric, name, _copied(state["values"][name], device))
     metric._update_count = state["updates"]
     metric._computed = None
