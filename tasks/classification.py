@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from pcpad.errors import UserValueError
 from pcpad.models.classifiers import classifier
+from pcpad.models.heads import Head
 from pcpad.tasks.base import Task, check_finite, plain
 from pcpad.tasks.callbacks.predictions import PredictionTable
 from pcpad.tasks.class_scores import class_metrics, log_class_metrics
@@ -29,7 +30,8 @@ class ClassificationTask(Task):
         num_classes: How many classes the network tells apart; must be the data's.
         padding: The padding of the network's convolutions, see `pcpad.convert_padding`.
         fallback: What `padding` does where a feature map is too small for it: `replicate`, for `reflect` say.
-        weights: Where training starts from: None, `published`, or a local file. Not kept in checkpoints.
+        weights: Where training starts from: None, a local file, or by name what lies in a cache: `published`, one of
+            torchvision's sets (`IMAGENET1K_V2`), timm's (`timm/resnet50.a1_in1k`). Not kept in checkpoints.
         label_smoothing: In [0, 1), for the training loss alone.
         mean: Of each channel of images in [0, 1]; subtracted.
         std: Of each channel of images in [0, 1]; divided by.
@@ -37,6 +39,9 @@ class ClassificationTask(Task):
         scheduler: Makes the learning-rate schedule from the optimizer.
         channels_last: Keep images and filters in NHWC memory order, which GPUs with tensor cores prefer.
         compile: Run the network through `torch.compile`.
+        head: `new` starts with a new last layer, where `weights` are of other classes. Not kept in checkpoints.
+        freeze: Parts that do not learn: `encoder` (all but the last layer), `norms`, names of parts. See `Task`.
+        rates: Learning rates of parts, as factors. See `Task`.
 
     Example:
         >>> from torch.optim import SGD
@@ -61,6 +66,9 @@ class ClassificationTask(Task):
         scheduler: LRSchedulerCallable | None = None,
         channels_last: bool = False,
         compile: bool = False,
+        head: Head | None = None,
+        freeze: str | list[str] | None = None,
+        rates: dict[str, float] | None = None,
     ) -> None:
         network, num_classes = plain(network), plain(num_classes)
         super().__init__(
@@ -71,7 +79,9 @@ class ClassificationTask(Task):
             std=std,
             optimizer=optimizer,
             scheduler=scheduler,
-            not_kept=["weights"],
+            not_kept=["weights", "head"],
+            freeze=freeze,
+            rates=rates,
         )
         if not 0 <= label_smoothing < 1:
             message = f"Expected argument `label_smoothing` to be in [0, 1), but got {label_smoothing}"
@@ -80,14 +90,20 @@ class ClassificationTask(Task):
         self.label_smoothing = label_smoothing
         self.channels_last = channels_last
 
-        self.network = classifier(network, num_classes, padding=self.padding, weights=weights, fallback=fallback)
-        self.random_parts = [] if weights else ["network"]
+        self.network = classifier(
+            network, num_classes, padding=self.padding, weights=weights, fallback=fallback, head=head
+        )
+        self.starts_from(weights, head)
         if channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)
         if compile:
             self.network.compile()  # in place: names in the state dict stay
         self.val_metrics: Any = class_metrics(num_classes)
         self.test_metrics: Any = class_metrics(num_classes)
+
+    def encoder_parts(self) -> list[str]:
+        """All but the head, whatever its parts are called."""
+        return self.all_but_head()
 
     def forward(self, image: Tensor) -> Tensor:
         """Images (N, 3, H, W), uint8 or float in [0, 1], to logits (N, num_classes)."""
