@@ -9,6 +9,7 @@ from typing import Any
 
 from pcpad._renamed import with_present_paths
 from pcpad.bounded_yaml import read_yaml
+from pcpad.commands.habits import remembered_habits
 from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.files import read_text, refuse_irregular
 from pcpad.tasks.callbacks.run_values import RUN_VALUES
@@ -94,11 +95,12 @@ def run_values(config: Mapping[str, Any]) -> dict[str, Any]:
         config: Parsed, or a checkpoint's entry, which may hold anything.
 
     Returns:
-        The seed; and by part, then by name: steps, epochs and time, how much of them, when it validates and logs,
-        monitor, precision, accumulation. Values of other types than these have are left out.
+        The seed, `--early_stopping`, `--logger`; and by part, then by name: steps, epochs and time, how much of them,
+        when it validates and logs, monitor, precision, accumulation. Values of other types are left out.
     """
     seed = config.get("seed_everything")
     found: dict[str, Any] = {"seed_everything": seed} if type(seed) is int else {}
+    found |= remembered_habits(config)
     for part, names in _OF_THE_RUN.items():
         given = config.get(part)
         if isinstance(given, Mapping):

@@ -58,7 +58,6 @@ class SynthesisTask(Task):
         generator_optimizer: Makes the generator's optimizer from its parameters; needed to train.
         discriminator_optimizer: Likewise.
         scheduler: Makes a learning-rate schedule from an optimizer; each of the two gets its own.
-
         weights: A local file that training starts from, or that is tested or applied: a generator under the public
             code's names (`latest_net_G.pth`), or a checkpoint of this task, whose discriminators are then taken too.
             Not kept in checkpoints.
