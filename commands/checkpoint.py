@@ -156,11 +156,21 @@ def remembered(path: Path, trust: Trust | None = None, *, run: bool = False, wei
         class_path = values.pop("_class_path", None)
         if class_path is not None:
             settings[part] = {"class_path": class_path, "init_args": values}
+    if not run:
+        _without_augmentation(settings)
     (trust or Trust(path)).check(settings)
     kept = content.get(RUN_VALUES)
     if run and isinstance(kept, Mapping):
         settings |= run_values(kept)
     return with_present_paths(settings)
+
+
+def _without_augmentation(settings: dict[str, Any]) -> None:
+    """Leave out, in place, what only training images go through: its classes need nobody's trust in an evaluation."""
+    given = settings.get("data", {}).get("init_args", {})
+    augment = given.get("augment") if isinstance(given, dict) else None
+    if isinstance(augment, list) and all(isinstance(item, Mapping) and "class_path" in item for item in augment):
+        del given["augment"]
 
 
 def differences(settings: Mapping[str, Any], used: Mapping[str, Any]) -> list[str]:

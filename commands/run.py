@@ -163,6 +163,7 @@ class SuiteCLI(LightningCLI):
         self._subcommand_parsers[self.verb].set_defaults(quiet.get(self.verb, {}))
         with self._watch(), escaped_stderr():
             self.config = _with_present_paths(parser.parse_args(cast(list[str], args)))
+            check_habits(self.config[self.verb])
             used = parser.dump(self.config, skip_none=False, skip_validation=True, format="json")
         for line in differences(self.remembered, json.loads(used)[self.verb]):
             _say(f"Differs from the checkpoint: {line}")
@@ -177,10 +178,6 @@ class SuiteCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Lightning's own would let the checkpoint win over what the user typed."""
-
-    def before_instantiate_classes(self) -> None:
-        """Refuse what cannot be before anything is built."""
-        check_habits(self.config[self.verb])
 
     def instantiate_classes(self) -> None:
         """Give a data module that keeps no hyper-parameters its configuration as such.

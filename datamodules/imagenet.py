@@ -7,6 +7,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from pcpad.datamodules.base import DataModule, expanded, listed, require
+from pcpad.datamodules.datasets.augmentations import Augment
 from pcpad.datamodules.datasets.epochs import CropLoader
 from pcpad.datamodules.datasets.image_folders import LabelledFiles, LabelledImages, UnlabelledImages, scan_split
 from pcpad.datamodules.datasets.transforms import evaluation_transform, training_transform
@@ -68,6 +69,7 @@ class ImageNetDataModule(DataModule):
             False reads them as they are stored, as the pipelines behind ImageNet's published numbers did.
         effective_batch: Images a step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
+        augment: Further transforms of training images, see `DataModule`.
 
     Raises:
         ValueError: A value out of range, here; classes that don't match or empty folders, in `setup`.
@@ -88,8 +90,11 @@ class ImageNetDataModule(DataModule):
         max_broken: int = 10,
         effective_batch: int | None = None,
         upright: bool = True,
+        augment: Augment | None = None,
     ) -> None:
-        super().__init__(root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch)
+        super().__init__(
+            root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch, augment=augment
+        )
         require(image_size >= 1, "image_size", "at least 1", image_size)
         # A smaller one would make the centre crop pad with black: a border made up by the data.
         require(resize >= image_size, "resize", f"at least image_size={image_size}", resize)
