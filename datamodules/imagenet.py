@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 from pcpad.datamodules.base import DataModule, expanded, listed, require
 from pcpad.datamodules.datasets.augmentations import Augment
 from pcpad.datamodules.datasets.epochs import CropLoader
+from pcpad.datamodules.datasets.folds import Fold
 from pcpad.datamodules.datasets.image_folders import LabelledFiles, LabelledImages, UnlabelledImages, scan_split
 from pcpad.datamodules.datasets.transforms import evaluation_transform, training_transform
 from pcpad.datamodules.reading.folders import FileTable, class_folders, find_images
@@ -70,6 +71,11 @@ class ImageNetDataModule(DataModule):
         effective_batch: Images a step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
         augment: Further transforms of training images, see `DataModule`.
+        fold: `2/5`: of five equal parts of train/, the second is for validation (and for `test`, where there is no
+            test/), the others are for training; val/ is not used. Each has its share of every class.
+        split_seed: Decides which files are in which part; the run's seed does not.
+        group: A regular expression that finds in a file's name what is to stay in one part: `^[^_]+`. None: each file
+            by itself.
 
     Raises:
         ValueError: A value out of range, here; classes that don't match or empty folders, in `setup`.
@@ -91,6 +97,9 @@ class ImageNetDataModule(DataModule):
         effective_batch: int | None = None,
         upright: bool = True,
         augment: Augment | None = None,
+        fold: str | None = None,
+        split_seed: int = 0,
+        group: str | None = None,
     ) -> None:
         super().__init__(
             root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch, augment=augment
@@ -108,6 +117,8 @@ class ImageNetDataModule(DataModule):
         self.upright = upright
         self.eval_transform = evaluation_transform(resize, image_size)
         self.train_transform = training_transform(resize, image_size, crop_scale, crop_ratio, horizontal_flip)
+        require(group is None or fold is not None, "group", "left out without `fold`", group)
+        self.fold = None if fold is None else Fold.parse(fold, split_seed, group)
         self._splits: dict[str, LabelledFiles] = {}
         self._test_split = "val"
         self._predict: FileTable | None = None
@@ -157,11 +168,26 @@ class ImageNetDataModule(DataModule):
         return self.evaluation_loader(LabelledImages(self._split(split), self.eval_transform, upright=self.upright))
 
     def _scan(self, split: str) -> None:
+        if self.fold is not None and split != "test":
+            self._divide(self.fold)
+            return
         folder = self.root / split
         if not class_folders(folder):
             raise UserFileNotFoundError(self._no_data(folder))
         if split not in self._splits:
             self._splits[split] = scan_split(folder, self.class_names or ())
+
+    def _divide(self, fold: Fold) -> None:
+        """Take training and validation from train/."""
+        if "train" in self._splits:
+            return
+        folder = self.root / "train"
+        if not class_folders(folder):
+            raise UserFileNotFoundError(self._no_data(folder))
+        files, labels = scan_split(folder, self.class_names or ())
+        held_out = fold.held_out(files.names(), labels)
+        self._splits["train"] = LabelledFiles(files.select(~held_out), labels[~held_out])
+        self._splits["val"] = LabelledFiles(files.select(held_out), labels[held_out])
 
     def _split(self, split: str) -> LabelledFiles:
         stages = ("fit",) if split == "train" else ("fit", "validate", "test")

@@ -16,6 +16,7 @@ from pcpad.datamodules.datasets.clip_datasets import (
 )
 from pcpad.datamodules.datasets.clips import Augmentation, CropKind, Sampling
 from pcpad.datamodules.datasets.epochs import CropLoader
+from pcpad.datamodules.datasets.folds import Fold
 from pcpad.datamodules.datasets.kinetics_files import find_classes
 from pcpad.datamodules.datasets.kinetics_splits import find_test_split, load_split, load_unlabelled
 from pcpad.datamodules.datasets.video_table import VideoTable
@@ -83,6 +84,11 @@ class KineticsDataModule(DataModule):
         max_missing: Largest part of a split's annotated videos that may be missing.
         effective_batch: Clips a step over all devices and accumulated batches that the recipe assumes; another one
             warns. None: no check.
+        fold: `2/5`: of five equal parts of train/, the second is for validation (and for `test`, where there is no
+            test/), the others are for training; val/ is not used. Each has its share of every class.
+        split_seed: Decides which files are in which part; the run's seed does not.
+        group: A regular expression that finds in a file's name what is to stay in one part: `^[^_]+`. None: each file
+            by itself.
 
     Raises:
         ValueError: A value out of range, here; in `setup` annotations that cannot be understood or that lead out of
@@ -112,6 +118,9 @@ class KineticsDataModule(DataModule):
         max_broken: int = 100,
         max_missing: float = 0.2,
         effective_batch: int | None = None,
+        fold: str | None = None,
+        split_seed: int = 0,
+        group: str | None = None,
     ) -> None:
         super().__init__(root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch)
         for name in ("clip_length", "stride", "size", "val_clips"):
@@ -133,6 +142,8 @@ class KineticsDataModule(DataModule):
         self.predict_videos = expanded(predict_videos)
         self.max_broken = max_broken
         self.max_missing = max_missing
+        require(group is None or fold is not None, "group", "left out without `fold`", group)
+        self.fold = None if fold is None else Fold.parse(fold, split_seed, group)
         self._splits: dict[str, VideoTable] = {}
         self._predicted: Dataset[Any] | None = None
         self._left_out: list[str] = []
@@ -205,15 +216,22 @@ class KineticsDataModule(DataModule):
         if split == "predict":
             self._splits[split], self._left_out = load_unlabelled(Path(source or "."), self.jpeg_fps)
             return
-        self._splits[split] = load_split(
+        source = str(source or split)
+        if self.fold is not None and source == "val":
+            source = "train"
+        table = load_split(
             self.root,
-            str(source or split),
+            source,
             self.annotations,
             self.class_names or (),
             jpeg_fps=self.jpeg_fps,
             max_missing=self.max_missing,
             max_broken=self.max_broken if split == "train" else None,
         )
+        if self.fold is not None and source == "train":
+            held_out = self.fold.held_out(table.paths.names(), table.labels)
+            table = table.select(~held_out if split == "train" else held_out)
+        self._splits[split] = table
 
     def _split(self, split: str) -> VideoTable:
         stages = {"train": ("fit",), "val": ("fit", "validate")}.get(split, (split,))

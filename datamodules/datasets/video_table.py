@@ -89,6 +89,13 @@ class VideoTable:
         index = VideoIndex.unpack(self._packed[self._ends[video] : self._ends[video + 1]])
         return at_rate(index, self.jpeg_fps) if index.codec == CODEC else index
 
+    def select(self, wanted: np.ndarray) -> "VideoTable":
+        """The videos for which an array of bools is true."""
+        packed = [self._packed[self._ends[video] : self._ends[video + 1]] for video in np.flatnonzero(wanted)]
+        labels = None if self.labels is None else self.labels[wanted].tolist()
+        names = self.paths.select(wanted).names()
+        return VideoTable(Path(self.paths.folder), names, packed, labels, self.jpeg_fps)
+
     def open(self, video: int, index: VideoIndex, least: int = 0) -> Video | FrameFolder:
         """Open a video, which raises BrokenVideoError; see `Video`."""
         return (FrameFolder if index.codec == CODEC else Video)(self.paths[video], index, least)

@@ -44,6 +44,15 @@ class FileTable:
         start = int(self._ends[index - 1]) if index else 0
         return Path(self.folder, os.fsdecode(self._text[start : int(self._ends[index])]))
 
+    def names(self) -> list[str]:
+        """The names as they were given."""
+        starts = [0, *self._ends[:-1].tolist()]
+        return [os.fsdecode(self._text[start:end]) for start, end in zip(starts, self._ends.tolist(), strict=False)]
+
+    def select(self, wanted: np.ndarray) -> "FileTable":
+        """The files for which an array of bools is true."""
+        return FileTable(self.folder, [name for name, take in zip(self.names(), wanted, strict=True) if take])
+
 
 def list_images(folder: str | Path) -> list[str]:
     """List the images below a folder, recursively, links followed; hidden files and folders are left out.
