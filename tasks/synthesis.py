@@ -23,8 +23,9 @@ from pcpad.tasks.judges.synthesis import JudgeFiles, SynthesisJudges
 from pcpad.tasks.optimization import optimizer_and_scheduler
 from pcpad.tasks.pictures.palette import palette
 from pcpad.tasks.schedules import refuse_other_options
-from pcpad.tasks.starts import start_synthesis, warn_of_other_start
+from pcpad.tasks.starts import warn_of_other_start
 from pcpad.tasks.synthesis_inputs import conditioning, judge_both
+from pcpad.tasks.synthesis_start import start_synthesis
 
 _OPTIONS = ("generator_optimizer", "discriminator_optimizer", "scheduler")
 

@@ -15,7 +15,9 @@ __all__ = ["Fold"]
 
 
 class Fold(NamedTuple):
-    """One of k parts of the training files.
+    """One of k parts of the training files, of equally many files of each class.
+
+    A file that is added, or cannot be read any more, moves others from one part to another.
 
     Attributes:
         number: Which one, from 1.
@@ -91,8 +93,8 @@ class Fold(NamedTuple):
         match = re.search(self.group, name)
         if match is None:
             message = (
-                f"--data.group {self.group!r} finds nothing in {name}: expected a regular expression that finds in each "
-                "file's name what its group has in common, such as '^[^_]+' for the name up to the first _"
+                f"--data.group {self.group!r} finds nothing in {name}: expected a regular expression that finds in "
+                "each file's name what its group has in common, such as '^[^_]+' for the name up to the first _"
             )
             raise UserValueError(message)
         return "\0".join(part or "" for part in match.groups()) if match.re.groups else match[0]
