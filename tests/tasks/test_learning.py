@@ -22,6 +22,11 @@ def sgd(parameters):
     return SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.1)
 
 
+def slow_sgd(parameters):
+    """For networks whose norms do not normalize, which soon are of no number."""
+    return SGD(parameters, lr=1e-4, momentum=0.9, weight_decay=0.1)
+
+
 def batches(count=4):
     torch.manual_seed(0)
     items = [{"image": torch.randint(256, (3, 32, 32), dtype=torch.uint8), "label": k % 3} for k in range(2 * count)]
@@ -69,7 +74,7 @@ class OnTwo(Callback):
 def test_frozen_parts_on_two_processes(tmp_path, freeze):
     """DistributedDataParallel waits for the gradients of all parameters that it was told of."""
     torch.set_num_threads(1)
-    task = ClassificationTask("resnet18", 3, freeze=freeze, optimizer=sgd)
+    task = ClassificationTask("resnet18", 3, freeze=freeze, optimizer=slow_sgd)
     before = {name: value.clone() for name, value in task.network.state_dict().items()}
     options = {"devices": 2, "strategy": "ddp_fork", "default_root_dir": tmp_path, "enable_checkpointing": False}
     Trainer(max_steps=2, callbacks=OnTwo(), **options, **QUIET).fit(task, batches())
@@ -85,7 +90,7 @@ def test_frozen_parts_on_two_processes(tmp_path, freeze):
 @pytest.mark.faults
 def test_a_run_goes_on_with_what_was_frozen_and_not_otherwise(tmp_path):
     def run(epochs, checkpoint=None, **options):
-        task = ClassificationTask("resnet18", 3, optimizer=sgd, **options)
+        task = ClassificationTask("resnet18", 3, optimizer=slow_sgd, **options)
         trainer = Trainer(max_epochs=epochs, default_root_dir=tmp_path, enable_checkpointing=False, **QUIET)
         trainer.fit(task, batches(1), ckpt_path=checkpoint)
         return trainer, task
