@@ -9,6 +9,7 @@ from typing import Any
 
 from pcpad._renamed import with_present_paths
 from pcpad.bounded_yaml import read_config
+from pcpad.commands.habits import remembered_habits
 from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.files import at_home, refuse_irregular
 from pcpad.tasks.callbacks.run_values import RUN_VALUES
@@ -95,11 +96,12 @@ def run_values(config: Mapping[str, Any]) -> dict[str, Any]:
         config: Parsed, or a checkpoint's entry, which may hold anything.
 
     Returns:
-        The seed; and by part, then by name: steps, epochs and time, how much of them, when it validates and logs,
-        monitor, precision, accumulation. Values of other types than these have are left out.
+        The seed, `--early_stopping`, `--logger`; and by part, then by name: steps, epochs and time, how much of them,
+        when it validates and logs, monitor, precision, accumulation. Values of other types are left out.
     """
     seed = config.get("seed_everything")
     found: dict[str, Any] = {"seed_everything": seed} if type(seed) is int else {}
+    found |= remembered_habits(config)
     for part, names in _OF_THE_RUN.items():
         given = config.get(part)
         if isinstance(given, Mapping):
@@ -155,11 +157,21 @@ def remembered(path: Path, trust: Trust | None = None, *, run: bool = False, wei
         class_path = values.pop("_class_path", None)
         if class_path is not None:
             settings[part] = {"class_path": class_path, "init_args": values}
+    if not run:
+        _without_augmentation(settings)
     (trust or Trust(path)).check(settings)
     kept = content.get(RUN_VALUES)
     if run and isinstance(kept, Mapping):
         settings |= run_values(kept)
     return with_present_paths(settings)
+
+
+def _without_augmentation(settings: dict[str, Any]) -> None:
+    """Leave out, in place, what only training images go through: its classes need nobody's trust in an evaluation."""
+    given = settings.get("data", {}).get("init_args", {})
+    augment = given.get("augment") if isinstance(given, dict) else None
+    if isinstance(augment, list) and all(isinstance(item, Mapping) and "class_path" in item for item in augment):
+        del given["augment"]
 
 
 def differences(settings: Mapping[str, Any], used: Mapping[str, Any]) -> list[str]:

@@ -22,6 +22,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from pcpad._renamed import present_path
 from pcpad.bounded_yaml import bound_jsonargparse, reading_once
 from pcpad.commands.checkpoint import differences, find_checkpoint, home_of, remembered, run_values
+from pcpad.commands.habits import add_habits, check_habits, early_stopping, further_loggers, logger_words
 from pcpad.commands.outputs import checkpoint_files, named_files, run_files
 from pcpad.commands.plugins import allow_modules_of, import_named, load_plugins, load_user_modules, split_imports
 from pcpad.commands.recipes import config_files, configured_imports, resolve_configs
@@ -173,6 +174,7 @@ class SuiteCLI(LightningCLI):
         text = (
             "Modules to load first, also as --import MODULE: they may register paddings, or define what is named here."
         )
+        add_habits(parser, self.verb)
         parser.add_argument("--imports", type=list[str] | None, default=None, help=text)
         if self.verb in ("test", "predict"):
             text = "Run a network that no checkpoint and no weights were loaded into: its values are random."
@@ -203,6 +205,7 @@ class SuiteCLI(LightningCLI):
         self._subcommand_parsers[self.verb].set_defaults(quiet.get(self.verb, {}))
         with self._watch(), escaped_stderr():
             self.config = _with_present_paths(parser.parse_args(cast(list[str], args)))
+            check_habits(self.config[self.verb])
             used = parser.dump(self.config, skip_none=False, skip_validation=True, format="json")
         for line in differences(self.remembered, json.loads(used)[self.verb]):
             _say(f"Differs from the checkpoint: {line}")
@@ -292,7 +295,8 @@ class SuiteCLI(LightningCLI):
         options = self._get(self.config_init, "trainer")
         if options.get("logger") in (None, True):
             name = self.name or type(self.model).__name__.removesuffix("Task").lower()
-            kwargs["logger"] = _loggers(options.get("default_root_dir") or "runs", name, self.start)
+            words = logger_words(self.config[self.verb])
+            kwargs["logger"] = _loggers(options.get("default_root_dir") or "runs", name, self.start, words)
         elif options.get("default_root_dir"):
             self.start.watch(options["default_root_dir"])
         trainer = super().instantiate_trainer(**kwargs)
@@ -305,6 +309,8 @@ class SuiteCLI(LightningCLI):
         given = config.get("callbacks") or []
         given = given if isinstance(given, list) else [given]
         callbacks = [*self._callbacks(config), *callbacks]
+        if self.verb == "fit":
+            callbacks += early_stopping(self.config[self.verb], given)
         if self.verb != "fit" or config.get("enable_checkpointing") is False:
             callbacks = [callback for callback in callbacks if not isinstance(callback, BestAndLast)]
         for callback in given:
@@ -431,17 +437,21 @@ def _no_advertising(record: logging.LogRecord) -> bool:
     return "try installing [lit" not in record.getMessage()
 
 
-def _loggers(folder: str | Path, name: str, start: Start) -> list[Logger]:
-    """TensorBoard's and CSV logs in one folder, which is this run's alone."""
+def _loggers(folder: str | Path, name: str, start: Start, words: Sequence[str]) -> list[Logger]:
+    """CSV and, if asked for, TensorBoard's logs in one folder, which is this run's alone; and services' loggers."""
+    logs = CSVLogger(str(folder), name=name)
+    if "tensorboard" not in words:
+        start.take(logs)
+        return [logs, *further_loggers(words, folder, name)]
     board = TensorBoardLogger(str(folder), name=name)
     if not is_unicode(board.root_dir):  # TensorBoard writes to no other
-        logs = CSVLogger(str(folder), name=name)
         start.take(logs)
         _say(f"No TensorBoard logs: the name of {logs.log_dir} is not UTF-8. metrics.csv has the same numbers.")
-        return [logs]
+        return [logs, *further_loggers(words, folder, name)]
     start.take(board)
     # Left to itself the second would find the first one's new folder and count one further.
-    return [board, CSVLogger(str(folder), name=name, version=board.version)]
+    logs = CSVLogger(str(folder), name=name, version=board.version)
+    return [board, logs, *further_loggers(words, folder, name)]
 
 
 def _lacks(model: LightningModule, method: str) -> str:

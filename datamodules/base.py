@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_deprecation
 from torch.utils.data import DataLoader, Dataset, default_collate
 from torch.utils.data.distributed import DistributedSampler
 
+from pcpad.datamodules.datasets.augmentations import Augment, Augmentations, AugmentedItems
 from pcpad.datamodules.datasets.epochs import (
     CropDataset,
     CropLoader,
@@ -161,6 +162,9 @@ class DataModule(LightningDataModule):
         num_workers: Processes that read samples, per device; 0 reads in the training process.
         effective_batch: Samples a step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
+        augment: Transforms of albumentations or torchvision v2 that training items go through at the end, each
+            `{class_path: albumentations.RandomGamma, init_args: {p: 0.5}}`: images and, with them, `label`, `mask` and
+            `instance` maps. They keep size and type. See `pcpad.datamodules.datasets.augmentations`.
 
     Attributes:
         class_names: Name of each class, by number; None where there are no classes or they are not known yet.
@@ -177,6 +181,9 @@ class DataModule(LightningDataModule):
     class_colors: Sequence[tuple[int, int, int]] | None = None
     train_ids: Sequence[int] | None = None
     channels: int | None = None
+
+    # What label maps, masks and instance maps hold where nothing is known, see `Augmentations`.
+    unknown: ClassVar[int] = 255
 
     # Whether workers read by OpenCV, which would start a thread for each core in every one of them.
     reads_by_opencv: ClassVar[bool] = False
@@ -196,6 +203,7 @@ class DataModule(LightningDataModule):
         eval_batch_size: int | None = None,
         num_workers: int = 0,
         effective_batch: int | None = None,
+        augment: Augment | None = None,
     ) -> None:
         super().__init__()
         require(batch_size >= 1, "batch_size", "at least 1", batch_size)
@@ -208,6 +216,7 @@ class DataModule(LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self.effective_batch = effective_batch
+        self.augmentations = Augmentations(augment, self.unknown) if augment else None
 
     @classmethod
     def load_from_checkpoint(
@@ -272,11 +281,27 @@ class DataModule(LightningDataModule):
         need_length(dataset)
         if not isinstance(dataset, CropDataset):
             dataset = SeededItems(dataset)
+        dataset = self.augmented(dataset)
         sampler = CropSampler(plan or CropPlan(len(dataset), None, 0, 1, run_seed()), *self.ranks)  # type: ignore[arg-type]
         # Batch statistics of a nearly empty last batch are noise.
         full = len(sampler) >= self.batch_size
         options = {**self.worker_options(), **options}
         return CropLoader(dataset, batch_size=self.batch_size, sampler=sampler, drop_last=full, **options)
+
+    def augmented(self, dataset: CropDataset[Any]) -> CropDataset[Any]:
+        """A training set with what `augment` adds, looked at once so that what fails fails before training.
+
+        Args:
+            dataset: Its items hold `image`.
+
+        Returns:
+            It, or the same without `augment`.
+        """
+        if self.augmentations is None:
+            return dataset
+        changed = AugmentedItems(dataset, self.augmentations, ("label", "mask", "instance"))
+        changed[0]
+        return changed
 
     def evaluation_loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
         """Make the loader of a validation, test or prediction set: each sample once, in order.

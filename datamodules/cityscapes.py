@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from pcpad.datamodules.base import DataModule, expanded, listed, require
+from pcpad.datamodules.datasets.augmentations import Augment
 from pcpad.datamodules.datasets.centroids import Centroids, load_centroids
 from pcpad.datamodules.datasets.cityscapes_files import CITIES, VAL_CITIES, Pair, find_coarse, find_fine, select_cities
 from pcpad.datamodules.datasets.cityscapes_labels import (
@@ -78,6 +79,7 @@ class CityscapesDataModule(DataModule):
         predict_images: Folder of images, or one image, for `predict`.
         effective_batch: Crops a step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
+        augment: Further transforms of training images and labels, see `DataModule`.
 
     Raises:
         ValueError: A value out of range, here; in `setup` an unknown city, a split without images, images and labels
@@ -107,6 +109,7 @@ class CityscapesDataModule(DataModule):
         blur: tuple[float, float] | None = (0.15, 1.3),
         predict_images: PathName | None = None,
         effective_batch: int | None = None,
+        augment: Augment | None = None,
     ) -> None:
         super().__init__(
             root,
@@ -114,6 +117,7 @@ class CityscapesDataModule(DataModule):
             eval_batch_size=eval_batch_size,
             num_workers=num_workers,
             effective_batch=effective_batch,
+            augment=augment,
         )
         require(split in VAL_CITIES, "split", f"one of {', '.join(VAL_CITIES)}", split)
         require(crop_size >= 1, "crop_size", "at least 1", crop_size)

@@ -5,12 +5,14 @@ from typing import Any, Literal
 from torch.utils.data import DataLoader
 
 from pcpad.datamodules.base import DataModule, expanded, listed, require
+from pcpad.datamodules.datasets.augmentations import Augment
 from pcpad.datamodules.datasets.cityscapes_files import CITIES, VAL_CITIES, find_fine, select_cities
 from pcpad.datamodules.datasets.epochs import CropLoader
 from pcpad.datamodules.datasets.panoptic_scenes import (
     COLOURS,
     NAMES,
     TRAIN_IDS,
+    UNKNOWN,
     PanopticScenes,
     collate_scenes,
     find_maps,
@@ -52,6 +54,7 @@ class CityscapesPanopticDataModule(DataModule):
         flip: Probability of mirroring.
         predict_maps: For `predict`, a folder with `NAME_labelIds.png` and `NAME_instanceIds.png`.
         effective_batch: Images a step over all devices that the recipe assumes; another one warns. None: no check.
+        augment: Further transforms of training images and maps, see `DataModule`.
 
     Raises:
         ValueError: A value out of range, here; in `setup` an unknown city, a split without images, images and labels
@@ -63,6 +66,7 @@ class CityscapesPanopticDataModule(DataModule):
     class_names = NAMES
     class_colors = COLOURS
     train_ids = TRAIN_IDS
+    unknown = UNKNOWN
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class CityscapesPanopticDataModule(DataModule):
         flip: float = 0.5,
         predict_maps: PathName | None = None,
         effective_batch: int | None = None,
+        augment: Augment | None = None,
     ) -> None:
         super().__init__(
             root,
@@ -82,6 +87,7 @@ class CityscapesPanopticDataModule(DataModule):
             eval_batch_size=eval_batch_size,
             num_workers=num_workers,
             effective_batch=effective_batch,
+            augment=augment,
         )
         require(split in VAL_CITIES, "split", f"one of {', '.join(VAL_CITIES)}", split)
         require(min(image_size) >= 1, "image_size", "height and width of at least 1", image_size)

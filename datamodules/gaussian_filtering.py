@@ -6,7 +6,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from pcpad.datamodules.base import DataModule, listed, require
-from pcpad.datamodules.datasets.epochs import CropLoader
+from pcpad.datamodules.datasets.augmentations import Augment
+from pcpad.datamodules.datasets.epochs import CropDataset, CropLoader
 from pcpad.datamodules.datasets.filtered_crops import FixedCrops, TrainingCrops, gaussian_kernel
 from pcpad.datamodules.datasets.photos import Split, find_photos, large_enough
 from pcpad.datamodules.reading.folders import FileTable
@@ -54,6 +55,7 @@ class GaussianFilteringDataModule(DataModule):
         split_seed: Of a folder without splits, decides which; no other seed does, so that runs can be compared.
         effective_batch: Crops a step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
+        augment: Further transforms of training images, before they are filtered, see `DataModule`.
 
     Raises:
         ValueError: A value out of range, here; in `setup` no held-out photograph that is large enough.
@@ -75,8 +77,11 @@ class GaussianFilteringDataModule(DataModule):
         held_out: float = 0.1,
         split_seed: int = 0,
         effective_batch: int | None = None,
+        augment: Augment | None = None,
     ) -> None:
-        super().__init__(root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch)
+        super().__init__(
+            root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch, augment=augment
+        )
         require(crop_size >= 1, "crop_size", "at least 1", crop_size)
         require(kernel_size >= 1 and kernel_size % 2 == 1, "kernel_size", "odd, at least 1", kernel_size)
         require(sigma > 0, "sigma", "above 0", sigma)
@@ -110,7 +115,14 @@ class GaussianFilteringDataModule(DataModule):
     def train_dataloader(self) -> CropLoader:
         """Random crops; the last, smaller batch is left out where there is a full one."""
         dataset = TrainingCrops(self._listed("train"), *self._form(), self.crops_per_image)
+        dataset.augment = self.augmentations
         return self.training_loader(dataset)
+
+    def augmented(self, dataset: CropDataset[Any]) -> CropDataset[Any]:
+        """Unchanged: its crops are augmented before they are filtered, or the target would be another filter's."""
+        if self.augmentations is not None:
+            dataset[0]
+        return dataset
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The same crops each time of the photographs of val/, each once."""

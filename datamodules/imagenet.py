@@ -8,8 +8,10 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from pcpad.datamodules.base import DataModule, expanded, listed, require
+from pcpad.datamodules.datasets.augmentations import Augment
 from pcpad.datamodules.datasets.epochs import CropLoader
 from pcpad.datamodules.datasets.file_splits import Shares
+from pcpad.datamodules.datasets.folds import Fold
 from pcpad.datamodules.datasets.image_folders import (
     LabelledFiles,
     LabelledImages,
@@ -84,10 +86,14 @@ class ImageNetDataModule(DataModule):
         columns: What its columns are called: `{image: file, label: species, split: fold}`.
         roots: Further folders in which its names are looked for.
         val_share: Part of the table's images that is for validation where it does not say.
-        split_seed: Decides which.
-        group: A regular expression that finds in an image's path what is to stay together.
+        split_seed: Decides which images these are, and which are in which part of `fold`; the run's seed does not.
+        group: A regular expression that finds in an image's path what is to stay together: `^[^_]+`. None: each image
+            by itself.
         channels: Of the images, see `reading.channels.read_channels`: 3 is RGB, 1 grey, others are TIFF files'.
         white: The value that becomes 1, of images of more than 8 bits; None: as RGB of 8 bits where `channels` is 3.
+        augment: Further transforms of training images, see `DataModule`.
+        fold: `2/5`: of five equal parts of train/, the second is for validation (and for `test`, where there is no
+            test/), the others are for training; val/ is not used. Each has its share of every class.
 
     Raises:
         ValueError: A value out of range, here; classes that don't match or empty folders, in `setup`.
@@ -116,8 +122,12 @@ class ImageNetDataModule(DataModule):
         group: str | None = None,
         channels: int = 3,
         white: float | None = None,
+        augment: Augment | None = None,
+        fold: str | None = None,
     ) -> None:
-        super().__init__(root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch)
+        super().__init__(
+            root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch, augment=augment
+        )
         require(image_size >= 1, "image_size", "at least 1", image_size)
         # A smaller one would make the centre crop pad with black: a border made up by the data.
         require(resize >= image_size, "resize", f"at least image_size={image_size}", resize)
@@ -150,6 +160,12 @@ class ImageNetDataModule(DataModule):
         self.upright = upright
         self.eval_transform = evaluation_transform(resize, image_size)
         self.train_transform = training_transform(resize, image_size, crop_scale, crop_ratio, horizontal_flip)
+        require(
+            fold is None or annotations is None, "fold", "left out with `annotations`, which divides by itself", fold
+        )
+        divided = fold is not None or annotations is not None
+        require(group is None or divided, "group", "left out without `fold` and `annotations`", group)
+        self.fold = None if fold is None else Fold.parse(fold, split_seed, group)
         self._splits: dict[str, LabelledFiles] = {}
         self._test_split = "val"
         self._predict: FileTable | None = None
@@ -214,11 +230,26 @@ class ImageNetDataModule(DataModule):
                 message = f"{self.annotations} has no images for {split}: every split needs some (--data.val_share 0.2)"
                 raise UserValueError(message)
             return
+        if self.fold is not None and split != "test":
+            self._divide(self.fold)
+            return
         folder = self.root / split
         if not class_folders(folder):
             raise UserFileNotFoundError(self._no_data(folder))
         if split not in self._splits:
             self._splits[split] = scan_split(folder, self.class_names or ())
+
+    def _divide(self, fold: Fold) -> None:
+        """Take training and validation from train/."""
+        if "train" in self._splits:
+            return
+        folder = self.root / "train"
+        if not class_folders(folder):
+            raise UserFileNotFoundError(self._no_data(folder))
+        files, labels = scan_split(folder, self.class_names or ())
+        held_out = fold.held_out(files.names, labels)
+        self._splits["train"] = LabelledFiles(files.select(~held_out), labels[~held_out])
+        self._splits["val"] = LabelledFiles(files.select(held_out), labels[held_out])
 
     def _split(self, split: str) -> LabelledFiles:
         stages = ("fit",) if split == "train" else ("fit", "validate", "test")

@@ -17,6 +17,7 @@ from pcpad.datamodules.datasets.clip_datasets import (
 )
 from pcpad.datamodules.datasets.clips import Augmentation, CropKind, Sampling
 from pcpad.datamodules.datasets.epochs import CropLoader
+from pcpad.datamodules.datasets.folds import Fold
 from pcpad.datamodules.datasets.kinetics_files import find_classes
 from pcpad.datamodules.datasets.kinetics_splits import find_test_split, load_split, load_unlabelled
 from pcpad.datamodules.datasets.video_indices import KnownVideos
@@ -90,6 +91,11 @@ class KineticsDataModule(DataModule):
         columns: What the columns of a table of one's own are called, of any delimiter: `{path: clip, label: action}`,
             and `split` if it has one.
         roots: Further folders in which the videos of `annotations` are looked for.
+        fold: `2/5`: of five equal parts of train/, the second is for validation (and for `test`, where there is no
+            test/), the others are for training; val/ is not used. Each has its share of every class.
+        split_seed: Decides which files are in which part; the run's seed does not.
+        group: A regular expression that finds in a file's name what is to stay in one part: `^[^_]+`. None: each file
+            by itself.
 
     Raises:
         ValueError: A value out of range, here; in `setup` annotations that cannot be understood or that lead out of
@@ -121,6 +127,9 @@ class KineticsDataModule(DataModule):
         effective_batch: int | None = None,
         columns: dict[str, str] | None = None,
         roots: list[str] | None = None,
+        fold: str | None = None,
+        split_seed: int = 0,
+        group: str | None = None,
     ) -> None:
         super().__init__(root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch)
         for name in ("clip_length", "stride", "size", "val_clips"):
@@ -149,6 +158,8 @@ class KineticsDataModule(DataModule):
         self.predict_videos = expanded(predict_videos)
         self.max_broken = max_broken
         self.max_missing = max_missing
+        require(group is None or fold is not None, "group", "left out without `fold`", group)
+        self.fold = None if fold is None else Fold.parse(fold, split_seed, group)
         self._splits: dict[str, VideoTable] = {}
         self._predicted: Dataset[Any] | None = None
         self._left_out: list[str] = []
@@ -222,7 +233,9 @@ class KineticsDataModule(DataModule):
         return WindowLoader(windows, sampler=sampler, **options)
 
     def _load(self, split: str, source: str, known: KnownVideos | None) -> None:
-        self._splits[split] = load_split(
+        if self.fold is not None and source == "val":
+            source = "train"
+        table = load_split(
             self.root,
             source,
             self.annotations,
@@ -232,6 +245,10 @@ class KineticsDataModule(DataModule):
             max_broken=self.max_broken if split == "train" else None,
             known=known,
         )
+        if self.fold is not None and source == "train":
+            held_out = self.fold.held_out(table.paths.names, table.labels)
+            table = table.select(~held_out if split == "train" else held_out)
+        self._splits[split] = table
 
     def _split(self, split: str) -> VideoTable:
         stages = {"train": ("fit",), "val": ("fit", "validate")}.get(split, (split,))

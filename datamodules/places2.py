@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from pcpad.datamodules.base import DataModule, evaluation_sampler, expanded, listed, require
+from pcpad.datamodules.datasets.augmentations import Augment
 from pcpad.datamodules.datasets.damaged import DamagedPictures, PictureLoader, find_damaged, only
 from pcpad.datamodules.datasets.epochs import CropLoader
 from pcpad.datamodules.datasets.masked_images import MaskedCrops, MaskedSquares
@@ -60,6 +61,7 @@ class Places2DataModule(DataModule):
         predict_mask_threshold: Share of white above which a pixel of `predict_masks` counts as white, given for masks
             of greys; None: half, and masks that are neither black nor white for the most part are refused.
         fit_masks: `nearest` resizes masks that have another size than their picture; None refuses them.
+        augment: Further transforms of training images and masks, see `DataModule`.
 
     Raises:
         ValueError: A value out of range, here; in `setup` a polarity by which most of each picture is a hole, pictures
@@ -69,6 +71,7 @@ class Places2DataModule(DataModule):
     """
 
     reads_by_opencv = True
+    unknown = 1  # what comes in from outside is no hole to be filled
 
     def __init__(
         self,
@@ -91,8 +94,11 @@ class Places2DataModule(DataModule):
         predict_mask_polarity: Polarity | None = None,
         fit_masks: Literal["nearest"] | None = None,
         predict_mask_threshold: float | None = None,
+        augment: Augment | None = None,
     ) -> None:
-        super().__init__(root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch)
+        super().__init__(
+            root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch, augment=augment
+        )
         self.bins = [(low, high) for low, high in bins or ((0.01, 0.2), (0.2, 0.4), (0.4, 0.6))]
         require(image_size >= 8, "image_size", "at least 8", image_size)
         require(1 <= scale[0] <= scale[1], "scale", "1 <= smallest <= largest", scale)

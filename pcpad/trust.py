@@ -21,6 +21,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from pcpad.errors import UserRuntimeError, UserValueError
 __all__ = [
     "Trust",
     "check_layout",
+    "imported",
     "loaded_modules",
     "loading",
     "named_in",
@@ -77,7 +79,7 @@ _MOST_SETTINGS = MOST_VALUES  # of a checkpoint, and of all that one command nam
 loaded_modules: set[str] = set()
 """The modules that the user had loaded by name."""
 _named_by_program: set[str] = set()
-_watched: ContextVar[bool] = ContextVar("_watched", default=False)
+_watched: ContextVar[Trust | None] = ContextVar("_watched", default=None)
 
 
 @contextmanager
@@ -116,7 +118,7 @@ def loading(checkpoint: Any, kind: type) -> Iterator[None]:
     Raises:
         UserValueError: The checkpoint asks for a class from elsewhere.
     """
-    if _watched.get():
+    if _watched.get() is not None:
         yield
         return
     homes = {base.__module__ for base in inspect.getmro(kind)}
@@ -235,7 +237,7 @@ class Trust:
             UserRuntimeError: This version of jsonargparse resolves names by other ways than the known ones.
         """
         with ExitStack() as stack:
-            stack.callback(_watched.reset, _watched.set(True))
+            stack.callback(_watched.reset, _watched.set(self))
             for module, name, replacement in self._replacements():
                 stack.callback(setattr, module, name, getattr(module, name))
                 setattr(module, name, replacement)
@@ -330,6 +332,30 @@ class Trust:
 def _owner(path: str) -> Any:
     """The module of an import path, if it is loaded already."""
     return sys.modules.get(path.rpartition(".")[0])
+
+
+def imported(path: str) -> Any:
+    """What an import path leads to, if it may be used: anything, but while a checkpoint's settings are at work.
+
+    Args:
+        path: Such as `albumentations.HorizontalFlip`.
+
+    Returns:
+        It.
+
+    Raises:
+        UserValueError: A checkpoint asks for it, and nobody named it.
+        ImportError: There is no such module.
+        AttributeError: It has no such name.
+    """
+    trust = _watched.get()
+    if trust is not None and not trust.may_import(path):
+        raise UserValueError(trust.refusal(path))
+    module, _, name = path.rpartition(".")
+    found = getattr(import_module(module), name)
+    if trust is not None and not trust.may_use(path, found):
+        raise UserValueError(trust.refusal(path))
+    return found
 
 
 def plain_settings(value: Any, source: str | Path, name: str = "hyper_parameters") -> Any:

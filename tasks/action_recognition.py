@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from pcpad.errors import UserTypeError, UserValueError
 from pcpad.files import FileName
 from pcpad.metrics.video import VideoAccuracy
+from pcpad.models.heads import Head
 from pcpad.models.resnet3d import resnet3d
 from pcpad.tasks.base import Task, check_finite, plain
 from pcpad.tasks.callbacks.predictions import VideoPredictionTable
@@ -40,12 +41,17 @@ class ActionRecognitionTask(Task):
         num_classes: How many classes the network tells apart; must be the data's.
         padding: The padding of the network's convolutions, see `pcpad.convert_padding`.
         fallback: What `padding` does where a feature map is too small for it: `replicate`, for `reflect` say.
-        weights: Where training starts from: None or a local file. Not kept in checkpoints.
+        weights: Where training starts from: None or a local file, with the names of 3D-ResNets-PyTorch or of
+            torchvision's `r3d_18`. Not kept in checkpoints.
         width: Channels of the stem; 64 is the published networks'.
         mean: Of each channel of clips in [0, 1]; subtracted.
         std: Of each channel of clips in [0, 1]; divided by. 1 / 255 brings clips to 0…255.
         optimizer: Makes the optimizer from the parameters; needed to train.
         scheduler: Makes the learning-rate schedule from the optimizer.
+        variant: `no_max_pool`, `conv1_t_stride`, `conv1_t_size` of public networks, see `pcpad.models.resnet3d`.
+        head: `new` starts with a new last layer, where `weights` are of other classes. Not kept in checkpoints.
+        freeze: Parts that do not learn: `encoder` (all but the last layer), `norms`, names of parts. See `Task`.
+        rates: Learning rates of parts, as factors. See `Task`.
 
     Raises:
         ValueError: An argument is out of range, or the weights do not fit.
@@ -75,6 +81,10 @@ class ActionRecognitionTask(Task):
         std: tuple[float, float, float] = _STD,
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
+        variant: dict[str, int | bool] | None = None,
+        head: Head | None = None,
+        freeze: str | list[str] | None = None,
+        rates: dict[str, float] | None = None,
     ) -> None:
         num_classes = 400 if num_classes is None else num_classes
         network, num_classes = plain(network), plain(num_classes)
@@ -84,15 +94,18 @@ class ActionRecognitionTask(Task):
             num_classes=num_classes,
             optimizer=optimizer,
             scheduler=scheduler,
-            not_kept=["weights"],
+            not_kept=["weights", "head"],
+            freeze=freeze,
+            rates=rates,
         )
         self.keep_resolved(num_classes=num_classes)
         if network not in _NETWORKS:
             message = f"Expected argument `network` to be one of {', '.join(_NETWORKS)}, but got {network!r}"
             raise UserValueError(message)
         self.set_normalization(mean, std, dims=3)
-        self.network = resnet3d(_NETWORKS[network], num_classes, self.padding, weights, fallback, width)
-        self.random_parts = [] if weights else ["network"]
+        shape: dict[str, Any] = {"fallback": fallback, "width": width, "variant": plain(variant)}
+        self.network = resnet3d(_NETWORKS[network], num_classes, self.padding, weights, head=head, **shape)
+        self.starts_from(weights, head)
         self.val_metrics: Any = class_metrics(num_classes, "clip_")
         self.test_metrics: Any = class_metrics(num_classes, "clip_")
         self.val_videos = VideoAccuracy(num_classes, top_ks(num_classes))

@@ -10,7 +10,6 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_deprecation, rank_zero_warn
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from pcpad.distributed import averaged
 from pcpad.errors import UserRuntimeError, UserValueError
 from pcpad.models.weights import mismatch
 from pcpad.tasks.counting import count_each_once, over_all_samples
+from pcpad.tasks.learning import LearningParts
 from pcpad.trust import loading
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _DROP: dict[str, Any] = {"drop_border_filters": True}
 _OLD_OFFERS = {"class_names": "classes", "class_colors": "class_colours"}
 
 
-class Task(LightningModule):
+class Task(LearningParts):
     """A LightningModule that the `pcpad` command can train, test, apply, export and compare.
 
     A task of your own passes what it has to `super().__init__`, builds `self.network`, and writes the steps; the rest
@@ -57,6 +57,10 @@ class Task(LightningModule):
             first weights came from. All others become hyper-parameters, kept in checkpoints.
         clips_gradients: Whether the trainer can clip this task's gradients, which is advised where the loss is not
             finite; it refuses to where `automatic_optimization` is off.
+        freeze: Parts of `self.network` that do not learn: `encoder`, `norms` (all normalization layers), names of
+            parts (`layer1`), or several of these. Their norms stay in evaluation mode, the optimizer does not get them.
+        rates: Factors of the optimizer's learning rate by part: `{encoder: 0.1}`, `{layer1: 0.01}`; of several that
+            fit the longest counts. `{decay: 0.75}`: each block learns by so much slower than the one after it.
 
     Raises:
         UserValueError: A `std` that is not positive; a number of classes that there is no room for.
@@ -116,6 +120,8 @@ class Task(LightningModule):
         scheduler: LRSchedulerCallable | None = None,
         not_kept: Sequence[str] = (),
         clips_gradients: bool = True,
+        freeze: str | Sequence[str] | None = None,
+        rates: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         frame = inspect.currentframe()
@@ -131,6 +137,8 @@ class Task(LightningModule):
         self.trained_with = None
         self.random_parts = None
         self.report = None
+        self.freeze = [freeze] if isinstance(freeze, str) else list(freeze or ())
+        self.rates = dict(rates or {})
         self._finite = FiniteLoss(clips=clips_gradients)
         self._normalizes = False
         if mean is not None and std is not None:
@@ -201,12 +209,6 @@ class Task(LightningModule):
 
     # Training
 
-    def configure_optimizers(self) -> Any:
-        """One optimizer over all parameters, and its schedule."""
-        from pcpad.tasks.optimization import optimizer_and_scheduler
-
-        return optimizer_and_scheduler(self.parameters(), self.optimizer, self.scheduler)
-
     def setup(self, stage: str) -> None:
         """Compare the data's classes with the network's before hours are spent on them; have samples counted once.
 
@@ -214,6 +216,8 @@ class Task(LightningModule):
             UserValueError: The data states another number.
         """
         self.report = None
+        if stage == "fit":
+            self.freeze_parts()
         if self._trainer is not None:
             count_each_once(self.trainer)
         channels = self.data_offer("channels")
@@ -364,6 +368,7 @@ class Task(LightningModule):
         self.class_names = checkpoint.get("class_names")
         self.trained_with = checkpoint.get("trained_with")
         self.random_parts = []
+        self.refuse_other_parts(checkpoint.get("hyper_parameters", {}))
         self.convert_checkpoint(checkpoint)
 
     def convert_checkpoint(self, checkpoint: dict[str, Any]) -> None:

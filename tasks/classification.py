@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from pcpad.errors import UserValueError
 from pcpad.files import FileName
 from pcpad.models.classifiers import classifier
+from pcpad.models.heads import Head
 from pcpad.models.input_channels import adapt_input_channels, channel_statistics
 from pcpad.tasks.base import Task, check_finite, plain
 from pcpad.tasks.callbacks.predictions import PredictionTable
@@ -33,7 +34,8 @@ class ClassificationTask(Task):
             else ImageNet's 1000.
         padding: The padding of the network's convolutions, see `pcpad.convert_padding`.
         fallback: What `padding` does where a feature map is too small for it: `replicate`, for `reflect` say.
-        weights: Where training starts from: None, `published`, or a local file. Not kept in checkpoints.
+        weights: Where training starts from: None, a local file, or by name what lies in a cache: `published`, one of
+            torchvision's sets (`IMAGENET1K_V2`), timm's (`timm/resnet50.a1_in1k`). Not kept in checkpoints.
         label_smoothing: In [0, 1), for the training loss alone.
         mean: Of each channel of images in [0, 1], or one number for all; subtracted. Where `in_channels` is not 3, the
             default's average stands for each.
@@ -44,6 +46,9 @@ class ClassificationTask(Task):
         compile: Run the network through `torch.compile`.
         in_channels: Of the images; other than 3, the first convolution is summed or widened, see
             `pcpad.models.input_channels`. None: as many as the data's have, on the command line; else 3.
+        head: `new` starts with a new last layer, where `weights` are of other classes. Not kept in checkpoints.
+        freeze: Parts that do not learn: `encoder` (all but the last layer), `norms`, names of parts. See `Task`.
+        rates: Learning rates of parts, as factors. See `Task`.
 
     Example:
         >>> from torch.optim import SGD
@@ -71,6 +76,9 @@ class ClassificationTask(Task):
         channels_last: bool = False,
         compile: bool = False,
         in_channels: int | None = None,
+        head: Head | None = None,
+        freeze: str | list[str] | None = None,
+        rates: dict[str, float] | None = None,
     ) -> None:
         num_classes = 1000 if num_classes is None else num_classes
         in_channels = 3 if in_channels is None else plain(in_channels)
@@ -84,7 +92,9 @@ class ClassificationTask(Task):
             std=std,
             optimizer=optimizer,
             scheduler=scheduler,
-            not_kept=["weights"],
+            not_kept=["weights", "head"],
+            freeze=freeze,
+            rates=rates,
         )
         self.keep_resolved(num_classes=num_classes, in_channels=in_channels, mean=mean, std=std)
         if not 0 <= label_smoothing < 1:
@@ -94,15 +104,21 @@ class ClassificationTask(Task):
         self.label_smoothing = label_smoothing
         self.channels_last = channels_last
 
-        self.network = classifier(network, num_classes, padding=self.padding, weights=weights, fallback=fallback)
+        self.network = classifier(
+            network, num_classes, padding=self.padding, weights=weights, fallback=fallback, head=head
+        )
         self.in_channels = adapt_input_channels(self.network, in_channels, trained=bool(weights))
-        self.random_parts = [] if weights else ["network"]
+        self.starts_from(weights, head)
         if channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)
         if compile:
             self.network.compile()  # in place: names in the state dict stay
         self.val_metrics: Any = class_metrics(num_classes)
         self.test_metrics: Any = class_metrics(num_classes)
+
+    def encoder_parts(self) -> list[str]:
+        """All but the head, whatever its parts are called."""
+        return self.all_but_head()
 
     def forward(self, image: Tensor) -> Tensor:
         """Images (N, C, H, W), uint8 or float in [0, 1], to logits (N, num_classes)."""

@@ -34,6 +34,8 @@ class GaussianFilteringTask(Task):
         std: Of each channel of images in [0, 1]; divided by, and what the network puts out is multiplied by it.
         optimizer: Makes the optimizer from the parameters; needed to train.
         scheduler: Makes the learning-rate schedule from the optimizer.
+        freeze: Parts that do not learn: `encoder`, names of parts. See `Task`.
+        rates: Learning rates of parts, as factors. See `Task`.
 
     Raises:
         ValueError: An argument is out of range, or the weights do not fit.
@@ -54,6 +56,8 @@ class GaussianFilteringTask(Task):
         std: tuple[float, float, float] = (0.5, 0.5, 0.5),
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
+        freeze: str | list[str] | None = None,
+        rates: dict[str, float] | None = None,
     ) -> None:
         super().__init__(
             network_name=f"filtering_unet width {width}",
@@ -63,9 +67,11 @@ class GaussianFilteringTask(Task):
             optimizer=optimizer,
             scheduler=scheduler,
             not_kept=["weights"],
+            freeze=freeze,
+            rates=rates,
         )
         self.network = filtering_unet(width, self.padding, weights=weights, fallback=fallback)
-        self.random_parts = [] if weights else ["network"]
+        self.starts_from(weights)
         self.val_metric = BandError(border)
         self.test_metric = BandError(border)
 

@@ -53,6 +53,8 @@ class InpaintingTask(Task):
         std: Of each channel of images in [0, 1]; divided by before and multiplied with after the network.
         optimizer: Makes the optimizer from the parameters; needed to train.
         scheduler: Makes the learning-rate schedule from the optimizer.
+        freeze: Parts that do not learn: `encoder`, `norms`, names of parts. See `Task`.
+        rates: Learning rates of parts, as factors. See `Task`.
 
     Raises:
         ValueError: An argument is out of range.
@@ -81,6 +83,8 @@ class InpaintingTask(Task):
         std: tuple[float, float, float] = (0.229, 0.224, 0.225),
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
+        freeze: str | list[str] | None = None,
+        rates: dict[str, float] | None = None,
     ) -> None:
         partial = plain(partial)
         super().__init__(
@@ -91,6 +95,8 @@ class InpaintingTask(Task):
             optimizer=optimizer,
             scheduler=scheduler,
             not_kept=["weights", "vgg", "inception"],
+            freeze=freeze,
+            rates=rates,
         )
         self.loss_weights = InpaintingLoss.complete(plain(loss_weights))
         self.weights = weights
@@ -104,11 +110,13 @@ class InpaintingTask(Task):
         self.test_metric = InpaintingScores()
         self.test_border_metric = InpaintingScores(SIX_BINS, border=_BORDER)
         self.judge: InceptionJudge | None = None
-        self.random_parts = [] if weights else ["network"]
+        self.starts_from(weights)
         self._started = False
 
     def configure_optimizers(self) -> Any:
         """One optimizer over the network's parameters, of which frozen ones get no gradient, and its schedule."""
+        if self.freeze or self.rates:
+            return super().configure_optimizers()
         return optimizer_and_scheduler(self.network.parameters(), self.optimizer, self.scheduler)
 
     def configure_callbacks(self) -> list[Callback]:

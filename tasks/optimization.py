@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -15,22 +15,27 @@ _BY_STEP = (CyclicLR, OneCycleLR, PolynomialLR)
 
 
 def optimizer_and_scheduler(
-    parameters: Iterable[Parameter], optimizer: OptimizerCallable | None, scheduler: LRSchedulerCallable | None
+    parameters: Iterable[Parameter] | Sequence[dict[str, Any]],
+    optimizer: OptimizerCallable | None,
+    scheduler: LRSchedulerCallable | None,
+    factors: Sequence[float] = (),
 ) -> dict[str, Any]:
     """Build one optimizer and, if asked for, its schedule.
 
     Args:
-        parameters: What to optimize.
+        parameters: What to optimize: parameters, or groups of them.
         optimizer: Makes the optimizer from the parameters.
         scheduler: Makes the schedule from the optimizer; stepped once an epoch, or once a step for the schedules of
             PyTorch that are counted in steps (`OneCycleLR`, `CyclicLR`, and `PolynomialLR` as segmentation uses it).
             A plateau's is Lightning's own class, which knows its metric, and looks at it once an epoch.
+        factors: Of each group, what its learning rate is multiplied by; empty for one rate.
 
     Returns:
         Lightning's dictionary.
 
     Raises:
-        ValueError: There is no optimizer, or a plateau's schedule does not know its metric.
+        ValueError: There is no optimizer, a plateau's schedule does not know its metric, or a schedule would give all
+            groups one rate.
     """
     if optimizer is None:
         message = (
@@ -39,9 +44,17 @@ def optimizer_and_scheduler(
         )
         raise UserValueError(message)
     built = optimizer(parameters)
+    for group, factor in zip(built.param_groups, factors, strict=bool(factors)):
+        group["lr"] *= factor
     if scheduler is None:
         return {"optimizer": built}
     schedule = scheduler(built)
+    if factors and isinstance(schedule, (CyclicLR, OneCycleLR)):
+        message = (
+            f"{type(schedule).__name__} gives all parts one learning rate, so `rates` would be lost: choose another "
+            "schedule (CosineAnnealingLR, PolynomialLR, MultiStepLR, …) or leave `rates` out"
+        )
+        raise UserValueError(message)
     config = {"scheduler": schedule, "interval": "step" if isinstance(schedule, _BY_STEP) else "epoch"}
     if hasattr(schedule, "monitor"):  # Lightning's ReduceLROnPlateau
         config["monitor"] = schedule.monitor

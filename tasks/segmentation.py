@@ -14,6 +14,7 @@ from pcpad.errors import UserValueError
 from pcpad.files import FileName
 from pcpad.losses.segmentation import pixel_cross_entropy, relaxed_cross_entropy
 from pcpad.metrics.confusion import SegmentationIoU
+from pcpad.models.heads import Head
 from pcpad.models.input_channels import adapt_input_channels, channel_statistics
 from pcpad.tasks.base import Task, check_finite, plain
 from pcpad.tasks.callbacks.label_maps import LabelMaps
@@ -35,13 +36,15 @@ class SegmentationTask(Task):
     prediction `image` of one picture of any size and `path`, a list of its file name.
 
     Args:
-        architecture: `deeplabv3plus`, the papers', or an architecture of segmentation-models-pytorch: `Unet`, `FPN`, ….
-        encoder: See `pcpad.models.deeplabv3plus`, or smp's name for smp's architectures.
+        architecture: `deeplabv3plus`, the papers'; an architecture of segmentation-models-pytorch: `Unet`, `FPN`, …;
+            `torchvision/deeplabv3` or `torchvision/fcn`.
+        encoder: See `pcpad.models.deeplabv3plus`, or smp's or torchvision's name for their architectures.
         num_classes: How many classes a pixel can have; must be the data's. None: as many, on the command line; else
             Cityscapes' 19.
         padding: The padding of the network's convolutions, see `pcpad.convert_padding`.
         fallback: What `padding` does where a feature map is too small for it: `replicate`, for `reflect` say.
-        encoder_weights: Where the encoder starts from: None, `imagenet` or a local file. Not kept in checkpoints.
+        encoder_weights: Where the encoder starts from: None, `imagenet`, a local file, or the name of published weights
+            in a local cache. Not kept in checkpoints.
         class_weights: One weight a class for the training loss; None: all alike.
         label_relaxation: Where classes meet, any class within so many pixels counts as right in training; 0: none.
         mean: Of each channel of images in [0, 1], or one number for all; subtracted. Where `in_channels` is not 3, the
@@ -52,6 +55,11 @@ class SegmentationTask(Task):
         checkpointing: Compute the encoder's activations again in the backward pass instead of keeping them.
         in_channels: Of the images; other than 3, the first convolution is summed or widened, see
             `pcpad.models.input_channels`. None: as many as the data's have, on the command line; else 3.
+        weights: Where the whole network starts from, in place of `encoder_weights`: a local file, for torchvision's
+            also a name in torchvision's cache. Not kept in checkpoints.
+        head: `new` starts with a new last layer, where `weights` are of other classes. Not kept in checkpoints.
+        freeze: Parts that do not learn: `encoder`, `norms`, names of parts. See `Task`.
+        rates: Learning rates of parts, as factors. See `Task`.
 
     Raises:
         ValueError: An argument is out of range, or the weights do not fit.
@@ -81,6 +89,10 @@ class SegmentationTask(Task):
         scheduler: LRSchedulerCallable | None = None,
         checkpointing: bool = False,
         in_channels: int | None = None,
+        weights: str | None = None,
+        head: Head | None = None,
+        freeze: str | list[str] | None = None,
+        rates: dict[str, float] | None = None,
     ) -> None:
         num_classes = 19 if num_classes is None else num_classes
         architecture, encoder, num_classes = plain(architecture), plain(encoder), plain(num_classes)
@@ -94,7 +106,9 @@ class SegmentationTask(Task):
             std=std,
             optimizer=optimizer,
             scheduler=scheduler,
-            not_kept=["encoder_weights"],
+            not_kept=["encoder_weights", "weights", "head"],
+            freeze=freeze,
+            rates=rates,
         )
         self.keep_resolved(num_classes=num_classes, in_channels=in_channels, mean=mean, std=std)
         if class_weights is not None and (len(class_weights) != num_classes or min(class_weights) < 0):
@@ -106,13 +120,16 @@ class SegmentationTask(Task):
         self.label_relaxation = label_relaxation
 
         shape: dict[str, Any] = {"num_classes": num_classes, "padding": self.padding, "fallback": fallback}
-        self.network = _build(architecture, encoder, encoder_weights, checkpointing, shape)
-        self.in_channels = adapt_input_channels(self.network, in_channels, trained=bool(encoder_weights))
-        inside: Any = self.network.stages if architecture == "deeplabv3plus" else ("encoder",)
-        heads = [name for name, _ in self.network.named_children() if name not in inside]
-        self.random_parts = heads if encoder_weights else ["network"]
-        weights = None if class_weights is None else torch.tensor(plain(class_weights))
-        self.register_buffer("class_weights", weights, persistent=False)
+        start = {"encoder_weights": encoder_weights, "weights": weights, "head": head}
+        self.network = _build(architecture, encoder, checkpointing, start | shape)
+        inside: Any = getattr(self.network, "stages", ("encoder", "backbone"))
+        self._encoder = [name for name, _ in self.network.named_children() if name in inside]
+        self.in_channels = adapt_input_channels(self.network, in_channels, trained=bool(encoder_weights or weights))
+        self.starts_from(weights, head)
+        if encoder_weights:
+            self.random_parts = [name for name, _ in self.network.named_children() if name not in inside]
+        factors = None if class_weights is None else torch.tensor(plain(class_weights))
+        self.register_buffer("class_weights", factors, persistent=False)
         self.val_metric = SegmentationIoU(num_classes, IGNORE)
         self.test_metric = SegmentationIoU(num_classes, IGNORE)
         self.evaluators: Evaluators | None = None
@@ -125,6 +142,10 @@ class SegmentationTask(Task):
         self.evaluators = None
         if stage == "test" and self._evaluation:
             self.evaluators = Evaluators(self._evaluation, self._classes, self.data_offer("class_names"), IGNORE)
+
+    def encoder_parts(self) -> list[str]:
+        """The encoder's parts."""
+        return self._encoder
 
     @property
     def _classes(self) -> int:
@@ -252,17 +273,19 @@ class SegmentationTask(Task):
         return LabelMaps(output)
 
 
-def _build(
-    architecture: str, encoder: str, encoder_weights: str | None, checkpointing: bool, shape: dict[str, Any]
-) -> nn.Module:
+def _build(architecture: str, encoder: str, checkpointing: bool, options: dict[str, Any]) -> nn.Module:
     # Each imported where it is built: smp alone takes seconds.
     if architecture == "deeplabv3plus":
         from pcpad.models.deeplab import deeplabv3plus
 
-        return deeplabv3plus(encoder, encoder_weights=encoder_weights, checkpointing=checkpointing, **shape)
+        return deeplabv3plus(encoder, checkpointing=checkpointing, **options)
     if checkpointing:
-        message = f"`checkpointing` is for architecture='deeplabv3plus', not for smp's {architecture!r}"
+        message = f"`checkpointing` is for architecture='deeplabv3plus', not for {architecture!r}"
         raise UserValueError(message)
+    if architecture.startswith("torchvision/"):
+        from pcpad.models.torchvision_segmentation import torchvision_segmentation
+
+        return torchvision_segmentation(architecture.removeprefix("torchvision/"), encoder, **options)
     from pcpad.models.smp import smp_network
 
-    return smp_network(architecture, encoder, encoder_weights=encoder_weights, **shape)
+    return smp_network(architecture, encoder, **options)

@@ -17,14 +17,16 @@ from pcpad.files import FileName
 from pcpad.losses.gan import GeneratorLoss, discriminator_hinge
 from pcpad.models.averaging import AveragedNetwork
 from pcpad.models.patch_discriminator import patch_discriminator
-from pcpad.models.spade import spade_generator
+from pcpad.models.spade import Upsampling, spade_generator
 from pcpad.tasks.base import Task, check_finite, plain, unit
 from pcpad.tasks.callbacks.synthesized import SynthesizedPictures
 from pcpad.tasks.judges.synthesis import JudgeFiles, SynthesisJudges
 from pcpad.tasks.optimization import optimizer_and_scheduler
 from pcpad.tasks.pictures.palette import palette
 from pcpad.tasks.schedules import refuse_other_options
+from pcpad.tasks.starts import warn_of_other_start
 from pcpad.tasks.synthesis_inputs import conditioning, judge_both
+from pcpad.tasks.synthesis_start import start_synthesis
 
 _OPTIONS = ("generator_optimizer", "discriminator_optimizer", "scheduler")
 
@@ -58,6 +60,11 @@ class SynthesisTask(Task):
         generator_optimizer: Makes the generator's optimizer from its parameters; needed to train.
         discriminator_optimizer: Likewise.
         scheduler: Makes a learning-rate schedule from an optimizer; each of the two gets its own.
+        weights: A local file that training starts from, or that is tested or applied: a generator under the public
+            code's names (`latest_net_G.pth`), or a checkpoint of this task, whose discriminators are then taken too.
+            Not kept in checkpoints.
+        num_upsampling_layers: The public code's option: `more`, as for Cityscapes, or `normal`, whose weights have the
+            same names and shapes, see `pcpad.models.spade_generator`.
 
     Raises:
         ValueError: An argument is out of range.
@@ -84,13 +91,15 @@ class SynthesisTask(Task):
         generator_optimizer: OptimizerCallable | None = None,
         discriminator_optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
+        weights: str | None = None,
+        num_upsampling_layers: Upsampling = "more",
     ) -> None:
         num_labels, partial = plain(num_labels), plain(partial)
         super().__init__(
             network_name=f"spade_generator ngf {ngf}",
             padding="partial" if partial else "zeros",
             scheduler=scheduler,
-            not_kept=["vgg", "judge", "protocols", "detector", "inception"],
+            not_kept=["weights", "vgg", "judge", "protocols", "detector", "inception"],
             clips_gradients=False,
         )
         self.loss_weights = GeneratorLoss.complete(plain(loss_weights))
@@ -101,10 +110,16 @@ class SynthesisTask(Task):
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
 
-        self.generator = spade_generator(num_labels + 1, partial, ngf=ngf, panoptic_upsampling=panoptic_upsampling)
+        upsampling: dict[str, Any] = {"num_upsampling_layers": plain(num_upsampling_layers)}
+        upsampling["panoptic_upsampling"] = panoptic_upsampling
+        self.generator = spade_generator(num_labels + 1, partial, ngf=ngf, **upsampling)
         self.discriminator = patch_discriminator(num_labels + 4, ndf=ndf)
         self.average = AveragedNetwork(self.generator, ema)
         self.random_parts = ["generator"]
+        if weights is not None:
+            start_synthesis(self, weights, upsampling["num_upsampling_layers"])
+            warn_of_other_start(self, weights)
+            self.random_parts = []
         self.loss: GeneratorLoss | None = None
         self.judges = SynthesisJudges()
 

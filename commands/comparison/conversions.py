@@ -15,8 +15,8 @@ from pcpad.commands.comparison.grid import PADDING, Grid
 from pcpad.convert import ConversionReport, watch_conversions
 from pcpad.errors import UserValueError
 
-# Files that a network's layers do not depend on.
-_WEIGHTS = ("weights", "encoder_weights")
+# Files, and what becomes of them, that a network's layers do not depend on.
+_WEIGHTS = ("weights", "encoder_weights", "head")
 
 
 def check_conversions(grid: Grid, resolved: Mapping[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pcpad.datamodules.datasets.augmentations import Augmentations
 from pcpad.datamodules.datasets.epochs import Crop, CropDataset
 from pcpad.datamodules.datasets.photos import too_small
 from pcpad.datamodules.reading.folders import FileTable
@@ -65,6 +66,7 @@ class FilteredCrops(Dataset[dict[str, Tensor]]):
         self.crop = crop
         self.kernel = kernel
         self.keep = keep
+        self.augment: Augmentations | None = None  # of patches, before they are filtered
         self.patch = crop + len(kernel) - 1
         self._kept: dict[int, Tensor] = {}
 
@@ -81,6 +83,8 @@ class FilteredCrops(Dataset[dict[str, Tensor]]):
         """A crop anywhere in a photograph that is large enough."""
         top, left = (int(draws.integers(side - self.patch + 1)) for side in photo.shape[-2:])
         patch = photo[:, top : top + self.patch, left : left + self.patch]
+        if self.augment is not None:
+            patch, _ = self.augment(patch.contiguous(), {}, int(draws.integers(2**63)))
         reach = len(self.kernel) // 2
         image = patch[:, reach : reach + self.crop, reach : reach + self.crop]
         # The target is not rounded to 8 bits: that alone would be an error of 1.3e-6.

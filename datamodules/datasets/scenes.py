@@ -1,8 +1,5 @@
 """Pictures of streets with their label maps: augmented crops for training, whole ones for evaluation."""
 
-import os
-import random
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -12,17 +9,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, default_collate
 
+from pcpad.datamodules.datasets.albumentation import A, compose, draw_from, strictly
 from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.cityscapes_labels import IGNORE, to_train_ids
 from pcpad.datamodules.datasets.epochs import Crop, CropDataset
 from pcpad.datamodules.datasets.label_maps import check_part, match, read_checked_ids
 from pcpad.datamodules.reading.folders import FileTable
 from pcpad.datamodules.reading.pngs import PngFile
-
-# Importing albumentations asks the network for a newer version unless this is set before.
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-import albumentations as A
-
 from pcpad.errors import UserValueError
 
 
@@ -120,9 +113,7 @@ class Augmentation:
         self.scale = scale
         steps: list[A.BasicTransform] = [A.HorizontalFlip(p=flip)]
         factors = (1 - jitter, 1 + jitter)
-        with warnings.catch_warnings():
-            # albumentations only warns of an argument it does not know, and goes on without it.
-            warnings.filterwarnings("error", message="Argument.*not valid for transform")
+        with strictly():
             if jitter and channels not in (1, 3):
                 steps.append(A.RandomBrightnessContrast((-jitter, jitter), (-jitter, jitter), p=1))
             elif jitter:
@@ -130,7 +121,7 @@ class Augmentation:
             if blur is not None:
                 # A limit of 0 takes as many pixels as the σ needs.
                 steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=blur, p=1))
-            self.steps = A.Compose(steps, strict=True)
+            self.steps = compose(steps)
 
     def __call__(
         self,
@@ -164,9 +155,7 @@ class Augmentation:
         if check is not None:
             check(shown, label)
         ids = self._place(shown, down, right, cv2.INTER_NEAREST_EXACT, IGNORE)
-        # One stream for all steps. albumentations' own `set_random_seed` gives each step the same numbers, so that
-        # the σ of the blur would follow from the change of brightness.
-        self.steps.set_random_state(draws, random.Random(int(draws.integers(2**63))))
+        draw_from(self.steps, draws)
         done = self.steps(image=pixels, mask=ids)
         return done["image"], done["mask"]
 

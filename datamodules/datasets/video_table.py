@@ -94,6 +94,14 @@ class VideoTable:
         self._anew[video] = found
         return found
 
+    def select(self, wanted: np.ndarray) -> "VideoTable":
+        """The videos for which an array of bools is true."""
+        packed = [self._packed[self._ends[video] : self._ends[video + 1]] for video in np.flatnonzero(wanted)]
+        labels = None if self.labels is None else self.labels[wanted].tolist()
+        names = self.paths.select(wanted).names
+        sizes = None if self._sizes is None else self._sizes[wanted].tolist()
+        return VideoTable(Path(self.paths.folder), names, packed, labels, self.jpeg_fps, sizes)
+
     def open(self, video: int, index: VideoIndex, least: int = 0) -> Video | FrameFolder:
         """Open a video, which raises BrokenVideoError; see `Video`."""
         return (FrameFolder if index.codec == CODEC else Video)(self.paths[video], index, least)

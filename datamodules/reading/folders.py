@@ -4,6 +4,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from pcpad.datamodules.reading.images import SUFFIXES
 from pcpad.datamodules.reading.listing import FOLDERS_BESIDE, Contents, Wanted, look_through, say_passed_over
 from pcpad.datamodules.reading.names import Names
@@ -40,6 +42,10 @@ class FileTable:
 
     def __getitem__(self, index: int) -> Path:
         return Path(self.folder, self.names[index])
+
+    def select(self, wanted: np.ndarray) -> "FileTable":
+        """The files for which an array of bools is true."""
+        return FileTable(self.folder, [name for name, take in zip(self.names, wanted, strict=True) if take])
 
 
 def list_images(folder: str | Path) -> Names:

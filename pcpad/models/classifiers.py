@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 import torch
@@ -13,8 +13,14 @@ from torch import Tensor, nn
 
 from pcpad.class_counts import check_num_classes
 from pcpad.errors import UserFileNotFoundError, UserValueError, did_you_mean
+from pcpad.models.heads import check_head, head_of
+from pcpad.models.hub_cache import timm_file, timm_network
+from pcpad.models.origins import refuse_stated, stated
 from pcpad.models.weights import convert_and_load, fit_names, read_weights, unwrap
 from pcpad.models.wide_resnet import WideResNet38
+
+if TYPE_CHECKING:
+    from pcpad.models.heads import Head
 
 # The two whose training output is a tuple unless their auxiliary heads are left out; the heads' published weights
 # are then left out too, as nothing uses them in evaluation.
@@ -30,6 +36,8 @@ def classifier(
     padding: str = "partial",
     weights: str | Path | None = None,
     fallback: str | None = None,
+    *,
+    head: Head | None = None,
 ) -> nn.Module:
     """Build a classification network by name and give its convolutions a padding.
 
@@ -39,8 +47,10 @@ def classifier(
         num_classes: How many logits the network puts out.
         padding: One of `pcpad.padding_names()`.
         weights: None for random ones; a local file (see `load_weights`); `published` or the name of one of
-            torchvision's weight sets (`IMAGENET1K_V1`) for the file torchvision has put in its cache.
+            torchvision's weight sets (`IMAGENET1K_V1`) for the file torchvision has put in its cache; `published` or
+            timm's name (`timm/resnet50.a1_in1k`) for the file in the Hugging Face hub's cache. Nothing is fetched.
         fallback: The padding for axes of feature maps that are too small for `padding`, see `pcpad.convert_padding`.
+        head: `new` leaves the last layer of `weights` out: it is for other classes.
 
     Returns:
         The network: `(N, 3, H, W)` floats to `(N, num_classes)` logits.
@@ -50,11 +60,14 @@ def classifier(
         FileNotFoundError: The weight file is not there.
     """
     check_num_classes(num_classes)
+    check_head(head, weights)
     name, library = find_network(network)
     state = None if weights is None else _weights_of(name, library, weights)
     model = _build(name, library, num_classes, published=state is not None and _is_published(name, library, weights))
     fit = None if state is None else lambda target: fit_names(target, state)
-    convert_and_load(model, padding, fallback, fit, f"weights={str(weights)!r}", file=weights)
+    left_out = head_of(model, num_classes) if head else ()
+    source = f"weights={str(weights)!r}"
+    convert_and_load(model, padding, fallback, fit, source, left_out=left_out, file=weights)
     return model
 
 
@@ -117,15 +130,48 @@ def _weight_sets(name: str, library: str) -> dict[str, Any]:
 
 
 def _weights_of(name: str, library: str, weights: str | Path) -> dict[str, torch.Tensor]:
+    if timm_network(weights) or (library == "timm" and weights == "published"):
+        return _weights_of_timm(name, str(weights))
     if not _is_published(name, library, weights):
-        return unwrap(read_weights(weights), str(weights))
+        content = read_weights(weights)
+        said = {key: _bare(value) for key, value in stated(content).items() if key in ("arch", "network")}
+        # Other scripts' words for an architecture say nothing: only another name that is a network's is held against.
+        said = {key: value for key, value in said.items() if value == _bare(name) or _is_network(value)}
+        ways = dict.fromkeys(said, "--model.network {}")
+        refuse_stated(said, dict.fromkeys(said, _bare(name)), str(weights), ways)
+        return unwrap(content, str(weights))
     if library != "torchvision":
-        where = f"timm's files are at https://huggingface.co/timm (timm/{name}): fetch model.safetensors there"
-        where = where if library == "timm" else "fetch wider_resnet38.pth.tar (linked by NVIDIA/semantic-segmentation)"
-        message = f"weights={weights!r} is for torchvision's networks. For {name}, {where} and pass its path."
+        message = (
+            f"weights={weights!r} is for torchvision's and timm's networks. For {name}, fetch wider_resnet38.pth.tar "
+            "(linked by NVIDIA/semantic-segmentation) and pass its path."
+        )
         raise UserValueError(message)
     state = unwrap(read_weights(published_file(name, str(weights))))
     return {key: value for key, value in state.items() if not key.startswith(_AUXILIARY.get(name, ()))}
+
+
+def _weights_of_timm(name: str, weights: str) -> dict[str, torch.Tensor]:
+    network = timm_network(weights)
+    if network is not None and network != _bare(name):
+        message = (
+            f"{weights} are the weights of timm's {network}, and the network is {name}. Names and shapes may agree, "
+            f"but what they compute does not: pass --model.network timm/{network}"
+        )
+        raise UserValueError(message)
+    path = timm_file(name if network is None else weights)
+    return unwrap(read_weights(path), str(path))
+
+
+def _bare(name: object) -> str:
+    """A network's name without its library and without the tag of its weights."""
+    return str(name).removeprefix("timm/").partition(".")[0]
+
+
+def _is_network(name: str) -> bool:
+    try:
+        return bool(find_network(name))
+    except UserValueError:
+        return False
 
 
 def read_published_or_own(

@@ -14,12 +14,16 @@ from pcpad.errors import UserValueError, did_you_mean
 from pcpad.models.checkpointing import set_checkpointing
 from pcpad.models.classifiers import published_file
 from pcpad.models.dilated_resnet import RESNETS, dilated_resnet, from_torchvision
+from pcpad.models.heads import check_head, head_of
+from pcpad.models.hub_cache import timm_file, timm_network
+from pcpad.models.origins import refuse_stated, stated_here
 from pcpad.models.weights import convert_and_load, encoder_state, fit_names, initialise, read_weights, unwrap
 from pcpad.models.wide_resnet import WideResNet38
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pcpad.models.heads import Head
     from pcpad.models.weights import Fit
 
 __all__ = ["ASPP", "DeepLabV3Plus", "deeplab_encoders", "deeplabv3plus"]
@@ -36,6 +40,7 @@ def deeplabv3plus(
     encoder_weights: str | Path | None = None,
     *,
     weights: str | Path | None = None,
+    head: Head | None = None,
     fallback: str | None = None,
     checkpointing: bool = False,
 ) -> DeepLabV3Plus:
@@ -47,8 +52,10 @@ def deeplabv3plus(
         padding: One of `pcpad.padding_names()`.
         encoder_weights: None for random ones. A local file: an ImageNet classifier's, a segmentation network's
             (its head is left out), or a checkpoint of this suite's classification task. For a ResNet also
-            `imagenet`, torchvision's `IMAGENET1K_V1` from torchvision's cache, or another set's name.
+            `imagenet`, torchvision's `IMAGENET1K_V1` from torchvision's cache, or another set's name, or timm's
+            (`timm/resnet50.a1_in1k`) from the Hugging Face hub's.
         weights: A local file for the whole network, see `load_weights`. Then `encoder_weights` has no use.
+        head: `new` leaves the last layer of `weights` out: it is for other classes.
         fallback: The padding for axes of feature maps that are too small for `padding`, see `pcpad.convert_padding`.
         checkpointing: Keep only the input of each of the encoder's blocks for the backward pass and compute the
             rest again then: less memory, about a third more time a step.
@@ -72,6 +79,7 @@ def deeplabv3plus(
     if weights is not None and encoder_weights is not None:
         message = "Pass either `weights`, for the whole network, or `encoder_weights`; with both, one would be lost."
         raise UserValueError(message)
+    check_head(head, weights)
     if encoder == "wide_resnet38":
         model = DeepLabV3Plus(WideResNet38(), "mod2", (128, 4096), num_classes)
     else:
@@ -79,7 +87,8 @@ def deeplabv3plus(
         model = DeepLabV3Plus(chain, "layer1", (_channels(chain[1]), _channels(chain[4])), num_classes)
     set_checkpointing(model, checkpointing)
     fit, source = _weights_for(encoder, model, weights, encoder_weights)
-    convert_and_load(model, padding, fallback, fit, source, file=weights)
+    left_out = head_of(model, num_classes) if head else ()
+    convert_and_load(model, padding, fallback, fit, source, left_out=left_out, file=weights)
     return model
 
 
@@ -101,8 +110,11 @@ def _weights_for(
     encoder: str, model: DeepLabV3Plus, weights: str | Path | None, encoder_weights: str | Path | None
 ) -> tuple[Fit | None, str]:
     if weights is not None:
-        content = unwrap(read_weights(weights), str(weights))
-        return lambda target: fit_names(target, content), f"weights={str(weights)!r}"
+        content = read_weights(weights)
+        said = {"encoder": encoder, "architecture": "deeplabv3plus"}
+        refuse_stated(stated_here(content), said, str(weights), {key: f"--model.{key} {{}}" for key in said})
+        state = unwrap(content, str(weights))
+        return lambda target: fit_names(target, state), f"weights={str(weights)!r}"
     if encoder_weights is None:
         return None, ""
     source = f"encoder_weights={str(encoder_weights)!r}"
@@ -121,6 +133,12 @@ def _weights_for(
 def _resnet_file(encoder: str, encoder_weights: str | Path) -> Path:
     from torchvision import models
 
+    timm = timm_network(encoder_weights)
+    if timm is not None and timm != encoder:
+        message = f"{encoder_weights} are the weights of timm's {timm}, and the encoder is {encoder}"
+        raise UserValueError(message)
+    if timm is not None:
+        return timm_file(str(encoder_weights), "encoder_weights")
     if encoder_weights == "imagenet":
         encoder_weights = "IMAGENET1K_V1"  # what the papers' generation of code started from; V2 came in 2022
     if encoder_weights in models.get_model_weights(encoder).__members__:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from pcpad.class_counts import check_num_classes
-from pcpad.errors import UserValueError
+from pcpad.errors import UserValueError, did_you_mean
+from pcpad.models.heads import check_head, head_of
+from pcpad.models.origins import refuse_stated, stated
 from pcpad.models.weights import convert_and_load, fit_names, read_weights, unwrap
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from pcpad.models.heads import Head
 
 __all__ = ["ResNet3d", "resnet3d", "resnet3d18", "resnet3d34", "resnet3d50", "resnet3d101"]
 
@@ -25,6 +30,9 @@ def resnet3d(
     weights: str | Path | None = None,
     fallback: str | None = None,
     width: int = 64,
+    *,
+    variant: Mapping[str, int] | None = None,
+    head: Head | None = None,
 ) -> ResNet3d:
     """Build a 3D ResNet (Hara et al. 2018, arXiv 1711.09577) and give its convolutions a padding.
 
@@ -32,10 +40,15 @@ def resnet3d(
         depth: 18, 34, 50 or 101 layers.
         num_classes: How many logits a clip gets.
         padding: One of `pcpad.padding_names()`.
-        weights: None for random ones, or a local file; the names are those of the public 3D-ResNets-PyTorch.
+        weights: None for random ones, or a local file; the names are those of the public 3D-ResNets-PyTorch, or of
+            torchvision's `r3d_18`, which is a variant of `resnet3d18`.
         fallback: The padding for axes of feature maps that are too small for `padding`: clips of 16 frames reach one
             frame in the last stage, where `reflect` has nothing to reflect.
         width: Channels of the stem; 64 is the published networks'.
+        variant: Options of 3D-ResNets-PyTorch's that change what is computed and not, or hardly, the weights' names and
+            shapes: `no_max_pool` (false), `conv1_t_stride` (1) and `conv1_t_size` (7, odd). torchvision's `r3d_18` is
+            `{"no_max_pool": True, "conv1_t_size": 3}`.
+        head: `new` leaves the file's last layer out: it is for other classes.
 
     Returns:
         The network: `(N, 3, T, H, W)` floats to `(N, num_classes)` logits.
@@ -56,13 +69,72 @@ def resnet3d(
     if width < 1:
         message = f"Expected argument `width` to be a positive integer, but got {width}"
         raise UserValueError(message)
+    check_head(head, weights)
     bottleneck, blocks = _BLOCKS[depth]
-    model = ResNet3d(blocks, bottleneck, num_classes, width)
-    content = None if weights is None else unwrap(read_weights(weights), str(weights))
-    fit = None if content is None else partial(fit_names, state=content)
-    convert_and_load(model, padding, fallback, fit, f"weights={str(weights)!r}", file=weights)
+    stem = full_variant(variant)
+    model = ResNet3d(blocks, bottleneck, num_classes, width, **stem)
+    fit = None
+    if weights is not None:
+        content = read_weights(weights)
+        _check_stated(stated(content), depth, stem, str(weights))
+        fit = partial(fit_names, state=unwrap(content, str(weights)))
+    left_out = head_of(model, num_classes) if head else ()
+    source = f"weights={str(weights)!r}"
+    convert_and_load(model, padding, fallback, fit, source, left_out=left_out, file=weights)
     return model
 
+
+_VARIANT: dict[str, int] = {"no_max_pool": False, "conv1_t_stride": 1, "conv1_t_size": 7}
+
+
+def full_variant(variant: Mapping[str, int] | None) -> dict[str, int]:
+    """Complete the options that state a variant.
+
+    Args:
+        variant: Some of them, see `resnet3d`.
+
+    Returns:
+        All of them.
+
+    Raises:
+        ValueError: An unknown one, or a value out of range.
+    """
+    given = dict(variant or {})
+    for name in given:
+        if name not in _VARIANT:
+            hint = did_you_mean(name, list(_VARIANT), cutoff=0.5)
+            message = f"Expected argument `variant` to have {', '.join(_VARIANT)}, but got {name!r}.{hint}"
+            raise UserValueError(message)
+    full = _VARIANT | given
+    sizes = all(type(full[name]) is int and full[name] >= 1 for name in ("conv1_t_stride", "conv1_t_size"))
+    if type(full["no_max_pool"]) is not bool or not sizes or full["conv1_t_size"] % 2 == 0:
+        message = (
+            "Expected argument `variant` to be of no_max_pool: true or false, conv1_t_stride: at least 1, "
+            f"conv1_t_size: odd, but got {given}"
+        )
+        raise UserValueError(message)
+    return full
+
+
+def _check_stated(said: dict[str, Any], depth: int, stem: dict[str, int], source: str) -> None:
+    """Hold what a file says of itself against what was built; files that say nothing are taken at their names."""
+    if isinstance(said.get("variant"), dict):  # a checkpoint of this suite's
+        said |= _VARIANT | said["variant"]
+    elif "network" in said and "_class_path" in said:
+        said |= _VARIANT
+    arch = re.fullmatch(r"(\w*?)[-_]?(\d+)", str(said.pop("arch", "")))
+    kind = said.pop("model", None) if isinstance(said.get("model"), str) else None
+    name = f"{arch[1]}-{arch[2]}" if arch else f"{kind}-{said['model_depth']}" if kind and "model_depth" in said else ""
+    if name and name.split("-")[0] in _OTHERS:
+        said["arch"] = name
+    ways = {"arch": "use a network of that kind.", **{one: f"--model.variant.{one} {{}}" for one in _VARIANT}}
+    if said.get("resnet_shortcut") in (None, "B"):
+        said.pop("resnet_shortcut", None)
+    refuse_stated(said, {"arch": f"resnet-{depth}", "resnet_shortcut": "B", **stem}, source, ways)
+
+
+# What 3D-ResNets-PyTorch's `arch` and `model` can be.
+_OTHERS = ("resnet", "resnet2p1d", "preresnet", "wideresnet", "resnext", "densenet")
 
 # Bottlenecks or not, and how many blocks each stage has.
 _BLOCKS: dict[int, tuple[bool, tuple[int, ...]]] = {
@@ -89,14 +161,28 @@ class ResNet3d(nn.Module):
         bottleneck: Whether a block is 1, 3 and 1 wide with four times the channels at its end, or twice 3.
         num_classes: How many logits a clip gets.
         width: Channels of the stem.
+        no_max_pool: Leave the max pool out.
+        conv1_t_stride: The stem's stride in time.
+        conv1_t_size: The stem's kernel size in time, odd.
     """
 
-    def __init__(self, blocks: Sequence[int], bottleneck: bool, num_classes: int = 400, width: int = 64) -> None:
+    def __init__(
+        self,
+        blocks: Sequence[int],
+        bottleneck: bool,
+        num_classes: int = 400,
+        width: int = 64,
+        *,
+        no_max_pool: bool | int = False,
+        conv1_t_stride: int = 1,
+        conv1_t_size: int = 7,
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv3d(3, width, 7, stride=(1, 2, 2), padding=3, bias=False)
+        kernel, stride = (conv1_t_size, 7, 7), (conv1_t_stride, 2, 2)
+        self.conv1 = nn.Conv3d(3, width, kernel, stride=stride, padding=(conv1_t_size // 2, 3, 3), bias=False)
         self.bn1 = nn.BatchNorm3d(width)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool3d(3, stride=2, padding=1)
+        self.maxpool = nn.Identity() if no_max_pool else nn.MaxPool3d(3, stride=2, padding=1)
         channels = width
         for stage, count in enumerate(blocks):
             kernels = (1, 3, 1) if bottleneck else (3, 3)

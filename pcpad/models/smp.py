@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import segmentation_models_pytorch as smp
@@ -13,11 +13,17 @@ from torch import Tensor, nn
 
 from pcpad.class_counts import check_num_classes
 from pcpad.errors import UserValueError, did_you_mean
-from pcpad.models.weights import convert_and_load, encoder_state
+from pcpad.models.heads import check_head, head_of
+from pcpad.models.hub_cache import hub_file, timm_file, timm_network
+from pcpad.models.origins import refuse_stated, stated_here
+from pcpad.models.weights import convert_and_load, encoder_state, fit_names, read_weights, unwrap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from pcpad.models.heads import Head
+    from pcpad.models.weights import Fit
 
 __all__ = ["smp_network"]
 
@@ -33,6 +39,8 @@ def smp_network(
     padding: str = "partial",
     encoder_weights: str | Path | None = None,
     *,
+    weights: str | Path | None = None,
+    head: Head | None = None,
     fallback: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
@@ -43,8 +51,10 @@ def smp_network(
         encoder: smp's name (`resnet50`, `efficientnet-b0`), `tu-` and a timm name, or `wide_resnet38`.
         num_classes: How many logits a pixel gets.
         padding: See `pcpad.convert_padding`; `convert_padding(..., return_report=True)` lists what it leaves.
-        encoder_weights: None for random ones, or a local file for the encoder. smp's own names for weights mean
-            files to fetch, which nothing here does.
+        encoder_weights: None for random ones, a local file for the encoder, or one of smp's own names for weights
+            (`imagenet`) for what lies in the Hugging Face hub's cache; nothing is fetched.
+        weights: A local file for the whole network. Then `encoder_weights` has no use.
+        head: `new` leaves the last layer of `weights` out: it is for other classes.
         fallback: The padding for axes of feature maps that are too small for `padding`, see `pcpad.convert_padding`.
         options: More arguments of the architecture: `{"encoder_output_stride": 8}`, `{"decoder_channels": 128}`.
 
@@ -75,20 +85,48 @@ def smp_network(
     )
     # timm's networks sit one level deeper, and some of their first dots have become underscores.
     target = model.encoder.model if encoder.startswith("tu-") else model.encoder
-    parts = [name for name, _ in target.named_children()]
-    fit = None
-    if encoder_weights is not None:
-        own = set(target.state_dict())
-
-        def rename(name: str) -> str:
-            flat = name.replace(".", "_", 1)
-            return flat if name not in own and flat in own else name
-
-        fit = encoder_state(encoder_weights, parts, rename)
-    convert_and_load(model, padding, fallback, fit, f"encoder_weights={str(encoder_weights)!r}", into=target)
+    if weights is not None and encoder_weights is not None:
+        message = "Pass either `weights`, for the whole network, or `encoder_weights`; with both, one would be lost."
+        raise UserValueError(message)
+    check_head(head, weights)
+    if weights is not None:
+        content = read_weights(weights)
+        said = {"encoder": encoder, "architecture": architecture}
+        refuse_stated(
+            _lower(stated_here(content)), _lower(said), str(weights), {key: f"--model.{key} {{}}" for key in said}
+        )
+        fit: Fit | None = partial(fit_names, state=unwrap(content, str(weights)))
+        left_out = head_of(model, num_classes) if head else ()
+        convert_and_load(model, padding, fallback, fit, f"weights={str(weights)!r}", left_out=left_out, file=weights)
+    else:
+        fit = None if encoder_weights is None else _encoder_fit(encoder, encoder_weights, target)
+        convert_and_load(model, padding, fallback, fit, f"encoder_weights={str(encoder_weights)!r}", into=target)
     if model.requires_divisible_input_shape:
         model.__class__ = _of_any_size(type(model))  # type: ignore[arg-type]  # a class is hashable
     return model
+
+
+def _lower(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Architectures go by their names in any case."""
+    return {key: value.lower() if isinstance(value, str) else value for key, value in said.items()}
+
+
+def _encoder_fit(encoder: str, weights: str | Path, target: nn.Module) -> Fit:
+    """What fills the encoder: a local file, or what lies in a cache under a name."""
+    own = set(target.state_dict())
+    published = smp.encoders.encoders.get(encoder, {}).get("pretrained_settings", {})
+    if encoder.startswith("tu-"):
+        name = encoder.removeprefix("tu-")
+        if weights == "imagenet" or timm_network(weights) == name.partition(".")[0]:
+            weights = timm_file(name if weights == "imagenet" else str(weights), "encoder_weights")
+    elif str(weights) in published:
+        weights = hub_file(published[str(weights)]["repo_id"], ("model.safetensors",), "encoder_weights")
+
+    def rename(name: str) -> str:
+        flat = name.replace(".", "_", 1)
+        return flat if name not in own and flat in own else name
+
+    return encoder_state(weights, [name for name, _ in target.named_children()], rename)
 
 
 class _OfAnySize(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -11,18 +11,31 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from pcpad.class_counts import MOST_LABELS, check_num_classes
 from pcpad.errors import UserValueError
-from pcpad.models.weights import load_weights
+from pcpad.models.origins import refuse_stated, stated
+from pcpad.models.weights import load_state, read_weights, unwrap
 from pcpad.panoptic import PanopticPartialConv2d, PanopticPlan
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["Spade", "SpadeBlock", "SpadeGenerator", "initialise_gan", "panoptic_upsample", "spade_generator"]
+__all__ = [
+    "Spade",
+    "SpadeBlock",
+    "SpadeGenerator",
+    "Upsampling",
+    "initialise_gan",
+    "panoptic_upsample",
+    "refuse_other_spade",
+    "spade_generator",
+]
 
 # The stages and their output channels in multiples of `ngf`; the first runs at 1/64 of the image's size, and each next
 # one at twice the resolution.
 _STAGES = {"head_0": 16, "G_middle_0": 16, "G_middle_1": 16, "up_0": 8, "up_1": 4, "up_2": 2, "up_3": 1}
-_STRIDE = 2 ** (len(_STAGES) - 1)
+
+Upsampling = Literal["more", "normal"]
+"""Whether the generator begins at 1/64 or at 1/32 of the resolution."""
 
 
 def spade_generator(
@@ -32,6 +45,7 @@ def spade_generator(
     *,
     ngf: int = 64,
     panoptic_upsampling: bool = False,
+    num_upsampling_layers: Upsampling = "more",
 ) -> SpadeGenerator:
     """Build a SPADE generator, as published for Cityscapes at 256x512 by default.
 
@@ -42,6 +56,9 @@ def spade_generator(
         weights: A local file under the published names.
         ngf: Channels of the last stage; 64 as published, less for small demonstrations.
         panoptic_upsampling: Upsample by copying from the nearest neighbour of the same instance.
+        num_upsampling_layers: The public code's option of this name. `more`, as for Cityscapes, begins at 1/64 of the
+            resolution; `normal` begins at 1/32 and does not upsample before `G_middle_1`. Names and shapes of the
+            weights are the same, outputs are not.
 
     Returns:
         The network: `(semantics, panoptic_ids)` to images in [-1, 1].
@@ -57,8 +74,30 @@ def spade_generator(
         >>> generator(semantics, labels[:, None]).shape
         torch.Size([1, 3, 64, 128])
     """
-    model = SpadeGenerator(semantic_channels, partial, ngf=ngf, panoptic_upsampling=panoptic_upsampling)
-    return model if weights is None else load_weights(model, weights)
+    options: dict[str, Any] = {"panoptic_upsampling": panoptic_upsampling}
+    model = SpadeGenerator(semantic_channels, partial, ngf=ngf, num_upsampling_layers=num_upsampling_layers, **options)
+    if weights is None:
+        return model
+    content = read_weights(weights)
+    refuse_other_spade(stated(content), num_upsampling_layers, str(weights))
+    return load_state(model, unwrap(content, str(weights)), str(weights))
+
+
+def refuse_other_spade(said: Mapping[str, Any], num_upsampling_layers: str, source: str) -> None:
+    """Refuse weights whose file says that the generator upsamples elsewhere, or draws from an encoder.
+
+    Args:
+        said: What the file says of its options.
+        num_upsampling_layers: What was built.
+        source: The file, for the error.
+
+    Raises:
+        ValueError: It is another generator's.
+    """
+    if "ngf" in said and "_class_path" in said:  # a checkpoint of this suite's, maybe older than the option
+        said = {"num_upsampling_layers": "more", **said}
+    built = {"num_upsampling_layers": num_upsampling_layers, "use_vae": False}
+    refuse_stated(said, built, source, {"num_upsampling_layers": "--model.num_upsampling_layers {}"})
 
 
 class SpadeGenerator(nn.Module):
@@ -69,12 +108,26 @@ class SpadeGenerator(nn.Module):
         partial: Panoptic partial convolutions in the blocks instead of ordinary ones.
         ngf: Channels of the last stage.
         panoptic_upsampling: See `panoptic_upsample`.
+        num_upsampling_layers: See `spade_generator`.
     """
 
     def __init__(
-        self, semantic_channels: int = 36, partial: bool = True, *, ngf: int = 64, panoptic_upsampling: bool = False
+        self,
+        semantic_channels: int = 36,
+        partial: bool = True,
+        *,
+        ngf: int = 64,
+        panoptic_upsampling: bool = False,
+        num_upsampling_layers: Upsampling = "more",
     ) -> None:
         super().__init__()
+        if num_upsampling_layers not in get_args(Upsampling):
+            kinds = " or ".join(get_args(Upsampling))
+            message = f"Expected argument `num_upsampling_layers` to be {kinds}, but got {num_upsampling_layers!r}"
+            raise UserValueError(message)
+        # Before these stages the resolution stays as it is.
+        self.kept = ("head_0", "G_middle_1") if num_upsampling_layers == "normal" else ("head_0",)
+        self.stride = 2 ** (len(_STAGES) - len(self.kept))
         for name, value in {"semantic_channels": semantic_channels, "ngf": ngf}.items():
             check_num_classes(value, name, most=MOST_LABELS)
         self.semantic_channels, self.partial, self.panoptic_upsampling = semantic_channels, partial, panoptic_upsampling
@@ -90,7 +143,8 @@ class SpadeGenerator(nn.Module):
         """Synthesize images.
 
         Args:
-            semantics: (N, semantic_channels, H, W), one-hot labels and the edge map; H and W divisible by 64.
+            semantics: (N, semantic_channels, H, W), one-hot labels and the edge map; H and W divisible by 64
+                (32 for `normal`).
             panoptic_ids: (N|1, 1, H, W) of any integer type: one id an instance, or a class that has none. None for
                 a generator that uses no ids.
 
@@ -103,11 +157,11 @@ class SpadeGenerator(nn.Module):
         """
         self._check(semantics, panoptic_ids)
         height, width = semantics.shape[2:]
-        stride = _STRIDE
+        stride = self.stride
         ids = None if panoptic_ids is None else panoptic_ids[..., ::stride, ::stride]
         x = self.fc(F.interpolate(semantics, (height // stride, width // stride)))
         for name in _STAGES:
-            if name != "head_0":
+            if name not in self.kept:
                 stride //= 2
                 finer = None if panoptic_ids is None else panoptic_ids[..., ::stride, ::stride]
                 x = self._upsample(x, ids, finer)
@@ -131,10 +185,10 @@ class SpadeGenerator(nn.Module):
             )
             raise UserValueError(message)
         height, width = semantics.shape[2:]
-        if height % _STRIDE or width % _STRIDE or not height or not width:
+        if height % self.stride or width % self.stride or not height or not width:
             message = (
-                f"Expected a height and a width divisible by {_STRIDE}, but got {height}x{width} (on the command line "
-                "--data.image_size '[256, 512]')."
+                f"Expected a height and a width divisible by {self.stride}, but got {height}x{width} (on the command "
+                "line --data.image_size '[256, 512]')."
             )
             raise UserValueError(message)
         if ids is None:

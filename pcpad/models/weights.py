@@ -8,7 +8,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.files import again, at_home, opened
+from pcpad.models.heads import keeping
+from pcpad.models.origins import from_r3d, whose
 from pcpad.models.padded_weights import apply_exponents, read_metadata, refuse_other_padding
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -83,9 +85,12 @@ def load_state(model: ModuleT, state: Mapping[str, Tensor], source: str) -> Modu
     Raises:
         ValueError: They do not fit, or hold non-finite values.
     """
+    names = state
     state = fit_names(model, state)
     problem = mismatch(model, state)
     if problem:
+        known = whose(names)
+        problem += f"\n  {known}" if known else ""
         message = f"{source} does not fit {type(model).__name__}.\n{problem}"
         raise UserValueError(message)
     _check_finite(state, source)
@@ -135,6 +140,7 @@ def convert_and_load(
     source: str,
     into: nn.Module | None = None,
     *,
+    left_out: Sequence[str] = (),
     file: str | Path | None = None,
 ) -> None:
     """Give a network its padding and its weights, in the order in which they fit.
@@ -149,6 +155,7 @@ def convert_and_load(
         fit: Gives the state dict to load, or None to load nothing.
         source: Where the weights come from, for the error.
         into: The part of the network they are for; None for all of it.
+        left_out: Parts of it that stay as they are, such as a new head.
         file: The file, where it may say which padding its weights are for, see `load_weights`.
 
     Raises:
@@ -157,7 +164,11 @@ def convert_and_load(
     from pcpad.convert import convert_padding
 
     target = model if into is None else into
-    load_first = fit is not None and not mismatch(target, fit(target))
+    if fit is not None and left_out:
+        fit = keeping(fit, left_out)
+    state = {} if fit is None else fit(target)
+    # What fits neither way and has no filters for borders is told of the network that it might have been for.
+    load_first = not mismatch(target, state) or not any(name.endswith("border_weight") for name in state)
     if fit is not None and load_first:
         load_state(target, fit(target), source)
     convert_padding(model, padding, fallback=fallback)
@@ -323,7 +334,8 @@ def fit_names(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor
 
     Spectrally normed weights of `torch.nn.utils.spectral_norm` (`weight_orig`, `weight_u`, `weight_v`) get the names
     of `torch.nn.utils.parametrizations.spectral_norm`, which computes the same from the same, if the model has these.
-    Batch-norm counters that files from before PyTorch 0.4.1 lack are added as zero, as `nn.BatchNorm2d` itself does.
+    torchvision's `r3d_18` gets the names of our 3D ResNets. Batch-norm counters that files from before PyTorch 0.4.1
+    lack are added as zero, as `nn.BatchNorm2d` itself does.
 
     Args:
         model: The network the weights are for.
@@ -336,6 +348,8 @@ def fit_names(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor
     state = dict(state)
     if any(name.endswith(".original") for name in own):
         state = _parametrized_names(state)
+    if "layer1.0.bn1.weight" in own:
+        state = from_r3d(model, state)
     for prefix in _prefixes(own, state):
         state = {name.removeprefix(prefix): value for name, value in state.items()}
     for name, value in own.items():
@@ -407,7 +421,8 @@ def _class_count_hint(own: Mapping[str, Tensor], state: Mapping[str, Tensor], sh
     file_classes, own_classes = len(state[shapes[0]]), len(own[shapes[0]])
     return [
         f"the file's classifier has {file_classes} classes, the network {own_classes}: pass "
-        f"num_classes={file_classes}, or use weights trained on {own_classes} classes"
+        f"num_classes={file_classes}, or use weights trained on {own_classes} classes; all but the classifier is taken "
+        "with head='new' (--model.weights FILE --model.head new)"
     ]
 
 

@@ -335,3 +335,22 @@ def test_layer_inside_is_the_plain_one_without_ids_of_others():
     expected = F.conv2d(x, layer.weight, layer.bias)
     torch.testing.assert_close(layer(x, ids)[inner], expected)
     torch.testing.assert_close(panoptic_conv2d(x, layer.weight, layer.bias, ids), expected)
+
+
+@pytest.mark.faults
+def test_normal_and_more_have_the_same_weights_and_compute_different_things(tmp_path):
+    torch.manual_seed(0)
+    more = spade_generator(36, False, ngf=2).eval()
+    for parameter in more.parameters():
+        parameter.data.normal_(0, 0.2)
+    torch.save({"state_dict": more.state_dict(), "opt": {"num_upsampling_layers": "normal"}}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"num_upsampling_layers='normal'.*--model\.num_upsampling_layers normal"):
+        spade_generator(36, False, tmp_path / "w.pth", ngf=2)
+    normal = spade_generator(36, False, tmp_path / "w.pth", ngf=2, num_upsampling_layers="normal").eval()
+    semantics = torch.rand(1, 36, 64, 64)
+    assert (normal(semantics) - more(semantics)).abs().max() > 0.05
+    assert normal(torch.rand(1, 36, 32, 96)).shape == (1, 3, 32, 96)
+    with pytest.raises(ValueError, match="divisible by 64"):
+        more(torch.rand(1, 36, 32, 96))
+    with pytest.raises(ValueError, match="more or normal, but got 'most'"):
+        spade_generator(36, num_upsampling_layers="most")

@@ -1,0 +1,47 @@
+"""What a task and the file that its weights come from say of each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch.utilities import rank_zero_warn
+
+from pcpad.models.origins import stated_here
+from pcpad.models.weights import read_weights
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule
+
+__all__ = ["warn_of_other_start"]
+
+# What changes outputs without changing names or shapes, and may be meant.
+_COMPARED = ("mean", "std", "partial", "panoptic_upsampling")
+
+
+def warn_of_other_start(task: LightningModule, weights: Any) -> None:
+    """Warn where a checkpoint that training starts from was trained on images of another range, or otherwise else.
+
+    Args:
+        task: The task, with its hyper-parameters.
+        weights: Its argument; a name in a cache says nothing.
+    """
+    path = Path(str(weights)).expanduser()
+    if not path.is_file():
+        return
+    said, built = stated_here(read_weights(path)), task.hparams
+    other = [name for name in _COMPARED if name in said and name in built and not _same(said[name], built[name])]
+    if other:
+        lines = [f"{name}={_plain(said[name])} (here {_plain(built[name])})" for name in other]
+        rank_zero_warn(
+            f"{path} was trained with {', '.join(lines)}: its weights fit and will be used as if they had been trained "
+            f"like this. To keep to it, pass {' '.join(f'--model.{name}' for name in other)}"
+        )
+
+
+def _same(a: Any, b: Any) -> bool:
+    return _plain(a) == _plain(b)
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value
