@@ -83,7 +83,9 @@ class Wrapped(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "wrap", [lambda y: (y, y[:, :1]), lambda y: {"aux": y * 2, "out": y}, lambda y: [y, {"n": None}]], ids=str
+    "wrap",
+    [lambda y: (y, y[:, :1]), lambda y: {"aux": y * 2, "out": y}, lambda y: [y, {"n": None}]],
+    ids=["tuple", "dict", "nested"],
 )
 def test_tuples_and_dicts_are_compared_tensor_by_tensor(wrap):
     network = Wrapped(wrap)
