@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from benchmarks.common import machine, show
+from benchmarks.common import machine, peak_memory, show
 from pcpad._tiling_margins import overhead
 from pcpad.adaptation.reach import receptive_field
 from pcpad.tiling import Margin, Tiling, run_tiled
@@ -149,20 +149,12 @@ def noise(*shape: int) -> Tensor:
     return 0.6 * coarse + 0.4 * torch.rand(*shape, generator=chance)
 
 
-def resident(call: Callable[[], Any]) -> tuple[Any, float, float]:
-    """What a call returns, its seconds, and by how many MiB the process grew for it (on Linux; else 0)."""
-    kernel = Path("/proc/self/clear_refs")
-    if kernel.exists():
-        kernel.write_text("5")  # the peak starts anew
-    before, started = _status("VmRSS"), time.perf_counter()
-    result = call()
-    return result, time.perf_counter() - started, max(0.0, _status("VmHWM") - before)
-
-
-def _status(name: str) -> float:
-    path = Path("/proc/self/status")
-    lines = path.read_text().splitlines() if path.exists() else []
-    return next((float(line.split()[1]) / 1024 for line in lines if line.startswith(name)), 0.0)
+def watched(call: Callable[[], Any]) -> tuple[Any, float, float]:
+    """What a call returns, its seconds, and the MiB of tensors alive at its peak beyond those before it."""
+    found = []
+    started = time.perf_counter()
+    peak = peak_memory(lambda: found.append(call()), torch.device("cpu"))
+    return found[0], time.perf_counter() - started, peak / 2**20
 
 
 def compared(found: Tensor, whole: Tensor) -> tuple[float, float]:
@@ -172,16 +164,14 @@ def compared(found: Tensor, whole: Tensor) -> tuple[float, float]:
     return float(off.max()), float((off > FAR).float().mean())
 
 
-def measured(name: str, quick: bool = False) -> dict[str, object]:
+def measured(name: str) -> dict[str, object]:
     """One row."""
     case = CASES[name]
-    if quick:  # sides that the strides of all of them divide
-        case = case._replace(size=tuple(max(320, side // 3 // 32 * 32) for side in case.size), tile=case.tile // 2)
     network, image = seasoned(case.make), noise(1, case.channels, *case.size)
-    reach, seconds, _ = resident(lambda: receptive_field(network, case.size, channels=case.channels))
+    reach, seconds, _ = watched(lambda: receptive_field(network, case.size, channels=case.channels))
     tiling = Tiling(case.tile)
     with torch.no_grad():
-        whole, plain_seconds, plain_memory = resident(lambda: network(image))
+        whole, plain_seconds, plain_memory = watched(lambda: network(image))
     row: dict[str, object] = {
         "network": name,
         "image": f"{case.size[0]} x {case.size[1]}",
@@ -209,7 +199,7 @@ def measured(name: str, quick: bool = False) -> dict[str, object]:
         return row
     margin = Margin("exact", network)
     margin.reach(*case.size, case.channels)
-    tiles, tile_seconds, memory = resident(lambda: run_tiled(network, image, tiling, margin=margin))
+    tiles, tile_seconds, memory = watched(lambda: run_tiled(network, image, tiling, margin=margin))
     worst, share = compared(tiles, whole)
     times = overhead(tiling.sides, reach, case.size)
     row |= {"margin: largest": f"{worst:.1e}", "off": f"{share:.2%}"}
@@ -223,7 +213,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*", help=f"of {', '.join(CASES)}; all by default")
     parser.add_argument("--threads", type=int, help="CPU threads; all by default")
-    parser.add_argument("--quick", action="store_true", help="a third of the sides, and tiles of half the size")
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
     unknown = set(arguments.networks) - set(CASES)
@@ -238,7 +227,7 @@ def main() -> None:
     print(machine())
     for name in arguments.networks or CASES:
         if name not in rows:
-            rows[name] = measured(name, arguments.quick)
+            rows[name] = measured(name)
             print(rows[name], flush=True)
             if path is not None:
                 path.write_text(json.dumps({"machine": machine(), "rows": list(rows.values())}, indent=1) + "\n")

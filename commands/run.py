@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -191,13 +191,15 @@ class SuiteCLI(LightningCLI):
             parser.add_argument("--per_image", type=str | None, default=None, help=text)
         if self.verb == "predict":
             parser.add_argument("--output", type=str | None, default=None, help="File or folder for the predictions.")
+            from pcpad.tasks.evaluation.evaluators import MarginOption
+
             text = "Side of the tiles that large pictures are cut into, in pixels; the task's own if not given."
             parser.add_argument("--tiling.size", type=int | None, default=None, help=text)
             text = "Of neighboring tiles, a fraction of them such as 1/3."
             parser.add_argument("--tiling.overlap", type=float | str | None, default=None, help=text)
             text = "What tiles see around them: exact, as far as the network looks; or so many pixels."
-            margins = Literal["exact"] | int | tuple[int, int] | None
-            parser.add_argument("--tiling.margin", type=margins, default=None, help=text)
+            margin: Any = MarginOption | None
+            parser.add_argument("--tiling.margin", type=margin, default=None, help=text)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, then say where the run departs from its checkpoint."""
