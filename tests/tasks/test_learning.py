@@ -49,6 +49,8 @@ def test_frozen_norms_stay_in_evaluation_mode():
     assert not any(parameter.requires_grad for norm in norms for parameter in norm.parameters())
     (group,) = task.configure_optimizers()["optimizer"].param_groups
     assert len(group["params"]) == sum(parameter.requires_grad for parameter in task.parameters()) == 22
+    task.freeze()  # Lightning's own, for inference
+    assert not any(parameter.requires_grad for parameter in task.parameters())
 
 
 @pytest.mark.faults
