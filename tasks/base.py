@@ -137,7 +137,7 @@ class Task(LearningParts):
         self.trained_with = None
         self.random_parts = None
         self.report = None
-        self.freeze = [freeze] if isinstance(freeze, str) else list(freeze or ())
+        self.frozen = [freeze] if isinstance(freeze, str) else list(freeze or ())
         self.rates = dict(rates or {})
         self._finite = FiniteLoss(clips=clips_gradients)
         self._normalizes = False

@@ -115,7 +115,7 @@ class InpaintingTask(Task):
 
     def configure_optimizers(self) -> Any:
         """One optimizer over the network's parameters, of which frozen ones get no gradient, and its schedule."""
-        if self.freeze or self.rates:
+        if self.frozen or self.rates:
             return super().configure_optimizers()
         return optimizer_and_scheduler(self.network.parameters(), self.optimizer, self.scheduler)
 

@@ -29,7 +29,7 @@ class LearningParts(LightningModule):
     """Parts of the network whose weights came from no file and no training; None where the task does not say."""
     optimizer: OptimizerCallable | None
     scheduler: LRSchedulerCallable | None
-    freeze: list[str]
+    frozen: list[str]
     """What does not learn."""
     rates: dict[str, float]
     """Factors of the optimizer's learning rate, by part."""
@@ -86,14 +86,14 @@ class LearningParts(LightningModule):
         Raises:
             UserValueError: `freeze` or `rates` speak of parts that there are none of.
         """
-        if "network" not in self._modules or not (self.freeze or self.rates):
+        if "network" not in self._modules or not (self.frozen or self.rates):
             return
         check_rates(self._network(), self.rates, self.encoder_parts())
-        if self.freeze:
-            self._frozen_norms = tuple(freeze_parts(self._network(), self.freeze, self.encoder_parts()))
-        if self.freeze and self.random_parts == ["network"] and self._trainer is not None and not self._resumes():
+        if self.frozen:
+            self._frozen_norms = tuple(freeze_parts(self._network(), self.frozen, self.encoder_parts()))
+        if self.frozen and self.random_parts == ["network"] and self._trainer is not None and not self._resumes():
             rank_zero_warn(
-                f"{', '.join(self.freeze)} of {type(self).__name__} is frozen at random values: pass "
+                f"{', '.join(self.frozen)} of {type(self).__name__} is frozen at random values: pass "
                 "--model.weights FILE, or leave `freeze` out"
             )
 
@@ -109,7 +109,7 @@ class LearningParts(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """One optimizer over all parameters that learn, and its schedule."""
-        if not self.freeze and not self.rates:
+        if not self.frozen and not self.rates:
             return optimizer_and_scheduler(self.parameters(), self.optimizer, self.scheduler)
         learning = [(name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad]
         if not self.rates:
@@ -129,7 +129,7 @@ class LearningParts(LightningModule):
         """
         if self._trainer is None or self.trainer.state.fn != "fit":
             return
-        for name, used in (("freeze", self.freeze), ("rates", self.rates)):
+        for name, used in (("freeze", self.frozen), ("rates", self.rates)):
             before = made.get(name) or type(used)()
             before = [before] if isinstance(before, str) else before
             if used != before:

@@ -94,7 +94,7 @@ class Augmentations:
         """A transform of albumentations as what takes maps of these names; making it takes as long as using it."""
         from pcpad.datamodules.datasets.albumentation import compose
 
-        key = (number, *names)
+        key: tuple[int | str, ...] = (number, *names)
         if key not in self._composed:
             self._composed[key] = compose([self.steps[number]], [f"map_{name}" for name in names])
         return self._composed[key]
@@ -174,7 +174,7 @@ def _nested(value: Any, fill: int) -> Any:
     return value
 
 
-def _class(path: str) -> type:
+def _class(path: str) -> Any:
     home, _, name = path.rpartition(".")
     if not home:
         message = f"{_EXPECTED}, but got the class {path!r}: write its module too, as {_HOMES[0]}.{path}"
@@ -189,7 +189,7 @@ def _class(path: str) -> type:
     if not _is_transform(kind):
         message = f"{_EXPECTED}, but {path} is none of these"
         raise UserTypeError(message)
-    return kind  # type: ignore[no-any-return]
+    return kind
 
 
 def _is_of_torchvision(value: Any) -> bool:

@@ -73,7 +73,7 @@ def head_of(network: nn.Module, num_classes: int) -> list[str]:
 
 def _outputs(module: nn.Module | None) -> int | None:
     linear = isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
-    return module.weight.shape[0] if linear else None  # type: ignore[union-attr, return-value, operator, index]
+    return module.weight.shape[0] if linear else None  # type: ignore[union-attr, return-value, index]
 
 
 def within(name: str, parts: Sequence[str]) -> bool:

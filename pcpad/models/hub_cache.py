@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -56,7 +57,7 @@ def timm_file(name: str, argument: str = "weights") -> Path:
         hint = f" It has weights {', '.join(known)}." if known else did_you_mean(name, timm.list_pretrained())
         message = f"timm publishes no weights of the name {name!r}.{hint}"
         raise UserValueError(message)
-    settings = get_pretrained_cfg(name)
+    settings: Any = get_pretrained_cfg(name)
     repository = str(settings.hf_hub_id)
     in_torch = Path(torch.hub.get_dir()) / "checkpoints" / Path(str(settings.url or "")).name
     if settings.url and in_torch.is_file():

@@ -49,6 +49,8 @@ def test_frozen_norms_stay_in_evaluation_mode():
     assert not any(parameter.requires_grad for norm in norms for parameter in norm.parameters())
     (group,) = task.configure_optimizers()["optimizer"].param_groups
     assert len(group["params"]) == sum(parameter.requires_grad for parameter in task.parameters()) == 22
+    task.freeze()  # Lightning's own, for inference
+    assert not any(parameter.requires_grad for parameter in task.parameters())
 
 
 @pytest.mark.faults
@@ -104,7 +106,7 @@ def test_a_run_goes_on_with_what_was_frozen_and_not_otherwise(tmp_path):
     with pytest.raises(ValueError, match=r"begun with freeze=\['layer1', 'norms'\] and is to go on with freeze=\[\]"):
         run(2, tmp_path / "a.ckpt", rates={"decay": 0.5})
     loaded = ClassificationTask.load_from_checkpoint(tmp_path / "a.ckpt")
-    assert loaded.freeze == ["layer1", "norms"]
+    assert loaded.frozen == ["layer1", "norms"]
 
 
 @pytest.mark.parametrize(
