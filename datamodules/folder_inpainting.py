@@ -6,6 +6,7 @@ from typing import Any, Literal
 from torch.utils.data import DataLoader
 
 from pcpad.datamodules.base import expanded, listed, require
+from pcpad.datamodules.datasets.augmentations import Augment
 from pcpad.datamodules.datasets.epochs import CropLoader
 from pcpad.datamodules.datasets.file_pairs import Layout, find_pairs
 from pcpad.datamodules.datasets.file_splits import Shares
@@ -49,6 +50,7 @@ class FolderInpaintingDataModule(Places2DataModule):
         batch_size: Pictures a step **per device**.
         effective_batch: Pictures a step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
+        augment: Further transforms of training pictures and masks, see `DataModule`.
         num_workers: Processes that read pictures, per device; predicting reads in its own.
         scale: Smallest and largest factor between a training picture's shorter side and S.
         flip: Probability of mirroring a training picture.
@@ -85,6 +87,7 @@ class FolderInpaintingDataModule(Places2DataModule):
         predict_images: str | Path | None = None,
         predict_masks: str | Path | None = None,
         fit_masks: Literal["nearest"] | None = None,
+        augment: Augment | None = None,
     ) -> None:
         super().__init__(
             root=root,
@@ -98,6 +101,7 @@ class FolderInpaintingDataModule(Places2DataModule):
             predict_images=predict_images,
             predict_masks=predict_masks,
             fit_masks=fit_masks,
+            augment=augment,
         )
         require(0 <= val_share < 1, "val_share", "in [0, 1)", val_share)
         require(0 <= test_share < 1 - val_share, "test_share", "in [0, 1 - val_share)", test_share)

@@ -9,12 +9,14 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from pcpad.datamodules.base import DataModule, expanded, listed, require
+from pcpad.datamodules.datasets.augmentations import Augment
 from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.class_values import EXPECTED, parse_classes
 from pcpad.datamodules.datasets.epochs import CropLoader
 from pcpad.datamodules.datasets.file_pairs import Layout, find_pairs
 from pcpad.datamodules.datasets.file_splits import Shares
 from pcpad.datamodules.datasets.folder_scenes import FolderCrops, FolderScenes, ImagesToPredict, ScenePairs
+from pcpad.datamodules.datasets.folds import Fold
 from pcpad.datamodules.datasets.scenes import Augmentation, collate_equal_sizes
 from pcpad.datamodules.reading.folders import FileTable, find_images
 from pcpad.datamodules.reading.label_files import read_label_file
@@ -88,6 +90,9 @@ class FolderSegmentationDataModule(DataModule):
         predict_images: Folder of images, or one image, for `predict`.
         effective_batch: Crops a step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
+        augment: Further transforms of training crops and their labels, see `DataModule`.
+        fold: `2/5`: of five equal parts of the images for training and validation together, the second is for
+            validation and the others are for training. `split_seed` and `group` decide what is in which.
 
     Raises:
         ValueError: A value out of range, here; in `setup` images and masks that don't pair up, an empty split, values
@@ -128,6 +133,8 @@ class FolderSegmentationDataModule(DataModule):
         blur: tuple[float, float] | None = None,
         predict_images: str | Path | None = None,
         effective_batch: int | None = None,
+        augment: Augment | None = None,
+        fold: str | None = None,
     ) -> None:
         super().__init__(
             root,
@@ -135,6 +142,7 @@ class FolderSegmentationDataModule(DataModule):
             eval_batch_size=eval_batch_size,
             num_workers=num_workers,
             effective_batch=effective_batch,
+            augment=augment,
         )
         require(0 <= val_share < 1, "val_share", "in [0, 1)", val_share)
         require(0 <= test_share < 1 - val_share, "test_share", "in [0, 1 - val_share)", test_share)
@@ -154,6 +162,7 @@ class FolderSegmentationDataModule(DataModule):
         others = [expanded(Path(each)) for each in roots or ()]
         self.layout = Layout(self.root, images, masks, annotations, columns or {}, others, lists)
         self.shares = Shares(val_share, test_share, split_seed, group)
+        self.fold = None if fold is None else Fold.parse(fold, split_seed, group)
         self.values = None if classes is None else parse_classes(classes, ignore, self.root)
         if self.values is not None:
             self.class_names, self.class_colors = self.values.names, self.values.colors
@@ -186,7 +195,13 @@ class FolderSegmentationDataModule(DataModule):
     def pairs(self) -> dict[str, list[Pair]]:
         """All images with their masks, by split; found once."""
         if self._found is None:
-            self._found = find_pairs(self.layout, self.shares)
+            found = find_pairs(self.layout, self.shares)
+            if self.fold is not None:
+                both = sorted(found["train"] + found["val"])
+                held_out = self.fold.held_out([pair.image for pair in both])
+                for split, chosen in (("train", ~held_out), ("val", held_out)):
+                    found[split] = [pair for pair, taken in zip(both, chosen, strict=True) if taken]
+            self._found = found
         return self._found
 
     def train_dataloader(self) -> CropLoader:

@@ -126,6 +126,10 @@ class FolderScenes(Dataset[dict[str, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.pairs)
 
+    def file_of(self, index: int) -> str:
+        """The image of a sample."""
+        return str(self.pairs.images[index])
+
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         image, label = self.pairs.read(index)
         return scene_item(image.rgb(), label.grey())

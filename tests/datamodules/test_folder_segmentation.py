@@ -62,6 +62,30 @@ def test_crops_follow_from_the_seed(tmp_path):
     assert not torch.equal(first["image"], other["image"])
 
 
+def test_each_image_is_held_out_in_one_fold(tmp_path):
+    root = write(tmp_path, count=4)
+    held = []
+    for fold in ("1/3", "2/3", "3/3"):
+        data = ready(root, fold=fold)
+        splits = {split: [pair.image for pair in data.pairs()[split]] for split in ("train", "val")}
+        assert sorted(splits["train"] + splits["val"]) == sorted(
+            f"{split}/images/{number}.png" for split in ("train", "val") for number in range(4)
+        )
+        scenes = data.val_dataloader().dataset
+        assert [scenes.file_of(index) for index in range(len(scenes))] == [str(root / name) for name in splits["val"]]
+        held += splits["val"]
+    assert len(held) == len(set(held)) == 8
+
+
+def test_crops_are_augmented_with_their_labels(tmp_path):
+    root, upside_down = write(tmp_path), [{"class_path": "albumentations.VerticalFlip", "init_args": {"p": 1.0}}]
+    plain, turned = (
+        ready(root, augment=augment).train_dataloader().dataset[Crop(1, None, 7)] for augment in (None, upside_down)
+    )
+    assert torch.equal(turned["image"], plain["image"].flip(1))
+    assert torch.equal(turned["label"], plain["label"].flip(0))
+
+
 def test_colors_in_one_folder_by_a_table(tmp_path):
     """A second layout, made by hand: colors, one folder, CSV."""
     colors = np.array([(128, 64, 128), (0, 0, 142)], np.uint8)
