@@ -17,7 +17,7 @@ from pcpad.adaptation.recovery import recover
 from pcpad.adaptation.result import Recovery, plain_rows
 from pcpad.commands.benching.timing import default_device
 from pcpad.commands.networks import LoadedNetwork, load_network
-from pcpad.commands.parser import Parser
+from pcpad.commands.parser import Parser, file_name, path_name
 from pcpad.commands.plugins import take_imports
 from pcpad.datamodules.datasets.squares import Photographs
 from pcpad.datamodules.reading.folders import FileTable, find_images
@@ -159,12 +159,17 @@ def parser() -> Parser:
     )
     add, default = made.add_argument, Procedure()
     add("--network", required=True, help="of torchvision, timm or smp, a checkpoint of the suite, or my.module:make")
-    add("--weights", metavar="FILE", help="what it was trained to; `published` for torchvision's classifiers")
+    add(
+        "--weights",
+        type=file_name,
+        metavar="FILE",
+        help="what it was trained to; `published` for torchvision's classifiers",
+    )
     add("--padding", default="partial", help=f"of {', '.join(padding_names())}; default partial")
     add("--fallback", help="what the padding does where a map is too small for it: replicate")
-    add("--images", required=True, type=Path, metavar="DIR", help="at least 16 photographs, in sub-folders or not")
-    add("--output", required=True, type=Path, metavar="FILE", help="the weights, .safetensors")
-    add("--json", type=Path, metavar="FILE", help="write the table as JSON, too")
+    add("--images", required=True, type=path_name, metavar="DIR", help="at least 16 photographs, in sub-folders or not")
+    add("--output", required=True, type=path_name, metavar="FILE", help="the weights, .safetensors")
+    add("--json", type=path_name, metavar="FILE", help="write the table as JSON, too")
     add("--steps", type=int, default=default.steps, help=f"default {default.steps}")
     add("--batch_size", type=int, default=default.batch_size, help=f"default {default.batch_size}")
     rates = ",".join(f"{rate:g}" for rate in default.rates)

@@ -19,7 +19,7 @@ from pcpad.commands.bordering.photographs import read_photographs
 from pcpad.commands.bordering.probing import PROBES, probe
 from pcpad.commands.networks import LoadedNetwork, load_network
 from pcpad.commands.outputs import named_files, refuse_within
-from pcpad.commands.parser import Parser
+from pcpad.commands.parser import Parser, file_name, path_name
 from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserRuntimeError, UserValueError
 from pcpad.files import refuse_replacing, write_text
@@ -56,7 +56,7 @@ def main(args: list[str]) -> None:
         UserValueError: There is no such network or padding, or too few images.
         UserRuntimeError: A file could not be read, or a padding not be run; all else is done and written.
     """
-    given = _parser().parse_args(take_imports(args))
+    given = parser().parse_args(take_imports(args))
     need_matplotlib()
     for padding in given.paddings:
         check_padding(padding)
@@ -80,22 +80,28 @@ def main(args: list[str]) -> None:
     _end(report, failures)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
+def parser() -> Parser:
+    """Of the command line."""
+    made = Parser(
         prog="pcpad borders",
         description="Measure how wrong a network is near borders, on photographs without labels.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add = parser.add_argument
-    add("--network", required=True, metavar="NAME|FILE.ckpt|my.module:make",
+    add = made.add_argument
+    add("--network", required=True, metavar="NAME",
         help="of torchvision, timm (timm/NAME), pcpad.models (deeplabv3plus/resnet50) or smp (smp/Unet-resnet18), a "
         "checkpoint, or a function of a module that --import names")  # fmt: skip
-    add("--weights", metavar="FILE", help="safetensors or a weights-only pickle; `published` for torchvision's own")
+    add(
+        "--weights",
+        type=file_name,
+        metavar="FILE",
+        help="safetensors or a weights-only pickle; `published` for torchvision's own",
+    )
     add("--untrained", action="store_true", help="random weights are meant")
     add("--num_classes", type=_count, metavar="N", help="of a network by name; default 1000, of smp 19")
-    add("--images", required=True, type=Path, metavar="DIR", help=f"photographs, at least {LEAST_IMAGES}")
+    add("--images", required=True, type=path_name, metavar="DIR", help=f"photographs, at least {LEAST_IMAGES}")
     add("--limit", type=_count, default=100, metavar="N", help="evenly spread over the folder; default 100")
     add("--resize", type=_count, metavar="PIXELS",
         help="bring the shorter side to it; by default for classifiers what they were published with")  # fmt: skip
@@ -118,8 +124,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch_size", type=_count, default=4, metavar="N", help="images per run; default 4")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default here: %(default)s")
     add("--trust", nargs="+", default=[], metavar="CLASS", help="from other packages, that a checkpoint may name")
-    add("--output", type=Path, default=Path("borders"), metavar="DIR", help="for the files; default borders")
-    return parser
+    add("--output", type=path_name, default=Path("borders"), metavar="DIR", help="for the files; default borders")
+    return made
 
 
 def _words(text: str) -> list[str]:
@@ -170,13 +176,13 @@ def _device(name: str) -> torch.device:
 
 
 def _check_output(given: argparse.Namespace) -> list[Path]:
-    folder = given.output.expanduser()
+    folder = given.output
     if folder.exists() and not folder.is_dir():
         message = f"Expected --output to be a folder for {', '.join(_FILES)}, but {folder} is a file"
         raise UserValueError(message)
     outputs = [folder / name for name in _FILES]
     refuse_replacing(outputs, named_files({"network": given.network, "weights": given.weights}), "--output DIR")
-    if given.images.expanduser().is_dir():
+    if given.images.is_dir():
         refuse_within(outputs, given.images)
     return outputs
 

@@ -14,6 +14,7 @@ from pcpad.datamodules.datasets.masked_pairs import PairedCrops, PairedSquares, 
 from pcpad.datamodules.datasets.masks import Polarity
 from pcpad.datamodules.places2 import Places2DataModule
 from pcpad.errors import UserValueError
+from pcpad.files import FileName, PathName
 
 
 class FolderInpaintingDataModule(Places2DataModule):
@@ -66,11 +67,11 @@ class FolderInpaintingDataModule(Places2DataModule):
 
     def __init__(
         self,
-        root: str | Path = "data/folder",
+        root: PathName = "data/folder",
         mask_polarity: Polarity | None = None,
         images: str | None = None,
         masks: str | None = None,
-        annotations: str | None = None,
+        annotations: FileName | None = None,
         columns: dict[str, str] | None = None,
         roots: list[str] | None = None,
         lists: str | None = None,
@@ -84,8 +85,8 @@ class FolderInpaintingDataModule(Places2DataModule):
         num_workers: int = 4,
         scale: tuple[float, float] = (1.0, 1.25),
         flip: float = 0.5,
-        predict_images: str | Path | None = None,
-        predict_masks: str | Path | None = None,
+        predict_images: PathName | None = None,
+        predict_masks: PathName | None = None,
         fit_masks: Literal["nearest"] | None = None,
         augment: Augment | None = None,
     ) -> None:

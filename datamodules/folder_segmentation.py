@@ -21,6 +21,7 @@ from pcpad.datamodules.datasets.scenes import Augmentation, collate_equal_sizes
 from pcpad.datamodules.reading.folders import FileTable, find_images
 from pcpad.datamodules.reading.label_files import read_label_file
 from pcpad.errors import UserValueError
+from pcpad.files import FileName, PathName
 
 _LOOKED_AT = 8
 _DARK = 1 / 8
@@ -107,12 +108,12 @@ class FolderSegmentationDataModule(DataModule):
 
     def __init__(
         self,
-        root: str | Path = "data/folder",
+        root: PathName = "data/folder",
         classes: int | str | list[str] | dict[str, Any] | None = None,
         ignore: int | str | list[Any] | None = None,
         images: str | None = None,
         masks: str | None = None,
-        annotations: str | None = None,
+        annotations: FileName | None = None,
         columns: dict[str, str] | None = None,
         roots: list[str] | None = None,
         lists: str | None = None,
@@ -131,7 +132,7 @@ class FolderSegmentationDataModule(DataModule):
         flip: float = 0.5,
         color_jitter: float = 0.25,
         blur: tuple[float, float] | None = None,
-        predict_images: str | Path | None = None,
+        predict_images: PathName | None = None,
         effective_batch: int | None = None,
         augment: Augment | None = None,
         fold: str | None = None,

@@ -23,7 +23,7 @@ from pcpad.datamodules.datasets.image_folders import (
 from pcpad.datamodules.datasets.transforms import evaluation_transform, training_transform
 from pcpad.datamodules.reading.folders import FileTable, class_folders, find_images
 from pcpad.errors import UserFileNotFoundError, UserValueError
-from pcpad.files import PathName
+from pcpad.files import FileName, PathName
 
 _NO_DATA = """{what}: {path}
 Expected (any names and image formats; one folder a class, the same names in each split):
@@ -114,7 +114,7 @@ class ImageNetDataModule(DataModule):
         max_broken: int = 10,
         effective_batch: int | None = None,
         upright: bool = True,
-        annotations: str | None = None,
+        annotations: FileName | None = None,
         columns: dict[str, str] | None = None,
         roots: list[str] | None = None,
         val_share: float = 0.2,

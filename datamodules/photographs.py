@@ -1,6 +1,5 @@
 """Any folder of photographs, without labels."""
 
-from pathlib import Path
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -11,6 +10,7 @@ from pcpad.datamodules.datasets.photos import Split, find_photos, large_enough
 from pcpad.datamodules.datasets.squares import MiddleSquares, RandomSquares
 from pcpad.datamodules.reading.folders import FileTable
 from pcpad.errors import UserValueError
+from pcpad.files import PathName
 
 _FEWEST = 16
 
@@ -57,7 +57,7 @@ class PhotographsDataModule(DataModule):
 
     def __init__(
         self,
-        root: str | Path = "data/photos",
+        root: PathName = "data/photos",
         batch_size: int = 16,
         num_workers: int = 4,
         size: int = 192,

@@ -15,6 +15,7 @@ from pcpad.adaptation.exponents import annealed, learned_exponents, partial_laye
 from pcpad.adaptation.teaching import Teaching, tensors_of
 from pcpad.convert import convert_padding
 from pcpad.errors import UserValueError
+from pcpad.files import FileName
 from pcpad.metrics.teaching_error import TeachingError
 from pcpad.models.classifiers import classifier
 from pcpad.tasks.base import Task, check_finite, plain, unit
@@ -65,7 +66,7 @@ class AdaptationTask(Task):
         num_classes: int = 1000,
         padding: str = "partial",
         fallback: str | None = None,
-        weights: str | None = None,
+        weights: FileName | None = None,
         margin: int = 0,
         border: int = 8,
         features: float = 0.0,

@@ -89,7 +89,7 @@ class SegmentationTask(Task):
         scheduler: LRSchedulerCallable | None = None,
         checkpointing: bool = False,
         in_channels: int | None = None,
-        weights: str | None = None,
+        weights: FileName | None = None,
         head: Head | None = None,
         freeze: str | list[str] | None = None,
         rates: dict[str, float] | None = None,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities import rank_zero_warn
 
+from pcpad.files import at_home
 from pcpad.models.origins import stated_here
 from pcpad.models.weights import read_weights
 
@@ -26,7 +26,7 @@ def warn_of_other_start(task: LightningModule, weights: Any) -> None:
         task: The task, with its hyper-parameters.
         weights: Its argument; a name in a cache says nothing.
     """
-    path = Path(str(weights)).expanduser()
+    path = at_home(str(weights))
     if not path.is_file():
         return
     said, built = stated_here(read_weights(path)), task.hparams

@@ -91,7 +91,7 @@ class SynthesisTask(Task):
         generator_optimizer: OptimizerCallable | None = None,
         discriminator_optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
-        weights: str | None = None,
+        weights: FileName | None = None,
         num_upsampling_layers: Upsampling = "more",
     ) -> None:
         num_labels, partial = plain(num_labels), plain(partial)

@@ -14,7 +14,7 @@ from pcpad.bounded_yaml import read_yaml
 from pcpad.datamodules.datasets.cityscapes_labels import IGNORE
 from pcpad.datamodules.reading.label_files import LabelFile
 from pcpad.errors import UserFileNotFoundError, UserValueError
-from pcpad.files import read_text
+from pcpad.files import at_home, read_text
 
 __all__ = ["EXPECTED", "OTHERS", "ClassValues", "Color", "parse_classes"]
 
@@ -242,7 +242,7 @@ def _color(value: Any, argument: str, name: Any = None) -> int:
 
 def _from_file(given: str, root: Path) -> Any:
     """What a file says of classes."""
-    places = [Path(given).expanduser(), root / given]
+    places = [at_home(given), root / given]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         looked = " and ".join(str(place.absolute()) for place in dict.fromkeys(places))

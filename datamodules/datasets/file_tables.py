@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pcpad.errors import UserFileNotFoundError, UserValueError, did_you_mean
-from pcpad.files import read_bytes, read_text
+from pcpad.files import at_home, read_bytes, read_text
 
 __all__ = ["SPLITS", "TableRow", "find_below", "find_table", "read_lines", "read_table", "split_named"]
 
@@ -81,14 +81,12 @@ def find_table(given: str, root: Path, option: str = "annotations") -> dict[str,
     found = {}
     for split, names in SPLITS.items() if "{split}" in given else [("", ("",))]:
         named = [given.replace("{split}", name) for name in names]
-        places = [place for name in named for place in (Path(name).expanduser(), root / name)]
+        places = [place for name in named for place in (at_home(name), root / name)]
         path = next((place for place in places if place.is_file()), None)
         if path is not None:
             found[split] = path
     if not found:
-        looked = " and ".join(
-            str(place.absolute()) for place in dict.fromkeys((Path(given).expanduser(), root / given))
-        )
+        looked = " and ".join(str(place.absolute()) for place in dict.fromkeys((at_home(given), root / given)))
         also = " ({split} being train, val or test)" if "{split}" in given else ""
         message = f"--data.{option} {given} is no file: looked for {looked}{also}"
         raise UserFileNotFoundError(message)

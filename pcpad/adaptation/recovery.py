@@ -18,7 +18,7 @@ from pcpad.adaptation.result import ROWS, Recovery
 from pcpad.adaptation.teaching import Teaching, tensors_of
 from pcpad.convert import convert_padding
 from pcpad.errors import UserRuntimeError, UserValueError
-from pcpad.files import whole_file
+from pcpad.files import at_home, whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -255,7 +255,7 @@ class _Runs:
     ) -> None:
         self.original, self.material, self.procedure = original, material, procedure
         self.dense, self.margin, self.said = dense, margin, said
-        self.path = None if resume is None else Path(resume).expanduser()
+        self.path = None if resume is None else at_home(resume)
         self.about = f"{padding}, {asdict(procedure)}, {len(material.images)} images"
         self.kept: dict[str, Any] = {"about": self.about, "legs": {}, "current": None}
         if self.path is not None and self.path.is_file():

@@ -14,7 +14,7 @@ import pcpad
 from pcpad._other_layers import pads
 from pcpad.adaptation.exponents import partial_layers, set_exponents
 from pcpad.errors import UserValueError
-from pcpad.files import opened, whole_file
+from pcpad.files import at_home, opened, whole_file
 from pcpad.layers import ExplicitPadConv2d, _PartialConv
 
 __all__ = ["apply_exponents", "paddings_in", "read_metadata", "refuse_other_padding", "save_padded_weights"]
@@ -38,7 +38,7 @@ def save_padded_weights(
     """
     from safetensors.torch import save
 
-    path = Path(path).expanduser()
+    path = at_home(path)
     # Copies: safetensors refuses tensors that share memory, as tied weights do.
     state = {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
     metadata = {"format": "pt", "padding": padding, "pcpad": pcpad.__version__}
@@ -80,7 +80,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     Raises:
         UserValueError: The exponents are not what this package writes.
     """
-    path = Path(path).expanduser()
+    path = at_home(path)
     if not path.is_file():
         return {}  # whoever reads the weights says so
     with opened(path) as file:

@@ -174,7 +174,7 @@ def convert_and_load(
     convert_padding(model, padding, fallback=fallback)
     if fit is not None and not load_first:
         load_state(target, fit(target), source)
-    if fit is not None and file is not None and Path(file).expanduser().is_file():
+    if fit is not None and file is not None and at_home(file).is_file():
         metadata = read_metadata(file)
         refuse_other_padding(target, metadata, source)
         apply_exponents(target, metadata)

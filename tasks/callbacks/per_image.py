@@ -15,7 +15,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from pcpad.distributed import gathered
 from pcpad.errors import UserValueError
-from pcpad.files import refuse_dear
+from pcpad.files import PathName, at_home, refuse_dear
 from pcpad.tables import safe_path, write_csv
 from pcpad.tasks.base import Task
 from pcpad.tasks.callbacks.sample_images import pictures_of, rows_of
@@ -60,8 +60,8 @@ class PerImage(Callback):
         UserValueError: The file is there and holds weights, a configuration or code.
     """
 
-    def __init__(self, output: str | Path) -> None:
-        path = Path(output).expanduser()
+    def __init__(self, output: PathName) -> None:
+        path = at_home(output)
         self.path = path if path.suffix and not path.is_dir() else path / "per_image.csv"
         refuse_dear(self.path, "--per_image FILE")
         self._positions: dict[int, Iterator[Sequence[int]]] = {}
