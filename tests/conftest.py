@@ -40,6 +40,21 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+@pytest.fixture(autouse=True)
+def _nothing_stays_registered():
+    """What a test loads and registers is trusted, and is a padding, for this test alone; nothing is imported for it."""
+    trust, paddings = sys.modules.get("pcpad.trust"), sys.modules.get("pcpad.paddings")
+    trusted = set(trust.loaded_modules) if trust else set()
+    registered = set(paddings._REGISTERED) if paddings else None
+    yield
+    trust, paddings = sys.modules.get("pcpad.trust"), sys.modules.get("pcpad.paddings")
+    if trust:
+        trust.loaded_modules.intersection_update(trusted)
+    if paddings and registered is not None:
+        for name in set(paddings._REGISTERED) - registered:
+            del paddings._REGISTERED[name]
+
+
 @pytest.fixture(scope="session")
 def kinetics_sample(tmp_path_factory):
     """A small `pcpad sample kinetics`, to be copied before it is changed."""

@@ -157,6 +157,8 @@ WANTED = {
     ("figure", "leave-out"): [],
     ("figure", "features"): ["--paddings", "zeros", "partial"],
 }
+# Where an option excludes another one that would do.
+BESIDE = {(("export",), "weights"): ["--network=resnet18"]}
 WRITTEN = ("output", "csv", "json", "folder")
 
 
@@ -173,7 +175,7 @@ def options():
 
 def line(verb, action, path, others):
     """A command line with a path for one option, and other paths for those that are needed besides."""
-    words = list(WANTED.get(verb, []))
+    words = [*WANTED.get(verb, []), *BESIDE.get((verb, action.dest), [])]
     grouped = {each for group in PARSERS[verb]()._mutually_exclusive_groups for each in map(str, group._group_actions)}
     for each in PARSERS[verb]()._actions:
         if each.dest == "name" or not (each.dest == action.dest or (each.required and str(each) not in grouped)):

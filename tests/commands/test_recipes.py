@@ -47,7 +47,9 @@ def test_what_departs_from_the_papers_is_said_at_the_key(recipe):
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("recipe", [name for name in full_recipes() if name.startswith("seg_")])
+@pytest.mark.parametrize(
+    "recipe", [name for name in full_recipes() if name.startswith("seg_") and "folder" not in name]
+)
 def test_plain_cross_entropy_is_said_to_be_a_choice(recipe):
     text = packaged_recipes()[recipe].read_text()
     assert "Plain cross entropy. The papers name no loss" in text

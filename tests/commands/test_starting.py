@@ -62,7 +62,7 @@ def test_a_refused_run_leaves_no_folder(tmp_path, monkeypatch, capsys, problem, 
 
 def test_runs_that_start_in_the_same_instant_have_a_folder_each(tmp_path):
     with ThreadPoolExecutor(8) as pool:
-        runs = list(pool.map(lambda _: _loggers(tmp_path / "runs", "name", Start()), range(16)))
+        runs = list(pool.map(lambda _: _loggers(tmp_path / "runs", "name", Start(), ()), range(16)))
     folders = [{logger.log_dir for logger in loggers} for loggers in runs]
     assert all(len(of_run) == 1 for of_run in folders)  # TensorBoard's and the CSV file in one
     assert set.union(*folders) == {str(tmp_path / "runs" / "name" / f"version_{number}") for number in range(16)}
@@ -84,7 +84,7 @@ def test_loggers_of_one_s_own_take_their_folders_too(tmp_path, kind):
 
 def test_a_folder_that_another_run_took_is_not_removed(tmp_path):
     starts = [Start(), Start()]
-    folders = [_loggers(tmp_path, "name", start)[0].log_dir for start in starts]
+    folders = [_loggers(tmp_path, "name", start, ())[0].log_dir for start in starts]
     starts[1].undo()
     assert [path.name for path in (tmp_path / "name").iterdir()] == ["version_0"]
     assert folders[0].endswith("version_0")
@@ -92,14 +92,14 @@ def test_a_folder_that_another_run_took_is_not_removed(tmp_path):
 
 def test_further_processes_of_a_run_take_none(tmp_path, monkeypatch):
     monkeypatch.setattr(rank_zero_only, "rank", 1)
-    _loggers(tmp_path, "name", Start())
+    _loggers(tmp_path, "name", Start(), ())
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("place", ["/proc/nowhere", "/dev/null", "/proc/nowhere/name/version_0"])
 def test_a_folder_that_cannot_be_made_is_a_sentence(place):
     with pytest.raises(UserRuntimeError, match=rf"folder {place}.*name another place with --trainer"):
-        _loggers(place, "name", Start())
+        _loggers(place, "name", Start(), ())
 
 
 def test_a_place_that_takes_no_files(tmp_path, monkeypatch):
@@ -108,7 +108,7 @@ def test_a_place_that_takes_no_files(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "mkdir", refuses)
     with pytest.raises(UserRuntimeError, match=r"version_0 cannot be made \(Read-only file system\): name another"):
-        _loggers(tmp_path / "runs", "name", Start())
+        _loggers(tmp_path / "runs", "name", Start(), ())
 
 
 @pytest.mark.slow

@@ -51,11 +51,11 @@ def test_class_folders_in_folds(tmp_path):
         data = ImageNetDataModule(tmp_path, num_workers=0, image_size=8, resize=8, fold=f"{number}/3")
         data.setup("fit")
         train, val = data.train_dataloader().dataset.split, data.val_dataloader().dataset.split
-        assert not set(train.files.names()) & set(val.files.names())
+        assert not set(train.files.names) & set(val.files.names)
         assert len(train.files) + len(val.files) == 90
         assert set(val.labels) == set(range(10))
         assert str(val.files[0]).startswith(str(tmp_path / "train"))
-        seen += val.files.names()
+        seen += val.files.names
     assert len(set(seen)) == len(seen) == 90
     with pytest.raises(ValueError, match="left out without `fold`"):
         ImageNetDataModule(tmp_path, group="x")
