@@ -81,7 +81,6 @@ def main(args: list[str]) -> None:
     if given.json is not None:
         write_text(given.json, json.dumps(_about(given, found), indent=1) + "\n")
     state.unlink(missing_ok=True)
-    say(found.verdict)
     say(f"Written to {given.output}: {given.network}, {given.padding} padding.")
 
 

@@ -115,7 +115,6 @@ def recover(
         restored(converted, leg), padding, dense, rows, rates, len(material.held), margin, procedure.border, kept,
         procedure, tuple(notes),
     )  # fmt: skip
-    said(found.verdict)
     return found
 
 
