@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from pcpad.datamodules.datasets.class_values import EXPECTED, parse_classes
 from pcpad.datamodules.datasets.epochs import CropLoader
 from pcpad.datamodules.datasets.file_pairs import Layout, find_pairs
 from pcpad.datamodules.datasets.file_splits import Shares
-from pcpad.datamodules.datasets.folder_scenes import FolderCrops, FolderScenes, ImagesToPredict, ScenePairs
+from pcpad.datamodules.datasets.folder_scenes import FolderCrops, FolderScenes, ScenePairs
 from pcpad.datamodules.datasets.folds import Fold
+from pcpad.datamodules.datasets.image_folders import UnlabelledImages
 from pcpad.datamodules.datasets.scenes import Augmentation, collate_equal_sizes
+from pcpad.datamodules.reading.channels import image_tensor
 from pcpad.datamodules.reading.folders import FileTable, find_images
 from pcpad.datamodules.reading.label_files import read_label_file
 from pcpad.errors import UserValueError
@@ -221,7 +224,7 @@ class FolderSegmentationDataModule(DataModule):
     def predict_dataloader(self) -> DataLoader[Any]:
         """All images of `predict_images`, each once and alone, sorted by path."""
         files = listed(self._predict, "the images", "predict")
-        images = ImagesToPredict(files, self.channels, self.white)
+        images = UnlabelledImages(files, None, partial(image_tensor, channels=self.channels, white=self.white))
         return self.prediction_loader(images, files.passed_over, batch_size=1)
 
     def _evaluated(self, pairs: ScenePairs) -> DataLoader[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.file_tables import read_lines
+from pcpad.datamodules.datasets.folds import group_of
 from pcpad.errors import UserValueError
 
 __all__ = ["Shares", "by_lists"]
@@ -68,7 +68,7 @@ class Shares(NamedTuple):
     def _divided(self, pairs: list[Pair], val: float, test: float, root: Path) -> dict[str, list[Pair]]:
         groups: dict[str, list[Pair]] = {}
         for pair in pairs:
-            groups.setdefault(self._group_of(pair), []).append(pair)
+            groups.setdefault(group_of(self.group, pair.image), []).append(pair)
         wanted = {split: share for split, share in (("val", val), ("test", test)) if share > 0}
         if len(groups) <= len(wanted):
             what = f"groups (by --data.group {self.group!r})" if self.group else "pairs of image and mask"
@@ -89,18 +89,6 @@ class Shares(NamedTuple):
                 parts[split] += groups[order.pop(0)]
         parts["train"] = [pair for name in order for pair in groups[name]]
         return parts
-
-    def _group_of(self, pair: Pair) -> str:
-        if self.group is None:
-            return pair.image
-        match = re.search(self.group, pair.image)
-        if match is None:
-            message = (
-                f"--data.group {self.group!r} finds nothing in {pair.image}: expected a regular expression that finds "
-                "in each image's path what its group has in common, such as '^[^_]+' for the name up to the first _"
-            )
-            raise UserValueError(message)
-        return "\0".join(part or "" for part in match.groups()) if match.re.groups else match[0]
 
 
 def by_lists(pairs: Sequence[Pair], lists: Mapping[str, Path], stem: Callable[[Pair], str]) -> dict[str, list[Pair]]:

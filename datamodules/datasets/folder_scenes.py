@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +13,12 @@ from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.class_values import ClassValues
 from pcpad.datamodules.datasets.epochs import Crop, CropDataset
 from pcpad.datamodules.datasets.scenes import Augmentation, scene_item
-from pcpad.datamodules.reading.channels import ALL, ChannelImage, image_tensor, read_channels
+from pcpad.datamodules.reading.channels import ALL, ChannelImage, read_channels
 from pcpad.datamodules.reading.folders import FileTable
 from pcpad.datamodules.reading.label_files import read_label_file
 from pcpad.errors import UserValueError
 
-__all__ = ["ClassMap", "FolderCrops", "FolderScenes", "ImagesToPredict", "ScenePairs"]
+__all__ = ["ClassMap", "FolderCrops", "FolderScenes", "ScenePairs"]
 
 
 class ClassMap:
@@ -133,29 +132,3 @@ class FolderScenes(Dataset[dict[str, torch.Tensor]]):
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         image, label = self.pairs.read(index)
         return scene_item(image.rgb(), label.grey())
-
-
-class ImagesToPredict(Dataset[dict[str, Any]]):
-    """Images without labels: `{"image": (C, H, W) uint8 or float, "path": str}`; an unreadable file raises.
-
-    Args:
-        files: The files, in the order of the predictions.
-        channels: See `read_channels`.
-        white: See `read_channels`.
-    """
-
-    def __init__(self, files: FileTable, channels: int = 3, white: float | None = None) -> None:
-        self.files = files
-        self.channels = channels
-        self.white = white
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def input_files(self) -> Iterator[tuple[str, ...]]:
-        """The file of each sample, for writers that must not replace them."""
-        return ((str(self.files[index]),) for index in range(len(self)))
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        path = self.files[index]
-        return {"image": image_tensor(path, self.channels, self.white), "path": str(path)}

@@ -11,7 +11,7 @@ import numpy as np
 
 from pcpad.errors import UserValueError
 
-__all__ = ["Fold"]
+__all__ = ["Fold", "group_of"]
 
 
 class Fold(NamedTuple):
@@ -75,7 +75,7 @@ class Fold(NamedTuple):
         Raises:
             UserValueError: Fewer groups than folds, or a name that `group` finds nothing in.
         """
-        groups = [self._group_of(name) for name in names]
+        groups = [group_of(self.group, name) for name in names]
         classes = [0] * len(names) if labels is None else [int(label) for label in labels]
         kinds = dict(zip(reversed(groups), reversed(classes), strict=True))  # a group's first file names its class
         if len(kinds) < self.of:
@@ -87,17 +87,35 @@ class Fold(NamedTuple):
         mine = set(order[self.number - 1 :: self.of])
         return np.asarray([group in mine for group in groups], dtype=bool)
 
-    def _group_of(self, name: str) -> str:
-        if self.group is None:
-            return name
-        match = re.search(self.group, name)
-        if match is None:
-            message = (
-                f"--data.group {self.group!r} finds nothing in {name}: expected a regular expression that finds in "
-                "each file's name what its group has in common, such as '^[^_]+' for the name up to the first _"
-            )
-            raise UserValueError(message)
-        return "\0".join(part or "" for part in match.groups()) if match.re.groups else match[0]
+
+def group_of(pattern: str | None, name: str) -> str:
+    """What a file's name has in common with those that are to stay together with it.
+
+    Args:
+        pattern: A regular expression; what it finds (its groups, if it has any, else all of it) is in common. None:
+            each file stands by itself.
+        name: The file's.
+
+    Returns:
+        The same text for all files of a group.
+
+    Raises:
+        UserValueError: It finds nothing.
+
+    Example:
+        >>> group_of("^[^_]+", "drive3_0012.png")
+        'drive3'
+    """
+    if pattern is None:
+        return name
+    match = re.search(pattern, name)
+    if match is None:
+        message = (
+            f"--data.group {pattern!r} finds nothing in {name}: expected a regular expression that finds in each "
+            "file's name what its group has in common, such as '^[^_]+' for the name up to the first _"
+        )
+        raise UserValueError(message)
+    return "\0".join(part or "" for part in match.groups()) if match.re.groups else match[0]
 
 
 def _bytes(name: str) -> bytes:

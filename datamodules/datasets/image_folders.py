@@ -207,11 +207,11 @@ class UnlabelledImages(Dataset[dict[str, Any]]):
 
     Args:
         files: The files, in the order of the predictions.
-        transform: Applied to each `(3, H, W)` uint8 image.
+        transform: Applied to each `(3, H, W)` uint8 image; None: they stay as they are, each of its size.
         read: Reads a file as `(C, H, W)`; None: `read_image`, as RGB.
     """
 
-    def __init__(self, files: FileTable, transform: Transform, read: Reader | None = None) -> None:
+    def __init__(self, files: FileTable, transform: Transform | None, read: Reader | None = None) -> None:
         self.read = read or read_image
         self.files = files
         self.transform = transform
@@ -225,4 +225,5 @@ class UnlabelledImages(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.files[index]
-        return {"image": self.transform(self.read(path)), "path": str(path)}
+        image = self.read(path)
+        return {"image": image if self.transform is None else self.transform(image), "path": str(path)}
