@@ -81,7 +81,7 @@ def load_network(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     num_classes: int | None = None,
-    untrained: bool = False,
+    untrained: bool | None = None,
     trusted: Iterable[str] = (),
     device: torch.device | str = "cpu",
 ) -> LoadedNetwork:
@@ -101,7 +101,7 @@ def load_network(
             from a function has 0 and 1. One number for a network of gray images.
         std: Likewise.
         num_classes: Of networks by name: 1000 for classifiers and 19 for others when not given.
-        untrained: Allow random weights.
+        untrained: Allow random weights; None where no option allows them.
         trusted: Class paths from other packages that a checkpoint may name.
         device: Where the network shall be.
 
@@ -126,9 +126,10 @@ def load_network(
         trained = weights is not None
         if not trained and not untrained:
             message = (
-                f"{name} has random weights, of which measurements say nothing: pass --weights FILE (or `--weights "
-                "published` for torchvision's classifiers), or --untrained if that is meant"
+                f"{name} has random weights, of which nothing can be learned: pass --weights FILE (or `--weights "
+                "published` for torchvision's classifiers)"
             )
+            message += ", or --untrained if that is meant" if untrained is not None else ""
             raise UserValueError(message)
         module, known, size = _by_name(name, weights, num_classes)
     if padding is not None:
