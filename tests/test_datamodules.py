@@ -47,6 +47,7 @@ def test_every_name_is_there_and_no_other():
         samples.SAMPLES["nothing"]
 
 
+@pytest.mark.slow
 def test_hosts_without_users_or_locks():
     """As in a container of an unknown user, and on systems without these modules."""
     code = """

@@ -37,6 +37,7 @@ def small(padding="zeros"):
 # The command
 
 
+@pytest.mark.slow
 def test_tables_and_json(tmp_path, capsys):
     path = tmp_path / "bench.json"
     threads = torch.get_num_threads()

@@ -95,6 +95,7 @@ def test_a_package_that_a_module_of_the_user_s_imports(capsys):
     assert "No module named 'no_such_package' (pip install no_such_package, or" in said(capsys, imports)
 
 
+@pytest.mark.slow
 def test_a_callback_that_needs_another_model(capsys):
     class Mine(LightningModule):
         pass

@@ -293,6 +293,7 @@ def test_what_is_no_task_says_what_it_lacks():
         network.need_task(LightningModule())
 
 
+@pytest.mark.slow
 def test_weights_of_a_network_by_name_are_exported_with_their_padding(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     made = classifier("timm/test_resnet", 3, "partial").eval()

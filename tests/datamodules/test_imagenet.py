@@ -428,6 +428,7 @@ def fit(root, seed, **options):
     return model
 
 
+@pytest.mark.slow
 def test_a_seeded_run_of_two_workers_and_two_epochs_is_repeatable(root, monkeypatch):
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")
     monkeypatch.setenv("PL_SEED_WORKERS", "0")

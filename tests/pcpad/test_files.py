@@ -135,6 +135,7 @@ def test_an_output_that_is_an_input_is_refused(tmp_path):
         refuse_dear(write_text(tmp_path / "x.CKPT", "x"))
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.parametrize("kind", ["csv", "text", "figure", "sheet", "picture", "arrays"])
 def test_a_full_disk_leaves_every_file_as_it_was(tmp_path, kind):

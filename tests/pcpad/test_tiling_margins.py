@@ -67,7 +67,13 @@ def _without_remarks():
 
 
 @pytest.mark.parametrize("padding", ["zeros", "partial", "reflect", "replicate"])
-@pytest.mark.parametrize("options", [{}, {"flip": True}, {"batch_size": 3}, {"average": "probabilities"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_size": 3},
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ({}, {"flip": True}, {"average": "probabilities"})),
+    ],
+)
 def test_exact_tiles_are_the_whole_image(padding, options):
     network, whole = made(padding=padding).double(), image(120, 172, 2)
     margin = Margin("exact", network)
@@ -90,6 +96,7 @@ def test_float32(network):
     assert float((found - expected).abs().max() / expected.abs().max()) < 2e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(121, 172), (122, 175), (5, 9), (3, 200), (97, 33)])
 @pytest.mark.parametrize("flip", [False, True])
 def test_sizes_that_the_strides_do_not_divide(flip, size):
@@ -230,6 +237,7 @@ def test_weights_are_those_asked_for():
     torch.testing.assert_close(found[0, 0, 0], torch.cat([torch.zeros(4), expected, torch.ones(4)]))
 
 
+@pytest.mark.slow
 def test_wide_margins_are_said_with_a_better_size(network):
     far = receptive_field(network).margin[0]
     with pytest.warns(UserWarning, match=rf"looks {far} x {far} pixels beyond its tiles of 8 x 8") as said:

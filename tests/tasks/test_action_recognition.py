@@ -177,6 +177,7 @@ def test_validation_scores_videos_by_the_mean_of_their_clips(tmp_path):
     assert set(plain) == {"val/loss", "val/clip_top1", "val/clip_top5"}, "whose clips they are is not known"
 
 
+@pytest.mark.slow
 def test_half_precision_counts_as_exactly(tmp_path):
     model, data = settled(), Videos(windows=40)
     (full,) = trainer(tmp_path).test(model, data, verbose=False)

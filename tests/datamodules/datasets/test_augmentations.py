@@ -146,6 +146,7 @@ def test_a_checkpoint_s_words_import_nothing(tmp_path, monkeypatch):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 def test_streets_are_augmented_with_their_labels(tmp_path):
     write_cityscapes(tmp_path, image_height=128, images_per_city=1)

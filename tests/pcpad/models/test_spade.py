@@ -156,6 +156,7 @@ def test_published_names_and_shapes(build, known):
     assert (len(lines), hashlib.sha256("\n".join(lines).encode()).hexdigest()) == known
 
 
+@pytest.mark.slow
 def test_parameter_counts():
     def count(model):
         return sum(p.numel() for p in model.parameters())
