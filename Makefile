@@ -33,7 +33,7 @@ test-all: $(VENV)/.installed
 
 # Everything that must not go wrong in silence, lose work or let others in, slow tests included.
 test-faults: $(VENV)/.installed
-	$(PYTEST) -m "faults and not gpu"
+	$(PYTEST) --dist worksteal -m "faults and not gpu"
 
 # What is heavy, and only these tests need, is not part of the extra `test`. A test that is skipped fails here.
 test-interop: $(VENV)/.installed

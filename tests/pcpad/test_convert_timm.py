@@ -64,7 +64,6 @@ def test_every_padded_convolution_is_converted_or_listed(script, name, converted
 
 
 @pytest.mark.slow
-@pytest.mark.faults
 def test_timm_s_whole_list(script):
     """Every network of timm, one of each family first: some 25 minutes of one core."""
     with warnings.catch_warnings():
