@@ -17,7 +17,7 @@ from pcpad.adaptation.recovery import recover
 from pcpad.adaptation.result import Recovery, plain_rows
 from pcpad.commands.benching.timing import default_device
 from pcpad.commands.networks import LoadedNetwork, load_network
-from pcpad.commands.parser import Parser, file_name, path_name
+from pcpad.commands.parser import Parser, file_name, numbers, path_name
 from pcpad.commands.plugins import take_imports
 from pcpad.datamodules.datasets.squares import Photographs
 from pcpad.datamodules.reading.folders import FileTable, find_images
@@ -172,7 +172,7 @@ def parser() -> Parser:
     add("--steps", type=int, default=default.steps, help=f"default {default.steps}")
     add("--batch_size", type=int, default=default.batch_size, help=f"default {default.batch_size}")
     rates = ",".join(f"{rate:g}" for rate in default.rates)
-    add("--rates", type=_rates, default=default.rates, metavar="A,B,…", help=f"learning rates to try; default {rates}")
+    add("--rates", type=numbers, default=default.rates, metavar="A,B,…", help=f"learning rates to try; default {rates}")
     add("--search_steps", type=int, default=default.search_steps, help=f"for each; default {default.search_steps}")
     add(
         "--exponent", type=_exponent, default=default.exponent, metavar="anneal|learn|NUMBER",
@@ -193,21 +193,9 @@ def parser() -> Parser:
     add("--seed", type=int, default=default.seed)
     add("--device", help="cpu or cuda:1; the GPU by default if there is one")
     add("--num_classes", type=int, help="of networks by name")
-    add("--mean", type=_numbers, metavar="R,G,B", help="of images in [0, 1], where the network's are not known")
-    add("--std", type=_numbers, metavar="R,G,B")
+    add("--mean", type=numbers, metavar="R,G,B", help="of images in [0, 1], where the network's are not known")
+    add("--std", type=numbers, metavar="R,G,B")
     return made
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(word) for word in text.split(","))
-    except ValueError:
-        message = f"expected numbers with commas between them, but got {text!r}"
-        raise argparse.ArgumentTypeError(message) from None
-
-
-def _rates(text: str) -> tuple[float, ...]:
-    return _numbers(text)
 
 
 def _exponent(text: str) -> float | str:

@@ -17,7 +17,7 @@ from pcpad.commands.benching.measure import measure
 from pcpad.commands.benching.networks import Contestants, contestants
 from pcpad.commands.benching.report import published, save, show
 from pcpad.commands.benching.timing import default_device, machine
-from pcpad.commands.parser import Parser, path_name
+from pcpad.commands.parser import Parser, count, path_name, some_of, words
 from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.files import refuse_dear
@@ -111,60 +111,37 @@ def parser() -> Parser:
     add = made.add_argument
     add("--network", default="resnet50", help="of torchvision, timm or pcpad.models; default resnet50")
     add(
-        "--paddings", type=_words, default=["zeros", "reflect", "replicate", "explicit", "partial"], metavar="A,B,…",
+        "--paddings", type=words, default=["zeros", "reflect", "replicate", "explicit", "partial"], metavar="A,B,…",
         help=f"of {', '.join(padding_names())}; zeros are always measured; "
         "default zeros,reflect,replicate,explicit,partial",
     )  # fmt: skip
     add("--fallback", help="what paddings do where a map is too small for them: replicate")
     add("--batch", type=_counts, default=[1], metavar="N,M,…", help="default 1")
     add("--size", type=_size, help="224 or 512x1024, height by width; default 224, for clips 112")
-    add("--frames", type=_count, default=16, help="of a clip, for 3D networks; default 16")
+    add("--frames", type=count, default=16, help="of a clip, for 3D networks; default 16")
     _choice(add, "--mode", MODES)
     _choice(add, "--backend", BACKENDS)
     _choice(add, "--layout", LAYOUTS)
     _choice(add, "--dtype", DTYPES)
     add("--device", default="auto", help="auto, cpu, cuda or cuda:1; auto is the GPU if there is one")
-    add("--rounds", type=_count, default=40, help="how often each is timed; default 40")
-    add("--threads", type=_count, help="CPU threads; default all")
+    add("--rounds", type=count, default=40, help="how often each is timed; default 40")
+    add("--threads", type=count, help="CPU threads; default all")
     add("--json", type=path_name, metavar="FILE", help="write all of it, each round's seconds included")
     return made
 
 
 def _choice(add: Callable[..., object], option: str, allowed: Collection[str]) -> None:
-    def read(text: str) -> list[str]:
-        words = _words(text)
-        for word in words:
-            if word not in allowed:
-                message = f"expected some of {','.join(allowed)}, but got {word!r}"
-                raise argparse.ArgumentTypeError(message)
-        return words
-
     first = next(iter(allowed))
-    add(option, type=read, default=[first], metavar="A,B", help=f"of {','.join(allowed)}; default {first}")
-
-
-def _words(text: str) -> list[str]:
-    words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    if not words:
-        message = f"expected names with commas between them, but got {text!r}"
-        raise argparse.ArgumentTypeError(message)
-    return words
+    add(option, type=some_of(allowed), default=[first], metavar="A,B", help=f"of {','.join(allowed)}; default {first}")
 
 
 def _counts(text: str) -> list[int]:
-    return [_count(word) for word in _words(text)]
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        message = f"expected a whole number of at least 1, but got {text!r}"
-        raise argparse.ArgumentTypeError(message)
-    return int(text)
+    return [count(word) for word in words(text)]
 
 
 def _size(text: str) -> tuple[int, int]:
     height, _, width = text.partition("x")
-    return _count(height), _count(width or height)
+    return count(height), count(width or height)
 
 
 def _device(name: str) -> torch.device:

@@ -19,7 +19,7 @@ from pcpad.commands.bordering.photographs import read_photographs
 from pcpad.commands.bordering.probing import PROBES, probe
 from pcpad.commands.networks import LoadedNetwork, load_network
 from pcpad.commands.outputs import named_files, refuse_within
-from pcpad.commands.parser import Parser, file_name, path_name
+from pcpad.commands.parser import Parser, count, file_name, numbers, path_name, some_of, words
 from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserRuntimeError, UserValueError
 from pcpad.files import refuse_replacing, write_text
@@ -100,67 +100,36 @@ def parser() -> Parser:
         help="safetensors or a weights-only pickle; `published` for torchvision's own",
     )
     add("--untrained", action="store_true", help="random weights are meant")
-    add("--num_classes", type=_count, metavar="N", help="of a network by name; default 1000, of smp 19")
+    add("--num_classes", type=count, metavar="N", help="of a network by name; default 1000, of smp 19")
     add("--images", required=True, type=path_name, metavar="DIR", help=f"photographs, at least {LEAST_IMAGES}")
-    add("--limit", type=_count, default=100, metavar="N", help="evenly spread over the folder; default 100")
-    add("--resize", type=_count, metavar="PIXELS",
+    add("--limit", type=count, default=100, metavar="N", help="evenly spread over the folder; default 100")
+    add("--resize", type=count, metavar="PIXELS",
         help="bring the shorter side to it; by default for classifiers what they were published with")  # fmt: skip
-    add("--largest", type=_count, default=512, metavar="PIXELS",
+    add("--largest", type=count, default=512, metavar="PIXELS",
         help="of larger photographs the middle of that side is used; default 512")  # fmt: skip
-    add("--mean", type=_numbers, metavar="A,B,C", help="of images in [0, 1]; one number: the network takes gray ones")
-    add("--std", type=_numbers, metavar="A,B,C", help="likewise; of a function's network 0 and 1 unless said")
+    add("--mean", type=numbers, metavar="A,B,C", help="of images in [0, 1]; one number: the network takes gray ones")
+    add("--std", type=numbers, metavar="A,B,C", help="likewise; of a function's network 0 and 1 unless said")
     text = "add Gaussian noise, in parts of 255, and compare outputs with the photographs: a denoiser's PSNR"
     add("--noise", type=_positive, metavar="SIGMA", help=text)
-    add("--paddings", type=_words, default=list(PADDINGS), metavar="A,B,…",
+    add("--paddings", type=words, default=list(PADDINGS), metavar="A,B,…",
         help=f"of {', '.join(padding_names())}; default {','.join(PADDINGS)}; its own is always measured")  # fmt: skip
     add("--fallback", default="replicate", metavar="PADDING",
         help="where maps are too small for reflect or circular; default replicate")  # fmt: skip
-    add("--crop", type=_count, metavar="PIXELS", help="the crops' side; by default what images and network allow")
-    add("--context", type=_count, metavar="PIXELS", help="true context on each side, likewise")
-    add("--band", type=_count, default=8, metavar="PIXELS", help="what counts as the border; default 8")
+    add("--crop", type=count, metavar="PIXELS", help="the crops' side; by default what images and network allow")
+    add("--context", type=count, metavar="PIXELS", help="true context on each side, likewise")
+    add("--band", type=count, default=8, metavar="PIXELS", help="what counts as the border; default 8")
     add("--output_key", metavar="NAME|INDEX", help="which of the network's outputs; default the largest map")
     text = "positions that padding tells (PosENet; PPP), layers that pad unevenly, blind spots: "
-    add("--probe", type=_probes, default=[], metavar="A,B", help=text + ",".join(PROBES))
-    add("--batch_size", type=_count, default=4, metavar="N", help="images per run; default 4")
+    add("--probe", type=some_of(PROBES), default=[], metavar="A,B", help=text + ",".join(PROBES))
+    add("--batch_size", type=count, default=4, metavar="N", help="images per run; default 4")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default here: %(default)s")
     add("--trust", nargs="+", default=[], metavar="CLASS", help="from other packages, that a checkpoint may name")
     add("--output", type=path_name, default=Path("borders"), metavar="DIR", help="for the files; default borders")
     return made
 
 
-def _words(text: str) -> list[str]:
-    words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    if not words:
-        message = f"expected names with commas between them, but got {text!r}"
-        raise argparse.ArgumentTypeError(message)
-    return words
-
-
-def _probes(text: str) -> list[str]:
-    for word in _words(text):
-        if word not in PROBES:
-            message = f"expected some of {','.join(PROBES)}, but got {word!r}"
-            raise argparse.ArgumentTypeError(message)
-    return _words(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        message = f"expected a whole number of at least 1, but got {text!r}"
-        raise argparse.ArgumentTypeError(message)
-    return int(text)
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(word) for word in text.split(",")]
-    except ValueError:
-        message = f"expected numbers with commas between them, but got {text!r}"
-        raise argparse.ArgumentTypeError(message) from None
-
-
 def _positive(text: str) -> float:
-    number = _numbers(text)[0]
+    number = numbers(text)[0]
     if not 0 < number <= 255:
         message = f"expected a number in (0, 255], but got {text!r}"
         raise argparse.ArgumentTypeError(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,7 +11,7 @@ from pcpad.errors import UserValueError
 from pcpad.files import at_home
 from pcpad.terminal import for_terminal
 
-__all__ = ["Parser", "file_name", "path_name"]
+__all__ = ["Parser", "count", "file_name", "numbers", "path_name", "some_of", "words"]
 
 
 def file_name(text: str) -> str:
@@ -25,6 +26,46 @@ def path_name(text: str) -> Path:
         return at_home(text)
     except UserValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def words(text: str) -> list[str]:
+    """The type of an argument of several names, each once: `zeros,partial`."""
+    found = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not found:
+        message = f"expected names with commas between them, but got {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return found
+
+
+def some_of(allowed: Collection[str]) -> Callable[[str], list[str]]:
+    """The type of an argument of several names out of those that there are."""
+
+    def read(text: str) -> list[str]:
+        found = words(text)
+        for word in found:
+            if word not in allowed:
+                message = f"expected some of {','.join(allowed)}, but got {word!r}"
+                raise argparse.ArgumentTypeError(message)
+        return found
+
+    return read
+
+
+def count(text: str) -> int:
+    """The type of an argument that is a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        message = f"expected a whole number of at least 1, but got {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """The type of an argument of several numbers: `0.1,0.2`."""
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        message = f"expected numbers with commas between them, but got {text!r}"
+        raise argparse.ArgumentTypeError(message) from None
 
 
 class Parser(argparse.ArgumentParser):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pcpad.errors import UserFileNotFoundError, UserValueError, did_you_mean
 from pcpad.files import at_home, read_bytes, read_text
 
-__all__ = ["SPLITS", "TableRow", "find_below", "find_table", "read_lines", "read_table", "split_named"]
+__all__ = ["SPLITS", "TableRow", "find_below", "find_table", "read_lines", "read_table", "split_named", "table_text"]
 
 # What columns are called where `columns` does not say.
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -110,7 +110,7 @@ def read_table(
     Raises:
         ValueError: A column is missing, or a cell is empty; names what is there.
     """
-    text = _text(path)
+    text = table_text(path, "tables")
     lines = text.splitlines()
     first = next((number for number, line in enumerate(lines) if line.strip()), None)
     if first is None:
@@ -214,17 +214,26 @@ def find_below(roots: Sequence[Path], names: Sequence[tuple[TableRow, str]]) -> 
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a list of names, without empty ones; of several words in a line the first counts."""
+    """The lines of a list of names, without empty ones."""
     return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
-def _text(path: Path) -> str:
+def table_text(path: Path, what: str) -> str:
+    """A table's text.
+
+    Args:
+        path: The file.
+        what: What it is called in messages: `tables`, `annotations`.
+
+    Raises:
+        UserValueError: It is no text in UTF-8.
+    """
     try:
         text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        message = f"{path}: tables have to be text in UTF-8, this file is not: {error}"
+        message = f"{path}: {what} have to be text in UTF-8, this file is not: {error}"
         raise UserValueError(message) from error
     if "\0" in text:
-        message = f"{path}: tables have to be text, this file has zero bytes"
+        message = f"{path}: {what} have to be text, this file has zero bytes"
         raise UserValueError(message)
     return text

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from pcpad.datamodules.datasets.file_tables import read_table
+from pcpad.datamodules.datasets.file_tables import read_table, table_text
 from pcpad.datamodules.reading.frame_folders import holds_frames
 from pcpad.datamodules.reading.video_files import SUFFIXES
 from pcpad.errors import UserValueError
-from pcpad.files import read_bytes
 
 __all__ = ["EXPECTED", "Annotations", "Row", "VideoList", "VideoPlaces", "inside", "read_list"]
 
@@ -171,7 +170,7 @@ def read_list(path: Path, is_there: Callable[[str], bool], columns: Mapping[str,
         rows = read_table(path, ("path", "label"), ("split",), columns)
         found = [Row(row.line, (row.cells["path"],), row.cells["label"], row.split() or None) for row in rows]
         return VideoList(found, False)
-    text = _text(path)
+    text = table_text(path, "annotations")
     try:
         return _read(path, text, is_there)
     except csv.Error as error:
@@ -274,15 +273,3 @@ def _delimiter(lines: Sequence[str], is_there: Callable[[str], bool]) -> str:
     if counts[best]:
         return best
     return next((mark for mark in "\t;," if all(line.rpartition(mark)[0] for line in lines)), " ")
-
-
-def _text(path: Path) -> str:
-    try:
-        text = read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        message = f"{path}: annotations have to be text in UTF-8, this file is not: {error}"
-        raise UserValueError(message) from error
-    if "\0" in text:
-        message = f"{path}: annotations have to be text, this file has zero bytes"
-        raise UserValueError(message)
-    return text
