@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.files import again, at_home, opened
+from pcpad.models.hdf5_weights import is_hdf5, read_hdf5
 
 __all__ = ["MOST_LISTED", "listed", "read_weights"]
 
@@ -28,7 +29,7 @@ def read_weights(path: str | Path) -> Mapping[str, Any]:
     """Read a local weight file without running any code it may carry.
 
     Args:
-        path: A safetensors file or a pickle written by `torch.save`.
+        path: A safetensors file, a pickle written by `torch.save`, or Keras' weights in HDF5.
 
     Returns:
         The file's content, envelopes included, on the CPU.
@@ -36,6 +37,7 @@ def read_weights(path: str | Path) -> Mapping[str, Any]:
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The path is remote, or the file carries code or is unreadable.
+        ModuleNotFoundError: It is HDF5, and h5py is not installed.
     """
     if re.match(r"[a-z][a-z0-9+.-]*://", str(path), flags=re.IGNORECASE):
         message = f"Weights are read from local files only, got {str(path)!r}: fetch the file and pass its path."
@@ -48,6 +50,8 @@ def read_weights(path: str | Path) -> Mapping[str, Any]:
         raise UserFileNotFoundError(message) from None
     # Opened once: under that name something else may stand a moment later.
     with file:
+        if is_hdf5(file):
+            return read_hdf5(file, path)
         if path.suffix.lower() == ".safetensors" or _begins_like_safetensors(file):
             return _read_safetensors(file, path)
         return _read_pickle(file, path)

@@ -14,6 +14,7 @@ from pcpad.files import at_home
 from pcpad.models.heads import keeping
 from pcpad.models.origins import from_r3d, whose
 from pcpad.models.padded_weights import apply_exponents, read_metadata, refuse_other_padding
+from pcpad.models.published_inpainting import from_published
 from pcpad.models.weight_files import MOST_LISTED, listed
 from pcpad.models.weight_files import read_weights as read_weights
 
@@ -81,7 +82,7 @@ def load_state(model: ModuleT, state: Mapping[str, Tensor], source: str) -> Modu
         ValueError: They do not fit, or hold non-finite values.
     """
     names = state
-    state = fit_names(model, state)
+    state = fit_names(model, from_published(model, state, source))
     problem = mismatch(model, state)
     if problem:
         known = whose(names)
