@@ -22,9 +22,9 @@ from pcpad.models.inpainting_unet import InpaintingUNet, _Block, _Masked
 from pcpad.models.origins import stated_here
 from pcpad.models.padded_weights import apply_exponents, read_metadata
 from pcpad.models.published_inpainting import family_of, swap_colors, translated
-from pcpad.models.published_layers import KERAS, NAOTO0804, TANIMUTOMO, Found
+from pcpad.models.published_layers import KERAS, NAOTO0804, TANIMUTOMO, Found, layer_table, size_text
 from pcpad.models.weight_files import listed, read_weights
-from pcpad.models.weights import fit_names, load_state, load_weights, mismatch, unwrap
+from pcpad.models.weights import load_state, load_weights, unwrap
 
 __all__ = ["Inpainter", "load_inpainter", "load_start"]
 
@@ -170,18 +170,16 @@ def load_start(network: InpaintingUNet, file: str | Path, mean: Sequence[float],
 
 def _published(found: Found, source: str) -> nn.Module:
     state = translated(found, source)
-    with torch.device("meta"):
-        network = InpaintingUNet(found.depth, True, found.width)
-        last = network.decoder[-1].conv
-        assert isinstance(last, PartialConv2d)
-        if found.family is TANIMUTOMO:
-            for block in (*network.encoder, *network.decoder):
-                _drop_norm(block)
-            network.decoder[-1] = _TwiceScaled(last)
-        elif found.family is KERAS:
-            network.decoder[-1] = _SigmoidEnd(last)
-            state |= {f"decoder.{found.depth - 1}.{name}": state.pop(name) for name in ("output.weight", "output.bias")}
-    network.to_empty(device="cpu")
+    network = InpaintingUNet(found.depth, True, found.width)
+    last = network.decoder[-1].conv
+    assert isinstance(last, PartialConv2d)
+    if found.family is TANIMUTOMO:
+        for block in (*network.encoder, *network.decoder):
+            _drop_norm(block)
+        network.decoder[-1] = _TwiceScaled(last)
+    elif found.family is KERAS:
+        network.decoder[-1] = _SigmoidEnd(last)
+        state |= {f"decoder.{found.depth - 1}.{name}": state.pop(name) for name in ("output.weight", "output.bias")}
     return load_state(network, state, source)
 
 
@@ -253,17 +251,24 @@ def _unet(state: dict[str, Tensor], partial: bool, source: str) -> InpaintingUNe
         )
         raise UserValueError(message)
     # Compared before memory is taken for what the first layer claims of all others.
-    with torch.device("meta"):
-        network = InpaintingUNet(depth, partial, width)
-    problem = mismatch(network, fit_names(network, state))
-    if problem:
+    wrong = []
+    for layer in layer_table(depth, width, _unnamed, None):
+        name = f"{layer.ours}.conv.weight"
+        if name not in state:
+            wrong.append(f"{name} is missing")
+        elif state[name].shape != layer.shape:
+            wrong.append(f"{name} is {size_text(state[name].shape)}, expected {size_text(layer.shape)}")
+    if wrong:
         message = (
             f"{source} has the names of an inpainting_unet (here of depth {depth} and width {width}), but does not fit "
-            f"it.\n{problem}"
+            f"it: {listed(wrong)}."
         )
         raise UserValueError(message)
-    network.to_empty(device="cpu")
-    return load_state(network, state, source)
+    return load_state(InpaintingUNet(depth, partial, width), state, source)
+
+
+def _unnamed(encodes: bool, level: int) -> str:
+    return ""
 
 
 def _statistics(said: Mapping[str, Any], source: str) -> tuple[list[float], list[float]]:
