@@ -23,6 +23,7 @@ from pcpad.models.origins import stated_here
 from pcpad.models.padded_weights import apply_exponents, read_metadata
 from pcpad.models.published_inpainting import family_of, swap_colors, translated
 from pcpad.models.published_layers import KERAS, NAOTO0804, TANIMUTOMO, Found, layer_table, size_text
+from pcpad.models.restoration import restoration_network
 from pcpad.models.weight_files import listed, read_weights
 from pcpad.models.weights import load_state, load_weights, unwrap
 
@@ -37,7 +38,7 @@ class Inpainter(nn.Module):
     """An inpainting network together with the range of values and the order of colors that it is used with.
 
     Args:
-        network: Maps normalized images and their masks to normalized images.
+        network: An `InpaintingUNet`, which maps normalized images and their masks to normalized images.
         family: Whose it is.
         context: How many pixels around a hole it should be given.
         mean: Of each channel of images in [0, 1], of RGB.
@@ -80,6 +81,11 @@ class Inpainter(nn.Module):
         output = self.network(normalized.flip(1) if self.bgr else normalized, mask)
         return ((output.flip(1) if self.bgr else output) * std + mean).clamp(0, 1)
 
+    def reached(self, mask: Tensor) -> Tensor:
+        """Say which pixels of the output depend on any valid pixel; see `InpaintingUNet.reached`."""
+        assert isinstance(self.network, InpaintingUNet)
+        return self.network.reached(mask)
+
     def extra_repr(self) -> str:
         """Whose network it is."""
         return f"family={self.family!r}, context={self.context}"
@@ -88,11 +94,11 @@ class Inpainter(nn.Module):
 def load_inpainter(file: str | Path, *, depth: int | None = None) -> nn.Module:
     """Build the inpainting network that a file of weights is for, and load them.
 
-    Read are checkpoints of `InpaintingTask`, state dicts and safetensors files of `inpainting_unet` (of which the
-    latter two do not say the images' mean and deviation: they are taken to be the task's default, ImageNet's, and the
-    convolutions to be partial ones), and the files of naoto0804/pytorch-inpainting-with-partial-conv, of mmagic's
-    PConv, of tanimutomo/partialconv and, with the extra `keras`, of MathiasGruber/PConv-Keras, used with the statistics
-    of its norms.
+    Read are checkpoints of `InpaintingTask`; state dicts and safetensors files of `inpainting_unet`, which do not say
+    the images' mean and deviation (taken to be the task's default, ImageNet's) nor whether the convolutions are partial
+    (taken to be); weights of `restoration_network`; and the files of naoto0804/pytorch-inpainting-with-partial-conv, of
+    mmagic's PConv, of tanimutomo/partialconv and, with the extra `keras`, of MathiasGruber/PConv-Keras, whose norms use
+    their statistics, as after its `load(…, train_bn=False)`.
 
     Args:
         file: A local file. It is not trusted: nothing in it is run, and what it claims is checked before memory is
@@ -119,7 +125,10 @@ def load_inpainter(file: str | Path, *, depth: int | None = None) -> nn.Module:
         network = _published(found, source)
         family = found.family
         return Inpainter(network, family.name, 2**found.depth, family.mean, family.std, family.bgr).eval()
-    own = _own_weights(state)
+    own = _network(state, _RESTORATION)
+    if own is not None:
+        return load_state(restoration_network(weights=None), own, source).eval()
+    own = _network(state, _UNET)
     if own is None:
         raise UserValueError(_unknown(state, content, source))
     said = stated_here(content)
@@ -230,12 +239,24 @@ class _SigmoidEnd(nn.Module):
 # Our own files
 
 
-def _own_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """The tensors of an `inpainting_unet` without what stands in front of them and beside them."""
-    sign = "encoder.0.conv.weight"
-    prefix = next((name.removesuffix(sign) for name in state if f".{name}".endswith("." + sign)), None)
-    if prefix is None or f"{prefix}decoder.0.conv.weight" not in state:
+_UNET = ("encoder.0.conv.weight", "decoder.0.conv.weight")
+_RESTORATION = ("stem.weight", "down.0.weight", "up.0.weight", "head.weight")
+
+
+def _network(state: Mapping[str, Tensor], signs: Sequence[str]) -> dict[str, Tensor] | None:
+    """The tensors of a network of ours without what stands in front of them and beside them.
+
+    Of a task that keeps a running average of its weights it is the average, which is what such a task applies.
+
+    Args:
+        state: Names to tensors.
+        signs: Names that it has; None is returned where one is missing.
+    """
+    prefixes = [name.removesuffix(signs[0]) for name in state if f".{name}".endswith(f".{signs[0]}")]
+    prefixes = [prefix for prefix in prefixes if all(prefix + sign in state for sign in signs)]
+    if not prefixes:
         return None
+    prefix = max(prefixes, key=lambda prefix: "average." in prefix)
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
@@ -294,8 +315,9 @@ def _refuse_depth(found: int, asked: int | None, source: str) -> None:
 
 
 _KNOWN = (
-    "checkpoints of InpaintingTask and weights of inpainting_unet; naoto0804/pytorch-inpainting-with-partial-conv; "
-    "mmagic's (mmediting's) PConv; tanimutomo/partialconv; MathiasGruber/PConv-Keras (.h5)"
+    "checkpoints of InpaintingTask, weights of inpainting_unet and restoration_network; "
+    "naoto0804/pytorch-inpainting-with-partial-conv; mmagic's (mmediting's) PConv; tanimutomo/partialconv; "
+    "MathiasGruber/PConv-Keras (.h5)"
 )
 
 
