@@ -1,5 +1,7 @@
 """Inpainters from our own files, and what is said of files that are none; the public's are in the file beside it."""
 
+import itertools
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -152,11 +154,15 @@ def test_other_files_are_refused_with_what_was_found(content, said, tmp_path):
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("name", ["mean", "std"])
-@pytest.mark.parametrize("value", [[1.0], "abc", [float("nan")] * 3, [0.0, -1.0, 0.0], {"a": 1}], ids=str)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *itertools.product(["mean", "std"], [[1.0], "abc", [float("nan")] * 3, {"a": 1}]),
+        ("std", [0.0, -1.0, 0.0]),
+    ],
+    ids=str,
+)
 def test_checkpoints_that_say_nonsense_of_their_images_are_refused(name, value, tmp_path):
-    if name == "mean" and value == [0.0, -1.0, 0.0]:
-        pytest.skip("a mean may be anything")
     torch.save(checkpoint(inpainting_unet(1, width=2), **{name: value}), tmp_path / "last.ckpt")
     with pytest.raises(UserValueError, match=f"says of its images `{name}="):
         load_inpainter(tmp_path / "last.ckpt")
