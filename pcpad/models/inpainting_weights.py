@@ -116,6 +116,9 @@ def load_inpainter(file: str | Path, *, depth: int | None = None) -> nn.Module:
         ValueError: It holds no weights of an inpainting network that is known, or does not fit the one it is of.
         ModuleNotFoundError: It is of Keras, and h5py is not installed.
     """
+    if depth is not None and (type(depth) is not int or depth < 1):
+        message = f"Expected argument `depth` to be a positive integer or None, but got {depth!r}"
+        raise UserValueError(message)
     source = str(file)
     content = read_weights(file)
     state = unwrap(content, source)
@@ -141,12 +144,12 @@ def load_inpainter(file: str | Path, *, depth: int | None = None) -> nn.Module:
     return Inpainter(network, _OWN, 2**network.depth, mean, std).eval()
 
 
-def load_start(network: InpaintingUNet, file: str | Path, mean: Sequence[float], std: Sequence[float]) -> None:
+def load_start(network: nn.Module, file: str | Path, mean: Sequence[float], std: Sequence[float]) -> None:
     """Load weights into a network of RGB that is to be used with this mean and deviation, public ones included.
 
     Args:
-        network: Filled in place.
-        file: See `load_inpainter`.
+        network: Filled in place; public weights are for an `InpaintingUNet`.
+        file: A local file.
         mean: Of each channel of images in [0, 1].
         std: Likewise.
 
@@ -164,14 +167,18 @@ def load_start(network: InpaintingUNet, file: str | Path, mean: Sequence[float],
     if not all(math.isclose(a, b, abs_tol=1e-3) for a, b in zip(given, meant, strict=True)):
         message = (
             f"{source} holds weights of {family.name}'s network, which was trained on images of mean "
-            f"{list(family.mean)} and deviation {list(family.std)}, and the task is to use {list(mean)} and "
-            f"{list(std)}: pass --model.mean '{list(family.mean)}' --model.std '{list(family.std)}'."
+            f"{list(family.mean)} and deviation {list(family.std)}, and the task is to use {_rounded(mean)} and "
+            f"{_rounded(std)}: pass --model.mean '{list(family.mean)}' --model.std '{list(family.std)}'."
         )
         raise UserValueError(message)
     # Loaded as they are first, which refuses what does not fit.
     load_weights(network, file)
     if family.bgr:
         network.load_state_dict(swap_colors(network.state_dict()), strict=True)
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    return [round(value, 4) for value in values]
 
 
 # Public families

@@ -173,6 +173,8 @@ def test_a_file_that_is_cut_off_or_missing_or_of_another_depth(tmp_path):
     torch.save(state_of(), tmp_path / "weights.pth")
     with pytest.raises(UserValueError, match="depth 2, and depth=7 was asked for"):
         load_inpainter(tmp_path / "weights.pth", depth=7)
+    with pytest.raises(UserValueError, match="Expected argument `depth` to be a positive integer or None, but got 0"):
+        load_inpainter(tmp_path / "weights.pth", depth=0)
     (tmp_path / "weights.pth").write_bytes((tmp_path / "weights.pth").read_bytes()[:-300])
     with pytest.raises(UserValueError, match="is it complete"):
         load_inpainter(tmp_path / "weights.pth")
