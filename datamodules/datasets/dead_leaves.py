@@ -20,8 +20,8 @@ def draw_dead_leaves(size: int, photographs: Sequence[np.ndarray], draws: np.ran
 
     Discs, ellipses and polygons fall until the image is covered. Radii have a density of r^-3, the law under which the
     model is as invariant to scale as natural images are; colors are those of one photograph. A leaf is of one color,
-    shaded from one to another, or shows a part of a photograph in its color. Lee, Mumford & Huang, "Occlusion Models for
-    Natural Images" (IJCV 41, 2001); Achddou, Gousseau & Ladjal, "Synthetic Images as a Regularity Prior for Image
+    shaded from one to another, or shows a part of a photograph in its color. Lee, Mumford & Huang, "Occlusion Models
+    for Natural Images" (IJCV 41, 2001); Achddou, Gousseau & Ladjal, "Synthetic Images as a Regularity Prior for Image
     Restoration Neural Networks" (SSVM 2021).
 
     Args:
