@@ -116,7 +116,7 @@ def test_the_restoration_network_is_trained_and_its_average_is_applied(tmp_path)
     again.load_state_dict(model.state_dict())
     (scores,) = trainer(tmp_path).test(again, data, verbose=False)
     assert scores["test/psnr"] > 25
-    predicted = trainer(tmp_path).predict(model, data)
+    predicted = trainer(tmp_path).predict(model, Ramps(paths=["a.png"]))
     assert predicted[0]["unreached"] == [0]
 
 

@@ -67,6 +67,19 @@ def test_each_picture_counts_for_itself(awake):
 
 
 @torch.no_grad()
+def test_of_eight_views_a_mirror_image_comes_back_mirrored(awake):
+    image, mask = torch.rand(1, 3, 32, 64), torch.ones(1, 1, 32, 64)
+    mask[..., 10:20, 7:31] = 0
+    assert not torch.allclose(awake(image.flip(-1), mask.flip(-1)).flip(-1), awake(image, mask), atol=1e-5)
+    awake.views = 8
+    filled = awake(image, mask)
+    assert torch.allclose(awake(image.flip(-1), mask.flip(-1)).flip(-1), filled, atol=1e-5)
+    assert torch.allclose(awake(image.mT, mask.mT).mT, filled, atol=1e-5)
+    with pytest.raises(UserValueError, match="views"):
+        restoration_network(weights=None, views=3)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (31, 33), (64, 64)])
 def test_any_size_all_holes_and_none(awake, shape):
     image = torch.rand(1, 3, *shape)
