@@ -103,7 +103,7 @@ def _writing(holes: np.ndarray, width: float, draws: np.random.Generator) -> Non
 
 
 def _block(holes: np.ndarray, width: float, draws: np.random.Generator) -> None:
-    height, length = (int(side) for side in draws.integers(16, 57, 2))
+    height, length = (min(int(side), 3 * len(holes) // 4) for side in draws.integers(16, 57, 2))
     top, left = (int(at) for at in draws.uniform([-8, -8], [len(holes) - height + 8, len(holes) - length + 8]))
     if draws.random() < 0.75:
         cv2.rectangle(holes, (left, top), (left + length - 1, top + height - 1), 1, -1)
