@@ -1,4 +1,4 @@
-"""The hole of a picture: from a mask's file, or from the picture itself by what is transparent, painted or scratched."""
+"""The hole of a picture: from a mask's file, or from the picture: what is transparent, painted or scratched."""
 
 from __future__ import annotations
 
