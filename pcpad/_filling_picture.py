@@ -27,6 +27,7 @@ Method = Literal["auto", "network", "biharmonic", "telea", "ns"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 _CONTEXT = 64  # pixels around a hole for a network that does not say how many it should be given
+_LEAST_CONTEXT, _CONTEXT_OF_DEPTH = 32, 8.0  # a thin hole needs less: so many pixels, and times its half thickness
 _MOST = 1 << 19  # pixels of a piece with its surroundings
 _MOST_BIHARMONIC = 1 << 16  # its time grows faster than what it fills
 _LEAST = 8  # a side that is not halved any more
@@ -239,18 +240,35 @@ class _Filler:
             for piece in cut:
                 own = np.zeros([part.stop - part.start for part in piece.around], bool)
                 own[piece.inner] = group.owned(piece)
-                hole = self.left[piece.around] != 0
-                own &= hole
-                if not own.any():
-                    continue
-                window = self.pixels[piece.around].copy()
-                window[hole] = 0  # NaN, say
-                self._window(window, hole, own, far.within(piece.around) if far is not None else None, counted=True)
-                self.pixels[piece.around][own] = window[own]
-                self.left[piece.around][own] = 0
-                if progress is not None:
-                    progress(int(np.count_nonzero(own)))
+                own &= self.left[piece.around] != 0
+                if own.any():
+                    self._piece(piece.around, own, far)
+                    if progress is not None:
+                        progress(int(np.count_nonzero(own)))
         return self.summary
+
+    def _piece(self, around: tuple[slice, slice], own: np.ndarray, far: _Far | None) -> None:
+        """Fill a piece's own pixels, of whose surroundings no more is looked at than their thickness asks for."""
+        import cv2
+
+        depth = cv2.distanceTransform(self.left[around], cv2.DIST_L2, 5)
+        margin = min(self.context, max(_LEAST_CONTEXT, int(_CONTEXT_OF_DEPTH * float(depth[own].max()))))
+        close = tuple(
+            slice(max(0, int(places[0]) - margin), int(places[-1]) + 1 + margin)
+            for places in (np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0)))
+        )
+        own = own[close]
+        rows, columns = (
+            slice(part.start + cut.start, min(part.stop, part.start + cut.stop))
+            for part, cut in zip(around, close, strict=True)
+        )
+        around = (rows, columns)
+        hole = self.left[around] != 0
+        window = self.pixels[around].copy()
+        window[hole] = 0  # NaN, say
+        self._window(window, hole, own, far.within(around) if far is not None else None, counted=True)
+        self.pixels[around][own] = window[own]
+        self.left[around][own] = 0
 
     def _window(
         self, pixels: Pixels, hole: np.ndarray, own: np.ndarray, far: Pixels | None = None, *, counted: bool = False
