@@ -40,9 +40,16 @@ def white_of(pixels: Pixels) -> float:
 
 
 def _telea(pixels: Pixels, hole: np.ndarray) -> Pixels:
+    """In 16 bits: OpenCV (5.0) adds the gradient's direction as if it were its step, up to 1.4 levels at each pixel.
+
+    A grey of 200 becomes 199 to 202 in 8 bits, and floats in [0, 1] become anything.
+    """
     import cv2
 
-    return _opencv(pixels, hole, cv2.INPAINT_TELEA)
+    scale = np.iinfo(np.uint16).max / white_of(pixels)
+    deep = np.rint(pixels * scale).astype(np.uint16) if scale > 1 else pixels
+    solved = _opencv(deep, hole, cv2.INPAINT_TELEA)
+    return solved if scale == 1 else as_pixels(solved / np.float32(65535), pixels.dtype, white_of(pixels))
 
 
 def _navier_stokes(pixels: Pixels, hole: np.ndarray) -> Pixels:

@@ -219,6 +219,7 @@ class _Filler:
     ) -> None:
         self.pixels = pixels
         self.size = (hole.shape[0], hole.shape[1])
+        self.hole = hole
         self.left = (hole != 0).view(np.uint8)  # what is still a hole; a copy, as it shrinks
         self.method = method
         self.solvers = dict(CLASSICAL)
@@ -251,13 +252,13 @@ class _Filler:
         """Fill a piece's own pixels, of whose surroundings no more is looked at than their thickness asks for."""
         import cv2
 
-        depth = cv2.distanceTransform(self.left[around], cv2.DIST_L2, 5)
+        depth = cv2.distanceTransform((self.hole[around] != 0).view(np.uint8), cv2.DIST_L2, 5)
         margin = min(self.context, max(_LEAST_CONTEXT, int(_CONTEXT_OF_DEPTH * float(depth[own].max()))))
         close = tuple(
             slice(max(0, int(places[0]) - margin), int(places[-1]) + 1 + margin)
             for places in (np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0)))
         )
-        own = own[close]
+        own, depth = own[close], depth[close]
         rows, columns = (
             slice(part.start + cut.start, min(part.stop, part.start + cut.stop))
             for part, cut in zip(around, close, strict=True)
@@ -266,12 +267,17 @@ class _Filler:
         hole = self.left[around] != 0
         window = self.pixels[around].copy()
         window[hole] = 0  # NaN, say
-        self._window(window, hole, own, far.within(around) if far is not None else None, counted=True)
+        self._window(window, hole, own, depth, far.within(around) if far is not None else None)
         self.pixels[around][own] = window[own]
         self.left[around][own] = 0
 
     def _window(
-        self, pixels: Pixels, hole: np.ndarray, own: np.ndarray, far: Pixels | None = None, *, counted: bool = False
+        self,
+        pixels: Pixels,
+        hole: np.ndarray,
+        own: np.ndarray,
+        depth: np.ndarray | None = None,
+        far: Pixels | None = None,
     ) -> None:
         """Fill what is to be filled of a window in place, and perhaps other pixels of its holes.
 
@@ -279,12 +285,15 @@ class _Filler:
             pixels: (h, w, C), 0 in holes.
             hole: (h, w) bool.
             own: What of it is to be filled.
+            depth: How far each pixel of a hole was from anything valid before pieces were filled; None at less than the
+                picture's own size, of which no pixels are counted.
             far: The window as a coarser picture has it, for what is far from anything valid; made if needed when None.
-            counted: Whether these are the picture's own pixels, to be counted.
         """
         import cv2
 
-        depth = cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, 5)
+        counted = depth is not None
+        if depth is None:
+            depth = cv2.distanceTransform(hole.view(np.uint8), cv2.DIST_L2, 5)
         parts = self._parts(hole, own, depth)
         left = hole.copy()
         deep = np.zeros_like(hole)

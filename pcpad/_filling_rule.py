@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["method_for"]
 
+_MOST_BIHARMONIC = 20_000  # pixels of a hole in one window: beyond, solving takes seconds
+
 
 def method_for(thickness: float, area: int, *, has_network: bool) -> str:
     """Choose a method for a connected hole.
@@ -16,6 +18,6 @@ def method_for(thickness: float, area: int, *, has_network: bool) -> str:
     Returns:
         `network`, `biharmonic`, `telea` or `ns`.
     """
-    if has_network and thickness > 4:
+    if has_network:
         return "network"
-    return "biharmonic" if area <= 20000 else "ns"
+    return "biharmonic" if thickness <= 6 and area <= _MOST_BIHARMONIC else "telea"
