@@ -197,8 +197,9 @@ class _Matching:
             return given
         else:
             stem = name.rpartition("/")[2]
-            tries = [(self.by_name, name), (self.by_name, name + suffix)]
-            tries += [(self.by_stem, stem), (self.by_stem, stem + suffix)]
+            # With the suffix first: results lie beside the masks that were written with them.
+            tries = [(self.by_name, name + suffix), (self.by_name, name)]
+            tries += [(self.by_stem, stem + suffix), (self.by_stem, stem)]
             files = next((table[key] for table, key in tries if key in table), [])
             where = f"in {given} ({stem}.* or {stem}{suffix}.*)"
         if not files:
@@ -221,8 +222,14 @@ class _Matching:
 
     def say_unused(self, used: Iterable[Path | None]) -> None:
         """Note masks that belong to no picture."""
-        taken = set(used)
-        unused = [path for files in self.by_name.values() for path in files if path not in taken]
+        taken = {path for path in used if path is not None}
+        names = {(path.parent, path.stem.removesuffix(self.masks.suffix)) for path in taken}
+        unused = [
+            path
+            for files in self.by_name.values()
+            for path in files
+            if path not in taken and (path.parent, path.stem) not in names
+        ]
         if unused:
             names = ", ".join(str(path) for path in unused[:3]) + (", …" if len(unused) > 3 else "")
             self.found.notes.append(f"{len(unused)} masks of {self.masks.given} belong to no picture: {names}")
