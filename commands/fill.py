@@ -113,7 +113,7 @@ def parser() -> Parser:
     add("--device", default="auto", help="where the network runs; default a GPU if there is one")
     add("--format", choices=("auto", *FORMATS), default="auto", help="of the results")
     add("--overwrite", action="store_true", help="replace results of that name in OUT")
-    add("--write_masks", action="store_true", help="also write what was filled, as OUT/NAME_mask.png")
+    add("--masks_too", action="store_true", help="also write what was filled, as OUT/NAME_mask.png")
     add("--masks_only", action="store_true", help="write these alone")
     add("--sheet", type=path_name, metavar="FILE", help="a PNG of all pictures: before, mask, after")
     return made
@@ -219,7 +219,7 @@ class _Run:
     @property
     def writes_masks(self) -> bool:
         """Whether masks are results, too."""
-        return self.given.masks_only or self.given.write_masks or self.reading.source == "scratches"
+        return self.given.masks_only or self.given.masks_too or self.reading.source == "scratches"
 
     def check(self, jobs: Sequence[Job]) -> None:
         """See that results replace nothing that is read and can be written, before anything is done.

@@ -206,7 +206,7 @@ def test_red_paint(capsys):
     pixels = photograph() // 2
     pixels[HOLE] = (255, 0, 0)
     save(pixels, "a.png")
-    run("a.png", "--mask_from", "red", "--output", "out", "--write_masks")
+    run("a.png", "--mask_from", "red", "--output", "out", "--masks_too")
     after = read_picture("out/a.png").colour
     assert not (after[..., 0] > 200).any()
     written = read_picture("out/a_mask.png").colour[..., 0]

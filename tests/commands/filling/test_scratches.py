@@ -50,6 +50,16 @@ def test_what_is_not_scratched_has_no_scratches():
 def test_large_pictures_are_looked_through_in_bands(monkeypatch):
     picture, _ = scratched(background(), 255, 2)
     whole = find_scratches(picture, 255)
-    monkeypatch.setattr("pcpad.commands.filling.scratches._MOST_PIXELS", 400 * 64)
-    banded = find_scratches(picture, 255)
-    assert (whole != banded).mean() < 0.002
+    monkeypatch.setattr("pcpad.commands.filling.scratches._BAND", 400 * 64)
+    assert np.array_equal(find_scratches(picture, 255), whole)
+
+
+def test_of_large_pictures_lines_are_found_at_a_fraction_of_their_size():
+    small = background()
+    picture = cv2.resize(small, (2000, 1500), interpolation=cv2.INTER_CUBIC)
+    damage = np.zeros((1500, 2000), np.uint8)
+    cv2.line(damage, (100, 150), (1850, 450), 1, 3)
+    picture[damage != 0] = 255
+    found = find_scratches(picture, 255) != 0
+    assert found[damage != 0].mean() > 0.9
+    assert found.mean() < 4 * damage.mean()
