@@ -64,7 +64,7 @@ _ORIENTATION = 0x0112
 _KEPT = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBX": "RGB", "RGBA": "RGBA", "RGBa": "RGBA"}
 
 
-def read_picture(path: str | Path, *, keep_inks: bool = False) -> Picture:
+def read_picture(path: str | Path, *, keep_inks: bool = False, believed: int = 0) -> Picture:
     """Read a picture of 8 or 16 bits a channel; the content decides of which format it is, not the name.
 
     JPEG, PNG, TIFF, BMP, WebP, GIF, PNM, TGA, JPEG 2000 and, with Pillow 11.3, AVIF; with the extra `heif` HEIC.
@@ -74,6 +74,7 @@ def read_picture(path: str | Path, *, keep_inks: bool = False) -> Picture:
     Args:
         path: The file.
         keep_inks: Leave CMYK what it is, four channels; see `Picture`.
+        believed: So many pixels it may have whatever its file's size, as `pcpad.limits` has it.
 
     Returns:
         The picture, equal to the file bit by bit where `notes` is empty and the format is lossless.
@@ -83,11 +84,11 @@ def read_picture(path: str | Path, *, keep_inks: bool = False) -> Picture:
     """
     path = Path(path)
     try:
-        with open_header(path) as image:
+        with open_header(path, believed=believed) as image:
             if image.format not in ("JPEG", "MPO"):
                 return _checked(path, image, keep_inks=keep_inks)
         data = read_bytes(path)  # all of it is looked through before it is decoded: read once for both
-        with open_header(data, path.name) as image:
+        with open_header(data, path.name, believed=believed) as image:
             return _checked(path, image, data, keep_inks=keep_inks)
     except Warning:
         raise  # somebody's `-W error`: not the file's fault
@@ -112,12 +113,13 @@ def _checked(path: Path, image: Image.Image, data: bytes | None = None, *, keep_
 
 
 @contextmanager
-def open_header(source: Path | bytes, name: str = "") -> Iterator[Image.Image]:
+def open_header(source: Path | bytes, name: str = "", *, believed: int = 0) -> Iterator[Image.Image]:
     """Read the header of a picture, which is what every reader here begins with; decoding is up to the caller.
 
     Args:
         source: A file, or its content.
         name: The file's name where its content is given.
+        believed: As of `read_picture`.
 
     Yields:
         The picture as Pillow opens it: size, mode and format are known, no pixel is decoded (40 µs).
@@ -131,7 +133,7 @@ def open_header(source: Path | bytes, name: str = "") -> Iterator[Image.Image]:
         message = "the file is empty"
         raise UserValueError(message)
     with opened_by_pillow(source, name) as image:
-        refuse_too_large(image.width, image.height, size)
+        refuse_too_large(image.width, image.height, size, believed)
         refuse_large_tiles(image, MOST_PIXELS)
         refuse_unknown_channels(image)
         if image.format in ("JPEG", "MPO"):
@@ -148,13 +150,14 @@ def decode(image: Image.Image) -> None:
         image.load()
 
 
-def refuse_too_large(width: int, height: int, size: int | None = None) -> None:
+def refuse_too_large(width: int, height: int, size: int | None = None, believed: int = 0) -> None:
     """Refuse a header that claims more than `MOST_PIXELS`, or than its file can hold, before memory is taken for it.
 
     Args:
         width: What it claims.
         height: What it claims.
         size: The file's bytes, where they are known.
+        believed: As of `read_picture`.
 
     Raises:
         ValueError: It does.
@@ -166,7 +169,7 @@ def refuse_too_large(width: int, height: int, size: int | None = None) -> None:
         )
         raise UserValueError(message)
     if size is not None:
-        refuse_empty_claim(width, height, size)
+        refuse_empty_claim(width, height, size, believed)
 
 
 def _bits(path: Path, image: Image.Image) -> int:

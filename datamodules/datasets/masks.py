@@ -39,7 +39,9 @@ class Bilevel(NamedTuple):
     unclear: str = ""
 
 
-def read_mask(path: str | Path, polarity: Polarity, threshold: float, *, judge: bool = False) -> Bilevel:
+def read_mask(
+    path: str | Path, polarity: Polarity, threshold: float, *, judge: bool = False, believed: int = 0
+) -> Bilevel:
     """Read a mask file of up to 16 bits a channel.
 
     Args:
@@ -49,6 +51,7 @@ def read_mask(path: str | Path, polarity: Polarity, threshold: float, *, judge: 
             exactly black, not exactly white; or `transparent_hole`: every pixel of less than half opacity.
         threshold: Share of white above which a pixel counts as white.
         judge: Whether to find out if black and white say anything here.
+        believed: As of `read_picture`.
 
     Returns:
         The mask.
@@ -56,7 +59,7 @@ def read_mask(path: str | Path, polarity: Polarity, threshold: float, *, judge: 
     Raises:
         PictureError: The file cannot be read, or is to be transparent and has no alpha.
     """
-    picture = read_picture(path)
+    picture = read_picture(path, believed=believed)
     colour = picture.colour
     grey = cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY) if colour.shape[2] == 3 else colour[..., 0]
     white = 1 if int(grey.max()) == 1 else picture.white

@@ -127,3 +127,15 @@ def test_colors_by_name_and_number():
 def test_the_whole_picture_painted_is_named():
     with pytest.raises(ValueError, match="what is white covers 100 % of it"):
         hole_of(Picture(np.full((9, 9, 1), 255, np.uint8)), SOURCE, None, MaskReading("white"))
+
+
+@pytest.mark.faults
+def test_a_mask_may_have_as_many_pixels_as_its_picture_however_well_it_is_compressed(saved, monkeypatch):
+    path = saved(square())
+    monkeypatch.setattr("pcpad.limits._ANY", 1000)
+    monkeypatch.setattr("pcpad.limits._BELIEVED", 1000)
+    monkeypatch.setattr("pcpad.limits._GREY_PIXELS_OF_A_BYTE", 1)
+    monkeypatch.setattr("pcpad.limits._PIXELS_OF_A_BYTE", 1)
+    with pytest.raises(ValueError, match="cannot hold the 80x60 pixels"):
+        read_picture(path)
+    assert np.array_equal(hole(path), square() // 255)
