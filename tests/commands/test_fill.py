@@ -159,22 +159,6 @@ def test_exif_profile_and_resolution_are_kept(name, options):
         assert found.get_ifd(0x8825)[1] == "N"
 
 
-@pytest.mark.parametrize("ending", ["png", "tif"])
-def test_they_are_kept_at_sixteen_bits(ending, monkeypatch):
-    save(damaged(), "a.jpg", exif=exif(), dpi=(240, 240), quality=95)
-    deep = read_picture("a.jpg")
-    deep.colour = deep.colour.astype(np.uint16) * 257
-    deep.profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    from pcpad.pictures import write_picture
-
-    assert write_picture(f"b.{ending}", deep, "tiff" if ending == "tif" else "png") == ()
-    again = read_picture(f"b.{ending}")
-    assert np.array_equal(again.colour, deep.colour)
-    assert again.profile == deep.profile
-    assert again.exif == deep.exif
-    assert [round(value) for value in again.dpi] == [240, 240]
-
-
 @pytest.mark.faults
 def test_a_turned_photograph_is_filled_upright():
     upright = damaged()
