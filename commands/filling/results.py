@@ -77,12 +77,11 @@ def said(summary: Summary, size: int) -> str:
     count = sum(summary.methods.values())
     by = ", ".join(f"{name} {number}" for name, number in summary.methods.most_common())
     text = f"{count / size:.2%} filled ({by} pixels)"
-    if summary.coarse:
-        text += (
-            f"; {summary.coarse} pixels are far from anything valid and filled at a smaller size, so they are blurred"
-        )
     if summary.unreached:
-        text += f"; no valid pixel reached {summary.unreached} pixels, which stay as they were"
+        text += (
+            f"; {summary.unreached} of them are too far from anything valid for it: they are filled at a smaller size, "
+            "so they are blurred"
+        )
     return text
 
 

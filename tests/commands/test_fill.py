@@ -397,7 +397,10 @@ def test_large_holes_say_how_much_is_guessed(capsys):
     pixels[20:180, 20:180] = 255
     Image.fromarray(pixels).save("mask.png")
     run(*("a.png", "--masks", "mask.png", "--output", "out", "--method", "telea"), "--mask_polarity", "white_hole")
-    assert "far from anything valid and filled at a smaller size, so they are blurred" in capsys.readouterr().out
+    assert (
+        "too far from anything valid for it: they are filled at a smaller size, so they are blurred"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.heif

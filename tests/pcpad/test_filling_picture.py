@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import pcpad._filling_holes as filling_holes
 import pcpad._filling_picture as filling_picture
 from pcpad.errors import UserFileNotFoundError
 from pcpad.filling import METHODS, fill_picture, fill_pixels
@@ -61,7 +62,6 @@ def test_valid_pixels_stay_bit_by_bit_and_holes_are_continued(method, channels, 
     white = 1.0 if kind.is_floating_point else torch.iinfo(kind).max
     assert ((left - right)[~valid].abs().max() / white) < (0.5 if method in ("network", "auto") else 0.1)
     assert sum(filled.methods.values()) == int((mask == 0).sum())
-    assert filled.unreached == 0
 
 
 def test_what_lies_in_holes_has_no_influence():
@@ -89,7 +89,7 @@ def test_a_network_sees_the_surroundings_of_holes_alone():
 
 
 def test_a_long_scratch_is_filled_in_pieces(monkeypatch):
-    monkeypatch.setattr(filling_picture, "_MOST", 1 << 12)
+    monkeypatch.setattr(filling_holes, "_MOST", 1 << 12)
     image, mask = ramp(height=300, width=300), torch.ones(1, 300, 300)
     for place in range(290):
         mask[:, place, place : place + 3] = 0
@@ -108,21 +108,34 @@ def test_large_holes_are_filled_from_coarse_to_fine(method):
     image, mask = ramp(torch.float32, height=260, width=260) * 0.5 + 0.4, torch.ones(1, 260, 260)
     mask[:, 20:240, 20:240] = 0
     filled = fill_picture(image * mask, mask, method, Mean())
-    assert filled.coarse > 0
-    assert filled.unreached == 0
+    assert filled.unreached > 0
     assert float(filled.image.min()) >= 0.39
     assert float((filled.image - image).abs().max()) < 0.25
 
 
 @pytest.mark.parametrize("method", ["telea", "network"])
 def test_a_hole_larger_than_a_piece_is_guessed_from_a_smaller_picture(monkeypatch, method):
-    monkeypatch.setattr(filling_picture, "_MOST", 1 << 14)
+    monkeypatch.setattr(filling_holes, "_MOST", 1 << 14)
     image, mask = ramp(torch.float32, height=400, width=500) * 0.5 + 0.4, torch.ones(1, 400, 500)
     mask[:, 40:390, 30:] = 0
     filled = fill_picture(image * mask, mask, method, Mean())
     assert torch.equal(filled.image[:, mask[0] != 0], image[:, mask[0] != 0])
-    assert filled.coarse > 100_000
+    assert filled.unreached > 100_000
     assert float(filled.image.min()) >= 0.39
+
+
+def test_what_a_network_says_that_it_does_not_reach_is_filled_at_half_the_size():
+    class Near(Mean):
+        context = 64
+
+        def reached(self, mask):
+            return torch.nn.functional.max_pool2d(mask, 21, stride=1, padding=10) != 0
+
+    image, mask = torch.full((3, 200, 200), 0.7), torch.ones(1, 200, 200)
+    mask[:, 60:140, 60:140] = 0
+    filled = fill_picture(image * mask, mask, "network", Near())
+    assert filled.unreached == 60 * 60
+    assert torch.allclose(filled.image, image, atol=1e-5)
 
 
 def test_one_valid_pixel_is_enough():
