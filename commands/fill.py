@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pcpad.commands.filling.finding import Job, Masks, find_jobs
-from pcpad.commands.filling.masks import NAMED_COLORS, MaskReading, color_of, hole_of
+from pcpad.commands.filling.masks import NAMED_COLORS, MaskReading, color_of, has_bled, hole_of
 from pcpad.commands.filling.results import (
     ENDINGS,
     SheetRow,
@@ -286,6 +286,11 @@ class _Run:
         if self.given.masks_only:
             say(f"{job.source}: {np.count_nonzero(hole) / hole.size:.2%} would be filled: {mask}")
             return
+        if has_bled(picture, hole):
+            say(
+                f"{job.source}: what is filled has colored what is next to it, as JPEG, WebP and scanners do: if its "
+                f"outlines stay, --grow {self.reading.grow + 2} fills these pixels, too"
+            )
         before = small(picture) if self.given.sheet is not None else None
         if hole.any():
             picture, summary = filled(

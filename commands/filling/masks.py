@@ -15,11 +15,13 @@ from pcpad.datamodules.datasets.masks import Polarity, fit_nearest, hole_share, 
 from pcpad.errors import UserValueError
 from pcpad.pictures import Picture
 
-__all__ = ["NAMED_COLORS", "MaskReading", "color_of", "hole_of", "painted"]
+__all__ = ["NAMED_COLORS", "MaskReading", "color_of", "has_bled", "hole_of", "painted"]
 
 _PLAUSIBLE = 0.6  # as `check_polarity` of data sets has it
 _THRESHOLD = 0.5
 _MIXED = 3  # pixels
+_DISTINCT, _BLED = 0.15, 0.05  # of white; of the way from what is around to what is in the hole
+_GREAT = 1 << 25  # pixels: of larger pictures the first so many are looked at
 NAMED_COLORS = {
     "red": (255, 0, 0),
     "green": (0, 255, 0),
@@ -174,3 +176,26 @@ def painted(picture: Picture, color: tuple[int, int, int], tolerance: int) -> np
         loose &= (values >= aim - 2 * near) & (values <= aim + 2 * near)
     side = 2 * _MIXED + 1
     return cv2.dilate(tight.view(np.uint8), np.ones((side, side), np.uint8)) & loose.view(np.uint8)
+
+
+def has_bled(picture: Picture, hole: np.ndarray) -> bool:
+    """Whether what is in a hole has colored what is next to it, as where it was compressed with the picture.
+
+    Args:
+        picture: Before it is filled.
+        hole: (H, W) uint8, 1 = to be filled.
+
+    Returns:
+        Whether the mean color next to holes is nearer to that in holes than the mean color five pixels away, by more
+        than 5 % of the way between these two.
+    """
+    rows = slice(0, max(1, _GREAT // hole.shape[1]))
+    hole, colour = hole[rows], picture.colour[rows]
+    wider = [cv2.dilate(hole, np.ones((side, side), np.uint8)) for side in (3, 9, 13)]
+    places = (hole != 0, wider[0] > hole, wider[2] > wider[1])
+    if not all(place.any() for place in places):
+        return False
+    inside, near, away = (colour[place].mean(axis=0, dtype=np.float64) / picture.white for place in places)
+    way = inside - away
+    length = float(way @ way)
+    return length > _DISTINCT**2 and float((near - away) @ way) > _BLED * length

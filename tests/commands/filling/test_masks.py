@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pcpad.commands.filling.masks import MaskReading, color_of, hole_of, painted
+from pcpad.commands.filling.masks import MaskReading, color_of, has_bled, hole_of, painted
 from pcpad.pictures import Picture, read_picture
 
 SOURCE = Path("photo.jpg")
@@ -139,3 +139,16 @@ def test_a_mask_may_have_as_many_pixels_as_its_picture_however_well_it_is_compre
     with pytest.raises(ValueError, match="cannot hold the 80x60 pixels"):
         read_picture(path)
     assert np.array_equal(hole(path), square() // 255)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("ending", "options"), [("jpg", {"quality": 80}), ("webp", {"quality": 80}), ("png", {})])
+def test_what_has_bled_into_its_surroundings_is_noticed(ending, options, tmp_path):
+    smooth = cv2.resize(np.random.default_rng(0).integers(60, 120, (8, 8, 3)).astype(np.uint8), (200, 200))
+    mask = np.zeros((200, 200), np.uint8)
+    cv2.putText(mask, "1987", (20, 110), cv2.FONT_HERSHEY_SIMPLEX, 2, 1, 4)
+    Image.fromarray(smooth).save(tmp_path / f"clean.{ending}", **options)
+    smooth[mask != 0] = (255, 255, 0)
+    Image.fromarray(smooth).save(tmp_path / f"a.{ending}", **options)
+    assert has_bled(read_picture(tmp_path / f"a.{ending}"), mask) == (ending != "png")
+    assert not has_bled(read_picture(tmp_path / f"clean.{ending}"), mask)
