@@ -286,9 +286,9 @@ class _Run:
         if self.given.masks_only:
             say(f"{job.source}: {np.count_nonzero(hole) / hole.size:.2%} would be filled: {mask}")
             return
-        if has_bled(picture, hole):
+        if has_bled(picture, job.source, hole):
             say(
-                f"{job.source}: what is filled has colored what is next to it, as JPEG, WebP and scanners do: if its "
+                f"{job.source}: what is filled has colored what is next to it, as it was compressed with it: if its "
                 f"outlines stay, --grow {self.reading.grow + 2} fills these pixels, too"
             )
         before = small(picture) if self.given.sheet is not None else None

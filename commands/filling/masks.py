@@ -13,6 +13,7 @@ import numpy as np
 from pcpad.commands.filling.scratches import find_scratches
 from pcpad.datamodules.datasets.masks import Polarity, fit_nearest, hole_share, read_mask, ways
 from pcpad.errors import UserValueError
+from pcpad.file_kinds import kind_of_file
 from pcpad.pictures import Picture
 
 __all__ = ["NAMED_COLORS", "MaskReading", "color_of", "has_bled", "hole_of", "painted"]
@@ -20,7 +21,8 @@ __all__ = ["NAMED_COLORS", "MaskReading", "color_of", "has_bled", "hole_of", "pa
 _PLAUSIBLE = 0.6  # as `check_polarity` of data sets has it
 _THRESHOLD = 0.5
 _MIXED = 3  # pixels
-_DISTINCT, _BLED = 0.15, 0.05  # of white; of the way from what is around to what is in the hole
+_DISTINCT, _BLED = 0.15, 0.015  # of white; of the way from what is around to what is in the hole
+_LOSSY = ("JPEG", "WebP", "AVIF", "HEIC", "JPEG 2000")
 _GREAT = 1 << 25  # pixels: of larger pictures the first so many are looked at
 NAMED_COLORS = {
     "red": (255, 0, 0),
@@ -178,24 +180,28 @@ def painted(picture: Picture, color: tuple[int, int, int], tolerance: int) -> np
     return cv2.dilate(tight.view(np.uint8), np.ones((side, side), np.uint8)) & loose.view(np.uint8)
 
 
-def has_bled(picture: Picture, hole: np.ndarray) -> bool:
-    """Whether what is in a hole has colored what is next to it, as where it was compressed with the picture.
+def has_bled(picture: Picture, source: Path, hole: np.ndarray) -> bool:
+    """Whether what is in a hole was compressed with the picture, and has colored what is next to it.
 
     Args:
         picture: Before it is filled.
+        source: Its file.
         hole: (H, W) uint8, 1 = to be filled.
 
     Returns:
-        Whether the mean color next to holes is nearer to that in holes than the mean color five pixels away, by more
-        than 5 % of the way between these two.
+        Whether its format loses something, and the mean color next to holes is nearer to that in holes than the mean
+        color a pixel farther, by more than 1.5 % of what lies between that in holes and that five pixels away.
     """
+    kind = kind_of_file(source)
+    if kind is None or kind.name not in _LOSSY:
+        return False
     rows = slice(0, max(1, _GREAT // hole.shape[1]))
     hole, colour = hole[rows], picture.colour[rows]
-    wider = [cv2.dilate(hole, np.ones((side, side), np.uint8)) for side in (3, 9, 13)]
-    places = (hole != 0, wider[0] > hole, wider[2] > wider[1])
+    rings = [cv2.dilate(hole, np.ones((side, side), np.uint8)) for side in (3, 5, 9, 13)]
+    places = (hole != 0, rings[0] > hole, rings[1] > rings[0], rings[3] > rings[2])
     if not all(place.any() for place in places):
         return False
-    inside, near, away = (colour[place].mean(axis=0, dtype=np.float64) / picture.white for place in places)
+    inside, near, next_to_it, away = (colour[place].mean(axis=0, dtype=np.float64) / picture.white for place in places)
     way = inside - away
     length = float(way @ way)
-    return length > _DISTINCT**2 and float((near - away) @ way) > _BLED * length
+    return length > _DISTINCT**2 and float((near - next_to_it) @ way) > _BLED * length

@@ -150,5 +150,6 @@ def test_what_has_bled_into_its_surroundings_is_noticed(ending, options, tmp_pat
     Image.fromarray(smooth).save(tmp_path / f"clean.{ending}", **options)
     smooth[mask != 0] = (255, 255, 0)
     Image.fromarray(smooth).save(tmp_path / f"a.{ending}", **options)
-    assert has_bled(read_picture(tmp_path / f"a.{ending}"), mask) == (ending != "png")
-    assert not has_bled(read_picture(tmp_path / f"clean.{ending}"), mask)
+    painted, clean = tmp_path / f"a.{ending}", tmp_path / f"clean.{ending}"
+    assert has_bled(read_picture(painted), painted, mask) == (ending != "png")
+    assert not has_bled(read_picture(clean), clean, mask)
