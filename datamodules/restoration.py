@@ -23,8 +23,8 @@ class RestorationDataModule(DataModule):
     ```
 
     A few dozen photographs will do, since they also lend their colors and textures to dead-leaves images, which teach
-    edges and occlusion (see `pcpad.datamodules.datasets.dead_leaves`). `pcpad sample photos DIR` writes 21 real ones;
-    `pcpad/models/restoration.md` lists those that the shipped weights were trained on.
+    edges and occlusion (see `pcpad.datamodules.datasets.dead_leaves`). `pcpad sample restoration DIR` gathers those of
+    the shipped weights that are installed; `pcpad/models/restoration.md` lists all of them.
 
     Batches: `image` (N, 3, S, S) uint8 RGB in [0, 255], `mask` (N, 1, S, S) uint8, 1 = valid, 0 = hole; S is
     `image_size`. What damage is drawn is said in `pcpad.datamodules.datasets.damages`. Evaluation takes the middle

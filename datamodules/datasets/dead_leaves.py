@@ -48,8 +48,8 @@ def draw_dead_leaves(size: int, photographs: Sequence[np.ndarray], draws: np.ran
     blur = draws.uniform(-0.4, 0.9)
     if blur > 0.2:
         image = cv2.GaussianBlur(image, (0, 0), blur)
-    image += draws.normal(0, draws.uniform(0, 3), image.shape)
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    noise: np.ndarray = draws.normal(0, draws.uniform(0, 3), image.shape)
+    return np.clip(np.rint(image + noise.astype(np.float32)), 0, 255).astype(np.uint8)
 
 
 def _radius(smallest: float, largest: float, draws: np.random.Generator) -> float:
@@ -119,7 +119,7 @@ def _surface(
             int(draws.integers(length - part + 1))
             for length, part in zip(photograph.shape, (height, width), strict=False)
         )
-        part = photograph[top : top + height, left : left + width].astype(np.float32)
+        part: np.ndarray = photograph[top : top + height, left : left + width].astype(np.float32)
         if (height, width) != shape:
             part = cv2.resize(part, shape[::-1])
         return color + draws.uniform(0.3, 1) * (part - part.mean(axis=(0, 1)))

@@ -24,12 +24,16 @@ _WIDTHS = (32, 64, 96, 128, 128)  # channels at 1/2, 1/4, … of the picture's s
 _CONTEXT = 64
 
 
-def restoration_network(weights: Literal["shipped"] | str | Path | None = "shipped") -> RestorationNetwork:
+def restoration_network(
+    weights: Literal["shipped"] | str | Path | None = "shipped", *, views: Literal[1, 2, 4, 8] = 1
+) -> RestorationNetwork:
     """Build the network that fills damage in pictures: scratches, strokes, writing, stamps, blocks.
 
     Args:
         weights: `shipped`, those that come with the package, see `restoration.md` beside this file for what they were
             trained on; None for random ones, which are to be trained; or a local file, see `load_weights`.
+        views: Of how many mirror images and turns of the picture the answer is the mean, in evaluation mode; takes as
+            many times as long.
 
     Returns:
         The network, in evaluation mode unless its weights are random: `(image (N, 3, H, W) float in [0, 1],
@@ -37,7 +41,7 @@ def restoration_network(weights: Literal["shipped"] | str | Path | None = "shipp
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The weights do not fit.
+        ValueError: The weights do not fit, or another number of views.
 
     Example:
         >>> image, mask = torch.rand(1, 3, 50, 70), torch.ones(1, 1, 50, 70)
@@ -46,7 +50,7 @@ def restoration_network(weights: Literal["shipped"] | str | Path | None = "shipp
         >>> filled.shape, torch.equal(filled[..., :10, :], image[..., :10, :])
         (torch.Size([1, 3, 50, 70]), True)
     """
-    network = RestorationNetwork()
+    network = RestorationNetwork(views)
     if weights is None:
         return network
     if weights == "shipped":
@@ -71,6 +75,9 @@ class RestorationNetwork(nn.Module):
 
     Sizes that 32 does not divide are filled up by repeating the last row and column, and the output is cropped.
 
+    Args:
+        views: See `restoration_network`.
+
     Attributes:
         family: What kind of inpainter this is.
         context: How many pixels around a hole are worth giving to it.
@@ -79,8 +86,12 @@ class RestorationNetwork(nn.Module):
     family = "restoration"
     context = _CONTEXT
 
-    def __init__(self) -> None:
+    def __init__(self, views: Literal[1, 2, 4, 8] = 1) -> None:
         super().__init__()
+        if views not in (1, 2, 4, 8):
+            message = f"Expected argument `views` to be 1, 2, 4 or 8, but got {views!r}"
+            raise UserValueError(message)
+        self.views = views
         self.stem = PartialConv2d(10, _WIDTHS[0], 6, stride=2, padding=2)
         pairs = list(pairwise(_WIDTHS))
         self.down = nn.ModuleList(PartialConv2d(above, below, 2, stride=2) for above, below in pairs)
@@ -140,6 +151,20 @@ class RestorationNetwork(nn.Module):
         level = membrane.mean(dim=(1, 2, 3), keepdim=True)
         seen = torch.cat([(known - level) * valid, middle - level, 4 * half, 1 - valid], dim=1)
         seen = seen.contiguous(memory_format=torch.channels_last)
+        views = [self._turned_back(seen, valid, view) for view in range(1 if self.training else self.views)]
+        said = torch.stack(views).mean(dim=0)
+        return middle + said[:, :1] * half + said[:, 1:]
+
+    def _turned_back(self, seen: Tensor, valid: Tensor, view: int) -> Tensor:
+        """What the network says of a mirror image: across (1), upside down (2), with its axes exchanged (4)."""
+        mirrored = [axis for axis, bit in ((-1, 1), (-2, 2)) if view & bit]
+        if view & 4:
+            seen, valid = seen.mT, valid.mT
+        said = self._said(seen.flip(mirrored), valid.flip(mirrored)).flip(mirrored)
+        return said.mT if view & 4 else said
+
+    def _said(self, seen: Tensor, valid: Tensor) -> Tensor:
+        """How to mix the guesses and what to add to them, (N, 4, H, W)."""
         x = F.relu(self.stem(seen, torch.cat([valid, torch.ones_like(valid)], dim=1), mask_channels=(3, 7)))
         levels = []
         for block, down in zip(self.encoder, [*self.down, None], strict=True):
@@ -149,8 +174,7 @@ class RestorationNetwork(nn.Module):
                 x = F.relu(down(x))
         for block, up in zip(reversed(self.decoder), reversed(self.up), strict=True):
             x = block(levels.pop() + F.interpolate(up(x), scale_factor=2.0, mode="nearest"))
-        said = F.pixel_shuffle(self.head(x), 2)
-        return middle + said[:, :1] * half + said[:, 1:]
+        return F.pixel_shuffle(self.head(x), 2)
 
 
 class _Residual(nn.Module):
