@@ -17,8 +17,8 @@ from pcpad.losses.inpainting import InpaintingLoss
 from pcpad.metrics.inpainting import SIX_BINS, InpaintingScores, composite, picture_scores
 from pcpad.models.averaging import AveragedNetwork
 from pcpad.models.inpainting_unet import InpaintingUNet, inpainting_unet
+from pcpad.models.inpainting_weights import load_start
 from pcpad.models.restoration import RestorationNetwork, restoration_network
-from pcpad.models.weights import load_weights
 from pcpad.tasks.base import Task, plain, unit
 from pcpad.tasks.callbacks.inpainted import InpaintedPictures
 from pcpad.tasks.evaluation.files import EvaluationFiles
@@ -45,7 +45,8 @@ class InpaintingTask(Task):
         depth: How often the network halves the image, see `pcpad.models.inpainting_unet`; 8 at 512x512, 7 at 256x256.
         width: Channels of its first level.
         partial: Partial convolutions; false: the baseline of ordinary ones, which sees the mean color in holes.
-        weights: A local file that training starts from, such as stage 1's checkpoint, or that is tested or applied.
+        weights: A local file that training starts from, such as stage 1's checkpoint, or that is tested or applied; of
+            naoto0804's and mmagic's files, too, with the `mean` and `std` that they were trained with.
             Read when a training run starts, not when one goes on, and not beside a checkpoint; not kept in checkpoints.
         freeze_encoder_norm: The second stage: batch norm of the encoder stays as `weights` has it.
         loss_weights: Of `valid`, `hole`, `perceptual`, `style`, `tv`; those not named keep the published ones.
@@ -145,7 +146,7 @@ class InpaintingTask(Task):
             if self.loss.features is None:
                 rank_zero_info("Training without VGG16's perceptual and style losses: their weights are 0.")
         elif self.weights is not None and not self._started and not self.trainer.ckpt_path:
-            load_weights(self.network, self.weights)
+            self._load()
         self.judge = InceptionJudge(self.inception) if stage == "test" and self.inception else None
 
     def on_fit_start(self) -> None:
@@ -159,10 +160,14 @@ class InpaintingTask(Task):
                 raise UserValueError(message)
             return
         try:
-            load_weights(self.network, self.weights)
+            self._load()
         except FileNotFoundError as error:
             message = f"{error} {first}"
             raise UserFileNotFoundError(message) from error
+
+    def _load(self) -> None:
+        assert self.weights is not None
+        load_start(self.network, self.weights, self.mean.flatten().tolist(), self.std.flatten().tolist())
 
     def on_train_start(self) -> None:
         """What is trained here is trained with this convolution, whatever was loaded before."""

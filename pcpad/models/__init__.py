@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from pcpad.models.drn import drn_d_105 as drn_d_105
     from pcpad.models.filtering_unet import filtering_unet as filtering_unet
     from pcpad.models.inpainting_unet import inpainting_unet as inpainting_unet
+    from pcpad.models.inpainting_weights import load_inpainter as load_inpainter
     from pcpad.models.patch_discriminator import patch_discriminator as patch_discriminator
     from pcpad.models.pooling import exportable_pooling as exportable_pooling
     from pcpad.models.resnet3d import resnet3d as resnet3d
@@ -34,6 +35,7 @@ else:
             "exportable_pooling": "pcpad.models.pooling",
             "filtering_unet": "pcpad.models.filtering_unet",
             "inpainting_unet": "pcpad.models.inpainting_unet",
+            "load_inpainter": "pcpad.models.inpainting_weights",
             "load_weights": "pcpad.models.weights",
             "patch_discriminator": "pcpad.models.patch_discriminator",
             "resnet3d": "pcpad.models.resnet3d",

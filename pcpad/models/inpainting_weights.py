@@ -22,9 +22,10 @@ from pcpad.models.inpainting_unet import InpaintingUNet, _Block, _Masked
 from pcpad.models.origins import stated_here
 from pcpad.models.padded_weights import apply_exponents, read_metadata
 from pcpad.models.published_inpainting import family_of, swap_colors, translated
-from pcpad.models.published_layers import KERAS, NAOTO0804, TANIMUTOMO, Found
+from pcpad.models.published_layers import KERAS, NAOTO0804, TANIMUTOMO, Found, layer_table, size_text
+from pcpad.models.restoration import restoration_network
 from pcpad.models.weight_files import listed, read_weights
-from pcpad.models.weights import fit_names, load_state, load_weights, mismatch, unwrap
+from pcpad.models.weights import load_state, load_weights, unwrap
 
 __all__ = ["Inpainter", "load_inpainter", "load_start"]
 
@@ -37,7 +38,7 @@ class Inpainter(nn.Module):
     """An inpainting network together with the range of values and the order of colors that it is used with.
 
     Args:
-        network: Maps normalized images and their masks to normalized images.
+        network: An `InpaintingUNet`, which maps normalized images and their masks to normalized images.
         family: Whose it is.
         context: How many pixels around a hole it should be given.
         mean: Of each channel of images in [0, 1], of RGB.
@@ -80,6 +81,11 @@ class Inpainter(nn.Module):
         output = self.network(normalized.flip(1) if self.bgr else normalized, mask)
         return ((output.flip(1) if self.bgr else output) * std + mean).clamp(0, 1)
 
+    def reached(self, mask: Tensor) -> Tensor:
+        """Say which pixels of the output depend on any valid pixel; see `InpaintingUNet.reached`."""
+        assert isinstance(self.network, InpaintingUNet)
+        return self.network.reached(mask)
+
     def extra_repr(self) -> str:
         """Whose network it is."""
         return f"family={self.family!r}, context={self.context}"
@@ -88,11 +94,11 @@ class Inpainter(nn.Module):
 def load_inpainter(file: str | Path, *, depth: int | None = None) -> nn.Module:
     """Build the inpainting network that a file of weights is for, and load them.
 
-    Read are checkpoints of `InpaintingTask`, state dicts and safetensors files of `inpainting_unet` (of which the
-    latter two do not say the images' mean and deviation: they are taken to be the task's default, ImageNet's, and the
-    convolutions to be partial ones), and the files of naoto0804/pytorch-inpainting-with-partial-conv, of mmagic's
-    PConv, of tanimutomo/partialconv and, with the extra `keras`, of MathiasGruber/PConv-Keras, used with the statistics
-    of its norms.
+    Read are checkpoints of `InpaintingTask`; state dicts and safetensors files of `inpainting_unet`, which do not say
+    the images' mean and deviation (taken to be the task's default, ImageNet's) nor whether the convolutions are partial
+    (taken to be); weights of `restoration_network`; and the files of naoto0804/pytorch-inpainting-with-partial-conv, of
+    mmagic's PConv, of tanimutomo/partialconv and, with the extra `keras`, of MathiasGruber/PConv-Keras, whose norms use
+    their statistics, as after its `load(…, train_bn=False)`.
 
     Args:
         file: A local file. It is not trusted: nothing in it is run, and what it claims is checked before memory is
@@ -110,6 +116,9 @@ def load_inpainter(file: str | Path, *, depth: int | None = None) -> nn.Module:
         ValueError: It holds no weights of an inpainting network that is known, or does not fit the one it is of.
         ModuleNotFoundError: It is of Keras, and h5py is not installed.
     """
+    if depth is not None and (type(depth) is not int or depth < 1):
+        message = f"Expected argument `depth` to be a positive integer or None, but got {depth!r}"
+        raise UserValueError(message)
     source = str(file)
     content = read_weights(file)
     state = unwrap(content, source)
@@ -119,7 +128,10 @@ def load_inpainter(file: str | Path, *, depth: int | None = None) -> nn.Module:
         network = _published(found, source)
         family = found.family
         return Inpainter(network, family.name, 2**found.depth, family.mean, family.std, family.bgr).eval()
-    own = _own_weights(state)
+    own = _network(state, _RESTORATION)
+    if own is not None:
+        return load_state(restoration_network(weights=None), own, source).eval()
+    own = _network(state, _UNET)
     if own is None:
         raise UserValueError(_unknown(state, content, source))
     said = stated_here(content)
@@ -132,12 +144,12 @@ def load_inpainter(file: str | Path, *, depth: int | None = None) -> nn.Module:
     return Inpainter(network, _OWN, 2**network.depth, mean, std).eval()
 
 
-def load_start(network: InpaintingUNet, file: str | Path, mean: Sequence[float], std: Sequence[float]) -> None:
+def load_start(network: nn.Module, file: str | Path, mean: Sequence[float], std: Sequence[float]) -> None:
     """Load weights into a network of RGB that is to be used with this mean and deviation, public ones included.
 
     Args:
-        network: Filled in place.
-        file: See `load_inpainter`.
+        network: Filled in place; public weights are for an `InpaintingUNet`.
+        file: A local file.
         mean: Of each channel of images in [0, 1].
         std: Likewise.
 
@@ -155,8 +167,8 @@ def load_start(network: InpaintingUNet, file: str | Path, mean: Sequence[float],
     if not all(math.isclose(a, b, abs_tol=1e-3) for a, b in zip(given, meant, strict=True)):
         message = (
             f"{source} holds weights of {family.name}'s network, which was trained on images of mean "
-            f"{list(family.mean)} and deviation {list(family.std)}, and the task is to use {list(mean)} and "
-            f"{list(std)}: pass --model.mean '{list(family.mean)}' --model.std '{list(family.std)}'."
+            f"{list(family.mean)} and deviation {list(family.std)}, and the task is to use {_rounded(mean)} and "
+            f"{_rounded(std)}: pass --model.mean '{list(family.mean)}' --model.std '{list(family.std)}'."
         )
         raise UserValueError(message)
     # Loaded as they are first, which refuses what does not fit.
@@ -165,23 +177,25 @@ def load_start(network: InpaintingUNet, file: str | Path, mean: Sequence[float],
         network.load_state_dict(swap_colors(network.state_dict()), strict=True)
 
 
+def _rounded(values: Sequence[float]) -> list[float]:
+    return [round(value, 4) for value in values]
+
+
 # Public families
 
 
 def _published(found: Found, source: str) -> nn.Module:
     state = translated(found, source)
-    with torch.device("meta"):
-        network = InpaintingUNet(found.depth, True, found.width)
-        last = network.decoder[-1].conv
-        assert isinstance(last, PartialConv2d)
-        if found.family is TANIMUTOMO:
-            for block in (*network.encoder, *network.decoder):
-                _drop_norm(block)
-            network.decoder[-1] = _TwiceScaled(last)
-        elif found.family is KERAS:
-            network.decoder[-1] = _SigmoidEnd(last)
-            state |= {f"decoder.{found.depth - 1}.{name}": state.pop(name) for name in ("output.weight", "output.bias")}
-    network.to_empty(device="cpu")
+    network = InpaintingUNet(found.depth, True, found.width)
+    last = network.decoder[-1].conv
+    assert isinstance(last, PartialConv2d)
+    if found.family is TANIMUTOMO:
+        for block in (*network.encoder, *network.decoder):
+            _drop_norm(block)
+        network.decoder[-1] = _TwiceScaled(last)
+    elif found.family is KERAS:
+        network.decoder[-1] = _SigmoidEnd(last)
+        state |= {f"decoder.{found.depth - 1}.{name}": state.pop(name) for name in ("output.weight", "output.bias")}
     return load_state(network, state, source)
 
 
@@ -232,12 +246,24 @@ class _SigmoidEnd(nn.Module):
 # Our own files
 
 
-def _own_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-    """The tensors of an `inpainting_unet` without what stands in front of them and beside them."""
-    sign = "encoder.0.conv.weight"
-    prefix = next((name.removesuffix(sign) for name in state if f".{name}".endswith("." + sign)), None)
-    if prefix is None or f"{prefix}decoder.0.conv.weight" not in state:
+_UNET = ("encoder.0.conv.weight", "decoder.0.conv.weight")
+_RESTORATION = ("stem.weight", "down.0.weight", "up.0.weight", "head.weight")
+
+
+def _network(state: Mapping[str, Tensor], signs: Sequence[str]) -> dict[str, Tensor] | None:
+    """The tensors of a network of ours without what stands in front of them and beside them.
+
+    Of a task that keeps a running average of its weights it is the average, which is what such a task applies.
+
+    Args:
+        state: Names to tensors.
+        signs: Names that it has; None is returned where one is missing.
+    """
+    prefixes = [name.removesuffix(signs[0]) for name in state if f".{name}".endswith(f".{signs[0]}")]
+    prefixes = [prefix for prefix in prefixes if all(prefix + sign in state for sign in signs)]
+    if not prefixes:
         return None
+    prefix = max(prefixes, key=lambda prefix: "average." in prefix)
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
@@ -253,17 +279,24 @@ def _unet(state: dict[str, Tensor], partial: bool, source: str) -> InpaintingUNe
         )
         raise UserValueError(message)
     # Compared before memory is taken for what the first layer claims of all others.
-    with torch.device("meta"):
-        network = InpaintingUNet(depth, partial, width)
-    problem = mismatch(network, fit_names(network, state))
-    if problem:
+    wrong = []
+    for layer in layer_table(depth, width, _unnamed, None):
+        name = f"{layer.ours}.conv.weight"
+        if name not in state:
+            wrong.append(f"{name} is missing")
+        elif state[name].shape != layer.shape:
+            wrong.append(f"{name} is {size_text(state[name].shape)}, expected {size_text(layer.shape)}")
+    if wrong:
         message = (
             f"{source} has the names of an inpainting_unet (here of depth {depth} and width {width}), but does not fit "
-            f"it.\n{problem}"
+            f"it: {listed(wrong)}."
         )
         raise UserValueError(message)
-    network.to_empty(device="cpu")
-    return load_state(network, state, source)
+    return load_state(InpaintingUNet(depth, partial, width), state, source)
+
+
+def _unnamed(encodes: bool, level: int) -> str:
+    return ""
 
 
 def _statistics(said: Mapping[str, Any], source: str) -> tuple[list[float], list[float]]:
@@ -289,8 +322,9 @@ def _refuse_depth(found: int, asked: int | None, source: str) -> None:
 
 
 _KNOWN = (
-    "checkpoints of InpaintingTask and weights of inpainting_unet; naoto0804/pytorch-inpainting-with-partial-conv; "
-    "mmagic's (mmediting's) PConv; tanimutomo/partialconv; MathiasGruber/PConv-Keras (.h5)"
+    "checkpoints of InpaintingTask, weights of inpainting_unet and restoration_network; "
+    "naoto0804/pytorch-inpainting-with-partial-conv; mmagic's (mmediting's) PConv; tanimutomo/partialconv; "
+    "MathiasGruber/PConv-Keras (.h5)"
 )
 
 

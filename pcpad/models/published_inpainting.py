@@ -16,7 +16,7 @@ The first two are `InpaintingUNet` after a change of scale; the others need a la
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ from pcpad.models.published_layers import (
     Family,
     Found,
     layer_table,
+    size_text,
 )
 from pcpad.models.weight_files import listed
 
@@ -266,7 +267,7 @@ def _check_all(found: Found, source: str) -> None:
     missing = [name for name in needed if name not in found.state]
     strays = [name for name in found.state if name not in known]
     shapes = [
-        f"{name} is {_size(found.state[name].shape)}, expected {_size(shape)}"
+        f"{name} is {size_text(found.state[name].shape)}, expected {size_text(shape)}"
         for name, shape in known.items()
         if name in found.state and tuple(found.state[name].shape) != tuple(shape)
     ]
@@ -337,7 +338,3 @@ def _wide(value: Tensor) -> Tensor:
 def _norm(layer: str, parts: Mapping[str, Tensor], batches: Tensor | None) -> dict[str, Tensor]:
     named = {f"{layer}.norm.{part}": _wide(value) for part, value in parts.items()}
     return {**named, f"{layer}.norm.num_batches_tracked": torch.tensor(0) if batches is None else batches}
-
-
-def _size(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape)) or "scalar"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ __all__ = [
     "Found",
     "Layer",
     "layer_table",
+    "size_text",
 ]
 
 _KERNELS = (7, 5, 5)
@@ -157,3 +158,8 @@ def layer_table(
         named = None if norm is None or level == 0 else norm(False, level + 1)
         table.append(Layer(f"decoder.{depth - 1 - level}", conv(False, level + 1), named, shape, ins[level]))
     return table
+
+
+def size_text(shape: Sequence[int]) -> str:
+    """A shape in an error: `64 x 3 x 7 x 7`."""
+    return " x ".join(map(str, shape)) or "scalar"

@@ -34,6 +34,9 @@ def load_weights(model: ModuleT, path_or_state_dict: str | Path | Mapping[str, A
     `_orig_mod.` (`torch.compile`) and any single one that a Lightning checkpoint puts in front (`network.`). A pickle
     that holds anything but tensors and plain values is refused: it could run code. Nothing is fetched.
 
+    An `inpainting_unet` takes the files of naoto0804/pytorch-inpainting-with-partial-conv and of mmagic's PConv, too,
+    and then computes what these networks do of the same input; of mmagic's the first channel is blue.
+
     A safetensors file of `pcpad adapt` says which padding its weights are for: a network of another one is refused, and
     exponents of the ratio that the file has are set.
 

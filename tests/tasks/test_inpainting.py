@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from pcpad.errors import UserValueError
 from pcpad.metrics.inpainting import composite
+from pcpad.models.inpainting_weights import load_inpainter
 from pcpad.tasks import InpaintingTask
 from pcpad.tasks.base import NonFiniteLossError
 from pcpad.tasks.callbacks import BestAndLast, RunResults
@@ -214,6 +215,37 @@ def test_fine_tuning_starts_from_stage_one_and_freezes(stage1, tmp_path):
     further.fit(again, Ramps(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
     assert further.global_step == 6
     assert torch.equal(again.state_dict()[frozen[0]], first[frozen[0]])
+
+
+@pytest.fixture
+def mmagic_file(tmp_path):
+    """Weights under mmagic's names, as they are in its checkpoints; such a network is one of BGR."""
+    network, state = task(depth=4, width=4).network, {}
+    torch.nn.init.normal_(network.decoder[-1].conv.bias)
+    for name, value in network.state_dict().items():
+        part, level, rest = name.split(".", 2)
+        level = int(level) + 1 if part == "encoder" else 4 - int(level)
+        state[f"generator.{part}.{part[:3]}{level}.{rest.replace('norm.', 'bn.')}"] = value
+    torch.save({"meta": {"iter": 3}, "state_dict": state}, tmp_path / "pconv.pth")
+    return str(tmp_path / "pconv.pth")
+
+
+def test_public_weights_are_applied_as_their_family_does(mmagic_file, tmp_path):
+    model = task(depth=4, width=4, weights=mmagic_file, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    trainer(tmp_path).test(model, Ramps(), verbose=False)
+    image, mask = batch()["image"], batch()["mask"]
+    with torch.no_grad():
+        found = model.eval()(image, mask).clamp(0, 1)
+        expected = load_inpainter(mmagic_file)(image / 255, mask)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("verb", ["fit", "test"])
+def test_public_weights_of_another_range_of_values_are_refused(verb, mmagic_file, tmp_path):
+    run = getattr(trainer(tmp_path), verb)
+    with pytest.raises(ValueError, match=r"mmagic's network.*--model.mean '\[0.5, 0.5, 0.5\]' --model.std '\[0.5"):
+        run(task(depth=4, width=4, weights=mmagic_file), Ramps())
 
 
 def test_resuming_reads_no_weights(stage1, tmp_path):

@@ -61,15 +61,14 @@ class Public:
                     f"{name}.var": torch.rand(out) + 0.2,
                 }
 
-        # Outputs about as far apart as colors are; most would be clamped otherwise.
+        # Values stay near 1, as in a trained network: else what is near 0 would be lost beside what is near 1e6.
         side = 2**depth
-        output = self.run(torch.randn(1, 3, side, side), torch.ones(1, 1, side, side))
-        self.weights["dec1.w"] /= output.std().float()
+        self.run(torch.randn(3, 3, side, side), holes(side, side), calibrate=True)
 
     def has_bias(self, name, norm):
         return name == "dec1"
 
-    def run(self, image, mask):
+    def run(self, image, mask, calibrate=False):
         """(N, 3, H, W) normalized as the network has it, mask (N, 1, H, W), of sizes that 2**depth divides."""
         x, m = image.double(), mask.double().expand(-1, 3, -1, -1)
         skips = []
@@ -86,6 +85,8 @@ class Public:
             raw = F.conv2d(x * m, w, stride=stride, padding=kernel // 2)
             x = self.layer(raw, count, b.double().view(1, -1, 1, 1), w[0].numel(), kernel)
             m = count.clamp(0, 1)
+            if calibrate:
+                x = self.calibrate(name, x)
             if norm and self.norms:
                 gamma, beta, mean, var = (
                     self.weights[f"{name}.{part}"].double().view(1, -1, 1, 1)
@@ -94,6 +95,15 @@ class Public:
                 x = (x - mean) / (var + self.eps).sqrt() * gamma + beta
             x = {"relu": torch.relu, "leaky": lambda y: F.leaky_relu(y, 0.2), None: lambda y: y}[activation](x)
         return x
+
+    def calibrate(self, name, x):
+        """Statistics of this size for the norm, random all the same; weights of this size for a layer without."""
+        if f"{name}.mean" in self.weights:
+            self.weights[f"{name}.mean"] *= x.std().float()
+            self.weights[f"{name}.var"] *= x.var().float()
+            return x
+        self.weights[f"{name}.w"] /= x.std().float()
+        return x / x.std()
 
     def normalized(self, image):
         return image
@@ -307,7 +317,9 @@ def test_inpainters_equal_the_public_definitions(family, tmp_path):
     expected = public.inpaint(image, mask)
     with torch.no_grad():
         found = network(torch.where(mask != 0, image, torch.nan), mask)
-    assert difference(found, expected, public.run(public.normalized(image), mask)) < 1e-5
+    raw = public.run(public.normalized(image), mask)
+    assert difference(found, expected, raw) < 1e-5
+    assert float((found - expected).abs().max()) < 1e-3  # of images in [0, 1]
     assert float(((expected > 0) & (expected < 1)).double().mean()) > 0.01  # else clamping would hide all
     assert not network.training
     assert (network.family, network.context) == ({"keras": "PConv-Keras"}.get(family, family.split()[0]), side)
@@ -343,12 +355,10 @@ def test_sizes_between_are_filled_up_with_holes(family, tmp_path):
 def test_public_networks_of_full_size(family, tmp_path):
     public = FAMILIES[family](8 if family == "keras" else 7, 64)
     network = load_inpainter(public.save(tmp_path))
-    image, mask = torch.rand(3, 3, 256, 256), holes(256, 256)
+    image, mask = torch.rand(1, 3, 256, 256), holes(256, 256)[:1]
+    raw = public.run(public.normalized(image), mask)
     with torch.no_grad():
-        assert (
-            difference(network(image, mask), public.inpaint(image, mask), public.run(public.normalized(image), mask))
-            < 1e-5
-        )
+        assert difference(network(image, mask), public.inpaint(image, mask), raw) < 1e-5
 
 
 def test_files_of_tanimutomo_do_not_say_their_depth(tmp_path):
