@@ -17,6 +17,8 @@ from PIL import Image, ImageDraw, ImageFont
 __all__ = ["KINDS", "SIZE", "digest", "draw_hole"]
 
 SIZE = 256
+_FINE = 8  # lines are drawn this much larger: OpenCV's own of thickness 3 are 5 pixels thick
+_COVERED = 0.5  # of a pixel
 
 
 def draw_hole(name: str, kind: str) -> np.ndarray:
@@ -40,20 +42,20 @@ def digest(hole: np.ndarray) -> str:
 
 def scratches(draws: np.random.Generator) -> np.ndarray:
     """5 to 10 nearly straight lines of 1 to 3 pixels, from 60 pixels long to across the picture."""
-    lines = np.zeros((SIZE, SIZE), np.uint8)
+    lines = np.zeros((_FINE * SIZE, _FINE * SIZE), np.uint8)
     for _ in range(int(draws.integers(5, 11))):
         length, bend = draws.uniform(60, 360), draws.normal(0, 0.4)
         _curve(lines, draws, steps=12, step=length / 12, turn=lambda bend=bend: bend / 12, width=(1, 3))
-    return lines > 0
+    return _covered(lines)
 
 
 def strokes(draws: np.random.Generator) -> np.ndarray:
     """3 to 6 winding lines of 6 to 12 pixels, 80 to 250 pixels long."""
-    lines = np.zeros((SIZE, SIZE), np.uint8)
+    lines = np.zeros((_FINE * SIZE, _FINE * SIZE), np.uint8)
     for _ in range(int(draws.integers(3, 7))):
         length = draws.uniform(80, 250)
         _curve(lines, draws, steps=10, step=length / 10, turn=lambda: draws.normal(0, 0.5), width=(6, 12))
-    return lines > 0
+    return _covered(lines)
 
 
 def _curve(
@@ -69,8 +71,12 @@ def _curve(
     headings = np.cumsum([heading, *(turn() for _ in range(steps - 1))])
     path = np.cumsum(step * np.column_stack([np.cos(headings), np.sin(headings)]), axis=0)
     path += draws.uniform(0, SIZE, 2) - path[steps // 2]
-    thickness = int(draws.integers(width[0], width[1] + 1))
-    cv2.polylines(canvas, [np.rint(path).astype(np.int32)], isClosed=False, color=1, thickness=thickness)
+    thickness = _FINE * int(draws.integers(width[0], width[1] + 1))
+    cv2.polylines(canvas, [np.rint(_FINE * path).astype(np.int32)], isClosed=False, color=1, thickness=thickness)
+
+
+def _covered(fine: np.ndarray) -> np.ndarray:
+    return cv2.resize(fine.astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA) >= _COVERED
 
 
 def text(draws: np.random.Generator) -> np.ndarray:
@@ -84,7 +90,7 @@ def text(draws: np.random.Generator) -> np.ndarray:
         letters = draws.choice(list(string.ascii_letters + "     "), int(draws.integers(8, 30)))
         place = (draws.uniform(-10, 60), (line + draws.uniform(0, 0.6)) * SIZE / count)
         pen.text((round(place[0]), round(place[1])), "".join(letters), fill=1, font=font)
-    return np.asarray(page)
+    return np.asarray(page.convert("L")) > 0  # as bool, its bytes would be 255, which others count by
 
 
 def blocks(draws: np.random.Generator) -> np.ndarray:
