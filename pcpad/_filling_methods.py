@@ -35,7 +35,7 @@ The time that the biharmonic method takes grows faster than its hole: 24 keeps w
 
 
 def white_of(pixels: Pixels) -> float:
-    """The value of white in an array's type."""
+    """The largest value of an array's type."""
     return 1.0 if pixels.dtype.kind == "f" else float(np.iinfo(pixels.dtype).max)
 
 
@@ -80,12 +80,13 @@ def _biharmonic(pixels: Pixels, hole: np.ndarray) -> Pixels:
 CLASSICAL: dict[str, Solver] = {"biharmonic": _biharmonic, "telea": _telea, "ns": _navier_stokes}
 
 
-def network_solver(network: Inpainter, device: torch.device | str | None) -> Solver:
+def network_solver(network: Inpainter, device: torch.device | str | None, white: float | None = None) -> Solver:
     """Make a solver of an inpainting network.
 
     Args:
         network: See `pcpad.filling.fill`.
         device: Where it is run; the CPU if None.
+        white: The largest value a pixel can have, where that is not the largest of its type.
 
     Returns:
         The solver. Grey pictures are run as RGB, and the luminance is taken; of four channels, which are inks, the
@@ -95,8 +96,8 @@ def network_solver(network: Inpainter, device: torch.device | str | None) -> Sol
     def solve(pixels: Pixels, hole: np.ndarray) -> Pixels:
         if pixels.shape[2] == 4:
             return np.concatenate([solve(pixels[..., :3], hole), solve(pixels[..., 3:], hole)], axis=2)
-        white = white_of(pixels)
-        image = torch.from_numpy(np.where(hole[..., None], 0, pixels).astype(np.float32) / np.float32(white))
+        top = white or white_of(pixels)
+        image = torch.from_numpy(np.where(hole[..., None], 0, pixels).astype(np.float32) / np.float32(top))
         image = image.permute(2, 0, 1)[None].expand(1, 3, -1, -1).contiguous()
         valid = torch.from_numpy(~hole)[None, None].float()
         with torch.no_grad():
@@ -113,7 +114,7 @@ def network_solver(network: Inpainter, device: torch.device | str | None) -> Sol
             raise UserValueError(message)
         if pixels.shape[2] == 1:
             values = (values @ _GREY)[..., None]
-        return as_pixels(values, pixels.dtype, white)
+        return as_pixels(values, pixels.dtype, top)
 
     return solve
 

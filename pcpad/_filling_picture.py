@@ -153,6 +153,7 @@ def fill_pixels(
     network: Inpainter | None = None,
     *,
     device: torch.device | str | None = None,
+    white: float | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Summary:
     """Fill the holes of a picture in place; see `fill_picture`.
@@ -163,6 +164,7 @@ def fill_pixels(
         method: As of `fill_picture`.
         network: As of `fill_picture`.
         device: As of `fill_picture`.
+        white: The largest value a pixel can have, where that is not the largest of its type.
         progress: Is told how many pixels of holes were filled just now.
 
     Returns:
@@ -181,7 +183,7 @@ def fill_pixels(
         raise UserValueError(message)
     if not left:
         return Summary()
-    return _Filler(pixels, hole, method, network_of(method, network), device).fill(progress)
+    return _Filler(pixels, hole, method, network_of(method, network), device, white).fill(progress)
 
 
 def network_of(method: Method, network: Inpainter | None) -> Inpainter | None:
@@ -212,6 +214,7 @@ class _Filler:
         method: Method,
         network: Inpainter | None,
         device: torch.device | str | None,
+        white: float | None,
     ) -> None:
         self.pixels = pixels
         self.size = (hole.shape[0], hole.shape[1])
@@ -223,7 +226,7 @@ class _Filler:
         self.has_network = network is not None
         if network is not None:
             self.context = max(1, int(getattr(network, "context", _CONTEXT)))
-            self.solvers["network"] = network_solver(network, _device_of(network, device))
+            self.solvers["network"] = network_solver(network, _device_of(network, device), white)
             self.reach["network"] = self.context
         self.summary = Summary()
 

@@ -1,8 +1,9 @@
-"""Where the holes of a picture are: groups of holes, each with the rectangle around it, in pieces that fit in memory."""
+"""Where the holes of a picture are: groups of holes, the rectangle around each, and pieces of it that fit in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -148,4 +149,4 @@ def _cut(start: int, end: int, side: int) -> list[tuple[int, int]]:
     """Cut a length into equal parts of at most `side`."""
     count = -(-(end - start) // side)
     edges = [start + (end - start) * part // count for part in range(count + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))

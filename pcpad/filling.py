@@ -6,7 +6,7 @@ over a batch of pictures, and leaves the rest to it.
 
 from __future__ import annotations
 
-from pcpad._filling_picture import METHODS, Filled, Method, fill_picture, shipped_network
+from pcpad._filling_picture import METHODS, Filled, Method, Summary, fill_picture, fill_pixels, shipped_network
 from pcpad._filling_tiles import MOST_PIXELS_AT_ONCE, TILING, Inpainter, count_unreached, fill
 
 __all__ = [
@@ -16,8 +16,10 @@ __all__ = [
     "Filled",
     "Inpainter",
     "Method",
+    "Summary",
     "count_unreached",
     "fill",
     "fill_picture",
+    "fill_pixels",
     "shipped_network",
 ]

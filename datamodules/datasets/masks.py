@@ -10,7 +10,6 @@ import numpy as np
 
 from pcpad.datamodules.datasets.strokes import draw_mask
 from pcpad.datamodules.reading.folders import FileTable, find_images
-from pcpad.datamodules.reading.images import BrokenImageError
 from pcpad.errors import UserValueError
 from pcpad.pictures import Picture, PictureError, read_picture
 
@@ -104,11 +103,11 @@ def _unclear(picture: Picture, is_white: np.ndarray) -> str:
     return ""
 
 
-def ways(argument: str) -> str:
-    """The ways to say what a mask means that is not black and white."""
+def ways(option: str) -> str:
+    """The ways to say what a mask means that is not black and white, with the option that says it."""
     return (
         "make it black and white, or say what is a hole: "
-        f"--data.{argument} nonblack_hole (all but pure black), nonwhite_hole (all but pure white) or "
+        f"{option} nonblack_hole (all but pure black), nonwhite_hole (all but pure white) or "
         "transparent_hole (what is transparent)"
     )
 
@@ -208,7 +207,7 @@ def _check_meaning(files: FileTable, polarity: Polarity, argument: str) -> None:
             unclear.append(f"{path}: {reason}")
     if 2 * len(unclear) > count:
         message = f"{len(unclear)} of {count} masks looked at don't say what is a hole, such as {unclear[0]}: "
-        raise UserValueError(message + ways(argument))
+        raise UserValueError(message + ways(f"--data.{argument}"))
 
 
 def fit_nearest(valid: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -345,4 +344,6 @@ def _read(path: Path, polarity: Polarity) -> np.ndarray:
     try:
         return read_mask(path, polarity, _TRAIN_THRESHOLD).valid
     except PictureError as error:
+        from pcpad.datamodules.reading.images import BrokenImageError  # torchvision: seconds, which `pcpad fill` saves
+
         raise BrokenImageError(str(error)) from error

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pcpad.models.resnet3d import resnet3d34 as resnet3d34
     from pcpad.models.resnet3d import resnet3d50 as resnet3d50
     from pcpad.models.resnet3d import resnet3d101 as resnet3d101
+    from pcpad.models.restoration import restoration_network as restoration_network
     from pcpad.models.smp import smp_network as smp_network
     from pcpad.models.spade import spade_generator as spade_generator
     from pcpad.models.weights import load_weights as load_weights
@@ -40,6 +41,7 @@ else:
             "resnet3d34": "pcpad.models.resnet3d",
             "resnet3d50": "pcpad.models.resnet3d",
             "resnet3d101": "pcpad.models.resnet3d",
+            "restoration_network": "pcpad.models.restoration",
             "smp_network": "pcpad.models.smp",
             "spade_generator": "pcpad.models.spade",
             "wide_resnet38": "pcpad.models.wide_resnet",
