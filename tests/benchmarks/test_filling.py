@@ -6,6 +6,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import filling
 from benchmarks.filling import append, read_records
@@ -13,6 +14,7 @@ from benchmarks.filling_holes import KINDS, digest, draw_hole
 from benchmarks.filling_methods import Filler, filler
 from benchmarks.filling_report import best_competitor, report, verdict
 from benchmarks.paired import compare
+from pcpad.errors import UserFileNotFoundError
 
 CLASSICAL = ["ns", "telea@5", "biharmonic", "mean"]
 
@@ -160,3 +162,45 @@ def test_the_command(given, photographs, monkeypatch, capsys, tmp_path):
     assert "### Blocks" in page.read_text()
     assert json.loads(given.json.read_text())["kind"] == "blocks"
     assert set(KINDS) == {"scratches", "strokes", "text", "blocks", "half page"}
+
+
+class Gray(torch.nn.Module):
+    """Fills with one gray."""
+
+    context = 16
+
+    def __init__(self, gray):
+        super().__init__()
+        self.register_buffer("gray", torch.tensor(gray))
+
+    def forward(self, image, mask):
+        return torch.where(mask != 0, image, self.gray)
+
+
+def test_ours_are_what_ships(monkeypatch):
+    network = Gray(0.2)
+    for place in ("benchmarks.filling_methods.shipped_network", "pcpad._filling_picture.shipped_network"):
+        monkeypatch.setattr(place, lambda: network)
+    picture, hole = np.full((64, 64, 3), 200, np.uint8), np.zeros((64, 64), bool)
+    hole[10:30, 20:50] = True
+    alone, auto = filler("network"), filler("fill")
+    assert (alone.run(picture, hole)[hole] == 51).all()
+    assert alone.took == {"network": 600}
+    filled = auto.run(picture, hole)
+    assert sum(auto.took.values()) == 600
+    assert filled.dtype == np.uint8
+    assert np.array_equal(filled[~hole], picture[~hole])
+    assert alone.version == auto.version
+    network = Gray(0.3)
+    assert filler("network").version != alone.version
+
+
+def test_without_a_network_there_is_no_row_of_ours(monkeypatch):
+    def missing():
+        message = "none ships"
+        raise UserFileNotFoundError(message)
+
+    monkeypatch.setattr("benchmarks.filling_methods.shipped_network", missing)
+    for name in ("fill", "network"):
+        with pytest.raises(FileNotFoundError, match="none ships"):
+            filler(name)
