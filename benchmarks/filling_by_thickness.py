@@ -17,8 +17,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.filling import Key, Record, crop, read_records
+from benchmarks.filling import crop
 from benchmarks.filling_holes import digest, draw_hole
+from benchmarks.filling_records import Key, Record, read_records
 from benchmarks.filling_scores import hole_psnr
 from benchmarks.paired import markdown
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from benchmarks import filling
-from benchmarks.filling import append, read_records
 from benchmarks.filling_holes import KINDS, digest, draw_hole
 from benchmarks.filling_methods import Filler, filler
+from benchmarks.filling_records import append, read_records, write_compact
 from benchmarks.filling_report import best_competitor, report, verdict
 from benchmarks.paired import compare
 from pcpad.errors import UserFileNotFoundError
@@ -98,6 +98,16 @@ def test_a_line_cut_off_costs_only_itself(tmp_path):
     # A filling made again has another distance.
     append(file, {**record, "picture": "c"})
     assert "distance" not in read_records(file)["c", "text", "ns"]
+
+
+def test_the_compact_file_holds_the_same(tmp_path):
+    records = {}
+    for number, (picture, method) in enumerate([("a", "ns"), ("b", "ns"), ("b", "fill"), ("c", "fill")]):
+        record = {"picture": picture, "kind": "text", "method": method, "version": "1", "psnr": 20.5 + number}
+        records[picture, "text", method] = record | ({"took": {"ns": number}} if method == "fill" else {})
+    write_compact(tmp_path / "kept.json", records)
+    assert read_records(tmp_path / "kept.json") == records
+    assert len(read_records(tmp_path / "kept.json")) == 4
 
 
 def test_photographs_that_are_too_small_are_named(tmp_path):
