@@ -16,7 +16,8 @@ import copy
 import json
 import tarfile
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +29,20 @@ from torch import Tensor, nn
 
 from benchmarks.common import machine, show
 from pcpad import convert_padding
-from pcpad.adaptation import receptive_field
+from pcpad.adaptation import Reach, receptive_field
 from pcpad.adaptation.procedure import Procedure
 from pcpad.adaptation.recovery import recover
 from pcpad.adaptation.result import Recovery, plain_rows
 from pcpad.datamodules.reading.images import read_image
 from pcpad.files import write_text
 from pcpad.models import load_weights
-from pcpad.tiling import Margin, Tiling, run_tiled
+from pcpad.tiling import Tiling, run_tiled
 
 RESULTS = Path(__file__).parent / "results" / "esrgan.json"
+REACH = 18  # as far as the network looks, which `check` finds
 EVERY = 10  # of Urban100's photographs
-TILE = 128
-PART = (128, 256)  # of the halved photograph: two tiles
+TILE = 64
+PART = (64, 128)  # of the halved photograph: two tiles
 NEAR = 16  # pixels of the doubled photograph
 PROCEDURE = Procedure(
     steps=100, batch_size=4, rates=(1e-5, 1e-4), search_steps=10, crop=48, margin=18, held_out=0.1, evaluations=5
@@ -193,6 +195,8 @@ def check(given: argparse.Namespace) -> None:
     network = esrgan(given.weights)
     image, expected = packaged(given.weights)
     difference = 255 * ((network(image[None])[0].clamp(0, 1) * 255).round() / 255 - expected).abs()
+    reach = receptive_field(network)
+    print(f"the network looks {reach.margin} pixels beyond its tiles; taken for granted: {REACH}; {reach.obstacles}")
     same = float((difference == 0).double().mean())
     print(
         f"the package's sample: {same:.6%} of the values are the same, the largest difference is {difference.max():g}"
@@ -240,17 +244,15 @@ def recover_all(given: argparse.Namespace) -> None:
 
 def ways(given: argparse.Namespace, network: nn.Module) -> dict[str, tuple[nn.Module, Tiling, dict[str, Any]]]:
     """Name: network, tiles and options of `run_tiled`."""
-    reach = receptive_field(network)
-    print(f"the network looks {reach.margin} pixels beyond its tiles", flush=True)
-    plain, doubled = Tiling(TILE), Margin(0, network)
-    none, some = ({"margin": replace(reach, margin=(pixels, pixels))} for pixels in (0, 8))
+    none, some, exact = ({"margin": Reach((far, far), scale=(Fraction(2), Fraction(2)))} for far in (0, 8, REACH))
+    plain = Tiling(TILE)
     found: dict[str, tuple[nn.Module, Tiling, dict[str, Any]]] = {
         "zeros": (network, plain, none),
-        "zeros, overlap 1/4": (network, Tiling(TILE, "1/4"), {"margin": doubled}),
-        "zeros, overlap 1/3": (network, Tiling(TILE, "1/3"), {"margin": doubled}),
-        "zeros, overlap 1/3, Hann": (network, Tiling(TILE, "1/3"), {"margin": doubled, "blend": "hann"}),
+        "zeros, overlap 1/4": (network, Tiling(TILE, "1/4"), {}),
+        "zeros, overlap 1/3": (network, Tiling(TILE, "1/3"), {}),
+        "zeros, overlap 1/3, Hann": (network, Tiling(TILE, "1/3"), {"blend": "hann"}),
         "zeros, margin 8": (network, plain, some),
-        "zeros, exact margin": (network, plain, {"margin": reach}),
+        "zeros, exact margin": (network, plain, exact),
     }
     for padding in PADDINGS:
         converted = convert_padding(copy.deepcopy(network), padding)
@@ -323,7 +325,11 @@ def tiles(given: argparse.Namespace) -> None:
                 if id(each) not in whole:
                     whole[id(each)] = each(small[None])[0].clamp(0, 1)
             counted = Counted(other)
-            found = run_tiled(counted, small[None], tiling, **options)[0].clamp(0, 1)
+            if "margin" in options:
+                found = run_tiled(counted, small[None], tiling, **options)[0].clamp(0, 1)
+            else:  # tiles that overlap: four pixels as one of four times the channels, so that sizes are the image's
+                folded = nn.Sequential(counted, nn.PixelUnshuffle(2))
+                found = F.pixel_shuffle(run_tiled(folded, small[None], tiling, **options), 2)[0].clamp(0, 1)
             pixels = counted.pixels / small[0].numel()
             scores[name][str(number)] = scored(found, whole[id(network)], whole[id(other)], image) | {"pixels": pixels}
         content |= {"tile": TILE, "near": NEAR, "part": PART, "machine": machine(), "recoveries": recoveries(given)}
@@ -384,9 +390,9 @@ def summary(given: argparse.Namespace) -> None:
     for name, found in content["scores"].items():
         row: dict[str, object] = {"tiles": name}
         for what in ("photograph, seams", "photograph, border", "photograph, all"):
-            less = [one[what] - other[what] for one, other in zip(found, zeros, strict=True)]
+            less = [found[number][what] - zeros[number][what] for number in found]
             row |= {
-                what: f"{np.mean([one[what] for one in found]):.2f}",
+                what: f"{np.mean([one[what] for one in found.values()]):.2f}",
                 f"less exact ({what[12:]})": _mean(less, "{:+.3f}"),
             }
         rows.append(row)
