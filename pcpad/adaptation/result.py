@@ -107,7 +107,7 @@ def _of_maps(found: Recovery) -> str:
     before, after, control = (found.rows[row]["border"] for row in (ROWS[0], ROWS[2], ROWS[3]))
     inside, kept = found.rows[ROWS[2]]["interior"], found.rows[ROWS[3]]["interior"]
     if found.reach is None:
-        margin = "give the original's a margin (`pcpad borders` tells how much of the error that removes)"
+        margin = "give those of the original a margin (`pcpad borders` tells how much of the error that removes)"
     else:
         margin = f"the original and a margin of {found.reach} px have no such error"
     better = min(after - before, after - control)
