@@ -93,7 +93,7 @@ def _link(root: Path, sources: list[Path], count: int, classes: int, ending: str
             for number in range(first, last, classes):
                 name = f"n{label:08}_{number:07}{ending}"
                 if name not in there:
-                    os.link(sources[number % len(sources)], f"{folder}/{name}")  # noqa: PTH200
+                    os.link(sources[number % len(sources)], f"{folder}/{name}")
     done.touch()
 
 

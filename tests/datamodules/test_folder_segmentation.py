@@ -186,3 +186,36 @@ def test_images_that_are_nearly_black_are_said(tmp_path):
         ready(root, channels=1)
     data = ready(root, channels=1, white=1020)
     assert next(iter(data.val_dataloader()))["image"].max() > 0.8
+
+
+@pytest.mark.faults
+def test_rare_classes_are_met_by_class_uniform_crops(tmp_path):
+    for number in range(8):
+        image, ids = np.zeros((96, 96, 3), np.uint8), np.zeros((96, 96), np.uint8)
+        if number == 3:
+            ids[80:84, 8:12] = 1
+        for split in ("train", "val"):
+            for folder, pixels in (("images", image), ("labels", ids)):
+                path = tmp_path / split / folder / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+
+    def boxes(**options):
+        data = ready(tmp_path, crop_size=16, scale=(1, 1), crops=4, batch_size=1, **options)
+        return sum(bool((batch["label"] == 1).any()) for batch in data.train_dataloader())
+
+    assert boxes() <= 3
+    assert boxes(class_uniform=0.5, tile_size=32) >= 8, "half of 32 crops, shared by two classes"
+    assert list(tmp_path.glob("pcpad_centroids_folder_32.npz")), "kept"
+    # Another meaning of the same values is another index.
+    assert boxes(class_uniform=0.5, tile_size=32, classes={0: "box", 1: "ground"}) >= 8
+    # One index serves all folds.
+    data = ready(tmp_path, crop_size=16, class_uniform=1.0, tile_size=32, fold="1/4")
+    assert data._centroids.file.max() < len(data.pairs()["train"]) == 12
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("options", [{"class_uniform": 1.5}, {"class_uniform": -0.1}, {"tile_size": 0}])
+def test_shares_of_crops_out_of_range(tmp_path, options):
+    with pytest.raises(UserValueError, match=next(iter(options))):
+        FolderSegmentationDataModule(tmp_path, **options)
