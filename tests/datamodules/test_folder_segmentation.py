@@ -219,3 +219,40 @@ def test_rare_classes_are_met_by_class_uniform_crops(tmp_path):
 def test_shares_of_crops_out_of_range(tmp_path, options):
     with pytest.raises(UserValueError, match=next(iter(options))):
         FolderSegmentationDataModule(tmp_path, **options)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("images", "masks", "ending"),
+    [
+        ("train_images", "train_masks", "_mask"),
+        ("train", "train_masks", "_mask"),
+        ("images", "masks", "-gt"),
+        (".", ".", "_mask"),
+    ],
+)
+def test_masks_whose_names_end_with_a_word(tmp_path, images, masks, ending):
+    for number in range(6):
+        image, ids = scene()
+        for folder, pixels, name in ((images, image, f"ä {number}.jpg"), (masks, ids, f"ä {number}{ending}.png")):
+            path = tmp_path / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+        (tmp_path / images / f"._ä {number}.jpg").write_bytes(bytes(60))
+    (tmp_path / images / "Thumbs.db").write_bytes(bytes(60))
+    pairs = ready(tmp_path).pairs()
+    assert sum(map(len, pairs.values())) == 6
+    assert len(pairs["val"]) == 1 or len(pairs["val"]) == 2
+    assert all(pair.label.endswith(f"{ending}.png") for found in pairs.values() for pair in found)
+
+
+@pytest.mark.faults
+def test_jpeg_masks_are_told_what_to_do(tmp_path):
+    write(tmp_path, paint=lambda ids: ids * 255)
+    for path in tmp_path.rglob("labels/*.png"):
+        with Image.open(path) as mask:
+            mask.save(path.with_suffix(".jpg"), quality=70)
+        path.unlink()
+    with pytest.raises(UserValueError, match=r"changes values where classes meet: .*--data.ignore others"):
+        ready(tmp_path, classes={0: "ground", 255: "box"})
+    ready(tmp_path, classes={0: "ground", 255: "box"}, ignore="others")
