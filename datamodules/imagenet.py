@@ -49,7 +49,9 @@ class ImageNetDataModule(DataModule):
     ```
 
     Any data set of one folder a class will do; `training`, `validation`, `valid` and the like are read as well, and
-    where class folders lie in no split's, `root/<class>/*.jpg`, `val_share` of each class is for validation. A class's index is the position of its folder among the sorted
+    where class folders lie in no split's, `root/<class>/*.jpg`, `val_share` of each class is for validation.
+
+    A class's index is the position of its folder among the sorted
     folder names of train/ (where there is none, of val/, else of test/, for those who only evaluate); the other
     splits may lack classes but not have others. Images may lie deeper; hidden files are left out. `class_names`
     and `num_classes` are known after `setup`. ImageNet itself is at https://image-net.org and needs an account;

@@ -18,17 +18,8 @@ __all__ = ["SPLITS", "TableRow", "find_below", "find_table", "read_lines", "read
 # What columns are called where `columns` does not say.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "image": (
-        "image",
-        "path",
-        "image_path",
-        "img",
-        "file",
-        "filename",
-        "file_name",
-        "filepath",
-        "name",
-        "image_id",
-        "id",
+        *("image", "path", "image_path", "img", "file", "filename", "file_name", "filepath", "name"),
+        *("image_id", "id"),
     ),
     "path": ("path", "video_path", "video", "filename", "file_name", "file", "filepath", "clip", "name"),
     "mask": ("mask", "mask_path", "label", "label_path", "annotation", "segmentation", "target", "labels", "masks"),

@@ -610,7 +610,7 @@ def test_class_folders_without_splits_are_divided(tmp_path):
     again = ready(tmp_path, stage="test")
     assert list(again._split("val").files.names) == list(val.files.names), "the same for every verb"
     (tmp_path / "images").mkdir()
-    with pytest.raises(FileNotFoundError, match="No such folder: .*train"):
+    with pytest.raises(FileNotFoundError, match=r"No such folder: .*train"):
         ready(tmp_path)
 
 
