@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from pcpad.bounded_yaml import read_yaml
@@ -75,7 +76,7 @@ def _annotations(given: argparse.Namespace) -> Annotations | None:
     if given.name not in _TABLES:
         message = f"--data.annotations is for {' and '.join(_TABLES)}; {given.name} has none"
         raise UserValueError(message)
-    return Annotations(given.annotations, given.columns or {}, tuple(map(at_home, given.roots or ())))
+    return Annotations(given.annotations, given.columns or {}, _folders(given.roots or ()))
 
 
 def _names_of_columns(text: str) -> dict[str, str]:
@@ -86,13 +87,16 @@ def _names_of_columns(text: str) -> dict[str, str]:
     return found
 
 
-def _folders(text: str) -> list[str]:
-    found = _plain(text)
-    found = [found] if isinstance(found, str) else found
-    if not isinstance(found, list) or not all(isinstance(part, str) for part in found):
-        message = f"expected a folder, or several as '[first, second]', but got {text!r}"
-        raise argparse.ArgumentTypeError(message)
-    return found
+def _folders(given: Sequence[Path]) -> tuple[Path, ...]:
+    """Folders one by one, or in one list as for training: `[first, second]`."""
+    found: list[str] = []
+    for each in map(str, given):
+        several = read_yaml(each, "--data.roots") if each.startswith("[") and not Path(each).is_dir() else [each]
+        if not isinstance(several, list) or not all(isinstance(part, str) for part in several):
+            message = f"Expected --data.roots to be folders, but got {each!r}"
+            raise UserValueError(message)
+        found += several
+    return tuple(map(at_home, found))
 
 
 def _plain(text: str) -> object:
@@ -131,9 +135,10 @@ def parser() -> Parser:
     made.add_argument(
         "--data.roots",
         dest="roots",
-        type=_folders,
-        metavar="DIRS",
-        help="further folders of its files: '[first, second]'",
+        type=path_name,
+        nargs="+",
+        metavar="DIR",
+        help="further folders of its files",
     )
     made.add_argument(
         "--csv", type=path_name, metavar="FILE", help="where to write the list; check_NAME.csv by default"

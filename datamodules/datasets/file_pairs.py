@@ -231,7 +231,7 @@ def _pairs_of(layout: Layout, images: str, masks: str, note: Note | None) -> lis
     mask_files = _matching(layout, masks, f"{layout.mask}s", _expression(images), note)
     at_images, at_masks = layout.root.absolute() / images, layout.root.absolute() / masks
     if not image_files.keys() & mask_files.keys() and not _has_stem(masks):
-        longer = {(key[0].removesuffix(ending),): ending for key in mask_files for ending in _ENDINGS}
+        longer = {(stem.removesuffix(ending),): ending for stem, *_ in mask_files for ending in _ENDINGS}
         ending = next((longer[key] for key in image_files if key in longer), None)
         if ending is not None:
             return _pairs_of(layout, images, f"{masks.rstrip('/')}/{{stem}}{ending}.*", note)
