@@ -70,7 +70,8 @@ def main(args: list[str]) -> None:
 def _annotations(given: argparse.Namespace) -> Annotations | None:
     if given.annotations is None:
         if given.columns or given.roots:
-            message = "--data.columns and --data.roots say how --data.annotations FILE is to be read: which file?"
+            said = "--data.columns" if given.columns else f"--data.roots {given.roots[0]}"
+            message = f"{said} says how --data.annotations FILE is to be read: which file?"
             raise UserValueError(message)
         return None
     if given.name not in _TABLES:

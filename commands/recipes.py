@@ -90,15 +90,17 @@ def _with_colors(args: list[str]) -> list[str]:
         if is_option:
             of_colors = name.rstrip("+").rpartition(".")[2] in _OF_COLORS
         if of_colors and equals and is_option:
-            arg = f"{name}={_COLOR.sub(_in_marks, value)}"
+            arg = f"{name}={_marked(value)}"
         elif of_colors and not is_option:
-            arg, of_colors = _COLOR.sub(_in_marks, arg), False
+            arg, of_colors = _marked(arg), False
         found.append(arg)
     return found
 
 
-def _in_marks(match: re.Match[str]) -> str:
-    return f'{match[1]}"{match[2]}"'
+def _marked(value: str) -> str:
+    marked = _COLOR.sub(r'\1"\2"', value)
+    # A text's own marks would be part of it, where an option may be a text too; a list's are not.
+    return f"[{marked}]" if _COLOR.fullmatch(value.strip()) else marked
 
 
 def config_files(args: list[str]) -> list[Path]:

@@ -42,7 +42,7 @@ def refuse_swelling(series: TiffPageSeries) -> None:
         if page is None:
             continue
         key = page.keyframe
-        if key.compression == 1 or not len(page.dataoffsets):
+        if key is None or key.compression == 1 or not len(page.dataoffsets):
             continue
         compression = int(key.compression)
         allowed = max(_FREE, min(_segment_bytes(key), _image_bytes(key)))
