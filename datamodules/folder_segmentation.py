@@ -120,8 +120,8 @@ class FolderSegmentationDataModule(DataModule):
     def __init__(
         self,
         root: PathName = "data/folder",
-        classes: int | str | list[str] | dict[str, Any] | None = None,
-        ignore: int | str | list[Any] | None = None,
+        classes: int | str | list[str] | dict[str, str | int | list[int]] | None = None,
+        ignore: int | str | list[int | str | list[int]] | None = None,
         images: str | None = None,
         masks: str | None = None,
         annotations: FileName | None = None,

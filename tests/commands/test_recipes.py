@@ -72,7 +72,7 @@ def test_colors_are_no_comments():
     assert resolve_configs(typed) == [
         *(
             "--data.ignore",
-            '"#000000"',
+            '["#000000"]',
             """--data.classes={sky: "#8080ff", road: '#804080'}""",
             "--data.root",
             "#000000",
