@@ -275,3 +275,20 @@ def test_tables_where_there_are_none(tmp_path, monkeypatch, capsys, options, mes
     monkeypatch.chdir(tmp_path)
     check(*options, "--data.root", ".", code=1)
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("splits", [("training/", "validation/"), ("",)])
+def test_class_folders_as_training_reads_them(tmp_path, monkeypatch, capsys, splits):
+    monkeypatch.chdir(tmp_path)
+    for split in splits:
+        for name in ("daisy", "red rose"):
+            path = tmp_path / "d" / split / name / "1.png"
+            path.parent.mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(path)
+    (tmp_path / "d" / splits[0] / "daisy" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    check("imagenet", "--data.root", "d", code=1)
+    assert {path: problem for path, (problem, _) in listed("check_imagenet.csv").items()} == {
+        f"{splits[0]}daisy/broken.png": "broken"
+    }
+    assert f"imagenet: {2 * len(splits) + 1} files decoded: 1 broken" in capsys.readouterr().out
