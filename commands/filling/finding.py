@@ -223,12 +223,12 @@ class _Matching:
     def say_unused(self, used: Iterable[Path | None]) -> None:
         """Note masks that belong to no picture."""
         taken = {path for path in used if path is not None}
-        names = {(path.parent, path.stem.removesuffix(self.masks.suffix)) for path in taken}
+        stems = {(path.parent, path.stem.removesuffix(self.masks.suffix)) for path in taken}
         unused = [
             path
             for files in self.by_name.values()
             for path in files
-            if path not in taken and (path.parent, path.stem) not in names
+            if path not in taken and (path.parent, path.stem) not in stems
         ]
         if unused:
             names = ", ".join(str(path) for path in unused[:3]) + (", …" if len(unused) > 3 else "")

@@ -127,7 +127,7 @@ def small(picture: Picture) -> Image.Image:
         opacity = cv2.resize(picture.alpha.astype(np.float32) / picture.white, size, interpolation=cv2.INTER_AREA)
         rows, columns = np.indices((size[1], size[0])) // 8
         ground = np.where((rows + columns) % 2, 200, 240)[..., None]
-        rgb = rgb * opacity[..., None] + ground * (1 - opacity[..., None])
+        rgb = rgb * opacity[..., None] + (ground * (1 - opacity[..., None])).astype(np.float32)
     return Image.fromarray(np.rint(rgb).astype(np.uint8))
 
 

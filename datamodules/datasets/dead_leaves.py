@@ -48,8 +48,8 @@ def draw_dead_leaves(size: int, photographs: Sequence[np.ndarray], draws: np.ran
     blur = draws.uniform(-0.4, 0.9)
     if blur > 0.2:
         image = cv2.GaussianBlur(image, (0, 0), blur)
-    noise: np.ndarray = draws.normal(0, draws.uniform(0, 3), image.shape)
-    return np.clip(np.rint(image + noise.astype(np.float32)), 0, 255).astype(np.uint8)
+    noise = np.asarray(draws.normal(0, draws.uniform(0, 3), image.shape), np.float32)
+    return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
 
 
 def _radius(smallest: float, largest: float, draws: np.random.Generator) -> float:
