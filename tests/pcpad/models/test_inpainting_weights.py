@@ -145,7 +145,7 @@ def state_of(**changes):
         ),
         (state_of(**{"encoder.0.conv.weight": torch.ones(4, 3, 7, 7) / 0}), "NaN or infinite"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "content",
 )
 def test_other_files_are_refused_with_what_was_found(content, said, tmp_path):
     torch.save(content, tmp_path / "weights.pth")
