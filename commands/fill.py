@@ -104,7 +104,10 @@ def parser() -> Parser:
         help="make holes wider all around; default 0 for masks and alpha, else 1",
     )
     add("--mask_polarity", choices=_POLARITIES, help="what is a hole in MASKS; default white_hole")
-    add("--mask_threshold", type=_share, metavar="SHARE", help="of white, above which greys count as white")
+    add(
+        "--mask_threshold", type=_share, metavar="SHARE",
+        help="of white, above which greys count as white; default 0.5, and greys at a hole's edge belong to it",
+    )  # fmt: skip
     add("--fit_masks", choices=("nearest",), help="resize masks of another size than their picture")
     add("--output", required=True, type=path_name, metavar="OUT", help="the folder for the results")
     add("--method", choices=METHODS, default="auto", help="auto takes for each hole what is best for its kind")

@@ -118,7 +118,8 @@ def hole_of(picture: Picture, source: Path, mask: Path | None, reading: MaskRead
 def _of_file(picture: Picture, source: Path, path: Path, reading: MaskReading) -> np.ndarray:
     """The hole that a mask's file tells, by the rules that data sets of pictures with masks have."""
     threshold = _THRESHOLD if reading.threshold is None else reading.threshold
-    mask = read_mask(path, reading.polarity, threshold, judge=True, believed=picture.size[0] * picture.size[1])
+    believed = picture.size[0] * picture.size[1]
+    mask = read_mask(path, reading.polarity, threshold, judge=True, believed=believed, soft=reading.threshold is None)
     if mask.unclear and reading.threshold is None:
         message = (
             f"{source}: its mask {path} does not say what is a hole, as {mask.unclear}: {ways('--mask_polarity')}; or "

@@ -23,6 +23,7 @@ _LOOKED_AT = 64
 _PLAUSIBLE = 0.6  # the published test masks' largest share; their sets' medians are far below
 _TRIES = 200
 _NEARLY = 1 / 8  # of the range: what JPEG makes of black and of white
+_EDGE = 2  # pixels around what a brush covers that its soft edge touches
 
 
 class Bilevel(NamedTuple):
@@ -40,7 +41,7 @@ class Bilevel(NamedTuple):
 
 
 def read_mask(
-    path: str | Path, polarity: Polarity, threshold: float, *, judge: bool = False, believed: int = 0
+    path: str | Path, polarity: Polarity, threshold: float, *, judge: bool = False, believed: int = 0, soft: bool = False
 ) -> Bilevel:
     """Read a mask file of up to 16 bits a channel.
 
@@ -52,6 +53,8 @@ def read_mask(
         threshold: Share of white above which a pixel counts as white.
         judge: Whether to find out if black and white say anything here.
         believed: As of `read_picture`.
+        soft: Whether greys within two pixels of a hole belong to it, where black and white say what is one: a brush
+            with a soft edge has colored these, too.
 
     Returns:
         The mask.
@@ -68,7 +71,11 @@ def read_mask(
     between = int(np.count_nonzero(grey)) - int(np.count_nonzero(grey == white))
     is_white = grey > threshold * white
     unclear = _unclear(picture, is_white) if judge and white != 1 else ""
-    return Bilevel((is_white if polarity == "white_valid" else ~is_white).view(np.uint8), between, unclear)
+    valid = (is_white if polarity == "white_valid" else ~is_white).view(np.uint8)
+    if soft and between:
+        touched = grey < white if polarity == "white_valid" else grey > 0
+        valid &= 1 - (cv2.dilate(1 - valid, np.ones((2 * _EDGE + 1,) * 2, np.uint8)) & touched.view(np.uint8))
+    return Bilevel(valid, between, unclear)
 
 
 def _other_than(picture: Picture, polarity: Polarity, path: str | Path, white: int) -> np.ndarray:

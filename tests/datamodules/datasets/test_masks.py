@@ -157,6 +157,20 @@ def test_a_mask_that_means_something_is_taken(tmp_path, kind):
     assert read_mask(name, "white_hole", 0.5, judge=True).unclear == ""
 
 
+@pytest.mark.parametrize("polarity", ["white_hole", "white_valid"])
+def test_what_a_soft_brush_touched_belongs_to_the_hole_if_asked_for(tmp_path, polarity):
+    """Its edge is colored too; what is grey far from any hole is not."""
+    grey = np.zeros((9, 20), np.uint8)
+    grey[:, :6], grey[:, 6], grey[:, 7], grey[:, 8] = 255, 90, 2, 12
+    grey[:, 15] = 90
+    Image.fromarray(grey if polarity == "white_hole" else 255 - grey).save(tmp_path / "mask.png")
+    columns = [
+        (read_mask(tmp_path / "mask.png", polarity, 0.5, soft=soft).valid == 0).any(axis=0).nonzero()[0].tolist()
+        for soft in (False, True)
+    ]
+    assert columns == [list(range(6)), list(range(8))]
+
+
 @pytest.mark.parametrize(
     ("polarity", "kind"),
     [
