@@ -44,8 +44,8 @@ class MaskReading:
         source: None where masks are files; `alpha`, `scratches` or a color.
         polarity: What is a hole in a mask's file.
         sure: Whether that was said, and not taken for granted.
-        threshold: Share of white above which a mask's pixel counts as white; None for half, and for refusing masks that
-            are neither black nor white for the most part.
+        threshold: Share of white above which a mask's pixel counts as white; None for half, with the soft edges of
+            what is drawn, and for refusing masks that are neither black nor white for the most part.
         fit: `nearest` resizes masks of another size.
         tolerance: How far a channel may be from a color's, of 255.
         grow: Pixels by which the hole is made wider all around.
@@ -118,7 +118,10 @@ def hole_of(picture: Picture, source: Path, mask: Path | None, reading: MaskRead
 def _of_file(picture: Picture, source: Path, path: Path, reading: MaskReading) -> np.ndarray:
     """The hole that a mask's file tells, by the rules that data sets of pictures with masks have."""
     threshold = _THRESHOLD if reading.threshold is None else reading.threshold
-    mask = read_mask(path, reading.polarity, threshold, judge=True, believed=picture.size[0] * picture.size[1])
+    mask = read_mask(
+        path, reading.polarity, threshold, judge=True, soft_edges=reading.threshold is None,
+        believed=picture.size[0] * picture.size[1],
+    )  # fmt: skip
     if mask.unclear and reading.threshold is None:
         message = (
             f"{source}: its mask {path} does not say what is a hole, as {mask.unclear}: {ways('--mask_polarity')}; or "

@@ -40,7 +40,13 @@ class Bilevel(NamedTuple):
 
 
 def read_mask(
-    path: str | Path, polarity: Polarity, threshold: float, *, judge: bool = False, believed: int = 0
+    path: str | Path,
+    polarity: Polarity,
+    threshold: float,
+    *,
+    judge: bool = False,
+    soft_edges: bool = False,
+    believed: int = 0,
 ) -> Bilevel:
     """Read a mask file of up to 16 bits a channel.
 
@@ -51,6 +57,8 @@ def read_mask(
             exactly black, not exactly white; or `transparent_hole`: every pixel of less than half opacity.
         threshold: Share of white above which a pixel counts as white.
         judge: Whether to find out if black and white say anything here.
+        soft_edges: Whether what is a hole by an eighth at least, and next to a pixel of a hole, is one, too: the edge
+            of what was drawn smoothly.
         believed: As of `read_picture`.
 
     Returns:
@@ -67,8 +75,18 @@ def read_mask(
         return Bilevel(_other_than(picture, polarity, path, white).view(np.uint8), 0)
     between = int(np.count_nonzero(grey)) - int(np.count_nonzero(grey == white))
     is_white = grey > threshold * white
+    if soft_edges and between:
+        is_white = _with_soft_edges(grey, is_white, white, polarity)
     unclear = _unclear(picture, is_white) if judge and white != 1 else ""
     return Bilevel((is_white if polarity == "white_valid" else ~is_white).view(np.uint8), between, unclear)
+
+
+def _with_soft_edges(grey: np.ndarray, is_white: np.ndarray, white: int, polarity: Polarity) -> np.ndarray:
+    """What is white where holes, which white or black says, have grown by the partly covered pixels beside them."""
+    hole = is_white if polarity == "white_hole" else ~is_white
+    part = grey >= _NEARLY * white if polarity == "white_hole" else grey <= (1 - _NEARLY) * white
+    hole = (cv2.dilate(hole.view(np.uint8), np.ones((3, 3), np.uint8)) != 0) & (part | hole)
+    return hole if polarity == "white_hole" else ~hole
 
 
 def _other_than(picture: Picture, polarity: Polarity, path: str | Path, white: int) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 import errno
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -25,7 +27,7 @@ def _without_a_network(monkeypatch, tmp_path):
         message = "none ships"
         raise UserFileNotFoundError(message)
 
-    monkeypatch.setattr(fill, "shipped_network", missing)
+    monkeypatch.setattr("pcpad.filling.shipped_network", missing)
     monkeypatch.setattr("pcpad._filling_picture.shipped_network", missing)
     monkeypatch.chdir(tmp_path)
 
@@ -171,6 +173,21 @@ def test_a_turned_photograph_is_filled_upright():
         assert image.size == (80, 50)
         assert 274 not in image.getexif()
         assert image.getexif()[271] == "Maker"
+
+
+@pytest.mark.faults
+def test_what_was_erased_softly_becomes_opaque_up_to_its_edge():
+    pixels, alpha = damaged(), np.full((50, 80), 255, np.uint8)
+    alpha[15:31, 25:65], alpha[HOLE] = 200, 10
+    alpha[HOLE[0], :15] = 200  # does not touch it
+    save(np.dstack([pixels, alpha]), "a.png")
+    run("a.png", "--mask_from", "alpha", "--output", "out")
+    after = read_picture("out/a.png")
+    assert (after.alpha[:, 15:] == 255).all()
+    assert np.array_equal(after.alpha[:, :15], alpha[:, :15])
+    outside = np.ones((50, 80), bool)
+    outside[HOLE] = False
+    assert np.array_equal(after.colour[outside], pixels[outside])
 
 
 def test_alpha_is_kept_or_is_the_hole():
@@ -358,6 +375,33 @@ def test_a_folder_that_cannot_be_written_to_is_heard_of_first(capsys, monkeypatc
     assert "Read-only file system" in capsys.readouterr().err
     run("a.png", "--masks", "mask.png", "--output", "mask.png", code=1)
     assert "Expected --output to be a folder" in capsys.readouterr().err
+
+
+@pytest.mark.faults
+def test_a_place_where_no_folder_can_be_made_is_no_bug(capsys, monkeypatch):
+    save(damaged(), "a.png")
+    mask()
+
+    def mkdir(path, *args, **options):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)  # as below /proc
+    run("a.png", "--masks", "mask.png", "--output", "out", code=1)
+    error = capsys.readouterr().err
+    assert "pcpad: error: --output out: nothing can be written there: No such file or directory" in error
+
+
+@pytest.mark.faults
+def test_what_is_typed_wrong_is_said_in_a_sentence_and_without_waiting_for_torch():
+    code = (
+        "import sys; from pcpad import cli\n"
+        "try: cli.main(['fill', 'a.png', '--output', 'out', '--method', 'telae'])\n"
+        "finally: print(sorted({'torch', 'skimage', 'lightning'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "[]\n")
+    assert "invalid choice: 'telae'" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
 
 
 @pytest.mark.faults
