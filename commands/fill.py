@@ -40,12 +40,12 @@ _GROWN = 1  # pixels by which what is painted or scratched is taken larger
 _ROWS = 200  # of a sheet
 _EPILOG = """\
 MASKS is a folder of masks that are called like their pictures (NAME.* or NAME_mask.*), or one mask for all. Without it,
-a picture's mask lies beside it: photo_mask.png beside photo.jpg. White is what is filled, and with it its soft edges:
-greys from an eighth of white on beside it. --mask_polarity says it if white is what is valid.
+a picture's mask lies beside it: photo_mask.png beside photo.jpg. White is what is filled, and so are its soft edges:
+greys within two pixels of it. --mask_polarity says it if white is what is valid.
 
 Results are OUT/NAME.png, and OUT/NAME.tif of TIFF and CMYK pictures, in folders as the pictures are. What is valid is
-the picture's bit by bit, and depth, alpha, inks, color profile, EXIF data and resolution are kept. JPEG changes all of a
-picture, so it is written only where --format says so.
+the picture's bit by bit, and depth, alpha, inks, color profile, EXIF data and resolution are kept. JPEG changes all
+of a picture, so it is written only where --format says so.
 
 --mask_from fills what is told by the pictures themselves: what is transparent (alpha), what was painted in a color, or
 scratches: a proposal, thin lines that are brighter or darker than their surroundings, which is written as
@@ -115,7 +115,7 @@ def parser() -> Parser:
         "--mask_threshold",
         type=_share,
         metavar="SHARE",
-        help="of white, above which greys count as white; default 0.5, and edges",
+        help="of white, above which greys count as white; default 0.5, and soft edges",
     )
     add("--fit_masks", choices=("nearest",), help="resize masks of another size than their picture")
     add("--output", required=True, type=path_name, metavar="OUT", help="the folder for the results")

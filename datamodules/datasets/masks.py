@@ -22,6 +22,7 @@ _MOST_HOLE = 0.9
 _LOOKED_AT = 64
 _PLAUSIBLE = 0.6  # the published test masks' largest share; their sets' medians are far below
 _TRIES = 200
+_SMOOTH = 2  # pixels
 _NEARLY = 1 / 8  # of the range: what JPEG makes of black and of white
 
 
@@ -45,7 +46,7 @@ def read_mask(
     threshold: float,
     *,
     judge: bool = False,
-    soft_edges: bool = False,
+    soft_edges: float | None = None,
     believed: int = 0,
 ) -> Bilevel:
     """Read a mask file of up to 16 bits a channel.
@@ -57,8 +58,8 @@ def read_mask(
             exactly black, not exactly white; or `transparent_hole`: every pixel of less than half opacity.
         threshold: Share of white above which a pixel counts as white.
         judge: Whether to find out if black and white say anything here.
-        soft_edges: Whether what is a hole by an eighth at least, and next to a pixel of a hole, is one, too: the edge
-            of what was drawn smoothly.
+        soft_edges: The edge of what was drawn smoothly becomes a hole, too: pixels within two of a hole that are one by
+            more than this share. None where the threshold alone counts.
         believed: As of `read_picture`.
 
     Returns:
@@ -75,17 +76,22 @@ def read_mask(
         return Bilevel(_other_than(picture, polarity, path, white).view(np.uint8), 0)
     between = int(np.count_nonzero(grey)) - int(np.count_nonzero(grey == white))
     is_white = grey > threshold * white
-    if soft_edges and between:
-        is_white = _with_soft_edges(grey, is_white, white, polarity)
+    if soft_edges is not None and between:
+        is_white = _with_soft_edges(grey, is_white, white, polarity, soft_edges)
     unclear = _unclear(picture, is_white) if judge and white != 1 else ""
     return Bilevel((is_white if polarity == "white_valid" else ~is_white).view(np.uint8), between, unclear)
 
 
-def _with_soft_edges(grey: np.ndarray, is_white: np.ndarray, white: int, polarity: Polarity) -> np.ndarray:
-    """What is white where holes, which white or black says, have grown by the partly covered pixels beside them."""
-    hole = is_white if polarity == "white_hole" else ~is_white
-    part = grey >= _NEARLY * white if polarity == "white_hole" else grey <= (1 - _NEARLY) * white
-    hole = (cv2.dilate(hole.view(np.uint8), np.ones((3, 3), np.uint8)) != 0) & (part | hole)
+def _with_soft_edges(
+    grey: np.ndarray, is_white: np.ndarray, white: int, polarity: Polarity, share: float
+) -> np.ndarray:
+    """What is white where holes, which white or black says, have grown by the partly covered pixels around them."""
+    if polarity == "white_hole":
+        hole, covered = is_white, grey > share * white
+    else:
+        hole, covered = ~is_white, grey < (1 - share) * white
+    near = cv2.dilate(hole.view(np.uint8), np.ones((2 * _SMOOTH + 1, 2 * _SMOOTH + 1), np.uint8)) != 0
+    hole = hole | (near & covered)
     return hole if polarity == "white_hole" else ~hole
 
 
