@@ -361,6 +361,11 @@ class _Run:
             raise UserRuntimeError(message)
         if not self.filled and not self.given.masks_only:
             message = "Nothing was filled: no picture has a hole. Is it the right mask, and the right --mask_polarity?"
+            if self.reading.source == "scratches":
+                message = (
+                    "Nothing was filled: no scratch was found. Paint over what is damaged and name its color "
+                    "(--mask_from red), or pass --masks"
+                )
             raise UserRuntimeError(message)
 
 

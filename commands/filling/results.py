@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -169,8 +170,9 @@ def draw_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
     for row, height in zip(rows, heights, strict=True):
         for column, image in enumerate(row.cells):
             sheet.paste(image, (_GAP + column * (cell + _GAP), top))
-        # Pillow's own font knows ASCII alone.
-        name = row.name.encode("ascii", "replace").decode()
+        # Pillow's own font knows ASCII alone: letters without their accents, and other scripts as question marks.
+        letters = (letter for letter in unicodedata.normalize("NFKD", row.name) if not unicodedata.combining(letter))
+        name = "".join(letters).encode("ascii", "replace").decode()
         draw.text((_GAP, top + height - _LINE - _GAP), name, fill=(0, 0, 0))
         top += height
     with whole_file(path, "wb") as file:

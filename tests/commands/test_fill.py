@@ -13,6 +13,7 @@ from PIL import Image, ImageCms
 
 import pcpad.commands.fill as fill
 from pcpad import cli
+from pcpad.commands.filling.results import SheetRow, draw_sheet
 from pcpad.errors import UserFileNotFoundError
 from pcpad.pictures import read_picture
 
@@ -250,6 +251,16 @@ def test_masks_beside_pictures_and_a_sheet():
     assert (sheet == (255, 60, 60)).all(axis=2).sum() == 2 * 6 * 30
 
 
+@pytest.mark.faults
+def test_letters_with_accents_stand_on_the_sheet_without_them():
+    sheets = []
+    for name in ("caf\u00e9", "cafe\u0301", "cafe"):
+        row = SheetRow(name, (Image.new("RGB", (20, 20)),) * 3)
+        sheets.append(read_picture(draw_sheet([row], Path("sheet.png"))).colour)
+    assert np.array_equal(sheets[0], sheets[2])
+    assert np.array_equal(sheets[1], sheets[2])
+
+
 def test_what_filled_what_is_said(capsys):
     save(damaged(), "a.png")
     mask()
@@ -416,7 +427,7 @@ def test_one_color_and_one_pixel(value, capsys):
     run("b.png", "--masks", "white.png", "--output", "out", "--mask_polarity", "white_hole", code=1)
     assert "b.png: its mask white.png covers 100 % of it" in capsys.readouterr().err
     run("b.png", "--mask_from", "scratches", "--output", "out", code=1)
-    assert "Nothing was filled" in capsys.readouterr().err
+    assert "Nothing was filled: no scratch was found." in capsys.readouterr().err
 
 
 @pytest.mark.faults
