@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pcpad._filling_rule import METHODS
 from pcpad.commands.filling.finding import Job, Masks, find_jobs
 from pcpad.commands.filling.masks import NAMED_COLORS, MaskReading, color_of, has_bled, hole_of
 from pcpad.commands.filling.results import (
@@ -28,19 +29,23 @@ from pcpad.commands.filling.results import (
 from pcpad.commands.parser import Parser, file_name, path_name
 from pcpad.errors import UserError, UserFileExistsError, UserFileNotFoundError, UserRuntimeError, UserValueError
 from pcpad.files import refuse_dear, refuse_replacing
-from pcpad.filling import METHODS, Inpainter, shipped_network
 from pcpad.pictures import FORMATS, Picture, read_picture, write_picture
 from pcpad.terminal import say
+
+if TYPE_CHECKING:
+    from pcpad.filling import Inpainter
 
 _POLARITIES = ("white_hole", "white_valid", "nonblack_hole", "nonwhite_hole", "transparent_hole")
 _GROWN = 1  # pixels by which what is painted or scratched is taken larger
 _ROWS = 200  # of a sheet
 _EPILOG = """\
 MASKS is a folder of masks that are called like their pictures (NAME.* or NAME_mask.*), or one mask for all. Without it,
-a picture's mask lies beside it: photo_mask.png beside photo.jpg. White is what is filled; --mask_polarity says it if
-not. Results are OUT/NAME.png, OUT/NAME.tif of TIFF and CMYK pictures, in folders as the pictures are; what is valid is
-the picture's bit by bit, and depth, alpha, inks, colour profile, EXIF data and resolution are kept. JPEG
-changes all of a picture, so it is written only where --format says so.
+a picture's mask lies beside it: photo_mask.png beside photo.jpg. White is what is filled, and so are its soft edges:
+greys within two pixels of it. --mask_polarity says it if white is what is valid.
+
+Results are OUT/NAME.png, and OUT/NAME.tif of TIFF and CMYK pictures, in folders as the pictures are. What is valid is
+the picture's bit by bit, and depth, alpha, inks, color profile, EXIF data and resolution are kept. JPEG changes all
+of a picture, so it is written only where --format says so.
 
 --mask_from fills what is told by the pictures themselves: what is transparent (alpha), what was painted in a color, or
 scratches: a proposal, thin lines that are brighter or darker than their surroundings, which is written as
@@ -68,13 +73,14 @@ def main(args: list[str]) -> None:
     """
     given = parser().parse_args(args)
     reading = _mask_reading(given)
-    network = None if given.masks_only else _network(given)
     masks = Masks(given.masks, given.mask_suffix, needed=reading.source is None)
     found = find_jobs(given.pictures, masks, given.output)
     for note in found.notes:
         say(note)
-    run = _Run(given, reading, network, list(found.failures))
+    run = _Run(given, reading, list(found.failures))
     run.check(found.jobs)
+    run.network = None if given.masks_only else _network(given)
+    run.prepare()
     for job in found.jobs:
         run.do(job)
     run.end(len(found.jobs))
@@ -84,6 +90,7 @@ def parser() -> Parser:
     """Of the command line."""
     made = Parser(
         prog="pcpad fill",
+        usage="pcpad fill PICTURES [PICTURES ...] --output OUT [options]; pcpad fill --help lists them",
         description="Fill what is damaged in pictures: scratches, writing, stamps, holes.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -105,9 +112,11 @@ def parser() -> Parser:
     )
     add("--mask_polarity", choices=_POLARITIES, help="what is a hole in MASKS; default white_hole")
     add(
-        "--mask_threshold", type=_share, metavar="SHARE",
-        help="of white, above which greys count as white; default 0.5, and greys at a hole's edge belong to it",
-    )  # fmt: skip
+        "--mask_threshold",
+        type=_share,
+        metavar="SHARE",
+        help="of white, above which greys count as white; default 0.5, and soft edges",
+    )
     add("--fit_masks", choices=("nearest",), help="resize masks of another size than their picture")
     add("--output", required=True, type=path_name, metavar="OUT", help="the folder for the results")
     add("--method", choices=METHODS, default="auto", help="auto takes for each hole what is best for its kind")
@@ -183,6 +192,8 @@ def _network(given: argparse.Namespace) -> Inpainter | None:
         network: Any = load_inpainter(given.weights)
         say(f"Weights of the family {getattr(network, 'family', 'unknown')}: {given.weights}")
     else:
+        from pcpad.filling import shipped_network
+
         try:
             network = shipped_network()
         except UserFileNotFoundError as error:
@@ -211,8 +222,8 @@ class _Run:
 
     given: argparse.Namespace
     reading: MaskReading
-    network: Inpainter | None
     failures: list[str]
+    network: Inpainter | None = None
     filled: int = 0
     copied: int = 0
     proposed: int = 0
@@ -225,10 +236,10 @@ class _Run:
         return self.given.masks_only or self.given.masks_too or self.reading.source == "scratches"
 
     def check(self, jobs: Sequence[Job]) -> None:
-        """See that results replace nothing that is read and can be written, before anything is done.
+        """See that results replace nothing that is read, before anything is done.
 
         Raises:
-            UserValueError: One would, or there is no such place.
+            UserValueError: One would, or they could not be files of that name.
         """
         folder, sheet = self.given.output, self.given.sheet
         if folder.exists() and not folder.is_dir():
@@ -244,11 +255,23 @@ class _Run:
             if sheet.suffix.lower() != ".png":
                 message = f"Expected --sheet to be a PNG file, but got {sheet}"
                 raise UserValueError(message)
-        folder.mkdir(parents=True, exist_ok=True)
+
+    def prepare(self) -> None:
+        """Make the folder of results, and see that it can be written to.
+
+        Raises:
+            UserRuntimeError: It cannot.
+        """
+        folder = self.given.output
         # Heard of now, and not after the first picture; as root, access() says yes to anything.
         probe = folder / ".pcpad-write-test"
-        probe.touch()
-        probe.unlink()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            message = f"--output {folder}: nothing can be written there: {error.strerror or error}; name another folder"
+            raise UserRuntimeError(message) from error
 
     def _targets(self, job: Job) -> list[Path]:
         """All files that may be written for a picture; its format is known once it is read."""
@@ -333,10 +356,16 @@ class _Run:
             say(f"{self.filled} of {count} pictures filled{by if self.filled else ''}{copied}: {self.given.output}")
         if self.failures:
             lines = "\n  ".join(self.failures)
-            message = f"{len(self.failures)} files could not be filled or used; all else is done:\n  {lines}"
+            files = "1 file" if len(self.failures) == 1 else f"{len(self.failures)} files"
+            message = f"{files} could not be filled or used; all else is done:\n  {lines}"
             raise UserRuntimeError(message)
         if not self.filled and not self.given.masks_only:
             message = "Nothing was filled: no picture has a hole. Is it the right mask, and the right --mask_polarity?"
+            if self.reading.source == "scratches":
+                message = (
+                    "Nothing was filled: no scratch was found. Paint over what is damaged and name its color "
+                    "(--mask_from red), or pass --masks"
+                )
             raise UserRuntimeError(message)
 
 

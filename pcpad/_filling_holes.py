@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from pcpad._filling_methods import CLASSICAL, REACH, Pixels, network_solver
-from pcpad._filling_rule import method_for
+from pcpad._filling_rule import Method, method_for
 from pcpad._filling_scales import enlarged, reduced
 from pcpad._filling_windows import Group, groups, pieces
 
 if TYPE_CHECKING:
     from pcpad._filling_tiles import Inpainter
 
-__all__ = ["Filler", "Method", "Summary"]
-
-Method = Literal["auto", "network", "biharmonic", "telea", "ns"]
+__all__ = ["Filler", "Summary"]
 
 _CONTEXT = 64  # pixels around a hole for a network that does not say how many it should be given
 _LEAST_CONTEXT, _CONTEXT_OF_DEPTH = 24, 6.0  # a thin hole needs less: so many pixels, and times its half thickness

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pcpad._filling_holes import Filler, Method, Summary
+from pcpad._filling_holes import Filler, Summary
 from pcpad._filling_methods import Pixels
+from pcpad._filling_rule import METHODS, Method
 from pcpad.errors import UserFileNotFoundError, UserTypeError, UserValueError
 
 if TYPE_CHECKING:
     from pcpad._filling_tiles import Inpainter
 
-__all__ = ["METHODS", "Filled", "Method", "Summary", "fill_picture", "fill_pixels", "shipped_network"]
-
-METHODS: tuple[Method, ...] = get_args(Method)
+__all__ = ["Filled", "Summary", "fill_picture", "fill_pixels", "shipped_network"]
 
 
 @dataclass

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["method_for"]
+from typing import Literal, get_args
+
+__all__ = ["METHODS", "Method", "method_for"]
+
+Method = Literal["auto", "network", "biharmonic", "telea", "ns"]
+METHODS: tuple[Method, ...] = get_args(Method)
 
 _MOST_BIHARMONIC = 20_000  # pixels of a hole in one window: beyond, solving takes seconds
 

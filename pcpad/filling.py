@@ -6,7 +6,8 @@ over a batch of pictures, and leaves the rest to it.
 
 from __future__ import annotations
 
-from pcpad._filling_picture import METHODS, Filled, Method, Summary, fill_picture, fill_pixels, shipped_network
+from pcpad._filling_picture import Filled, Summary, fill_picture, fill_pixels, shipped_network
+from pcpad._filling_rule import METHODS, Method
 from pcpad._filling_tiles import MOST_PIXELS_AT_ONCE, TILING, Inpainter, count_unreached, fill
 
 __all__ = [

@@ -232,4 +232,5 @@ class _Matching:
         ]
         if unused:
             names = ", ".join(str(path) for path in unused[:3]) + (", …" if len(unused) > 3 else "")
-            self.found.notes.append(f"{len(unused)} masks of {self.masks.given} belong to no picture: {names}")
+            number = "1 mask in {} belongs" if len(unused) == 1 else f"{len(unused)} masks in {{}} belong"
+            self.found.notes.append(f"{number.format(self.masks.given)} to none of these pictures: {names}")

@@ -23,6 +23,7 @@ _THRESHOLD = 0.5
 _MIXED = 3  # pixels
 _DISTINCT, _BLED = 0.15, 0.015  # of white; of the way from what is around to what is in the hole
 _LOSSY = ("JPEG", "WebP", "AVIF", "HEIC", "JPEG 2000")
+_RINGING = 1 / 8  # of white: what compression makes of black
 _GREAT = 1 << 25  # pixels: of larger pictures the first so many are looked at
 NAMED_COLORS = {
     "red": (255, 0, 0),
@@ -44,8 +45,8 @@ class MaskReading:
         source: None where masks are files; `alpha`, `scratches` or a color.
         polarity: What is a hole in a mask's file.
         sure: Whether that was said, and not taken for granted.
-        threshold: Share of white above which a mask's pixel counts as white; None for half, and for refusing masks that
-            are neither black nor white for the most part.
+        threshold: Share of white above which a mask's pixel counts as white; None for half, with the soft edges of
+            what is drawn, and for refusing masks that are neither black nor white for the most part.
         fit: `nearest` resizes masks of another size.
         tolerance: How far a channel may be from a color's, of 255.
         grow: Pixels by which the hole is made wider all around.
@@ -118,8 +119,9 @@ def hole_of(picture: Picture, source: Path, mask: Path | None, reading: MaskRead
 def _of_file(picture: Picture, source: Path, path: Path, reading: MaskReading) -> np.ndarray:
     """The hole that a mask's file tells, by the rules that data sets of pictures with masks have."""
     threshold = _THRESHOLD if reading.threshold is None else reading.threshold
+    soft = (_RINGING if _is_lossy(path) else 0) if reading.threshold is None else None
     believed = picture.size[0] * picture.size[1]
-    mask = read_mask(path, reading.polarity, threshold, judge=True, believed=believed, soft=reading.threshold is None)
+    mask = read_mask(path, reading.polarity, threshold, judge=True, soft_edges=soft, believed=believed)
     if mask.unclear and reading.threshold is None:
         message = (
             f"{source}: its mask {path} does not say what is a hole, as {mask.unclear}: {ways('--mask_polarity')}; or "
@@ -181,6 +183,11 @@ def painted(picture: Picture, color: tuple[int, int, int], tolerance: int) -> np
     return cv2.dilate(tight.view(np.uint8), np.ones((side, side), np.uint8)) & loose.view(np.uint8)
 
 
+def _is_lossy(path: Path) -> bool:
+    kind = kind_of_file(path)
+    return kind is not None and kind.name in _LOSSY
+
+
 def has_bled(picture: Picture, source: Path, hole: np.ndarray) -> bool:
     """Whether what is in a hole was compressed with the picture, and has colored what is next to it.
 
@@ -193,8 +200,7 @@ def has_bled(picture: Picture, source: Path, hole: np.ndarray) -> bool:
         Whether its format loses something, and the mean color next to holes is nearer to that in holes than the mean
         color a pixel farther, by more than 1.5 % of what lies between that in holes and that five pixels away.
     """
-    kind = kind_of_file(source)
-    if kind is None or kind.name not in _LOSSY:
+    if not _is_lossy(source):
         return False
     rows = slice(0, max(1, _GREAT // hole.shape[1]))
     hole, colour = hole[rows], picture.colour[rows]

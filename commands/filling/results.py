@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image, ImageDraw
 
 from pcpad.files import whole_file
-from pcpad.filling import Inpainter, Method, Summary, fill_pixels
 from pcpad.pictures import Picture, PictureFormat
+
+if TYPE_CHECKING:
+    from pcpad.filling import Inpainter, Method, Summary
 
 __all__ = ["ENDINGS", "SheetRow", "draw_sheet", "filled", "format_of", "said", "sheet_row"]
 
@@ -21,6 +24,8 @@ ENDINGS: Mapping[PictureFormat, str] = {"png": ".png", "tiff": ".tif", "jpg": ".
 _TIFFS = (".tif", ".tiff")
 _CELL, _GAP, _LINE = 320, 8, 14  # pixels of the sheet
 _HOLE = (255, 60, 60)
+_TITLES = ("before", "filled here", "after")
+_SOFT = 16  # pixels around what was transparent that become opaque, too
 
 
 def format_of(source: Path, picture: Picture, wanted: str) -> PictureFormat:
@@ -46,8 +51,6 @@ def filled(
     network: Inpainter | None,
     *,
     opaque: bool = False,
-    device: torch.device | None = None,
-    progress: Callable[[int], None] | None = None,
 ) -> tuple[Picture, Summary]:
     """Fill a picture, which is used up by it.
 
@@ -56,20 +59,31 @@ def filled(
         hole: (H, W) uint8, 1 = to be filled.
         method: See `pcpad.filling.fill_picture`.
         network: Likewise.
-        opaque: Whether what is filled was transparent, and is so no more.
-        device: Where the network runs.
-        progress: Is told how many pixels were filled just now.
+        opaque: Whether what is filled was transparent, and is so no more, nor are its soft edges.
 
     Returns:
         The picture, valid pixels and all else as it was, and how it was filled.
     """
-    summary = fill_pixels(
-        picture.colour, hole, method, network, device=device, white=float(picture.white), progress=progress
-    )
+    from pcpad.filling import fill_pixels  # with torch, which takes a second or two
+
+    summary = fill_pixels(picture.colour, hole, method, network, white=float(picture.white))
     alpha = picture.alpha
     if opaque and alpha is not None:
-        alpha = np.where(hole != 0, alpha.dtype.type(picture.white), alpha)
+        alpha = np.where(_with_soft_edges(hole, alpha < picture.white), alpha.dtype.type(picture.white), alpha)
     return replace(picture, alpha=alpha), summary
+
+
+def _with_soft_edges(hole: np.ndarray, translucent: np.ndarray) -> np.ndarray:
+    """What becomes opaque: holes, and what is translucent up to 16 pixels around them and touches them.
+
+    What was erased with a soft brush would stay to be seen by its edge. The colors there are what they were.
+    """
+    side = 2 * _SOFT + 1
+    near = cv2.dilate(hole, np.ones((side, side), np.uint8)) & translucent.view(np.uint8)
+    count, labels = cv2.connectedComponents(near | hole, connectivity=8, ltype=cv2.CV_32S)
+    touching = np.zeros(count, bool)
+    touching[labels[hole != 0]] = True
+    return touching[labels]
 
 
 def said(summary: Summary, size: int) -> str:
@@ -149,13 +163,16 @@ def draw_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
     """
     cell = max(max(image.size) for row in rows for image in row.cells)
     heights = [max(image.height for image in row.cells) + _LINE + _GAP for row in rows]
-    sheet = Image.new("RGB", (3 * cell + 4 * _GAP, sum(heights) + _GAP), "white")
-    draw, top = ImageDraw.Draw(sheet), _GAP
+    sheet = Image.new("RGB", (3 * cell + 4 * _GAP, sum(heights) + _LINE + 2 * _GAP), "white")
+    draw, top = ImageDraw.Draw(sheet), _LINE + 2 * _GAP
+    for column, title in enumerate(_TITLES):
+        draw.text((_GAP + column * (cell + _GAP), _GAP), title, fill=(0, 0, 0))
     for row, height in zip(rows, heights, strict=True):
         for column, image in enumerate(row.cells):
             sheet.paste(image, (_GAP + column * (cell + _GAP), top))
-        # Pillow's own font knows ASCII alone.
-        name = row.name.encode("ascii", "replace").decode()
+        # Pillow's own font knows ASCII alone: letters without their accents, and other scripts as question marks.
+        letters = (letter for letter in unicodedata.normalize("NFKD", row.name) if not unicodedata.combining(letter))
+        name = "".join(letters).encode("ascii", "replace").decode()
         draw.text((_GAP, top + height - _LINE - _GAP), name, fill=(0, 0, 0))
         top += height
     with whole_file(path, "wb") as file:

@@ -2,6 +2,8 @@
 
 import errno
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -11,6 +13,7 @@ from PIL import Image, ImageCms
 
 import pcpad.commands.fill as fill
 from pcpad import cli
+from pcpad.commands.filling.results import SheetRow, draw_sheet
 from pcpad.errors import UserFileNotFoundError
 from pcpad.pictures import read_picture
 
@@ -25,7 +28,7 @@ def _without_a_network(monkeypatch, tmp_path):
         message = "none ships"
         raise UserFileNotFoundError(message)
 
-    monkeypatch.setattr(fill, "shipped_network", missing)
+    monkeypatch.setattr("pcpad.filling.shipped_network", missing)
     monkeypatch.setattr("pcpad._filling_picture.shipped_network", missing)
     monkeypatch.chdir(tmp_path)
 
@@ -173,6 +176,21 @@ def test_a_turned_photograph_is_filled_upright():
         assert image.getexif()[271] == "Maker"
 
 
+@pytest.mark.faults
+def test_what_was_erased_softly_becomes_opaque_up_to_its_edge():
+    pixels, alpha = damaged(), np.full((50, 80), 255, np.uint8)
+    alpha[15:31, 25:65], alpha[HOLE] = 200, 10
+    alpha[HOLE[0], :15] = 200  # does not touch it
+    save(np.dstack([pixels, alpha]), "a.png")
+    run("a.png", "--mask_from", "alpha", "--output", "out")
+    after = read_picture("out/a.png")
+    assert (after.alpha[:, 15:] == 255).all()
+    assert np.array_equal(after.alpha[:, :15], alpha[:, :15])
+    outside = np.ones((50, 80), bool)
+    outside[HOLE] = False
+    assert np.array_equal(after.colour[outside], pixels[outside])
+
+
 def test_alpha_is_kept_or_is_the_hole():
     alpha = np.full((50, 80, 1), 255, np.uint8)
     alpha[HOLE], alpha[40:, :10] = 10, 200
@@ -231,6 +249,16 @@ def test_masks_beside_pictures_and_a_sheet():
     sheet = read_picture("out/sheet.png").colour
     assert sheet.shape[1] == 3 * 80 + 4 * 8
     assert (sheet == (255, 60, 60)).all(axis=2).sum() == 2 * 6 * 30
+
+
+@pytest.mark.faults
+def test_letters_with_accents_stand_on_the_sheet_without_them():
+    sheets = []
+    for name in ("caf\u00e9", "cafe\u0301", "cafe"):
+        row = SheetRow(name, (Image.new("RGB", (20, 20)),) * 3)
+        sheets.append(read_picture(draw_sheet([row], Path("sheet.png"))).colour)
+    assert np.array_equal(sheets[0], sheets[2])
+    assert np.array_equal(sheets[1], sheets[2])
 
 
 def test_what_filled_what_is_said(capsys):
@@ -361,6 +389,33 @@ def test_a_folder_that_cannot_be_written_to_is_heard_of_first(capsys, monkeypatc
 
 
 @pytest.mark.faults
+def test_a_place_where_no_folder_can_be_made_is_no_bug(capsys, monkeypatch):
+    save(damaged(), "a.png")
+    mask()
+
+    def mkdir(path, *args, **options):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)  # as below /proc
+    run("a.png", "--masks", "mask.png", "--output", "out", code=1)
+    error = capsys.readouterr().err
+    assert "pcpad: error: --output out: nothing can be written there: No such file or directory" in error
+
+
+@pytest.mark.faults
+def test_what_is_typed_wrong_is_said_in_a_sentence_and_without_waiting_for_torch():
+    code = (
+        "import sys; from pcpad import cli\n"
+        "try: cli.main(['fill', 'a.png', '--output', 'out', '--method', 'telae'])\n"
+        "finally: print(sorted({'torch', 'skimage', 'lightning'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "[]\n")
+    assert "invalid choice: 'telae'" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize("value", [0, 90, 255])
 def test_one_color_and_one_pixel(value, capsys):
     save(np.full((50, 80, 3), value, np.uint8), "a.png")
@@ -372,7 +427,7 @@ def test_one_color_and_one_pixel(value, capsys):
     run("b.png", "--masks", "white.png", "--output", "out", "--mask_polarity", "white_hole", code=1)
     assert "b.png: its mask white.png covers 100 % of it" in capsys.readouterr().err
     run("b.png", "--mask_from", "scratches", "--output", "out", code=1)
-    assert "Nothing was filled" in capsys.readouterr().err
+    assert "Nothing was filled: no scratch was found." in capsys.readouterr().err
 
 
 @pytest.mark.faults

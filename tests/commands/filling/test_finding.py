@@ -54,7 +54,7 @@ def test_masks_in_a_folder_by_place_then_by_name(folder):
         ("in/x/a.jpg", "x/a", "masks/x/a_mask.png"),
         ("in/x/c.jpg", "x/c", "masks/c.png"),
     ]
-    assert result.notes == ["1 masks of masks belong to no picture: masks/d.png"]
+    assert result.notes == ["1 mask in masks belongs to none of these pictures: masks/d.png"]
 
 
 def test_one_mask_for_all(folder):

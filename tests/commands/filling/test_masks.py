@@ -45,6 +45,29 @@ def test_white_is_what_is_filled(saved):
     assert np.array_equal(hole(path, valid), 1 - square() // 255)
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("white_hole", [True, False])
+def test_soft_edges_of_a_mask_are_filled_unless_a_threshold_is_given(white_hole, saved):
+    pixels = square()
+    pixels[9, 30:50], pixels[8, 30:50] = 100, 3
+    pixels[7, 30:50] = 100  # too far
+    pixels[40, 5] = 100
+    expected = square() // 255
+    expected[8:10, 30:50] = 1
+    polarity = "white_hole" if white_hole else "white_valid"
+    path = saved(pixels if white_hole else 255 - pixels)
+    assert np.array_equal(hole(path, MaskReading(polarity=polarity)), expected)
+    exact = MaskReading(polarity=polarity, threshold=0.5)
+    assert np.array_equal(hole(path, exact), square() // 255)
+
+
+@pytest.mark.faults
+def test_what_jpeg_makes_of_black_is_no_soft_edge(tmp_path):
+    Image.fromarray(square()).save(tmp_path / "mask.jpg", quality=75)
+    assert (cv2.imread(str(tmp_path / "mask.jpg"), 0)[square() == 0] > 0).any()
+    assert np.array_equal(hole(tmp_path / "mask.jpg"), square() // 255)
+
+
 def test_holes_grow(saved):
     grown = hole(saved(square()), MaskReading(grow=2))
     assert grown[8:22, 32:48].all()

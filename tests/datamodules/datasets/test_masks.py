@@ -165,8 +165,8 @@ def test_what_a_soft_brush_touched_belongs_to_the_hole_if_asked_for(tmp_path, po
     grey[:, 15] = 90
     Image.fromarray(grey if polarity == "white_hole" else 255 - grey).save(tmp_path / "mask.png")
     columns = [
-        (read_mask(tmp_path / "mask.png", polarity, 0.5, soft=soft).valid == 0).any(axis=0).nonzero()[0].tolist()
-        for soft in (False, True)
+        (read_mask(tmp_path / "mask.png", polarity, 0.5, soft_edges=soft).valid == 0).any(axis=0).nonzero()[0].tolist()
+        for soft in (None, 0)
     ]
     assert columns == [list(range(6)), list(range(8))]
 
