@@ -43,6 +43,9 @@ def read_photographs(
             "any photographs of the kind that the network is for will do, without labels"
         )
         raise UserValueError(message)
+    if limit is not None and limit < LEAST_IMAGES:
+        message = f"--limit {limit}: at least {LEAST_IMAGES} images are needed to say how far the numbers hold"
+        raise UserValueError(message)
     count = min(limit or total, total)
     images, failures, sizes = [], list(files.passed_over), []
     for number in range(count):
@@ -55,7 +58,7 @@ def read_photographs(
             sizes = sizes[: len(images)]
     if len(images) < LEAST_IMAGES:
         lines = "".join(f"\n  {failure}" for failure in failures[:10])
-        message = f"Of {count} images of {folder} only {len(images)} can be read, {LEAST_IMAGES} are needed:{lines}"
+        message = f"Of {count} images of {folder} {len(images)} can be read, {LEAST_IMAGES} are needed:{lines}"
         raise UserValueError(message)
     _say_smallest(sizes, resize)
     return images, failures

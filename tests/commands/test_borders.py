@@ -151,6 +151,7 @@ def test_mistakes_are_one_message(args, words, folder, capsys):
 
 @pytest.mark.faults
 def test_few_images_are_refused(folder, capsys):
+    assert "--limit 3: at least 16 images are needed" in failing(capsys, "--network", "nets:make", "--limit", "3")
     (folder.parent / "photos" / "00.png").unlink()
     assert "has 15 images, and at least 16 are needed" in failing(capsys, "--network", "nets:make")
 
