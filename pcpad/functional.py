@@ -24,9 +24,10 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 from pcpad import _border
-from pcpad._border import Geometry, Plan, is_uneven, plan_for, quick_ratio
+from pcpad._border import Geometry, Plan, is_uneven, plan_for
 from pcpad._exponent import Exponent, checked, to_power
 from pcpad._other_layers import check_dense
+from pcpad._scaling import Kept, kept_for, quickly_kept, scaled
 from pcpad.errors import UserTypeError, UserValueError
 
 if TYPE_CHECKING:
@@ -84,10 +85,11 @@ def partial_conv1d(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Partial convolution of a sequence; see `partial_conv2d`, with one spatial axis (N, C, L)."""
     if mask is None and mask_channels is None and not return_mask and exponent is None:
-        ratio = quick_ratio(1, input, weight, stride, padding, dilation, groups)
-        if ratio is not None:
-            y = F.conv1d(input, weight, None, stride, padding, dilation, groups)  # type: ignore[arg-type]
-            return _scaled(y, ratio, bias)
+        kept = quickly_kept(1, input, weight, bias, stride, padding, dilation, groups)
+        if kept is not None:
+            first = bias.detach() if kept.takes_bias and bias is not None else None
+            y = F.conv1d(input, weight, first, stride, padding, dilation, groups)  # type: ignore[arg-type]
+            return scaled(y, bias, kept)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
     return _partial_conv(partial_conv1d, 1, conv, mask, mask_channels, return_mask, holes_are_zero, exponent)
 
@@ -146,10 +148,11 @@ def partial_conv2d(
         tensor([9., 9., 9., 9.])
     """
     if mask is None and mask_channels is None and not return_mask and exponent is None:
-        ratio = quick_ratio(2, input, weight, stride, padding, dilation, groups)
-        if ratio is not None:
-            y = F.conv2d(input, weight, None, stride, padding, dilation, groups)  # type: ignore[arg-type]
-            return _scaled(y, ratio, bias)
+        kept = quickly_kept(2, input, weight, bias, stride, padding, dilation, groups)
+        if kept is not None:
+            first = bias.detach() if kept.takes_bias and bias is not None else None
+            y = F.conv2d(input, weight, first, stride, padding, dilation, groups)  # type: ignore[arg-type]
+            return scaled(y, bias, kept)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
     return _partial_conv(partial_conv2d, 2, conv, mask, mask_channels, return_mask, holes_are_zero, exponent)
 
@@ -171,10 +174,11 @@ def partial_conv3d(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Partial convolution of a volume or clip; see `partial_conv2d`, with three spatial axes (N, C, T, H, W)."""
     if mask is None and mask_channels is None and not return_mask and exponent is None:
-        ratio = quick_ratio(3, input, weight, stride, padding, dilation, groups)
-        if ratio is not None:
-            y = F.conv3d(input, weight, None, stride, padding, dilation, groups)  # type: ignore[arg-type]
-            return _scaled(y, ratio, bias)
+        kept = quickly_kept(3, input, weight, bias, stride, padding, dilation, groups)
+        if kept is not None:
+            first = bias.detach() if kept.takes_bias and bias is not None else None
+            y = F.conv3d(input, weight, first, stride, padding, dilation, groups)  # type: ignore[arg-type]
+            return scaled(y, bias, kept)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
     return _partial_conv(partial_conv3d, 3, conv, mask, mask_channels, return_mask, holes_are_zero, exponent)
 
@@ -282,14 +286,15 @@ def _padded(conv: _Conv, plan: Plan) -> Tensor:
     """Partial-convolution padding: only windows that reach into the padding differ from a plain convolution."""
     if not plan.pads:
         return conv.run(conv.input, conv.bias)
-    if _border.strips_pay(plan, conv.input, conv.weight, conv.bias):
-        y = conv.run(conv.input, conv.bias)
-        return _border.scale_strips_(y, None if conv.bias is None else conv.bias_for(y), plan)
+    kept = None if plan.may_miss else kept_for(plan, conv.input, conv.weight, conv.bias)
+    if kept is not None:
+        first = conv.bias.detach() if kept.takes_bias and conv.bias is not None else None
+        return scaled(conv.run(conv.input, first), conv.bias, kept)
     y = conv.run(conv.input)
     ratio = _border.ratio_for(y, plan)
     if plan.may_miss and conv.bias is not None:
         return y.mul_(ratio).addcmul_(conv.bias_for(y), (ratio > 0).to(y.dtype))
-    return _scaled(y, ratio, conv.bias)
+    return scaled(y, conv.bias, Kept(ratio, dims=conv.dims))
 
 
 def _padded_to_power(conv: _Conv, plan: Plan, exponent: Exponent) -> Tensor:
@@ -306,15 +311,6 @@ def _padded_to_power(conv: _Conv, plan: Plan, exponent: Exponent) -> Tensor:
 
 def _times(y: Tensor, factor: Tensor) -> Tensor:
     return (y * factor).to(y.dtype)
-
-
-def _scaled(y: Tensor, ratio: Tensor, bias: Tensor | None) -> Tensor:
-    """`y·r + b`, in place where that saves memory."""
-    if bias is None:
-        return y.mul_(ratio)
-    bias = bias.to(y.dtype).view(-1, *[1] * ratio.dim())
-    # One pass instead of two; in half precision the ratio is wider than y and has to be multiplied first.
-    return torch.addcmul(bias, y, ratio) if ratio.dtype == y.dtype else y.mul_(ratio).add_(bias)
 
 
 def _mask_of_padding(conv: _Conv, plan: Plan, y: Tensor) -> Tensor:

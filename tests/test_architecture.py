@@ -42,6 +42,7 @@ LAYERS = [
     "_own_padding.py",
     "_passes.py",
     "_renamed.py",
+    "_scaling.py",
     "_tracing.py",
     "_what_to_convert.py",
     "convert.py",
