@@ -26,6 +26,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 from pcpad import _border
 from pcpad._border import Geometry, Plan, is_uneven, plan_for
 from pcpad._exponent import Exponent, checked, to_power
+from pcpad._mask_counts import can_count, count
 from pcpad._other_layers import check_dense
 from pcpad._scaling import Kept, kept_for, quickly_kept, scaled
 from pcpad.errors import UserTypeError, UserValueError
@@ -274,10 +275,10 @@ def _partial_conv(
         return (y, _mask_of_padding(conv, plan, y)) if return_mask else y
     sizes = _check_mask(conv, mask, mask_channels)
     if input.dim() == dims + 2:
-        y, new_mask = _masked(conv, plan.geometry, mask, sizes, holes_are_zero, exponent)
+        y, new_mask = _masked(conv, plan.geometry, mask, sizes, holes_are_zero, exponent, return_mask)
     else:
         batched = conv._replace(input=input[None])
-        y, new_mask = _masked(batched, plan.geometry, mask[None], sizes, holes_are_zero, exponent)
+        y, new_mask = _masked(batched, plan.geometry, mask[None], sizes, holes_are_zero, exponent, return_mask)
         y, new_mask = y[0], new_mask[0]
     return (y, new_mask.to(input.dtype)) if return_mask else y
 
@@ -326,27 +327,45 @@ def _masked(
     sizes: tuple[int, ...],
     holes_are_zero: bool,
     exponent: Exponent | None,
+    needs_mask: bool,
 ) -> tuple[Tensor, Tensor]:
     """Output and new mask (bool) for a batched input and a mask whose channel g covers `sizes[g]` channels."""
+    if len(sizes) == 1 and exponent is None and can_count(conv.input, mask, conv.weight, conv.bias, geometry):
+        return _masked_alike(conv, geometry, mask, holes_are_zero, needs_mask)
     valid = mask != 0
     y = conv.run(conv.input if holes_are_zero else _fill_holes(conv.input, valid, sizes))
     dtype = torch.promote_types(y.dtype, torch.float32)
     # With one mask for all channels it is taps that are counted, else taps times channels; the ratio is the same.
     channels = 1 if len(sizes) == 1 else conv.weight.shape[1]
-    count = _border.window_sum(
+    taken = _border.window_sum(
         valid.to(dtype) if len(sizes) == 1 else _valid_channels(valid, sizes, conv.groups, dtype),
         geometry,
         y.shape[2:],
     )
-    if count.shape[1] > 1:
-        count = count.repeat_interleave(y.shape[1] // count.shape[1], dim=1)
-    new_mask = count > 0
-    ratio = torch.where(new_mask, channels * prod(geometry.kernel) / count, torch.zeros_like(count))
+    if taken.shape[1] > 1:
+        taken = taken.repeat_interleave(y.shape[1] // taken.shape[1], dim=1)
+    new_mask = taken > 0
+    ratio = torch.where(new_mask, channels * prod(geometry.kernel) / taken, torch.zeros_like(taken))
     # Out of place where the factor may be learned.
     y = y.mul_(ratio) if exponent is None else _times(y, to_power(ratio, exponent, conv.dims, may_miss=True))
     if conv.bias is not None:
         y = y.addcmul_(conv.bias_for(y), new_mask.to(y.dtype))
     return y, new_mask
+
+
+def _masked_alike(
+    conv: _Conv, geometry: Geometry, mask: Tensor, holes_are_zero: bool, needs_mask: bool
+) -> tuple[Tensor, Tensor]:
+    """`_masked` where all channels have one mask; the new mask is in the input's dtype, and any if not needed."""
+    valid = count(conv.input, mask, geometry)
+    y = conv.run(conv.input if holes_are_zero else valid.fill(conv.input))
+    dtype = torch.promote_types(y.dtype, torch.float32)
+    needs_mask = needs_mask or conv.bias is not None
+    ratio, new_mask = valid.ratio(geometry, dtype, conv.input.dtype, with_mask=needs_mask)
+    y = y.mul_(ratio)
+    if new_mask is None:
+        return y, mask
+    return (y if conv.bias is None else y.addcmul_(conv.bias_for(y), new_mask.to(y.dtype))), new_mask
 
 
 def _fill_holes(input: Tensor, valid: Tensor, sizes: tuple[int, ...]) -> Tensor:

@@ -35,6 +35,7 @@ LAYERS = [
     "_conversion_report.py",
     "_exponent.py",
     "_lazy.py",
+    "_mask_counts.py",
     "_observed.py",
     "_other_convolutions.py",
     "_other_layers.py",
