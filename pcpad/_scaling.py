@@ -106,13 +106,17 @@ def _alone(plan: Plan, input: Tensor, weight: Tensor, bias: Tensor | None) -> bo
     tensors = (input, weight) if bias is None else (input, weight, bias)
     if not all(map(_in_place, tensors)):
         return False
-    if bias is not None and bias.dtype != input.dtype and not torch.is_autocast_enabled(input.device.type):
+    if bias is not None and bias.dtype != input.dtype and not _casts(input.device.type):
         return False  # the convolution would not take it
     if not plan.memoise:
         return True
     if not plan.strips or not _border.on_cpu(input):
         return False
     return not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
+
+
+def _casts(kind: str) -> bool:
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 def _in_place(tensor: Tensor) -> bool:

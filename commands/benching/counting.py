@@ -19,7 +19,7 @@ __all__ = ["Counts", "as_on_a_gpu", "count"]
 
 # Memory without values, and questions about tensors.
 _NOTHING = {"empty", "empty_strided", "empty_like", "new_empty", "new_empty_strided", "is_same_size", "sym_size"}
-_NOTHING |= {"lift_fresh", "resize_", "set_", "record_stream"}
+_NOTHING |= {"lift_fresh", "resize_", "set_", "record_stream", "promote_types"}
 # What writes its first argument without reading it.
 _WRITES_ONLY = {"copy_", "fill_", "zero_"}
 # One operation for the dispatcher, two launches: zeros, and the input put into them.
@@ -97,6 +97,7 @@ def count(call: Callable[[], object]) -> Counts:
         What was counted.
 
     Example:
+        >>> import torch
         >>> x = torch.ones(2, 3)
         >>> counts = count(lambda: (x.t() * 2).sum())
         >>> dict(counts.kernels), counts.bytes

@@ -54,3 +54,20 @@ def test_zeros_are_one_kernel_each_way(setting):
     size, channels, kernel, item = 56 * 56, 64, 9, 4
     assert ahead.bytes == item * (2 * size * channels + channels**2 * kernel + channels)
     assert back.bytes == item * (3 * size * channels + 2 * channels**2 * kernel + channels)
+
+
+@pytest.mark.parametrize("gpu", [False, True], ids=["cpu", "gpu"])
+@pytest.mark.parametrize("setting", SMALL, ids=str)
+def test_masks_of_one_channel(setting, gpu):
+    """On a CPU the axes are summed one after the other and tables looked up apart, each of which is quicker there."""
+    bias, half = setting[2], setting[1] == "bfloat16"
+    backward = (7 if half else 6) if bias else (4 if half else 3)
+    with as_on_a_gpu() if gpu else nullcontext():
+        check("masked", setting, (8 if bias else 7) if gpu else (10 if bias else 9), backward)
+
+
+@pytest.mark.parametrize("setting", SMALL, ids=str)
+@pytest.mark.parametrize(("padding", "forward"), [("mean", 4), ("extrapolate", 7)])
+def test_paddings_that_fill_the_border(padding, forward, setting):
+    widened = 2 if padding == "mean" and setting[1] == "bfloat16" else 0  # means are taken in float32
+    check(padding, setting, forward + widened, {"mean": 5, "extrapolate": 33}[padding])
