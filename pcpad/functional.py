@@ -28,7 +28,7 @@ from pcpad._border import Geometry, Plan, is_uneven, plan_for
 from pcpad._exponent import Exponent, checked, to_power
 from pcpad._mask_counts import can_count, count
 from pcpad._other_layers import check_dense
-from pcpad._scaling import Kept, kept_for, quickly_kept, scaled
+from pcpad._scaling import kept_for, quickly_kept, scaled
 from pcpad.errors import UserTypeError, UserValueError
 
 if TYPE_CHECKING:
@@ -295,7 +295,7 @@ def _padded(conv: _Conv, plan: Plan) -> Tensor:
     ratio = _border.ratio_for(y, plan)
     if plan.may_miss and conv.bias is not None:
         return y.mul_(ratio).addcmul_(conv.bias_for(y), (ratio > 0).to(y.dtype))
-    return scaled(y, conv.bias, Kept(ratio, dims=conv.dims))
+    return _scaled(y, ratio, conv.bias)
 
 
 def _padded_to_power(conv: _Conv, plan: Plan, exponent: Exponent) -> Tensor:
@@ -312,6 +312,15 @@ def _padded_to_power(conv: _Conv, plan: Plan, exponent: Exponent) -> Tensor:
 
 def _times(y: Tensor, factor: Tensor) -> Tensor:
     return (y * factor).to(y.dtype)
+
+
+def _scaled(y: Tensor, ratio: Tensor, bias: Tensor | None) -> Tensor:
+    """`y·r + b` with a ratio that is not kept, as programs are recorded, which fuse it with what follows."""
+    if bias is None:
+        return y.mul_(ratio)
+    bias = bias.to(y.dtype).view(-1, *[1] * ratio.dim())
+    # One pass instead of two; in half precision the ratio is wider than y and has to be multiplied first.
+    return torch.addcmul(bias, y, ratio) if ratio.dtype == y.dtype else y.mul_(ratio).add_(bias)
 
 
 def _mask_of_padding(conv: _Conv, plan: Plan, y: Tensor) -> Tensor:

@@ -50,6 +50,7 @@ LAYERS = [
     "errors.py",
     "filling.py",
     "functional.py",
+    "fusing.py",
     "layers.py",
     "masked.py",
     "paddings.py",
