@@ -15,6 +15,7 @@ VERBS = {
     "configs": "list the packaged recipes",
     "sample": "write a small data set in a true on-disk format",
     "check": "decode what training and evaluation read, list what is broken, short, missing or unused",
+    "fill": "fill what is damaged in pictures: scratches, writing, stamps, holes",
     "adapt": "convert a trained network to another padding, and recover it without labels",
     "compare": "run a grid of paddings and seeds, and print the papers' tables of it",
     "figure": "draw one of the papers' figures from checkpoints, a network or a picture",

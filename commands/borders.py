@@ -71,8 +71,8 @@ def main(args: list[str]) -> None:
     resize = given.resize or (size + 2 * (given.context or _CONTEXT) if size else None)
     images, failures = read_photographs(given.images, given.limit, resize, max(resize or 0, given.largest))
     report = _measure(given, loaded, images, size)
-    tell(report.table().rich())
     if report.results:
+        tell(report.table().rich())
         tell(report.layer_table().rich())
     say(report.verdict)
     found = probe(given.probe, loaded, images, report, given.output_key) if report.results else {}

@@ -121,6 +121,9 @@ def load_network(
     elif ":" in name:
         module = _made(name, imports)
         if weights is not None:
+            own = read_metadata(weights).get("padding", "zeros")
+            if own != "zeros":  # as `pcpad adapt` writes them
+                convert_padding(module, own)
             load_weights(module, weights)
     else:
         trained = weights is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 from pcpad.bounded_yaml import read_config
 from pcpad.errors import UserFileNotFoundError, UserValueError, did_you_mean
 from pcpad.files import at_home, read_text, refuse_irregular
+
+_OF_COLORS = ("ignore", "classes")
+_COLOR = re.compile(r"(^|[\s,:\[{])(#[0-9a-fA-F]{6})(?=$|[\s,\]}])")
 
 
 def packaged_recipes() -> dict[str, Path]:
@@ -68,12 +72,35 @@ def resolve_configs(args: list[str]) -> list[str]:
         args: The arguments after the verb.
 
     Returns:
-        The same with every `--config`, in whichever of its spellings, written as `--config PATH`.
+        The same with every `--config`, in whichever of its spellings, written as `--config PATH`, and colors such as
+        `--data.ignore #000000` in quotation marks: in YAML, as which values are read, they would be comments.
     """
     resolved: list[str] = []
+    args = _with_colors(args)
     for option, value in _options(args):
         resolved += [option] if value is None else [option, find_recipe(value)]
     return resolved
+
+
+def _with_colors(args: list[str]) -> list[str]:
+    found, of_colors = [], False
+    for arg in args:
+        name, equals, value = arg.partition("=")
+        is_option = arg.startswith("--")
+        if is_option:
+            of_colors = name.rstrip("+").rpartition(".")[2] in _OF_COLORS
+        if of_colors and equals and is_option:
+            arg = f"{name}={_marked(value)}"
+        elif of_colors and not is_option:
+            arg, of_colors = _marked(arg), False
+        found.append(arg)
+    return found
+
+
+def _marked(value: str) -> str:
+    marked = _COLOR.sub(r'\1"\2"', value)
+    # A text's own marks would be part of it, where an option may be a text too; a list's are not.
+    return f"[{marked}]" if _COLOR.fullmatch(value.strip()) else marked
 
 
 def config_files(args: list[str]) -> list[Path]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pcpad.datamodules.kinetics import KineticsDataModule as KineticsDataModule
     from pcpad.datamodules.photographs import PhotographsDataModule as PhotographsDataModule
     from pcpad.datamodules.places2 import Places2DataModule as Places2DataModule
+    from pcpad.datamodules.restoration import RestorationDataModule as RestorationDataModule
 
     __all__: list[str]
 else:
@@ -35,5 +36,6 @@ else:
             "KineticsDataModule": "pcpad.datamodules.kinetics",
             "PhotographsDataModule": "pcpad.datamodules.photographs",
             "Places2DataModule": "pcpad.datamodules.places2",
+            "RestorationDataModule": "pcpad.datamodules.restoration",
         },
     )

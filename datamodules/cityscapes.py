@@ -1,5 +1,6 @@
 """Cityscapes: street scenes with a class for every pixel."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from pcpad.datamodules.datasets.cityscapes_labels import (
     count_ids,
 )
 from pcpad.datamodules.datasets.epochs import CropLoader, CropPlan, run_seed
+from pcpad.datamodules.datasets.folds import Fold
 from pcpad.datamodules.datasets.image_folders import UnlabelledImages
 from pcpad.datamodules.datasets.label_maps import read_checked_ids
 from pcpad.datamodules.datasets.scenes import Augmentation, SceneCrops, WholeScenes, collate_equal_sizes
@@ -80,6 +82,9 @@ class CityscapesDataModule(DataModule):
         effective_batch: Crops a step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
         augment: Further transforms of training images and labels, see `DataModule`.
+        fold: `2/5` in place of `split`: of five parts of the cities over train/ and val/, the images of the second are
+            for validation, the others' for training.
+        split_seed: Decides which city is in which part of `fold`; the run's seed does not.
 
     Raises:
         ValueError: A value out of range, here; in `setup` an unknown city, a split without images, images and labels
@@ -110,6 +115,8 @@ class CityscapesDataModule(DataModule):
         predict_images: PathName | None = None,
         effective_batch: int | None = None,
         augment: Augment | None = None,
+        fold: str | None = None,
+        split_seed: int = 0,
     ) -> None:
         super().__init__(
             root,
@@ -120,6 +127,7 @@ class CityscapesDataModule(DataModule):
             augment=augment,
         )
         require(split in VAL_CITIES, "split", f"one of {', '.join(VAL_CITIES)}", split)
+        require(fold is None or split == "cv0", "split", "left out where `fold` is given", split)
         require(crop_size >= 1, "crop_size", "at least 1", crop_size)
         require(0 < scale[0] <= scale[1], "scale", "0 < smallest <= largest", scale)
         require(0 <= class_uniform <= 1, "class_uniform", "in [0, 1]", class_uniform)
@@ -131,6 +139,7 @@ class CityscapesDataModule(DataModule):
         if blur is not None:
             require(0 < blur[0] <= blur[1], "blur", "None or 0 < smallest <= largest", blur)
         self.split = split
+        self.fold = None if fold is None else Fold.parse(fold, split_seed)
         self.class_uniform = class_uniform
         self.tile_size = tile_size
         self.coarse = coarse
@@ -160,7 +169,8 @@ class CityscapesDataModule(DataModule):
             self._predict = find_images(self.predict_images)
             return
         fine = find_fine(self.root)
-        val = select_cities(fine, VAL_CITIES[self.split], f"split {self.split} has no validation images", self.root)
+        held_out = self._held_out(fine)
+        val = select_cities(fine, held_out, f"{self._division()} has no validation images", self.root)
         self._val = WholeScenes(self.root, val)
         self._check_ids(val)
         if stage == "fit":
@@ -188,8 +198,9 @@ class CityscapesDataModule(DataModule):
 
     def _prepare_training(self, fine: dict[str, list[Pair]]) -> tuple[SceneCrops, Centroids | None]:
         """List the images crops are taken from, fine ones first, and find the centroids in them."""
-        cities = [city for city in CITIES if city not in VAL_CITIES[self.split]]
-        train = select_cities(fine, cities, f"split {self.split} has no training images", self.root)
+        held_out = self._held_out(fine)
+        cities = [city for city in (CITIES if self.fold is None else sorted(fine)) if city not in held_out]
+        train = select_cities(fine, cities, f"{self._division()} has no training images", self.root)
         extra = find_coarse(self.root) if self.coarse else []
         self._check_ids(train)
         dataset = SceneCrops(self.root, train + extra, len(train), self.augment)
@@ -206,6 +217,22 @@ class CityscapesDataModule(DataModule):
             coarse = coarse.moved(np.arange(len(train), len(train) + len(extra), dtype=np.int32))
             centroids = Centroids(*(np.concatenate(columns) for columns in zip(centroids, coarse, strict=True)))
         return dataset, centroids
+
+    def _held_out(self, fine: dict[str, list[Pair]]) -> Sequence[str]:
+        """The cities that are for validation."""
+        if self.fold is None:
+            return VAL_CITIES[self.split]
+        cities = sorted(fine)
+        if len(cities) < self.fold.of:
+            message = (
+                f"fold: {len(cities)} cities ({', '.join(cities)}) below {self.root.absolute()} cannot make "
+                f"{self.fold.of} folds, as a city's images stay together: ask for fewer"
+            )
+            raise UserValueError(message)
+        return [city for city, out in zip(cities, self.fold.held_out(cities), strict=True) if out]
+
+    def _division(self) -> str:
+        return f"split {self.split}" if self.fold is None else f"fold {self.fold.number}/{self.fold.of}"
 
     def _check_ids(self, pairs: list[Pair]) -> None:
         """Refuse labels of another kind, going by one file of each city."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from pcpad.datamodules.base import DataModule, expanded, listed, require
 from pcpad.datamodules.datasets.augmentations import Augment
+from pcpad.datamodules.datasets.centroids import Centroids, load_centroids
 from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.class_values import EXPECTED, parse_classes
-from pcpad.datamodules.datasets.epochs import CropLoader
+from pcpad.datamodules.datasets.epochs import CropLoader, CropPlan, run_seed
 from pcpad.datamodules.datasets.file_pairs import Layout, find_pairs
 from pcpad.datamodules.datasets.file_splits import Shares
 from pcpad.datamodules.datasets.folder_scenes import FolderCrops, FolderScenes, ScenePairs
@@ -97,6 +100,11 @@ class FolderSegmentationDataModule(DataModule):
         augment: Further transforms of training crops and their labels, see `DataModule`.
         fold: `2/5`: of five equal parts of the images for training and validation together, the second is for
             validation and the others are for training. `split_seed` and `group` decide what is in which.
+        class_uniform: Part of the crops that is drawn around class centroids, as many for every class, so that rare
+            classes are met often; 0: none. The centroids, one for each class in each tile of each image, are found once
+            and kept in `root/pcpad_centroids_folder_*.npz`, or in the user's cache folder where `root` is read-only,
+            until labels or classes change.
+        tile_size: Height and width of the tiles that centroids are found in.
 
     Raises:
         ValueError: A value out of range, here; in `setup` images and masks that don't pair up, an empty split, values
@@ -112,8 +120,8 @@ class FolderSegmentationDataModule(DataModule):
     def __init__(
         self,
         root: PathName = "data/folder",
-        classes: int | str | list[str] | dict[str, Any] | None = None,
-        ignore: int | str | list[Any] | None = None,
+        classes: int | str | list[str] | dict[str, str | int | list[int]] | None = None,
+        ignore: int | str | list[int | str | list[int]] | None = None,
         images: str | None = None,
         masks: str | None = None,
         annotations: FileName | None = None,
@@ -139,6 +147,8 @@ class FolderSegmentationDataModule(DataModule):
         effective_batch: int | None = None,
         augment: Augment | None = None,
         fold: str | None = None,
+        class_uniform: float = 0.0,
+        tile_size: int = 512,
     ) -> None:
         super().__init__(
             root,
@@ -158,6 +168,8 @@ class FolderSegmentationDataModule(DataModule):
         require(0 <= flip <= 1, "flip", "in [0, 1]", flip)
         require(0 <= color_jitter <= 0.5, "color_jitter", "in [0, 0.5]", color_jitter)
         require(blur is None or 0 < blur[0] <= blur[1], "blur", "None or 0 < smallest <= largest", blur)
+        require(0 <= class_uniform <= 1, "class_uniform", "in [0, 1]", class_uniform)
+        require(tile_size >= 1, "tile_size", "at least 1", tile_size)
         patterns = images is not None or masks is not None
         require(
             annotations is None or not patterns, "annotations", "None where `images` and `masks` are given", annotations
@@ -173,11 +185,19 @@ class FolderSegmentationDataModule(DataModule):
         self.channels = channels
         self.white = white
         self.crops = crops
+        self.class_uniform = class_uniform
+        self.tile_size = tile_size
         self.augment = Augmentation(crop_size, scale, flip, color_jitter, blur, channels)
         self.predict_images = expanded(predict_images)
         self._found: dict[str, list[Pair]] | None = None
         self._splits: dict[str, ScenePairs] = {}
         self._predict: FileTable | None = None
+        self._centroids: Centroids | None = None
+
+    def prepare_data(self) -> None:
+        """Build the index of class centroids, in one process a machine, where training will need it."""
+        if self.class_uniform and (self.trainer is None or self.trainer.state.fn == "fit"):
+            self._find_centroids()
 
     def setup(self, stage: str) -> None:
         """List the files that a stage needs, so that what is missing stops the run before it starts.
@@ -194,6 +214,8 @@ class FolderSegmentationDataModule(DataModule):
             return
         if stage == "fit":
             self._prepare("train")
+            if self.class_uniform:
+                self._centroids = self._find_centroids()
         self._prepare("test" if stage == "test" and self.pairs()["test"] else "val")
 
     def pairs(self) -> dict[str, list[Pair]]:
@@ -211,7 +233,11 @@ class FolderSegmentationDataModule(DataModule):
     def train_dataloader(self) -> CropLoader:
         """Augmented crops; the last, smaller batch is left out where there is a full one."""
         pairs = listed(self._splits.get("train"), "the training images", "fit")
-        return self.training_loader(FolderCrops(pairs, self.augment, self.crops))
+        dataset = FolderCrops(pairs, self.augment, self.crops)
+        if self._centroids is None:
+            return self.training_loader(dataset)
+        plan = CropPlan(len(dataset), self._centroids, self.class_uniform, len(self.class_names or ()), run_seed())
+        return self.training_loader(dataset, plan)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The validation images, whole, each once."""
@@ -243,6 +269,20 @@ class FolderSegmentationDataModule(DataModule):
             raise UserValueError(self.no_classes(pairs))
         self._splits[split] = ScenePairs(self.root, pairs, self.values, self.channels, self.white)
         self._look_at_some(self._splits[split])
+
+    def _find_centroids(self) -> Centroids:
+        """Where which class lies in the training images: one index serves all folds."""
+        pairs, values = self.pairs(), self.values
+        if values is None:
+            raise UserValueError(self.no_classes(pairs["train"]))
+        both = sorted(pairs["train"] + pairs["val"])
+        place = {pair: number for number, pair in enumerate(pairs["train"])}
+        scenes = ScenePairs(self.root, both, values, self.channels, self.white)
+        known = hashlib.sha256(values.table.tobytes()).hexdigest()
+        found = load_centroids(
+            self.root, "folder", both, self.tile_size, lambda at: scenes.read(at)[1].classes, len(values.names), known
+        )
+        return found.moved(np.asarray([place.get(pair, -1) for pair in both], np.int32))
 
     def no_classes(self, pairs: list[Pair]) -> str:
         """Say what the first masks hold, for whoever is to write down the classes."""

@@ -4,13 +4,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader
 
 from pcpad.datamodules.base import DataModule, expanded, listed, require
 from pcpad.datamodules.datasets.augmentations import Augment
 from pcpad.datamodules.datasets.epochs import CropLoader
 from pcpad.datamodules.datasets.file_splits import Shares
+from pcpad.datamodules.datasets.file_tables import SPLITS
 from pcpad.datamodules.datasets.folds import Fold
 from pcpad.datamodules.datasets.image_folders import (
     LabelledFiles,
@@ -18,7 +19,9 @@ from pcpad.datamodules.datasets.image_folders import (
     Reader,
     UnlabelledImages,
     scan_split,
+    split_folder,
     table_splits,
+    undivided_classes,
 )
 from pcpad.datamodules.datasets.transforms import evaluation_transform, training_transform
 from pcpad.datamodules.reading.folders import FileTable, class_folders, find_images
@@ -45,7 +48,10 @@ class ImageNetDataModule(DataModule):
     root/test/<class>/*.JPEG      optional: `test` uses it where there is one, else val/
     ```
 
-    Any data set of one folder a class will do. A class's index is the position of its folder among the sorted
+    Any data set of one folder a class will do; `training`, `validation`, `valid` and the like are read as well, and
+    where class folders lie in no split's, `root/<class>/*.jpg`, `val_share` of each class is for validation.
+
+    A class's index is the position of its folder among the sorted
     folder names of train/ (where there is none, of val/, else of test/, for those who only evaluate); the other
     splits may lack classes but not have others. Images may lie deeper; hidden files are left out. `class_names`
     and `num_classes` are known after `setup`. ImageNet itself is at https://image-net.org and needs an account;
@@ -85,7 +91,7 @@ class ImageNetDataModule(DataModule):
             names are relative to, or to its own folder.
         columns: What its columns are called: `{image: file, label: species, split: fold}`.
         roots: Further folders in which its names are looked for.
-        val_share: Part of the table's images that is for validation where it does not say.
+        val_share: Part of the images that is for validation where neither the table nor folders say which.
         split_seed: Decides which images these are, and which are in which part of `fold`; the run's seed does not.
         group: A regular expression that finds in an image's path what is to stay together: `^[^_]+`. None: each image
             by itself.
@@ -168,6 +174,7 @@ class ImageNetDataModule(DataModule):
         self.fold = None if fold is None else Fold.parse(fold, split_seed, group)
         self._splits: dict[str, LabelledFiles] = {}
         self._test_split = "val"
+        self._undivided = False
         self._predict: FileTable | None = None
 
     def look_for_classes(self) -> None:
@@ -176,8 +183,11 @@ class ImageNetDataModule(DataModule):
             table = (self.root, self.annotations, self.columns, self.roots, self.shares)
             self.class_names, self._splits = table_splits(*table)
             return
-        found = (class_folders(self.root / split) for split in ("train", "val", "test"))
+        found = (class_folders(split_folder(self.root, split)) for split in SPLITS)
         self.class_names = next((names for names in found if names), [])
+        if not self.class_names:
+            self.class_names = undivided_classes(self.root)
+            self._undivided = bool(self.class_names)
 
     def setup(self, stage: str) -> None:
         """List the files that a stage needs, so that what is missing stops the run before it starts.
@@ -230,22 +240,27 @@ class ImageNetDataModule(DataModule):
                 message = f"{self.annotations} has no images for {split}: every split needs some (--data.val_share 0.2)"
                 raise UserValueError(message)
             return
-        if self.fold is not None and split != "test":
+        if split != "test" and (self.fold is not None or self._undivided):
             self._divide(self.fold)
             return
-        folder = self.root / split
+        folder = split_folder(self.root, split)
         if not class_folders(folder):
             raise UserFileNotFoundError(self._no_data(folder))
         if split not in self._splits:
             self._splits[split] = scan_split(folder, self.class_names or ())
 
-    def _divide(self, fold: Fold) -> None:
-        """Take training and validation from train/."""
+    def _divide(self, fold: Fold | None) -> None:
+        """Take training and validation from train/, or from class folders that lie in no split's."""
         if "train" in self._splits:
             return
-        folder = self.root / "train"
+        folder = self.root if self._undivided else split_folder(self.root, "train")
         if not class_folders(folder):
             raise UserFileNotFoundError(self._no_data(folder))
+        if fold is None:
+            if not self.shares.val:
+                raise UserFileNotFoundError(self._no_data(self.root / "train"))
+            fold = Fold(1, max(2, round(1 / self.shares.val)), self.shares.seed, self.shares.group)
+            rank_zero_info(f"{folder}: class folders without train/ and val/: 1 in {fold.of} images is for validation")
         files, labels = scan_split(folder, self.class_names or ())
         held_out = fold.held_out(files.names, labels)
         self._splits["train"] = LabelledFiles(files.select(~held_out), labels[~held_out])
@@ -258,7 +273,7 @@ class ImageNetDataModule(DataModule):
     def _find_test_split(self) -> str:
         if self.annotations is not None:
             return "test" if len(self._splits["test"].files) else "val"
-        folder = self.root / "test"
+        folder = split_folder(self.root, "test")
         if class_folders(folder):
             return "test"
         if folder.is_dir():

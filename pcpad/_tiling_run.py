@@ -192,7 +192,8 @@ class TiledRun:
         """The network's output in float32 or wider, as probabilities if these are averaged."""
         if not isinstance(output, Tensor):
             message = (
-                f"Expected the network to return a tensor, but it returned {type(output).__name__}; wrap it, please."
+                f"Expected the network to return a tensor, but it returned {type(output).__name__}: pass a function "
+                "that returns the one that is meant, such as lambda image: network(image)['out']"
             )
             raise UserTypeError(message)
         size = tuple(side * scale for side, scale in zip(batch.shape[2:], self.reach.scale, strict=True))

@@ -8,10 +8,17 @@ from typing import Literal, NamedTuple
 
 from pcpad.files import opened
 
-__all__ = ["HEAD", "FileKind", "kind_of", "kind_of_file", "named"]
+__all__ = ["HEAD", "IMAGE_ENDINGS", "FileKind", "kind_of", "kind_of_file", "named"]
 
 HEAD = 512
 """How many of a file's first bytes `kind_of` wants."""
+
+IMAGE_ENDINGS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
+    *(".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".j2k", ".jpf", ".jpx"),
+    *(".avif", ".heic", ".heif", ".hif"),
+)
+"""Of the names of pictures, in lower case."""
 
 
 class FileKind(NamedTuple):

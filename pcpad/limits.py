@@ -53,24 +53,27 @@ def _given() -> int | None:
     return int(number)
 
 
-def refuse_empty_claim(width: int, height: int, size: int) -> None:
+def refuse_empty_claim(width: int, height: int, size: int, believed: int = 0) -> None:
     """Refuse a header that claims far more pixels than anybody's compression makes of the file.
 
     Args:
         width: What it claims.
         height: What it claims.
         size: The file's bytes.
+        believed: So many pixels any file may claim: a mask those of its picture, as masks are black and white.
 
     Raises:
         UserValueError: It does.
     """
     pixels = width * height
+    if pixels <= believed:
+        return
     if pixels > max(_ANY, size * _PIXELS_OF_A_BYTE):
         message = f"damaged or no picture: {size} bytes cannot hold the {width}x{height} pixels that the header claims"
         raise UserValueError(message)
     if pixels > max(_given() or _BELIEVED, size * _GREY_PIXELS_OF_A_BYTE):
         message = (
-            f"{size} bytes are few for the {width}x{height} pixels that the header claims, which would take "
+            f"its {size} bytes are few for the {width}x{height} pixels that the header claims, which would take "
             f"{pixels * 6 >> 30} GiB and more: if the file is what it should be, set the environment variable {OPTION} "
             f"to {pixels}"
         )

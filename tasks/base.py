@@ -191,7 +191,11 @@ class Task(LearningParts):
         # Hyper-parameters already; in the state dict they would keep published weights from loading strictly.
         self._normalizes = True
         for name, values in (("mean", mean), ("std", std)):
-            self.register_buffer(name, torch.tensor(plain(values)).view(-1, *[1] * dims), persistent=False)
+            self.register_buffer(
+                name,
+                torch.tensor(plain(values), dtype=torch.get_default_dtype()).view(-1, *[1] * dims),
+                persistent=False,
+            )
 
     def normalize(self, image: Tensor) -> Tensor:
         """Bring images or clips to the range the network was trained on.

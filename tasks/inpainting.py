@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -15,8 +15,10 @@ from pcpad.files import FileName
 from pcpad.filling import count_unreached, fill
 from pcpad.losses.inpainting import InpaintingLoss
 from pcpad.metrics.inpainting import SIX_BINS, InpaintingScores, composite, picture_scores
-from pcpad.models.inpainting_unet import inpainting_unet
-from pcpad.models.weights import load_weights
+from pcpad.models.averaging import AveragedNetwork
+from pcpad.models.inpainting_unet import InpaintingUNet, inpainting_unet
+from pcpad.models.inpainting_weights import load_start
+from pcpad.models.restoration import RestorationNetwork, restoration_network
 from pcpad.tasks.base import Task, plain, unit
 from pcpad.tasks.callbacks.inpainted import InpaintedPictures
 from pcpad.tasks.evaluation.files import EvaluationFiles
@@ -43,7 +45,8 @@ class InpaintingTask(Task):
         depth: How often the network halves the image, see `pcpad.models.inpainting_unet`; 8 at 512x512, 7 at 256x256.
         width: Channels of its first level.
         partial: Partial convolutions; false: the baseline of ordinary ones, which sees the mean color in holes.
-        weights: A local file that training starts from, such as stage 1's checkpoint, or that is tested or applied.
+        weights: A local file that training starts from, such as stage 1's checkpoint, or that is tested or applied; of
+            naoto0804's and mmagic's files, too, with the `mean` and `std` that they were trained with.
             Read when a training run starts, not when one goes on, and not beside a checkpoint; not kept in checkpoints.
         freeze_encoder_norm: The second stage: batch norm of the encoder stays as `weights` has it.
         loss_weights: Of `valid`, `hole`, `perceptual`, `style`, `tv`; those not named keep the published ones.
@@ -55,6 +58,9 @@ class InpaintingTask(Task):
         scheduler: Makes the learning-rate schedule from the optimizer.
         freeze: Parts that do not learn: `encoder`, `norms`, names of parts. See `Task`.
         rates: Learning rates of parts, as factors. See `Task`.
+        network: `inpainting_unet`, or `restoration`, see `pcpad.models.restoration`, which has a size of its own and
+            takes images in [0, 1]: `mean` 0, `std` 1, and neither `depth`, `width` nor `partial` are for it.
+        ema: Decay of a running average of the network's weights, which is then what is evaluated and applied; 0: none.
 
     Raises:
         ValueError: An argument is out of range.
@@ -85,10 +91,13 @@ class InpaintingTask(Task):
         scheduler: LRSchedulerCallable | None = None,
         freeze: str | list[str] | None = None,
         rates: dict[str, float] | None = None,
+        network: Literal["inpainting_unet", "restoration"] = "inpainting_unet",
+        ema: float = 0.0,
     ) -> None:
         partial = plain(partial)
+        own_size = network == "restoration"
         super().__init__(
-            network_name=f"inpainting_unet depth {depth} width {width}",
+            network_name=network if own_size else f"{network} depth {depth} width {width}",
             padding="partial" if partial else "zeros",
             mean=mean,
             std=std,
@@ -104,7 +113,13 @@ class InpaintingTask(Task):
         self.vgg = vgg
         self.inception = inception
 
-        self.network = inpainting_unet(depth, partial, width).freeze_encoder_batch_norm(freeze_encoder_norm)
+        self.network: InpaintingUNet | RestorationNetwork
+        if own_size:
+            _refuse_unet_options(depth, width, partial, freeze_encoder_norm, tuple(mean), tuple(std))
+            self.network = restoration_network(weights=None)
+        else:
+            self.network = inpainting_unet(depth, partial, width).freeze_encoder_batch_norm(freeze_encoder_norm)
+        self.average = AveragedNetwork(self.network, ema) if ema else None
         self.loss: InpaintingLoss | None = None
         self.val_metric = InpaintingScores()
         self.test_metric = InpaintingScores()
@@ -131,7 +146,7 @@ class InpaintingTask(Task):
             if self.loss.features is None:
                 rank_zero_info("Training without VGG16's perceptual and style losses: their weights are 0.")
         elif self.weights is not None and not self._started and not self.trainer.ckpt_path:
-            load_weights(self.network, self.weights)
+            self._load()
         self.judge = InceptionJudge(self.inception) if stage == "test" and self.inception else None
 
     def on_fit_start(self) -> None:
@@ -145,10 +160,14 @@ class InpaintingTask(Task):
                 raise UserValueError(message)
             return
         try:
-            load_weights(self.network, self.weights)
+            self._load()
         except FileNotFoundError as error:
             message = f"{error} {first}"
             raise UserFileNotFoundError(message) from error
+
+    def _load(self) -> None:
+        assert self.weights is not None
+        load_start(self.network, self.weights, self.mean.flatten().tolist(), self.std.flatten().tolist())
 
     def on_train_start(self) -> None:
         """What is trained here is trained with this convolution, whatever was loaded before."""
@@ -160,7 +179,8 @@ class InpaintingTask(Task):
 
         They are about in [0, 1], and of all pixels: `pcpad.losses.composite` puts the known ones back.
         """
-        output = self.network(self.normalize(image), mask)
+        network = self.network if self.average is None or self.training else self.average
+        output = network(self.normalize(image), mask)
         return output.to(self.mean.dtype) * self.std + self.mean
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -169,6 +189,11 @@ class InpaintingTask(Task):
         terms = self.loss(self(batch["image"], batch["mask"]), unit(batch["image"]), batch["mask"])
         loss = terms.pop("loss")
         return self.log_loss(loss, len(batch["image"]), terms)
+
+    def on_before_zero_grad(self, optimizer: Any) -> None:
+        """After a step of the optimizer, let the running average follow."""
+        if self.average is not None and self.trainer.global_step:
+            self.average.update(self.network)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Score one batch."""
@@ -250,3 +275,16 @@ class InpaintingTask(Task):
         """Remember that there are weights, and what they were trained with."""
         super().on_load_checkpoint(checkpoint)
         self._started = True
+
+
+def _refuse_unet_options(*given: Any) -> None:
+    """Options that a network of a size of its own would pass over."""
+    names = ("depth", "width", "partial", "freeze_encoder_norm", "mean", "std")
+    expected = (8, 64, True, False, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    other = [f"{name} {value}" for name, value, fine in zip(names, given, expected, strict=True) if value != fine]
+    if other:
+        message = (
+            f"Expected the restoration network with `mean` [0, 0, 0] and `std` [1, 1, 1] and without options of the "
+            f"U-Net, but got {', '.join(other)}"
+        )
+        raise UserValueError(message)

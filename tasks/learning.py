@@ -34,6 +34,9 @@ class LearningParts(LightningModule):
     rates: dict[str, float]
     """Factors of the optimizer's learning rate, by part."""
 
+    learner = "network"
+    """The attribute of which `freeze` and `rates` name parts."""
+
     _frozen_norms: tuple[str, ...] = ()
 
     def starts_from(self, weights: object, head: str | None = None) -> None:
@@ -78,7 +81,7 @@ class LearningParts(LightningModule):
         return parts
 
     def _network(self) -> nn.Module:
-        return self.get_submodule("network")
+        return self.get_submodule(self.learner)
 
     def freeze_parts(self) -> None:
         """Freeze what does not learn; called when the network is built, and again when training starts.
@@ -86,12 +89,12 @@ class LearningParts(LightningModule):
         Raises:
             UserValueError: `freeze` or `rates` speak of parts that there are none of.
         """
-        if "network" not in self._modules or not (self.frozen or self.rates):
+        if self.learner not in self._modules or not (self.frozen or self.rates):
             return
         check_rates(self._network(), self.rates, self.encoder_parts())
         if self.frozen:
             self._frozen_norms = tuple(freeze_parts(self._network(), self.frozen, self.encoder_parts()))
-        if self.frozen and self.random_parts == ["network"] and self._trainer is not None and not self._resumes():
+        if self.frozen and self.random_parts == [self.learner] and self._trainer is not None and not self._resumes():
             rank_zero_warn(
                 f"{', '.join(self.frozen)} of {type(self).__name__} is frozen at random values: pass "
                 "--model.weights FILE, or leave `freeze` out"

@@ -65,14 +65,17 @@ class SynthesisTask(Task):
             Not kept in checkpoints.
         num_upsampling_layers: The public code's option: `more`, as for Cityscapes, or `normal`, whose weights have the
             same names and shapes, see `pcpad.models.spade_generator`.
+        freeze: Parts of the generator that do not learn: `norms` (its batch norms keep their statistics) and names of
+            parts (`head_0`, `up_3`). It has no encoder, and the discriminators, which are not kept for use, learn all.
 
     Raises:
-        ValueError: An argument is out of range.
+        ValueError: An argument is out of range, or the generator has no such part.
     """
 
     export_outputs = ("image",)
     item_metric = "l1"
     units = {"l1": "value range"}  # noqa: RUF012  # a ClassVar in the base
+    learner = "generator"
 
     def __init__(
         self,
@@ -93,6 +96,7 @@ class SynthesisTask(Task):
         scheduler: LRSchedulerCallable | None = None,
         weights: FileName | None = None,
         num_upsampling_layers: Upsampling = "more",
+        freeze: str | list[str] | None = None,
     ) -> None:
         num_labels, partial = plain(num_labels), plain(partial)
         super().__init__(
@@ -101,6 +105,7 @@ class SynthesisTask(Task):
             scheduler=scheduler,
             not_kept=["weights", "vgg", "judge", "protocols", "detector", "inception"],
             clips_gradients=False,
+            freeze=freeze,
         )
         self.loss_weights = GeneratorLoss.complete(plain(loss_weights))
         self.judge_files = JudgeFiles(judge, protocols, detector, inception)
@@ -120,6 +125,7 @@ class SynthesisTask(Task):
             start_synthesis(self, weights, upsampling["num_upsampling_layers"])
             warn_of_other_start(self, weights)
             self.random_parts = []
+        self.freeze_parts()
         self.loss: GeneratorLoss | None = None
         self.judges = SynthesisJudges()
 
@@ -133,7 +139,10 @@ class SynthesisTask(Task):
             if optimizer is None:
                 message = f"Training needs `{name}` (the packaged recipes have one: `pcpad configs`)"
                 raise UserValueError(message)
-        made = [optimizer_and_scheduler(net.parameters(), make, self.scheduler) for net, make in pairs.values()]
+        made = [
+            optimizer_and_scheduler([one for one in net.parameters() if one.requires_grad], make, self.scheduler)
+            for net, make in pairs.values()
+        ]
         if any("monitor" in one.get("lr_scheduler", {}) for one in made):
             message = (
                 "A GAN's losses do not fall to a plateau, so no `scheduler` can wait for one here: pass "

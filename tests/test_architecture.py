@@ -48,6 +48,7 @@ LAYERS = [
     "_what_to_convert.py",
     "convert.py",
     "errors.py",
+    "_filling_tiles.py",
     "filling.py",
     "functional.py",
     "fusing.py",

@@ -29,7 +29,7 @@ def test_a_data_module_brings_no_other():
 
 def test_names_of_samples_need_no_sample():
     assert brought("pcpad.datamodules.samples", "cv2", "av", "PIL", "lightning") == []
-    assert list(samples.SAMPLES) == ["cityscapes", "digits", "kinetics", "photos"]
+    assert list(samples.SAMPLES) == ["cityscapes", "digits", "kinetics", "photos", "restoration"]
 
 
 def test_every_name_is_there_and_no_other():

@@ -1,7 +1,7 @@
 """Where in which label map which class lies: an index built once, kept in a file, rebuilt when the labels change."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -73,7 +73,15 @@ def find_centroids(train_ids: np.ndarray, tile: int) -> np.ndarray:
     return np.asarray(found, np.int32).reshape(-1, 3)
 
 
-def load_centroids(root: Path, name: str, pairs: Sequence[Pair], tile: int) -> Centroids:
+def load_centroids(
+    root: Path,
+    name: str,
+    pairs: Sequence[Pair],
+    tile: int,
+    read: Callable[[int], np.ndarray] | None = None,
+    classes: int = len(CLASSES),
+    meaning: str = "",
+) -> Centroids:
     """Read the index of some label maps from its file, or build it and write the file.
 
     The file is `root/pcpad_centroids_<name>_<tile>.npz`; where `root` cannot be written to, it lies below
@@ -85,6 +93,10 @@ def load_centroids(root: Path, name: str, pairs: Sequence[Pair], tile: int) -> C
         name: Tells several indices of one data set apart.
         pairs: Images and label maps, relative to `root`.
         tile: See `find_centroids`.
+        read: Gives the classes `(H, W)` uint8 of the label map at a position, 255 = ignore. None: as Cityscapes has
+            them, trainIds of label ids.
+        classes: How many there are.
+        meaning: What the label maps' values mean, in a word that another meaning changes.
 
     Returns:
         The index; `file` counts through `pairs`.
@@ -93,13 +105,18 @@ def load_centroids(root: Path, name: str, pairs: Sequence[Pair], tile: int) -> C
         BrokenImageError: An image or label file that cannot be read.
         ValueError: Values that are no label ids, or an image of another size than its label map.
     """
-    key = _key(root, pairs, tile)
+    key = _key(root, pairs, tile, meaning)
     places = cache_places(root, f"pcpad_centroids_{name}_{tile}.npz")
     for place in places:
-        found = _read(place, key, len(pairs))
+        found = _read(place, key, len(pairs), classes)
         if found is not None:
             return found
-    centroids = _build(root, pairs, tile, name)
+    if read is None:
+
+        def read(index: int) -> np.ndarray:
+            return to_train_ids(read_checked_ids(root, pairs[index]))
+
+    centroids = _build(read, len(pairs), tile, name)
     # np.savez has a parameter called file.
     file, train_id, y, x = centroids
     unkept = write_arrays(places, {"key": np.array(key), "position": file, "train_id": train_id, "y": y, "x": x})
@@ -108,19 +125,19 @@ def load_centroids(root: Path, name: str, pairs: Sequence[Pair], tile: int) -> C
     return centroids
 
 
-def _build(root: Path, pairs: Sequence[Pair], tile: int, name: str) -> Centroids:
+def _build(read: Callable[[int], np.ndarray], files: int, tile: int, name: str) -> Centroids:
     """Look through all label maps, in threads: decoding and OpenCV leave Python's lock."""
 
-    def look(pair: Pair) -> np.ndarray:
-        return find_centroids(to_train_ids(read_checked_ids(root, pair)), tile)
+    def look(index: int) -> np.ndarray:
+        return find_centroids(read(index), tile)
 
     executor = ThreadPoolExecutor(cores())
     try:
         parts = list(
             track(
-                executor.map(look, pairs),
+                executor.map(look, range(files)),
                 f"class centroids of {name} labels",
-                total=len(pairs),
+                total=files,
                 console=Console(stderr=True),
             )
         )
@@ -132,16 +149,16 @@ def _build(root: Path, pairs: Sequence[Pair], tile: int, name: str) -> Centroids
     return Centroids(file, points[:, 0].astype(np.uint8), points[:, 1], points[:, 2])
 
 
-def _key(root: Path, pairs: Sequence[Pair], tile: int) -> str:
+def _key(root: Path, pairs: Sequence[Pair], tile: int, meaning: str) -> str:
     """Name the state of the label files: another key, another index."""
-    digest = hashlib.sha256(f"{_FORMAT} {tile}".encode())
+    digest = hashlib.sha256(f"{_FORMAT} {tile}{meaning}".encode())
     for pair in pairs:
         state = (root / pair.label).stat()
         digest.update(f"\0{pair.label}\0{state.st_size}\0{state.st_mtime_ns}".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
-def _read(path: Path, key: str, files: int) -> Centroids | None:
+def _read(path: Path, key: str, files: int, classes: int) -> Centroids | None:
     """What a file holds, which may have come with the data: looked at as any other, or not used."""
     stored = read_arrays(path, _KINDS)
     if stored is None or str(stored.pop("key")) != key:
@@ -152,4 +169,4 @@ def _read(path: Path, key: str, files: int) -> Centroids | None:
         return found if same else None
     in_order = bool((np.diff(found.file) >= 0).all()) and found.file[0] >= 0 and found.file[-1] < files
     inside = min(found.y.min(), found.x.min()) >= 0 and max(int(found.y.max()), int(found.x.max())) < MOST_PIXELS
-    return found if in_order and inside and found.train_id.max() < len(CLASSES) else None
+    return found if in_order and inside and found.train_id.max() < classes else None

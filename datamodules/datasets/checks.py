@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pcpad.datamodules.datasets.cityscapes_files import Pair
+from pcpad.datamodules.datasets.file_tables import TableRow, find_below, find_table, read_table
+from pcpad.datamodules.datasets.image_folders import split_folder, undivided_classes
 from pcpad.datamodules.datasets.kinetics_files import find_classes, find_split, no_data
 from pcpad.datamodules.datasets.label_maps import read_checked_ids
 from pcpad.datamodules.datasets.panoptic_scenes import instance_of, read_instances
+from pcpad.datamodules.datasets.video_lists import Annotations
 from pcpad.datamodules.datasets.video_table import BrokenVideo, index_any, note_broken
 from pcpad.datamodules.reading.folders import class_folders, look_for_images, outside_of_folders
 from pcpad.datamodules.reading.frame_folders import frame_path
@@ -21,7 +24,7 @@ from pcpad.datamodules.reading.listing import Contents
 from pcpad.datamodules.reading.names import Names
 from pcpad.datamodules.reading.pngs import PngFile
 from pcpad.datamodules.reading.video_files import BrokenVideoError, VideoIndex, decode_all
-from pcpad.errors import UserFileNotFoundError
+from pcpad.errors import UserFileNotFoundError, UserValueError
 
 _SPLITS = ("train", "val", "test")
 # What a video may fall short of its annotated seconds, and the frames of a clip.
@@ -33,7 +36,7 @@ class Finding(NamedTuple):
 
     Attributes:
         path: The file, relative to the root.
-        problem: "broken", "short", "missing" or "unused".
+        problem: "broken", "short", "missing", "twice" or "unused".
         detail: What exactly.
     """
 
@@ -58,7 +61,7 @@ class Check(NamedTuple):
     note: Callable[[list[Finding]], None] = len  # type: ignore[assignment]
 
 
-def check_kinetics(root: Path, annotations: str | None) -> Check:
+def check_kinetics(root: Path, annotations: Annotations | None) -> Check:
     """Check all videos of all splits, against the annotations where there are some; see `KineticsDataModule`."""
     find_classes(root, annotations)
     seconds: dict[str, float | None] = {}
@@ -124,31 +127,81 @@ def _look_at_image(root: Path, name: str) -> list[Finding]:
     return []
 
 
-def check_imagenet(root: Path, annotations: str | None) -> Check:
-    """Check all images of all class folders; a class that a split lacks is missing there; see `ImageNetDataModule`."""
-    found = {split: class_folders(root / split) for split in _SPLITS}
+def check_imagenet(root: Path, annotations: Annotations | None) -> Check:
+    """Check all images of all class folders; a class that a split lacks is missing there; see `ImageNetDataModule`.
+
+    With annotations all images that the table names.
+    """
+    if annotations is not None:
+        return _check_image_table(root, annotations)
+    found = {split_folder(root, split).name: class_folders(split_folder(root, split)) for split in _SPLITS}
     classes = next((names for names in found.values() if names), None)
     if classes is None:
+        classes = undivided_classes(root)
+        found = {".": classes}
+    if not classes:
         message = f"no class folders in {', '.join(str(root.absolute() / split) for split in _SPLITS)}"
         raise UserFileNotFoundError(message)
     files, known = [], []
     for split, names in found.items():
+        folder = f"{split}/".removeprefix("./")
         for name in names:
             images, others = look_for_images(root / split / name)
-            known += _unused(f"{split}/{name}/", others)
-            files += [f"{split}/{name}/{image}" for image in images]
+            known += _unused(f"{folder}{name}/", others)
+            files += [f"{folder}{name}/{image}" for image in images]
             if not images:
-                known.append(Finding(f"{split}/{name}", "missing", "a class folder without images"))
+                known.append(Finding(f"{folder}{name}", "missing", "a class folder without images"))
         if names:
-            known += _unused(f"{split}/", outside_of_folders(root / split))
+            known += _unused(folder, outside_of_folders(root / split))
             known += [
-                Finding(f"{split}/{name}", "missing", f"a class of {split if name in names else 'the others'} alone")
+                Finding(f"{folder}{name}", "missing", f"a class of {split if name in names else 'the others'} alone")
                 for name in sorted(set(names) ^ set(classes))
             ]
     return Check(files, partial(_look_at_image, root), known)
 
 
-def check_photos(root: Path, annotations: str | None) -> Check:
+def _check_image_table(root: Path, table: Annotations) -> Check:
+    known: list[Finding] = []
+    first: dict[str, TableRow] = {}
+    classes: dict[str, set[str]] = {}
+    for split, path in find_table(table.path, root).items():
+        for row in read_table(path, ("image", "label"), () if split else ("split",), table.columns):
+            name, label, line = row.cells["image"], row.cells["label"], f"{path.name}, line {row.line}"
+            try:
+                (file,) = find_below([root, path.parent, *table.roots], [(row, name)])
+            except UserFileNotFoundError:
+                known.append(Finding(name, "missing", f"{line} names it, no such file"))
+                continue
+            except UserValueError as error:  # it leads out of the folders
+                known.append(Finding(name, "missing", str(error)))
+                continue
+            if file in first:
+                other = first[file]
+                classes_differ = f", of class {other.cells['label']} and here {label}" * (other.cells["label"] != label)
+                known.append(Finding(name, "twice", f"{line} names it, as {_line_of(other)} does{classes_differ}"))
+                continue
+            first[file] = row
+            classes.setdefault(split or row.split(), set()).add(label)
+    for split in set(classes) - {"train", ""} if "train" in classes else ():
+        extra = sorted(classes[split] - classes["train"])
+        known += [Finding(label, "missing", f"a class of {split}, of which training has no image") for label in extra]
+    home = root.absolute()
+    files = [Path(file).relative_to(home).as_posix() if Path(file).is_relative_to(home) else file for file in first]
+    if root.is_dir():
+        images, others = look_for_images(root)
+        used = set(files)
+        known += _unused(
+            "", [(name, "an image that no line of the table names") for name in images if name not in used]
+        )
+        known += _unused("", [(name, reason) for name, reason in others if (root / name).name != Path(table.path).name])
+    return Check(files, partial(_look_at_image, root), known)
+
+
+def _line_of(row: TableRow) -> str:
+    return f"{row.source.name}, line {row.line}"
+
+
+def check_photos(root: Path, annotations: Annotations | None) -> Check:
     """Check all images below a folder, as Places2 and folders of photographs are."""
     files, others = look_for_images(root) if root.is_dir() else Contents(Names(), [])
     if not files:
@@ -161,7 +214,7 @@ def _unused(prefix: str, others: Sequence[tuple[str, str]]) -> list[Finding]:
     return [Finding(prefix + name, "unused", reason) for name, reason in others]
 
 
-def check_cityscapes(root: Path, annotations: str | None) -> Check:
+def check_cityscapes(root: Path, annotations: Annotations | None) -> Check:
     """Check all images, label maps and instance maps: values, sizes, pairs; see `CityscapesPanopticDataModule`."""
     pictures, others = look_for_images(root) if root.is_dir() else Contents(Names(), [])
     stems: dict[str, dict[str, str]] = {"leftImg8bit": {}, "gtFine": {}, "gtCoarse": {}}
@@ -224,7 +277,7 @@ def _look_at_scene(root: Path, pairs: dict[str, str], labels: dict[str, str], na
     return []
 
 
-CHECKS: dict[str, Callable[[Path, str | None], Check]] = {
+CHECKS: dict[str, Callable[[Path, Annotations | None], Check]] = {
     "cityscapes": check_cityscapes,
     "imagenet": check_imagenet,
     "kinetics": check_kinetics,

@@ -105,7 +105,10 @@ class ClassValues(NamedTuple):
             f"{OTHERS})"
         )
         if file.lossy:
-            message += ". The file is a JPEG, which changes values: save label maps as PNG"
+            message += (
+                ". The file is a JPEG, which changes values where classes meet: save label maps as PNG, or leave these "
+                f"pixels out with --data.ignore {OTHERS}"
+            )
         elif by_color and file.kind.startswith("one grey"):
             message += f". Each pixel is {file.kind}: if these are ids, give names by id (--data.classes '{{0: NAME}}')"
         elif file.transparent:

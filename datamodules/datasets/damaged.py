@@ -179,7 +179,8 @@ class DamagedPictures(Dataset[dict[str, Any]]):
         if unclear and self.threshold is None:
             message = (
                 f"{path} is not filled: its mask {mask_path} does not say what is a hole, as {unclear}: "
-                f"{ways('predict_mask_polarity')}; or where greys count as white: --data.predict_mask_threshold 0.5"
+                f"{ways('--data.predict_mask_polarity')}; or where greys count as white: "
+                "--data.predict_mask_threshold 0.5"
             )
             raise PictureError(message)
         if between:

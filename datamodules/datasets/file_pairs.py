@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -28,12 +29,16 @@ LAYOUTS = (
     ("{split}", "{split}annot"),
     ("{split}", "{split}_labels"),
     ("{split}", "{split}_masks"),
+    ("{split}_images", "{split}_masks"),
+    ("{split}_images", "{split}_labels"),
     ("images", "labels"),
     ("images", "masks"),
     ("images", "annotations"),
     ("JPEGImages", "SegmentationClass"),
 )
 """What is looked for where no patterns are given: the folders of images and of masks."""
+_ENDINGS = ("_mask", "-mask", "_masks", "_label", "-label", "_labels", "_gt", "-gt", "_seg", "_segmentation", "_L")
+"""What the names of masks end with beside their image's stem, where no pattern says it."""
 _PLACE = re.compile(r"\{(\w+)\}")
 _SHOWN = 3
 
@@ -171,11 +176,26 @@ def _usual(layout: Layout) -> tuple[str, str]:
                 return images, masks
             if "{split}" not in images:
                 break
+    beside = _side_by_side(layout.root)
+    if beside is not None:
+        return beside
     message = (
         f"No folders of images and {layout.mask}s of a usual name below {layout.root.absolute()}, which holds "
         f"{_contents(layout.root)}.\n{_expected(layout)}"
     )
     raise UserFileNotFoundError(message)
+
+
+def _side_by_side(folder: Path) -> tuple[str, str] | None:
+    """Patterns of images with their masks beside them in one folder: `a.jpg`, `a_mask.png`."""
+    files = [Path(name) for name in sorted(os.listdir(folder)) if name.lower().endswith(SUFFIXES)]  # noqa: PTH208
+    by_stem = {file.stem: file for file in files}
+    for ending in _ENDINGS:
+        for file in files:
+            image = by_stem.get(file.stem.removesuffix(ending))
+            if file.stem.endswith(ending) and image is not None:
+                return f"{{stem}}{image.suffix}", f"{{stem}}{ending}{file.suffix}"
+    return None
 
 
 def _contents(folder: Path) -> str:
@@ -210,6 +230,11 @@ def _pairs_of(layout: Layout, images: str, masks: str, note: Note | None) -> lis
     image_files = _matching(layout, images, "images", _expression(masks), note)
     mask_files = _matching(layout, masks, f"{layout.mask}s", _expression(images), note)
     at_images, at_masks = layout.root.absolute() / images, layout.root.absolute() / masks
+    if not image_files.keys() & mask_files.keys() and not _has_stem(masks):
+        longer = {(stem.removesuffix(ending),): ending for stem, *_ in mask_files for ending in _ENDINGS}
+        ending = next((longer[key] for key in image_files if key in longer), None)
+        if ending is not None:
+            return _pairs_of(layout, images, f"{masks.rstrip('/')}/{{stem}}{ending}.*", note)
     if not image_files.keys() & mask_files.keys():
         examples = [next(iter(files.values())) for files in (image_files, mask_files)]
         message = (

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pcpad.datamodules.reading.images import SUFFIXES
 from pcpad.errors import UserFileNotFoundError, UserValueError, did_you_mean
 from pcpad.files import at_home, read_bytes, read_text
 
@@ -16,7 +17,10 @@ __all__ = ["SPLITS", "TableRow", "find_below", "find_table", "read_lines", "read
 
 # What columns are called where `columns` does not say.
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "image": ("image", "path", "image_path", "img", "file", "filename", "file_name", "filepath", "name"),
+    "image": (
+        *("image", "path", "image_path", "img", "file", "filename", "file_name", "filepath", "name"),
+        *("image_id", "id"),
+    ),
     "path": ("path", "video_path", "video", "filename", "file_name", "file", "filepath", "clip", "name"),
     "mask": ("mask", "mask_path", "label", "label_path", "annotation", "segmentation", "target", "labels", "masks"),
     "label": ("label", "class", "class_name", "category", "target", "species", "labels"),
@@ -173,12 +177,15 @@ def _places(
     return places
 
 
-def find_below(roots: Sequence[Path], names: Sequence[tuple[TableRow, str]]) -> list[str]:
+def find_below(
+    roots: Sequence[Path], names: Sequence[tuple[TableRow, str]], endings: Sequence[str] = SUFFIXES
+) -> list[str]:
     """Find files that a table names below some folders.
 
     Args:
         roots: Folders that names are relative to; the first that has a file of the name counts.
         names: Rows, each with one of its names. An absolute one has to lie in one of the folders.
+        endings: What a name may lack at its end: of a table of ids, say.
 
     Returns:
         Absolute paths.
@@ -187,7 +194,7 @@ def find_below(roots: Sequence[Path], names: Sequence[tuple[TableRow, str]]) -> 
         ValueError: A name that leads out of the folders.
         FileNotFoundError: Files that are not there; names them with their lines.
     """
-    homes = [Path(os.path.normpath(root.absolute())) for root in roots]
+    homes = list(dict.fromkeys(Path(os.path.normpath(root.absolute())) for root in roots))
     found, missing = [], []
     for row, name in names:
         places = [Path(os.path.normpath(home / name.replace("\\", "/"))) for home in homes]
@@ -199,6 +206,9 @@ def find_below(roots: Sequence[Path], names: Sequence[tuple[TableRow, str]]) -> 
             )
             raise UserValueError(message)
         path = next((place for place in inside if place.is_file()), None)
+        if path is None and not name.lower().endswith(tuple(endings)):
+            longer = (place.with_name(f"{place.name}{ending}") for place in inside for ending in endings)
+            path = next((place for place in longer if place.is_file()), None)
         if path is None:
             missing.append(f"{row.source.name}, line {row.line}: {name}")
         else:
@@ -207,10 +217,20 @@ def find_below(roots: Sequence[Path], names: Sequence[tuple[TableRow, str]]) -> 
         more = f"\n  … and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         message = (
             f"{len(missing)} of {len(names)} files that {names[0][0].source} names are not there, below "
-            f"{' or '.join(map(str, homes))}:\n  " + "\n  ".join(missing[:_SHOWN]) + more
+            f"{' or '.join(map(str, homes))}:\n  " + "\n  ".join(missing[:_SHOWN]) + more + _elsewhere(homes, names)
         )
         raise UserFileNotFoundError(message)
     return found
+
+
+def _elsewhere(homes: Sequence[Path], names: Sequence[tuple[TableRow, str]]) -> str:
+    """Where the first file lies that a table names without its folder, for the error; empty where nowhere near."""
+    _, name = names[0]
+    for home in homes:
+        for folder in sorted(each for each in home.glob("*") if each.is_dir()):
+            if any((folder / f"{name}{ending}").is_file() for ending in ("", *SUFFIXES)):
+                return f"\n{name} lies in {folder}: pass --data.roots '[{folder}]'"
+    return ""
 
 
 def read_lines(path: Path) -> list[str]:
@@ -231,7 +251,10 @@ def table_text(path: Path, what: str) -> str:
     try:
         text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        message = f"{path}: {what} have to be text in UTF-8, this file is not: {error}"
+        message = (
+            f'{path}: {what} have to be text in UTF-8, this file is not: {error}. Save it anew as "CSV UTF-8", or '
+            f"`iconv -f WINDOWS-1252 -t UTF-8 {path.name} > utf8-{path.name}`"
+        )
         raise UserValueError(message) from error
     if "\0" in text:
         message = f"{path}: {what} have to be text, this file has zero bytes"

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.epochs import Crop, CropDataset, drawing_from
 from pcpad.datamodules.datasets.file_splits import Shares
-from pcpad.datamodules.datasets.file_tables import TableRow, find_below, find_table, read_table
+from pcpad.datamodules.datasets.file_tables import SPLITS, TableRow, find_below, find_table, read_table
 from pcpad.datamodules.datasets.transforms import Transform
 from pcpad.datamodules.reading.folders import FileTable, class_folders, look_for_images, outside_of_folders
 from pcpad.datamodules.reading.images import SUFFIXES, BrokenImageError, read_image
@@ -23,6 +23,9 @@ from pcpad.errors import UserValueError
 
 Reader = Callable[[Path], torch.Tensor]
 """Reads a file as `(C, H, W)`, uint8 in [0, 255] or float in [0, 1]."""
+
+
+_NO_CLASSES = {"images", "imgs", "img", "jpegimages", "labels", "masks", "annotations", "runs", "videos", "data"}
 
 
 class LabelledFiles(NamedTuple):
@@ -73,6 +76,36 @@ def scan_split(folder: str | Path, classes: Sequence[str]) -> LabelledFiles:
         raise UserValueError(message)
     say_passed_over(folder, others, "images of a class")
     return LabelledFiles(FileTable(folder, names), np.asarray(labels, dtype=np.int64))
+
+
+def split_folder(root: Path, split: str) -> Path:
+    """A split's folder, by any of its usual names.
+
+    Args:
+        root: The data set's folder.
+        split: train, val or test.
+
+    Returns:
+        `root/training`, say, where that is there; `root/train` where none is.
+    """
+    names = (spelled for name in SPLITS[split] for spelled in (name, name.capitalize(), name.upper()))
+    return next((root / name for name in names if (root / name).is_dir()), root / split)
+
+
+def undivided_classes(root: Path) -> list[str]:
+    """Class folders that lie in no split's, each with images directly in it; fewer than two are none.
+
+    Args:
+        root: The data set's folder.
+
+    Returns:
+        Their names, sorted; none where there is a folder of a split, or one that holds no class by its name.
+    """
+    names = class_folders(root)
+    others = {*_NO_CLASSES, *(name for names in SPLITS.values() for name in names)}
+    if len(names) < 2 or any(name.lower() in others for name in names):
+        return []
+    return names if all(len(look_for_images(root / name).names) for name in names) else []
 
 
 def table_splits(

@@ -10,7 +10,6 @@ import numpy as np
 
 from pcpad.datamodules.datasets.strokes import draw_mask
 from pcpad.datamodules.reading.folders import FileTable, find_images
-from pcpad.datamodules.reading.images import BrokenImageError
 from pcpad.errors import UserValueError
 from pcpad.pictures import Picture, PictureError, read_picture
 
@@ -40,7 +39,9 @@ class Bilevel(NamedTuple):
     unclear: str = ""
 
 
-def read_mask(path: str | Path, polarity: Polarity, threshold: float, *, judge: bool = False) -> Bilevel:
+def read_mask(
+    path: str | Path, polarity: Polarity, threshold: float, *, judge: bool = False, believed: int = 0
+) -> Bilevel:
     """Read a mask file of up to 16 bits a channel.
 
     Args:
@@ -50,6 +51,7 @@ def read_mask(path: str | Path, polarity: Polarity, threshold: float, *, judge: 
             exactly black, not exactly white; or `transparent_hole`: every pixel of less than half opacity.
         threshold: Share of white above which a pixel counts as white.
         judge: Whether to find out if black and white say anything here.
+        believed: As of `read_picture`.
 
     Returns:
         The mask.
@@ -57,7 +59,7 @@ def read_mask(path: str | Path, polarity: Polarity, threshold: float, *, judge: 
     Raises:
         PictureError: The file cannot be read, or is to be transparent and has no alpha.
     """
-    picture = read_picture(path)
+    picture = read_picture(path, believed=believed)
     colour = picture.colour
     grey = cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY) if colour.shape[2] == 3 else colour[..., 0]
     white = 1 if int(grey.max()) == 1 else picture.white
@@ -104,11 +106,11 @@ def _unclear(picture: Picture, is_white: np.ndarray) -> str:
     return ""
 
 
-def ways(argument: str) -> str:
-    """The ways to say what a mask means that is not black and white."""
+def ways(option: str) -> str:
+    """The ways to say what a mask means that is not black and white, with the option that says it."""
     return (
         "make it black and white, or say what is a hole: "
-        f"--data.{argument} nonblack_hole (all but pure black), nonwhite_hole (all but pure white) or "
+        f"{option} nonblack_hole (all but pure black), nonwhite_hole (all but pure white) or "
         "transparent_hole (what is transparent)"
     )
 
@@ -208,7 +210,7 @@ def _check_meaning(files: FileTable, polarity: Polarity, argument: str) -> None:
             unclear.append(f"{path}: {reason}")
     if 2 * len(unclear) > count:
         message = f"{len(unclear)} of {count} masks looked at don't say what is a hole, such as {unclear[0]}: "
-        raise UserValueError(message + ways(argument))
+        raise UserValueError(message + ways(f"--data.{argument}"))
 
 
 def fit_nearest(valid: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -345,4 +347,6 @@ def _read(path: Path, polarity: Polarity) -> np.ndarray:
     try:
         return read_mask(path, polarity, _TRAIN_THRESHOLD).valid
     except PictureError as error:
+        from pcpad.datamodules.reading.images import BrokenImageError  # torchvision: seconds, which `pcpad fill` saves
+
         raise BrokenImageError(str(error)) from error

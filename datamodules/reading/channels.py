@@ -10,8 +10,10 @@ import numpy as np
 import torch
 
 from pcpad.datamodules.reading.images import BrokenImageError
+from pcpad.datamodules.reading.tiff_segments import refuse_swelling
 from pcpad.errors import UserModuleNotFoundError, UserValueError
 from pcpad.files import opened
+from pcpad.limits import refuse_empty_claim
 from pcpad.pictures import PictureError, open_header, orientation_of, read_picture, refuse_too_large, why_unreadable
 
 __all__ = ["ALL", "ChannelImage", "image_tensor", "read_channels"]
@@ -151,10 +153,13 @@ def _of_tiff(path: Path, channels: int) -> np.ndarray:
         if there != channels and len(shape) == 3 and axes[1:] == "YX" and shape[2] == channels:
             axes = "YXS"  # written as (H, W, C) without a word, of which tifffile makes a page a row
             height, width, there = shape
-        # Each channel counts: as many pixels are decoded.
-        refuse_too_large(width, height * max(1, there), path.stat().st_size)
+        # Each channel counts: as many pixels are decoded. What it takes in memory, counted in bytes, is believed less.
+        size = path.stat().st_size
+        refuse_too_large(width, height * max(1, there), size)
+        refuse_empty_claim(width, height * max(1, there) * series.dtype.itemsize, size)
         if there != channels:
             raise UserValueError(_other_channels(there, channels))
+        refuse_swelling(series)
         try:
             values: Any = series.asarray()
         except ValueError as error:

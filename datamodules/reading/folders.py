@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pcpad.datamodules.reading.images import SUFFIXES
 from pcpad.datamodules.reading.listing import FOLDERS_BESIDE, Contents, Wanted, look_through, say_passed_over
 from pcpad.datamodules.reading.names import Names
 from pcpad.errors import UserFileNotFoundError
+from pcpad.file_kinds import IMAGE_ENDINGS as SUFFIXES
 from pcpad.files import is_folder, refuse_irregular
 
 # Others that are pictures, too, and cannot be read: they are named by the reader, with what to do.

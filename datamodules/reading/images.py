@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from pcpad.errors import UserValueError
+from pcpad.file_kinds import IMAGE_ENDINGS
 from pcpad.files import read_bytes
 from pcpad.pictures import (
     PictureError,
@@ -30,11 +31,7 @@ except ImportError:  # deprecated in torchvision 0.29, "to be removed in a futur
 # Said once for every image read.
 warnings.filterwarnings("ignore", message="The image decoding and encoding capabilities of TorchVision")
 
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
-    *(".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".j2k", ".jpf", ".jpx"),
-    *(".avif", ".heic", ".heif", ".hif"),
-)
+SUFFIXES = IMAGE_ENDINGS
 """File names with one of these endings, in any case, count as images; of others the content decides."""
 
 

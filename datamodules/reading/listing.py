@@ -9,8 +9,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
-from lightning.pytorch.utilities import rank_zero_warn
-
 from pcpad.datamodules.reading.names import Names
 from pcpad.file_kinds import FileKind, kind_of_file, named
 from pcpad.files import is_folder
@@ -166,6 +164,8 @@ def say_passed_over(folder: str | Path, others: Sequence[tuple[str, str]], what:
     """
     if not others:
         return
+    from lightning.pytorch.utilities import rank_zero_warn  # a second of imports, of which `pcpad fill` needs none
+
     shown = "".join(f"\n  {name}: {reason}" for name, reason in sorted(others)[:_SHOWN])
     more = f"\n  … and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
     rank_zero_warn(f"{len(others)} files below {Path(folder).absolute()} are no {what} and left out:{shown}{more}")

@@ -15,8 +15,17 @@ if TYPE_CHECKING:
     from pcpad.datamodules.samples.digits import write_digits
     from pcpad.datamodules.samples.kinetics import write_kinetics
     from pcpad.datamodules.samples.photos import write_photos
+    from pcpad.datamodules.samples.restoration import write_restoration
 
-__all__ = ["SAMPLES", "SampleSummary", "write_cityscapes", "write_digits", "write_kinetics", "write_photos"]
+__all__ = [
+    "SAMPLES",
+    "SampleSummary",
+    "write_cityscapes",
+    "write_digits",
+    "write_kinetics",
+    "write_photos",
+    "write_restoration",
+]
 
 
 class _Writers(Mapping[str, Callable[..., SampleSummary]]):
@@ -40,7 +49,9 @@ class _Writers(Mapping[str, Callable[..., SampleSummary]]):
         return len(self._names)
 
 
-SAMPLES: Mapping[str, Callable[..., SampleSummary]] = _Writers("cityscapes", "digits", "kinetics", "photos")
+SAMPLES: Mapping[str, Callable[..., SampleSummary]] = _Writers(
+    "cityscapes", "digits", "kinetics", "photos", "restoration"
+)
 """Writers by name. Each takes the folder to write first, and options by keyword."""
 
 

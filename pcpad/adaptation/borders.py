@@ -329,6 +329,7 @@ class _Measured:
                 f"The error is above {tolerance:.0%} in the middle of the crops too: the network looks farther than "
                 f"they are wide, and more than {plan.context} pixels of context might change what is compared with."
             )
+        notes = [plan.choice, *notes] if plan.choice else notes
         return BorderReport(
             name, plan.kind, images, plan.crop, plan.context, band, tolerance, self.own, tuple(results),
             failed=self.failed, reach=None if plan.obstacles else plan.reach, alignment=plan.alignment,

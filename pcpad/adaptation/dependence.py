@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from pcpad.adaptation.observing import fields_of
 from pcpad.errors import UserValueError
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ def tensors(value: Any) -> list[Tensor]:
     if isinstance(value, dict):
         value = list(value.values())
     elif hasattr(value, "__dataclass_fields__"):
-        value = list(vars(value).values())
+        value = list((fields_of(value) or {}).values())
     if isinstance(value, (tuple, list)):
         return [tensor for part in value for tensor in tensors(part)]
     return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +16,24 @@ from torch import Tensor, nn
 
 from pcpad.errors import UserError, UserRuntimeError, UserTypeError, UserValueError
 
-__all__ = ["Observed", "Place", "UpTo", "first_not_finite", "observe", "pick", "places_of", "shared_copy", "strides_of"]
+__all__ = [
+    "MAIN",
+    "Observed",
+    "Picked",
+    "Place",
+    "UpTo",
+    "choice",
+    "fields_of",
+    "first_not_finite",
+    "observe",
+    "pick",
+    "places_of",
+    "shared_copy",
+    "strides_of",
+]
+
+MAIN = ("out", "logits")
+"""What libraries call the output that a network is for: torchvision and transformers."""
 
 OutputKey = str | int | Callable[[Any], Tensor] | None
 
@@ -25,10 +43,11 @@ _FAILURES = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, Ke
 
 
 class Observed(NamedTuple):
-    """One run: the output, and feature maps by name in the order in which they were ready."""
+    """One run: the output, and feature maps by name in the order in which they were ready; see `choice`."""
 
     output: Tensor
     maps: dict[str, Tensor]
+    choice: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,8 +104,9 @@ def pick(output: Any, key: OutputKey = None) -> Tensor:
 
     Args:
         output: A tensor, or tuples, lists, dicts and objects of them.
-        key: Which one: a dict's key or an attribute, a tuple's index, or a function of the output. None takes the
-            largest map (N, C, H, W), and where there is none the largest (N, K); of equals the first.
+        key: Which one: a dict's key or an attribute, a tuple's index, or a function of the output. None takes what is
+            called `out` or `logits`, or else the map (N, C, H, W) of the most pixels, and where there is none the
+            largest (N, K); of equals the first.
 
     Returns:
         The tensor.
@@ -111,9 +131,8 @@ def pick(output: Any, key: OutputKey = None) -> Tensor:
             raise UserValueError(message)
         found = named[str(key)]
     else:
-        maps = [tensor for tensor in named.values() if tensor.dim() == 4]
-        vectors = [tensor for tensor in named.values() if tensor.dim() == 2]
-        found = max(maps or vectors, key=Tensor.numel) if maps or vectors else output
+        found = _main(named)
+        found = output if found is None else found
     if not isinstance(found, Tensor) or found.dim() not in (2, 4) or not found.is_floating_point():
         what = f"a {type(output).__name__}" if not named else f"a {type(output).__name__} of {_listed(named)}"
         message = (
@@ -122,6 +141,47 @@ def pick(output: Any, key: OutputKey = None) -> Tensor:
         )
         raise UserTypeError(message)
     return found
+
+
+def _main(named: Mapping[str, Tensor]) -> Tensor | None:
+    """What a network is for, as far as names and sizes tell."""
+    maps = [tensor for tensor in named.values() if tensor.dim() == 4]
+    vectors = [tensor for tensor in named.values() if tensor.dim() == 2]
+    for name in MAIN:
+        if name in named and named[name].dim() in (2, 4):
+            return named[name]
+    if maps:
+        return max(maps, key=lambda tensor: tensor.shape[-2] * tensor.shape[-1])
+    return max(vectors, key=Tensor.numel, default=None)
+
+
+def choice(output: Any, key: OutputKey = None) -> str:
+    """Which of several tensors `pick` takes, and what others there are.
+
+    Args:
+        output: See `pick`.
+        key: See `pick`.
+
+    Returns:
+        A line; empty where there is nothing to choose from, or a function chooses.
+    """
+    named = dict(_named(output))
+    if len(named) < 2 or callable(key):
+        return ""
+    taken = pick(output, key)
+    mine = {name: tensor for name, tensor in named.items() if tensor is taken}
+    return f"{_listed(mine)}; there are also {_listed({n: t for n, t in named.items() if n not in mine})}"
+
+
+def fields_of(output: Any) -> Mapping[str, Any] | None:
+    """What an object holds by name, a data class with slots too; None of one that holds nothing so.
+
+    Args:
+        output: Of a network.
+    """
+    if dataclasses.is_dataclass(output) and not isinstance(output, type):
+        return {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
+    return vars(output) if hasattr(output, "__dict__") else None
 
 
 def _named(output: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -135,8 +195,8 @@ def _named(output: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
         parts = output
     elif isinstance(output, tuple | list):
         parts = dict(enumerate(output)) | dict(getattr(output, "_asdict", dict)())
-    elif hasattr(output, "__dict__"):
-        parts = vars(output)
+    else:
+        parts = fields_of(output) or {}
     for key, value in parts.items():
         yield from _named(value, f"{name}.{key}" if name else str(key))
 
@@ -175,10 +235,14 @@ def observe(
         except UserError:
             raise
         except _FAILURES as error:
-            size, reason = "×".join(map(str, images.shape[-2:])), str(error).strip().partition("\n")[0]
+            size, reason = "×".join(map(str, images.shape[-2:])), _reason(error)
             message = f"The network fails on images of {size} pixels: {type(error).__name__}: {reason}"
             raise UserRuntimeError(message) from error
-    return Observed(pick(output, output_key), maps)
+    return Observed(pick(output, output_key), maps, choice(output, output_key))
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
 
 
 @contextmanager
@@ -278,6 +342,23 @@ def first_not_finite(network: nn.Module, images: Tensor) -> str:
         if not bool(value.isfinite().all()):
             return key
     return ""
+
+
+class Picked(nn.Module):
+    """A network whose output is one of its tensors.
+
+    Args:
+        network: A `shared_copy`.
+        key: See `pick`.
+    """
+
+    def __init__(self, network: nn.Module, key: OutputKey) -> None:
+        super().__init__()
+        self.network, self.key = network, key
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The tensor that `pick` takes of images (N, C, H, W)."""
+        return pick(self.network(images), self.key)
 
 
 class UpTo(nn.Module):

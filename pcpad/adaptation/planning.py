@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pcpad.adaptation.observing import Observed, OutputKey, Place, UpTo, observe, places_of, strides_of
+from pcpad.adaptation.observing import Observed, OutputKey, Picked, Place, UpTo, observe, places_of, strides_of
 from pcpad.adaptation.reach import receptive_field
 from pcpad.errors import UserError, UserRuntimeError, UserTypeError, UserValueError
 
@@ -35,6 +35,7 @@ class Plan:
     reach: int | None
     obstacles: tuple[str, ...]
     notes: tuple[str, ...]
+    choice: str = ""  # which of several outputs it is of
 
 
 class Photographs:
@@ -96,9 +97,12 @@ def plan_for(
         try:
             return observe(network, blank, None, output_key)
         except UserRuntimeError as error:
+            larger = side != probe
+            taken = f", and runs on {probe}×{probe}" if larger else ""
             message = (
-                f"{error}. Borders are measured on crops of several sizes, so the network has to take these: pass "
-                "`crop` (--crop) for one that it takes, or measure the part of it that takes any size"
+                f"{error}{taken}. Borders are measured on crops of several sizes, {probe}×{probe} first and larger "
+                "ones for what lies around: pass a `crop` (--crop) far below the largest size that it takes, or, where "
+                "it takes one size alone, the part of it that takes any"
             )
             raise UserRuntimeError(message) from error
 
@@ -117,7 +121,9 @@ def plan_for(
     if last is None:
         message = "No feature map of the network grows with the image, so there is nothing to compare near borders"
         raise UserValueError(message)
-    target = network if last == "" else UpTo(network, last)
+    # Of several outputs the others may look further.
+    several = smaller.choice or output_key is not None
+    target = UpTo(network, last) if last else Picked(network, output_key) if several else network
     reach, aligned, obstacles = _reach(target, first)
     side, around, notes = _geometry(images.least, max(alignment, aligned), reach, obstacles, crop, context)
     places = places_of(run(side), run(side + 2 * around), strides, around)
@@ -128,7 +134,10 @@ def plan_for(
         )
         raise UserValueError(message)
     layers = tuple(key for key in places if key and _is_named_stage(network, key))
-    return Plan(kind, side, around, max(alignment, aligned), places, layers, last, reach, obstacles, notes)
+    choice = (
+        f"Of the network's outputs this is {smaller.choice} (`output_key`, --output_key)." if smaller.choice else ""
+    )
+    return Plan(kind, side, around, max(alignment, aligned), places, layers, last, reach, obstacles, notes, choice)
 
 
 def _is_named_stage(network: nn.Module, key: str) -> bool:
@@ -145,7 +154,8 @@ def _reach(network: nn.Module, image: Tensor) -> tuple[int | None, int, tuple[st
         found = receptive_field(network, image[:, :, :_CROP, :_CROP])
     except UserError:
         return None, 1, ()
-    return max(found.margin), max(found.alignment), tuple(found.obstacles)
+    inner = "network." if isinstance(network, Picked | UpTo) else ""
+    return max(found.margin), max(found.alignment), tuple(name.removeprefix(inner) for name in found.obstacles)
 
 
 def _geometry(

@@ -92,7 +92,7 @@ def recover(
         notes.append("The network came in training mode; its copies run as in evaluation.")
         warnings.warn(notes[-1], stacklevel=2)
     converted = _converted(original, padding, fallback)
-    material, dense, margin, more = _material(original, images, procedure, prepare)
+    material, dense, margin, reach, more = _material(original, images, procedure, prepare)
     notes += more
     runs = _Runs(original, material, procedure, dense, margin, resume, padding, said)
     rows = {ROWS[0]: runs.score(copy.deepcopy(original)), ROWS[1]: runs.score(copy.deepcopy(converted))}
@@ -113,7 +113,7 @@ def recover(
         notes.append("The batch norms' statistics were estimated anew, which held-out images say helps.")
     found = Recovery(
         restored(converted, leg), padding, dense, rows, rates, len(material.held), margin, procedure.border, kept,
-        procedure, tuple(notes),
+        procedure, tuple(notes), reach,
     )  # fmt: skip
     return found
 
@@ -137,8 +137,8 @@ def _converted(original: nn.Module, padding: str, fallback: str | None) -> nn.Mo
 
 def _material(
     original: nn.Module, images: Sequence[Tensor], procedure: Procedure, prepare: Any
-) -> tuple[Material, bool, int, list[str]]:
-    """The images as they are cut out, whether outputs are maps, and the true context there is."""
+) -> tuple[Material, bool, int, int | None, list[str]]:
+    """The images as they are cut out, whether outputs are maps, the true context there is, and what would be all."""
     device = next((weight.device for weight in original.parameters()), torch.device("cpu"))
 
     def cut(side: int | None) -> Material:
@@ -160,11 +160,11 @@ def _material(
         first = cut(crop).first()
     dense = _is_dense(original, first)
     if not dense:
-        return (whole if procedure.crop is None else cut(crop)), False, 0, []
-    margin, notes = _margin(original, cut(crop).first(), procedure, crop, smallest)
+        return (whole if procedure.crop is None else cut(crop)), False, 0, None, []
+    margin, reach, notes = _margin(original, cut(crop).first(), procedure, crop, smallest)
     material = cut(crop + 2 * margin)
     _run(original, material.first(), f"with true context, a crop of {crop} and {margin} more on each side")
-    return material, True, margin, notes
+    return material, True, margin, reach, notes
 
 
 def _known(images: Sequence[Tensor]) -> bool:
@@ -198,7 +198,8 @@ def _run(network: nn.Module, image: Tensor, what: str) -> Any:
 
 def _margin(
     original: nn.Module, image: Tensor, procedure: Procedure, crop: int, smallest: int
-) -> tuple[int, list[str]]:
+) -> tuple[int, int | None, list[str]]:
+    """The true context, the margin that would be exact where one is and was looked for, and what to say of it."""
     room = (smallest - crop) // 2
     if procedure.margin is not None:
         if procedure.margin > room:
@@ -207,8 +208,9 @@ def _margin(
                 f"{crop + 2 * procedure.margin}, and the smallest has a side of {smallest}."
             )
             raise UserValueError(message)
-        return procedure.margin, []
-    reach, grid = _reach(original, image)
+        return procedure.margin, None, []
+    looked = receptive_field(original, image)
+    reach, grid = max(looked.margin), max(1, *looked.alignment)
     wanted = -(-reach // grid) * grid
     margin = min(wanted, room // grid * grid)
     if margin < 1:
@@ -217,15 +219,10 @@ def _margin(
             f"looks {reach} pixels beyond a place): pass larger ones, or a smaller crop."
         )
         raise UserValueError(message)
+    notes = [f"No margin holds all that the network looks at: {looked.obstacles[0]}."] if looked.obstacles else []
     if margin < wanted:
-        return margin, [f"The network looks {reach} pixels beyond a place, and the images give {margin} of them."]
-    return margin, []
-
-
-def _reach(original: nn.Module, image: Tensor) -> tuple[int, int]:
-    """How far the network looks beyond a place, and what its windows' grid is, in pixels."""
-    reach = receptive_field(original, image)
-    return max(reach.margin), max(1, *reach.alignment)
+        notes.append(f"The network looks {reach} pixels beyond a place, and the images give {margin} of them.")
+    return margin, None if looked.obstacles else wanted, notes
 
 
 def _refuse_degraded(before: Values, after: Values, dense: bool) -> None:

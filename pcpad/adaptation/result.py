@@ -41,6 +41,8 @@ class Recovery:
         control: The original after the same procedure.
         procedure: What was done.
         notes: What else is to be known.
+        reach: How far the original looks, in pixels: the margin that makes tiles exact; None where there is none, or
+            where it was not asked for.
     """
 
     model: nn.Module
@@ -54,6 +56,7 @@ class Recovery:
     control: nn.Module
     procedure: Procedure
     notes: tuple[str, ...] = ()
+    reach: int | None = None
 
     @property
     def verdict(self) -> str:
@@ -103,7 +106,10 @@ def verdict(found: Recovery) -> str:
 def _of_maps(found: Recovery) -> str:
     before, after, control = (found.rows[row]["border"] for row in (ROWS[0], ROWS[2], ROWS[3]))
     inside, kept = found.rows[ROWS[2]]["interior"], found.rows[ROWS[3]]["interior"]
-    margin = f"the original and a margin of {found.margin} px have no such error"
+    if found.reach is None:
+        margin = "give those of the original a margin (`pcpad borders` tells how much of the error that removes)"
+    else:
+        margin = f"the original and a margin of {found.reach} px have no such error"
     better = min(after - before, after - control)
     # The whole counts too: a border that is bought with the interior is none that anybody wants.
     whole = found.rows[ROWS[2]]["loss"] < min(found.rows[row]["loss"] for row in (ROWS[0], ROWS[3]))
@@ -116,7 +122,8 @@ def _of_maps(found: Recovery) -> str:
     if control - before >= _NOTICED and control >= after:
         return (
             f"Stay with the original's padding: the same procedure brings it {control - before:+.2f} dB at the border "
-            f"(interior to {kept:.1f} dB), and {found.padding} {after - before:+.2f}. "
+            f"(its interior then agrees with the original's to {kept:.1f} dB), and {found.padding} "
+            f"{after - before:+.2f}. "
             f"Where tiles can overlap, {margin}."
         )
     return (

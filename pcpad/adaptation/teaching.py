@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pcpad.adaptation.observing import MAIN, fields_of
 from pcpad.errors import UserRuntimeError, UserTypeError, UserValueError
 
 __all__ = ["Scores", "Teaching", "tensors_of"]
@@ -21,8 +22,8 @@ def tensors_of(output: Any) -> list[Tensor]:
     """The tensors of floats that a network puts out, whatever they are wrapped in.
 
     Args:
-        output: A tensor; or a tuple, list or dict of outputs. Of a dict with `out`, as of torchvision's segmentation
-            networks, that one is the first.
+        output: A tensor; or a tuple, list, dict or data class of outputs. What is called `out` or `logits`, as by
+            torchvision's and transformers' networks, is the first.
 
     Returns:
         They, in order; the first is what scores speak of.
@@ -37,8 +38,8 @@ def tensors_of(output: Any) -> list[Tensor]:
     found = list(_flat(output))
     if not found:
         message = (
-            "Expected a network whose output is a tensor of floats, or a tuple, list or dict of such, but got "
-            f"{type(output).__name__}: wrap it in a module whose forward returns what is to be kept."
+            "Expected a network whose output is a tensor of floats, or a tuple, list, dict or data class of such, but "
+            f"got {type(output).__name__}: wrap it in a module whose forward returns what is to be kept."
         )
         raise UserTypeError(message)
     return found
@@ -48,12 +49,13 @@ def _flat(output: Any) -> Iterator[Tensor]:
     if isinstance(output, Tensor):
         if output.is_floating_point():
             yield output
-    elif isinstance(output, Mapping):
-        for name in sorted(output, key=lambda name: name != "out"):  # a stable sort: the others keep their order
-            yield from _flat(output[name])
     elif isinstance(output, list | tuple):
         for part in output:
             yield from _flat(part)
+    else:
+        parts = output if isinstance(output, Mapping) else fields_of(output) or {}
+        for name in sorted(parts, key=lambda name: name not in MAIN):  # a stable sort: the others keep their order
+            yield from _flat(parts[name])
 
 
 class Adds(Protocol):

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from pcpad.models.drn import drn_d_105 as drn_d_105
     from pcpad.models.filtering_unet import filtering_unet as filtering_unet
     from pcpad.models.inpainting_unet import inpainting_unet as inpainting_unet
+    from pcpad.models.inpainting_weights import load_inpainter as load_inpainter
     from pcpad.models.patch_discriminator import patch_discriminator as patch_discriminator
     from pcpad.models.pooling import exportable_pooling as exportable_pooling
     from pcpad.models.resnet3d import resnet3d as resnet3d
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pcpad.models.resnet3d import resnet3d34 as resnet3d34
     from pcpad.models.resnet3d import resnet3d50 as resnet3d50
     from pcpad.models.resnet3d import resnet3d101 as resnet3d101
+    from pcpad.models.restoration import restoration_network as restoration_network
     from pcpad.models.smp import smp_network as smp_network
     from pcpad.models.spade import spade_generator as spade_generator
     from pcpad.models.weights import load_weights as load_weights
@@ -33,6 +35,7 @@ else:
             "exportable_pooling": "pcpad.models.pooling",
             "filtering_unet": "pcpad.models.filtering_unet",
             "inpainting_unet": "pcpad.models.inpainting_unet",
+            "load_inpainter": "pcpad.models.inpainting_weights",
             "load_weights": "pcpad.models.weights",
             "patch_discriminator": "pcpad.models.patch_discriminator",
             "resnet3d": "pcpad.models.resnet3d",
@@ -40,6 +43,7 @@ else:
             "resnet3d34": "pcpad.models.resnet3d",
             "resnet3d50": "pcpad.models.resnet3d",
             "resnet3d101": "pcpad.models.resnet3d",
+            "restoration_network": "pcpad.models.restoration",
             "smp_network": "pcpad.models.smp",
             "spade_generator": "pcpad.models.spade",
             "wide_resnet38": "pcpad.models.wide_resnet",

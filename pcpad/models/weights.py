@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import pickle
-import re
-import struct
-import zipfile
-import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from pcpad.errors import UserFileNotFoundError, UserValueError
-from pcpad.files import again, at_home, opened
+from pcpad.errors import UserValueError
+from pcpad.files import at_home
 from pcpad.models.heads import keeping
 from pcpad.models.origins import from_r3d, whose
 from pcpad.models.padded_weights import apply_exponents, read_metadata, refuse_other_padding
+from pcpad.models.published_inpainting import from_published
+from pcpad.models.weight_files import MOST_LISTED, listed
+from pcpad.models.weight_files import read_weights as read_weights
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Fit = Callable[[nn.Module], dict[str, Tensor]]
 
 # The names under which training scripts put the weights among epoch, optimizer and the rest.
 _ENVELOPES = ("state_dict", "model_state_dict", "model", "network")
-_SHOWN = 10
 
 
 def load_weights(model: ModuleT, path_or_state_dict: str | Path | Mapping[str, Any]) -> ModuleT:
@@ -37,6 +33,9 @@ def load_weights(model: ModuleT, path_or_state_dict: str | Path | Mapping[str, A
     `model_state_dict`, `model` and `network` around the weights, the name prefixes `module.` (DataParallel),
     `_orig_mod.` (`torch.compile`) and any single one that a Lightning checkpoint puts in front (`network.`). A pickle
     that holds anything but tensors and plain values is refused: it could run code. Nothing is fetched.
+
+    An `inpainting_unet` takes the files of naoto0804/pytorch-inpainting-with-partial-conv and of mmagic's PConv, too,
+    and then computes what these networks do of the same input; of mmagic's the first channel is blue.
 
     A safetensors file of `pcpad adapt` says which padding its weights are for: a network of another one is refused, and
     exponents of the ratio that the file has are set.
@@ -86,7 +85,7 @@ def load_state(model: ModuleT, state: Mapping[str, Tensor], source: str) -> Modu
         ValueError: They do not fit, or hold non-finite values.
     """
     names = state
-    state = fit_names(model, state)
+    state = fit_names(model, from_published(model, state, source))
     problem = mismatch(model, state)
     if problem:
         known = whose(names)
@@ -180,128 +179,6 @@ def convert_and_load(
         apply_exponents(target, metadata)
 
 
-def read_weights(path: str | Path) -> Mapping[str, Any]:
-    """Read a local weight file without running any code it may carry.
-
-    Args:
-        path: A safetensors file or a pickle written by `torch.save`.
-
-    Returns:
-        The file's content, envelopes included, on the CPU.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The path is remote, or the file carries code or is unreadable.
-    """
-    if re.match(r"[a-z][a-z0-9+.-]*://", str(path), flags=re.IGNORECASE):
-        message = f"Weights are read from local files only, got {str(path)!r}: fetch the file and pass its path."
-        raise UserValueError(message)
-    path = at_home(path)
-    try:
-        file = opened(path)
-    except FileNotFoundError:
-        message = f"No weight file at {path} (looked in {path.resolve().parent})."
-        raise UserFileNotFoundError(message) from None
-    # Opened once: under that name something else may stand a moment later.
-    with file:
-        if path.suffix.lower() == ".safetensors" or _begins_like_safetensors(file):
-            return _read_safetensors(file, path)
-        return _read_pickle(file, path)
-
-
-def _read_pickle(file: BinaryIO, path: Path) -> Mapping[str, Any]:
-    name = again(file) if _is_sound_archive(file, path) else None
-    file.seek(0)
-    try:
-        # Mapped, a checkpoint's hyper-parameters are read without its weights.
-        content = torch.load(file if name is None else name, "cpu", weights_only=True, mmap=name is not None)
-    except pickle.UnpicklingError as error:
-        raise UserValueError(_refusal(path, str(error))) from None
-    except Warning:
-        raise  # somebody's `-W error`: not the file's fault
-    # PyTorch's unpickler takes what it is told to from its lists: IndexError, TypeError, AttributeError, and more.
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        reason = reason if name is None else reason.replace(name, str(path))
-        message = f"{path} is no weight file that can be read; is it complete? ({reason})"
-        raise UserValueError(message) from None
-    if not isinstance(content, Mapping):
-        message = f"{path} holds a {type(content).__name__}, expected a state dict (names to tensors)."
-        raise UserValueError(message)
-    return content
-
-
-def _begins_like_safetensors(file: BinaryIO) -> bool:
-    """Whether a file, whatever its name, begins with the length of a header and then the header's brace."""
-    start = file.read(9)
-    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= os.fstat(file.fileno()).st_size
-
-
-def _is_sound_archive(file: BinaryIO, path: Path) -> bool:
-    """Hold a checkpoint's parts against the checksums that stand beside them, which `torch.load` does not (1 GB/s).
-
-    Returns:
-        False for the format of before PyTorch 1.6, which has none.
-
-    Raises:
-        ValueError: Some do not match. Where none does, the file was written without checksums.
-    """
-    bad, fine = [], 0
-    try:
-        if not zipfile.is_zipfile(file):
-            return False
-        with zipfile.ZipFile(file) as archive:
-            for part in archive.infolist():
-                if part.compress_type != zipfile.ZIP_STORED:
-                    message = (
-                        f"{path} is refused: {part.filename} in it is compressed, which PyTorch never does, and "
-                        f"claims {part.file_size} bytes. Have it written anew by torch.save."
-                    )
-                    raise UserValueError(message)
-                try:
-                    with archive.open(part) as content:
-                        while content.read(1 << 20):
-                            pass
-                    fine += part.file_size > 0
-                except zipfile.BadZipFile:
-                    bad.append(part.filename)
-    except UserValueError:
-        raise
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, zlib.error, EOFError) as error:
-        message = f"{path} is no weight file that can be read; is it complete? ({error})"
-        raise UserValueError(message) from None
-    if bad and fine:
-        message = (
-            f"{path} is damaged: {len(bad)} of its {len(bad) + fine} parts do not match their checksums "
-            f"({_listed(bad)}). Copy it again from where it was made."
-        )
-        raise UserValueError(message)
-    return True
-
-
-def _read_safetensors(file: BinaryIO, path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load, load_file
-
-    name = again(file)
-    file.seek(0)
-    try:
-        return load(file.read()) if name is None else load_file(name)
-    except SafetensorError as error:
-        message = f"{path} is no safetensors file that can be read; is it complete? ({error})"
-        raise UserValueError(message) from None
-
-
-def _refusal(path: Path, error: str) -> str:
-    named = re.search(r"GLOBAL (\S+)", error)
-    what = f"asks for `{named[1]}`" if named else "is no plain weights-only pickle"
-    return (
-        f"{path} is refused: its pickle {what}. Such a file can run code when it is read, so only tensors and plain "
-        "values are accepted. If you trust whoever wrote it, convert it once where it was made: "
-        "safetensors.torch.save_file(model.state_dict(), ...)."
-    )
-
-
 def unwrap(content: Mapping[str, Any], source: str = "the state dict") -> dict[str, Tensor]:
     """Take the weights out of their envelopes and wrappers' prefixes.
 
@@ -323,7 +200,7 @@ def unwrap(content: Mapping[str, Any], source: str = "the state dict") -> dict[s
     state = {str(name).replace("_orig_mod.", ""): value for name, value in content.items()}
     strays = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if not state or strays:
-        found = f"among them {_listed(strays)} are no tensors" if state else "it is empty"
+        found = f"among them {listed(strays)} are no tensors" if state else "it is empty"
         message = f"{source} holds no state dict (names to tensors): {found}."
         raise UserValueError(message)
     return state
@@ -377,7 +254,7 @@ def _prefixes(own: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
     """The prefix to drop: none when names already match, else the one that makes most names match."""
     if not own or any(name in own for name in state):
         return []
-    candidates = {name[: -len(key)] for key in list(own)[:_SHOWN] for name in state if name.endswith("." + key)}
+    candidates = {name[: -len(key)] for key in list(own)[:MOST_LISTED] for name in state if name.endswith("." + key)}
     candidates = {prefix for prefix in candidates if all(name.startswith(prefix) for name in state)}
     hits = {prefix: sum(prefix + key in state for key in own) for prefix in candidates}
     # `module.` is taken off even where nothing else fits, so that the error speaks of the network's own names.
@@ -401,12 +278,12 @@ def mismatch(model: nn.Module, state: Mapping[str, Tensor]) -> str:
     shapes = [name for name in own if name in state and own[name].shape != state[name].shape]
     lines = []
     if missing:
-        lines.append(f"missing from the file ({len(missing)} of {len(own)}): {_listed(missing)}")
+        lines.append(f"missing from the file ({len(missing)} of {len(own)}): {listed(missing)}")
     if unexpected:
-        lines.append(f"not in the network ({len(unexpected)} of {len(state)}): {_listed(unexpected)}")
+        lines.append(f"not in the network ({len(unexpected)} of {len(state)}): {listed(unexpected)}")
     if shapes:
         sizes = [f"{name} is {_size(state[name])}, the network's {_size(own[name])}" for name in shapes]
-        lines.append(f"of another shape ({len(shapes)}): {_listed(sizes)}")
+        lines.append(f"of another shape ({len(shapes)}): {listed(sizes)}")
     if shapes and not missing and not unexpected:
         lines += _class_count_hint(own, state, shapes)
     return "\n".join("  " + line for line in lines)
@@ -429,13 +306,8 @@ def _class_count_hint(own: Mapping[str, Tensor], state: Mapping[str, Tensor], sh
 def _check_finite(state: Mapping[str, Tensor], source: str) -> None:
     bad = [name for name, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
     if bad:
-        message = f"{source} holds NaN or infinite weights ({len(bad)} of {len(state)} names): {_listed(bad)}"
+        message = f"{source} holds NaN or infinite weights ({len(bad)} of {len(state)} names): {listed(bad)}"
         raise UserValueError(message)
-
-
-def _listed(names: list[str]) -> str:
-    rest = f", … and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + rest
 
 
 def _size(value: Tensor) -> str:

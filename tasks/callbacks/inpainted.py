@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,7 @@ def compose(original: Picture, prediction: Tensor, mask: Tensor) -> Picture:
             hole = ~known[rows]
             if hole.any():
                 colour[rows][hole] = _values(prediction[0, :, rows].cpu(), hole, original)
-    return Picture(colour, original.alpha, original.profile, original.notes, original.top, original.place)
+    return replace(original, colour=colour)
 
 
 def _values(band: Tensor, hole: np.ndarray, original: Picture) -> np.ndarray:

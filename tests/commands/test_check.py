@@ -220,3 +220,75 @@ def test_other_bytes_in_a_jpeg_are_listed(tmp_path, monkeypatch):
     (tmp_path / "d" / "a.jpg").write_bytes(data[:4000] + bytes(512) + data[4512:])
     check("photos", "--data.root", "d", code=1)
     assert listed("check_photos.csv")["a.jpg"][1].startswith("damaged: its pixel data from byte 4000 on are 51")
+
+
+@pytest.mark.faults
+def test_a_table_of_images(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a 1", "b 2", "ü 3", "broken", "nobody"):
+        path = tmp_path / "d" / "photos" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(path)
+    (tmp_path / "d" / "photos" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    Path("d/table.csv").write_text(
+        "file;species;fold\na 1.png;rose;train\nb 2.png;daisy;train\nü 3.png;tulip;val\nbroken.png;rose;train\n"
+        "gone.png;rose;train\na 1.png;daisy;val\n../../etc.png;rose;val\n",
+        encoding="utf-8",
+    )
+    table = ["--data.annotations", "table.csv", "--data.roots", "[d/photos]"]
+    columns = ["--data.columns", "{image: file, label: species, split: fold}"]
+    check("imagenet", "--data.root", "d", *table, *columns, code=1)
+    found = listed("check_imagenet.csv")
+    assert found["gone.png"] == ("missing", "table.csv, line 6 names it, no such file")
+    assert found["a 1.png"] == (
+        "twice",
+        "table.csv, line 7 names it, as table.csv, line 2 does, of class rose and here daisy",
+    )
+    assert found["photos/broken.png"][0] == "broken"
+    assert found["photos/nobody.png"] == ("unused", "an image that no line of the table names")
+    assert found["tulip"] == ("missing", "a class of val, of which training has no image")
+    assert "points outside of" in found["../../etc.png"][1]
+    assert len(found) == 6
+    assert "imagenet: 4 files decoded: 1 broken, 0 short, 3 missing, 1 twice, 1 unused" in capsys.readouterr().out
+
+
+@pytest.mark.faults
+def test_a_table_of_videos(root, tmp_path, capsys):
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.mp4"))
+    rows = "".join(f"{name}|{name.split('/')[1]}|{name.split('/')[0]}\n" for name in names)
+    Path("table.csv").write_text("clip|motion|set\n" + rows + "gone.mp4|spinning|train\n")
+    options = ["--data.annotations", "table.csv", "--data.columns", "{path: clip, label: motion, split: set}"]
+    check("kinetics", "--data.root", root, *options, code=1)
+    assert listed("check_kinetics.csv") == {"gone.mp4": ("missing", "annotated in train, no such file")}
+    assert f"kinetics: {len(names)} files decoded" in capsys.readouterr().out
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["imagenet", "--data.columns", "{image: file}"], "which file"),
+        (["photos", "--data.annotations", "a.csv"], "is for imagenet and kinetics"),
+    ],
+)
+def test_tables_where_there_are_none(tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.chdir(tmp_path)
+    check(*options, "--data.root", ".", code=1)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("splits", [("training/", "validation/"), ("",)])
+def test_class_folders_as_training_reads_them(tmp_path, monkeypatch, capsys, splits):
+    monkeypatch.chdir(tmp_path)
+    for split in splits:
+        for name in ("daisy", "red rose"):
+            path = tmp_path / "d" / split / name / "1.png"
+            path.parent.mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(path)
+    (tmp_path / "d" / splits[0] / "daisy" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    check("imagenet", "--data.root", "d", code=1)
+    assert {path: problem for path, (problem, _) in listed("check_imagenet.csv").items()} == {
+        f"{splits[0]}daisy/broken.png": "broken"
+    }
+    assert f"imagenet: {2 * len(splits) + 1} files decoded: 1 broken" in capsys.readouterr().out

@@ -121,6 +121,27 @@ def test_a_segmentation_network(ending, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ending", ["pt2", "onnx"])
+@pytest.mark.parametrize("kind", ["classification", "segmentation"])
+def test_networks_of_five_channels(kind, ending, tmp_path):
+    torch.manual_seed(0)
+    if kind == "classification":
+        task = ClassificationTask("resnet18", num_classes=3, in_channels=5)
+    else:
+        task = SegmentationTask(encoder="resnet18", num_classes=4, in_channels=5)
+    checkpoint, path = save(task.eval(), tmp_path / "five.ckpt"), tmp_path / f"five.{ending}"
+    run("--ckpt_path", checkpoint, "--output", path, "--size", "64x48")
+    call, about = loaded(path)
+    assert about["inputs"] == {"image": ["N", 5, "H", "W"]}
+    assert about["input_range"].startswith("images are 5-channel floats")
+    assert len(about["mean"]) == len(about["std"]) == 5
+    image = torch.rand(3, 5, 51, 70)
+    with torch.no_grad():
+        expected = task(image)
+    assert float((call(image) - expected).abs().max()) < 1e-4 * float(expected.abs().max())
+
+
+@pytest.mark.slow
 def test_vgg_to_onnx_at_any_size(tmp_path):
     # torch.onnx itself writes the adaptive pooling of the example's size into the file.
     torch.manual_seed(0)

@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from pcpad import PartialConv2d, convert_padding
 from pcpad.commands.networks import load_network
 from pcpad.errors import UserTypeError, UserValueError
 from pcpad.models import classifier
+from pcpad.models.padded_weights import save_padded_weights
 from pcpad.tasks import ClassificationTask, SegmentationTask
 
 
@@ -89,6 +91,18 @@ def test_a_function_of_the_users_is_called_only_where_allowed(mine):
 
 
 @pytest.mark.faults
+@pytest.mark.faults
+def test_recovered_weights_of_a_function_s_network_bring_their_padding(mine):
+    """As `pcpad adapt --network my_nets:make` writes them, for `pcpad borders`, `export` and the others."""
+    network = convert_padding(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1)), "partial").eval()
+    save_padded_weights(network, "recovered.safetensors", "partial", {"0": 0.5})
+    loaded = load_network(f"{mine}:make", imports=[mine], weights="recovered.safetensors").module
+    image = torch.rand(1, 1, 8, 8)
+    network[0].exponent = 0.5
+    assert isinstance(loaded[0], PartialConv2d)
+    assert torch.equal(loaded(image), network(image))
+
+
 def test_random_weights_are_refused_unless_meant():
     with pytest.raises(UserValueError, match="resnet18 has random weights"):
         load_network("resnet18")

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from pcpad import cli
-from pcpad.commands.recipes import configured_imports, packaged_recipes
+from pcpad.commands.recipes import configured_imports, packaged_recipes, resolve_configs
 
 
 @pytest.mark.faults
@@ -62,3 +62,20 @@ def test_the_recipes_name_things_for_what_they_are():
     assert "ActivityNet's mean color, (114.77, 107.74, 99.48)" in act
     assert "of three clips per video, as in the public code" in act
     assert '"1/3 x 1/3" of the 2022 paper\'s Table 4 holds what the 2018 paper\'s Table 7 has under "1/2 x 1/2"' in seg
+
+
+@pytest.mark.faults
+def test_colors_are_no_comments():
+    """A shell takes the quotation marks away, and then YAML the color."""
+    typed = ["--data.ignore", "#000000", "--data.classes={sky: #8080ff, road: '#804080'}", "--data.root", "#000000"]
+    typed += ["--data.init_args.ignore=[#000000,#ffffff]", "--config={}"]
+    assert resolve_configs(typed) == [
+        *(
+            "--data.ignore",
+            '["#000000"]',
+            """--data.classes={sky: "#8080ff", road: '#804080'}""",
+            "--data.root",
+            "#000000",
+        ),
+        *('--data.init_args.ignore=["#000000","#ffffff"]', "--config", "{}"),
+    ]

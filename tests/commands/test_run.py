@@ -243,7 +243,7 @@ def test_tiffs_of_five_channels_train_test_predict_and_export(tmp_path, monkeypa
     tested = main("test", ["--ckpt_path", last, *QUIET])
     assert np.isfinite(float(tested.trainer.callback_metrics["test/mIoU"]))
     main("predict", ["--ckpt_path", last, f"--data.predict_images={root / 'val' / 'images'}", "--output=out", *QUIET])
-    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"0.png", "0_overlay.png", "1.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"0.tif", "0_overlay.png", "1.tif"}
     cli.main(["export", "--ckpt_path", last, "--output", "five.pt2", "--size", "64x64", "--fixed_size"])
     program = torch.export.load(tmp_path / "five.pt2").module()
     assert program(torch.rand(2, 5, 64, 64)).shape == (2, 2, 64, 64)

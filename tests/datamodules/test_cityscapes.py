@@ -152,6 +152,25 @@ def test_splits_take_cities_from_both_folders(written, split, sizes):
         assert (y, x) == (rows.sum() // len(rows), columns.sum() // len(columns) + x // 24 * 24)
 
 
+@pytest.mark.faults
+def test_folds_are_of_cities(written):
+    cities = []
+    for number in (1, 2, 3):
+        data = ready(written, fold=f"{number}/3", class_uniform=0)
+        held_out = {path.split("/")[-2] for path in map(data._val.file_of, range(len(data._val)))}
+        trained = {data._train.pairs[at].image.split("/")[-2] for at in range(len(data._train))}
+        assert not held_out & trained
+        assert held_out | trained == {*CITIES_HERE["train"], *CITIES_HERE["val"]}
+        cities += sorted(held_out)
+    assert sorted(cities) == sorted({*CITIES_HERE["train"], *CITIES_HERE["val"]}), "each is held out once"
+    other = ready(written, fold="1/3", split_seed=5, class_uniform=0)
+    assert [other._val.file_of(0)] != [ready(written, fold="1/3", class_uniform=0)._val.file_of(0)]
+    with pytest.raises(ValueError, match=r"7 cities .* cannot make 9 folds"):
+        ready(written, fold="9/9")
+    with pytest.raises(ValueError, match="`split`"):
+        make(written, fold="1/3", split="cv1")
+
+
 def test_one_index_serves_all_splits(root, monkeypatch):
     ready(root, split="cv0")
     monkeypatch.setattr("pcpad.datamodules.datasets.centroids.find_centroids", None)

@@ -186,3 +186,73 @@ def test_images_that_are_nearly_black_are_said(tmp_path):
         ready(root, channels=1)
     data = ready(root, channels=1, white=1020)
     assert next(iter(data.val_dataloader()))["image"].max() > 0.8
+
+
+@pytest.mark.faults
+def test_rare_classes_are_met_by_class_uniform_crops(tmp_path):
+    for number in range(8):
+        image, ids = np.zeros((96, 96, 3), np.uint8), np.zeros((96, 96), np.uint8)
+        if number == 3:
+            ids[80:84, 8:12] = 1
+        for split in ("train", "val"):
+            for folder, pixels in (("images", image), ("labels", ids)):
+                path = tmp_path / split / folder / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+
+    def boxes(**options):
+        data = ready(tmp_path, crop_size=16, scale=(1, 1), crops=4, batch_size=1, **options)
+        return sum(bool((batch["label"] == 1).any()) for batch in data.train_dataloader())
+
+    assert boxes() <= 3
+    assert boxes(class_uniform=0.5, tile_size=32) >= 8, "half of 32 crops, shared by two classes"
+    assert list(tmp_path.glob("pcpad_centroids_folder_32.npz")), "kept"
+    # Another meaning of the same values is another index.
+    assert boxes(class_uniform=0.5, tile_size=32, classes={0: "box", 1: "ground"}) >= 8
+    # One index serves all folds.
+    data = ready(tmp_path, crop_size=16, class_uniform=1.0, tile_size=32, fold="1/4")
+    assert data._centroids.file.max() < len(data.pairs()["train"]) == 12
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("options", [{"class_uniform": 1.5}, {"class_uniform": -0.1}, {"tile_size": 0}])
+def test_shares_of_crops_out_of_range(tmp_path, options):
+    with pytest.raises(UserValueError, match=next(iter(options))):
+        FolderSegmentationDataModule(tmp_path, **options)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("images", "masks", "ending"),
+    [
+        ("train_images", "train_masks", "_mask"),
+        ("train", "train_masks", "_mask"),
+        ("images", "masks", "-gt"),
+        (".", ".", "_mask"),
+    ],
+)
+def test_masks_whose_names_end_with_a_word(tmp_path, images, masks, ending):
+    for number in range(6):
+        image, ids = scene()
+        for folder, pixels, name in ((images, image, f"ä {number}.jpg"), (masks, ids, f"ä {number}{ending}.png")):
+            path = tmp_path / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+        (tmp_path / images / f"._ä {number}.jpg").write_bytes(bytes(60))
+    (tmp_path / images / "Thumbs.db").write_bytes(bytes(60))
+    pairs = ready(tmp_path).pairs()
+    assert sum(map(len, pairs.values())) == 6
+    assert len(pairs["val"]) == 1 or len(pairs["val"]) == 2
+    assert all(pair.label.endswith(f"{ending}.png") for found in pairs.values() for pair in found)
+
+
+@pytest.mark.faults
+def test_jpeg_masks_are_told_what_to_do(tmp_path):
+    write(tmp_path, paint=lambda ids: ids * 255)
+    for path in tmp_path.rglob("labels/*.png"):
+        with Image.open(path) as mask:
+            mask.save(path.with_suffix(".jpg"), quality=70)
+        path.unlink()
+    with pytest.raises(UserValueError, match=r"changes values where classes meet: .*--data.ignore others"):
+        ready(tmp_path, classes={0: "ground", 255: "box"})
+    ready(tmp_path, classes={0: "ground", 255: "box"}, ignore="others")

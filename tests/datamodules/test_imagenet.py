@@ -587,3 +587,48 @@ def test_tables_that_do_not_fit(tmp_path):
             ready(tmp_path, annotations="t.csv")
     with pytest.raises(ValueError, match=r"given where `columns` or `roots` is"):
         make(tmp_path, columns={"image": "x"})
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("names", [("training", "validation"), ("Train", "Valid"), ("train", "dev")])
+def test_splits_go_by_any_usual_name(tmp_path, names):
+    data = ready(write_data(tmp_path, {names[0]: 4, names[1]: 2}))
+    assert (len(data._split("train").files), len(data._split("val").files)) == (12, 6)
+    assert data.class_names == CLASSES
+
+
+@pytest.mark.faults
+def test_class_folders_without_splits_are_divided(tmp_path):
+    for label, name in enumerate(("Löwenzahn", "red rose")):
+        for index in range(10):
+            write_picture(tmp_path / name / f"{index}.jpg", [label, index])
+    data = ready(tmp_path)
+    train, val = data._split("train"), data._split("val")
+    assert (len(train.files), len(val.files)) == (16, 4)
+    assert np.bincount(val.labels).tolist() == [2, 2], "of each class its share"
+    assert not set(train.files.names) & set(val.files.names)
+    again = ready(tmp_path, stage="test")
+    assert list(again._split("val").files.names) == list(val.files.names), "the same for every verb"
+    (tmp_path / "images").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"No such folder: .*train"):
+        ready(tmp_path)
+
+
+@pytest.mark.faults
+def test_tables_of_ids_find_their_files(tmp_path):
+    for index in range(10):
+        write_picture(tmp_path / "train_images" / f"Bild {index}.jpg", [0, index])
+    rows = "".join(f"Bild {index};{('Äpfel', 'Birnen')[index % 2]}\n" for index in range(10))
+    (tmp_path / "train.csv").write_bytes(b"\xef\xbb\xbfid;class\n" + rows.encode())
+    options = {"annotations": "train.csv"}
+    with pytest.raises(FileNotFoundError) as caught:
+        ready(tmp_path, **options)
+    folder = tmp_path / "train_images"
+    assert f"Bild 0 lies in {folder}: pass --data.roots '[{folder}]'" in str(caught.value)
+    assert f"below {tmp_path}:" in str(caught.value), "each folder once"
+    data = ready(tmp_path, **options, roots=[str(folder)])
+    assert data.class_names == ["Birnen", "Äpfel"]
+    assert len(data._split("train").files) + len(data._split("val").files) == 10
+    (tmp_path / "latin.csv").write_bytes(("id;class\n" + rows).encode("latin-1"))
+    with pytest.raises(ValueError, match=r"latin.csv: tables have to be text in UTF-8.*iconv -f WINDOWS-1252"):
+        ready(tmp_path, annotations="latin.csv", roots=[str(folder)])

@@ -11,7 +11,9 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch.optim import Adam
 from torch.utils.data import DataLoader
 
+from pcpad.errors import UserValueError
 from pcpad.metrics.inpainting import composite
+from pcpad.models.inpainting_weights import load_inpainter
 from pcpad.tasks import InpaintingTask
 from pcpad.tasks.base import NonFiniteLossError
 from pcpad.tasks.callbacks import BestAndLast, RunResults
@@ -90,6 +92,45 @@ def test_training_fills_holes_better(partial, tmp_path):
     assert not {"train/perceptual", "train/style_out"} & set(run.callback_metrics)
     assert float(run.callback_metrics["val/psnr"]) == pytest.approx(after["test/psnr"], rel=1e-4)
     assert model.trained_with == ("partial" if partial else "zeros")
+
+
+def restoration(**options):
+    plain = {"network": "restoration", "mean": (0, 0, 0), "std": (1, 1, 1), "depth": 8, "width": 64}
+    return task(**plain | {"loss_weights": {"valid": 0, "hole": 0, "tv": 0, "each": 10, **NO_VGG}} | options)
+
+
+def test_the_restoration_network_is_trained_and_its_average_is_applied(tmp_path):
+    model, data = restoration(ema=0.5, optimizer=lambda parameters: Adam(parameters, lr=0.0001)), Ramps()
+    first = {name: value.clone() for name, value in model.network.state_dict().items()}
+    run = trainer(tmp_path, max_epochs=2)
+    run.fit(model, data)
+    assert float(run.callback_metrics["train/loss"]) == pytest.approx(10 * float(run.callback_metrics["train/each"]))
+    moved, average = model.network.state_dict(), model.average.network.state_dict()
+    assert not torch.equal(moved["head.weight"], first["head.weight"])
+    assert not torch.equal(average["head.weight"], first["head.weight"])
+    assert not torch.equal(average["head.weight"], moved["head.weight"])
+    model.eval()
+    image, mask = batch()["image"], batch()["mask"]
+    with torch.no_grad():
+        assert torch.equal(model(image, mask), model.average(image / 255, mask))
+    again = restoration(ema=0.5)
+    again.load_state_dict(model.state_dict())
+    (scores,) = trainer(tmp_path).test(again, data, verbose=False)
+    assert scores["test/psnr"] > 25
+    predicted = trainer(tmp_path).predict(model, Ramps(paths=["a.png"]))
+    assert predicted[0]["unreached"] == [0]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "options",
+    [{"depth": 3}, {"width": 8}, {"partial": False}, {"mean": (0.5, 0.5, 0.5)}, {"freeze_encoder_norm": True}],
+)
+def test_options_that_the_restoration_network_has_not_are_refused(options):
+    with pytest.raises(UserValueError, match=next(iter(options))):
+        restoration(**options)
+    with pytest.raises(UserValueError, match="ema"):
+        restoration(ema=1.0)
 
 
 def test_scores_are_of_the_composite(tmp_path):
@@ -174,6 +215,37 @@ def test_fine_tuning_starts_from_stage_one_and_freezes(stage1, tmp_path):
     further.fit(again, Ramps(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
     assert further.global_step == 6
     assert torch.equal(again.state_dict()[frozen[0]], first[frozen[0]])
+
+
+@pytest.fixture
+def mmagic_file(tmp_path):
+    """Weights under mmagic's names, as they are in its checkpoints; such a network is one of BGR."""
+    network, state = task(depth=4, width=4).network, {}
+    torch.nn.init.normal_(network.decoder[-1].conv.bias)
+    for name, value in network.state_dict().items():
+        part, level, rest = name.split(".", 2)
+        level = int(level) + 1 if part == "encoder" else 4 - int(level)
+        state[f"generator.{part}.{part[:3]}{level}.{rest.replace('norm.', 'bn.')}"] = value
+    torch.save({"meta": {"iter": 3}, "state_dict": state}, tmp_path / "pconv.pth")
+    return str(tmp_path / "pconv.pth")
+
+
+def test_public_weights_are_applied_as_their_family_does(mmagic_file, tmp_path):
+    model = task(depth=4, width=4, weights=mmagic_file, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    trainer(tmp_path).test(model, Ramps(), verbose=False)
+    image, mask = batch()["image"], batch()["mask"]
+    with torch.no_grad():
+        found = model.eval()(image, mask).clamp(0, 1)
+        expected = load_inpainter(mmagic_file)(image / 255, mask)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("verb", ["fit", "test"])
+def test_public_weights_of_another_range_of_values_are_refused(verb, mmagic_file, tmp_path):
+    run = getattr(trainer(tmp_path), verb)
+    with pytest.raises(ValueError, match=r"mmagic's network.*--model.mean '\[0.5, 0.5, 0.5\]' --model.std '\[0.5"):
+        run(task(depth=4, width=4, weights=mmagic_file), Ramps())
 
 
 def test_resuming_reads_no_weights(stage1, tmp_path):

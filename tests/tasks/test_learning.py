@@ -72,6 +72,7 @@ class OnTwo(Callback):
 
 @pytest.mark.faults
 @pytest.mark.slow
+@pytest.mark.own_process
 @pytest.mark.parametrize("freeze", ["encoder", "norms"])
 def test_frozen_parts_on_two_processes(tmp_path, freeze):
     """DistributedDataParallel waits for the gradients of all parameters that it was told of."""

@@ -12,6 +12,7 @@ from PIL import Image
 from torch.optim import Adam
 from torch.utils.data import DataLoader
 
+from pcpad.errors import UserValueError
 from pcpad.losses import GeneratorLoss, discriminator_hinge
 from pcpad.metrics.confusion import SegmentationIoU
 from pcpad.models import drn_d_105
@@ -128,6 +129,30 @@ def test_steps_are_those_of_a_loop_by_hand(partial, tmp_path):
     assert all(np.isfinite(float(value)) for value in run.callback_metrics.values())
     assert model.trained_with == ("partial" if partial else "zeros")
     assert {name.split(".")[0] for name in model.state_dict()} == {"generator", "discriminator", "average"}
+
+
+@pytest.mark.faults
+def test_frozen_parts_of_the_generator_do_not_change(tmp_path):
+    model = task(freeze=["norms", "head_0"], weights=None)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.warns(UserWarning, match="norms, head_0 of SynthesisTask is frozen at random values"):
+        trainer(tmp_path).fit(model, Blocks())
+    after = model.state_dict()
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    frozen = {name for name in before if name.startswith(("generator.head_0.", "average.network.head_0."))}
+    # Spectral norms go on finding the largest direction of weights that stay as they are.
+    moved = {name for name in frozen - same if not name.endswith(("_u", "_v", ".0", ".1"))}
+    assert not moved, sorted(moved)
+    statistics = {name for name in before if name.startswith("generator.") and name.endswith("running_mean")}
+    assert statistics <= same, "batch norms keep their statistics"
+    assert any(name.startswith("generator.up_3") for name in set(before) - same)
+    assert any(name.startswith("discriminator") for name in set(before) - same)
+
+
+@pytest.mark.faults
+def test_what_can_be_frozen_is_said():
+    with pytest.raises(UserValueError, match=r"parts of .*\(.*head_0.*\) or norms, but got 'encoder'"):
+        task(freeze="encoder")
 
 
 @pytest.mark.slow

@@ -84,3 +84,18 @@ def test_a_recipe_says_what_is_not_typed(root, capsys):
     assert "other.yaml has no `data` with `init_args`" in capsys.readouterr().err
     check("--data.root", root, code=1)
     assert "The first masks below" in capsys.readouterr().err
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("ignore", [["--data.ignore", "#000000"], ["--data.ignore=[#000000, #ffffff]"]])
+def test_a_color_that_is_ignored_as_a_shell_hands_it_over(tmp_path, monkeypatch, capsys, ignore):
+    monkeypatch.chdir(tmp_path)
+    for number in range(6):
+        for folder, color in (("images", (9, 9, 9)), ("masks", (128, 64, 128))):
+            path = tmp_path / "own" / folder / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture = Image.new("RGB", (8, 8), color)
+            picture.putpixel((0, 0), (0, 0, 0))
+            picture.save(path)
+    check("--data.root", "own", "--data.classes={road: #804080}", *ignore)
+    assert "6 images with masks decoded: 0 broken" in capsys.readouterr().out

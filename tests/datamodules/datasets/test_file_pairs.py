@@ -111,9 +111,9 @@ def test_no_pair_at_all(tmp_path):
         UserFileNotFoundError, match=r"which holds drawings/, photos/\.\nExpected images and masks of the same"
     ):
         found(tmp_path)
-    touch(tmp_path, "images/a.jpg", "masks/a_mask.png")
+    touch(tmp_path, "images/a.jpg", "masks/a_drawn.png")
     with pytest.raises(
-        UserFileNotFoundError, match=r"No image has a mask of its stem: 1 images as .*such as masks/a_mask"
+        UserFileNotFoundError, match=r"No image has a mask of its stem: 1 images as .*such as masks/a_drawn"
     ):
         found(tmp_path)
     (tmp_path / "images/a.jpg").unlink()

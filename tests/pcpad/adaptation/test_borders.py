@@ -182,6 +182,20 @@ def test_outputs_of_several_tensors_are_picked_or_refused():
 
 
 @pytest.mark.faults
+def test_only_the_output_that_is_measured_counts_and_is_named():
+    wide = nn.Conv2d(1, 2, 11, padding=5)
+
+    class Both(Wrapped):
+        def forward(self, x):
+            return {"features": wide(x), "out": self.conv(x)}
+
+    report = border_report(Both(None), photographs(), paddings=[])
+    assert report.reach == 1
+    assert "of the network's outputs this is out" in report.notes[0].lower()
+    assert "there are also features" in str(report)
+
+
+@pytest.mark.faults
 def test_outputs_that_are_not_finite_name_the_layer():
     network = nn.Sequential(blur(), blur(), nn.ReLU())
     nn.init.constant_(network[1].weight, float("nan"))
@@ -226,6 +240,8 @@ def test_a_padding_that_converts_nothing_is_no_result():
 def test_a_network_of_one_size_is_refused_with_the_size():
     network = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Flatten(), nn.Linear(64 * 64, 5))
     with pytest.raises(UserRuntimeError, match="fails on images of 128×128 pixels: RuntimeError"):
+        border_report(network, photographs(size=(64, 64)), crop=64)
+    with pytest.raises(UserRuntimeError, match=r"and runs on 64×64\. .* the part of it that takes any"):
         border_report(network, photographs(size=(64, 64)), crop=64)
 
 

@@ -1,10 +1,12 @@
 """Looking into networks."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import nn
 
-from pcpad.adaptation.observing import UpTo, observe, pick, shared_copy, strides_of
+from pcpad.adaptation.observing import UpTo, choice, observe, pick, shared_copy, strides_of
 from pcpad.errors import UserRuntimeError, UserTypeError
 
 
@@ -59,3 +61,27 @@ def test_the_largest_map_is_picked():
     assert pick([small, vector], lambda output: output[1]) is vector
     with pytest.raises(UserTypeError, match="got a Tensor of the tensor"):
         pick(torch.rand(1, 2, 3))
+
+
+@dataclass(slots=True)
+class Slotted:
+    loss: torch.Tensor | None
+    logits: torch.Tensor
+
+
+@pytest.mark.faults
+def test_the_main_output_is_picked_before_larger_feature_maps():
+    logits, hidden, wide = torch.rand(1, 2, 4, 4), torch.rand(1, 9, 8, 8), torch.rand(1, 9, 4, 4)
+    assert pick({"loss": None, "logits": logits, "hidden_states": (hidden,)}) is logits
+    assert pick({"aux": hidden, "out": logits}) is logits
+    assert pick(Slotted(None, logits)) is logits
+    assert pick((logits, wide)) is logits  # of maps of one size the first, whatever their channels
+    classes = torch.rand(1, 5)
+    assert pick({"features": hidden, "logits": classes}) is classes
+
+
+@pytest.mark.faults
+def test_of_several_outputs_the_choice_is_told():
+    assert choice({"logits": torch.rand(1, 2, 4, 4)}) == ""
+    told = choice({"logits": torch.rand(1, 2, 4, 4), "hidden_states": (torch.rand(1, 9, 8, 8),)})
+    assert told == "logits (1, 2, 4, 4); there are also hidden_states.0 (1, 9, 8, 8)"

@@ -7,13 +7,15 @@ from pcpad.adaptation.procedure import Procedure
 from pcpad.adaptation.result import ROWS, Recovery, plain_rows
 
 
-def maps(original, recovered, control, inside=60.0):
+def maps(original, recovered, control, inside=60.0, reach=32):
     values = [(original, float("inf")), (5.0, float("inf")), (recovered, inside), (control, 60.0)]
     rows = {
         row: {"loss": 10 ** (-border / 10) + 10 ** (-interior / 10), "border": border, "interior": interior}
         for row, (border, interior) in zip(ROWS, values, strict=True)
     }
-    return Recovery(nn.Identity(), "partial", True, rows, {ROWS[2]: 1e-4}, 40, 32, 8, nn.Identity(), Procedure())
+    return Recovery(
+        nn.Identity(), "partial", True, rows, {ROWS[2]: 1e-4}, 40, 32, 8, nn.Identity(), Procedure(), (), reach
+    )  # fmt: skip
 
 
 def classes(converted, recovered, control):
@@ -48,3 +50,10 @@ def test_json_has_no_infinite_numbers():
 
 def test_an_exact_interior_is_called_so():
     assert "exact" in str(maps(20, 22, 21))
+
+
+@pytest.mark.faults
+def test_the_margin_without_error_is_how_far_the_network_looks():
+    """And not the true context that the images allowed, nor one where no margin is exact."""
+    assert "a margin of 224 px have no such error" in maps(20, 15, 20, reach=224).verdict
+    assert "no such error" not in maps(20, 15, 20, reach=None).verdict

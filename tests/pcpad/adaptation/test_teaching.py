@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -100,6 +101,19 @@ def test_an_output_without_tensors_is_refused():
         tensors_of("much")
     with pytest.raises(UserTypeError, match="tuple"):
         tensors_of((torch.zeros(1, dtype=torch.int64),))
+
+
+@dataclass
+class Output:
+    loss: torch.Tensor | None
+    hidden_states: tuple[torch.Tensor, ...]
+    logits: torch.Tensor
+
+
+@pytest.mark.faults
+def test_outputs_that_are_data_classes_are_taken_the_main_one_first():
+    hidden, logits = torch.zeros(1, 2), torch.zeros(1, 5)
+    assert [tensor is logits for tensor in tensors_of(Output(None, (hidden,), logits))] == [True, False]
 
 
 def test_an_output_that_is_not_finite_is_said():

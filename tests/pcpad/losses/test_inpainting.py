@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torchvision.models import vgg16
 
-from pcpad.losses.inpainting import InpaintingLoss, gram_matrix, hole_variation
+from pcpad.losses.inpainting import InpaintingLoss, errors_of_each, gram_matrix, hole_variation
 from pcpad.losses.vgg import VGG16Features
 
 OFF = {"perceptual": 0, "style": 0}
@@ -116,6 +116,19 @@ def test_variation_counts_the_dilated_hole_alone():
     image[..., 0, 0] = 1  # far off
     assert float(hole_variation(image, mask)) == pytest.approx(2 * 3 / image.numel())
     assert float(hole_variation(image, torch.ones_like(mask))) == 0
+
+
+def test_each_hole_counts_as_much_whatever_its_size():
+    truth, output, mask = torch.zeros(3, 3, 8, 8), torch.ones(3, 3, 8, 8), torch.ones(3, 1, 8, 8)
+    mask[0, :, 0, :1] = mask[1] = 0  # of one pixel, of all, and none
+    output[0] = 0.5
+    assert errors_of_each((output - truth).abs(), mask).tolist() == pytest.approx([0.5, 1, 0])
+    assert errors_of_each(output, torch.ones(1, 1, 8, 8)).tolist() == [0, 0, 0]
+    none = {"valid": 0, "hole": 0, "perceptual": 0, "style": 0, "tv": 0}
+    assert not {"each", "level"} & set(InpaintingLoss({"perceptual": 0, "style": 0})(output, truth, mask))
+    assert float(InpaintingLoss(none | {"each": 2})(output, truth, mask)["loss"]) == pytest.approx(2 * 0.5)
+    level = float(InpaintingLoss(none | {"level": 1})(output[:2], truth[:2], mask[:2])["loss"])
+    assert level == pytest.approx(np.log10(0.25) / 2, abs=1e-3)  # of 6 dB and 0 dB
 
 
 def test_means_are_over_all_pixels():

@@ -279,7 +279,7 @@ def test_what_takes_a_files_place_while_it_is_read_is_not_opened(tmp_path, monke
 @pytest.mark.faults
 @pytest.mark.parametrize("kind", ["pickle", "safetensors"])
 def test_a_system_without_names_of_open_files(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr("pcpad.models.weights.again", lambda file: None)
+    monkeypatch.setattr("pcpad.models.weight_files.again", lambda file: None)
     state = other_state()
     save_file(state, tmp_path / "x") if kind == "safetensors" else torch.save(state, tmp_path / "x")
     assert same(load_weights(network(), tmp_path / "x"), state)

@@ -1,0 +1,163 @@
+"""Filled pictures: how one is filled in memory, written without losing what its file had, and shown on a sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from pcpad.files import whole_file
+from pcpad.filling import Inpainter, Method, Summary, fill_pixels
+from pcpad.pictures import Picture, PictureFormat
+
+__all__ = ["ENDINGS", "SheetRow", "draw_sheet", "filled", "format_of", "said", "sheet_row"]
+
+ENDINGS: Mapping[PictureFormat, str] = {"png": ".png", "tiff": ".tif", "jpg": ".jpg"}
+_TIFFS = (".tif", ".tiff")
+_CELL, _GAP, _LINE = 320, 8, 14  # pixels of the sheet
+_HOLE = (255, 60, 60)
+
+
+def format_of(source: Path, picture: Picture, wanted: str) -> PictureFormat:
+    """In which format a picture's result is written.
+
+    Args:
+        source: The picture's file.
+        picture: The picture.
+        wanted: `png`, `tiff`, `jpg`; or `auto`: TIFF for TIFF, and for inks, which PNG has not; PNG for all others.
+
+    Returns:
+        The format.
+    """
+    if wanted != "auto":
+        return wanted  # type: ignore[return-value]
+    return "tiff" if source.suffix.lower() in _TIFFS or picture.is_ink or picture.place is not None else "png"
+
+
+def filled(
+    picture: Picture,
+    hole: np.ndarray,
+    method: Method,
+    network: Inpainter | None,
+    *,
+    opaque: bool = False,
+    device: torch.device | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Picture, Summary]:
+    """Fill a picture, which is used up by it.
+
+    Args:
+        picture: The picture; its pixels change.
+        hole: (H, W) uint8, 1 = to be filled.
+        method: See `pcpad.filling.fill_picture`.
+        network: Likewise.
+        opaque: Whether what is filled was transparent, and is so no more.
+        device: Where the network runs.
+        progress: Is told how many pixels were filled just now.
+
+    Returns:
+        The picture, valid pixels and all else as it was, and how it was filled.
+    """
+    summary = fill_pixels(
+        picture.colour, hole, method, network, device=device, white=float(picture.white), progress=progress
+    )
+    alpha = picture.alpha
+    if opaque and alpha is not None:
+        alpha = np.where(hole != 0, alpha.dtype.type(picture.white), alpha)
+    return replace(picture, alpha=alpha), summary
+
+
+def said(summary: Summary, size: int) -> str:
+    """How a picture was filled, in words."""
+    count = sum(summary.methods.values())
+    by = ", ".join(f"{name} {number}" for name, number in summary.methods.most_common())
+    text = f"{count / size:.2%} filled ({by} pixels)"
+    if summary.unreached:
+        text += (
+            f"; {summary.unreached} of them are too far from anything valid for it: they are filled at a smaller size, "
+            "so they are blurred"
+        )
+    return text
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """A row of a sheet: small copies, so that many pictures' take little memory.
+
+    Args:
+        name: What stands below.
+        cells: The picture before, its hole, and after.
+    """
+
+    name: str
+    cells: Sequence[Image.Image]
+
+
+def sheet_row(name: str, before: Image.Image, hole: np.ndarray, after: Picture) -> SheetRow:
+    """Make the row of a picture.
+
+    Args:
+        name: What stands below it.
+        before: As `small` makes it.
+        hole: (H, W) uint8, 1 = filled.
+        after: The filled picture.
+
+    Returns:
+        The row.
+    """
+    share = cv2.resize(hole.astype(np.float32), before.size, interpolation=cv2.INTER_AREA)
+    mask = np.where(share[..., None] > 0, _HOLE, 255).astype(np.uint8)
+    return SheetRow(name, (before, Image.fromarray(mask), small(after)))
+
+
+def small(picture: Picture) -> Image.Image:
+    """A picture in a cell's size, RGB; what is transparent is shown on a checkered ground."""
+    height, width = picture.size
+    scale = min(1.0, _CELL / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    pixels = cv2.resize(picture.colour, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
+    shrunk = replace(picture, colour=_eight_bits(pixels, picture.white))
+    rgb = np.broadcast_to(shrunk.rgb(), (size[1], size[0], 3)).astype(np.float32)
+    if picture.alpha is not None:
+        opacity = cv2.resize(picture.alpha.astype(np.float32) / picture.white, size, interpolation=cv2.INTER_AREA)
+        rows, columns = np.indices((size[1], size[0])) // 8
+        ground = np.where((rows + columns) % 2, 200, 240)[..., None]
+        rgb = rgb * opacity[..., None] + (ground * (1 - opacity[..., None])).astype(np.float32)
+    return Image.fromarray(np.rint(rgb).astype(np.uint8))
+
+
+def _eight_bits(pixels: np.ndarray, white: int) -> np.ndarray:
+    if pixels.dtype == np.uint8:
+        return pixels
+    return ((pixels.astype(np.uint32) * 255 + white // 2) // white).clip(0, 255).astype(np.uint8)
+
+
+def draw_sheet(rows: Sequence[SheetRow], path: Path) -> Path:
+    """Write a sheet of pictures: before, what was a hole in red, after.
+
+    Args:
+        rows: At least one.
+        path: The PNG file; folders on the way are made.
+
+    Returns:
+        The path.
+    """
+    cell = max(max(image.size) for row in rows for image in row.cells)
+    heights = [max(image.height for image in row.cells) + _LINE + _GAP for row in rows]
+    sheet = Image.new("RGB", (3 * cell + 4 * _GAP, sum(heights) + _GAP), "white")
+    draw, top = ImageDraw.Draw(sheet), _GAP
+    for row, height in zip(rows, heights, strict=True):
+        for column, image in enumerate(row.cells):
+            sheet.paste(image, (_GAP + column * (cell + _GAP), top))
+        # Pillow's own font knows ASCII alone.
+        name = row.name.encode("ascii", "replace").decode()
+        draw.text((_GAP, top + height - _LINE - _GAP), name, fill=(0, 0, 0))
+        top += height
+    with whole_file(path, "wb") as file:
+        sheet.save(file, "PNG")
+    return path

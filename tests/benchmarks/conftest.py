@@ -1,0 +1,7 @@
+"""The benchmarks are no part of what is installed: they are found beside the tests."""
+
+import sys
+from pathlib import Path
+
+# At the end: first come the installed packages, whose names the checkout's folders share.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
