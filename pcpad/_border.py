@@ -330,7 +330,12 @@ def forget() -> None:
 
 def is_ordinary(x: Tensor) -> bool:
     """Whether tensors made beside this one are ordinary too: no fake tensor, no function transform."""
-    return type(x) is Tensor and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+    return type(x) is Tensor and not is_wrapped(x)
+
+
+def is_wrapped(x: Tensor) -> bool:
+    """Whether a function transform of `torch.func` stands between x and its values; torch.compile cannot ask it."""
+    return torch._C._functorch.is_functorch_wrapped_tensor(x)
 
 
 def on_cpu(x: Tensor) -> bool:

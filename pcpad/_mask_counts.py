@@ -76,7 +76,10 @@ def count(input: Tensor, mask: Tensor, geometry: Geometry) -> Valid:
     """Where a mask (N|1, 1, *spatial) is not 0, for inputs of its size."""
     size = mask.shape[2:]
     ends = [length + before + after for length, before, after in zip(size, geometry.lead, geometry.trail, strict=True)]
-    inside = (..., *starmap(slice, ((before, before + n) for before, n in zip(geometry.lead, size, strict=True))))
+    inside: tuple[Any, ...] = (
+        ...,
+        *starmap(slice, ((before, before + n) for before, n in zip(geometry.lead, size, strict=True))),
+    )
     dtype = torch.int64 if input.dtype == torch.float64 else torch.int32
     with torch.no_grad():
         make = torch.zeros if ends != list(size) else torch.empty

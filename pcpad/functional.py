@@ -294,7 +294,7 @@ def _padded(conv: _Conv, plan: Plan) -> Tensor:
     y = conv.run(conv.input)
     ratio = _border.ratio_for(y, plan)
     if plan.may_miss and conv.bias is not None:
-        return y.mul_(ratio).addcmul_(conv.bias_for(y), (ratio > 0).to(y.dtype))
+        return _add_where(y.mul_(ratio), conv.bias_for(y), (ratio > 0).to(y.dtype))
     return _scaled(y, ratio, conv.bias)
 
 
@@ -310,6 +310,13 @@ def _padded_to_power(conv: _Conv, plan: Plan, exponent: Exponent) -> Tensor:
     return y + (conv.bias_for(y) * (ratio > 0).to(y.dtype) if plan.may_miss else conv.bias_for(y))
 
 
+def _add_where(y: Tensor, bias: Tensor, valid: Tensor) -> Tensor:
+    """`y + bias·valid`, in place but under function transforms, by which a bias may be many for one y."""
+    if torch.compiler.is_compiling() or not (_border.is_wrapped(y) or _border.is_wrapped(bias)):
+        return y.addcmul_(bias, valid)
+    return y + bias * valid
+
+
 def _times(y: Tensor, factor: Tensor) -> Tensor:
     return (y * factor).to(y.dtype)
 
@@ -320,7 +327,8 @@ def _scaled(y: Tensor, ratio: Tensor, bias: Tensor | None) -> Tensor:
         return y.mul_(ratio)
     bias = bias.to(y.dtype).view(-1, *[1] * ratio.dim())
     # One pass instead of two; in half precision the ratio is wider than y and has to be multiplied first.
-    return torch.addcmul(bias, y, ratio) if ratio.dtype == y.dtype else y.mul_(ratio).add_(bias)
+    # The sum is a new tensor: a bias that `torch.vmap` maps over makes many of one y.
+    return torch.addcmul(bias, y, ratio) if ratio.dtype == y.dtype else y.mul_(ratio) + bias
 
 
 def _mask_of_padding(conv: _Conv, plan: Plan, y: Tensor) -> Tensor:
@@ -358,7 +366,7 @@ def _masked(
     # Out of place where the factor may be learned.
     y = y.mul_(ratio) if exponent is None else _times(y, to_power(ratio, exponent, conv.dims, may_miss=True))
     if conv.bias is not None:
-        y = y.addcmul_(conv.bias_for(y), new_mask.to(y.dtype))
+        y = _add_where(y, conv.bias_for(y), new_mask.to(y.dtype))
     return y, new_mask
 
 

@@ -9,7 +9,7 @@ Most paddings fill the border with values: a function `pad(x, pads) -> padded x`
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -198,7 +198,10 @@ def mean(x: Tensor, pads: Sequence[int]) -> Tensor:
     mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[dims]
     border = F.interpolate(pool(batch, window, stride=1), size=padded, mode=mode, align_corners=False)
     border = border.reshape(*x.shape[:-dims], *padded).to(x.dtype)
-    inside = (..., *(slice(pair[0], pair[0] + length) for pair, length in zip(pairs, size, strict=True)))
+    inside: tuple[Any, ...] = (
+        ...,
+        *(slice(pair[0], pair[0] + length) for pair, length in zip(pairs, size, strict=True)),
+    )
     border[inside] = x
     return border
 

@@ -281,6 +281,21 @@ def test_vmap_over_weights(func_setting, gradients):
     torch.testing.assert_close(y, torch.stack([expected, 2 * expected]), rtol=0, atol=1e-12)
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("padding", [1, 3])  # by 3, some windows lie in the padding entirely
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_vmap_over_a_bias_alone(func_setting, padding, dtype):
+    _, x, mask = func_setting
+    layer = PartialConv2d(x.shape[1], 4, 3, padding=padding).to(dtype)
+    x, biases = x.to(dtype), torch.randn(2, 4, dtype=dtype)
+
+    def call(bias):
+        return torch.func.functional_call(layer, {"bias": bias}, (x, mask))
+
+    close = {"rtol": 0, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 0.02, "atol": 0.2}
+    torch.testing.assert_close(torch.func.vmap(call)(biases), torch.stack([call(bias) for bias in biases]), **close)
+
+
 def test_functional_call(func_setting):
     layer, x, mask = func_setting
     doubled = {name: 2 * p.detach() for name, p in layer.named_parameters()}
