@@ -125,20 +125,3 @@ def test_training_mode_and_code_that_cannot_be_traced_are_refused():
 
     with pytest.raises(UserTypeError, match=r"torch\.fx cannot trace this Sequential"):
         fuse_padding(nn.Sequential(Asks()).eval())
-
-
-@pytest.mark.slow
-def test_compiled_ratio_fuses_into_what_follows():
-    """The generated code has one loop besides the convolution: closed form, ratio, norm and ReLU in one pass."""
-    from torch._inductor.utils import run_and_get_code
-
-    torch._dynamo.reset()
-    torch.manual_seed(0)
-    network = nn.Sequential(PartialConv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()).eval()
-    x = torch.randn(1, 3, 20, 24)
-    with torch.no_grad():
-        y, codes = run_and_get_code(torch.compile(network, fullgraph=True), x)
-        torch.testing.assert_close(y, network(x))
-    (code,) = codes
-    assert code.count("async_compile.cpp") == 1, code
-    assert code.count("convolution") >= 1
