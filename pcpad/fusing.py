@@ -24,6 +24,9 @@ _CONVOLUTIONS = (
     *(layers.PaddedConv1d, layers.PaddedConv2d, layers.PaddedConv3d),
 )
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+# Batch norms of timm that apply `drop` and `act` themselves, which are left in their place.
+_WITH_ACTIVATION = ("BatchNormAct2d",)
+_LEAVES = (Guarded, nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -66,7 +69,7 @@ class FusionReport:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Guarded) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, _LEAVES) or super().is_leaf_module(m, module_qualified_name)
 
 
 @overload
@@ -137,9 +140,32 @@ def _trace(model: nn.Module) -> fx.Graph:
     except Exception as error:  # of whatever kind: other people's code gets proxies in the place of tensors
         message = (
             f"Cannot tell which batch norm follows which convolution: torch.fx cannot trace this "
-            f"{type(model).__name__} ({type(error).__name__}: {error}). Fuse the parts of it that can be traced."
+            f"{type(model).__name__} ({type(error).__name__}: {str(error).partition('.')[0]}). {_traceable(model)}"
         )
         raise UserTypeError(message) from error
+
+
+def _traceable(model: nn.Module) -> str:
+    """Which parts of a network that cannot be traced can be, the largest ones that hold a batch norm."""
+    parts: list[str] = []
+    waiting = list(model.named_children())
+    while waiting:
+        name, part = waiting.pop(0)
+        norms = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in part.modules())
+        if not norms or next(part.children(), None) is None:
+            continue
+        try:
+            _Tracer().trace(copy.deepcopy(part))
+            parts.append(name)
+        except Exception:  # as above
+            waiting += [(f"{name}.{child}", module) for child, module in part.named_children()]
+    if not parts:
+        return "Nor can any part of it."
+    named = ", ".join(parts[:5]) + (f" and {len(parts) - 5} more" if len(parts) > 5 else "")
+    return (
+        f"Where the network calls them as wholes, its parts can be fused in place: {named}, as in "
+        f"`fuse_padding(model.get_submodule({parts[0]!r}), inplace=True)`."
+    )
 
 
 def _convolution_before(node: Any, before: Any, graph: fx.Graph, modules: dict[str, nn.Module]) -> tuple[str, str]:
@@ -150,7 +176,7 @@ def _convolution_before(node: Any, before: Any, graph: fx.Graph, modules: dict[s
     layer: Any = modules[name]
     if not isinstance(layer, nn.modules.conv._ConvNd):
         return "", "it follows no convolution"
-    if type(layer) not in _CONVOLUTIONS or type(norm) not in _NORMS:
+    if type(layer) not in _CONVOLUTIONS or not (type(norm) in _NORMS or _activates(norm)):
         odd = norm if type(layer) in _CONVOLUTIONS else layer
         return name, f"{type(odd).__name__} is of a class that is not known here"
     if len(before.users) > 1:
@@ -169,6 +195,11 @@ def _convolution_before(node: Any, before: Any, graph: fx.Graph, modules: dict[s
     return name, ""
 
 
+def _activates(norm: nn.Module) -> bool:
+    kind = type(norm)
+    return kind.__name__ in _WITH_ACTIVATION and kind.__module__.startswith("timm.layers.")
+
+
 def _fuse(model: nn.Module, name: str, norm_name: str, modules: dict[str, nn.Module]) -> str:
     """Fuse a convolution with the norm after it; why not, if it refuses."""
     layer: Any = modules[name]
@@ -181,7 +212,7 @@ def _fuse(model: nn.Module, name: str, norm_name: str, modules: dict[str, nn.Mod
     for parameter in fused.to(dtype).parameters():
         parameter.requires_grad_(trained)
     _put(model, name, fused)
-    _put(model, norm_name, nn.Identity().eval())
+    _put(model, norm_name, nn.Sequential(norm.drop, norm.act).eval() if _activates(norm) else nn.Identity().eval())
     return ""
 
 

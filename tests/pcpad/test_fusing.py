@@ -9,6 +9,7 @@ from torch import nn
 from pcpad import PartialConv2d, convert_padding, fuse_padding
 from pcpad.commands.benching.counting import count
 from pcpad.errors import UserTypeError, UserValueError
+from pcpad.models import deeplabv3plus
 
 pytestmark = pytest.mark.faults
 
@@ -108,6 +109,30 @@ def test_what_is_left_and_why():
     assert left(Used()) == ["what the convolution returns is used elsewhere too"]
 
 
+def test_norms_of_timm_leave_their_activation():
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    network = convert_padding(timm.create_model("efficientnet_b0", num_classes=3), "partial").eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_var.uniform_(0.5, 2)
+            module.running_mean.normal_(0, 0.1)
+    x = torch.randn(1, 3, 64, 64)
+    fused, report = fuse_padding(network, return_report=True)
+    assert len(report.fused) == sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    with torch.no_grad():
+        torch.testing.assert_close(fused(x), network(x), rtol=1e-4, atol=1e-4)
+
+
+def test_own_networks_can_be_traced():
+    network = deeplabv3plus("resnet18", num_classes=3, padding="partial").eval()
+    fused, report = fuse_padding(network, return_report=True)
+    assert [row.why for row in report.left] == []
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(fused(x), network(x), rtol=1e-4, atol=1e-4)
+
+
 def test_a_layer_that_holds_a_norm_refuses_masks():
     fused = fuse_padding(nn.Sequential(PartialConv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)).eval())
     with pytest.raises(UserTypeError, match="a batch norm was fused into it"):
@@ -123,5 +148,9 @@ def test_training_mode_and_code_that_cannot_be_traced_are_refused():
         def forward(self, x):
             return x if x.sum() > 0 else -x
 
-    with pytest.raises(UserTypeError, match=r"torch\.fx cannot trace this Sequential"):
+    with pytest.raises(UserTypeError, match=r"torch\.fx cannot trace this Sequential .* Nor can any part of it"):
         fuse_padding(nn.Sequential(Asks()).eval())
+
+    network = nn.Sequential(Block(), Asks(), nn.Sequential(Asks(), Block())).eval()
+    with pytest.raises(UserTypeError, match=r"can be fused in place: 0, 2\.1, as in `fuse_padding\(model\.get_sub"):
+        fuse_padding(network)
