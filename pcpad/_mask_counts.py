@@ -19,7 +19,7 @@ from torch.autograd import Function, forward_ad
 from pcpad import _border
 from pcpad._border import Geometry, kept_calls
 
-__all__ = ["Valid", "can_count", "count"]
+__all__ = ["Valid", "can_count", "count", "ratio_of_counts"]
 
 _BITS = {
     torch.float32: torch.int32,
@@ -86,6 +86,11 @@ def count(input: Tensor, mask: Tensor, geometry: Geometry) -> Valid:
         padded = make(*mask.shape[:2], *ends, dtype=dtype, device=mask.device)
         torch.ne(mask, 0, out=padded[inside])
     return Valid(padded, inside)
+
+
+def ratio_of_counts(count: Tensor, taps: int, dtype: torch.dtype) -> Tensor:
+    """`taps / count` in a dtype, 0 where the count is 0, by a table; of int32 counts of any shape."""
+    return _look_up(count, taps, dtype, dtype, with_mask=False)[0]
 
 
 def _select(input: Tensor, valid: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ __all__ = ["Counts", "as_on_a_gpu", "count"]
 
 # Memory without values, and questions about tensors.
 _NOTHING = {"empty", "empty_strided", "empty_like", "new_empty", "new_empty_strided", "is_same_size", "sym_size"}
-_NOTHING |= {"lift_fresh", "resize_", "set_", "record_stream", "promote_types"}
+_NOTHING |= {"lift_fresh", "resize_", "set_", "_unsafe_view", "record_stream", "promote_types"}
 # What writes its first argument without reading it.
 _WRITES_ONLY = {"copy_", "fill_", "zero_"}
 # One operation for the dispatcher, two launches: zeros, and the input put into them.

@@ -71,3 +71,12 @@ def test_masks_of_one_channel(setting, gpu):
 def test_paddings_that_fill_the_border(padding, forward, setting):
     widened = 2 if padding == "mean" and setting[1] == "bfloat16" else 0  # means are taken in float32
     check(padding, setting, forward + widened, {"mean": 5, "extrapolate": 33}[padding])
+
+
+@pytest.mark.parametrize("gpu", [False, True], ids=["cpu", "gpu"])
+@pytest.mark.parametrize("setting", SMALL, ids=str)
+def test_panoptic(setting, gpu):
+    """On a CPU taps are counted one after the other, which is quicker there; listing what mixes waits for it twice."""
+    with as_on_a_gpu() if gpu else nullcontext():
+        check("panoptic", setting, 12, 25)
+        check("panoptic with its plan", setting, 28 if gpu else 36, 28, waits=2)
