@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pcpad._renamed import moved
 from pcpad.errors import UserValueError
 
 if TYPE_CHECKING:
@@ -353,3 +354,8 @@ def interior(size: Sequence[int], windows: Sequence[int], geometry: Geometry) ->
         end = min((length - 1 + lead - d * (k - 1)) // s + 1, count)
         ranges.append((start, max(end, 0)))
     return ranges
+
+
+def __getattr__(name: str) -> Any:
+    """What was here in earlier versions."""
+    return moved(__name__, name)
