@@ -16,6 +16,7 @@ if (_root / "pyproject.toml").is_file() and (_root / "cli.py").is_file():
 
 if TYPE_CHECKING:
     from pcpad.convert import convert_padding as convert_padding
+    from pcpad.fusing import fuse_padding as fuse_padding
     from pcpad.layers import ExplicitPadConv2d as ExplicitPadConv2d
     from pcpad.layers import PartialConv1d as PartialConv1d
     from pcpad.layers import PartialConv2d as PartialConv2d
@@ -42,6 +43,7 @@ else:
             "PartialConv2d": "pcpad.layers",
             "PartialConv3d": "pcpad.layers",
             "convert_padding": "pcpad.convert",
+            "fuse_padding": "pcpad.fusing",
             "pad_to_batch": "pcpad.masked",
             "padding_names": "pcpad.paddings",
             "register_padding": "pcpad.paddings",
@@ -50,17 +52,23 @@ else:
             *("cli", "commands", "configs", "datamodules", "tasks"),
             *(
                 "adaptation",
+                "bounded_yaml",
+                "class_counts",
                 "convert",
                 "distributed",
                 "errors",
+                "file_kinds",
                 "files",
                 "filling",
                 "functional",
+                "fusing",
+                "georeference",
                 "layers",
+                "limits",
                 "losses",
                 "masked",
             ),
-            *("metrics", "models", "paddings", "panoptic", "pictures", "tables", "tiling"),
+            *("metrics", "models", "paddings", "panoptic", "pictures", "tables", "terminal", "tiling", "trust"),
         ),
     )
     __all__ += ["__version__"]

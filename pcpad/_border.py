@@ -5,7 +5,6 @@ Private to the package: `pcpad.functional` is the public face.
 
 from __future__ import annotations
 
-import itertools
 from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,18 +13,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pcpad._renamed import moved
 from pcpad.errors import UserValueError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 # A memoised ratio has at most this many elements (256 KiB in float32). Each of the two memos that hold ratios keeps 256
 # of them, mostly the same ones: 128 MiB at worst.
 _MEMO_ELEMENTS = 1 << 16
 _MEMO_ENTRIES = 256
+# Those of larger maps are kept of the border alone, which is this large at most.
+STRIP_ELEMENTS = 1 << 17
 # Below this many output elements one multiply over everything is quicker than some slices of it
 # (one CPU core, float32: 64x112x112 takes 98 us whole and 48 to 156 us in strips; 64x224x224 takes 430 and 55 to 152).
 _STRIPS_FROM = 1 << 20
+
+
+_MEMOS: list[Any] = []
+
+
+def kept_calls(maxsize: int) -> Callable[[Callable[..., Any]], Any]:
+    """`functools.lru_cache`, for pure functions alone; `forget` empties it."""
+
+    def remember(function: Callable[..., Any]) -> Any:
+        memo = lru_cache(maxsize=maxsize)(function)
+        _MEMOS.append(memo)
+        return memo
+
+    return remember
 
 
 class Geometry(NamedTuple):
@@ -156,13 +172,24 @@ def closed_form(
     size: Sequence[int], windows: Sequence[int], geometry: Geometry, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     """`r` of partial-convolution padding, separable over the axes; 0 where no tap is valid; of size `windows`."""
-    taps = torch.ones((), dtype=dtype, device=device)
-    for axis, (length, count) in enumerate(zip(size, windows, strict=True)):
-        valid = axis_taps(
-            length, count, geometry.kernel[axis], geometry.stride[axis], geometry.lead[axis], geometry.dilation[axis],
-            device,
-        )  # fmt: skip
-        taps = taps.unsqueeze(-1) * valid.to(dtype)
+    return ratio_of(axis_counts(size, windows, geometry, dtype, device), geometry)
+
+
+def axis_counts(
+    size: Sequence[int], windows: Sequence[int], geometry: Geometry, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, ...]:
+    """Valid taps of each window along each axis: one vector per axis."""
+    return tuple(
+        axis_taps(length, count, k, s, lead, d, device).to(dtype)
+        for length, count, k, s, lead, _, d in zip(size, windows, *geometry, strict=True)
+    )
+
+
+def ratio_of(counts: Sequence[Tensor], geometry: Geometry) -> Tensor:
+    """`r` where each axis has these numbers of valid taps; 0 where no tap is valid."""
+    taps = counts[0]
+    for count in counts[1:]:
+        taps = taps.unsqueeze(-1) * count
     ratio = prod(geometry.kernel) / taps
     return torch.where(taps > 0, ratio, torch.zeros_like(ratio)) if geometry.may_miss else ratio
 
@@ -204,6 +231,8 @@ class Plan(NamedTuple):
     may_miss: bool  # a window may hold no valid tap
     strips: bool  # on a CPU, scaling the border alone beats one multiply over the whole map
     memoise: bool  # the ratio is small enough to be kept
+    borders: bool  # the border's is, and it is no more than half of the map
+    numbers: bool  # sizes are plain numbers, so that something can be kept for them
 
 
 def make_plan(
@@ -227,21 +256,22 @@ def make_plan(
         message = f"Expected an input of shape (N, {channels}, {axes}) or ({channels}, {axes}), but got {tuple(input)}."
         raise UserValueError(message)
     geometry, size = Geometry.of(dims, weight[2:], stride, padding, dilation), tuple(input[-dims:])
-    strips = memoise = False
+    strips = memoise = borders = False
     if strips_from is not None:
         windows = geometry.output_size(size)
         inner = 1
         for start, end in interior(size, windows, geometry):
             inner *= max(end - start, 0)
         outputs = (input[0] if len(input) == dims + 2 else 1) * weight[0] * prod(windows)
-        # The interior is then not empty, on which `scale_strips_` relies.
-        strips = outputs >= strips_from and 2 * inner > prod(windows) and not geometry.may_miss
+        # The interior is then not empty, on which `pcpad._scaling` relies.
+        borders = 2 * inner > prod(windows) and not geometry.may_miss and prod(windows) - inner <= STRIP_ELEMENTS
+        strips = borders and outputs >= strips_from
         memoise = prod(windows) <= _MEMO_ELEMENTS
     pads = any(is_symbol(side) or side for side in geometry.lead + geometry.trail)
-    return Plan(geometry, size, pads, geometry.may_miss, strips, memoise)
+    return Plan(geometry, size, pads, geometry.may_miss, strips, memoise, borders, strips_from is not None)
 
 
-_remembered_plan = lru_cache(maxsize=4 * _MEMO_ENTRIES)(make_plan)
+_remembered_plan = kept_calls(4 * _MEMO_ENTRIES)(make_plan)
 
 
 def plan_for(input: Tensor, weight: Tensor, *arguments: Any) -> Plan:
@@ -257,46 +287,29 @@ def plan_for(input: Tensor, weight: Tensor, *arguments: Any) -> Plan:
 def ratio_for(y: Tensor, plan: Plan) -> Tensor:
     """`r` at every position of the output `y`, on its device, in float32 or wider."""
     dtype = y.dtype if y.dtype in (torch.float32, torch.float64) else torch.float32
+    windows = y.shape[-len(plan.size) :]
     capturing = y.is_cuda and torch.cuda.is_current_stream_capturing()  # its memory holds values once it has run
-    if capturing or not plan.memoise or not _is_ordinary(y):
-        return closed_form(plan.size, y.shape[-len(plan.size) :], plan.geometry, dtype, y.device)
+    if capturing or not plan.numbers or not is_ordinary(y):
+        return closed_form(plan.size, windows, plan.geometry, dtype, y.device)
     stream = torch.cuda.current_stream(y.device).cuda_stream if y.is_cuda else 0
-    return _memoised(plan, dtype, y.device, stream)
+    if plan.memoise:
+        return memoised(plan, dtype, y.device, stream)
+    return ratio_of(_memoised_counts(plan, dtype, y.device, stream), plan.geometry)
 
 
-@lru_cache(maxsize=_MEMO_ENTRIES)
-def _memoised(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int) -> Tensor:
+@kept_calls(_MEMO_ENTRIES)
+def memoised(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int) -> Tensor:
     """A pure function of all it depends on; the stream is one of these, so that no other one reads it unfinished."""
     # A tensor made under inference_mode could not be used in a later training step.
     with torch.inference_mode(False), torch.no_grad():
         return closed_form(plan.size, plan.geometry.output_size(plan.size), plan.geometry, dtype, device)
 
 
-def quick_ratio(dims: int, input: Tensor, weight: Tensor, *arguments: Any) -> Tensor | None:
-    """`r` for the commonest call, by a single look-up; None for all others, which go the long way.
-
-    What Python runs between two convolutions runs on cold caches, at four times the cost that a loop over one layer
-    shows: of ResNet-50's 2 % on two CPU cores most was looking things up.
-    """
-    if torch.compiler.is_compiling() or type(input) is not Tensor or not input.is_cpu or input.is_mkldnn:
-        return None
-    if torch._C._get_tracing_state() is not None or torch._C._functorch.is_functorch_wrapped_tensor(input):
-        return None
-    try:
-        return _remembered_ratio(dims, input.shape, weight.shape, input.dtype, _STRIPS_FROM, *arguments)
-    except TypeError:  # a list cannot be a key
-        return None
-
-
-@lru_cache(maxsize=_MEMO_ENTRIES)
-def _remembered_ratio(
-    dims: int, input: Sequence[int], weight: Sequence[int], dtype: torch.dtype, strips_from: int, *arguments: Any
-) -> Tensor | None:
-    if len(weight) != dims + 2 or dtype not in (torch.float32, torch.float64) or is_uneven(arguments[1]):
-        return None
-    plan = make_plan(input, weight, *arguments, strips_from=strips_from)
-    simple = plan.pads and plan.memoise and not (plan.strips or plan.may_miss)
-    return _memoised(plan, dtype, torch.device("cpu"), 0) if simple else None
+@kept_calls(_MEMO_ENTRIES)
+def _memoised_counts(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int) -> tuple[Tensor, ...]:
+    """The same for maps too large to keep the ratio of: one vector per axis."""
+    with torch.inference_mode(False), torch.no_grad():
+        return axis_counts(plan.size, plan.geometry.output_size(plan.size), plan.geometry, dtype, device)
 
 
 def known_valid(mask: Tensor) -> bool:
@@ -305,34 +318,30 @@ def known_valid(mask: Tensor) -> bool:
     Only on a CPU, and outside of whatever records a program to be run on other masks: on a GPU it would wait for the
     queue of kernels, in a trace it would fix this mask's answer.
     """
-    if torch.compiler.is_compiling() or not mask.is_cpu or not _is_ordinary(mask):
+    if torch.compiler.is_compiling() or not mask.is_cpu or not is_ordinary(mask):
         return False
     return torch._C._get_tracing_state() is None and bool((mask != 0).all())
 
 
 def forget() -> None:
     """Empty every memo, so that the next call is a first one again: for measuring first calls."""
-    for memo in (_remembered_plan, _memoised, _remembered_ratio):
+    for memo in _MEMOS:
         memo.cache_clear()
 
 
-def _is_ordinary(x: Tensor) -> bool:
+def is_ordinary(x: Tensor) -> bool:
     """Whether tensors made beside this one are ordinary too: no fake tensor, no function transform."""
-    return type(x) is Tensor and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+    return type(x) is Tensor and not is_wrapped(x)
 
 
-def strips_pay(plan: Plan, input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether to scale only the border, in place: a large map on the CPU, and no gradient wanted.
+def is_wrapped(x: Tensor) -> bool:
+    """Whether a function transform of `torch.func` stands between x and its values; torch.compile cannot ask it."""
+    return torch._C._functorch.is_functorch_wrapped_tensor(x)
 
-    Memory is slow on a CPU, so leaving the interior alone pays. Under autograd each strip would cost a copy of
-    the gradient (1.24x on one layer), on a GPU a kernel launch.
-    """
-    if not plan.strips or not input.is_cpu or input.dtype not in (torch.float32, torch.float64):
-        return False
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (input, weight, bias)):
-        return False
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor  # vmap has no rule for what is done in place
-    return not (wrapped(input) or wrapped(weight) or (bias is not None and wrapped(bias)))
+
+def on_cpu(x: Tensor) -> bool:
+    """Whether what a CPU does best is done; `benchmarks.operations` counts what a GPU does by another answer."""
+    return x.is_cpu
 
 
 def interior(size: Sequence[int], windows: Sequence[int], geometry: Geometry) -> list[tuple[int, int]]:
@@ -347,20 +356,6 @@ def interior(size: Sequence[int], windows: Sequence[int], geometry: Geometry) ->
     return ranges
 
 
-def scale_strips_(y: Tensor, bias: Tensor | None, plan: Plan) -> Tensor:
-    """Scale the border of `y = W·x + b` in place to `W·x·r + b`, as `y·r + b·(1 - r)`; interior untouched."""
-    windows = y.shape[-len(plan.size) :]
-    ratio = ratio_for(y, plan)
-    ranges = interior(plan.size, windows, plan.geometry)
-    whole = [slice(0, count) for count in windows]
-    inner = list(itertools.starmap(slice, ranges))
-    for axis, (start, end) in enumerate(ranges):
-        for side in (slice(0, start), slice(end, windows[axis])):
-            if side.stop > side.start:
-                where: tuple[Any, ...] = (*inner[:axis], side, *whole[axis + 1 :])
-                r, strip = ratio[where], y[(..., *where)]
-                if bias is None:
-                    strip.mul_(r)
-                else:  # in one pass: a column's elements lie a cache line apart, and fetching these is the cost
-                    torch.addcmul(bias * (1 - r), strip, r, out=strip)
-    return y
+def __getattr__(name: str) -> Any:
+    """What was here in earlier versions."""
+    return moved(__name__, name)

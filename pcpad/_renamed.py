@@ -89,6 +89,10 @@ MODULES: dict[str, str] = {
 }
 # Names that are not, or no longer, where their module's other names are.
 NAMES: dict[str, str] = {
+    # What is scaled by the ratio is one function's business now; the arguments differ.
+    "pcpad._border.quick_ratio": "pcpad._scaling.quickly_kept",
+    "pcpad._border.scale_strips_": "pcpad._scaling.scaled",
+    "pcpad._border.strips_pay": "pcpad._scaling.kept_for",
     # pcpad.datamodules
     "pcpad.datamodules.centroids.check_sizes": "pcpad.datamodules.datasets.label_maps.check_sizes",
     "pcpad.datamodules.folders.LabelledFiles": "pcpad.datamodules.datasets.image_folders.LabelledFiles",
@@ -157,6 +161,29 @@ def _warn(old: str, stacklevel: int) -> None:
         warnings.warn(message, FutureWarning, stacklevel=stacklevel + 1)
 
 
+def moved(module: str, name: str) -> Any:
+    """What a module that is still there no longer holds, for its `__getattr__`; its old place warns.
+
+    Args:
+        module: The module's `__name__`.
+        name: What it is asked for.
+
+    Returns:
+        The object under its present name.
+
+    Raises:
+        AttributeError: No such name was ever there.
+    """
+    old = f"{module}.{name}"
+    if old not in NAMES:
+        message = f"module {module!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    home, _, present = NAMES[old].rpartition(".")
+    value = getattr(import_module(home), present)
+    _warn(old, stacklevel=3)
+    return value
+
+
 class _MovedModule(ModuleType):
     """What `import old.path` gives: the names of the module that is elsewhere now, the very same objects."""
 
@@ -164,10 +191,7 @@ class _MovedModule(ModuleType):
         old = f"{self.__name__}.{name}"
         if old not in NAMES:
             return getattr(import_module(present_path(self.__name__)), name)
-        home, _, present = NAMES[old].rpartition(".")
-        value = getattr(import_module(home), present)
-        _warn(old, stacklevel=2)
-        return value
+        return moved(self.__name__, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("__") and not isinstance(value, ModuleType):  # these are set by importing

@@ -24,9 +24,11 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 from pcpad import _border
-from pcpad._border import Geometry, Plan, is_uneven, plan_for, quick_ratio
+from pcpad._border import Geometry, Plan, is_uneven, plan_for
 from pcpad._exponent import Exponent, checked, to_power
+from pcpad._mask_counts import can_count, count
 from pcpad._other_layers import check_dense
+from pcpad._scaling import kept_for, quickly_kept, scaled
 from pcpad.errors import UserTypeError, UserValueError
 
 if TYPE_CHECKING:
@@ -84,10 +86,11 @@ def partial_conv1d(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Partial convolution of a sequence; see `partial_conv2d`, with one spatial axis (N, C, L)."""
     if mask is None and mask_channels is None and not return_mask and exponent is None:
-        ratio = quick_ratio(1, input, weight, stride, padding, dilation, groups)
-        if ratio is not None:
-            y = F.conv1d(input, weight, None, stride, padding, dilation, groups)  # type: ignore[arg-type]
-            return _scaled(y, ratio, bias)
+        kept = quickly_kept(1, input, weight, bias, stride, padding, dilation, groups)
+        if kept is not None:
+            first = bias.detach() if kept.takes_bias and bias is not None else None
+            y = F.conv1d(input, weight, first, stride, padding, dilation, groups)  # type: ignore[arg-type]
+            return scaled(y, bias, kept)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
     return _partial_conv(partial_conv1d, 1, conv, mask, mask_channels, return_mask, holes_are_zero, exponent)
 
@@ -146,10 +149,11 @@ def partial_conv2d(
         tensor([9., 9., 9., 9.])
     """
     if mask is None and mask_channels is None and not return_mask and exponent is None:
-        ratio = quick_ratio(2, input, weight, stride, padding, dilation, groups)
-        if ratio is not None:
-            y = F.conv2d(input, weight, None, stride, padding, dilation, groups)  # type: ignore[arg-type]
-            return _scaled(y, ratio, bias)
+        kept = quickly_kept(2, input, weight, bias, stride, padding, dilation, groups)
+        if kept is not None:
+            first = bias.detach() if kept.takes_bias and bias is not None else None
+            y = F.conv2d(input, weight, first, stride, padding, dilation, groups)  # type: ignore[arg-type]
+            return scaled(y, bias, kept)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
     return _partial_conv(partial_conv2d, 2, conv, mask, mask_channels, return_mask, holes_are_zero, exponent)
 
@@ -171,10 +175,11 @@ def partial_conv3d(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Partial convolution of a volume or clip; see `partial_conv2d`, with three spatial axes (N, C, T, H, W)."""
     if mask is None and mask_channels is None and not return_mask and exponent is None:
-        ratio = quick_ratio(3, input, weight, stride, padding, dilation, groups)
-        if ratio is not None:
-            y = F.conv3d(input, weight, None, stride, padding, dilation, groups)  # type: ignore[arg-type]
-            return _scaled(y, ratio, bias)
+        kept = quickly_kept(3, input, weight, bias, stride, padding, dilation, groups)
+        if kept is not None:
+            first = bias.detach() if kept.takes_bias and bias is not None else None
+            y = F.conv3d(input, weight, first, stride, padding, dilation, groups)  # type: ignore[arg-type]
+            return scaled(y, bias, kept)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
     return _partial_conv(partial_conv3d, 3, conv, mask, mask_channels, return_mask, holes_are_zero, exponent)
 
@@ -270,10 +275,10 @@ def _partial_conv(
         return (y, _mask_of_padding(conv, plan, y)) if return_mask else y
     sizes = _check_mask(conv, mask, mask_channels)
     if input.dim() == dims + 2:
-        y, new_mask = _masked(conv, plan.geometry, mask, sizes, holes_are_zero, exponent)
+        y, new_mask = _masked(conv, plan.geometry, mask, sizes, holes_are_zero, exponent, return_mask)
     else:
         batched = conv._replace(input=input[None])
-        y, new_mask = _masked(batched, plan.geometry, mask[None], sizes, holes_are_zero, exponent)
+        y, new_mask = _masked(batched, plan.geometry, mask[None], sizes, holes_are_zero, exponent, return_mask)
         y, new_mask = y[0], new_mask[0]
     return (y, new_mask.to(input.dtype)) if return_mask else y
 
@@ -282,13 +287,14 @@ def _padded(conv: _Conv, plan: Plan) -> Tensor:
     """Partial-convolution padding: only windows that reach into the padding differ from a plain convolution."""
     if not plan.pads:
         return conv.run(conv.input, conv.bias)
-    if _border.strips_pay(plan, conv.input, conv.weight, conv.bias):
-        y = conv.run(conv.input, conv.bias)
-        return _border.scale_strips_(y, None if conv.bias is None else conv.bias_for(y), plan)
+    kept = None if plan.may_miss else kept_for(plan, conv.input, conv.weight, conv.bias)
+    if kept is not None:
+        first = conv.bias.detach() if kept.takes_bias and conv.bias is not None else None
+        return scaled(conv.run(conv.input, first), conv.bias, kept)
     y = conv.run(conv.input)
     ratio = _border.ratio_for(y, plan)
     if plan.may_miss and conv.bias is not None:
-        return y.mul_(ratio).addcmul_(conv.bias_for(y), (ratio > 0).to(y.dtype))
+        return _add_where(y.mul_(ratio), conv.bias_for(y), (ratio > 0).to(y.dtype))
     return _scaled(y, ratio, conv.bias)
 
 
@@ -304,17 +310,25 @@ def _padded_to_power(conv: _Conv, plan: Plan, exponent: Exponent) -> Tensor:
     return y + (conv.bias_for(y) * (ratio > 0).to(y.dtype) if plan.may_miss else conv.bias_for(y))
 
 
+def _add_where(y: Tensor, bias: Tensor, valid: Tensor) -> Tensor:
+    """`y + bias·valid`, in place but under function transforms, by which a bias may be many for one y."""
+    if torch.compiler.is_compiling() or not (_border.is_wrapped(y) or _border.is_wrapped(bias)):
+        return y.addcmul_(bias, valid)
+    return y + bias * valid
+
+
 def _times(y: Tensor, factor: Tensor) -> Tensor:
     return (y * factor).to(y.dtype)
 
 
 def _scaled(y: Tensor, ratio: Tensor, bias: Tensor | None) -> Tensor:
-    """`y·r + b`, in place where that saves memory."""
+    """`y·r + b` with a ratio that is not kept, as programs are recorded, which fuse it with what follows."""
     if bias is None:
         return y.mul_(ratio)
     bias = bias.to(y.dtype).view(-1, *[1] * ratio.dim())
     # One pass instead of two; in half precision the ratio is wider than y and has to be multiplied first.
-    return torch.addcmul(bias, y, ratio) if ratio.dtype == y.dtype else y.mul_(ratio).add_(bias)
+    # The sum is a new tensor: a bias that `torch.vmap` maps over makes many of one y.
+    return torch.addcmul(bias, y, ratio) if ratio.dtype == y.dtype else y.mul_(ratio) + bias
 
 
 def _mask_of_padding(conv: _Conv, plan: Plan, y: Tensor) -> Tensor:
@@ -330,27 +344,45 @@ def _masked(
     sizes: tuple[int, ...],
     holes_are_zero: bool,
     exponent: Exponent | None,
+    needs_mask: bool,
 ) -> tuple[Tensor, Tensor]:
     """Output and new mask (bool) for a batched input and a mask whose channel g covers `sizes[g]` channels."""
+    if len(sizes) == 1 and exponent is None and can_count(conv.input, mask, conv.weight, conv.bias, geometry):
+        return _masked_alike(conv, geometry, mask, holes_are_zero, needs_mask)
     valid = mask != 0
     y = conv.run(conv.input if holes_are_zero else _fill_holes(conv.input, valid, sizes))
     dtype = torch.promote_types(y.dtype, torch.float32)
     # With one mask for all channels it is taps that are counted, else taps times channels; the ratio is the same.
     channels = 1 if len(sizes) == 1 else conv.weight.shape[1]
-    count = _border.window_sum(
+    taken = _border.window_sum(
         valid.to(dtype) if len(sizes) == 1 else _valid_channels(valid, sizes, conv.groups, dtype),
         geometry,
         y.shape[2:],
     )
-    if count.shape[1] > 1:
-        count = count.repeat_interleave(y.shape[1] // count.shape[1], dim=1)
-    new_mask = count > 0
-    ratio = torch.where(new_mask, channels * prod(geometry.kernel) / count, torch.zeros_like(count))
+    if taken.shape[1] > 1:
+        taken = taken.repeat_interleave(y.shape[1] // taken.shape[1], dim=1)
+    new_mask = taken > 0
+    ratio = torch.where(new_mask, channels * prod(geometry.kernel) / taken, torch.zeros_like(taken))
     # Out of place where the factor may be learned.
     y = y.mul_(ratio) if exponent is None else _times(y, to_power(ratio, exponent, conv.dims, may_miss=True))
     if conv.bias is not None:
-        y = y.addcmul_(conv.bias_for(y), new_mask.to(y.dtype))
+        y = _add_where(y, conv.bias_for(y), new_mask.to(y.dtype))
     return y, new_mask
+
+
+def _masked_alike(
+    conv: _Conv, geometry: Geometry, mask: Tensor, holes_are_zero: bool, needs_mask: bool
+) -> tuple[Tensor, Tensor]:
+    """`_masked` where all channels have one mask; the new mask is in the input's dtype, and any if not needed."""
+    valid = count(conv.input, mask, geometry)
+    y = conv.run(conv.input if holes_are_zero else valid.fill(conv.input))
+    dtype = torch.promote_types(y.dtype, torch.float32)
+    needs_mask = needs_mask or conv.bias is not None
+    ratio, new_mask = valid.ratio(geometry, dtype, conv.input.dtype, with_mask=needs_mask)
+    y = y.mul_(ratio)
+    if new_mask is None:
+        return y, mask
+    return (y if conv.bias is None else y.addcmul_(conv.bias_for(y), new_mask.to(y.dtype))), new_mask
 
 
 def _fill_holes(input: Tensor, valid: Tensor, sizes: tuple[int, ...]) -> Tensor:

@@ -9,12 +9,13 @@ Most paddings fill the border with values: a function `pad(x, pads) -> padded x`
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pcpad._border import is_ordinary, kept_calls
 from pcpad.errors import UserTypeError, UserValueError, did_you_mean
 
 __all__ = [
@@ -197,9 +198,12 @@ def mean(x: Tensor, pads: Sequence[int]) -> Tensor:
     mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[dims]
     border = F.interpolate(pool(batch, window, stride=1), size=padded, mode=mode, align_corners=False)
     border = border.reshape(*x.shape[:-dims], *padded).to(x.dtype)
-    inside = torch.zeros(padded, dtype=torch.bool, device=x.device)
-    inside[tuple(slice(pair[0], pair[0] + length) for pair, length in zip(pairs, size, strict=True))] = True
-    return torch.where(inside, F.pad(x, list(pads)), border)
+    inside: tuple[Any, ...] = (
+        ...,
+        *(slice(pair[0], pair[0] + length) for pair, length in zip(pairs, size, strict=True)),
+    )
+    border[inside] = x
+    return border
 
 
 @register_padding("extrapolate")
@@ -207,15 +211,37 @@ def extrapolate(x: Tensor, pads: Sequence[int]) -> Tensor:
     """Continue each line by its last two values, one axis after the other; a line of one value is repeated."""
     for axis, (before, after) in enumerate(zip(pads[::2], pads[1::2], strict=True), start=1):
         length = x.shape[-axis]
-        ends = [(0, min(1, length - 1), before), (length - 1, max(length - 2, 0), after)]
-        first, last = (_continue(x, axis, edge, inner, count) for edge, inner, count in ends)
-        x = torch.cat([first.flip(-axis), x, last], dim=-axis)
+        first = _continue(x, axis, 0, min(1, length - 1), range(before, 0, -1))
+        last = _continue(x, axis, length - 1, max(length - 2, 0), range(1, after + 1))
+        x = torch.cat([first, x, last], dim=-axis)
     return x
 
 
-def _continue(x: Tensor, axis: int, edge: int, inner: int, count: int) -> Tensor:
-    """`count` samples beyond `edge` on the line from `inner`, nearest first; `axis` counts from the last, 1."""
-    at_edge = x.narrow(-axis, edge, 1)
-    slope = at_edge - x.narrow(-axis, inner, 1)
-    steps = torch.arange(1, count + 1, device=x.device, dtype=x.dtype)
-    return at_edge + slope * steps.view(-1, *[1] * (axis - 1))
+def _continue(x: Tensor, axis: int, edge: int, inner: int, steps: range) -> Tensor:
+    """Samples so many steps beyond `edge` on the line from `inner`; `axis` counts from the last, 1."""
+    at_edge, before = x.narrow(-axis, edge, 1), x.narrow(-axis, inner, 1)
+    if not steps:
+        return x.narrow(-axis, edge, 0)
+    weights = _weights(x, steps).view(-1, *[1] * (axis - 1))
+    return torch.lerp(before, at_edge, weights)  # at_edge + (at_edge - before) * steps
+
+
+def _weights(x: Tensor, steps: range) -> Tensor:
+    """1 more than the steps, in the dtype and on the device of `x`."""
+    stream = 0
+    if x.is_cuda:
+        if torch.cuda.is_current_stream_capturing():
+            return _made_weights(steps, x.dtype, x.device)
+        stream = torch.cuda.current_stream(x.device).cuda_stream
+    ordinary = not torch.compiler.is_compiling() and torch._C._get_tracing_state() is None and is_ordinary(x)
+    return _kept_weights(steps, x.dtype, x.device, stream) if ordinary else _made_weights(steps, x.dtype, x.device)
+
+
+def _made_weights(steps: range, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.arange(steps.start + 1, steps.stop + 1, steps.step, device=device).to(dtype)
+
+
+@kept_calls(256)
+def _kept_weights(steps: range, dtype: torch.dtype, device: torch.device, _stream: int) -> Tensor:
+    with torch.inference_mode(False), torch.no_grad():
+        return _made_weights(steps, dtype, device)

@@ -48,5 +48,10 @@ else:
             "spade_generator": "pcpad.models.spade",
             "wide_resnet38": "pcpad.models.wide_resnet",
         },
-        modules=("averaging", "checkpointing", "dilated_resnet", "encoders", "street_detector"),
+        modules=(
+            *("averaging", "checkpointing", "dilated_resnet", "encoders", "hdf5_weights", "heads", "hub_cache"),
+            *("input_channels", "origins", "padded_weights", "published_inpainting", "published_layers"),
+            *("restoration_file", "restoration_guess", "street_detector", "torchvision_segmentation"),
+            *("weight_files", "wide_resnet_encoder"),
+        ),
     )

@@ -196,8 +196,8 @@ class DeepLabV3Plus(nn.Module):
             x = getattr(self, name)(x)
             if name == self.skip:
                 fine = self.bot_fine(x)  # at once, so that evaluation need not keep the skip's many channels
-        coarse = _resize(self.bot_aspp(self.aspp(x)), fine.shape[-2:])
-        return _resize(self.final(torch.cat([fine, coarse], dim=1)), image.shape[-2:])
+        coarse = _resize(self.bot_aspp(self.aspp(x)), fine)
+        return _resize(self.final(torch.cat([fine, coarse], dim=1)), image)
 
 
 class ASPP(nn.Module):
@@ -231,7 +231,9 @@ class ASPP(nn.Module):
             )
             raise UserValueError(message)
         mean = self.img_conv(F.adaptive_avg_pool2d(x, 1))
-        return torch.cat([mean.expand(-1, -1, *x.shape[-2:]), *(branch(x) for branch in self.features)], dim=1)
+        return torch.cat(
+            [mean.expand(-1, -1, x.shape[-2], x.shape[-1]), *(branch(x) for branch in self.features)], dim=1
+        )
 
 
 def _conv_norm_relu(in_channels: int, out_channels: int, kernel: int, dilation: int = 1) -> list[nn.Module]:
@@ -240,5 +242,6 @@ def _conv_norm_relu(in_channels: int, out_channels: int, kernel: int, dilation: 
     return [convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
 
 
-def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=True)
+def _resize(x: Tensor, like: Tensor) -> Tensor:
+    # One entry at a time, since a shape that torch.fx traces cannot be unpacked.
+    return F.interpolate(x, size=(like.shape[-2], like.shape[-1]), mode="bilinear", align_corners=True)

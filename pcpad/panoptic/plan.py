@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from contextlib import nullcontext
 from math import prod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from pcpad import _border
 from pcpad._border import Geometry
+from pcpad._mask_counts import ratio_of_counts
 from pcpad.errors import UserTypeError, UserValueError
 from pcpad.panoptic.rows import Places, Table
 
@@ -59,7 +60,8 @@ class PanopticPlan:
         self.batch = ids.shape[0]
         (height, width), _, (above, left), _, (down, right) = geometry
         self.may_be_void = above > height // 2 * down or left > width // 2 * right
-        self.valid, self.count, self.mixed = _compare(ids, geometry, self.windows)
+        compare = _compare_at_once if form == "rows" else _compare
+        self.valid, self.count, self.mixed = compare(ids, geometry, self.windows)
         self._tables: dict[tuple[bool, bool], Table] = {}
         self._ratios: dict[torch.dtype, Tensor] = {}
         self._mixed = Places.where(self.mixed) if form == "rows" else None
@@ -137,8 +139,11 @@ class PanopticPlan:
         kept = at is None and self.form == "rows"
         with torch.inference_mode(False) if kept else nullcontext():
             count = self.count if at is None else self.count.flatten(1)[at.samples, at.places]
-            count = count.to(dtype)
-            ratio = torch.where(count > 0, prod(self.geometry.kernel) / count, torch.zeros_like(count))
+            if self.form == "rows" and not is_traced(count):
+                ratio = ratio_of_counts(count, prod(self.geometry.kernel), dtype)
+            else:
+                count = count.to(dtype)
+                ratio = torch.where(count > 0, prod(self.geometry.kernel) / count, torch.zeros_like(count))
         if kept:
             self._ratios[dtype] = ratio
         return ratio
@@ -155,7 +160,7 @@ class PanopticPlan:
         table = self._tables.get((transpose, everywhere))
         if table is not None:
             return table
-        kernel, stride, lead, _, dilation = self.geometry
+        stride = self.geometry.stride
         with torch.inference_mode(False), torch.no_grad():
             if transpose:
                 table = self._transposed_table(everywhere)
@@ -163,11 +168,13 @@ class PanopticPlan:
                 windows = self._mixed
                 if everywhere or windows is None:
                     windows = Places.where(torch.ones_like(self.mixed) if everywhere else self.mixed)
-                y = torch.div(windows.places, self.windows[1], rounding_mode="floor") * stride[0] - lead[0]
-                x = windows.places % self.windows[1] * stride[1] - lead[1]
-                down = torch.arange(kernel[0], device=y.device).unsqueeze(1) * (dilation[0] * self.size[1])
-                taps = (down + torch.arange(kernel[1], device=y.device) * dilation[1]).flatten()
-                table = Table.of(windows, (y * self.size[1] + x).unsqueeze(1) + taps, self.valid, prod(self.size))
+                first = windows.places if stride[1] == 1 else windows.places * stride[1]
+                ahead = stride[0] * self.size[1] - stride[1] * self.windows[1]
+                if ahead:  # from the end of one row of windows to the start of the next
+                    row = torch.div(windows.places, self.windows[1], rounding_mode="floor")
+                    first = torch.add(first, row, alpha=ahead)
+                taps = _for_values(_tap_offsets, self.geometry, self.size, like=first)
+                table = Table.of(windows, first.unsqueeze(1) + taps, self.valid, prod(self.size))
         self._tables[transpose, everywhere] = table
         return table
 
@@ -185,7 +192,7 @@ class PanopticPlan:
             y = torch.div(positions.places // self.size[1] + shift[0], stride[0], rounding_mode="floor")
             x = torch.div(positions.places % self.size[1] + shift[1], stride[1], rounding_mode="floor")
             targets.append(y * self.windows[1] + x)
-        return Table.of(positions, torch.stack(targets, dim=1), valid, prod(self.windows))
+        return Table.of(positions, torch.stack(targets, dim=1).add_(1), valid, prod(self.windows))
 
 
 def tap_of(padded: Tensor, tap: Sequence[int], geometry: Geometry, windows: Sequence[int]) -> Tensor:
@@ -227,6 +234,79 @@ def _compare(ids: Tensor, geometry: Geometry, windows: Sequence[int]) -> tuple[T
     for same in taps[1:]:
         count += same  # a third of the time of a sum over all, which would first make integers of them
     return torch.cat(taps, dim=1), count, count != reach
+
+
+def _compare_at_once(ids: Tensor, geometry: Geometry, windows: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """`_compare` in few kernels, where sizes are numbers: all taps in one, through views of a padded copy.
+
+    Ids of at most 32 bits are floating-point numbers in that copy, all different, and the padding is NaN, which has
+    no id, not even its own. Those of 64 bits have no room for that, so taps in the padding are taken out afterwards.
+    """
+    if ids.dtype in _HARDLY_SUPPORTED:
+        ids = ids.to(torch.int64)  # uint64 wraps around, different ids staying different
+    kernel, stride, lead, _, dilation = geometry
+    size, pads, exact = ids.shape[2:], any(geometry.lead + geometry.trail), ids.dtype != torch.int64
+    rows, columns, reach = _for_values(_on_map, geometry, tuple(size), like=ids)
+    padded = ids
+    if pads:
+        ends = [before + length + after for before, length, after in zip(lead, size, geometry.trail, strict=True)]
+        dtype = (torch.float32 if ids.element_size() < 4 else torch.float64) if exact else ids.dtype
+        padded = ids.new_full((*ids.shape[:2], *ends), float("nan") if exact else 0, dtype=dtype)
+        padded[:, :, lead[0] : lead[0] + size[0], lead[1] : lead[1] + size[1]] = ids
+    taps = padded
+    for axis in (0, 1):
+        taps = taps.unfold(2 + axis, dilation[axis] * (kernel[axis] - 1) + 1, stride[axis])
+    taps = taps[:, 0, ..., :: dilation[0], :: dilation[1]].permute(0, 3, 4, 1, 2)
+    centre = taps[:, kernel[0] // 2, kernel[1] // 2, None, None]
+    valid = torch.empty(taps.shape, dtype=torch.bool, device=ids.device)
+    torch.eq(taps, centre, out=valid)
+    if pads and not exact:
+        valid.logical_and_(rows[:, None, :, None]).logical_and_(columns[:, None, :])
+    valid = valid.flatten(1, 2)
+    if _border.on_cpu(valid):
+        count = valid[:, :1].to(torch.int32)
+        for tap in range(1, prod(kernel)):
+            count += valid[:, tap : tap + 1]  # a third of the time of a sum over all, which would make integers of them
+    else:
+        count = valid.sum(1, keepdim=True, dtype=torch.int32)
+    return valid, count, count != reach[0].unsqueeze(1) * reach[1]
+
+
+def _for_values(function: Any, geometry: Geometry, size: tuple[int, ...], *, like: Tensor) -> Any:
+    """What follows from a geometry and a size, kept, on the device of a tensor that has values."""
+    if not like.is_cuda:
+        return function(geometry, size, like.device, 0)
+    if torch.cuda.is_current_stream_capturing():  # its memory holds values once it has run
+        return function.__wrapped__(geometry, size, like.device, 0)
+    return function(geometry, size, like.device, torch.cuda.current_stream(like.device).cuda_stream)
+
+
+@_border.kept_calls(64)
+def _on_map(
+    geometry: Geometry, size: tuple[int, ...], device: torch.device, _stream: int
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """Where taps and centres are on the map, (kH, H') and (kW, W'), and how many taps are, along each axis, int32."""
+    valid, reach = [], []
+    with torch.inference_mode(False), torch.no_grad():
+        for axis, windows in enumerate(geometry.output_size(size)):
+            kernel = geometry.kernel[axis]
+            first = torch.arange(windows, device=device) * geometry.stride[axis] - geometry.lead[axis]
+            at = first + torch.arange(kernel, device=device).unsqueeze(1) * geometry.dilation[axis]
+            on_map = (at >= 0) & (at < size[axis])
+            reach.append(on_map.sum(0, dtype=torch.int32))
+            valid.append(on_map & on_map[kernel // 2])  # without its centre a window has no id
+    return valid[0], valid[1], (reach[0], reach[1])
+
+
+@_border.kept_calls(64)
+def _tap_offsets(geometry: Geometry, size: tuple[int, ...], device: torch.device, _stream: int) -> Tensor:
+    """From a window's place to its taps', row by row, which are numbered from 1: (K,)."""
+    with torch.inference_mode(False), torch.no_grad():
+        down, right = (
+            torch.arange(k, device=device) * d for k, d in zip(geometry.kernel, geometry.dilation, strict=True)
+        )
+        start = geometry.lead[0] * size[1] + geometry.lead[1] - 1
+        return (down.unsqueeze(1) * size[1] + right - start).flatten()
 
 
 def _transposed_valid(valid: Tensor, geometry: Geometry, size: Sequence[int]) -> tuple[Tensor, Tensor]:

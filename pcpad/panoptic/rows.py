@@ -37,6 +37,8 @@ class Places(NamedTuple):
     def where(cls, chosen: Tensor) -> Places:
         """Those that are true in (N, 1, H, W); on a GPU this waits for it."""
         samples, places = chosen.flatten(1).nonzero(as_tuple=True)
+        if len(chosen) == 1:
+            return cls(samples, places, (0, len(places)))
         edges = torch.arange(len(chosen) + 1, device=chosen.device)
         return cls(samples, places, tuple(torch.searchsorted(samples, edges).tolist()))
 
@@ -50,20 +52,20 @@ class Table(NamedTuple):
 
     @classmethod
     def of(cls, windows: Places, targets: Tensor, valid: Tensor, size: int) -> Table:
-        """The table of `windows` whose taps would read the places `targets` (n, K) of a source of `size`.
+        """The table of `windows` whose taps would read the places `targets` (n, K), overwritten, of a source of `size`.
 
-        `valid` is (N, K, H', W'), for all windows: whether a tap may.
+        Targets are numbered from 1, anything where a tap must not read. `valid` is (N, K, H', W'), for all windows:
+        whether a tap may.
         """
-        may = valid.flatten(2)[windows.samples, :, windows.places]
         batch = len(windows.bounds) - 1
-        # One place more for all that is not read; a number from 1 for each place that is.
-        flat = torch.where(may, targets + windows.samples.unsqueeze(1) * size, batch * size)
-        read = torch.zeros(batch * size + 1, dtype=torch.bool, device=flat.device)
-        read[flat.flatten()] = True
-        read[-1] = False
-        numbers = read.cumsum(0, dtype=torch.int32)
-        numbers[-1] = 0
-        return cls(windows, Places.where(read[:-1].view(batch, size)), numbers[flat])
+        if batch > 1:
+            targets = targets.add_(windows.samples.unsqueeze(1), alpha=size)
+        flat = targets.mul_(valid.flatten(2)[windows.samples, :, windows.places]).flatten()
+        # One place more, the first, for all that is not read; a number from 1 for each place that is.
+        read = torch.zeros(batch * size + 1, dtype=torch.bool, device=flat.device).index_fill_(0, flat, True)
+        read[0] = False
+        numbers = read.cumsum(0, dtype=torch.int32).index_select(0, flat).view(targets.shape)
+        return cls(windows, Places.where(read[1:].view(batch, size)), numbers)
 
 
 def _is_channels_last(x: Tensor) -> bool:
@@ -176,9 +178,11 @@ def compute_rows_(
             values = torch.bmm(_by_group(cols, groups), matrix).transpose(0, 1).reshape(len(cols), -1)
         if scale is not None:
             ratio, added = scale
-            values = values.mul_(ratio[part].unsqueeze(1))
-            if added is not None:
-                values = values.add_(added if len(added) == 1 else added[part])
+            if added is None:
+                values = values.mul_(ratio[part].unsqueeze(1))
+            else:
+                added = added if len(added) == 1 else added[part]
+                values = torch.addcmul(added, values, ratio[part].unsqueeze(1), out=values)
         _place_(y[samples], table.windows.samples[part], table.windows.places[part], values)
 
 

@@ -1,10 +1,12 @@
 """torch.compile, torch.export, ONNX and torch.func; each followed by a plain call that must still be right."""
 
 import itertools
+import re
 
 import pytest
 import torch
 from torch import nn
+from torch._inductor.utils import run_and_get_code
 from torch.export import Dim
 
 from pcpad import PartialConv1d, PartialConv2d, PartialConv3d, _border
@@ -279,6 +281,54 @@ def test_vmap_over_weights(func_setting, gradients):
         y = torch.func.vmap(lambda parameters: torch.func.functional_call(layer, parameters, (x, mask)))(stacked)
     expected = layer(x, mask)
     torch.testing.assert_close(y, torch.stack([expected, 2 * expected]), rtol=0, atol=1e-12)
+
+
+def loops_beside(code, convolution):
+    """The names of the fused loops that generated code calls before and after a convolution."""
+    before, after = code.partition("def call(")[2].partition("benchmark_compiled_module")[0].split(convolution)
+    return re.findall(r"cpp_fused_(\w+)\(", before), re.findall(r"cpp_fused_(\w+)\(", after)
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_compiled_ratio_fuses_into_what_surrounds_it(dtype):
+    """One loop after the convolution: closed form, ratio, bias, norm and ReLU; backward, ratio and ReLU are one."""
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    network = nn.Sequential(PartialConv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()).eval().to(dtype)
+    x = torch.randn(1, 3, 20, 24, dtype=dtype, requires_grad=True)
+    compiled, close = torch.compile(network, fullgraph=True), {"rtol": 0.02, "atol": 0.05}
+    with torch.no_grad():
+        y, (code,) = run_and_get_code(compiled, x)
+        torch.testing.assert_close(y, network(x), **({} if dtype == torch.float32 else close))
+    _, after = loops_beside(code, "extern_kernels.convolution(")
+    assert len(after) == 1
+    assert all(part in after[0] for part in ("reciprocal", "batch_norm", "relu"))
+
+    network = nn.Sequential(PartialConv2d(3, 8, 3, padding=1, bias=False), nn.ReLU()).to(dtype)
+    compiled = torch.compile(network, fullgraph=True)
+    _, (forward, backward) = run_and_get_code(lambda: compiled(x).backward(torch.ones(1, 8, 20, 24, dtype=dtype)))
+    assert len(loops_beside(forward, "extern_kernels.convolution(")[1]) == 1
+    before, after = loops_beside(backward, "torch.ops.aten.convolution_backward.default(")
+    assert any("threshold_backward" in name and "reciprocal" in name for name in before)
+    assert len([name for name in before if "threshold_backward" in name]) == 1
+    assert not after
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("padding", [1, 3])  # by 3, some windows lie in the padding entirely
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_vmap_over_a_bias_alone(func_setting, padding, dtype):
+    _, x, mask = func_setting
+    layer = PartialConv2d(x.shape[1], 4, 3, padding=padding).to(dtype)
+    x, biases = x.to(dtype), torch.randn(2, 4, dtype=dtype)
+
+    def call(bias):
+        return torch.func.functional_call(layer, {"bias": bias}, (x, mask))
+
+    close = {"rtol": 0, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 0.02, "atol": 0.2}
+    torch.testing.assert_close(torch.func.vmap(call)(biases), torch.stack([call(bias) for bias in biases]), **close)
 
 
 def test_functional_call(func_setting):

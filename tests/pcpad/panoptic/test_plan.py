@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from pcpad import PanopticPlan
+from pcpad._border import Geometry
+from pcpad.panoptic.plan import _compare, _compare_at_once
 
 SIZE = (9, 10)
 
@@ -79,3 +81,33 @@ def test_tables_are_kept_and_usable_in_training(transpose, everywhere):
 def test_even_kernels_have_no_centre():
     with pytest.raises(ValueError, match=r"Expected odd kernel sizes, .* but got \(3, 2\)"):
         PanopticPlan.build(blocks(), (3, 2))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int16, torch.int32, torch.int64, torch.uint32])
+@pytest.mark.parametrize(
+    "where",
+    [
+        (3, 1, 1, 1),
+        (3, 2, 1, 1),
+        (3, 1, 0, 1),
+        (5, (2, 1), 2, (1, 3)),
+        ((1, 5), 1, (2, 4), 2),
+        (3, 2, 4, 1),
+        (1, 1, 0, 1),
+    ],
+    ids=str,
+)
+def test_all_taps_at_once_are_what_they_are_one_by_one(where, dtype):
+    """Padding wider than half of the kernel leaves windows without a centre; ids reach to their dtype's ends."""
+    torch.manual_seed(0)
+    ids = torch.randint(0, 2, (2, 1, 11, 13))
+    if dtype != torch.bool:
+        ids = torch.where(ids > 0, torch.iinfo(dtype).max, torch.iinfo(dtype).min)
+        ids[:, :, 4:7, 2:8] = torch.iinfo(dtype).max - 1
+    ids = ids.to(dtype)
+    geometry = Geometry.of(2, *where, centred=True)
+    windows = geometry.output_size((11, 13))
+    for came, wanted in zip(_compare_at_once(ids, geometry, windows), _compare(ids, geometry, windows), strict=True):
+        assert came.dtype == wanted.dtype
+        assert torch.equal(came, wanted)

@@ -1,0 +1,154 @@
+"""Masks of one channel: holes filled with zeros, valid taps counted and the ratio looked up, in few kernels.
+
+Private to the package: `pcpad.functional` is the public face. Everything is exact: what is selected are bits, which are
+multiplied as integers with 0 or 1 (on a CPU a quarter of the time of `torch.where`, for an image of 64 channels and
+256x256), and counts are integers, by which the ratio is looked up in a table.
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import starmap
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import Function, forward_ad
+
+from pcpad import _border
+from pcpad._border import Geometry, kept_calls
+
+__all__ = ["Valid", "can_count", "count", "ratio_of_counts"]
+
+_BITS = {
+    torch.float32: torch.int32,
+    torch.float64: torch.int64,
+    torch.float16: torch.int16,
+    torch.bfloat16: torch.int16,
+}
+_MOST_TAPS = 1 << 12  # of a window: the table has an entry for each number of valid ones
+
+
+class Valid(NamedTuple):
+    """A mask of zeros and ones, with the padding around it."""
+
+    padded: Tensor  # (N|1, 1, *padded size) of int32 or int64
+    inside: tuple[Any, ...]  # where the mask is in it
+
+    def fill(self, input: Tensor) -> Tensor:
+        """The input (N, C, *spatial), zeros under the holes, whatever was there."""
+        bits = _BITS[input.dtype]
+        # An int32's lower half is an int16 of the same small value.
+        step = self.padded.element_size() // bits.itemsize
+        valid = self.padded.view(bits)[..., (0 if sys.byteorder == "little" else step - 1) :: step][self.inside]
+        if torch.is_grad_enabled() and input.requires_grad:
+            return _Select.apply(input, valid)
+        return _select(input, valid)
+
+    def ratio(
+        self, geometry: Geometry, dtype: torch.dtype, mask_dtype: torch.dtype, *, with_mask: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """`r` in a dtype, 0 where no tap is valid, and the new mask of zeros and ones: (N|1, 1, *output size)."""
+        windows, dims = self.padded, len(geometry.kernel)
+        apart = _border.on_cpu(windows)  # one pass less would read k times as much, which a GPU's cache makes up for
+        for axis, (k, s, d) in enumerate(zip(geometry.kernel, geometry.stride, geometry.dilation, strict=True)):
+            windows = windows.unfold(2 + axis, d * (k - 1) + 1, s)[..., ::d]
+            if apart:
+                windows = windows.sum(-1, dtype=windows.dtype)
+        if not apart:
+            windows = windows.sum([-1 - axis for axis in range(dims)], dtype=windows.dtype)
+        return _look_up(windows, prod(geometry.kernel), dtype, mask_dtype, with_mask=with_mask)
+
+
+def can_count(input: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> bool:
+    """Whether a mask can be counted here; not by function transforms, nor while a program is recorded."""
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None or forward_ad._current_level >= 0:
+        return False
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+    if wrapped(weight) or (bias is not None and wrapped(bias)):
+        return False
+    known = input.dtype in _BITS and prod(geometry.kernel) <= _MOST_TAPS
+    return known and mask.shape[1] == 1 and _border.is_ordinary(input) and _border.is_ordinary(mask)
+
+
+def count(input: Tensor, mask: Tensor, geometry: Geometry) -> Valid:
+    """Where a mask (N|1, 1, *spatial) is not 0, for inputs of its size."""
+    size = mask.shape[2:]
+    ends = [length + before + after for length, before, after in zip(size, geometry.lead, geometry.trail, strict=True)]
+    inside: tuple[Any, ...] = (
+        ...,
+        *starmap(slice, ((before, before + n) for before, n in zip(geometry.lead, size, strict=True))),
+    )
+    dtype = torch.int64 if input.dtype == torch.float64 else torch.int32
+    with torch.no_grad():
+        make = torch.zeros if ends != list(size) else torch.empty
+        padded = make(*mask.shape[:2], *ends, dtype=dtype, device=mask.device)
+        torch.ne(mask, 0, out=padded[inside])
+    return Valid(padded, inside)
+
+
+def ratio_of_counts(count: Tensor, taps: int, dtype: torch.dtype) -> Tensor:
+    """`taps / count` in a dtype, 0 where the count is 0, by a table; of int32 counts of any shape."""
+    return _look_up(count, taps, dtype, dtype, with_mask=False)[0]
+
+
+def _select(input: Tensor, valid: Tensor) -> Tensor:
+    return torch.mul(input.detach().view(valid.dtype), valid).view(input.dtype)
+
+
+class _Select(Function):
+    """The input where it is valid, else 0; its own derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, valid: Tensor) -> Tensor:
+        ctx.valid = valid
+        return _select(input, valid)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return _Select.apply(gradient, ctx.valid), None
+
+
+def _look_up(
+    count: Tensor, taps: int, dtype: torch.dtype, mask_dtype: torch.dtype, *, with_mask: bool
+) -> tuple[Tensor, Tensor | None]:
+    device = count.device
+    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        ratios, masks, both = _tables(taps, dtype, mask_dtype, device)
+    else:
+        stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
+        ratios, masks, both = _memoised_tables(taps, dtype, mask_dtype, device, stream)
+    flat, shape = count.flatten(), count.shape
+    if not with_mask:
+        return ratios.index_select(0, flat).view(shape), None
+    if both is None or _border.on_cpu(count):  # whose vector units want the ratios one after the other
+        return ratios.index_select(0, flat).view(shape), masks.index_select(0, flat).view(shape)
+    found = both.index_select(0, flat).view(shape)
+    step = 8 // mask_dtype.itemsize
+    return found.view(dtype)[..., ::2], found.view(mask_dtype)[..., step // 2 :: step]
+
+
+@kept_calls(64)
+def _memoised_tables(
+    taps: int, dtype: torch.dtype, mask_dtype: torch.dtype, device: torch.device, _stream: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """A pure function of all it depends on, as `_border.memoised` is."""
+    return _tables(taps, dtype, mask_dtype, device)
+
+
+def _tables(
+    taps: int, dtype: torch.dtype, mask_dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """`r` and the new mask by the number of valid taps; and both in one 64-bit word where they fit."""
+    with torch.inference_mode(False), torch.no_grad():
+        counts = torch.arange(taps + 1, device=device).to(dtype)
+        ratios = torch.where(counts > 0, taps / counts, torch.zeros_like(counts))
+        masks = (counts > 0).to(mask_dtype)
+        both = None
+        if dtype.itemsize == 4 and mask_dtype.itemsize <= 4:
+            both = torch.zeros(taps + 1, dtype=torch.int64, device=device)
+            both.view(dtype)[::2] = ratios
+            step = 8 // mask_dtype.itemsize
+            both.view(mask_dtype)[step // 2 :: step] = masks
+    return ratios, masks, both
