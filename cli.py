@@ -6,7 +6,6 @@ import os
 import sys
 from importlib import import_module
 
-import pcpad
 from pcpad.commands import TRAINER_VERBS, VERBS
 from pcpad.commands.errors import clean_errors
 from pcpad.commands.streams import lasting_streams
@@ -28,6 +27,7 @@ examples:
   pcpad test --ckpt_path … --model.padding zeros
                                                what is typed outranks a config, a config the checkpoint
   pcpad fit --help                             the options of fit; PCPAD_TRACEBACK=1 for full tracebacks
+  pcpad doctor                                 what is installed, found and wrong here
   pcpad fit --model.help ClassificationTask    those of a task; likewise --data.help ImageNetDataModule
 """
 
@@ -60,7 +60,7 @@ def _run(args: list[str]) -> None:
     if verb in ("--help", "-h", "help"):
         print(usage(), end="")
     elif verb == "--version":
-        print(f"pcpad {pcpad.__version__}")
+        print(import_module("pcpad.commands.versions").version_text(), end="")
     elif verb in TRAINER_VERBS:
         with safe_messages(), clean_errors():
             _train(verb, rest)

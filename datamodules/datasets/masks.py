@@ -41,7 +41,13 @@ class Bilevel(NamedTuple):
 
 
 def read_mask(
-    path: str | Path, polarity: Polarity, threshold: float, *, judge: bool = False, believed: int = 0, soft: bool = False
+    path: str | Path,
+    polarity: Polarity,
+    threshold: float,
+    *,
+    judge: bool = False,
+    believed: int = 0,
+    soft: bool = False,
 ) -> Bilevel:
     """Read a mask file of up to 16 bits a channel.
 
