@@ -123,7 +123,7 @@ def size(count: float) -> str:
 
     Example:
         >>> size(3.2e6), size(64 * 2**20), size(5)
-        ('3.1 MiB', '64 MiB', '5 B')
+        ('3.05 MiB', '64 MiB', '5 B')
     """
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
