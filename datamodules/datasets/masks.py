@@ -22,8 +22,8 @@ _MOST_HOLE = 0.9
 _LOOKED_AT = 64
 _PLAUSIBLE = 0.6  # the published test masks' largest share; their sets' medians are far below
 _TRIES = 200
-_SMOOTH = 2  # pixels
 _NEARLY = 1 / 8  # of the range: what JPEG makes of black and of white
+_EDGE = 2  # pixels around what a brush covers that its soft edge touches
 
 
 class Bilevel(NamedTuple):
@@ -41,13 +41,7 @@ class Bilevel(NamedTuple):
 
 
 def read_mask(
-    path: str | Path,
-    polarity: Polarity,
-    threshold: float,
-    *,
-    judge: bool = False,
-    soft_edges: float | None = None,
-    believed: int = 0,
+    path: str | Path, polarity: Polarity, threshold: float, *, judge: bool = False, believed: int = 0, soft: bool = False
 ) -> Bilevel:
     """Read a mask file of up to 16 bits a channel.
 
@@ -58,9 +52,9 @@ def read_mask(
             exactly black, not exactly white; or `transparent_hole`: every pixel of less than half opacity.
         threshold: Share of white above which a pixel counts as white.
         judge: Whether to find out if black and white say anything here.
-        soft_edges: The edge of what was drawn smoothly becomes a hole, too: pixels within two of a hole that are one by
-            more than this share. None where the threshold alone counts.
         believed: As of `read_picture`.
+        soft: Whether greys within two pixels of a hole belong to it, where black and white say what is one: a brush
+            with a soft edge has colored these, too.
 
     Returns:
         The mask.
@@ -76,23 +70,12 @@ def read_mask(
         return Bilevel(_other_than(picture, polarity, path, white).view(np.uint8), 0)
     between = int(np.count_nonzero(grey)) - int(np.count_nonzero(grey == white))
     is_white = grey > threshold * white
-    if soft_edges is not None and between:
-        is_white = _with_soft_edges(grey, is_white, white, polarity, soft_edges)
     unclear = _unclear(picture, is_white) if judge and white != 1 else ""
-    return Bilevel((is_white if polarity == "white_valid" else ~is_white).view(np.uint8), between, unclear)
-
-
-def _with_soft_edges(
-    grey: np.ndarray, is_white: np.ndarray, white: int, polarity: Polarity, share: float
-) -> np.ndarray:
-    """What is white where holes, which white or black says, have grown by the partly covered pixels around them."""
-    if polarity == "white_hole":
-        hole, covered = is_white, grey > share * white
-    else:
-        hole, covered = ~is_white, grey < (1 - share) * white
-    near = cv2.dilate(hole.view(np.uint8), np.ones((2 * _SMOOTH + 1, 2 * _SMOOTH + 1), np.uint8)) != 0
-    hole = hole | (near & covered)
-    return hole if polarity == "white_hole" else ~hole
+    valid = (is_white if polarity == "white_valid" else ~is_white).view(np.uint8)
+    if soft and between:
+        touched = grey < white if polarity == "white_valid" else grey > 0
+        valid &= 1 - (cv2.dilate(1 - valid, np.ones((2 * _EDGE + 1,) * 2, np.uint8)) & touched.view(np.uint8))
+    return Bilevel(valid, between, unclear)
 
 
 def _other_than(picture: Picture, polarity: Polarity, path: str | Path, white: int) -> np.ndarray:
