@@ -6,7 +6,6 @@ import os
 import sys
 from importlib import import_module
 
-import pcpad
 from pcpad.commands import TRAINER_VERBS, VERBS
 from pcpad.commands.errors import clean_errors
 from pcpad.commands.streams import lasting_streams
@@ -27,7 +26,9 @@ examples:
   pcpad test --ckpt_path runs/cls_digits/version_0/checkpoints/best.ckpt
   pcpad test --ckpt_path … --model.padding zeros
                                                what is typed outranks a config, a config the checkpoint
-  pcpad fit --help                             the options of fit; PCPAD_TRACEBACK=1 for full tracebacks
+  pcpad fit --help                             what most runs need; with --config NAME the task's own options first
+  pcpad fit --help all                         every option of fit; PCPAD_TRACEBACK=1 for full tracebacks
+  pcpad doctor                                 what is installed, found and wrong here
   pcpad fit --model.help ClassificationTask    those of a task; likewise --data.help ImageNetDataModule
 """
 
@@ -60,7 +61,7 @@ def _run(args: list[str]) -> None:
     if verb in ("--help", "-h", "help"):
         print(usage(), end="")
     elif verb == "--version":
-        print(f"pcpad {pcpad.__version__}")
+        print(import_module("pcpad.commands.versions").version_text(), end="")
     elif verb in TRAINER_VERBS:
         with safe_messages(), clean_errors():
             _train(verb, rest)
@@ -76,6 +77,11 @@ def _run(args: list[str]) -> None:
 
 
 def _train(verb: str, args: list[str]) -> None:
+    if any(arg.partition("=")[0] in ("-h", "--help") for arg in args):
+        short = import_module("pcpad.commands.short_help")
+        if short.main(verb, args):
+            return
+        args = short.full_args(args)
     # albumentations asks the network for updates when it is imported.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     from pcpad.commands.stopping import telling_how_to_go_on

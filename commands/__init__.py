@@ -22,4 +22,5 @@ VERBS = {
     "borders": "measure how wrong a network is near borders, under each padding, without labels",
     "bench": "time a network under several paddings",
     "export": "write a checkpoint as ONNX or torch.export, checked against PyTorch",
+    "doctor": "say what is installed and found here, and what of it is known to be wrong",
 }

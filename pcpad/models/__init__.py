@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from pcpad.models.inpainting_weights import load_inpainter as load_inpainter
     from pcpad.models.patch_discriminator import patch_discriminator as patch_discriminator
     from pcpad.models.pooling import exportable_pooling as exportable_pooling
+    from pcpad.models.pretrained import from_pretrained as from_pretrained
+    from pcpad.models.pretrained import push_to_hub as push_to_hub
+    from pcpad.models.pretrained import read_pretrained as read_pretrained
+    from pcpad.models.pretrained import save_pretrained as save_pretrained
     from pcpad.models.resnet3d import resnet3d as resnet3d
     from pcpad.models.resnet3d import resnet3d18 as resnet3d18
     from pcpad.models.resnet3d import resnet3d34 as resnet3d34
@@ -34,16 +38,20 @@ else:
             "drn_d_105": "pcpad.models.drn",
             "exportable_pooling": "pcpad.models.pooling",
             "filtering_unet": "pcpad.models.filtering_unet",
+            "from_pretrained": "pcpad.models.pretrained",
             "inpainting_unet": "pcpad.models.inpainting_unet",
             "load_inpainter": "pcpad.models.inpainting_weights",
             "load_weights": "pcpad.models.weights",
             "patch_discriminator": "pcpad.models.patch_discriminator",
+            "push_to_hub": "pcpad.models.pretrained",
+            "read_pretrained": "pcpad.models.pretrained",
             "resnet3d": "pcpad.models.resnet3d",
             "resnet3d18": "pcpad.models.resnet3d",
             "resnet3d34": "pcpad.models.resnet3d",
             "resnet3d50": "pcpad.models.resnet3d",
             "resnet3d101": "pcpad.models.resnet3d",
             "restoration_network": "pcpad.models.restoration",
+            "save_pretrained": "pcpad.models.pretrained",
             "smp_network": "pcpad.models.smp",
             "spade_generator": "pcpad.models.spade",
             "wide_resnet38": "pcpad.models.wide_resnet",
