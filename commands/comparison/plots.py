@@ -56,6 +56,15 @@ def _title(study: Study, setting: tuple[str, ...], text: str) -> str:
 
 
 def draw_bars(study: Study, path: Path) -> Path | None:
+    """Draw a bar for each compared value, with every run as a dot.
+
+    Args:
+        study: The runs.
+        path: The picture; removed where there is nothing to draw.
+
+    Returns:
+        The picture; None without any.
+    """
     found = [study.results(setting, *measure) for setting in study.settings for measure in study.measures]
     panels = [rows for rows in found if any(row.finite for row in rows)][:_MOST_PANELS]
     if not panels:
@@ -112,6 +121,15 @@ def _bar_legend() -> tuple[list[Any], list[str]]:
 
 
 def draw_convergence(study: Study, path: Path) -> Path | None:
+    """Draw the mean of each compared value's runs at every epoch.
+
+    Args:
+        study: The runs.
+        path: The picture; removed where there is nothing to draw.
+
+    Returns:
+        The picture; None without any.
+    """
     metrics = [metric for metric in study.metrics if not metric.is_test]
     if not metrics and study.grid.monitor:
         metrics = [Metric(study.grid.monitor, study.grid.mode)]

@@ -1,6 +1,6 @@
 """What `pcpad paper` is made of.
 
-`published.yaml` has the papers' numbers, `published` reads them; `trained` reads what runs left, `timings` what
-`pcpad bench` wrote; `measured` makes our cells of a table, `comparable` says what differs in data and schedule, `writing`
-puts both into text, Markdown, LaTeX and CSV, and `drawing` has `pcpad figure` and `pcpad compare` draw.
+`published.yaml` has the papers' numbers and `published` reads them. `trained` reads what runs left, `timings` what
+`pcpad bench` wrote. `lines` has a table's rows, `measured` our cells of them, `comparable` what differs in data and
+schedule, `making` puts them together, `writing` prints. `drawing` has `pcpad figure` and `comparison.plots` draw.
 """
