@@ -185,5 +185,6 @@ class Form:
         found = []
         for digits, value in zip(self.digits, values, strict=True):
             near = 0 < abs(value) < 0.5 * 10**-digits and digits > 3
-            found.append(f"{value:.3g}" if near else f"{value + 0.0:.{digits}f}")
+            text = f"{value:.3g}" if near else f"{value:.{digits}f}"
+            found.append(text if float(text) != 0 else text.lstrip("-"))
         return self.before + "/".join(found) + self.behind
