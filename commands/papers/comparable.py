@@ -38,11 +38,11 @@ def differences(
     lines = [f"network: ours {other} in the place of the paper's {name}" for name, other in stand_ins.items()]
     if not runs and not timings:
         return lines
-    ours = {"data": _said(map(_data, runs)), "schedule": _said(map(_schedule, runs)), "runs": _counts(runs)}
-    if timings:
-        ours = {"data": "", "schedule": _said(one.setup for one in timings), "runs": ""}
+    ours = {"schedule": _said(one.setup for one in timings)}
+    if runs:
+        ours = {"data": _said(map(_data, runs)), "schedule": _said(map(_schedule, runs)), "runs": _counts(runs)}
     for what, text in ours.items():
-        if text and text != table.setup[what]:
+        if text != table.setup[what]:
             lines.append(f"{what}: ours {text}; the paper's {table.setup[what]}")
     return lines
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -151,6 +152,12 @@ def number(text: str) -> float | None:
     return float(found[0]) if found else None
 
 
+def _usual_digits(texts: Sequence[str]) -> int:
+    """How many digits most have behind the point; of equally many the larger number."""
+    counts = Counter(len(text.partition(".")[2].partition("%")[0]) for text in texts)
+    return max(counts, key=lambda digits: (counts[digits], digits))
+
+
 @dataclass(frozen=True)
 class Form:
     """How the cells of a column are printed.
@@ -176,7 +183,7 @@ class Form:
         if not printed:
             return cls()
         parts = zip(*printed, strict=True)
-        digits = tuple(max(len(part.partition(".")[2].rstrip("%")) for part in column) for column in parts)
+        digits = tuple(_usual_digits(column) for column in parts)
         first = _NUMBER.split(printed[0][0])
         return cls(digits, first[0], first[-1])
 
