@@ -18,6 +18,7 @@ VERBS = {
     "fill": "fill what is damaged in pictures: scratches, writing, stamps, holes",
     "adapt": "convert a trained network to another padding, and recover it without labels",
     "compare": "run a grid of paddings and seeds, and print the papers' tables of it",
+    "paper": "print the papers' tables with your runs beside the published values, and draw their figures",
     "figure": "draw one of the papers' figures from checkpoints, a network or a picture",
     "borders": "measure how wrong a network is near borders, under each padding, without labels",
     "bench": "time a network under several paddings",

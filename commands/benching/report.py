@@ -11,16 +11,20 @@ from rich.console import Console
 
 from pcpad.commands.benching.calls import Setting
 from pcpad.commands.benching.measure import Row
+from pcpad.commands.papers.published import number, published_tables
 from pcpad.files import write_text
 from pcpad.tables import Table
 from pcpad.terminal import for_terminal
 
-# Both papers' Table 1: relative to zero padding, on a V100, one 224x224 image. 2018 has partial padding alone.
-_PUBLISHED: dict[str, dict[str, tuple[float, ...]]] = {
-    "2022": {"vgg16_bn": (1.05, 1.05, 9.03, 1.28, 1.21), "resnet50": (1.03, 1.03, 4.91, 1.70, 1.25)},
-    "2018": {"vgg16_bn": (1.0644, 1.0406), "resnet50": (1.2971, 1.0339)},
+# How the papers' Table 1 calls the networks, and what it calls a call of partial padding.
+_NETWORKS = {"vgg16_bn": ("vgg16BN", "VGG16BN"), "resnet50": ("resnet50", "RN50")}
+_ROWS = {
+    "reflect": "ref",
+    "replicate": "rep",
+    "explicit": "explicit",
+    "partial, first call": "partial (1st)",
+    "partial, later calls": "partial (2nd - nth)",
 }
-_PUBLISHED_ROWS = ("reflect", "replicate", "explicit", "partial, first call", "partial, later calls")
 Known = dict[str, dict[str, float]]
 _MIB = 2**20
 
@@ -39,8 +43,12 @@ def published(network: str, setting: Setting, size: tuple[int, int]) -> Known:
     """
     if setting != Setting(batch=1) or size != (224, 224):
         return {}
-    found = {paper: networks[network] for paper, networks in _PUBLISHED.items() if network in networks}
-    return {paper: dict(zip(_PUBLISHED_ROWS[-len(times) :], times, strict=True)) for paper, times in found.items()}
+    found: Known = {}
+    for paper, word in zip(("2018", "2022"), _NETWORKS.get(network, ()), strict=False):
+        printed = {line.names[0]: number(line.cells[1]) for line in published_tables()[f"{paper}:T1"].lines}
+        times = {row: printed.get(f"{word}_{name}") for row, name in _ROWS.items()}
+        found[paper] = {row: round(percent / 100, 4) for row, percent in times.items() if percent is not None}
+    return dict(reversed(found.items()))
 
 
 def show(console: Console, title: str, rows: list[Row], known: Known) -> None:

@@ -135,14 +135,14 @@ def _read_logs(folder: Path) -> tuple[dict[str, dict[int, float]], list[str]]:
         if not path.is_file() or not _has_fit(run):
             continue
         try:
-            for name, epoch, value in _logged(path):
+            for name, epoch, value in logged(path):
                 found.setdefault(name, {})[epoch] = value
         except (OSError, ValueError, OverflowError, csv.Error) as error:
             damaged.append(f"{path} is damaged ({error}): remove {run}, and the cell is run again")
     return found, damaged
 
 
-def _logged(path: Path) -> list[tuple[str, int, float]]:
+def logged(path: Path) -> list[tuple[str, int, float]]:
     """Metric, epoch and value of each number in a `metrics.csv`."""
     with io.StringIO(read_text(path), newline="") as file:
         return [

@@ -1,0 +1,94 @@
+"""What differs between our runs and the papers' in network, data and schedule, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pcpad.commands.papers.published import PublishedTable
+from pcpad.commands.papers.timings import Timing
+from pcpad.commands.papers.trained import Trained
+
+__all__ = ["differences"]
+
+# Of a data module's arguments those that say what was seen; of the trainer's those that say how long.
+_DATA = ("root", "image_size", "crop_size", "size", "clip_length", "resize", "coarse", "masks", "test_masks")
+_LENGTH = ("max_epochs", "max_steps")
+_LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches")
+_BATCH = ("effective_batch", "batch_size")
+_OPTIMIZERS = ("optimizer", "generator_optimizer", "discriminator_optimizer")
+_NOT_KNOWN = "not known, no config.yaml is beside the results"
+
+
+def differences(
+    table: PublishedTable, runs: Sequence[Trained], timings: Sequence[Timing], stand_ins: Mapping[str, str]
+) -> list[str]:
+    """Lines to stand below a table.
+
+    Args:
+        table: The table.
+        runs: Those that ours is of.
+        timings: Likewise.
+        stand_ins: The table's networks to what stands in for them.
+
+    Returns:
+        `data: ours …; the paper's …`, and the same of networks, schedule and the number of runs. Data and schedule are
+        always told, since no program can say whether a folder of pictures is ImageNet.
+    """
+    lines = [f"network: ours {other} in the place of the paper's {name}" for name, other in stand_ins.items()]
+    if not runs and not timings:
+        return lines
+    ours = {"schedule": _said(one.setup for one in timings)}
+    if runs:
+        ours = {"data": _said(map(_data, runs)), "schedule": _said(map(_schedule, runs)), "runs": _counts(runs)}
+    for what, text in ours.items():
+        if text != table.setup[what]:
+            lines.append(f"{what}: ours {text}; the paper's {table.setup[what]}")
+    return lines
+
+
+def _said(texts: Iterable[str]) -> str:
+    """Each once; several where runs differ."""
+    return "; or ".join(dict.fromkeys(texts))
+
+
+def _counts(runs: Sequence[Trained]) -> str:
+    counts: dict[tuple[str, str, str | None], int] = {}
+    for one in runs:
+        key = (one.network, one.padding, one.split)
+        counts[key] = counts.get(key, 0) + 1
+    few, many = min(counts.values()), max(counts.values())
+    return str(few) if few == many else f"{few} to {many}"
+
+
+def _arguments(config: Any) -> Mapping[str, Any]:
+    found = config.get("init_args", config) if isinstance(config, Mapping) else {}
+    return found if isinstance(found, Mapping) else {}
+
+
+def _named(values: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    return [f"{name} {values[name]}" for name in names if values.get(name) not in (None, -1, 0.0, 1.0)]
+
+
+def _data(one: Trained) -> str:
+    data = one.config.get("data")
+    if not isinstance(data, Mapping) or not data:
+        return _NOT_KNOWN
+    name = str(data.get("class_path", "")).rpartition(".")[2]
+    limits = _named(_arguments(one.config.get("trainer")), _LIMITS)
+    return ", ".join(filter(None, [name, *_named(_arguments(data), _DATA), *limits]))
+
+
+def _schedule(one: Trained) -> str:
+    trainer, model = _arguments(one.config.get("trainer")), _arguments(one.config.get("model"))
+    if not trainer:
+        return _NOT_KNOWN
+    optimizers = []
+    for name in _OPTIMIZERS:
+        kind = model.get(name)
+        if isinstance(kind, Mapping):
+            label = str(kind.get("class_path", "")).rpartition(".")[2]
+            optimizers.append(f"{label} of learning rate {_arguments(kind).get('lr')}")
+    data = _arguments(one.config.get("data"))
+    batch = next((f"{data[name]} a step" for name in _BATCH if data.get(name)), "")
+    return ", ".join(filter(None, [*_named(trainer, _LENGTH), *optimizers, batch]))

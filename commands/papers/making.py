@@ -1,0 +1,154 @@
+"""A paper's table with ours in it: which runs it is made of, and what is to be said below."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from pcpad.commands.papers.comparable import differences
+from pcpad.commands.papers.lines import LEVEL, Groups, plan
+from pcpad.commands.papers.measured import KINDS, NOT_OURS, Kind
+from pcpad.commands.papers.published import PublishedTable, published_tables
+from pcpad.commands.papers.trained import Found, Trained
+from pcpad.commands.papers.writing import MISSING, Beside
+from pcpad.errors import UserValueError, did_you_mean
+
+__all__ = ["alone", "beside", "missing_runs", "read_stand_ins", "suitable"]
+
+_TASKS = {kind.task for kind in KINDS.values()}
+_MOST = 6
+
+
+def suitable(table: PublishedTable, found: Found) -> list[Trained]:
+    """The runs that a table can be made of: of its task, or of a task of somebody's own, with its metric logged."""
+    kind = KINDS[table.kind]
+    return [one for one in found.trained if _of_task(kind, one) and _logged(kind, one)]
+
+
+def _of_task(kind: Kind, one: Trained) -> bool:
+    return one.task == kind.task or one.task not in _TASKS
+
+
+def _logged(kind: Kind, one: Trained) -> bool:
+    return any(re.fullmatch(kind.metric, name) for name in one.metrics)
+
+
+def missing_runs(table: PublishedTable, found: Found) -> str | None:
+    """Why a table cannot be made of what there is, and how its runs are made; None where it can."""
+    kind = KINDS[table.kind]
+    how = f"Such are made by: {kind.takes}"
+    if kind.task is None:
+        return None if found.timings else f"{table.name} is made of files of `pcpad bench --json`. {how}"
+    if suitable(table, found):
+        return None
+    needed = f"{table.name} is made of runs of {kind.task} that have logged {kind.metric}"
+    right = [one for one in found.trained if _of_task(kind, one)]
+    if right:
+        there = sorted({name for one in right for name in one.metrics})
+        return f"{needed}; those of {right[0].where} and others have {', '.join(there) or 'nothing'}. {how}"
+    tasks = Counter(one.task or "an unknown task" for one in found.trained)
+    there = ", ".join(f"{task} ({count})" for task, count in tasks.items())
+    if found.unfinished and not tasks:
+        there = f"no training that came to its end ({len(found.unfinished)} did not)"
+    return f"{needed}, but --runs has {there or 'no such runs'}. {how}"
+
+
+def read_stand_ins(texts: Iterable[str], found: Found) -> dict[str, str]:
+    """Read `--as PAPER=OURS`.
+
+    Args:
+        texts: As typed.
+        found: What there is.
+
+    Returns:
+        This suite's name of the paper's network to the network that stands in for it.
+
+    Raises:
+        UserValueError: The papers or the runs have no such network.
+    """
+    papers = {word: ours for table in published_tables().values() for word, ours in table.networks.items() if word}
+    papers |= {ours: ours for table in published_tables().values() for ours in table.networks.values()}
+    there = {one.network.casefold(): one.network for one in (*found.trained, *found.timings)}
+    stand_ins = {}
+    for text in texts:
+        paper, equals, ours = text.partition("=")
+        if not equals or paper not in papers:
+            message = (
+                f"Expected --as PAPER=OURS with a network of the papers, but got {text!r}."
+                f"{did_you_mean(paper, papers)} There are: {', '.join(papers)}."
+            )
+            raise UserValueError(message)
+        if ours.casefold() not in there:
+            message = f"--as {text}: no run is of {ours!r}.{did_you_mean(ours, there.values())} There are: "
+            message += f"{', '.join(there.values()) or 'none'}."
+            raise UserValueError(message)
+        stand_ins[papers[paper]] = there[ours.casefold()]
+    return stand_ins
+
+
+def alone(table: PublishedTable) -> Beside:
+    """A table as the paper has it, without ours."""
+    lines = [line for line in plan(table, Groups([], {})) if line.published]
+    return Beside(table, lines, [], [*table.notes, "The paper's alone: --runs DIR puts ours beside it."])
+
+
+def beside(table: PublishedTable, found: Found, stand_ins: Mapping[str, str], level: float = LEVEL) -> Beside:
+    """A table with ours beside the paper's.
+
+    Args:
+        table: The table.
+        found: What there is.
+        stand_ins: See `read_stand_ins`.
+        level: The accuracy that epochs are counted to.
+
+    Raises:
+        UserValueError: It cannot be made of what there is.
+    """
+    wrong = missing_runs(table, found)
+    if wrong is not None:
+        raise UserValueError(wrong)
+    kind = KINDS[table.kind]
+    runs = [] if kind.task is None else suitable(table, found)
+    timings = found.timings if kind.task is None else []
+    if table.kind == "reach" and level != LEVEL:
+        blank = [type(line)(line.names, (NOT_OURS,) * len(line.cells)) for line in table.lines]
+        title = f"{table.title.partition(' of 74.9')[0]} of {100 * level:g} %, on the mean curve of all runs"
+        table = _replaced(table, blank, title)
+    replaced = {paper: ours for paper, ours in stand_ins.items() if paper in table.networks.values()}
+    groups = Groups(runs, replaced or _only(table, [*runs, *timings]), timings, level)
+    lines = plan(table, groups)
+    cells = [kind.cells(table, line, groups) for line in lines]
+    told = differences(
+        table, runs, timings, {name: groups.stand_ins[name.casefold()] for name in _shown(table, groups)}
+    )
+    missing = sum(cell is None for line in cells for cell in line)
+    notes = [*told, *table.notes, *groups.remarks]
+    if missing:
+        notes.append(f"{missing} cells of ours are {MISSING}: there are no such runs.")
+    if found.unfinished:
+        notes.append(f"Left out, because training did not come to its end: {_some(found.unfinished)}.")
+    return Beside(table, lines, cells, notes)
+
+
+def _replaced(table: PublishedTable, lines: Sequence, title: str) -> PublishedTable:
+    return replace(table, lines=tuple(lines), title=title)
+
+
+def _shown(table: PublishedTable, groups: Groups) -> list[str]:
+    return [name for name in table.networks.values() if name.casefold() in groups.stand_ins]
+
+
+def _only(table: PublishedTable, ours: Sequence) -> dict[str, str]:
+    """Of a table of one network: the one that all runs are of stands in for it."""
+    networks = {one.network.casefold(): one.network for one in ours}
+    papers = {name.casefold(): name for name in table.networks.values()}
+    if len(papers) != 1 or len(networks) != 1 or set(papers) & set(networks):
+        return {}
+    return {next(iter(papers.values())): next(iter(networks.values()))}
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _MOST
+    return ", ".join(names[:_MOST]) + (f" and {more} more" if more > 0 else "")
