@@ -24,4 +24,5 @@ VERBS = {
     "bench": "time a network under several paddings",
     "export": "write a checkpoint as ONNX or torch.export, checked against PyTorch",
     "doctor": "say what is installed and found here, and what of it is known to be wrong",
+    "completion": "print what makes bash, zsh, tcsh or fish complete all this",
 }

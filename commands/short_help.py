@@ -19,9 +19,10 @@ from pcpad.commands import TRAINER_VERBS
 from pcpad.commands.recipes import config_files, resolve_configs
 from pcpad.terminal import say
 
-__all__ = ["GROUPS", "full_args", "main"]
+__all__ = ["GROUPS", "full_args", "main", "options_of_classes"]
 
 _HOMES = {"model": "pcpad.tasks", "data": "pcpad.datamodules"}
+_BASES = ("Task", "DataModule")
 _EVERY = tuple(TRAINER_VERBS)
 # By group: option, what it is, and the verbs that have it.
 GROUPS: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
@@ -118,6 +119,20 @@ def full_args(args: list[str]) -> list[str]:
     return [*(arg for arg in kept if arg not in _HELP), "--help"]
 
 
+def options_of_classes() -> dict[str, list[tuple[str, list[tuple[str, str]]]]]:
+    """The options of all tasks and data modules of ours.
+
+    Returns:
+        For `model` and `data` the classes' names, each with its options and the first sentence about each.
+    """
+    found = {}
+    for part, home in _HOMES.items():
+        module = importlib.import_module(home)
+        names = [name for name in module.__all__ if name not in _BASES]
+        found[part] = [(name, list(_options_of(getattr(module, name), part, {}))) for name in names]
+    return found
+
+
 def _asks_for_all(args: list[str]) -> bool:
     beside = any(one in _HELP and two == "all" for one, two in pairwise(args))
     return beside or any(arg in _ALL for arg in args)
@@ -150,11 +165,10 @@ def _print_part(part: str, home: str, class_path: str, values: Mapping[str, Any]
     """The options of a task or data module, or which of them there are."""
     module = importlib.import_module(home)
     name = class_path.rpartition(".")[2]
-    bases = ("Task", "DataModule")
     if name in module.__all__ and (class_path == name or class_path.startswith(f"{home}.")):
         _print_group(f"{name} (--{part} {name})", list(_options_of(getattr(module, name), part, values)))
         return
-    known = ", ".join(one for one in module.__all__ if one not in bases)
+    known = ", ".join(one for one in module.__all__ if one not in _BASES)
     what = {"model": "the task", "data": "the data"}[part]
     rows = [(f"--{part}", f"{what}: {known}, or mine.MyClass"), (f"--{part}.NAME", "its options")]
     if class_path:

@@ -187,7 +187,7 @@ def line(verb, action, path, others):
 
 
 def test_every_verb_is_tried():
-    assert {verb[0] for verb in PARSERS} | {"configs", "doctor"} == set(VERBS)
+    assert {verb[0] for verb in PARSERS} | {"configs", "doctor", "completion"} == set(VERBS)
 
 
 @pytest.mark.parametrize("verb", PARSERS, ids=" ".join)

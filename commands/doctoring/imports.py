@@ -120,8 +120,8 @@ def _run(names: list[str]) -> tuple[str, str]:
         )
     except subprocess.TimeoutExpired as error:
         output = error.stdout or b""
-        output = output.decode("utf-8", "replace") if isinstance(output, bytes) else output
-        return f"its import had not ended after {_SECONDS} seconds", output
+        text = output.decode("utf-8", "replace") if isinstance(output, bytes) else str(output)
+        return f"its import had not ended after {_SECONDS} seconds", text
     if done.returncode < 0:
         return f"its import ended the process by signal {-done.returncode}", done.stdout
     last = done.stderr.strip().splitlines()[-1:] or [""]

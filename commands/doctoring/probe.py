@@ -16,7 +16,7 @@ def main(names: list[str]) -> None:
     """Import modules in order, and print a line of JSON for each."""
     for name in names:
         print(f"{MARK}{json.dumps({'name': name, 'begun': True})}", flush=True)
-        found = {"name": name}
+        found: dict[str, object] = {"name": name}
         try:
             importlib.import_module(name)
             if name == "torch":

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
@@ -246,7 +246,7 @@ def _hub() -> ModuleType:
     except ImportError as error:
         message = "The Hugging Face hub needs huggingface_hub: pip install 'pcpad[hub]'"
         raise UserModuleNotFoundError(message, name="huggingface_hub") from error
-    return cast("ModuleType", huggingface_hub)
+    return huggingface_hub
 
 
 def _in_cache(repository: str, name: str, revision: str | None) -> Path | None:
@@ -281,8 +281,11 @@ def _first_line(error: BaseException) -> str:
 
 
 def _sum(path: Path) -> str:
+    found = hashlib.sha256()
     with opened(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while part := file.read(1 << 20):
+            found.update(part)
+    return found.hexdigest()
 
 
 def _refuse_damaged(weights: Path, expected: str) -> None:
