@@ -6,7 +6,7 @@ SOURCES := $(shell find pcpad tasks datamodules commands configs cli.py pyprojec
 # One thread a process, since a test's tensors are small: together they use the cores. A file's tests share fixtures.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-all test-faults test-interop test-heif clean
+.PHONY: demo test test-all test-faults test-interop test-heif test-hub clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -43,6 +43,10 @@ test-interop: $(VENV)/.installed
 test-heif: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[heif]"
 	$(BIN)/pytest tests/pcpad/test_formats.py -m heif --no-skips
+
+test-hub: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[hub]"
+	$(BIN)/pytest tests/pcpad/models/test_pretrained_hub.py -m hub --no-skips
 
 clean:
 	rm -rf $(VENV) build dist demo

@@ -28,7 +28,7 @@ def pytest_pyfunc_call(pyfuncitem):
 
 
 def pytest_addoption(parser):
-    """`make test-interop` and `make test-heif` exist to run what elsewhere is skipped."""
+    """`make test-interop`, `make test-heif` and `make test-hub` exist to run what elsewhere is skipped."""
     parser.addoption("--no-skips", action="store_true", help="let tests fail that would be skipped")
 
 

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+pytestmark = pytest.mark.hub
 COMMIT = "c0ffee" * 6 + "c0ff"
 WRITE = """
 from pcpad.models import filtering_unet, save_pretrained
