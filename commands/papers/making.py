@@ -126,7 +126,7 @@ def beside(table: PublishedTable, found: Found, stand_ins: Mapping[str, str], le
     missing = sum(cell is None for line in cells for cell in line)
     notes = [*told, *table.notes, *groups.remarks]
     if missing:
-        notes.append(f"{missing} cells of ours are {MISSING}: there are no such runs.")
+        notes.append(f"{missing} cells of ours are {MISSING}: no run here is for them.")
     if found.unfinished:
         notes.append(f"Left out, because training did not come to its end: {_some(found.unfinished)}.")
     return Beside(table, lines, cells, notes)
