@@ -16,7 +16,7 @@ from pcpad.commands.comparison.runs import Run, logged, read_run
 from pcpad.commands.papers.timings import Timing, read_timings
 from pcpad.errors import UserError, UserFileNotFoundError, UserValueError
 
-__all__ = ["Found", "Trained", "arguments_of", "class_of", "read_folders"]
+__all__ = ["Found", "Trained", "Unfinished", "arguments_of", "class_of", "read_folders"]
 
 _PARTIAL = "model.partial"
 _SPLIT = "data.split"
@@ -62,6 +62,19 @@ class Trained:
         return path if path.is_file() else None
 
 
+@dataclass(frozen=True)
+class Unfinished:
+    """A training that did not come to its end, yet.
+
+    Args:
+        where: Its folder.
+        task: The task's class; None where nothing says it.
+    """
+
+    where: Path
+    task: str | None
+
+
 @dataclass
 class Found:
     """All that lies in some folders.
@@ -77,7 +90,7 @@ class Found:
     trained: list[Trained] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
     grids: list[Path] = field(default_factory=list)
-    unfinished: list[str] = field(default_factory=list)
+    unfinished: list[Unfinished] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
 
 
@@ -153,7 +166,7 @@ def _read_grid_folder(root: Path, found: Found) -> None:
         found.damaged += run.damaged
         entry = finished_entry(root / cell.name / "fit", "fit")
         if entry is None:
-            found.unfinished.append(str(root / cell.name))
+            found.unfinished.append(Unfinished(root / cell.name, class_of(grid.resolved, "model") or None))
             continue
         found.trained.append(_of_cell(root, grid, run, entry))
 
@@ -209,7 +222,7 @@ def _read_runs(folders: Sequence[Path], found: Found) -> None:
         if "test" in entries:
             tests.append((folder, entries["test"]))
     unfinished = {folder for folder, entry in fits.items() if not entry.get("finished", True)}
-    found.unfinished += sorted(map(str, unfinished))
+    found.unfinished += [Unfinished(folder, fits[folder].get("task")) for folder in sorted(unfinished)]
     by_home: dict[Path, list[tuple[Path, dict[str, Any]]]] = {folder: [] for folder in fits}
     for folder, entry in tests:
         by_home.setdefault(_home(folder, entry, fits), []).append((folder, entry))
