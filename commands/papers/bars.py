@@ -78,5 +78,6 @@ def _bars(axes: Any, values: dict[str, dict[str, tuple[list[float], float | None
     margin = 0.15 * (max(every) - min(every)) or 1.0
     axes.set_ylim(min(every) - margin, max(every) + margin)
     axes.set_xticks(range(len(values)), [figure_text(network) for network in values])
+    axes.set_xlim(-0.6, len(values) - 0.4)
     axes.set_ylabel("best top-1 accuracy (%)\n(axis does not start at 0)")
     axes.legend(fontsize=8)

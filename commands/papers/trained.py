@@ -243,11 +243,15 @@ def _home(folder: Path, entry: Mapping[str, Any], fits: Iterable[Path]) -> Path:
         return folder
     path = Path(str(checkpoint))
     home = path.parent.parent if path.parent.name == "checkpoints" else path
-    if home.resolve() in fits:
-        return home.resolve()
+    try:
+        there = home.resolve()
+    except (OSError, ValueError, RuntimeError):  # no name of a file
+        return folder
+    if there in fits:
+        return there
     # Folders that were moved since: the same two last names.
     alike = [fit for fit in fits if fit.parts[-2:] == home.parts[-2:]]
-    return alike[0] if len(alike) == 1 else home.resolve()
+    return alike[0] if len(alike) == 1 else there
 
 
 def _of_run(

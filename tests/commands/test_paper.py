@@ -275,6 +275,27 @@ def test_single_runs_of_inpainting_and_what_tested_them(tmp_path, capsys):
     assert "seed 0" in err
 
 
+def test_damaged_single_runs_are_named_and_the_others_count(tmp_path, capsys):
+    about = {"task": "InpaintingTask", "network": "inpainting_unet depth 8 width 64", "trained_with": "zeros"}
+    runs = [
+        single(tmp_path / str(seed), about, seed, fit=[1.0], test={"test/psnr/0.01-0.20": 30.0}) for seed in range(4)
+    ]
+    (runs[0] / "results.json").write_text('{"fit": 1}')
+    (runs[1] / "config.yaml").write_text("a: [")
+    (runs[2] / "metrics.csv").write_text("epoch,val/psnr\nx,y\n")
+    odd = {**about, "checkpoint": "a\0b/checkpoints/best.ckpt"}
+    run = single(tmp_path / "odd", odd, 9, test={"test/psnr/0.01-0.20": 33.0})
+    (run / "config.yaml").write_text("data: nothing\nresults: 3\nmodel: [1]\n")
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["paper", "2022:T6", "--runs", str(tmp_path), "--format", "csv"])
+    assert caught.value.code == 1
+    out, err = capsys.readouterr()
+    assert 'PSNR(Conv),"[0.01, 0.2]",30.548,30.750,' in out
+    for name in ("results.json is damaged", "config.yaml is damaged", "metrics.csv is damaged"):
+        assert name in err
+    assert len(err.splitlines()) == 3
+
+
 def test_filtering_videos_and_synthesis(tmp_path, capsys):
     def grid_of(name, task, network, metrics):
         root = tmp_path / name
