@@ -109,6 +109,9 @@ def _of_comparison(figure: PublishedFigure, found: Found | None, path: Path, fur
     if further:
         message = f"{figure.name} takes no further options, but got {' '.join(further)}"
         raise UserValueError(message)
+    if path.suffix.lower() not in (".png", ".pdf"):
+        message = f"Expected --output to be a .png or .pdf file, but got {path}"
+        raise UserValueError(message)
     if figure.drawn == "bars":
         say(f"Written to {draw_networks(figure, found or Found(), path)}")
         return

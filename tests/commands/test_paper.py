@@ -451,6 +451,7 @@ def test_curves_are_drawn(resnet, tmp_path, capsys):
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "bars.pdf").read_bytes().startswith(b"%PDF")
     assert not (resnet / "bars.png").exists()
+    assert ".png or .pdf" in failing(capsys, "2018:F1", "--runs", resnet, "--output", tmp_path / "bars.xyz")
 
 
 def test_bars_are_grouped_over_networks_beside_the_published_averages(resnet, tmp_path, capsys, monkeypatch):
