@@ -52,11 +52,11 @@ def main(args: list[str]) -> None:
     """
     own, further = _at_dashes(args)
     given = parser().parse_args(own)
-    if given.names == ["list"]:
+    if given.name == ["list"]:
         _list()
         return
-    everything = [name.casefold() for name in given.names] == ["all"]
-    names = [*published_tables()] if everything else list(dict.fromkeys(map(find, given.names)))
+    everything = [name.casefold() for name in given.name] == ["all"]
+    names = [*published_tables()] if everything else list(dict.fromkeys(map(find, given.name)))
     figures = [name for name in names if name not in published_tables() or (given.draw and name in published_figures())]
     if further and not figures:
         message = f"What follows -- are options of a figure, but {', '.join(names)} is none: {' '.join(further)}"
@@ -86,7 +86,7 @@ def parser() -> Parser:
         allow_abbrev=False,
     )
     add = made.add_argument
-    add("names", nargs="+", metavar="NAME", help="2018:T2, 2022:F9, …; `list` names them, `all` is every table")
+    add("name", nargs="+", metavar="NAME", help="2018:T2, 2022:F9, …; `list` names them, `all` is every table")
     add(
         "--runs", nargs="+", type=path_name, metavar="DIR",
         help="folders of `pcpad compare`, of `pcpad fit` and `pcpad test`, or of many of these; for tables of times "

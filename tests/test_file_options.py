@@ -22,7 +22,7 @@ from lightning.pytorch import Trainer
 from PIL import Image
 
 from pcpad import cli
-from pcpad.commands import VERBS, adapt, bench, borders, check, export, figure, fill, sample
+from pcpad.commands import VERBS, adapt, bench, borders, check, export, figure, fill, paper, sample
 from pcpad.commands.comparison import request
 from pcpad.commands.errors import user_message
 from pcpad.commands.figures import FIGURES
@@ -146,6 +146,7 @@ PARSERS = {
     ("compare",): request.parser,
     ("export",): export.parser,
     ("fill",): fill.parser,
+    ("paper", "2018:T2"): paper.parser,
     ("sample", "digits"): sample.parser,
     **{("figure", name): lambda name=name: figure.parser(name) for name in FIGURES},
 }

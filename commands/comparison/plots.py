@@ -37,7 +37,7 @@ def draw(study: Study) -> list[Path]:
         ModuleNotFoundError: matplotlib is missing.
     """
     need_matplotlib()
-    paths = [draw_bars(study, study.root / "bars.png"), draw_convergence(study, study.root / "convergence.png")]
+    paths = [_draw_bars(study, study.root / "bars.png"), draw_convergence(study, study.root / "convergence.png")]
     return [path for path in paths if path is not None]
 
 
@@ -55,16 +55,7 @@ def _title(study: Study, setting: tuple[str, ...], text: str) -> str:
     return f"{study.words(setting)}\n{text}" if setting else text
 
 
-def draw_bars(study: Study, path: Path) -> Path | None:
-    """Draw a bar for each compared value, with every run as a dot.
-
-    Args:
-        study: The runs.
-        path: The picture; removed where there is nothing to draw.
-
-    Returns:
-        The picture; None without any.
-    """
+def _draw_bars(study: Study, path: Path) -> Path | None:
     found = [study.results(setting, *measure) for setting in study.settings for measure in study.measures]
     panels = [rows for rows in found if any(row.finite for row in rows)][:_MOST_PANELS]
     if not panels:

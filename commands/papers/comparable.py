@@ -7,7 +7,7 @@ from typing import Any
 
 from pcpad.commands.papers.published import PublishedTable
 from pcpad.commands.papers.timings import Timing
-from pcpad.commands.papers.trained import Trained
+from pcpad.commands.papers.trained import Trained, arguments_of, class_of
 
 __all__ = ["differences"]
 
@@ -61,34 +61,24 @@ def _counts(runs: Sequence[Trained]) -> str:
     return str(few) if few == many else f"{few} to {many}"
 
 
-def _arguments(config: Any) -> Mapping[str, Any]:
-    found = config.get("init_args", config) if isinstance(config, Mapping) else {}
-    return found if isinstance(found, Mapping) else {}
-
-
 def _named(values: Mapping[str, Any], names: Iterable[str]) -> list[str]:
     return [f"{name} {values[name]}" for name in names if values.get(name) not in (None, -1, 0.0, 1.0)]
 
 
 def _data(one: Trained) -> str:
-    data = one.config.get("data")
-    if not isinstance(data, Mapping) or not data:
+    name, values = class_of(one.config, "data"), arguments_of(one.config, "data")
+    if not name and not values:
         return _NOT_KNOWN
-    name = str(data.get("class_path", "")).rpartition(".")[2]
-    limits = _named(_arguments(one.config.get("trainer")), _LIMITS)
-    return ", ".join(filter(None, [name, *_named(_arguments(data), _DATA), *limits]))
+    limits = _named(arguments_of(one.config, "trainer"), _LIMITS)
+    return ", ".join(filter(None, [name, *_named(values, _DATA), *limits]))
 
 
 def _schedule(one: Trained) -> str:
-    trainer, model = _arguments(one.config.get("trainer")), _arguments(one.config.get("model"))
+    trainer, model = arguments_of(one.config, "trainer"), arguments_of(one.config, "model")
     if not trainer:
         return _NOT_KNOWN
-    optimizers = []
-    for name in _OPTIMIZERS:
-        kind = model.get(name)
-        if isinstance(kind, Mapping):
-            label = str(kind.get("class_path", "")).rpartition(".")[2]
-            optimizers.append(f"{label} of learning rate {_arguments(kind).get('lr')}")
-    data = _arguments(one.config.get("data"))
+    kinds = [(class_of(model, name), arguments_of(model, name).get("lr")) for name in _OPTIMIZERS if model.get(name)]
+    optimizers = [f"{kind} of learning rate {rate}" for kind, rate in kinds]
+    data = arguments_of(one.config, "data")
     batch = next((f"{data[name]} a step" for name in _BATCH if data.get(name)), "")
     return ", ".join(filter(None, [*_named(trainer, _LENGTH), *optimizers, batch]))

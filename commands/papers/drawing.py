@@ -8,8 +8,9 @@ from pathlib import Path
 
 from pcpad.commands import figure as figures
 from pcpad.commands.comparison.grid import read_grid
-from pcpad.commands.comparison.plots import draw_bars, draw_convergence
+from pcpad.commands.comparison.plots import draw_convergence
 from pcpad.commands.comparison.results import Study
+from pcpad.commands.papers.bars import draw_networks
 from pcpad.commands.papers.published import PublishedFigure
 from pcpad.commands.papers.trained import Found, Trained
 from pcpad.errors import UserFileNotFoundError, UserValueError
@@ -54,7 +55,7 @@ _CHECKPOINTS = "checkpoints of zeros and partial"
 
 # By `drawn` in `published.yaml`.
 DRAWN = {
-    "bars": Drawing("a folder of `pcpad compare`, of one network", None),
+    "bars": Drawing("runs of classification, grouped over networks, beside the published averages", None),
     "convergence": Drawing("a folder of `pcpad compare`", None),
     "right_and_wrong": Drawing(_CHECKPOINTS, "activations", "ClassificationTask", _groups()),
     "activations": Drawing(
@@ -108,12 +109,17 @@ def _of_comparison(figure: PublishedFigure, found: Found | None, path: Path, fur
     if further:
         message = f"{figure.name} takes no further options, but got {' '.join(further)}"
         raise UserValueError(message)
+    if path.suffix.lower() not in (".png", ".pdf"):
+        message = f"Expected --output to be a .png or .pdf file, but got {path}"
+        raise UserValueError(message)
+    if figure.drawn == "bars":
+        say(f"Written to {draw_networks(figure, found or Found(), path)}")
+        return
     grids = found.grids if found is not None else []
     if len(grids) != 1:
         message = f"{figure.name} is drawn of one folder of `pcpad compare`, but --runs has {len(grids)}"
         raise UserValueError(message)
-    study = Study(grids[0], read_grid(grids[0]))
-    drawn = (draw_bars if figure.drawn == "bars" else draw_convergence)(study, path)
+    drawn = draw_convergence(Study(grids[0], read_grid(grids[0])), path)
     if drawn is None:
         message = f"{figure.name}: no run in {grids[0]} has logged anything to draw yet."
         raise UserValueError(message)

@@ -73,7 +73,8 @@ class Groups:
     @property
     def networks(self) -> list[str]:
         """What there is anything of."""
-        return list(dict.fromkeys(one.network for one in (*self.trained, *self.timings)))
+        trained = [one.network for one in self.trained]
+        return list(dict.fromkeys([*trained, *(one.network for one in self.timings)]))
 
     def timing(self, network: str) -> Timing | None:
         """The times of a network, in the papers' setting if there are several; of a table's its stand-in's."""
@@ -137,7 +138,7 @@ def _measured(groups: Groups) -> list[tuple[str, str]]:
 
 
 def _usual(table: PublishedTable) -> list[Line]:
-    lines = []
+    lines: list[Line] = []
     for line in table.lines:
         found = _ROW.fullmatch(line.names[0])
         if found is None:  # the difference of the two rows above
@@ -164,7 +165,7 @@ def _cross(table: PublishedTable) -> list[Line]:
 
 def _by_method(table: PublishedTable) -> list[Line]:
     (network,) = table.networks.values()
-    lines = []
+    lines: list[Line] = []
     for line in table.lines:
         padding = "partial" if "partial" in line.names[0].casefold() else "zeros"
         lines.append(Line(line.names, network, padding, line.cells, part=line.names[0].partition("(")[0].strip()))

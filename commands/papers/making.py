@@ -10,7 +10,7 @@ from dataclasses import replace
 from pcpad.commands.papers.comparable import differences
 from pcpad.commands.papers.lines import LEVEL, Groups, plan
 from pcpad.commands.papers.measured import KINDS, NOT_OURS, Kind
-from pcpad.commands.papers.published import PublishedTable, published_tables
+from pcpad.commands.papers.published import PublishedLine, PublishedTable, published_tables
 from pcpad.commands.papers.trained import Found, Trained
 from pcpad.commands.papers.writing import MISSING, Beside
 from pcpad.errors import UserValueError, did_you_mean
@@ -46,8 +46,8 @@ def missing_runs(table: PublishedTable, found: Found) -> str | None:
     needed = f"{table.name} is made of runs of {kind.task} that have logged {kind.metric}"
     right = [one for one in found.trained if _of_task(kind, one)]
     if right:
-        there = sorted({name for one in right for name in one.metrics})
-        return f"{needed}; those of {right[0].where} and others have {', '.join(there) or 'nothing'}. {how}"
+        logged = ", ".join(sorted({name for one in right for name in one.metrics})) or "nothing"
+        return f"{needed}; those of {right[0].where} and others have {logged}. {how}"
     tasks = Counter(one.task or "an unknown task" for one in found.trained)
     there = ", ".join(f"{task} ({count})" for task, count in tasks.items())
     if found.unfinished and not tasks:
@@ -70,7 +70,8 @@ def read_stand_ins(texts: Iterable[str], found: Found) -> dict[str, str]:
     """
     papers = {word: ours for table in published_tables().values() for word, ours in table.networks.items() if word}
     papers |= {ours: ours for table in published_tables().values() for ours in table.networks.values()}
-    there = {one.network.casefold(): one.network for one in (*found.trained, *found.timings)}
+    networks = [*(one.network for one in found.trained), *(one.network for one in found.timings)]
+    there = {network.casefold(): network for network in networks}
     stand_ins = {}
     for text in texts:
         paper, equals, ours = text.partition("=")
@@ -113,11 +114,12 @@ def beside(table: PublishedTable, found: Found, stand_ins: Mapping[str, str], le
     runs = [] if kind.task is None else suitable(table, found)
     timings = found.timings if kind.task is None else []
     if table.kind == "reach" and level != LEVEL:
-        blank = [type(line)(line.names, (NOT_OURS,) * len(line.cells)) for line in table.lines]
+        blank = [PublishedLine(line.names, (NOT_OURS,) * len(line.cells)) for line in table.lines]
         title = f"{table.title.partition(' of 74.9')[0]} of {100 * level:g} %, on the mean curve of all runs"
-        table = _replaced(table, blank, title)
+        table = replace(table, lines=tuple(blank), title=title)
+    networks = [*(one.network for one in runs), *(one.network for one in timings)]
     replaced = {paper: ours for paper, ours in stand_ins.items() if paper in table.networks.values()}
-    groups = Groups(runs, replaced or _only(table, [*runs, *timings]), timings, level)
+    groups = Groups(runs, replaced or _only(table, networks), timings, level)
     lines = plan(table, groups)
     cells = [kind.cells(table, line, groups) for line in lines]
     told = differences(
@@ -126,23 +128,20 @@ def beside(table: PublishedTable, found: Found, stand_ins: Mapping[str, str], le
     missing = sum(cell is None for line in cells for cell in line)
     notes = [*told, *table.notes, *groups.remarks]
     if missing:
-        notes.append(f"{missing} cells of ours are {MISSING}: there are no such runs.")
-    if found.unfinished:
-        notes.append(f"Left out, because training did not come to its end: {_some(found.unfinished)}.")
+        notes.append(f"{missing} cells of ours are {MISSING}: no run here is for them.")
+    unfinished = [str(one.where) for one in found.unfinished if kind.task and one.task in (kind.task, None)]
+    if unfinished:
+        notes.append(f"Left out, because training did not come to its end: {_some(unfinished)}.")
     return Beside(table, lines, cells, notes)
-
-
-def _replaced(table: PublishedTable, lines: Sequence, title: str) -> PublishedTable:
-    return replace(table, lines=tuple(lines), title=title)
 
 
 def _shown(table: PublishedTable, groups: Groups) -> list[str]:
     return [name for name in table.networks.values() if name.casefold() in groups.stand_ins]
 
 
-def _only(table: PublishedTable, ours: Sequence) -> dict[str, str]:
+def _only(table: PublishedTable, ours: Sequence[str]) -> dict[str, str]:
     """Of a table of one network: the one that all runs are of stands in for it."""
-    networks = {one.network.casefold(): one.network for one in ours}
+    networks = {network.casefold(): network for network in ours}
     papers = {name.casefold(): name for name in table.networks.values()}
     if len(papers) != 1 or len(networks) != 1 or set(papers) & set(networks):
         return {}

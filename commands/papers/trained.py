@@ -16,7 +16,7 @@ from pcpad.commands.comparison.runs import Run, logged, read_run
 from pcpad.commands.papers.timings import Timing, read_timings
 from pcpad.errors import UserError, UserFileNotFoundError, UserValueError
 
-__all__ = ["Found", "Trained", "read_folders"]
+__all__ = ["Found", "Trained", "Unfinished", "arguments_of", "class_of", "read_folders"]
 
 _PARTIAL = "model.partial"
 _SPLIT = "data.split"
@@ -62,6 +62,19 @@ class Trained:
         return path if path.is_file() else None
 
 
+@dataclass(frozen=True)
+class Unfinished:
+    """A training that did not come to its end, yet.
+
+    Args:
+        where: Its folder.
+        task: The task's class; None where nothing says it.
+    """
+
+    where: Path
+    task: str | None
+
+
 @dataclass
 class Found:
     """All that lies in some folders.
@@ -77,8 +90,21 @@ class Found:
     trained: list[Trained] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
     grids: list[Path] = field(default_factory=list)
-    unfinished: list[str] = field(default_factory=list)
+    unfinished: list[Unfinished] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
+
+
+def arguments_of(config: Mapping[str, Any], part: str) -> Mapping[str, Any]:
+    """The arguments of a configuration's part, with a class or without; none of one that is not there."""
+    found = config.get(part)
+    found = found.get("init_args", found) if isinstance(found, Mapping) else {}
+    return found if isinstance(found, Mapping) else {}
+
+
+def class_of(config: Mapping[str, Any], part: str) -> str:
+    """The name of a configuration part's class, without its module; empty where there is none."""
+    found = config.get(part)
+    return str(found.get("class_path", "")).rpartition(".")[2] if isinstance(found, Mapping) else ""
 
 
 def read_folders(paths: Sequence[Path]) -> Found:
@@ -140,24 +166,23 @@ def _read_grid_folder(root: Path, found: Found) -> None:
         found.damaged += run.damaged
         entry = finished_entry(root / cell.name / "fit", "fit")
         if entry is None:
-            found.unfinished.append(str(root / cell.name))
+            found.unfinished.append(Unfinished(root / cell.name, class_of(grid.resolved, "model") or None))
             continue
         found.trained.append(_of_cell(root, grid, run, entry))
 
 
 def _of_cell(root: Path, grid: Grid, run: Run, entry: Mapping[str, Any]) -> Trained:
     values = run.cell.values
-    model = grid.resolved.get("model", {})
-    arguments = model.get("init_args", {})
-    task = entry.get("task") or str(model.get("class_path", "")).rpartition(".")[2] or None
+    arguments = arguments_of(grid.resolved, "model")
+    task = entry.get("task") or class_of(grid.resolved, "model") or None
     network = str(entry.get("network") or arguments.get("network") or "an unknown network")
     padding = str(values.get(PADDING) or entry.get("trained_with") or arguments.get("padding") or "unknown")
     others = {option: value for option, value in values.items() if option not in (PADDING, SEED, _PARTIAL, _SPLIT)}
     words = [network, *(f"{short_name(option)}={value}" for option, value in others.items())]
-    split = values.get(_SPLIT) or grid.resolved.get("data", {}).get("init_args", {}).get("split")
+    split = values.get(_SPLIT) or arguments_of(grid.resolved, "data").get("split")
     return Trained(
         where=root / run.cell.name,
-        task=task,
+        task=None if task is None else str(task),
         network=", ".join(words),
         padding=padding,
         split=None if split is None else str(split),
@@ -197,7 +222,7 @@ def _read_runs(folders: Sequence[Path], found: Found) -> None:
         if "test" in entries:
             tests.append((folder, entries["test"]))
     unfinished = {folder for folder, entry in fits.items() if not entry.get("finished", True)}
-    found.unfinished += sorted(map(str, unfinished))
+    found.unfinished += [Unfinished(folder, fits[folder].get("task")) for folder in sorted(unfinished)]
     by_home: dict[Path, list[tuple[Path, dict[str, Any]]]] = {folder: [] for folder in fits}
     for folder, entry in tests:
         by_home.setdefault(_home(folder, entry, fits), []).append((folder, entry))
@@ -218,11 +243,15 @@ def _home(folder: Path, entry: Mapping[str, Any], fits: Iterable[Path]) -> Path:
         return folder
     path = Path(str(checkpoint))
     home = path.parent.parent if path.parent.name == "checkpoints" else path
-    if home.resolve() in fits:
-        return home.resolve()
+    try:
+        there = home.resolve()
+    except (OSError, ValueError, RuntimeError):  # no name of a file
+        return folder
+    if there in fits:
+        return there
     # Folders that were moved since: the same two last names.
     alike = [fit for fit in fits if fit.parts[-2:] == home.parts[-2:]]
-    return alike[0] if len(alike) == 1 else home.resolve()
+    return alike[0] if len(alike) == 1 else there
 
 
 def _of_run(
@@ -232,16 +261,18 @@ def _of_run(
     first = fit or entries[0]
     config = _config(home if fit is not None else tested[0][0], damaged)
     if fit is None:  # a test's schedule says nothing of training
-        config = {"data": config.get("data", {})}
+        config = {"data": config.get("data")}
     padding = str(first.get("trained_with") or "unknown")
     tests: dict[str | None, dict[str, float]] = {}
     for entry in entries:
         tests.setdefault(str(entry.get("tested_with") or padding), {}).update(entry["metrics"])
     seed = config.get("seed_everything")
-    split = (config.get("data", {}).get("init_args") or {}).get("split")
+    split = arguments_of(config, "data").get("split")
+    last_epochs = arguments_of(config, "results").get("last_epochs")
+    task = first.get("task")
     return Trained(
         where=home,
-        task=first.get("task"),
+        task=None if task is None else str(task),
         network=str(first.get("network") or "an unknown network"),
         padding=padding,
         split=None if split is None else str(split),
@@ -254,7 +285,7 @@ def _of_run(
             tests=tests,
             failed=[],
             log=home / "log.txt",
-            last_epochs=int((config.get("results") or {}).get("last_epochs", 5)),
+            last_epochs=last_epochs if isinstance(last_epochs, int) and last_epochs > 0 else 5,
         ),
         config=config,
     )
@@ -269,7 +300,7 @@ def _config(folder: Path, damaged: list[str]) -> Mapping[str, Any]:
     except (UserError, OSError) as error:
         damaged.append(f"{path} is damaged ({error})")
         return {}
-    return found if isinstance(found, Mapping) and isinstance(found.get("data", {}), Mapping) else {}
+    return found if isinstance(found, Mapping) else {}
 
 
 def _log(folder: Path, damaged: list[str]) -> dict[str, dict[int, float]]:

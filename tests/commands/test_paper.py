@@ -275,6 +275,27 @@ def test_single_runs_of_inpainting_and_what_tested_them(tmp_path, capsys):
     assert "seed 0" in err
 
 
+def test_damaged_single_runs_are_named_and_the_others_count(tmp_path, capsys):
+    about = {"task": "InpaintingTask", "network": "inpainting_unet depth 8 width 64", "trained_with": "zeros"}
+    runs = [
+        single(tmp_path / str(seed), about, seed, fit=[1.0], test={"test/psnr/0.01-0.20": 30.0}) for seed in range(4)
+    ]
+    (runs[0] / "results.json").write_text('{"fit": 1}')
+    (runs[1] / "config.yaml").write_text("a: [")
+    (runs[2] / "metrics.csv").write_text("epoch,val/psnr\nx,y\n")
+    odd = {**about, "checkpoint": "a\0b/checkpoints/best.ckpt"}
+    run = single(tmp_path / "odd", odd, 9, test={"test/psnr/0.01-0.20": 33.0})
+    (run / "config.yaml").write_text("data: nothing\nresults: 3\nmodel: [1]\n")
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["paper", "2022:T6", "--runs", str(tmp_path), "--format", "csv"])
+    assert caught.value.code == 1
+    out, err = capsys.readouterr()
+    assert 'PSNR(Conv),"[0.01, 0.2]",30.548,30.750,' in out
+    for name in ("results.json is damaged", "config.yaml is damaged", "metrics.csv is damaged"):
+        assert name in err
+    assert len(err.splitlines()) == 3
+
+
 def test_filtering_videos_and_synthesis(tmp_path, capsys):
     def grid_of(name, task, network, metrics):
         root = tmp_path / name
@@ -430,3 +451,54 @@ def test_curves_are_drawn(resnet, tmp_path, capsys):
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "bars.pdf").read_bytes().startswith(b"%PDF")
     assert not (resnet / "bars.png").exists()
+    assert ".png or .pdf" in failing(capsys, "2018:F1", "--runs", resnet, "--output", tmp_path / "bars.xyz")
+
+
+def test_bars_are_grouped_over_networks_beside_the_published_averages(resnet, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("matplotlib")
+    other = tmp_path / "other"
+    grid, about = make_grid(other, {PADDING: ("zeros", "partial"), SEED: ("0", "1")}, network="tiny")
+    for cell in grid.cells:
+        write_fit(other, cell, about, [0.5 + 0.01 * int(cell.seed)])
+    drawn = []
+    monkeypatch.setattr("pcpad.commands.papers.bars.save_figure", lambda figure, path: drawn.append(figure) or path)
+    paper(capsys, "2018:F1", "--runs", resnet, other)
+    (axes,) = drawn[-1].axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["resnet50", "tiny"]
+    heights = sorted(round(bar.get_height(), 3) for bar in axes.patches)
+    assert heights == [50.5, 50.5, 76.132, 76.611]  # reflect is not in that figure
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["published average", "zeros", "partial"]
+    diamonds = [line.get_ydata()[0] for line in axes.lines if line.get_marker() == "D"]
+    assert diamonds == [76.132, 76.611]
+    paper(capsys, "2022:F4", "--runs", resnet)
+    assert len(drawn[-1].axes[0].patches) == 3
+    assert "--runs has none" in failing(capsys, "2018:F1")
+
+
+def test_a_grid_of_something_else_than_paddings(tmp_path, capsys):
+    """Inpainting has no padding to compare, but `model.partial`."""
+    root = tmp_path / "grid"
+    axes = {"model.partial": ("true", "false"), SEED: ("0", "1")}
+    grid, about = make_grid(root, axes, task="InpaintingTask", network="inpainting_unet depth 3 width 4")
+    for cell in grid.cells:
+        partial = cell.values["model.partial"] == "true"
+        about = {**about, "trained_with": "partial" if partial else "zeros"}
+        write(root / cell.name / "fit", {"fit": {**about, "monitor": None, "history": {}, "metrics": {}}})
+        entry = {**about, "tested_with": about["trained_with"], "metrics": {"test/psnr/0.01-0.20": 25.0 + partial}}
+        write(folder_of_test(root, grid, cell, None), {"test": entry})
+    found = cells(capsys, "2022:T6", "--runs", root)
+    assert found["PSNR(PartialConv)"]["[0.01, 0.2]"] == ("31.030", "26.000")
+    assert found["PSNR(Conv)"]["[0.01, 0.2]"] == ("30.548", "25.000")
+    assert "ours inpainting_unet depth 3 width 4 in the place" in paper(capsys, "2022:T6", "--runs", root)
+
+
+def test_what_else_varies_in_a_grid_is_another_network(tmp_path, capsys):
+    root = tmp_path / "grid"
+    axes = {PADDING: ("zeros",), "model.norm": ("batch", "group"), SEED: ("0",)}
+    grid, about = make_grid(root, axes)
+    for cell in grid.cells:
+        write_fit(root, cell, about, [0.6 + 0.1 * (cell.values["model.norm"] == "group")])
+    found = cells(capsys, "2018:T2", "--runs", root)
+    assert found["resnet50_zero"]["average"][1] == "missing"
+    assert found["resnet50, model.norm=batch_zero"]["average"] == ("", "60.000")
+    assert found["resnet50, model.norm=group_zero"]["average"] == ("", "70.000")
