@@ -13,7 +13,7 @@ import torch
 
 from pcpad import _border
 from pcpad.commands.benching.calls import CannotRunError, Ready, Setting, prepare
-from pcpad.commands.benching.networks import Contestants, example
+from pcpad.commands.benching.networks import Contestants, example, memory_format
 from pcpad.commands.benching.timing import alternate, ratio
 
 # Two rows: what is worked out at the first call of a size is remembered for later ones.
@@ -58,7 +58,12 @@ def measure(
         A row each for zero padding, its twin `control`, and the paddings in order; partial padding has two in eager
         mode.
     """
-    x = example(made.dims, setting.batch, size, frames, setting.layout, setting.input_dtype, device)
+    if made.input is None:
+        x = example(made.dims, setting.batch, size, frames, setting.layout, setting.input_dtype, device)
+    else:
+        x = made.input.to(device, setting.input_dtype).contiguous(
+            memory_format=memory_format(made.dims, setting.layout)
+        )
     rows, ready = {name: Row(name) for name in (*made.networks, *made.notes)}, {}
     with ExitStack() as stack:
         if setting.backend == "compile":

@@ -69,6 +69,7 @@ class Contestants:
     networks: dict[str, nn.Module]  # "zeros" and "control", its twin, come first
     notes: dict[str, str] = field(default_factory=dict)  # of the paddings it cannot be given: why
     unconverted: tuple[str, ...] = ()  # what pads by itself and so kept its padding
+    input: Tensor | None = None  # of networks that take no pictures (N, 3, H, W)
 
     @property
     def dims(self) -> int:
@@ -77,7 +78,7 @@ class Contestants:
 
 
 def contestants(network: str, paddings: Sequence[str], fallback: str | None = None) -> Contestants:
-    """Build a network and copies of it, with the same weights, under other paddings.
+    """Build a network of that name, and `versions` of it.
 
     Args:
         network: See `build`.
@@ -91,7 +92,20 @@ def contestants(network: str, paddings: Sequence[str], fallback: str | None = No
         ValueError: There is no such network.
     """
     torch.manual_seed(0)
-    zeros = build(network)
+    return versions(build(network), paddings, fallback)
+
+
+def versions(zeros: nn.Module, paddings: Sequence[str], fallback: str | None = None) -> Contestants:
+    """Copy a zero-padded network, with its weights, under other paddings.
+
+    Args:
+        zeros: The network.
+        paddings: See `contestants`.
+        fallback: See `contestants`.
+
+    Returns:
+        The networks; and for what has no such version, why.
+    """
     made = Contestants({"zeros": zeros, "control": copy.deepcopy(zeros)})
     for padding in paddings:
         if padding == "zeros":
