@@ -49,7 +49,7 @@ def look_at_extras() -> Section:
     """What may be installed beside, and how."""
     section = Section("Extras")
     for extra, packages in extras().items():
-        missing = [package for package in packages if installed(package) is None]
+        missing = sorted(package for package in packages if installed(package) is None)
         have = [f"{package} {installed(package)}" for package in packages if package not in missing]
         said = ", ".join(have)
         if missing:

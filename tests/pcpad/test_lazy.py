@@ -106,4 +106,4 @@ def test_attach_gives_three_things():
 
 def test_python_dash_m_is_the_command():
     code = "import runpy, sys; sys.argv = ['pcpad', '--version']; runpy.run_module('pcpad', run_name='__main__')"
-    assert run(code) == f"pcpad {pcpad.__version__}\n"
+    assert run(code).startswith(f"pcpad {pcpad.__version__}, Python ")

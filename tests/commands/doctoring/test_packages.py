@@ -94,5 +94,5 @@ def test_extras_say_how_to_install_them(monkeypatch):
     monkeypatch.setattr(packages, "installed", {"onnx": "1.23.2"}.get)
     lines = dict(packages.look_at_extras().lines)
     assert lines["heif"] == "lacks pillow-heif: pip install 'pcpad[heif]'"
-    assert lines["onnx"] == "onnx 1.23.2; lacks onnxscript, onnxruntime: pip install 'pcpad[onnx]'"
+    assert lines["onnx"] == "onnx 1.23.2; lacks onnxruntime, onnxscript: pip install 'pcpad[onnx]'"
     assert not {"test", "interop"} & set(lines)
