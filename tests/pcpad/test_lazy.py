@@ -99,6 +99,7 @@ def test_an_error_while_importing_is_not_hidden(tmp_path, monkeypatch):
 
 
 def test_attach_gives_three_things():
+    importlib.import_module("pcpad.losses")
     get, names, everything = attach("pcpad.losses", {"InpaintingLoss": "pcpad.losses.inpainting"})
     assert get("InpaintingLoss").__name__ in names()
     assert everything == ["InpaintingLoss"]
