@@ -21,8 +21,8 @@ from pcpad.commands.parser import Parser, file_name, numbers, path_name
 from pcpad.commands.plugins import take_imports
 from pcpad.datamodules.datasets.squares import Photographs
 from pcpad.datamodules.reading.folders import FileTable, find_images
-from pcpad.errors import UserFileNotFoundError, UserValueError
-from pcpad.files import refuse_dear, refuse_replacing, write_text
+from pcpad.errors import UserValueError
+from pcpad.files import refuse_dear, refuse_no_folder, refuse_replacing, write_text
 from pcpad.paddings import check_padding, padding_names
 from pcpad.terminal import say, tell
 
@@ -90,9 +90,8 @@ def _files(given: argparse.Namespace) -> FileTable:
         message = f"Expected --output to be a file ending in .safetensors, but got {given.output}."
         raise UserValueError(message)
     for output in (given.output, given.json):
-        if output is not None and not output.resolve().parent.is_dir():
-            message = f"Cannot write {output}: there is no folder {output.resolve().parent}."
-            raise UserFileNotFoundError(message)
+        if output is not None:
+            refuse_no_folder(output)
     read = [Path(name) for name in (given.weights, given.network) if name and Path(name).is_file()]
     files = find_images(given.images)
     outputs = [given.output, *([given.json] if given.json else [])]

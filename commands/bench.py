@@ -19,8 +19,8 @@ from pcpad.commands.benching.report import published, save, show
 from pcpad.commands.benching.timing import default_device, machine
 from pcpad.commands.parser import Parser, count, path_name, some_of, words
 from pcpad.commands.plugins import take_imports
-from pcpad.errors import UserFileNotFoundError, UserValueError
-from pcpad.files import refuse_dear
+from pcpad.errors import UserValueError
+from pcpad.files import refuse_dear, refuse_no_folder
 from pcpad.paddings import check_padding, padding_names
 from pcpad.terminal import for_terminal, say
 
@@ -60,10 +60,8 @@ def main(args: list[str]) -> None:
     for padding in given.paddings:
         check_padding(padding)
     device = _device(given.device)
-    if given.json is not None and not given.json.resolve().parent.is_dir():
-        message = f"Cannot write {given.json}: there is no folder {given.json.resolve().parent}."
-        raise UserFileNotFoundError(message)
     if given.json is not None:
+        refuse_no_folder(given.json)
         refuse_dear(given.json, "--json FILE")
     made = contestants(given.network, given.paddings, given.fallback)
     size = given.size or ((224, 224) if made.dims == 2 else (112, 112))

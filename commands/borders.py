@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from pcpad.adaptation import BorderReport, border_report
 from pcpad.adaptation.borders import LEAST_IMAGES, PADDINGS
+from pcpad.commands.benching.timing import device_named
 from pcpad.commands.bordering.figure import draw_report
 from pcpad.commands.bordering.photographs import read_photographs
 from pcpad.commands.bordering.probing import PROBES, probe
@@ -63,7 +64,7 @@ def main(args: list[str]) -> None:
     outputs = _check_output(given)
     loaded = load_network(
         given.network, weights=given.weights, mean=given.mean, std=given.std, num_classes=given.num_classes,
-        untrained=given.untrained, trusted=given.trust, device=_device(given.device),
+        untrained=given.untrained, trusted=given.trust, device=device_named(given.device),
     )  # fmt: skip
     if not loaded.trained:
         say(f"{given.network} has random weights, as --untrained allows: this says nothing of a trained network.")
@@ -134,14 +135,6 @@ def _positive(text: str) -> float:
         message = f"expected a number in (0, 255], but got {text!r}"
         raise argparse.ArgumentTypeError(message)
     return number
-
-
-def _device(name: str) -> torch.device:
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        message = f"--device {name} cannot be used here: {str(error).splitlines()[0]}"
-        raise UserValueError(message) from None
 
 
 def _check_output(given: argparse.Namespace) -> list[Path]:

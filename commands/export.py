@@ -21,8 +21,8 @@ from pcpad.commands.loading import load_task
 from pcpad.commands.networks import load_network
 from pcpad.commands.parser import Parser, file_name, path_name
 from pcpad.commands.plugins import take_imports
-from pcpad.errors import UserFileNotFoundError, UserValueError
-from pcpad.files import refuse_dear, refuse_replacing
+from pcpad.errors import UserValueError
+from pcpad.files import refuse_dear, refuse_no_folder, refuse_replacing
 from pcpad.models.padded_weights import read_metadata
 from pcpad.tasks.base import Task
 from pcpad.terminal import say
@@ -57,9 +57,7 @@ def main(args: list[str]) -> None:
     given = parser().parse_args(take_imports(args))
     _refuse_half(given)
     kind = _format(given.output, given.format)
-    if not given.output.resolve().parent.is_dir():
-        message = f"Cannot write {given.output}: there is no folder {given.output.resolve().parent}."
-        raise UserFileNotFoundError(message)
+    refuse_no_folder(given.output)
     # ONNX keeps weights beyond 2 GiB in a second file.
     read = [name for name in (given.ckpt_path, given.weights) if name]
     refuse_replacing([given.output, given.output.with_name(f"{given.output.name}.data")], read)

@@ -201,19 +201,9 @@ def _network(given: argparse.Namespace) -> Inpainter | None:
                 raise
             say(f"auto goes without a network, by classical methods alone: {error}")
             return None
-    return network.to(_device(given.device))
+    from pcpad.commands.benching.timing import default_device, device_named
 
-
-def _device(name: str) -> Any:
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        message = f"--device {name} cannot be used here: {str(error).splitlines()[0]}"
-        raise UserValueError(message) from None
+    return network.to(default_device() if given.device == "auto" else device_named(given.device))
 
 
 @dataclass
@@ -318,7 +308,8 @@ class _Run:
                 f"outlines stay, --grow {self.reading.grow + 2} fills these pixels, too"
             )
         before = small(picture) if self.given.sheet is not None else None
-        if hole.any():
+        damaged = bool(hole.any())
+        if damaged:
             picture, summary = filled(
                 picture, hole, self.given.method, self.network, opaque=self.reading.source == "alpha"
             )
@@ -327,7 +318,7 @@ class _Run:
         else:
             text = "it has no hole, and is copied as it came"
         lost = write_picture(target, picture, kind)
-        if hole.any():
+        if damaged:
             self.filled += 1
         else:
             self.copied += 1

@@ -17,8 +17,8 @@ from pcpad.commands.papers.published import find, published_figures, published_t
 from pcpad.commands.papers.trained import Found, read_folders
 from pcpad.commands.papers.writing import FORMATS
 from pcpad.commands.parser import Parser, path_name
-from pcpad.errors import UserFileNotFoundError, UserValueError
-from pcpad.files import refuse_dear, refuse_replacing, write_text
+from pcpad.errors import UserValueError
+from pcpad.files import refuse_dear, refuse_no_folder, refuse_replacing, write_text
 from pcpad.tables import Table
 from pcpad.terminal import for_terminal, say
 
@@ -124,9 +124,7 @@ def _check_output(given: argparse.Namespace, figures: Sequence[str], names: Sequ
         raise UserValueError(message)
     if given.output is None:
         return
-    if not given.output.resolve().parent.is_dir():
-        message = f"Cannot write {given.output}: there is no folder {given.output.resolve().parent}."
-        raise UserFileNotFoundError(message)
+    refuse_no_folder(given.output)
     if given.output.is_dir():
         message = f"Expected --output to be a file, but {given.output} is a folder."
         raise UserValueError(message)

@@ -6,15 +6,12 @@ Importing this needs NumPy and torch; OpenCV and scikit-image are imported when 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from pcpad._filling_tiles import Inpainter, refuse_infinite
 from pcpad.errors import UserModuleNotFoundError, UserTypeError, UserValueError
-
-if TYPE_CHECKING:
-    from pcpad._filling_tiles import Inpainter
 
 __all__ = ["CLASSICAL", "REACH", "Pixels", "Solver", "network_solver", "white_of"]
 
@@ -115,10 +112,8 @@ def network_solver(network: Inpainter, device: torch.device | str | None, white:
         if output.shape != image.shape:
             message = f"Expected the inpainting network to return {tuple(image.shape)}, but got {tuple(output.shape)}"
             raise UserValueError(message)
+        refuse_infinite(output)
         values = output[0].float().cpu().permute(1, 2, 0).numpy()
-        if not np.isfinite(values).all():
-            message = "The network's output is not finite: its weights are broken, or the precision is too low for it."
-            raise UserValueError(message)
         if pixels.shape[2] == 1:
             values = (values @ _GREY)[..., None]
         return as_pixels(values, pixels.dtype, top)

@@ -11,7 +11,7 @@ from torch import Tensor
 from pcpad.errors import UserTypeError, UserValueError
 from pcpad.tiling import Tiling, tiled_bands
 
-__all__ = ["MOST_PIXELS_AT_ONCE", "TILING", "Inpainter", "count_unreached", "fill"]
+__all__ = ["MOST_PIXELS_AT_ONCE", "TILING", "Inpainter", "count_unreached", "fill", "refuse_infinite"]
 
 Inpainter = Callable[[Tensor, Tensor], Tensor]
 
@@ -153,10 +153,19 @@ class _TileRun:
 
     def _run(self, image: Tensor, mask: Tensor) -> Tensor:
         output = self.network(image, mask)
-        if not bool(output.isfinite().all()):
-            message = "The network's output is not finite: its weights are broken, or the precision is too low for it."
-            raise UserValueError(message)
+        refuse_infinite(output)
         return output
+
+
+def refuse_infinite(output: Tensor) -> None:
+    """Refuse what a network returned if any of it is NaN or infinite.
+
+    Raises:
+        UserValueError: Some is.
+    """
+    if not bool(output.isfinite().all()):
+        message = "The network's output is not finite: its weights are broken, or the precision is too low for it."
+        raise UserValueError(message)
 
 
 def _weight(size: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:

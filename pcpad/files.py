@@ -30,6 +30,7 @@ __all__ = [
     "read_text",
     "refuse_dear",
     "refuse_irregular",
+    "refuse_no_folder",
     "refuse_replacing",
     "regular",
     "whole_file",
@@ -332,6 +333,21 @@ def refuse_dear(output: Path, say: str = "--output FILE") -> None:
     if what is not None and output.is_file():
         message = f"{output} is there already and holds {what}, which would be lost: pass another {say}"
         raise UserValueError(message)
+
+
+def refuse_no_folder(output: Path) -> None:
+    """Refuse to write a result into a folder that is not there.
+
+    Args:
+        output: The file that will be written.
+
+    Raises:
+        UserFileNotFoundError: Its folder is missing.
+    """
+    folder = output.resolve().parent
+    if not folder.is_dir():
+        message = f"Cannot write {output}: there is no folder {folder}."
+        raise UserFileNotFoundError(message)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -16,11 +16,31 @@ from pathlib import Path
 import torch
 
 import pcpad
+from pcpad.errors import UserValueError
 
 
 def default_device() -> torch.device:
     """Where things are timed if nobody says: the GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_named(name: str) -> torch.device:
+    """A device by the name that was typed.
+
+    Args:
+        name: As torch has it.
+
+    Returns:
+        The device, which can be used.
+
+    Raises:
+        UserValueError: It cannot.
+    """
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        message = f"--device {name} cannot be used here: {str(error).splitlines()[0]}"
+        raise UserValueError(message) from None
 
 
 def synchronise(device: torch.device) -> None:

@@ -18,7 +18,7 @@ from pcpad.pictures import Picture, PictureFormat
 if TYPE_CHECKING:
     from pcpad.filling import Inpainter, Method, Summary
 
-__all__ = ["ENDINGS", "SheetRow", "draw_sheet", "filled", "format_of", "said", "sheet_row"]
+__all__ = ["ENDINGS", "SheetRow", "draw_sheet", "filled", "format_of", "said", "sheet_row", "small"]
 
 ENDINGS: Mapping[PictureFormat, str] = {"png": ".png", "tiff": ".tif", "jpg": ".jpg"}
 _TIFFS = (".tif", ".tiff")

@@ -12,7 +12,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pcpad.errors import UserValueError
 
@@ -88,7 +88,12 @@ def _of_deflate(data: bytes, allowed: int) -> int:
 
 
 def _of_lzma(data: bytes, allowed: int) -> int:
-    stream, total = lzma.LZMADecompressor(memlimit=_DICTIONARY), 0
+    return _inflated(lzma.LZMADecompressor(memlimit=_DICTIONARY), data, allowed)
+
+
+def _inflated(stream: Any, data: bytes, allowed: int) -> int:
+    """Of a decompressor that keeps what it has not used, as lzma's and zstd's do."""
+    total = 0
     while not stream.eof and total <= allowed:
         found = len(stream.decompress(data, _STEP))
         data, total = b"", total + found
@@ -127,13 +132,7 @@ def _of_zstd_by_python(data: bytes, allowed: int) -> int:
         return 0  # nobody here can read it, which tifffile says
     from compression.zstd import ZstdDecompressor
 
-    stream, total = ZstdDecompressor(), 0
-    while not stream.eof and total <= allowed:
-        found = len(stream.decompress(data, _STEP))
-        data, total = b"", total + found
-        if not found and stream.needs_input:
-            break
-    return total
+    return _inflated(ZstdDecompressor(), data, allowed)
 
 
 def _of_lzw(data: bytes, allowed: int) -> int:

@@ -11,6 +11,12 @@ from pcpad.models import wide_resnet
 NARROW = ((2, (8, 8)), (1, (12, 12)), (3, (16, 16)), (2, (16, 24)), (1, (12, 16, 32)), (1, (16, 24, 40)))
 
 
+@pytest.fixture
+def seeded():
+    """Random weights are the same whichever tests run before."""
+    torch.manual_seed(0)
+
+
 class PublicNetwork:
     """Evaluates a published state dict; `padding` is zeros or partial, the one by definition: taps over valid taps."""
 

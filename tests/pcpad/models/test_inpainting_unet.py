@@ -12,14 +12,7 @@ from pcpad import PartialConv2d
 from pcpad.models import inpainting_unet
 from pcpad.models.inpainting_unet import InpaintingUNet
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 def plain_layer(x, mask, conv):
