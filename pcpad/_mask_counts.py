@@ -56,7 +56,8 @@ class Valid(NamedTuple):
         """`r` in a dtype, 0 where no tap is valid, and the new mask of zeros and ones: (N|1, 1, *output size)."""
         windows, dims = self.padded, len(geometry.kernel)
         if prod(geometry.kernel) == 1:  # the only tap is valid or it is not: ratio and mask are one
-            found = windows[(..., *(slice(None, None, s) for s in geometry.stride))].to(mask_dtype)
+            strided: tuple[Any, ...] = (..., *(slice(None, None, s) for s in geometry.stride))
+            found = windows[strided].to(mask_dtype)
             return found, found
         apart = _border.on_cpu(windows)  # one pass less would read k times as much, which a GPU's cache makes up for
         for axis, (k, s, d) in enumerate(zip(geometry.kernel, geometry.stride, geometry.dilation, strict=True)):
