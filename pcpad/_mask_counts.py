@@ -8,6 +8,9 @@ multiplied as integers with 0 or 1 (on a CPU a quarter of the time of `torch.whe
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import starmap
 from math import prod
 from typing import Any, NamedTuple
@@ -15,11 +18,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from pcpad import _border
 from pcpad._border import Geometry, kept_calls
 
-__all__ = ["Valid", "can_count", "count", "ratio_of_counts"]
+__all__ = ["Valid", "ask_for_mask", "asked_mask", "can_count", "count", "counted_once", "ratio_of", "ratio_of_counts"]
 
 _BITS = {
     torch.float32: torch.int32,
@@ -51,6 +55,10 @@ class Valid(NamedTuple):
     ) -> tuple[Tensor, Tensor | None]:
         """`r` in a dtype, 0 where no tap is valid, and the new mask of zeros and ones: (N|1, 1, *output size)."""
         windows, dims = self.padded, len(geometry.kernel)
+        if prod(geometry.kernel) == 1:  # the only tap is valid or it is not: ratio and mask are one
+            strided: tuple[Any, ...] = (..., *(slice(None, None, s) for s in geometry.stride))
+            found = windows[strided].to(mask_dtype)
+            return found, found
         apart = _border.on_cpu(windows)  # one pass less would read k times as much, which a GPU's cache makes up for
         for axis, (k, s, d) in enumerate(zip(geometry.kernel, geometry.stride, geometry.dilation, strict=True)):
             windows = windows.unfold(2 + axis, d * (k - 1) + 1, s)[..., ::d]
@@ -72,8 +80,95 @@ def can_count(input: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, 
     return known and mask.shape[1] == 1 and _border.is_ordinary(input) and _border.is_ordinary(mask)
 
 
+_Found = dict[Any, Any]
+_PASS: ContextVar[Any] = ContextVar("_PASS", default=None)
+
+
+@contextmanager
+def counted_once() -> Iterator[None]:
+    """During one pass through a network, count a mask once for all layers of a geometry.
+
+    Only within a pass, since between two of them whoever owns a mask may fill its memory anew, unseen by torch. What
+    was counted is forgotten with the mask, so that no pass needs more memory.
+    """
+    if torch.compiler.is_compiling() or _PASS.get() is not None:
+        yield
+        return
+    token = _PASS.set(WeakTensorKeyDictionary())
+    try:
+        yield
+    finally:
+        _PASS.reset(token)
+
+
+def _found_of(mask: Tensor) -> _Found | None:
+    """What was counted of a mask as it is now; None where nothing is kept."""
+    masks = _PASS.get()
+    if masks is None:
+        return None
+    version = _version(mask)
+    found = masks.get(mask)
+    if found is None or found["version"] != version:
+        found = masks[mask] = {"version": version}
+    return found
+
+
+def _version(mask: Tensor) -> int | None:
+    """Torch's number of changes in place, which it does not take of what is made under `inference_mode`."""
+    return None if mask.is_inference() else mask._version
+
+
+def ask_for_mask(mask: Tensor) -> None:
+    """Have the layer that is called next leave the new mask that it counts on the way to its output."""
+    found = _found_of(mask)
+    if found is not None:
+        found["asked"] = None
+
+
+def asked_mask(mask: Tensor, geometry: Geometry, dtype: torch.dtype) -> Tensor | None:
+    """The new mask that the layer called just now has left; None if it counted none.
+
+    Args:
+        mask: What the layer was given, and `ask_for_mask`.
+        geometry: The layer's.
+        dtype: Of the layer's input, and of the new mask.
+    """
+    found = _found_of(mask)
+    left = None if found is None else found.pop("asked", None)
+    return left[2] if left is not None and left[:2] == (geometry, dtype) else None
+
+
+def ratio_of(
+    mask: Tensor, valid: Valid, geometry: Geometry, dtype: torch.dtype, mask_dtype: torch.dtype, *, with_mask: bool
+) -> tuple[Tensor, Tensor | None]:
+    """`valid.ratio` of a mask that was counted; within `counted_once` the new mask always comes with it."""
+    found = _found_of(mask)
+    if found is None:
+        return valid.ratio(geometry, dtype, mask_dtype, with_mask=with_mask)
+    key = (geometry, dtype, mask_dtype)
+    ratio, new_mask, version = found.get(key, (None, None, None))
+    if new_mask is None or version != _version(new_mask):
+        ratio, new_mask = valid.ratio(geometry, dtype, mask_dtype, with_mask=True)
+        assert new_mask is not None
+        if not (mask.is_inference() or new_mask.is_inference()):
+            found[key] = (ratio, new_mask, _version(new_mask))
+    if "asked" in found:
+        found["asked"] = (geometry, mask_dtype, new_mask)
+    assert ratio is not None
+    return ratio, new_mask
+
+
 def count(input: Tensor, mask: Tensor, geometry: Geometry) -> Valid:
     """Where a mask (N|1, 1, *spatial) is not 0, for inputs of its size."""
+    found, key = _found_of(mask), (geometry.lead, geometry.trail, input.dtype == torch.float64)
+    if found is None or mask.is_inference():
+        return _count(input, mask, geometry)
+    if key not in found:
+        found[key] = _count(input, mask, geometry)
+    return found[key]
+
+
+def _count(input: Tensor, mask: Tensor, geometry: Geometry) -> Valid:
     size = mask.shape[2:]
     ends = [length + before + after for length, before, after in zip(size, geometry.lead, geometry.trail, strict=True)]
     inside: tuple[Any, ...] = (

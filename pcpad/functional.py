@@ -26,7 +26,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 from pcpad import _border
 from pcpad._border import Geometry, Plan, is_uneven, plan_for
 from pcpad._exponent import Exponent, checked, to_power
-from pcpad._mask_counts import can_count, count
+from pcpad._mask_counts import can_count, count, ratio_of
 from pcpad._other_layers import check_dense
 from pcpad._scaling import kept_for, quickly_kept, scaled
 from pcpad.errors import UserTypeError, UserValueError
@@ -378,7 +378,7 @@ def _masked_alike(
     y = conv.run(conv.input if holes_are_zero else valid.fill(conv.input))
     dtype = torch.promote_types(y.dtype, torch.float32)
     needs_mask = needs_mask or conv.bias is not None
-    ratio, new_mask = valid.ratio(geometry, dtype, conv.input.dtype, with_mask=needs_mask)
+    ratio, new_mask = ratio_of(mask, valid, geometry, dtype, conv.input.dtype, with_mask=needs_mask)
     y = y.mul_(ratio)
     if new_mask is None:
         return y, mask

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pcpad import functional
 from pcpad._border import Geometry, window_sum
+from pcpad._mask_counts import ask_for_mask, asked_mask, counted_once
 from pcpad.errors import UserValueError
 from pcpad.layers import PartialConv1d, PartialConv2d, PartialConv3d
 
@@ -94,11 +95,12 @@ class MaskedSequential(nn.Sequential):
         Raises:
             TypeError: For a module that no rule is registered for, with its place.
         """
-        for name, module in self.named_children():
-            try:
-                input, mask = apply_masked(module, input, mask)
-            except _NoRule as error:
-                raise _NoRule(error.module, name, *error.path) from None
+        with counted_once():
+            for name, module in self.named_children():
+                try:
+                    input, mask = apply_masked(module, input, mask)
+                except _NoRule as error:
+                    raise _NoRule(error.module, name, *error.path) from None
         return input if mask is None else (input, mask)
 
 
@@ -155,13 +157,17 @@ def _partial_convolution(module: PartialConv2d, input: Tensor, mask: Tensor | No
     # What comes with zeros around it has a mask of another size; a class's own forward takes no mask.
     if mask is not None and (getattr(module, "zeros_before", None) or getattr(module, "hands_on", False)):
         raise _NoRule(module)
-    output = module(input) if mask is None else module(input, mask)  # called as a module, so that its hooks run
-    if module.return_mask:
-        return output if mask is not None else (output[0], None)
     if mask is None:
-        return output, None
-    padding = module.padding_for(input)
-    return output, functional.update_mask(mask, module.kernel_size, module.stride, padding, module.dilation)
+        output = module(input)
+        return (output[0] if module.return_mask else output), None
+    with counted_once():
+        ask_for_mask(mask)
+        output = module(input, mask)  # called as a module, so that its hooks run
+        if module.return_mask:
+            return output
+        window = (module.kernel_size, module.stride, module.padding_for(input), module.dilation)
+        new_mask = asked_mask(mask, Geometry.of(input.dim() - 2, *window), input.dtype)
+        return output, functional.update_mask(mask, *window) if new_mask is None else new_mask.to(mask.dtype)
 
 
 @apply_masked.register(nn.Conv1d)

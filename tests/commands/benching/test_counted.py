@@ -4,9 +4,13 @@ import itertools
 from contextlib import nullcontext
 
 import pytest
+import torch
+from torch import nn
 
+from pcpad import MaskedSequential, PartialConv2d, functional
 from pcpad.commands.benching.counted import Case, counts_of
-from pcpad.commands.benching.counting import as_on_a_gpu
+from pcpad.commands.benching.counting import as_on_a_gpu, count
+from pcpad.masked import apply_masked
 
 pytestmark = pytest.mark.faults
 
@@ -80,3 +84,103 @@ def test_panoptic(setting, gpu):
     with as_on_a_gpu() if gpu else nullcontext():
         check("panoptic", setting, 12, 25)
         check("panoptic with its plan", setting, 28 if gpu else 36, 28, waits=2)
+
+
+# Masks within a network
+
+
+class TwoBranches(nn.Module):
+    """Two convolutions of what came in, added."""
+
+    def __init__(self, between=None):
+        super().__init__()
+        self.branches = nn.ModuleList(PartialConv2d(8, 8, 3, padding=1) for _ in range(2))
+        self.between = between or (lambda mask: None)
+
+
+@apply_masked.register
+def _two_branches(module: TwoBranches, input, mask):
+    first, grown = apply_masked(module.branches[0], input, mask)
+    module.between(mask)
+    second, again = apply_masked(module.branches[1], input, mask)
+    assert torch.equal(again, functional.update_mask(mask, 3, 1, 1))
+    return first + second, grown
+
+
+@pytest.fixture
+def holed():
+    torch.manual_seed(0)
+    mask = (torch.rand(2, 1, 24, 24) > 0.6).float()
+    mask[0, :, 4:12, 6:20] = 0
+    return torch.randn(2, 8, 24, 24), mask
+
+
+def kernels(call):
+    call()
+    return count(call)
+
+
+@pytest.mark.parametrize("gpu", [False, True], ids=["cpu", "gpu"])
+@pytest.mark.parametrize("guard", [torch.no_grad, torch.inference_mode])
+def test_a_network_counts_a_mask_once_for_the_output_and_the_next_mask(gpu, guard, holed):
+    layer = PartialConv2d(8, 8, 3, padding=1)
+    network = MaskedSequential(layer)
+    with as_on_a_gpu() if gpu else nullcontext(), guard():
+        found = kernels(lambda: network(*holed))
+        layer.return_mask = True
+        alone = kernels(lambda: layer(*holed))
+    assert found.total == alone.total == (8 if gpu else 10), dict(found.kernels)
+
+
+@pytest.mark.parametrize("gpu", [False, True], ids=["cpu", "gpu"])
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_windows_of_one_tap_are_not_summed(gpu, padding, stride, holed):
+    torch.manual_seed(0)
+    x, mask = holed
+    layer = PartialConv2d(8, 4, 1, stride, padding, return_mask=True)
+    with as_on_a_gpu() if gpu else nullcontext(), torch.no_grad():
+        y, new_mask = layer(x, mask)
+        found = kernels(lambda: layer(x, mask))
+    window = torch.nn.functional.pad(mask, [padding] * 4)[..., ::stride, ::stride]
+    plain = torch.nn.functional.conv2d(x * mask, layer.weight, None, stride, padding)
+    assert torch.equal(new_mask, window)
+    assert torch.allclose(y, plain + layer.bias.view(1, -1, 1, 1) * window, atol=1e-6)
+    assert not y[(window == 0).expand_as(y)].any()
+    # Seven, or the zeros around it too: whether each is valid, holes filled, convolved, the mask, times it, the bias.
+    assert found.total <= (7 if padding else 6), dict(found.kernels)
+
+
+def test_equal_masks_within_a_network_are_counted_once(holed):
+    """The second branch fills its holes, convolves, multiplies and adds its bias, and counts nothing."""
+    network = MaskedSequential(TwoBranches())
+    with as_on_a_gpu(), torch.no_grad():
+        found = kernels(lambda: network(*holed))
+        both = network(*holed)[0]
+        alone = [branch(*holed) for branch in network[0].branches]
+    checks = count(lambda: functional.update_mask(holed[1], 3, 1, 1)).total
+    assert torch.equal(both, alone[0] + alone[1])
+    assert found.total - checks - 2 <= 8 + 4, dict(found.kernels)  # two more: torch.equal and the sum of both
+
+
+@pytest.mark.parametrize("guard", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_a_mask_that_is_changed_is_counted_again(guard, holed):
+    x, mask = holed
+    network = MaskedSequential(TwoBranches(lambda mask: mask[..., :12].zero_()))
+    with guard():
+        before, after = mask.clone(), mask.clone()
+        after[..., :12] = 0
+        first, second = network[0].branches
+        expected = first(x, before) + second(x, after)
+        assert torch.equal(network(x, mask.clone())[0], expected)
+
+
+def test_nothing_is_kept_between_two_passes(holed):
+    """A mask may share its memory with an array that is filled anew, which torch does not see."""
+    x, mask = holed
+    layer = PartialConv2d(8, 8, 3, padding=1)
+    network, array = MaskedSequential(layer), mask.numpy().copy()
+    shared = torch.from_numpy(array)
+    network(x, shared)
+    array[:] = 1 - array
+    assert torch.equal(network(x, shared)[0], layer(x, 1 - mask))
