@@ -163,7 +163,8 @@ def remembered(path: Path, trust: Trust | None = None, *, run: bool = False, wei
     kept = content.get(RUN_VALUES)
     if run and isinstance(kept, Mapping):
         settings |= run_values(kept)
-    return with_present_paths(settings)
+    present: dict[str, Any] = with_present_paths(settings)
+    return present
 
 
 def _without_augmentation(settings: dict[str, Any]) -> None:
@@ -205,4 +206,5 @@ def _flat(value: Any, name: str) -> dict[str, Any]:
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return len(a) == len(b) and all(map(_same, a, b))
-    return a == b
+    same: bool = a == b
+    return same

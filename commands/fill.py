@@ -203,7 +203,8 @@ def _network(given: argparse.Namespace) -> Inpainter | None:
             return None
     from pcpad.commands.benching.timing import default_device, device_named
 
-    return network.to(default_device() if given.device == "auto" else device_named(given.device))
+    moved: Inpainter | None = network.to(default_device() if given.device == "auto" else device_named(given.device))
+    return moved
 
 
 @dataclass

@@ -278,7 +278,8 @@ def plan_for(input: Tensor, weight: Tensor, *arguments: Any) -> Plan:
     """The plan of a call; `arguments` are stride, padding, dilation and groups."""
     if not torch.compiler.is_compiling() and torch._C._get_tracing_state() is None:
         try:
-            return _remembered_plan(input.shape, weight.shape, *arguments, strips_from=_STRIPS_FROM)
+            plan: Plan = _remembered_plan(input.shape, weight.shape, *arguments, strips_from=_STRIPS_FROM)
+            return plan
         except TypeError:  # a list cannot be a key, nor a symbolic size
             pass
     return make_plan(input.shape, weight.shape, *arguments, strips_from=None)
@@ -293,7 +294,8 @@ def ratio_for(y: Tensor, plan: Plan) -> Tensor:
         return closed_form(plan.size, windows, plan.geometry, dtype, y.device)
     stream = torch.cuda.current_stream(y.device).cuda_stream if y.is_cuda else 0
     if plan.memoise:
-        return memoised(plan, dtype, y.device, stream)
+        ratio: Tensor = memoised(plan, dtype, y.device, stream)
+        return ratio
     return ratio_of(_memoised_counts(plan, dtype, y.device, stream), plan.geometry)
 
 

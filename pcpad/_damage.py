@@ -114,7 +114,7 @@ def _first_bytes(image: Image.Image) -> bytes:
     file: Any = image.fp  # type: ignore[attr-defined]
     place = file.tell()
     file.seek(0)
-    start = file.read(_END)
+    start: bytes = file.read(_END)
     file.seek(place)
     return start
 
@@ -170,4 +170,5 @@ def _pixels_of(data: bytes) -> bytes:
     with unlimited_pillow() as pillow:
         image = pillow.open(io.BytesIO(data), formats=("JPEG",))
     with image:
-        return image.tobytes()
+        pixels: bytes = image.tobytes()
+        return pixels

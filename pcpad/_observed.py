@@ -150,4 +150,5 @@ def weights_of(module: Any) -> int:
         return 0
     # Not `weight.numel()`: to read a parametrized weight may change it.
     kernel = module.kernel_size if isinstance(module.kernel_size, tuple | list) else [module.kernel_size]
-    return module.in_channels * module.out_channels // module.groups * prod(kernel)
+    weights: int = module.in_channels * module.out_channels // module.groups * prod(kernel)
+    return weights

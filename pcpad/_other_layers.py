@@ -47,7 +47,8 @@ class Guarded:
                 "again and `convert_padding(model, 'zeros')` first: layers before this one have been replaced already."
             )
             raise UserTypeError(message)
-        return super().named_children()  # type: ignore[misc]
+        children: Iterator[tuple[str, nn.Module]] = super().named_children()  # type: ignore[misc]
+        return children
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
         """As `nn.Module` has it; refuses what `fuse_conv_bn_eval` would get wrong when it sets the fused weight."""

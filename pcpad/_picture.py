@@ -61,7 +61,8 @@ class Picture:
     @property
     def is_ink(self) -> bool:
         """Whether its channels are cyan, magenta, yellow and black."""
-        return self.colour.shape[2] == 4
+        ink: bool = self.colour.shape[2] == 4
+        return ink
 
     def rgb(self) -> np.ndarray:
         """The colours as (H, W, 3) RGB, or (H, W, 1) where they are grey; inks by Pillow's plain formula."""

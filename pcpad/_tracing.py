@@ -75,7 +75,8 @@ def _holder(node: Any) -> str:
     """The module whose code a node comes from; a module that pads is its own."""
     if node.op == "call_module":
         return str(node.target)
-    return list(node.meta.get("nn_module_stack") or {"": None})[-1]
+    path: str = list(node.meta.get("nn_module_stack") or {"": None})[-1]
+    return path
 
 
 def _takes_padding(node: Any, modules: Mapping[str, nn.Module]) -> bool:

@@ -263,7 +263,8 @@ def _partial_conv(
         options: dict[str, Any] = {"mask": mask, "mask_channels": mask_channels, "return_mask": return_mask}
         options |= {"holes_are_zero": True} if holes_are_zero else {}
         options |= {"exponent": exponent} if exponent is not None else {}
-        return handle_torch_function(public, overriding, *conv, **options)
+        result: Tensor | tuple[Tensor, Tensor] = handle_torch_function(public, overriding, *conv, **options)
+        return result
     _check_input(dims, conv)
     exponent = checked(exponent, conv.weight.shape[0])
     plan = plan_for(input, weight, *arguments)
@@ -399,7 +400,8 @@ def _valid_channels(valid: Tensor, sizes: tuple[int, ...], groups: int, dtype: t
     """How many input channels are valid at each position, a group of the convolution: (N|1, groups, *spatial)."""
     width = sum(sizes) // groups
     if len(sizes) == sum(sizes):
-        return valid.unflatten(1, (groups, width)).sum(2, dtype=dtype)
+        summed: Tensor = valid.unflatten(1, (groups, width)).sum(2, dtype=dtype)
+        return summed
     counts = []
     for low in range(0, sum(sizes), width):
         total, start = torch.zeros((), dtype=dtype, device=valid.device), 0

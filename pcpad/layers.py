@@ -120,7 +120,8 @@ class _PartialConv(Guarded, nn.modules.conv._ConvNd):
         if self.exponent is not None:
             own = self.exponent
             extra += f", exponent={own:.4g}" if not isinstance(own, Tensor) else f", exponent={tuple(own.shape)}"
-        return super().extra_repr() + extra
+        inherited: str = super().extra_repr()  # type: ignore[no-untyped-call]  # torch has no types there
+        return inherited + extra
 
 
 class PartialConv1d(_PartialConv, nn.Conv1d):  # type: ignore[misc]  # forward takes a mask too
@@ -226,7 +227,8 @@ class _PaddedConv(Guarded, nn.modules.conv._ConvNd):
 
     def extra_repr(self) -> str:
         """The arguments that differ from the defaults."""
-        return super().extra_repr() + (f", fallback={self.fallback!r}" if self.fallback else "")
+        inherited: str = super().extra_repr()  # type: ignore[no-untyped-call]  # torch has no types there
+        return inherited + (f", fallback={self.fallback!r}" if self.fallback else "")
 
 
 def _padded_conv(
@@ -355,7 +357,8 @@ class ExplicitPadConv2d(Guarded, nn.Conv2d):
         def on_filters(value: Tensor) -> Tensor:
             return fn(value.flatten(0, 1)).unflatten(0, value.shape[:2]) if value.dim() == 5 else fn(value)
 
-        return super()._apply(on_filters, recurse)
+        applied: ExplicitPadConv2d = super()._apply(on_filters, recurse)  # type: ignore[no-untyped-call]  # as above
+        return applied
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (N, C, H, W) or (C, H, W), each output position with its class's filter."""

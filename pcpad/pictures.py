@@ -178,7 +178,8 @@ def _bits(path: Path, image: Image.Image) -> int:
         with opened(path) as file:
             return file.read(25)[24]
     if image.format == "TIFF":
-        return max(image.tag_v2.get(258, (1,)))  # type: ignore[attr-defined]
+        bits: int = max(image.tag_v2.get(258, (1,)))  # type: ignore[attr-defined]
+        return bits
     if image.format == "PPM":
         arguments = image.tile[0][3]  # type: ignore[attr-defined]
         top = 65535 if arguments == "I;16B" else arguments[1] if isinstance(arguments, tuple) else 255

@@ -113,7 +113,8 @@ class ActionRecognitionTask(Task):
 
     def forward(self, clip: Tensor) -> Tensor:
         """Clips (N, 3, T, H, W), uint8 or float in [0, 1], to logits (N, num_classes)."""
-        return self.network(self.normalize(clip))
+        logits: Tensor = self.network(self.normalize(clip))
+        return logits
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Cross entropy of one batch."""

@@ -125,7 +125,8 @@ class ClassificationTask(Task):
         image = self.normalize(image)
         if self.channels_last:
             image = image.contiguous(memory_format=torch.channels_last)
-        return self.network(image)
+        logits: Tensor = self.network(image)
+        return logits
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Cross entropy of one batch."""

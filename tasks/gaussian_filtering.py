@@ -77,7 +77,8 @@ class GaussianFilteringTask(Task):
 
     def forward(self, image: Tensor) -> Tensor:
         """Images (N, 3, H, W), uint8 or float in [0, 1], to filtered images, floats of the same shape."""
-        return self.network(self.normalize(image)) * self.std + self.mean
+        filtered: Tensor = self.network(self.normalize(image)) * self.std + self.mean
+        return filtered
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Mean squared error of one batch."""

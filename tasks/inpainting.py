@@ -181,7 +181,8 @@ class InpaintingTask(Task):
         """
         network = self.network if self.average is None or self.training else self.average
         output = network(self.normalize(image), mask)
-        return output.to(self.mean.dtype) * self.std + self.mean
+        restored: Tensor = output.to(self.mean.dtype) * self.std + self.mean
+        return restored
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The weighted sum of the losses over one batch."""

@@ -167,7 +167,8 @@ class SegmentationTask(Task):
 
     def forward(self, image: Tensor) -> Tensor:
         """Images (N, C, H, W), uint8 or float in [0, 1], to logits (N, num_classes, H, W)."""
-        return self.network(self.normalize(image))
+        logits: Tensor = self.network(self.normalize(image))
+        return logits
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Cross entropy of one batch over the pixels that have a label."""
@@ -199,7 +200,7 @@ class SegmentationTask(Task):
             self.items.add(of_each_image(Regular(), self.test_metric, counted, names, prefixed=False))
 
     def _finite_logits(self, image: Tensor) -> Tensor:
-        logits = self(image)
+        logits: Tensor = self(image)
         check_finite(logits.float().mean(), "The mean of the logits")  # the largest of NaNs would be some class too
         return logits
 

@@ -40,7 +40,8 @@ def warn_of_other_start(task: LightningModule, weights: Any) -> None:
 
 
 def _same(a: Any, b: Any) -> bool:
-    return _plain(a) == _plain(b)
+    same: bool = _plain(a) == _plain(b)
+    return same
 
 
 def _plain(value: Any) -> Any:

@@ -158,13 +158,15 @@ def build(name: str, options: Mapping[str, Any]) -> nn.Module:
         if unknown:
             message = f"{name} has no option {unknown[0]!r}; it has {', '.join(known)}."
             raise UserValueError(message)
-        return make(**options)
+        network: nn.Module = make(**options)
+        return network
     if options:
         message = f"--options are for networks of pcpad.models ({', '.join(ours)}), and {name!r} is none of them."
         raise UserValueError(message)
     if name in models.list_models() and name not in models.list_models(module=models):
         extra = {"weights_backbone": None} if name in models.list_models(module=models.segmentation) else {}
-        return models.get_model(name, weights=None, **extra)
+        network = models.get_model(name, weights=None, **extra)
+        return network
     return pcpad.models.classifier(name, padding="zeros")
 
 

@@ -154,7 +154,7 @@ def map_picture(label: Tensor, instance: Tensor, colours: np.ndarray) -> np.ndar
     times = _drawn_width(label.shape[-1]) // label.shape[-1] or 1
     label, instance = (ids.repeat_interleave(times, 2).repeat_interleave(times, 3) for ids in (label, instance))
     semantics, _ = conditioning(label, instance, len(colours))
-    picture = colours[label[0, 0].cpu().numpy()]
+    picture: np.ndarray = colours[label[0, 0].cpu().numpy()]
     picture[semantics[0, -1].cpu().numpy() > 0] = 255
     return picture
 

@@ -180,7 +180,8 @@ def painted(picture: Picture, color: tuple[int, int, int], tolerance: int) -> np
         tight &= (values >= aim - near) & (values <= aim + near)
         loose &= (values >= aim - 2 * near) & (values <= aim + 2 * near)
     side = 2 * _MIXED + 1
-    return cv2.dilate(tight.view(np.uint8), np.ones((side, side), np.uint8)) & loose.view(np.uint8)
+    line: np.ndarray = cv2.dilate(tight.view(np.uint8), np.ones((side, side), np.uint8)) & loose.view(np.uint8)
+    return line
 
 
 def _is_lossy(path: Path) -> bool:

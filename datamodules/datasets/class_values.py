@@ -67,7 +67,8 @@ class ClassValues(NamedTuple):
         if outside.any():
             message = f"{file.path}: {self._unknown(file, values[outside])}"
             raise UserValueError(message)
-        return found.astype(np.uint8)
+        classes: np.ndarray = found.astype(np.uint8)
+        return classes
 
     def _packed(self, file: LabelFile) -> np.ndarray:
         if self.colors is None:

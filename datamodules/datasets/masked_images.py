@@ -52,7 +52,8 @@ class MaskedCrops(CropDataset[dict[str, Any]]):
         side = max(1, round(min(image.shape[-2:]) / draws.uniform(*self.scale)))
         top, left = (int(draws.integers(length - side + 1)) for length in image.shape[-2:])
         square = tvf.resized_crop(image, top, left, side, side, [self.size, self.size], antialias=True)
-        return square.flip(-1) if draws.random() < self.flip else square
+        mirrored: torch.Tensor = square.flip(-1) if draws.random() < self.flip else square
+        return mirrored
 
 
 class MaskedSquares(Dataset[dict[str, Any]]):

@@ -91,8 +91,8 @@ def _with_soft_edges(
     else:
         hole, covered = ~is_white, grey < (1 - share) * white
     near = cv2.dilate(hole.view(np.uint8), np.ones((2 * _SMOOTH + 1, 2 * _SMOOTH + 1), np.uint8)) != 0
-    hole = hole | (near & covered)
-    return hole if polarity == "white_hole" else ~hole
+    grown: np.ndarray = hole | (near & covered)
+    return grown if polarity == "white_hole" else ~grown
 
 
 def _other_than(picture: Picture, polarity: Polarity, path: str | Path, white: int) -> np.ndarray:
@@ -102,7 +102,8 @@ def _other_than(picture: Picture, polarity: Polarity, path: str | Path, white: i
             message = f"{path}: nothing in it is transparent (no alpha channel), so transparent_hole finds no hole"
             raise PictureError(message)
         return picture.alpha > picture.white // 2
-    return (picture.colour == (0 if polarity == "nonblack_hole" else white)).all(axis=2)
+    hole: np.ndarray = (picture.colour == (0 if polarity == "nonblack_hole" else white)).all(axis=2)
+    return hole
 
 
 def _unclear(picture: Picture, is_white: np.ndarray) -> str:

@@ -258,4 +258,5 @@ def collate_equal_sizes(items: list[dict[str, Any]]) -> dict[str, Any]:
         held = ", ".join(f"{width}x{height}" for height, width in sorted(sizes))
         message = f"images of several sizes ({held}) don't fit into one batch: set data.eval_batch_size to 1"
         raise UserValueError(message)
-    return default_collate(items)
+    batch: dict[str, Any] = default_collate(items)
+    return batch

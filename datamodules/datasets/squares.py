@@ -66,7 +66,8 @@ class RandomSquares(TrainingCrops):
 
     def read(self, number: int) -> Tensor:
         """A photograph, resized where that is asked for."""
-        return self.photographs[number]
+        photo: Tensor = self.photographs[number]
+        return photo
 
     def cut(self, photo: Tensor, draws: np.random.Generator) -> dict[str, Tensor]:
         """A square anywhere in a photograph that is large enough."""
@@ -90,7 +91,8 @@ class MiddleSquares(FixedCrops):
 
     def read(self, number: int) -> Tensor:
         """A photograph, resized where that is asked for."""
-        return self.photographs[number]
+        photo: Tensor = self.photographs[number]
+        return photo
 
     def cut(self, photo: Tensor, draws: np.random.Generator) -> dict[str, Tensor]:
         """The middle of a photograph."""

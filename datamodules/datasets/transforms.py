@@ -57,4 +57,5 @@ def resize_and_crop(image: torch.Tensor, resize: int, size: int) -> torch.Tensor
     longest = 8 * min(image.shape[-2:])
     if max(image.shape[-2:]) > longest:
         image = tvf.center_crop(image, [min(side, longest) for side in image.shape[-2:]])
-    return tvf.center_crop(tvf.resize(image, [resize], antialias=True), [size, size])
+    cropped: torch.Tensor = tvf.center_crop(tvf.resize(image, [resize], antialias=True), [size, size])
+    return cropped

@@ -168,7 +168,8 @@ def _of_tiff(path: Path, channels: int) -> np.ndarray:
             message = f"its compression is read by another package ({error}): pip install imagecodecs"
             raise UserValueError(message) from error
     values = np.moveaxis(values, (axes.index("Y"), axes.index("X")), (0, 1))
-    return values.reshape(height, width, channels)
+    pixels: np.ndarray = values.reshape(height, width, channels)
+    return pixels
 
 
 def _scaled(path: Path, values: np.ndarray, orientation: int, white: float | None) -> ChannelImage:

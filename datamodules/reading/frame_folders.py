@@ -137,4 +137,5 @@ def _read(folder: str | Path, number: int, reduced: int) -> np.ndarray:
 def _greyest_corner(picture: np.ndarray) -> list[int]:
     """Of a turned picture the one that is stored last may be any."""
     corners = picture[[0, 0, -1, -1], [0, -1, 0, -1]].astype(int)
-    return corners[np.abs(corners - 128).max(axis=1).argmin()].tolist()
+    corner: list[int] = corners[np.abs(corners - 128).max(axis=1).argmin()].tolist()
+    return corner

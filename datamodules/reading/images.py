@@ -121,7 +121,8 @@ def decode_image(data: bytes, *, upright: bool = True, name: str = "") -> torch.
             image = _to_rgb(header, data)
         orientation = orientation_of(header) if upright else 1
     if orientation == 1:
-        return image
+        decoded: torch.Tensor = image
+        return decoded
     rows = turned(image.permute(1, 2, 0).numpy(), orientation)
     return torch.from_numpy(np.ascontiguousarray(rows)).permute(2, 0, 1)
 

@@ -72,7 +72,8 @@ class VideoIndex(NamedTuple):
     @property
     def times(self) -> np.ndarray:
         """Seconds after the first frame at which each frame is shown, and the last ends; `(frames + 1,)` float64."""
-        return (np.append(self.pts, self.end) - self.pts[0]) * float(self.time_base)
+        seconds: np.ndarray = (np.append(self.pts, self.end) - self.pts[0]) * float(self.time_base)
+        return seconds
 
     def pack(self) -> bytes:
         """Write the index in some hundred bytes; constant frame rates compress to nearly nothing."""

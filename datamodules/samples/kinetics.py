@@ -178,7 +178,8 @@ def _texture(height: int, width: int, draws: np.random.Generator, contrast: floa
     for grain in (12, 5):
         noise = draws.normal(0, 90 * contrast, (height // grain + 2, width // grain + 2, 3))
         total += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(total, 0, 255).astype(np.uint8)
+    frame: np.ndarray = np.clip(total, 0, 255).astype(np.uint8)
+    return frame
 
 
 def _thing(side: int, draws: np.random.Generator) -> np.ndarray:

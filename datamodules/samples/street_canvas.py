@@ -223,4 +223,5 @@ def _noise(random: np.random.Generator, size: tuple[int, int], grains: Sequence[
     for grain in grains:
         coarse = random.normal(size=(size[0] // grain + 2, size[1] // grain + 2)).astype(np.float32)
         total += cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-    return total / np.sqrt(len(grains))
+    noise: np.ndarray = total / np.sqrt(len(grains))
+    return noise

@@ -65,7 +65,7 @@ class Trace(TorchDispatchMode):
     """
 
     def __init__(self, named: dict[int, str], clean: frozenset[int] = frozenset()) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch has no types there
         self.named = named
         self.clean = clean
         self.operations: list[Operation] = []

@@ -114,7 +114,8 @@ def _build(name: str, library: str, num_classes: int, published: bool) -> nn.Mod
     if name in _AUXILIARY:
         # Their published weights were trained on another normalisation, which `transform_input` translates to.
         options = {"aux_logits": False, "init_weights": not published, "transform_input": published}
-    return models.get_model(name, weights=None, num_classes=num_classes, **options)
+    network: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **options)
+    return network
 
 
 def _is_published(name: str, library: str, weights: str | Path | None) -> bool:

@@ -114,7 +114,8 @@ class Bottleneck(nn.Module):
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+        output: Tensor = self.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return output
 
 
 def _convolution(ins: int, outs: int, stride: int = 1, dilation: int = 1, kernel: int = 3) -> nn.Sequential:

@@ -98,7 +98,8 @@ class FilteringUNet(nn.Module):
         for block in self.decoder:
             skip = maps.pop()
             x = self.activation(block(torch.cat([_enlarge(x, skip), skip], dim=1)))
-        return self.head(_enlarge(x, image))
+        output: Tensor = self.head(_enlarge(x, image))
+        return output
 
 
 def _conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:

@@ -72,7 +72,9 @@ def _adapted(weight: torch.Tensor, in_channels: int, trained: bool) -> torch.Ten
     *outer, _, height, width = weight.shape
     if not trained:
         spread = float(weight.std()) * (_RGB / in_channels) ** 0.5
-        return torch.randn(*outer, in_channels, height, width, dtype=weight.dtype, device=weight.device) * spread
+        drawn = torch.randn(*outer, in_channels, height, width, dtype=weight.dtype, device=weight.device)
+        scaled: torch.Tensor = drawn * spread
+        return scaled
     from timm.models import adapt_input_conv
 
     adapted = adapt_input_conv(in_channels, weight.reshape(-1, _RGB, height, width))

@@ -217,7 +217,8 @@ class ResNet3d(nn.Module):
         Returns:
             (N, num_classes).
         """
-        return self.fc(self.avgpool(self.features(clip)[-1]).flatten(1))
+        logits: Tensor = self.fc(self.avgpool(self.features(clip)[-1]).flatten(1))
+        return logits
 
 
 class ResidualBlock3d(nn.Module):
@@ -252,4 +253,5 @@ class ResidualBlock3d(nn.Module):
             x = getattr(self, f"bn{index}")(getattr(self, f"conv{index}")(x))
             if index < self.depth:
                 x = self.relu(x)
-        return self.relu(x + shortcut)
+        output: Tensor = self.relu(x + shortcut)
+        return output

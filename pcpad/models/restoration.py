@@ -186,7 +186,8 @@ class _Residual(nn.Module):
         self.second = PartialConv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.relu(self.first(x)))
+        output: Tensor = x + self.second(F.relu(self.first(x)))
+        return output
 
 
 def _check(image: Tensor, mask: Tensor) -> None:

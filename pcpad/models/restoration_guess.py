@@ -47,7 +47,8 @@ def _both(image: np.ndarray, valid: np.ndarray) -> np.ndarray:
     known = np.where(valid, image, np.float32(0))
     if valid.all():
         return np.concatenate([known, known])
-    return np.clip(np.concatenate([_solve(known, valid, order) for order in (1, 2)]), 0, 1)
+    guess: np.ndarray = np.clip(np.concatenate([_solve(known, valid, order) for order in (1, 2)]), 0, 1)
+    return guess
 
 
 def _solve(known: np.ndarray, valid: np.ndarray, order: int) -> np.ndarray:

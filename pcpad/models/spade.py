@@ -234,7 +234,8 @@ class SpadeBlock(nn.Module):
         y = self.conv_1(F.leaky_relu(self.norm_1(y, condition), 0.2), *shared)
         if self.conv_s is not None and self.norm_s is not None:
             x = self.conv_s(self.norm_s(x, condition))
-        return x + y
+        output: Tensor = x + y
+        return output
 
 
 class Spade(nn.Module):
@@ -298,7 +299,8 @@ def panoptic_upsample(x: Tensor, ids: Tensor, finer_ids: Tensor) -> Tensor:
             source, found = torch.where(same & ~found, place, source), found | same
     assert source is not None
     index = source.unsqueeze(1).expand(x.shape[0], x.shape[1], -1)
-    return x.flatten(2).gather(2, index).unflatten(2, (2 * height, 2 * width))
+    enlarged: Tensor = x.flatten(2).gather(2, index).unflatten(2, (2 * height, 2 * width))
+    return enlarged
 
 
 def initialise_gan(network: nn.Module, gain: float = 0.02) -> None:

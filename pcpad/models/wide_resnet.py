@@ -194,7 +194,8 @@ class PreActivationBlock(nn.Module):
         """(N, C, H, W) to (N, widths[-1], H / stride, W / stride)."""
         normed = self.bn1(x)
         shortcut = x if self.proj_conv is None else self.proj_conv(normed)
-        return self.convs(normed).add_(shortcut)
+        output: Tensor = self.convs(normed).add_(shortcut)
+        return output
 
 
 def _norm_relu(channels: int) -> nn.Sequential:

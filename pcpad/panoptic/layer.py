@@ -153,7 +153,8 @@ def panoptic_conv2d(
         plan = _plan_for(input, weight, ids_or_plan, *arguments, form="dense")
         return _dense(input, weight, bias, plan, groups)
     if torch.compiler.is_compiling():  # which windows mix is for Python to read: a graph break
-        return torch.compiler.disable(_by_rows)(input, weight, bias, ids_or_plan, *arguments)
+        output: Tensor = torch.compiler.disable(_by_rows)(input, weight, bias, ids_or_plan, *arguments)
+        return output
     return _by_rows(input, weight, bias, ids_or_plan, *arguments)
 
 
@@ -173,7 +174,8 @@ def _by_rows(
         bias = bias if bias is None else bias.to(x.dtype)
     limit = "gpu" if kind != "cpu" else "wide" if min(weight.shape[:2]) >= _WIDE else "narrow"
     where = (plan.geometry.stride, plan.geometry.lead, plan.geometry.dilation, groups)
-    return Convolve.apply(x, weight, bias, Sum(plan, where, everywhere=mixed > _EVERYWHERE_FROM[limit]))
+    output: Tensor = Convolve.apply(x, weight, bias, Sum(plan, where, everywhere=mixed > _EVERYWHERE_FROM[limit]))
+    return output
 
 
 def _dense(input: Tensor, weight: Tensor, bias: Tensor | None, plan: PanopticPlan, groups: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from contextlib import nullcontext
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
@@ -111,7 +112,8 @@ class PanopticPlan:
         if form == "auto":
             form = "dense" if is_traced(ids) else "rows"
         if form == "rows" and torch.compiler.is_compiling():
-            return torch.compiler.disable(cls.build)(ids, kernel_size, stride, padding, dilation, form=form)
+            build: Callable[..., PanopticPlan] = torch.compiler.disable(cls.build)
+            return build(ids, kernel_size, stride, padding, dilation, form=form)
         # A plan that was made under inference_mode could not be used in a later training step.
         with torch.inference_mode(False) if form == "rows" else nullcontext(), torch.no_grad():
             return cls(geometry, ids if ids.dim() == 4 else ids[None], form)

@@ -174,7 +174,8 @@ def _values(band: Tensor, hole: np.ndarray, original: Picture) -> np.ndarray:
         raise UserValueError(message)
     if original.colour.shape[2] == 1:
         values = (values @ _GREY)[:, None]
-    return np.rint(values.clip(0, 1) * original.white).astype(original.colour.dtype)
+    pixels: np.ndarray = np.rint(values.clip(0, 1) * original.white).astype(original.colour.dtype)
+    return pixels
 
 
 def _sheet(original: Picture, mask: Tensor, result: Picture) -> Picture:

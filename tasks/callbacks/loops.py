@@ -89,7 +89,8 @@ class ValidationLoop(_EvaluationLoop):
     def run(self) -> list[Any]:
         """Validate."""
         self.watcher.at_validation_start()
-        return super().run()
+        outputs: list[Any] = super().run()
+        return outputs
 
     def _store_dataloader_outputs(self) -> None:
         self.watcher.at_validation_end()

@@ -77,9 +77,10 @@ class Inference:
         """
         margin = Margin(self.margin, network) if margin is None and self.margin is not None else margin
         if self.scales == (1.0,):
-            return tiled_argmax(
+            classes: Tensor = tiled_argmax(
                 network, image, self.tiling, average=self.average, flip=self.flip, margin=margin, blend=self.blend
             )
+            return classes
         merged = run_tiled(
             network,
             image,
@@ -90,7 +91,8 @@ class Inference:
             margin=margin,
             blend=self.blend,
         )
-        return merged.argmax(dim=1)
+        classes = merged.argmax(dim=1)
+        return classes
 
     @property
     def name(self) -> str:

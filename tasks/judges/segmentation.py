@@ -124,7 +124,8 @@ class _DrnJudge(nn.Module):
         self.register_buffer("std", torch.tensor(_DRN_STD).view(3, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.network((unit(image) - self.mean) / self.std)
+        logits: Tensor = self.network((unit(image) - self.mean) / self.std)
+        return logits
 
 
 def load_judge(weights: str | Path) -> tuple[nn.Module, int]:
