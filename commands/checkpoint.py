@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pcpad._renamed import with_present_paths
+from pcpad._renamed import moved, with_present_paths
 from pcpad.bounded_yaml import read_config
 from pcpad.commands.habits import remembered_habits
 from pcpad.errors import UserFileNotFoundError, UserValueError
@@ -175,7 +175,7 @@ def _without_augmentation(settings: dict[str, Any]) -> None:
         del given["augment"]
 
 
-def differences(settings: Mapping[str, Any], used: Mapping[str, Any]) -> list[str]:
+def changed_settings(settings: Mapping[str, Any], used: Mapping[str, Any]) -> list[str]:
     """Say where a run departs from its checkpoint.
 
     Args:
@@ -208,3 +208,10 @@ def _same(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(map(_same, a, b))
     same: bool = a == b
     return same
+
+
+if not TYPE_CHECKING:  # to whom any name would exist
+
+    def __getattr__(name: str) -> Any:
+        """What was here in earlier versions."""
+        return moved(__name__, name)

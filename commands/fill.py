@@ -15,7 +15,7 @@ import numpy as np
 
 from pcpad._filling_rule import METHODS
 from pcpad.commands.filling.finding import Job, Masks, find_jobs
-from pcpad.commands.filling.masks import NAMED_COLORS, MaskReading, color_of, has_bled, hole_of
+from pcpad.commands.filling.holes import NAMED_COLORS, MaskReading, color_of, has_bled, hole_of
 from pcpad.commands.filling.results import (
     ENDINGS,
     SheetRow,

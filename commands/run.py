@@ -21,7 +21,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from pcpad._renamed import present_path
 from pcpad.bounded_yaml import bound_jsonargparse, reading_once
-from pcpad.commands.checkpoint import differences, find_checkpoint, home_of, remembered, run_values
+from pcpad.commands.checkpoint import changed_settings, find_checkpoint, home_of, remembered, run_values
 from pcpad.commands.habits import add_habits, check_habits, early_stopping, further_loggers, logger_words
 from pcpad.commands.outputs import checkpoint_files, named_files, run_files
 from pcpad.commands.plugins import allow_modules_of, import_named, load_plugins, load_user_modules, split_imports
@@ -209,7 +209,7 @@ class SuiteCLI(LightningCLI):
             self.config = _with_present_paths(parser.parse_args(cast(list[str], args)))
             check_habits(self.config[self.verb])
             used = parser.dump(self.config, skip_none=False, skip_validation=True, format="json")
-        for line in differences(self.remembered, json.loads(used)[self.verb]):
+        for line in changed_settings(self.remembered, json.loads(used)[self.verb]):
             _say(f"Differs from the checkpoint: {line}")
 
     def _set_seed(self) -> None:

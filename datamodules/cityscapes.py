@@ -23,7 +23,7 @@ from pcpad.datamodules.datasets.epochs import CropLoader, CropPlan, run_seed
 from pcpad.datamodules.datasets.folds import Fold
 from pcpad.datamodules.datasets.image_folders import UnlabelledImages
 from pcpad.datamodules.datasets.label_maps import read_checked_ids
-from pcpad.datamodules.datasets.scenes import Augmentation, SceneCrops, WholeScenes, collate_equal_sizes
+from pcpad.datamodules.datasets.scenes import SceneAugmentation, SceneCrops, WholeScenes, collate_equal_sizes
 from pcpad.datamodules.reading.folders import FileTable, find_images
 from pcpad.errors import UserValueError
 from pcpad.files import PathName
@@ -144,7 +144,7 @@ class CityscapesDataModule(DataModule):
         self.tile_size = tile_size
         self.coarse = coarse
         self.predict_images = expanded(predict_images)
-        self.augment = Augmentation(crop_size, scale, flip, color_jitter, blur)
+        self.augment = SceneAugmentation(crop_size, scale, flip, color_jitter, blur)
         self._train: SceneCrops | None = None
         self._centroids: Centroids | None = None
         self._val: WholeScenes | None = None

@@ -10,8 +10,8 @@ from pcpad.datamodules.datasets.augmentations import Augment
 from pcpad.datamodules.datasets.epochs import CropLoader
 from pcpad.datamodules.datasets.file_pairs import Layout, find_pairs
 from pcpad.datamodules.datasets.file_splits import Shares
+from pcpad.datamodules.datasets.hole_masks import Polarity
 from pcpad.datamodules.datasets.masked_pairs import PairedCrops, PairedSquares, PicturesWithMasks
-from pcpad.datamodules.datasets.masks import Polarity
 from pcpad.datamodules.places2 import Places2DataModule
 from pcpad.errors import UserValueError
 from pcpad.files import FileName, PathName

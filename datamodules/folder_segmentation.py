@@ -22,7 +22,7 @@ from pcpad.datamodules.datasets.file_splits import Shares
 from pcpad.datamodules.datasets.folder_scenes import FolderCrops, FolderScenes, ScenePairs
 from pcpad.datamodules.datasets.folds import Fold
 from pcpad.datamodules.datasets.image_folders import UnlabelledImages
-from pcpad.datamodules.datasets.scenes import Augmentation, collate_equal_sizes
+from pcpad.datamodules.datasets.scenes import SceneAugmentation, collate_equal_sizes
 from pcpad.datamodules.reading.channels import image_tensor
 from pcpad.datamodules.reading.folders import FileTable, find_images
 from pcpad.datamodules.reading.label_files import read_label_file
@@ -187,7 +187,7 @@ class FolderSegmentationDataModule(DataModule):
         self.crops = crops
         self.class_uniform = class_uniform
         self.tile_size = tile_size
-        self.augment = Augmentation(crop_size, scale, flip, color_jitter, blur, channels)
+        self.augment = SceneAugmentation(crop_size, scale, flip, color_jitter, blur, channels)
         self.predict_images = expanded(predict_images)
         self._found: dict[str, list[Pair]] | None = None
         self._splits: dict[str, ScenePairs] = {}

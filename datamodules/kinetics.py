@@ -15,7 +15,7 @@ from pcpad.datamodules.datasets.clip_datasets import (
     Windows,
     collate_windows,
 )
-from pcpad.datamodules.datasets.clips import Augmentation, CropKind, Sampling
+from pcpad.datamodules.datasets.clips import ClipAugmentation, CropKind, Sampling
 from pcpad.datamodules.datasets.epochs import CropLoader
 from pcpad.datamodules.datasets.folds import Fold
 from pcpad.datamodules.datasets.kinetics_files import find_classes
@@ -151,7 +151,7 @@ class KineticsDataModule(DataModule):
         others = tuple(expanded(Path(each)) for each in roots or ())
         self.annotations = None if annotations is None else Annotations(annotations, columns or {}, others)
         self.sampling = Sampling(clip_length, stride, fps)
-        self.augment = Augmentation(size, crop, flip)
+        self.augment = ClipAugmentation(size, crop, flip)
         self.val_clip = val_clip
         self.val_clips = val_clips
         self.jpeg_fps = jpeg_fps

@@ -9,8 +9,15 @@ from pcpad.datamodules.base import DataModule, evaluation_sampler, expanded, lis
 from pcpad.datamodules.datasets.augmentations import Augment
 from pcpad.datamodules.datasets.damaged import DamagedPictures, PictureLoader, find_damaged, only
 from pcpad.datamodules.datasets.epochs import CropLoader
+from pcpad.datamodules.datasets.hole_masks import (
+    AugmentedMasks,
+    DrawnMasks,
+    FixedMasks,
+    MaskSource,
+    Polarity,
+    find_masks,
+)
 from pcpad.datamodules.datasets.masked_images import MaskedCrops, MaskedSquares
-from pcpad.datamodules.datasets.masks import AugmentedMasks, DrawnMasks, FixedMasks, MaskSource, Polarity, find_masks
 from pcpad.datamodules.datasets.places2_files import ImageSplits, Split
 from pcpad.datamodules.datasets.strokes import check_hole_ratio
 from pcpad.files import PathName

@@ -15,7 +15,7 @@ __all__ = [
     "REPLACED",
     "UNUSED",
     "ConversionReport",
-    "Row",
+    "LayerRow",
     "some",
 ]
 
@@ -30,7 +30,7 @@ REPLACED = "its zeros are replaced by the convolution that they reach"
 UNUSED = "nothing calls it"
 
 
-class Row(NamedTuple):
+class LayerRow(NamedTuple):
     """One module of a report.
 
     Args:
@@ -66,14 +66,14 @@ class ConversionReport:
         multiply_adds: What the example costs in these; None if there was no example.
     """
 
-    converted: tuple[Row, ...]
-    left: tuple[Row, ...]
+    converted: tuple[LayerRow, ...]
+    left: tuple[LayerRow, ...]
     padding: str = ""
     weights: int = 0
     multiply_adds: int | None = None
 
     @property
-    def kept(self) -> tuple[Row, ...]:
+    def kept(self) -> tuple[LayerRow, ...]:
         """Those of `left` that go on padding in another way than was asked for, as far as is known."""
         harmless = (NO_PADDING, CROPS, REPLACED, UNUSED)
         other = [row for row in self.left if row.why not in harmless and not row.why.startswith(POOLS)]
@@ -81,7 +81,7 @@ class ConversionReport:
         alike = {self.padding, "-"} if self.padding == "zeros" else {self.padding}
         return tuple(row for row in other if row.before not in alike)
 
-    def share(self, rows: tuple[Row, ...]) -> float:
+    def share(self, rows: tuple[LayerRow, ...]) -> float:
         """The rows' share of the network's multiply-adds; of its weights, if there was no example.
 
         Args:

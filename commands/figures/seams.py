@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from pcpad._renamed import moved
 from pcpad.commands.figures.options import (
     add_checkpoint_options,
     add_output,
@@ -42,7 +43,7 @@ _CELL = 320  # pixels that a crop is enlarged to at least, so that the lines dra
 
 
 @dataclass(frozen=True)
-class Crop:
+class SeamCrop:
     """A place, and what is to be seen there.
 
     Args:
@@ -130,7 +131,7 @@ def draw(given: argparse.Namespace) -> None:
         given.band or max(1, given.size // 16),
         given.crop or given.size // 2 or 1,
     )
-    found: list[Crop] = []
+    found: list[SeamCrop] = []
     score, images = Score(), 0
     for images, batch in enumerate(read_batches(data, given, batch_size=1), 1):
         crops = _look(images - 1, batch, tasks, tiling, (crop, band), score)
@@ -163,7 +164,7 @@ def _look(
     tiling: Tiling,
     sides: tuple[int, int],
     score: Score,
-) -> list[Crop]:
+) -> list[SeamCrop]:
     """An image's crops; `sides` of the crops and of the band near edges."""
     image, label = batch["image"], batch["label"][0].cpu()
     if label.dim() != 2:
@@ -181,7 +182,7 @@ def _look(
         pictures = tuple(picture[cut].clone() for picture in (image[0].cpu(), label, *predictions))
         counted = near[cut] & (pictures[1] != _IGNORE)
         hits = [float(((part == pictures[1]) & counted).sum() / counted.sum()) for part in pictures[2:]]
-        crops.append(Crop(number, place, windows, pictures, (hits[0], hits[1]) if bool(counted.any()) else None))
+        crops.append(SeamCrop(number, place, windows, pictures, (hits[0], hits[1]) if bool(counted.any()) else None))
     return crops
 
 
@@ -189,7 +190,7 @@ def _predict(task: LightningModule, image: Tensor, tiling: Tiling) -> Tensor:
     return torch.cat([band.argmax(dim=1) for _, band in tiled_bands(task, image, tiling)], dim=1)[0].cpu()
 
 
-def _row(item: Crop, colours: np.ndarray) -> SheetRow:
+def _row(item: SeamCrop, colours: np.ndarray) -> SheetRow:
     window = item.place.window
     image, *maps = item.pictures
     if image.is_floating_point():
@@ -230,7 +231,7 @@ def mark_edges(picture: np.ndarray, window: Window, windows: Sequence[Window]) -
     return drawn
 
 
-def _legend(found: Sequence[Crop], colours: np.ndarray, names: Any) -> dict[str, tuple[int, int, int]]:
+def _legend(found: Sequence[SeamCrop], colours: np.ndarray, names: Any) -> dict[str, tuple[int, int, int]]:
     """The classes that are to be seen, and what has no label."""
     seen = sorted({int(value) for item in found for part in item.pictures[1:] for value in part.unique()})
     legend = {str(names[index]) if names else f"class {index}": tuple(map(int, colours[index])) for index in seen
@@ -238,3 +239,10 @@ def _legend(found: Sequence[Crop], colours: np.ndarray, names: Any) -> dict[str,
     if any(index >= len(colours) for index in seen):
         legend["not labelled"] = ERROR_COLOURS["not labelled"]
     return legend  # type: ignore[return-value]
+
+
+if not TYPE_CHECKING:  # to whom any name would exist
+
+    def __getattr__(name: str) -> Any:
+        """What was here in earlier versions."""
+        return moved(__name__, name)

@@ -1,10 +1,11 @@
 """Which frames a clip consists of, and which part of the pictures it shows."""
 
 import math
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from pcpad._renamed import moved
 from pcpad.datamodules.reading.video_files import VideoIndex
 from pcpad.datamodules.reading.videos import View
 
@@ -103,7 +104,7 @@ class Sampling(NamedTuple):
         return range(0, len(timeline), self.span)
 
 
-class Augmentation(NamedTuple):
+class ClipAugmentation(NamedTuple):
     """The random crop and flip of a training clip, the same for all of its frames.
 
     Attributes:
@@ -177,3 +178,10 @@ def centre_view(height: int, width: int, size: int) -> View:
     # As torchvision's `Resize`, which rounds the longer side down.
     rows, columns = size * height // shorter, size * width // shorter
     return View(rows, columns, round((rows - size) / 2), round((columns - size) / 2), size, size)
+
+
+if not TYPE_CHECKING:  # to whom any name would exist
+
+    def __getattr__(name: str) -> Any:
+        """What was here in earlier versions."""
+        return moved(__name__, name)

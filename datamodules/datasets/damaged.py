@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
-from pcpad.datamodules.datasets.masks import Polarity, check_polarity, fit_nearest, given_polarity, read_mask, ways
+from pcpad.datamodules.datasets.hole_masks import Polarity, check_polarity, fit_nearest, given_polarity, read_mask, ways
 from pcpad.datamodules.reading.failures import raise_failures
 from pcpad.datamodules.reading.folders import FileTable, find_images
 from pcpad.datamodules.reading.images import image_size

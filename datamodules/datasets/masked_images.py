@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as tvf
 
 from pcpad.datamodules.datasets.epochs import Crop, CropDataset
-from pcpad.datamodules.datasets.masks import FixedMasks, MaskSource
+from pcpad.datamodules.datasets.hole_masks import FixedMasks, MaskSource
 from pcpad.datamodules.datasets.transforms import resize_and_crop
 from pcpad.datamodules.reading.folders import FileTable
 from pcpad.datamodules.reading.images import read_image

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset, default_collate
 
+from pcpad._renamed import moved
 from pcpad.datamodules.datasets.albumentation import A, compose, draw_from, strictly
 from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.cityscapes_labels import IGNORE, to_train_ids
@@ -86,7 +87,7 @@ class Labels(Protocol):
         """A part of it, `(rows, columns)` uint8."""
 
 
-class Augmentation:
+class SceneAugmentation:
     """The recipe's augmentation: scale, pad, crop, flip, colour jitter, Gaussian blur.
 
     Args:
@@ -203,7 +204,7 @@ class SceneCrops(CropDataset[dict[str, torch.Tensor]]):
         augment: Cuts the crops.
     """
 
-    def __init__(self, root: Path, pairs: Sequence[Pair], length: int, augment: Augmentation) -> None:
+    def __init__(self, root: Path, pairs: Sequence[Pair], length: int, augment: SceneAugmentation) -> None:
         self.pairs = _Pairs(root, pairs)
         self.length = length
         self.augment = augment
@@ -260,3 +261,10 @@ def collate_equal_sizes(items: list[dict[str, Any]]) -> dict[str, Any]:
         raise UserValueError(message)
     batch: dict[str, Any] = default_collate(items)
     return batch
+
+
+if not TYPE_CHECKING:  # to whom any name would exist
+
+    def __getattr__(name: str) -> Any:
+        """What was here in earlier versions."""
+        return moved(__name__, name)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from pcpad.commands.filling.scratches import find_scratches
-from pcpad.datamodules.datasets.masks import Polarity, fit_nearest, hole_share, read_mask, ways
+from pcpad.datamodules.datasets.hole_masks import Polarity, fit_nearest, hole_share, read_mask, ways
 from pcpad.errors import UserValueError
 from pcpad.file_kinds import kind_of_file
 from pcpad.pictures import Picture
