@@ -44,10 +44,7 @@ def add_habits(parser: LightningArgumentParser, verb: str) -> None:
     )
     parser.add_argument("--logger", type=Word | list[Word] | None, default=None, help=text)
     if verb == "fit":
-        text = (
-            "End the run after so many validations in which the metric of --checkpoint.monitor has not been better "
-            "than before."
-        )
+        text = "End the run after this many validations in which the metric of --checkpoint.monitor has not improved."
         parser.add_argument("--early_stopping", type=int | None, default=None, metavar="PATIENCE", help=text)
 
 

@@ -109,8 +109,8 @@ def _refuse_other_bytes(args: list[str]) -> None:
             ("--model", "--data", "--eval", "--trainer.callbacks", "--trainer.logger")
         ) and not is_unicode(value):
             message = (
-                f"{option} {value}: this name holds bytes that are no UTF-8, and options of classes "
-                "take none: rename it, or give a link to it that has another name (ln -s)"
+                f"{option} {value}: this name is not valid UTF-8, as options of classes must be: "
+                "rename it, or give a link to it that has another name (ln -s)"
             )
             raise UserValueError(message)
 
@@ -197,7 +197,7 @@ class SuiteCLI(LightningCLI):
             parser.add_argument("--tiling.size", type=int | None, default=None, help=text)
             text = "Of neighboring tiles, a fraction of them such as 1/3."
             parser.add_argument("--tiling.overlap", type=float | str | None, default=None, help=text)
-            text = "What tiles see around them: exact, as far as the network looks; or so many pixels."
+            text = "What tiles see around them: exact, as far as the network looks; or this many pixels."
             margin: Any = MarginOption | None
             parser.add_argument("--tiling.margin", type=margin, default=None, help=text)
 

@@ -71,7 +71,7 @@ def _tell(stop: SystemExit, verb: str, args: Sequence[str]) -> None:
     lines = [f"pcpad: stopped by {stop.signal} {stop.where}."]  # type: ignore[attr-defined]
     lines += stop.notes  # type: ignore[attr-defined]
     if file is not None:
-        lines += [f"Saved in {file}. This goes on from there:", f"  {going_on(verb, args, file)}"]
+        lines += [f"Saved in {file}. Resume with:", f"  {going_on(verb, args, file)}"]
     print(*lines, sep="\n", file=sys.stderr)
 
 

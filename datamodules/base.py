@@ -141,7 +141,7 @@ class DataModule(LightningDataModule):
     | Gaussian filtering | `image`, `target` (N, 3, H, W) |
     | adaptation | `image` (N, 3, H, W), which the task crops itself |
 
-    Images are uint8 in [0, 255] or float in [0, 1]; the task normalises them. Which samples an epoch consists of, in
+    Images are uint8 in [0, 255] or float in [0, 1]; the task normalizes them. Which samples an epoch consists of, in
     which order and with which random draws, depends on nothing but the seed of `seed_everything` (0 without one) and
     the epoch's number: not on the number of processes or workers. Only the last ones, which do not fill a batch of all
     processes, are left out. A run resumed from a checkpoint made within an epoch goes on at the next sample.
@@ -386,7 +386,7 @@ class DataModule(LightningDataModule):
         actual = self.batch_size * devices * accumulated
         if actual != self.effective_batch:
             rank_zero_warn(
-                f"the recipe assumes {self.effective_batch} images a step, this run takes {actual} (batch_size "
+                f"the recipe assumes {self.effective_batch} images per step, this run takes {actual} (batch_size "
                 f"{self.batch_size} x {devices} devices x {accumulated} accumulated batches): set data.batch_size, or "
                 "scale the learning rate and set data.effective_batch"
             )
@@ -433,7 +433,7 @@ class UnrepeatedSampler(DistributedSampler[int]):
     Lightning's default for validation and test repeats samples until all processes have equally many, which
     biases the metrics. Being a `DistributedSampler`, this one is left in place by Lightning.
     Processes may differ by one sample, and so by one batch: a step must not communicate by itself (metrics
-    synchronise when they are computed, at the end of the epoch).
+    synchronize when they are computed, at the end of the epoch).
 
     Args:
         dataset: A data set with a length.
@@ -479,7 +479,7 @@ def evaluation_sampler(dataset: Dataset[Any], trainer: Trainer | None) -> Unrepe
 
     Raises:
         ValueError: Fewer samples than processes. A process without a batch leaves Lightning's evaluation loop at
-            once and the others would wait for it forever where metrics are synchronised; so all of them stop.
+            once and the others would wait for it forever where metrics are synchronized; so all of them stop.
     """
     if trainer is None or trainer.world_size == 1:
         return None

@@ -48,7 +48,7 @@ class CityscapesDataModule(DataModule):
     monchengladbach, strasbourg, stuttgart (2820, 655). `test` runs on the split's validation images, as the labels
     of Cityscapes' own test images are not public.
 
-    Batches: `image` `(N, 3, H, W)` uint8 RGB in [0, 255] (the task normalises) and `label` `(N, H, W)` int64 trainIds,
+    Batches: `image` `(N, 3, H, W)` uint8 RGB in [0, 255] (the task normalizes) and `label` `(N, H, W)` int64 trainIds,
     255 = ignore; when training `crop_size`² pixels, when evaluating whole images. When predicting: `image` of one
     image of any size and `path`, a list of one string; no label is looked for. What cannot be read is left out, and
     named in an error when all others are done.
@@ -62,7 +62,7 @@ class CityscapesDataModule(DataModule):
     `seed_everything` (0 without one) and the epoch's number: not on the number of processes or workers. A run resumed
     from a checkpoint made within an epoch goes on at the next crop.
 
-    Augmentation (albumentations): scale, pad (image 0, label 255), crop, flip, colour jitter, Gaussian blur.
+    Augmentation (albumentations): scale, pad (image 0, label 255), crop, flip, color jitter, Gaussian blur.
 
     Args:
         root: The folder with leftImg8bit/ and gtFine/.

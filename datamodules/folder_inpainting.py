@@ -42,7 +42,7 @@ class FolderInpaintingDataModule(Places2DataModule):
         annotations: A table of pairs instead, with the columns image and mask, and split if it has one.
         columns: What its columns are called: `{image: photo, mask: holes}`.
         roots: Further folders in which its names are looked for.
-        lists: Lists of names, a file a split: `splits/{split}.txt`.
+        lists: Lists of names, a file per split: `splits/{split}.txt`.
         val_share: Part of the pictures that is for validation where nothing says which.
         test_share: Likewise for test; 0: none.
         split_seed: Decides which.

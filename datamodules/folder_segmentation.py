@@ -44,12 +44,12 @@ class FolderSegmentationDataModule(DataModule):
     root/pairs.csv: image;mask;split                                                     `annotations`
     ```
 
-    Masks hold one id per pixel (grey or palette PNGs, whose indices are the ids, of up to 16 bits), or one color. What
+    Masks hold one id per pixel (gray or palette PNGs, whose indices are the ids, of up to 16 bits), or one color. What
     `classes` has decides which: names by id, or colors by name. `class_names`, `num_classes` and `class_colors` are
     known at once, so that the command builds a network of as many classes.
 
     Batches: `image` `(N, channels, H, W)`, uint8 in [0, 255], or float in [0, 1] of files of more than 8 bits (the task
-    normalises), and `label` `(N, H, W)` int64 classes, 255 = ignore; when training `crop_size`² pixels, when evaluating
+    normalizes), and `label` `(N, H, W)` int64 classes, 255 = ignore; when training `crop_size`² pixels, when evaluating
     whole images. When predicting: `image` of one image of any size and `path`, a list of one string. What cannot be
     read is left out, and named in an error when all others are done.
 
@@ -65,7 +65,7 @@ class FolderSegmentationDataModule(DataModule):
     Args:
         root: The folder with the data.
         classes: A number of classes (ids from 0), names by id (`{0: road, 1: sky}`), a list of names, colors by name
-            (`{road: "#804080"}`), or a file with a name a line, the columns name,r,g,b, or `names:` in YAML.
+            (`{road: "#804080"}`), or a file with a name per line, the columns name,r,g,b, or `names:` in YAML.
         ignore: The id or color that no loss and no metric looks at, a list of them, or `others`: whatever `classes`
             does not name. None: 255 of ids.
         images: Pattern of the images below `root`: `{split}/images/{stem}.jpg`, or a folder: `{split}/images`. In it
@@ -76,13 +76,13 @@ class FolderSegmentationDataModule(DataModule):
             one; `{split}` in its path stands for a split's name. Looked for here, then in `root`.
         columns: What the table's columns are called: `{image: photo, mask: drawing, split: fold}`.
         roots: Further folders in which the table's names are looked for.
-        lists: Lists of names, a file a split: `splits/{split}.txt`, each with a stem or an image's name a line.
+        lists: Lists of names, a file per split: `splits/{split}.txt`, each with a stem or an image's name per line.
         val_share: Part of the images that is for validation where nothing says which.
         test_share: Likewise for test; 0: none.
         split_seed: Decides which.
         group: A regular expression that finds in an image's path what is to stay together, a drive or a patient:
             `^[^_]+` is the name up to the first `_`.
-        channels: Of the images, see `reading.channels.read_channels`: 3 is RGB, 1 grey, others are TIFF files'.
+        channels: Of the images, see `reading.channels.read_channels`: 3 is RGB, 1 gray, others are TIFF files'.
         white: The value that becomes 1, of images of more than 8 bits: 4095 of 12 bits, 10000 of Sentinel-2. None: 255
             of 8 bits, 65535 of 16.
         batch_size: Crops a training step **per device**.

@@ -30,7 +30,7 @@ class GaussianFilteringDataModule(DataModule):
 
     Batches: `image` `(N, 3, crop_size, crop_size)` uint8 RGB in [0, 255] and `target` of the same shape, float in
     [0, 1]. The filter is applied to a patch of (crop_size + kernel_size - 1)² pixels, (128 + 12)² in the paper, and
-    the result's crop_size² pixels are the target; the patch's centre is the image. Photographs are taken at their own
+    the result's crop_size² pixels are the target; the patch's center is the image. Photographs are taken at their own
     resolution and neither mirrored nor otherwise changed, since the paper speaks of nothing of the kind.
 
     An epoch has `crops_per_image` crops of each training photograph, at random places that depend on nothing but the
@@ -48,7 +48,7 @@ class GaussianFilteringDataModule(DataModule):
         crop_size: Height and width of the crops.
         kernel_size: Taps of the filter in each direction, odd.
         sigma: Of the Gaussian, in pixels. The paper gives none: 2 has 99.8 % of it inside 13×13 taps.
-        crops_per_image: Crops of each training photograph an epoch; 1 for large sets.
+        crops_per_image: Crops of each training photograph per epoch; 1 for large sets.
         eval_crops: Crops of each held-out photograph.
         keep_in_memory: Keep decoded photographs, for small sets; each worker keeps its own.
         held_out: Of a folder without splits, the part that is not for training, in (0, 1).

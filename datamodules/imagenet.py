@@ -1,4 +1,4 @@
-"""ImageNet, and any other data set of one image folder a class."""
+"""ImageNet, and any other data set of one image folder per class."""
 
 from functools import partial
 from pathlib import Path
@@ -29,12 +29,12 @@ from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.files import FileName, PathName
 
 _NO_DATA = """{what}: {path}
-Expected (any names and image formats; one folder a class, the same names in each split):
+Expected (any names and image formats; one folder per class, the same names in each split):
     {root}/train/<class>/*.JPEG    for example train/n01440764/n01440764_10026.JPEG
     {root}/val/<class>/*.JPEG
     {root}/test/<class>/*.JPEG     optional; without it, `test` runs on val/
-ImageNet (ILSVRC2012) is to be had at https://image-net.org/download.php and needs an account. Its train archive
-holds one more archive a class, and its val images come without folders: both have to be sorted into class folders.
+ImageNet (ILSVRC2012) is available at https://image-net.org/download.php and needs an account. Its train archive
+holds one more archive per class, and its val images come without folders: both have to be sorted into class folders.
 A small stand-in of real handwritten digits, written in a second:
     pcpad sample digits DIR        and then --data.root DIR"""
 
@@ -48,7 +48,7 @@ class ImageNetDataModule(DataModule):
     root/test/<class>/*.JPEG      optional: `test` uses it where there is one, else val/
     ```
 
-    Any data set of one folder a class will do; `training`, `validation`, `valid` and the like are read as well, and
+    Any data set of one folder per class will do; `training`, `validation`, `valid` and the like are read as well, and
     where class folders lie in no split's, `root/<class>/*.jpg`, `val_share` of each class is for validation.
 
     A class's index is the position of its folder among the sorted
@@ -58,10 +58,10 @@ class ImageNetDataModule(DataModule):
     its own test images have no labels: a test/ without class folders is passed over, with a warning. So is what lies
     in or beside class folders and is no image, but for lists, notes and the like; predicting ends in an error for it.
 
-    Batches: `image` `(N, 3, image_size, image_size)` uint8 RGB in [0, 255] (the task normalises) and `label`
+    Batches: `image` `(N, 3, image_size, image_size)` uint8 RGB in [0, 255] (the task normalizes) and `label`
     `(N,)` int64; when predicting `image` and `path`, a list of N strings.
 
-    Training sees a random resized crop and a random flip, evaluation the centre of the resized image: the
+    Training sees a random resized crop and a random flip, evaluation the center of the resized image: the
     official PyTorch ImageNet example (bilinear, antialiased). An epoch's images, their order and crops
     depend on nothing but the seed of `seed_everything` (0 without one) and the epoch's number: not on the number of
     processes or workers. A run resumed from a checkpoint made within an epoch goes on at the next image.
@@ -75,7 +75,7 @@ class ImageNetDataModule(DataModule):
         batch_size: Images a step **per device**.
         num_workers: Processes that read images, per device; 0 reads in the training process.
         image_size: Height and width of the images handed out.
-        resize: What the shorter side is resized to before the centre is cut out; at least `image_size`.
+        resize: What the shorter side is resized to before the center is cut out; at least `image_size`.
         crop_scale: Smallest and largest part of the area that a random training crop covers. None: no random
             crop, training images are cut like evaluation images (digits and other small images).
         crop_ratio: Smallest and largest width / height of a random crop.
@@ -95,7 +95,7 @@ class ImageNetDataModule(DataModule):
         split_seed: Decides which images these are, and which are in which part of `fold`; the run's seed does not.
         group: A regular expression that finds in an image's path what is to stay together: `^[^_]+`. None: each image
             by itself.
-        channels: Of the images, see `reading.channels.read_channels`: 3 is RGB, 1 grey, others are TIFF files'.
+        channels: Of the images, see `reading.channels.read_channels`: 3 is RGB, 1 gray, others are TIFF files'.
         white: The value that becomes 1, of images of more than 8 bits; None: as RGB of 8 bits where `channels` is 3.
         augment: Further transforms of training images, see `DataModule`.
         fold: `2/5`: of five equal parts of train/, the second is for validation (and for `test`, where there is no
@@ -135,7 +135,7 @@ class ImageNetDataModule(DataModule):
             root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch, augment=augment
         )
         require(image_size >= 1, "image_size", "at least 1", image_size)
-        # A smaller one would make the centre crop pad with black: a border made up by the data.
+        # A smaller one would make the center crop pad with black: a border made up by the data.
         require(resize >= image_size, "resize", f"at least image_size={image_size}", resize)
         if crop_scale is not None:
             require(0 < crop_scale[0] <= crop_scale[1] <= 1, "crop_scale", "0 < smallest <= largest <= 1", crop_scale)
@@ -167,7 +167,7 @@ class ImageNetDataModule(DataModule):
         self.eval_transform = evaluation_transform(resize, image_size)
         self.train_transform = training_transform(resize, image_size, crop_scale, crop_ratio, horizontal_flip)
         require(
-            fold is None or annotations is None, "fold", "left out with `annotations`, which divides by itself", fold
+            fold is None or annotations is None, "fold", "left out with `annotations`, which defines the splits", fold
         )
         divided = fold is not None or annotations is not None
         require(group is None or divided, "group", "left out without `fold` and `annotations`", group)

@@ -40,9 +40,9 @@ class KineticsDataModule(DataModule):
     20 000 validation videos of 10 s; `test` runs on test/ where there is one with class folders or annotations, else
     on val/. `class_names` and `num_classes` are known after `setup`.
 
-    Batches: `clip` `(N, 3, clip_length, size, size)` uint8 RGB in [0, 255] (the task normalises), `label` `(N,)` and
-    `video` `(N,)` int64, the video's position among the split's usable ones. Training: one random clip a video and
-    epoch. Validation: `val_clips` clips a video. Test: all windows of `clip_length` frames of all videos, without
+    Batches: `clip` `(N, 3, clip_length, size, size)` uint8 RGB in [0, 255] (the task normalizes), `label` `(N,)` and
+    `video` `(N,)` int64, the video's position among the split's usable ones. Training: one random clip per video and
+    epoch. Validation: `val_clips` clips per video. Test: all windows of `clip_length` frames of all videos, without
     overlap, the last one looped; all of a video's windows stay in one process, in order, in as many batches as it
     takes. Predict: the same windows of a folder's videos, with `path`, a list of strings, and `start` and `end`, lists
     of seconds, in place of the label.

@@ -16,7 +16,7 @@ _FEWEST = 16
 
 
 class PhotographsDataModule(DataModule):
-    r"""Squares of unlabelled photographs, for adapting a trained network to another padding.
+    r"""Squares of unlabeled photographs, for adapting a trained network to another padding.
 
     ```
     root/train/**      photographs at any depth, in any format that `read_image` knows
@@ -43,7 +43,7 @@ class PhotographsDataModule(DataModule):
         size: Height and width of the squares: for maps the crop and twice the margin.
         resize: What the shorter side is resized to first, at least `size`: for classifiers. None: as they are.
         flip: Probability of mirroring a training square.
-        crops_per_image: Squares of each training photograph an epoch.
+        crops_per_image: Squares of each training photograph per epoch.
         held_out: Of a folder without splits, the part that is not for training, in (0, 1).
         split_seed: Of a folder without splits, decides which.
         effective_batch: Squares a step over all devices and accumulated batches that the recipe assumes; another
@@ -103,7 +103,7 @@ class PhotographsDataModule(DataModule):
         if count < _FEWEST:
             message = (
                 f"{self.root.absolute()} has {count} photographs: at least {_FEWEST} are needed to adapt a network and "
-                "to see whether it helps, and a few hundred are good"
+                "to see whether it helps, and a few hundred are better"
             )
             raise UserValueError(message)
 

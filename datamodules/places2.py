@@ -66,7 +66,7 @@ class Places2DataModule(DataModule):
             holes is then taken as it comes. `nonblack_hole`, `nonwhite_hole` and `transparent_hole` are for masks that
             are not black and white, which are refused otherwise.
         predict_mask_threshold: Share of white above which a pixel of `predict_masks` counts as white, given for masks
-            of greys; None: half, and masks that are neither black nor white for the most part are refused.
+            of grays; None: half, and masks that are neither black nor white for the most part are refused.
         fit_masks: `nearest` resizes masks that have another size than their picture; None refuses them.
         augment: Further transforms of training images and masks, see `DataModule`.
 

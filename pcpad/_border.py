@@ -19,7 +19,7 @@ from pcpad.errors import UserValueError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# A memoised ratio has at most this many elements (256 KiB in float32). Each of the two memos that hold ratios keeps 256
+# A memoized ratio has at most this many elements (256 KiB in float32). Each of the two memos that hold ratios keeps 256
 # of them, mostly the same ones: 128 MiB at worst.
 _MEMO_ELEMENTS = 1 << 16
 _MEMO_ENTRIES = 256
@@ -64,7 +64,7 @@ class Geometry(NamedTuple):
         *,
         centred: bool = False,
     ) -> Geometry:
-        """Read the arguments as `nn.ConvNd` does, and pairs of padding; with `centred` only kernels with a centre.
+        """Read the arguments as `nn.ConvNd` does, and pairs of padding; with `centred` only kernels with a center.
 
         Raises:
             ValueError: For a wrong number of entries, a negative padding, an unknown padding string, an even kernel.
@@ -91,7 +91,7 @@ class Geometry(NamedTuple):
             message = f"Expected `padding` of at least 0, but got {padding}."
             raise UserValueError(message)
         if centred and prod(kernel) % 2 == 0:
-            message = f"Expected odd kernel sizes, since a window is compared with its centre, but got {kernel}."
+            message = f"Expected odd kernel sizes, since a window is compared with its center, but got {kernel}."
             raise UserValueError(message)
         return cls(kernel, stride, lead, trail, dilation)
 

@@ -146,7 +146,7 @@ def _why_left(module: nn.Module, padding: str, count_include_pad: bool | None) -
         return CROPS
     if isinstance(module, nn.modules.conv._ConvNd):
         if isinstance(module, nn.modules.lazy.LazyModuleMixin):
-            return "not initialised yet: run it once first"
+            return "not initialized yet: run it once first"
         return _why_kept(module, padding)
     if pool_pads(module) and count_include_pad is None:
         return f"{POOLS} with count_include_pad={module.count_include_pad}: ask for a change by name"

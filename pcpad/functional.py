@@ -418,8 +418,8 @@ def _check_input(dims: int, conv: _Conv) -> None:
     input, weight = conv.input, conv.weight
     if not isinstance(input, Tensor):
         message = (
-            f"Expected `input` to be a tensor, but got {type(input).__name__}. A layer with `return_mask=True` hands "
-            "on `(output, mask)`; `pcpad.MaskedSequential` threads masks through layers."
+            f"Expected `input` to be a tensor, but got {type(input).__name__}. A layer with `return_mask=True` returns "
+            "`(output, mask)`; `pcpad.MaskedSequential` threads masks through layers."
         )
         raise UserTypeError(message)
     check_dense(input)
@@ -449,7 +449,7 @@ def _check_mask(conv: _Conv, mask: Tensor, mask_channels: Sequence[int] | None) 
     channels = x.shape[-conv.dims - 1]
     if isinstance(mask_channels, int):
         message = (
-            f"Expected `mask_channels` to be a sequence of ints, one a channel of the mask, but got {mask_channels}."
+            f"Expected `mask_channels` to be a sequence of ints, one per channel of the mask, but got {mask_channels}."
         )
         raise UserTypeError(message)
     sizes = tuple(mask_channels) if mask_channels is not None else None
@@ -467,7 +467,7 @@ def _check_mask(conv: _Conv, mask: Tensor, mask_channels: Sequence[int] | None) 
         lead = [f"1 or {x.shape[0]}"] if batched else []
         wanted = ", ".join([*lead, " or ".join(map(str, dict.fromkeys(allowed))), *map(str, x.shape[-conv.dims :])])
         message = f"Expected `mask` of shape ({wanted}) for an input of {tuple(x.shape)}, but got {tuple(mask.shape)}. "
-        hint = f"`mask_channels={sizes}` asks for one channel a group. " if sizes is not None else ""
+        hint = f"`mask_channels={sizes}` asks for one channel per group. " if sizes is not None else ""
         raise UserValueError(message + hint + meaning)
     if sizes is None:
         sizes = (channels,) if mask.shape[-conv.dims - 1] == 1 else (1,) * channels

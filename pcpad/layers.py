@@ -48,7 +48,7 @@ def _geometry(module: nn.modules.conv._ConvNd) -> Geometry:
 
 
 class _PartialConv(Guarded, nn.modules.conv._ConvNd):
-    """What the three share. State, initialisation and attributes are those of the `nn.ConvNd` beside it."""
+    """What the three share. State, initialization and attributes are those of the `nn.ConvNd` beside it."""
 
     _partial_conv: ClassVar[Callable[..., Tensor | tuple[Tensor, Tensor]]]
     return_mask: bool = False  # on the class, so that a converted nn.ConvNd has it too
@@ -162,7 +162,7 @@ class PartialConv2d(_PartialConv, nn.Conv2d):  # type: ignore[misc]  # forward t
         >>> image, mask = torch.rand(2, 3, 16, 16), torch.ones(2, 1, 16, 16)
         >>> mask[:, :, 4:8, 4:8] = 0  # a hole; 1 is valid
         >>> output, new_mask = layer(image, mask)
-        >>> output.shape, int((new_mask == 0).sum())  # the hole shrank from 16 to 4 pixels an image
+        >>> output.shape, int((new_mask == 0).sum())  # the hole shrank from 16 to 4 pixels per image
         (torch.Size([2, 8, 16, 16]), 8)
     """
 

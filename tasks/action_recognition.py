@@ -1,4 +1,4 @@
-"""Action recognition: one label a video, accuracy of clips and of whole videos."""
+"""Action recognition: one label per video, accuracy of clips and of whole videos."""
 
 from __future__ import annotations
 

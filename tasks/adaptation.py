@@ -142,7 +142,7 @@ class AdaptationTask(Task):
         """What is trained here is taught by trained weights."""
         super().on_train_start()
         if self.random_parts:
-            message = "The original has random weights, of which nothing can be learned: pass --model.weights FILE"
+            message = "The original has random weights, from which nothing can be learned: pass --model.weights FILE"
             raise UserValueError(message)
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:

@@ -102,11 +102,11 @@ class Task(LearningParts):
     items: ItemScores | None = None
     """Where `test_step` leaves the scores of each sample, `self.items.add({"loss": losses})`; None if nobody asks."""
     units: ClassVar[Mapping[str, str]] = {}
-    """In which units its numbers are, by a part of their names, where that does not go without saying."""
+    """The units of its numbers, by a part of their names, where they are not obvious."""
     export_outputs: tuple[str, ...] = ("logits",)
     """What an exported network's outputs are called."""
     in_channels: int = 3
-    """Of the images it takes; 3 is RGB."""
+    """Channels of its input images; 3 is RGB."""
 
     def __init__(
         self,

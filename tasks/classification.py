@@ -1,4 +1,4 @@
-"""Image classification: one label an image, top-1 and top-5 accuracy."""
+"""Image classification: one label per image, top-1 and top-5 accuracy."""
 
 from __future__ import annotations
 

@@ -239,7 +239,7 @@ class InpaintingTask(Task):
 
     @torch.no_grad()
     def sample_images(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """What the sheets of sample pictures show: (N, 3, H, W) in [0, 1] by column; holes are grey in `input`."""
+        """What the sheets of sample pictures show: (N, 3, H, W) in [0, 1] by column; holes are gray in `input`."""
         truth, mask = unit(batch["image"]).float(), (batch["mask"] != 0).float()
         output = self(batch["image"], batch["mask"]).float().clamp(0, 1)
         shown = {"input": torch.where(mask != 0, truth, 0.5), "mask": mask.expand_as(truth), "output": output}

@@ -137,7 +137,7 @@ class LearningParts(LightningModule):
             before = [before] if isinstance(before, str) else before
             if used != before:
                 message = (
-                    f"The run was begun with {name}={before} and is to go on with {name}={used}: the optimizer's state "
+                    f"The run began with {name}={before} and is to go on with {name}={used}: the optimizer's state "
                     f"is of other parameters. Leave --model.{name} as it was, or start a new run with --model.weights "
                     "CHECKPOINT"
                 )

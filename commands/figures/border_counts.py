@@ -178,7 +178,7 @@ def count_borders(model: nn.Module, size: Sequence[int]) -> tuple[list[BorderCou
         size: Of the input: (H, W) or (T, H, W).
 
     Returns:
-        The counts, one a call, in the order of execution; and the names of modules that pad in another way.
+        The counts, one per call, in the order of execution; and the names of modules that pad in another way.
 
     Raises:
         ValueError: The network cannot be run at that size.

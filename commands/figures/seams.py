@@ -51,7 +51,7 @@ class SeamCrop:
         place: The crop.
         windows: The image's tiles.
         pictures: (3, h, w) uint8 or float: input, and (h, w) class maps: truth, first and second prediction.
-        right: Of its labelled pixels near an edge, the part that each network gets right; None without such a pixel.
+        right: Of its labeled pixels near an edge, the part that each network gets right; None without such a pixel.
     """
 
     image: int
@@ -96,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="what to call them (default: the paddings they were trained with)")  # fmt: skip
     parser.add_argument("--size", type=positive, default=512, metavar="PIXELS", help="of a tile (default: 512)")
     parser.add_argument("--overlap", default="0", metavar="FRACTION",
-                        help="of neighbouring tiles, whose logits are averaged there: 1/3 (default: 0)")  # fmt: skip
+                        help="of neighboring tiles, whose logits are averaged there: 1/3 (default: 0)")  # fmt: skip
     parser.add_argument("--count", type=positive, default=4, metavar="N", help="places to show (default: 4)")
     parser.add_argument("--crop", type=positive, metavar="PIXELS",
                         help="side of what is shown of each (default: half a tile)")  # fmt: skip

@@ -23,7 +23,7 @@ OTHERS = "others"
 """For `ignore`: whatever `classes` does not name."""
 EXPECTED = (
     "a number of classes (11: the ids 0 … 10), names by id ({0: road, 1: sky}), a list of names ([road, sky]), colors "
-    "by name ({road: '#804080', sky: [70, 130, 180]}), or a file with a name a line, the columns name,r,g,b, or "
+    "by name ({road: '#804080', sky: [70, 130, 180]}), or a file with a name per line, the columns name,r,g,b, or "
     "`names:` in YAML"
 )
 _MOST = 255  # classes 0 … 254; 255 is what no loss looks at
@@ -78,7 +78,7 @@ class ClassValues(NamedTuple):
                 message = (
                     f"{file.path}: expected one id per pixel, as `classes` has ids, but each pixel is {file.kind}: "
                     f"{_counted(packed.ravel(), colors=True)}. Give each class its color instead "
-                    "(--data.classes '{NAME: \"#rrggbb\", …}'), or save the ids as grey or palette PNGs"
+                    "(--data.classes '{NAME: \"#rrggbb\", …}'), or save the ids as gray or palette PNGs"
                 )
                 raise UserValueError(message)
             return file.values

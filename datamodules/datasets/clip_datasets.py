@@ -181,7 +181,7 @@ class explained:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, BrokenVideoError):
             message = (
-                f"{error}\nAn evaluation puts no other video in its place. `pcpad check kinetics --data.root ROOT` "
+                f"{error}\nAn evaluation does not replace it by another video. `pcpad check kinetics --data.root ROOT` "
                 "decodes all files and notes those that fail; the next evaluation then leaves them out, and says so."
             )
             raise BrokenVideoError(message) from error

@@ -109,7 +109,7 @@ class ClipAugmentation(NamedTuple):
 
     Attributes:
         size: Height and width of the clip.
-        crop: "multi_scale_corner" (a square of 1, 2^-¼, …, ½ of the shorter side, in a corner or the centre) or
+        crop: "multi_scale_corner" (a square of 1, 2^-¼, …, ½ of the shorter side, in a corner or the center) or
             "random_resized" (a part of the area and a ratio of the sides drawn from `area` and `ratio`).
         flip: Probability of mirroring.
         area: Smallest and largest part of the picture that "random_resized" covers.
@@ -157,14 +157,14 @@ class ClipAugmentation(NamedTuple):
             if 0 < rows <= height and 0 < columns <= width:
                 top, left = draws.integers(height - rows + 1), draws.integers(width - columns + 1)
                 return int(top), int(left), rows, columns
-        # Very long pictures: the largest part of an allowed ratio, in the centre.
+        # Very long pictures: the largest part of an allowed ratio, in the center.
         rows = min(height, round(width / self.ratio[0]))
         columns = min(width, round(height * self.ratio[1]))
         return (height - rows) // 2, (width - columns) // 2, rows, columns
 
 
 def centre_view(height: int, width: int, size: int) -> View:
-    """The view of evaluation: the shorter side resized to `size`, the centre cut out.
+    """The view of evaluation: the shorter side resized to `size`, the center cut out.
 
     Args:
         height: Rows of the pictures.

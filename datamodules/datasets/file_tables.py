@@ -118,7 +118,7 @@ def read_table(
     lines = text.splitlines()
     first = next((number for number, line in enumerate(lines) if line.strip()), None)
     if first is None:
-        message = f"{path} is empty: expected a first line of column names, and a line a file"
+        message = f"{path} is empty: expected a first line of column names, and a line per file"
         raise UserValueError(message)
     delimiter = max(",;\t|", key=lines[first].count)
     try:

@@ -49,10 +49,10 @@ def read_mask(
     soft_edges: float | None = None,
     believed: int = 0,
 ) -> Bilevel:
-    """Read a mask file of up to 16 bits a channel.
+    """Read a mask file of up to 16 bits per channel.
 
     Args:
-        path: The file. Colours count by their luminance; a file that holds nothing but 0 and 1 counts as black and
+        path: The file. Colors count by their luminance; a file that holds nothing but 0 and 1 counts as black and
             white; alpha is left out, unless it is what the polarity asks for.
         polarity: What is a hole: what white means; or `nonblack_hole`, `nonwhite_hole`: every pixel that is not
             exactly black, not exactly white; or `transparent_hole`: every pixel of less than half opacity.
@@ -127,7 +127,7 @@ def _unclear(picture: Picture, is_white: np.ndarray) -> str:
         seen = picture.alpha > top // 2
         told = bool((seen == is_white).all() or (seen != is_white).all())
         if not seen.all() and not told:
-            return f"{int(np.count_nonzero(~seen))} of its {pixels} pixels are transparent, which its colours don't say"
+            return f"{int(np.count_nonzero(~seen))} of its {pixels} pixels are transparent, which its colors don't say"
     return ""
 
 
@@ -321,7 +321,7 @@ class FixedMasks:
 
     Image number i gets a hole share in bin i modulo the number of bins, so that each bin has as many images. Its mask
     is the first one of that bin in an order of the files that is drawn anew for each image, resized by nearest
-    neighbour; without files, brush strokes and boxes drawn for it.
+    neighbor; without files, brush strokes and boxes drawn for it.
 
     Args:
         files: The mask files; None draws masks.

@@ -62,9 +62,7 @@ class PicturesWithMasks:
             )
             raise UserValueError(message)
         if not valid.any():
-            message = (
-                f"{mask}: all of it is a hole, by --data.mask_polarity {self.polarity}: is it the other way round?"
-            )
+            message = f"{mask}: all of it is a hole, by --data.mask_polarity {self.polarity}: is it inverted?"
             raise UserValueError(message)
         return image, torch.from_numpy(np.ascontiguousarray(valid))[None], str(path)
 

@@ -88,14 +88,14 @@ class Labels(Protocol):
 
 
 class SceneAugmentation:
-    """The recipe's augmentation: scale, pad, crop, flip, colour jitter, Gaussian blur.
+    """The recipe's augmentation: scale, pad, crop, flip, color jitter, Gaussian blur.
 
     Args:
         crop: Height and width of the crops.
         scale: Smallest and largest factor an image is resized by, drawn uniformly.
         flip: Probability of mirroring.
         jitter: Largest change of brightness, contrast and saturation (a factor between 1 - jitter and 1 + jitter)
-            and of hue (part of the colour circle); 0: none. Of other channels than grey or RGB alone brightness and
+            and of hue (part of the color circle); 0: none. Of other channels than gray or RGB alone brightness and
             contrast change, of all alike.
         blur: Smallest and largest σ of the Gaussian, in pixels of the crop; None: no blur.
         channels: Of the images.

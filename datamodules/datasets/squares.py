@@ -1,4 +1,4 @@
-"""Squares of unlabelled photographs: at random places for training, the middle ones for evaluation."""
+"""Squares of unlabeled photographs: at random places for training, the middle ones for evaluation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -47,7 +47,7 @@ class Photographs(Sequence[Tensor]):
 
 
 class RandomSquares(TrainingCrops):
-    """For training: `{"image": (3, size, size) uint8}`, several of each photograph an epoch, half of them mirrored.
+    """For training: `{"image": (3, size, size) uint8}`, several of each photograph per epoch, half of them mirrored.
 
     What is asked for and what happens to small photographs is as with `TrainingCrops`.
 

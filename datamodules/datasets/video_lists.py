@@ -19,7 +19,7 @@ __all__ = ["EXPECTED", "Annotations", "VideoList", "VideoPlaces", "VideoRow", "i
 
 EXPECTED = (
     "a table whose first line names the columns label,youtube_id,time_start,time_end,split (Kinetics' own) or "
-    "path,label, or a path and a class a line; between them commas, semicolons or tabs, without a first line of names "
+    "path,label, or a path and a class per line; between them commas, semicolons or tabs, without a first line of "
     "spaces too"
 )
 _OFFICIAL = ("label", "youtube_id", "time_start", "time_end", "split")

@@ -42,7 +42,7 @@ class BrokenImageError(PictureError):
 def read_image(path: str | Path, *, upright: bool = True) -> torch.Tensor:
     """Read an image file as RGB.
 
-    Grey, palette, CMYK and 16-bit images become 8-bit RGB; transparency is dropped and of an animation the first
+    Gray, palette, CMYK and 16-bit images become 8-bit RGB; transparency is dropped and of an animation the first
     frame is taken. A file cut short is noticed in all formats; other bytes in the middle in PNG by its checksums, in
     JPEG where they cannot be pixel data (a single flipped bit mostly can), elsewhere where they cannot be decoded.
 
@@ -108,7 +108,7 @@ def decode_image(data: bytes, *, upright: bool = True, name: str = "") -> torch.
         Exception: Whatever the decoder of the format raises on damaged data.
     """
     with open_header(data, name) as header:
-        # What an interrupted copy or a crashed file system leaves. torchvision refuses it; PIL paints it grey.
+        # What an interrupted copy or a crashed file system leaves. torchvision refuses it; PIL paints it gray.
         refuse_cut_off(data, header.format)
         refuse_rot(data, header.format)
         if header.format in ("JPEG", "MPO") and decode_jpeg is not None and header.mode in ("RGB", "L"):

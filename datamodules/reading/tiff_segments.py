@@ -144,7 +144,7 @@ def _of_lzw(data: bytes, allowed: int) -> int:
 
 
 def _size_of_picture(data: bytes, allowed: int) -> int:
-    """Of a picture in the file, a JPEG or the like: four bytes a pixel, by its own header."""
+    """Of a picture in the file, a JPEG or the like: four bytes per pixel, by its own header."""
     from PIL import Image
 
     from pcpad._damage import unlimited_pillow

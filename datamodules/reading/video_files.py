@@ -207,7 +207,7 @@ def index_video(path: str | Path) -> VideoIndex:
     with VideoFile(path) as file:
         size = file.stream.codec_context.width * file.stream.codec_context.height
         if size > MOST_PIXELS:
-            message = f"{path}: the header claims {size} pixels a picture, more than the {MOST_PIXELS} allowed"
+            message = f"{path}: the header claims {size} pixels per picture, more than the {MOST_PIXELS} allowed"
             message += f"; if it is what it should be, set the environment variable {OPTION} to {16 * size}"
             raise BrokenVideoError(message)
         try:

@@ -11,7 +11,7 @@ ROAD, SIDEWALK, PARKING, RAIL_TRACK, BUILDING, VEGETATION, TERRAIN, SKY = 7, 8, 
 
 
 class Street(NamedTuple):
-    """A straight street along z; distances in metres, positions along x.
+    """A straight street along z; distances in meters, positions along x.
 
     Attributes:
         left: Where the road ends on the left.

@@ -202,7 +202,7 @@ class BorderReport:
         ]
         rows = [[name, *map(text, self.results)] for name, text in lines]
         rows = [row for row in rows if any(row[1:])]
-        title = f"{self.network}: errors of the {what}, in parts of its spread"
+        title = f"{self.network}: errors of the {what}, relative to its spread"
         names = [f"{result.name} (own)" if result.own else result.name for result in self.results]
         return Table(title, ["", *names], rows, list(self._notes()), frame=False)
 
@@ -234,7 +234,7 @@ class BorderReport:
     def verdict(self) -> str:
         """What it comes to, with the numbers it rests on, and what to do."""
         if not self.results:
-            return f"No convolution of {self.network} pads: its borders are as right as its inside, nothing to measure."
+            return f"No convolution of {self.network} pads: borders are as accurate as the rest, nothing to measure."
         return " ".join(part for part in (self._of_own(), self._of_others(), self._of_margin(), self.advice) if part)
 
     def _of_own(self) -> str:
@@ -271,7 +271,7 @@ class BorderReport:
             return ""
         if self.obstacles:
             some = ", ".join(self.obstacles[:3]) + (" …" if len(self.obstacles) > 3 else "")
-            whole = f"no margin holds all that it looks at ({some})"
+            whole = f"no margin covers its receptive field ({some})"
         elif self.reach is not None:
             whole = f"a margin of {self.reach} makes tiles exact"
         else:

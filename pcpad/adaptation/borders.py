@@ -153,8 +153,8 @@ def _checked(images: Sequence[Tensor] | Tensor, targets: Sequence[Tensor] | Tens
             raise UserValueError(message)
     if len(photographs) < LEAST_IMAGES:
         message = (
-            f"Expected at least {LEAST_IMAGES} images, but got {len(photographs)}: over so few nothing can be said of "
-            "how far the numbers hold. Any photographs of the kind that the network is for will do, without labels"
+            f"Expected at least {LEAST_IMAGES} images, but got {len(photographs)}: fewer say nothing about how far the "
+            "numbers hold. Any photographs of the kind that the network is for will do, without labels"
         )
         raise UserValueError(message)
     if targets is not None and len(targets) != len(photographs):

@@ -76,7 +76,7 @@ class Trace(TorchDispatchMode):
         kind = func.overloadpacket.__name__
         if "deform_conv2d" in kind:
             message = (
-                f"{self._module} is a deformable convolution: how far it looks is decided by its input, so that no "
+                f"{self._module} is a deformable convolution: its receptive field depends on its input, so that no "
                 "margin is sure to be wide enough."
             )
             raise UserValueError(message)

@@ -114,7 +114,7 @@ class VGG19Features(nn.Module):
 
         Args:
             image: (N, 3, H, W), as the network shall see it, of at least 16x16 pixels. (The published SPADE shows it
-                images in [-1, 1], not normalised as in its training.)
+                images in [-1, 1], not normalized as in its training.)
 
         Returns:
             (N, 64, H, W), (N, 128, H/2, W/2), (N, 256, H/4, W/4), (N, 512, H/8, W/8) and (N, 512, H/16, W/16), >= 0.

@@ -101,7 +101,7 @@ def _structural_similarity(image: Tensor, target: Tensor) -> Tensor:
 
 
 def _blurred(maps: Tensor, dim: int) -> Tensor:
-    """Weighted sums of 11 neighbours along a dimension, where there are 11."""
+    """Weighted sums of 11 neighbors along a dimension, where there are 11."""
     distances = [(place - _WINDOW // 2) / _SIGMA for place in range(_WINDOW)]
     weights = [exp(-distance * distance / 2) for distance in distances]
     length, total = maps.shape[dim] - _WINDOW + 1, sum(weights)

@@ -112,7 +112,7 @@ def _build(name: str, library: str, num_classes: int, published: bool) -> nn.Mod
 
     options: dict[str, Any] = {}
     if name in _AUXILIARY:
-        # Their published weights were trained on another normalisation, which `transform_input` translates to.
+        # Their published weights were trained on another normalization, which `transform_input` translates to.
         options = {"aux_logits": False, "init_weights": not published, "transform_input": published}
     network: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **options)
     return network

@@ -20,7 +20,7 @@ _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 def adapt_input_channels(model: nn.Module, in_channels: int, *, trained: bool) -> int:
     """Have a network for RGB images take images of so many channels.
 
-    Of a trained convolution, grey gets the sum of the filters of red, green and blue, which gives for grey images the
+    Of a trained convolution, gray gets the sum of the filters of red, green and blue, which gives for gray images the
     output that they have as RGB; n channels get the three filters in turn, times 3/n, so that outputs keep their size
     (timm's `adapt_input_conv`). Random ones are drawn anew, with the spread that keeps their outputs' size.
 

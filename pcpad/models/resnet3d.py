@@ -212,7 +212,7 @@ class ResNet3d(nn.Module):
         """Logits.
 
         Args:
-            clip: (N, 3, T, H, W), normalised, of any length and size whose feature maps the padding can pad.
+            clip: (N, 3, T, H, W), normalized, of any length and size whose feature maps the padding can pad.
 
         Returns:
             (N, num_classes).

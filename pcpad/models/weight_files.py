@@ -103,7 +103,7 @@ def _is_sound_archive(file: BinaryIO, path: Path) -> bool:
                 if part.compress_type != zipfile.ZIP_STORED:
                     message = (
                         f"{path} is refused: {part.filename} in it is compressed, which PyTorch never does, and "
-                        f"claims {part.file_size} bytes. Have it written anew by torch.save."
+                        f"claims {part.file_size} bytes. Write it again with torch.save."
                     )
                     raise UserValueError(message)
                 try:

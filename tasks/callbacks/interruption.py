@@ -222,7 +222,7 @@ class Interruption(Callback):
         notes = []
         if self.signals is not None and signum == self.signals.requeuing:
             trainer._signal_connector._slurm_sigusr_handler_fn(signum, None)  # type: ignore[arg-type]
-            notes.append("SLURM was asked to requeue the job, which goes on by itself.")
+            notes.append("SLURM was asked to requeue the job, which resumes by itself.")
         file = self._save()
         notes += self._reservations(file)
         speaks = self.signals is None or not self.signals.started_by_another
@@ -257,7 +257,7 @@ class Interruption(Callback):
             return ["Nothing was saved: this run keeps no checkpoints."]
         notes = []
         if saver is not None and saver.save_weights_only:
-            notes.append("It holds weights alone (save_weights_only): no run can go on from it.")
+            notes.append("It holds weights alone (save_weights_only): no run can resume from it.")
         combined = trainer.fit_loop._combined_loader
         loaders = combined.flattened if combined is not None else []
         others = [type(one).__name__ for one in loaders if not (isinstance(one, _Stateful) and one.state_dict())]

@@ -33,7 +33,7 @@ class LabelMaps(PictureFiles):
         output: The folder; `predictions` in the run's log folder when not given.
     """
 
-    called = "label maps, each with its colours and an overlay"
+    called = "label maps, each with its colors and an overlay"
 
     def endings(self) -> list[str]:
         """Indices, colors, overlay."""

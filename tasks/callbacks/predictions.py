@@ -22,7 +22,7 @@ Classes = list[tuple[str | int, float]]  # the likeliest first, with their proba
 class PredictionTable(PredictionWriter):
     """Writes a classifier's predictions to one CSV file: `path, class_1, probability_1, class_2, …`.
 
-    Rows are sorted by path, one an image, whichever process predicted it; the file appears once it is complete.
+    Rows are sorted by path, one per image, whichever process predicted it; the file appears once it is complete.
 
     Args:
         output: The CSV file, or a folder to put `predictions.csv` in; the run's log folder when not given.

@@ -72,8 +72,8 @@ def restoring(trainer: Trainer, entry: str) -> Iterator[None]:
         named = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         whose = _callback_in(error) if entry == "callbacks" else ""
         message = (
-            f"{path}: its entry `{entry}`{whose} is not what a run writes ({named}{reason[:_LONGEST]}). Go on from "
-            f"another checkpoint, or start anew from its weights where the task takes them: --model.weights {path}"
+            f"{path}: its entry `{entry}`{whose} is not what a run writes ({named}{reason[:_LONGEST]}). Resume from "
+            f"another checkpoint, or start a new run from its weights if the task takes them: --model.weights {path}"
         )
         raise UserValueError(message) from error
 

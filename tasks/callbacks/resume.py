@@ -73,7 +73,7 @@ def _configured(pl_module: LightningModule) -> dict[str, Any]:
     configured: Any = pl_module.configure_optimizers()
     if not isinstance(configured, dict):
         name = type(pl_module).__name__
-        message = f"{name} has several optimizers: resuming with other options than the checkpoint's is not supported"
+        message = f"{name} has several optimizers: resuming with options other than the checkpoint's is not supported"
         raise UserValueError(message)
     return configured
 

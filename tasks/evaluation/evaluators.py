@@ -204,7 +204,7 @@ class Tile(Evaluator):
 
     Args:
         size: Of a tile, in pixels.
-        overlap: Of neighbouring tiles, in [0, 1): a number or text such as "1/3".
+        overlap: Of neighboring tiles, in [0, 1): a number or text such as "1/3".
         average: What overlapping tiles, flips and scales average: `logits` or `probabilities`.
         flip: Also run each tile mirrored.
         scales: Sizes to run the image at, relative to its own.

@@ -112,7 +112,7 @@ class SegmentationJudge:
 
 
 class _DrnJudge(nn.Module):
-    """DRN-D-105 with the normalisation it was trained with."""
+    """DRN-D-105 with the normalization it was trained with."""
 
     mean: Tensor
     std: Tensor
