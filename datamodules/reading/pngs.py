@@ -97,7 +97,7 @@ class PngFile(_Outline):
             It is looked for before the pixels, where it is written.
         height: Rows, upright.
         width: Columns, upright.
-        kind: What a pixel is, in words: "8-bit grey", "16-bit grey", "8-bit RGB", ….
+        kind: What a pixel is, in words: "8-bit gray", "16-bit gray", "8-bit RGB", ….
 
     Raises:
         BrokenImageError: Missing, empty, truncated, no PNG, or larger than `pictures.MOST_PIXELS`.
@@ -138,7 +138,7 @@ class PngFile(_Outline):
             ValueError: The file has other pixels.
             BrokenImageError: Damaged.
         """
-        if self.kind != "8-bit grey":
+        if self.kind != "8-bit gray":
             message = f"{self.path}: expected 8-bit gray pixels, one id each, but the file has {self.kind} pixels"
             raise UserValueError(message)
         return self._turned(rows, columns, 1)
@@ -153,7 +153,7 @@ class PngFile(_Outline):
             ValueError: The file has other pixels.
             BrokenImageError: Damaged.
         """
-        if self.kind != "16-bit grey":
+        if self.kind != "16-bit gray":
             message = (
                 f"{self.path}: expected 16-bit gray pixels, one id each, but the file has {self.kind} pixels"
                 + ", whose ids end at 255 (instance ids are as large as 33999)" * self.kind.startswith("8-bit")
