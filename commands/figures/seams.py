@@ -237,7 +237,7 @@ def _legend(found: Sequence[SeamCrop], colours: np.ndarray, names: Any) -> dict[
     legend = {str(names[index]) if names else f"class {index}": tuple(map(int, colours[index])) for index in seen
               if index < len(colours)}  # fmt: skip
     if any(index >= len(colours) for index in seen):
-        legend["not labelled"] = ERROR_COLOURS["not labelled"]
+        legend["not labeled"] = ERROR_COLOURS["not labeled"]
     return legend  # type: ignore[return-value]
 
 

@@ -110,7 +110,7 @@ class ClassValues(NamedTuple):
                 ". The file is a JPEG, which changes values where classes meet: save label maps as PNG, or leave these "
                 f"pixels out with --data.ignore {OTHERS}"
             )
-        elif by_color and file.kind.startswith("one grey"):
+        elif by_color and file.kind.startswith("one gray"):
             message += f". Each pixel is {file.kind}: if these are ids, give names by id (--data.classes '{{0: NAME}}')"
         elif file.transparent:
             message += f". {file.transparent} pixels are transparent, which is not looked at: their color counts"

@@ -268,7 +268,7 @@ class AugmentedMasks:
     """Mask files, dilated, moved, turned and cropped at random.
 
     A file's values are cut at 0.6 of white and its holes dilated by a disc of 9 to 49 pixels (of a mask whose shorter
-    side is 512; in proportion for others). One nearest-neighbour warp then brings its shorter side to `size`, mirrors,
+    side is 512; in proportion for others). One nearest-neighbor warp then brings its shorter side to `size`, mirrors,
     turns it by any angle, and moves it so that any of its points can be the middle; beyond its border it is mirrored.
     A result without a hole, or with more than 0.9 of one, is drawn again, after ten attempts from the undilated file.
 

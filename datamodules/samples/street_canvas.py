@@ -162,7 +162,7 @@ class Brush:
         across: Direction of the plane's first axis, `(x, z)`; the second is upwards.
         label: Label id of the object; None: none.
         instance: Its instance id; None: the bare label id.
-        light: Factor on all colours: how much light the plane gets.
+        light: Factor on all colors: how much light the plane gets.
     """
 
     def __init__(

@@ -158,7 +158,7 @@ def _keep(
                 came = "missing" if value is None else f"{tuple(value.shape)}, or not finite"
                 message = (
                     f"{source} does not hold {network}'s weights: expected a finite `features.{index}.{part}` of "
-                    f"{shape}, which is {came}. Batch-normalised variants ({network.lower()}_bn) do not fit."
+                    f"{shape}, which is {came}. Batch-normalized variants ({network.lower()}_bn) do not fit."
                 )
                 raise UserValueError(message)
             module.register_buffer(f"{part}{index}", value.detach().float().clone(), persistent=False)

@@ -9,7 +9,7 @@ from torch import Tensor
 __all__ = ["ERROR_COLOURS", "border_band", "class_pictures", "error_pictures", "segmentation_pictures", "shown_as_rgb"]
 
 # Orange and blue differ to every kind of color vision (Okabe and Ito's palette), and both from the gray.
-ERROR_COLOURS = {"wrong": (213, 94, 0), "wrong at the border": (0, 114, 178), "not labelled": (150, 150, 150)}
+ERROR_COLOURS = {"wrong": (213, 94, 0), "wrong at the border": (0, 114, 178), "not labeled": (150, 150, 150)}
 _BAND = 16  # the border band is the outer sixteenth of each side
 
 
@@ -39,7 +39,7 @@ def class_pictures(label: Tensor, colours: np.ndarray) -> Tensor:
     Returns:
         (N, 3, H, W) uint8 on the labels' device.
     """
-    table = torch.tensor(ERROR_COLOURS["not labelled"], dtype=torch.uint8).repeat(len(colours) + 1, 1)
+    table = torch.tensor(ERROR_COLOURS["not labeled"], dtype=torch.uint8).repeat(len(colours) + 1, 1)
     table[:-1] = torch.from_numpy(colours)
     known = (label >= 0) & (label < len(colours))
     return table.to(label.device)[torch.where(known, label, len(colours)).long()].permute(0, 3, 1, 2)
