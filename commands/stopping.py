@@ -49,7 +49,7 @@ def going_on(verb: str, args: Sequence[str], checkpoint: Path) -> str:
     Args:
         verb: `fit`.
         args: The arguments that the run was started with.
-        checkpoint: What it goes on from.
+        checkpoint: What it resumes from.
 
     Returns:
         The same command, from the checkpoint.

@@ -144,7 +144,7 @@ class DataModule(LightningDataModule):
     Images are uint8 in [0, 255] or float in [0, 1]; the task normalizes them. Which samples an epoch consists of, in
     which order and with which random draws, depends on nothing but the seed of `seed_everything` (0 without one) and
     the epoch's number: not on the number of processes or workers. Only the last ones, which do not fill a batch of all
-    processes, are left out. A run resumed from a checkpoint made within an epoch goes on at the next sample.
+    processes, are left out. A run resumed from a checkpoint made within an epoch continues with the next sample.
     Evaluations count each sample once, on any number of processes that each get one.
 
     A data set to predict from that has `input_files()`, which yields of each sample the paths of its files, the one it
@@ -157,10 +157,10 @@ class DataModule(LightningDataModule):
 
     Args:
         root: The folder with the data; `~` is the home folder.
-        batch_size: Samples a training step **per device**.
-        eval_batch_size: Samples a step when evaluating, per device; None: as `batch_size`.
+        batch_size: Samples per training step, **per device**.
+        eval_batch_size: Samples per step when evaluating, per device; None: as `batch_size`.
         num_workers: Processes that read samples, per device; 0 reads in the training process.
-        effective_batch: Samples a step over all devices and accumulated batches that the recipe assumes; another
+        effective_batch: Samples per step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
         augment: Transforms of albumentations or torchvision v2 that training items go through at the end, each
             `{class_path: albumentations.RandomGamma, init_args: {p: 0.5}}`: images and, with them, `label`, `mask` and
@@ -171,7 +171,7 @@ class DataModule(LightningDataModule):
         class_colors: RGB in [0, 255] of each class, in which label maps are painted; None: evenly spread hues.
         channels: Of its images; None where nothing is said of them, which mostly are RGB.
         train_ids: For each label of the data, the class 0, 1, … that segmentation is scored by, or 255: what judges of
-            synthesised pictures translate label ids with.
+            synthesized pictures translate label ids with.
 
     Raises:
         ValueError: A value out of range.

@@ -60,26 +60,26 @@ class CityscapesDataModule(DataModule):
     `root/pcpad_centroids_*.npz`, or in the user's cache folder where `root` is read-only, until the labels change.
     An epoch's crops, their order and augmentation depend on nothing but the seed of
     `seed_everything` (0 without one) and the epoch's number: not on the number of processes or workers. A run resumed
-    from a checkpoint made within an epoch goes on at the next crop.
+    from a checkpoint made within an epoch continues with the next crop.
 
     Augmentation (albumentations): scale, pad (image 0, label 255), crop, flip, color jitter, Gaussian blur.
 
     Args:
         root: The folder with leftImg8bit/ and gtFine/.
         split: Which cities to validate on: "cv0", "cv1" or "cv2".
-        batch_size: Crops a training step **per device**.
-        eval_batch_size: Images a step when evaluating, per device; more than 1 needs images of equal size.
+        batch_size: Crops per training step, **per device**.
+        eval_batch_size: Images per step when evaluating, per device; more than 1 needs images of equal size.
         num_workers: Processes that read images, per device; 0 reads in the training process.
         crop_size: Height and width of the training crops.
         scale: Smallest and largest factor a training image is resized by.
-        class_uniform: Part of the crops that is drawn around class centroids; 0: none, and no index is built.
+        class_uniform: Fraction of the crops drawn around class centroids; 0: none, and no index is built.
         tile_size: Height and width of the tiles that centroids are found in.
         coarse: Whether to use the coarse images of train_extra/.
         flip: Probability of mirroring.
         color_jitter: Largest change of brightness, contrast, saturation (factors) and hue (of the circle); 0: none.
         blur: Smallest and largest σ of the Gaussian blur in pixels; None: none.
         predict_images: Folder of images, or one image, for `predict`.
-        effective_batch: Crops a step over all devices and accumulated batches that the recipe assumes; another
+        effective_batch: Crops per step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
         augment: Further transforms of training images and labels, see `DataModule`.
         fold: `2/5` in place of `split`: of five parts of the cities over train/ and val/, the images of the second are

@@ -55,7 +55,7 @@ class ImageNetDataModule(DataModule):
     folder names of train/ (where there is none, of val/, else of test/, for those who only evaluate); the other
     splits may lack classes but not have others. Images may lie deeper; hidden files are left out. `class_names`
     and `num_classes` are known after `setup`. ImageNet itself is at https://image-net.org and needs an account;
-    its own test images have no labels: a test/ without class folders is passed over, with a warning. So is what lies
+    its own test images have no labels: a test/ without class folders is ignored, with a warning. So is what lies
     in or beside class folders and is no image, but for lists, notes and the like; predicting ends in an error for it.
 
     Batches: `image` `(N, 3, image_size, image_size)` uint8 RGB in [0, 255] (the task normalizes) and `label`
@@ -64,15 +64,15 @@ class ImageNetDataModule(DataModule):
     Training sees a random resized crop and a random flip, evaluation the center of the resized image: the
     official PyTorch ImageNet example (bilinear, antialiased). An epoch's images, their order and crops
     depend on nothing but the seed of `seed_everything` (0 without one) and the epoch's number: not on the number of
-    processes or workers. A run resumed from a checkpoint made within an epoch goes on at the next image.
+    processes or workers. A run resumed from a checkpoint made within an epoch continues with the next image.
 
-    An unreadable training image is stepped over with a warning, up to `max_broken`; when validating or
+    An unreadable training image is skipped with a warning, up to `max_broken`; when validating or
     testing it raises `BrokenImageError`, for a result on fewer images than stated would be no result. Predicting does
     all that can be read and then stops with an error that lists the rest.
 
     Args:
         root: The folder with train/ and val/.
-        batch_size: Images a step **per device**.
+        batch_size: Images per step, **per device**.
         num_workers: Processes that read images, per device; 0 reads in the training process.
         image_size: Height and width of the images handed out.
         resize: What the shorter side is resized to before the center is cut out; at least `image_size`.
@@ -81,17 +81,17 @@ class ImageNetDataModule(DataModule):
         crop_ratio: Smallest and largest width / height of a random crop.
         horizontal_flip: Probability of mirroring a training image; 0 for digits and letters.
         predict_images: Folder of images, or one image, for `predict`.
-        max_broken: How many unreadable training images to step over, in each worker process.
+        max_broken: How many unreadable training images to skip, in each worker process.
         upright: Whether training and evaluation turn images as their EXIF orientation says, as predicting always does.
             False reads them as they are stored, as the pipelines behind ImageNet's published numbers did.
-        effective_batch: Images a step over all devices and accumulated batches that the recipe assumes; another
+        effective_batch: Images per step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
         annotations: A table instead of class folders, of any delimiter, with the columns image and label, and split if
             it has one; `{split}` in its path stands for a split's name. Looked for here, then in `root`, which its
             names are relative to, or to its own folder.
         columns: What its columns are called: `{image: file, label: species, split: fold}`.
         roots: Further folders in which its names are looked for.
-        val_share: Part of the images that is for validation where neither the table nor folders say which.
+        val_share: Fraction of the images held out for validation where neither the table nor folders say which.
         split_seed: Decides which images these are, and which are in which part of `fold`; the run's seed does not.
         group: A regular expression that finds in an image's path what is to stay together: `^[^_]+`. None: each image
             by itself.

@@ -53,7 +53,7 @@ class KineticsDataModule(DataModule):
 
     An epoch's clips, their order and augmentation depend on nothing but the seed of `seed_everything` (0 without one)
     and the epoch's number: not on the number of processes or workers. A run resumed from a checkpoint made within an
-    epoch goes on at the next clip.
+    epoch continues with the next clip.
 
     What lies in class folders and is no video is named in a warning, in `predict_videos` in the error at the end;
     lists, sounds and pictures named like a video may lie beside it. Whether a file holds all that its container says
@@ -71,7 +71,7 @@ class KineticsDataModule(DataModule):
             list of `path class` lines, the class a word or a number; between them commas, semicolons or tabs, in lists
             spaces too. A video of the name listed under another ending is taken. `{split}` in its path stands for
             train, val or test. Looked for here, then in `root`.
-        batch_size: Clips a step **per device**, in evaluations windows.
+        batch_size: Clips per step, **per device**, in evaluations windows.
         num_workers: Processes that decode, per device; 0 decodes in the training process.
         clip_length: Frames a clip.
         stride: Every how many-th frame is taken.
@@ -86,7 +86,7 @@ class KineticsDataModule(DataModule):
         predict_videos: Folder of videos, or one video, for `predict`.
         max_broken: How many broken training videos to put up with: in all when the run starts, later in each worker.
         max_missing: Largest part of a split's annotated videos that may be missing.
-        effective_batch: Clips a step over all devices and accumulated batches that the recipe assumes; another one
+        effective_batch: Clips per step over all devices and accumulated batches that the recipe assumes; another one
             warns. None: no check.
         columns: What the columns of a table of one's own are called, of any delimiter: `{path: clip, label: action}`,
             and `split` if it has one.

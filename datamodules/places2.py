@@ -39,7 +39,7 @@ class Places2DataModule(DataModule):
     given an augmented mask (see `AugmentedMasks`); in evaluation the shorter side becomes S and the middle is cut out,
     and each image has one mask for good, in a hole-ratio bin that is the next one for each image (see `FixedMasks`).
     An epoch's crops and masks depend on the seed of `seed_everything` (0 without one) and its number alone; a run
-    resumed from a checkpoint made within an epoch goes on at the next image.
+    resumed from a checkpoint made within an epoch continues with the next image.
 
     When predicting: one picture of any size at a time, on the CPU, for `pcpad.filling.fill`; see `PictureLoader`. What
     cannot be used is left out, and named in an error when all others are done.
@@ -51,8 +51,8 @@ class Places2DataModule(DataModule):
         test_masks: Folder of masks for validation and test; None draws them.
         test_mask_polarity: What white means in `test_masks`.
         image_size: S.
-        batch_size: Images a step **per device**.
-        effective_batch: Images a step over all devices and accumulated batches that the recipe assumes; another
+        batch_size: Images per step, **per device**.
+        effective_batch: Images per step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
         num_workers: Processes that read images, per device; predicting reads in its own.
         scale: Smallest and largest factor between a training image's shorter side and S.

@@ -34,8 +34,8 @@ class RestorationDataModule(DataModule):
         root: The folder of photographs.
         image_size: S in training.
         eval_image_size: S in evaluation.
-        batch_size: Pictures a step **per device**.
-        effective_batch: Pictures a step over all devices and accumulated batches that the recipe assumes; another
+        batch_size: Pictures per step, **per device**.
+        effective_batch: Pictures per step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
         num_workers: Processes that draw pictures, per device; 0 draws in the training process.
         crops: Pictures an epoch.

@@ -74,7 +74,7 @@ def convert_padding(
 
     Weights, state-dict keys, hooks, shared modules, parametrizations, dtype and device stay as they are, and a
     network can be converted back and forth: its own weights stay the same under every padding. Only `explicit` adds
-    parameters (eight border filters a convolution, at first copies of its filter; hand them to the optimizer
+    parameters (eight border filters per convolution, at first copies of its filter; hand them to the optimizer
     after converting).
 
     Converted are `nn.Conv1d/2d/3d` and this package's layers, by their current attributes, so convert after a

@@ -127,7 +127,7 @@ def opened(path: Path) -> BinaryIO:
         The file, to be closed, which `with` does.
 
     Raises:
-        NoRegularFileError: It is a pipe, a socket, a device or a folder, which is found out without waiting.
+        NoRegularFileError: It is a pipe, a socket, a device or a folder, which is detected without waiting.
         OSError: It cannot be opened.
     """
     # Something else may take its place after `regular`; without O_NONBLOCK a pipe waits until somebody writes to it.
@@ -286,7 +286,7 @@ def fitting_name(stem: str, ending: str = "") -> str:
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry of `os.scandir` is a folder or a link to one; links that lead round in a circle are none."""
+    """Whether an entry of `os.scandir` is a folder or a link to one; symbolic links that form a loop are not."""
     try:
         return entry.is_dir()
     except OSError as error:

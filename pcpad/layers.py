@@ -346,7 +346,7 @@ class ExplicitPadConv2d(Guarded, nn.Conv2d):
         self.border_weight = nn.Parameter(copies, requires_grad=self.weight.requires_grad)
 
     def reset_parameters(self) -> None:
-        """Initialise as `nn.Conv2d` does; the border filters become copies of `weight`."""
+        """Initialize as `nn.Conv2d` does; the border filters become copies of `weight`."""
         super().reset_parameters()
         if hasattr(self, "border_weight"):
             with torch.no_grad():

@@ -74,7 +74,7 @@ def read_picture(path: str | Path, *, keep_inks: bool = False, believed: int = 0
     Args:
         path: The file.
         keep_inks: Leave CMYK what it is, four channels; see `Picture`.
-        believed: So many pixels it may have whatever its file's size, as `pcpad.limits` has it.
+        believed: This many pixels are allowed whatever the file's size, as `pcpad.limits` has it.
 
     Returns:
         The picture, equal to the file bit by bit where `notes` is empty and the format is lossless.

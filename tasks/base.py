@@ -47,7 +47,7 @@ class Task(LearningParts):
 
     Args:
         network_name: How results call the network; the class's name when not given.
-        padding: The network's padding; None where there is none to speak of.
+        padding: The network's padding; None where there is none.
         num_classes: How many classes the network tells apart; must be the data's. None for tasks without classes.
         mean: Of each channel of images in [0, 1], see `normalize`.
         std: Of each channel of images in [0, 1], see `normalize`.
@@ -60,7 +60,7 @@ class Task(LearningParts):
         freeze: Parts of `self.network` that do not learn: `encoder`, `norms` (all normalization layers), names of
             parts (`layer1`), or several of these. Their norms stay in evaluation mode, the optimizer does not get them.
         rates: Factors of the optimizer's learning rate by part: `{encoder: 0.1}`, `{layer1: 0.01}`; of several that
-            fit the longest counts. `{decay: 0.75}`: each block learns by so much slower than the one after it.
+            fit the longest counts. `{decay: 0.75}`: each block learns slower than the one after it by this factor.
 
     Raises:
         UserValueError: A `std` that is not positive; a number of classes that there is no room for.
@@ -505,7 +505,7 @@ class FiniteLoss:
     `every` steps only; on the CPU, where reading is free, at each step.
 
     Args:
-        every: Steps between two looks on a GPU.
+        every: Steps between two checks on a GPU.
         clips: Whether the trainer can clip this run's gradients, which is then advised.
     """
 

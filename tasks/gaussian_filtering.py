@@ -20,7 +20,7 @@ class GaussianFilteringTask(Task):
 
     A batch is a dict: `image` (N, 3, H, W), uint8 or float in [0, 1], and `target` of the same shape, float in
     [0, 1]. Logged: `train/loss`, and for `val` and `test` each `mse`, `border_mse` (the outermost pixels alone) and
-    `interior_mse`, over all pixels and channels of the whole set on any number of processes, in the square of a unit
+    `interior_mse`, over all pixels and channels of the whole set on any number of processes, in squared units
     of [0, 1]. The paper's Table 2 does not say its unit.
 
     Args:

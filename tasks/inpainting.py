@@ -47,13 +47,13 @@ class InpaintingTask(Task):
         partial: Partial convolutions; false: the baseline of ordinary ones, which sees the mean color in holes.
         weights: A local file that training starts from, such as stage 1's checkpoint, or that is tested or applied; of
             naoto0804's and mmagic's files, too, with the `mean` and `std` that they were trained with.
-            Read when a training run starts, not when one goes on, and not beside a checkpoint; not kept in checkpoints.
+            Read when a training run starts, not when one resumes, and not beside a checkpoint; not kept in checkpoints.
         freeze_encoder_norm: The second stage: batch norm of the encoder stays as `weights` has it.
         loss_weights: Of `valid`, `hole`, `perceptual`, `style`, `tv`; those not named keep the published ones.
         vgg: VGG16's weights for the perceptual and style losses, `published` or a local file; read for training alone.
         inception: A local file of Inception weights, for FID and the Inception Score of a test.
         mean: Of each channel of images in [0, 1]; subtracted before and added after the network.
-        std: Of each channel of images in [0, 1]; divided by before and multiplied with after the network.
+        std: Of each channel of images in [0, 1]; divided by before and multiplied by after the network.
         optimizer: Makes the optimizer from the parameters; needed to train.
         scheduler: Makes the learning-rate schedule from the optimizer.
         freeze: Parts that do not learn: `encoder`, `norms`, names of parts. See `Task`.

@@ -219,7 +219,7 @@ class CropLoader(DataLoader[Any]):
     """A DataLoader over a `CropSampler` that knows how far it is.
 
     Lightning saves and restores `state_dict` of loaders that have one, so that a run resumed from a checkpoint made
-    within an epoch goes on at the next crop.
+    within an epoch continues with the next crop.
 
     Unlike a DataLoader it starts reading at the first `next()`. Lightning makes the first iterator of a resumed run
     before it names the epoch; workers would then already be reading crops of epoch 0.

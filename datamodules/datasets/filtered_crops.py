@@ -95,7 +95,7 @@ class TrainingCrops(FilteredCrops, CropDataset[dict[str, Tensor]]):
     """Random crops, several of each photograph per epoch.
 
     It is asked for a `Crop`, whose `file` counts photographs round and round and whose `seed` decides the place; a bare
-    position, which plain samplers give, always gets the same crop. A photograph that is too small is stepped over, for
+    position, which plain samplers give, always gets the same crop. A photograph that is too small is skipped, for
     the next one that is not, with a warning at the first, the 10th, the 100th of a process.
 
     Args:
@@ -140,7 +140,7 @@ class TrainingCrops(FilteredCrops, CropDataset[dict[str, Tensor]]):
         if len(self._small) in (1, 10, 100, 1000, 10_000, 100_000):
             warnings.warn(
                 f"{len(self._small)} training photographs so far, in this process, are smaller than {self.patch} and "
-                f"are stepped over ({example})",
+                f"are skipped ({example})",
                 stacklevel=4,
             )
 

@@ -30,7 +30,7 @@ class Procedure:
 
     Args:
         steps: Of training.
-        batch_size: Images a step.
+        batch_size: Images per step.
         rates: Learning rates to choose from; a single one is taken as it is.
         search_steps: What each of several rates is tried for, from the same start.
         exponent: Of partial convolution's ratio: `anneal` raises it from 0 to 1 within the first 60 % of the steps;

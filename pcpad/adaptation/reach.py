@@ -41,7 +41,7 @@ class Reach:
     Attributes:
         margin: Pixels beyond an aligned tile, on each side, on which the tile's output depends; rounded up to a
             multiple of the alignment.
-        alignment: Tiles must start at multiples of so many pixels: there, and only there, does moving the image move
+        alignment: Tiles must start at multiples of this many pixels: there, and only there, does moving the image move
             the output alike.
         obstacles: What depends on more of the image than any margin, by the module's name and what it does. The
             margin is that of the rest of the network.

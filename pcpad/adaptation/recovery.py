@@ -64,7 +64,7 @@ def recover(
         fallback: See `pcpad.convert_padding`.
         control: An earlier recovery of the same network by the same procedure, to another padding: its control serves
             again.
-        resume: A file that the run's state is kept in, and that a run with the same settings goes on from.
+        resume: A file that the run's state is kept in, and that a run with the same settings resumes from.
         said: Called with a line at each step worth telling.
 
     Returns:

@@ -18,7 +18,7 @@ _MOST_BYTES = 1 << 28
 
 
 class Background(Generic[T]):
-    """Does jobs in a few threads, and gives their results in the order in which they were handed in.
+    """Runs jobs in a few threads and returns their results in the order of submission.
 
     What waits is bounded: twice as many jobs as there are threads, and 256 MiB beside one job. Whoever hands in more
     waits for those before.

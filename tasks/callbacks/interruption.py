@@ -32,7 +32,7 @@ class Interrupted(SystemExit):
     Args:
         signum: What told it to.
         where: What it had done.
-        file: The checkpoint to go on from; None where nothing was saved.
+        file: The checkpoint to resume from; None where nothing was saved.
         notes: What else there is to know.
         speaks: Whether this process tells the user, and leaves with the signal's exit code; the processes that it has
             started leave with 0, for theirs would be taken for a crash.
@@ -51,10 +51,10 @@ class Interrupted(SystemExit):
 
 
 class Interruption(Callback):
-    """Ends a run that is told to stop where its state is whole, and has the run that resumes go on from just there.
+    """Ends a run that is told to stop where its state is whole, and lets the resumed run continue exactly there.
 
     At SIGINT (Ctrl-C) or SIGTERM the step of the optimizer is finished, accumulated batches included; then `last.ckpt`
-    is saved and the run ends with exit code 130 or 143. Validation, and the sanity check, are broken off after a batch:
+    is saved and the run ends with exit code 130 or 143. Validation and the sanity check are interrupted after a batch:
     what is saved is the state before them, and the resumed run begins with them. SLURM's signal to requeue
     is answered at the same places. A second Ctrl-C ends the run at once; then, and after SIGKILL, the last checkpoint
     saved before is what there is.

@@ -53,7 +53,7 @@ def restoring(trainer: Trainer, entry: str) -> Iterator[None]:
     """Say of what goes wrong in this block that it is due to an entry of the checkpoint.
 
     Args:
-        trainer: Which goes on from it.
+        trainer: The one that resumes from it.
         entry: Its name.
 
     Yields:

@@ -209,7 +209,7 @@ class Tile(Evaluator):
         flip: Also run each tile mirrored.
         scales: Sizes to run the image at, relative to its own.
         margin: What each tile is given around it: `exact`, as far as the network looks, so that tiles predict what the
-            whole image would; or so many pixels. None: nothing.
+            whole image would; or this many pixels. None: nothing.
         blend: How overlapping tiles are weighted: `mean`, or less towards their edges: `linear`, `hann`.
     """
 
@@ -281,7 +281,7 @@ class Border(Evaluator):
 
 
 class Evaluators(nn.Module):
-    """All evaluators of a test: one pass of the network an image and distinct inference feeds every metric on it.
+    """All evaluators of a test: one forward pass per image and distinct inference feeds every metric on it.
 
     A module, so that the counts move with the task. They are not in the state dict.
 

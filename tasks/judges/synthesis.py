@@ -15,7 +15,7 @@ from pcpad.tasks.judges.segmentation import SegmentationJudge, check_protocols
 
 @dataclass(frozen=True)
 class SynthesisJudges:
-    """Those that a stage has; none is an answer too.
+    """The judges of a stage; each may be None.
 
     Args:
         segmentation: For mIoU and accuracy, see `SegmentationJudge`.
