@@ -71,7 +71,7 @@ def main(args: list[str]) -> None:
         procedure, resize = replace(procedure, crop=size), resize or round(size * 256 / 224)
     photographs = Photographs(_large(files, resize, procedure), resize)
     state = given.output.with_name(f"{given.output.name}.state")
-    say(f"{len(photographs)} photographs; an interrupted run goes on from {state} by the same command.")
+    say(f"{len(photographs)} photographs; the same command resumes an interrupted run from {state}.")
     found = recover(
         network.module, photographs, given.padding, procedure, prepare=_prepare(network, given.noise),
         fallback=given.fallback, resume=state, said=say,

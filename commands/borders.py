@@ -110,7 +110,7 @@ def parser() -> Parser:
         help="of larger photographs the middle of that side is used; default 512")  # fmt: skip
     add("--mean", type=numbers, metavar="A,B,C", help="of images in [0, 1]; one number: the network takes gray ones")
     add("--std", type=numbers, metavar="A,B,C", help="likewise; of a function's network 0 and 1 unless said")
-    text = "add Gaussian noise, in parts of 255, and compare outputs with the photographs: a denoiser's PSNR"
+    text = "add Gaussian noise, its deviation out of 255, and compare outputs with the photographs: a denoiser's PSNR"
     add("--noise", type=_positive, metavar="SIGMA", help=text)
     add("--paddings", type=words, default=list(PADDINGS), metavar="A,B,…",
         help=f"of {', '.join(padding_names())}; default {','.join(PADDINGS)}; its own is always measured")  # fmt: skip

@@ -16,7 +16,7 @@ from pcpad.tasks.callbacks.run_values import RUN_VALUES
 from pcpad.trust import Trust, check_layout, plain_settings
 
 _PARTS = {"model": "hyper_parameters", "data": "datamodule_hyper_parameters"}
-# What a run that goes on from a checkpoint alone takes from it, and of which types: nothing that could name a class, a
+# What a run that resumes from a checkpoint alone takes from it, and of which types: nothing that could name a class, a
 # folder or a file.
 _NUMBER, _WORD, _SWITCH = (int, float, type(None)), (str, type(None)), (bool, type(None))
 _OF_THE_RUN: dict[str, dict[str, tuple[type, ...]]] = {

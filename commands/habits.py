@@ -162,7 +162,7 @@ def _mlflow(folder: str | Path, name: str) -> Logger:
 
 
 def remembered_habits(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run's checkpoints remember of these options, so that it goes on with them.
+    """What a run's checkpoints remember of these options, so that it resumes with them.
 
     Args:
         config: Parsed, or a checkpoint's entry, which may hold anything.

@@ -94,7 +94,7 @@ def _run(verb: str, args: list[str]) -> SuiteCLI:
         args += [f"--imports={json.dumps(list(dict.fromkeys(modules)))}"]
     name = configs[-1].stem if configs else None
     home = home_of(checkpoint) if checkpoint is not None and verb == "fit" and not configs else None
-    if home is not None:  # a run that goes on stays with its first part
+    if home is not None:  # a resumed run stays with its first part
         folder, name = home
         settings.setdefault("trainer", {})["default_root_dir"] = folder
     return SuiteCLI(verb, args, name=name, remembered=settings, trust=trust, configs=configs)
@@ -392,7 +392,7 @@ class SuiteCLI(LightningCLI):
         written = run_files(log_folder)
         refuse_replacing(written, inputs, "--trainer.default_root_dir FOLDER")
         if self.verb == "fit":
-            # A run that goes on may replace what it goes on from, which is whole at any time.
+            # A resumed run may replace what it resumes from, which is whole at any time.
             resumed = self._get(self.config_init, "ckpt_path")
             others = [path for path in inputs if resumed is None or not path.samefile(resumed)]
             folder = self.config_dump["checkpoint"]["dirpath"]

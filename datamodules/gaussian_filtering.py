@@ -31,7 +31,7 @@ class GaussianFilteringDataModule(DataModule):
     Batches: `image` `(N, 3, crop_size, crop_size)` uint8 RGB in [0, 255] and `target` of the same shape, float in
     [0, 1]. The filter is applied to a patch of (crop_size + kernel_size - 1)² pixels, (128 + 12)² in the paper, and
     the result's crop_size² pixels are the target; the patch's center is the image. Photographs are taken at their own
-    resolution and neither mirrored nor otherwise changed, since the paper speaks of nothing of the kind.
+    resolution and neither mirrored nor otherwise changed, since the paper mentions neither.
 
     An epoch has `crops_per_image` crops of each training photograph, at random places that depend on nothing but the
     seed of `seed_everything` (0 without one) and the epoch's number: not on the number of processes or workers. A run

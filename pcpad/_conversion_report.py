@@ -19,7 +19,7 @@ __all__ = [
     "some",
 ]
 
-IN_PLACE = "in the place of zeros that are padded before it"
+IN_PLACE = "in place of zeros that are padded before it"
 OUTSIDE = "pads outside of a convolution"
 OWN_KIND = "a convolution of its own kind, not exactly torch.nn's"
 # Reasons for which it does not matter that a module is left.
@@ -74,7 +74,7 @@ class ConversionReport:
 
     @property
     def kept(self) -> tuple[LayerRow, ...]:
-        """Those of `left` that go on padding in another way than was asked for, as far as is known."""
+        """Those of `left` that keep padding in a way other than asked for, as far as is known."""
         harmless = (NO_PADDING, CROPS, REPLACED, UNUSED)
         other = [row for row in self.left if row.why not in harmless and not row.why.startswith(POOLS)]
         # What pads by itself, in a way that is not known, most likely pads with zeros.

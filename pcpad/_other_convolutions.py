@@ -2,7 +2,7 @@
 
 A class is known by where it comes from and its name; the libraries themselves are not imported. What a known class
 does by itself (padding by the input's size, standardizing its weight) is written here once and holds under every
-padding. A class with a forward of its own that hands on to `nn.ConvNd`'s needs no rule: the converted class stands
+padding. A class with a forward of its own that calls `nn.ConvNd`'s needs no rule: the converted class stands
 behind it in the order of methods.
 """
 

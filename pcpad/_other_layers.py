@@ -42,7 +42,7 @@ class Guarded:
         """
         if _called_by("torch.utils.mkldnn") and _loses(self):
             message = (
-                f"`to_mkldnn` would put a zero-padded convolution in the place of this {type(self).__name__}. Keep the "
+                f"`to_mkldnn` would put a zero-padded convolution in place of this {type(self).__name__}. Keep the "
                 "network as it is (PyTorch uses oneDNN for float tensors by itself), or, if zeros are meant, build it "
                 "again and `convert_padding(model, 'zeros')` first: layers before this one have been replaced already."
             )

@@ -102,7 +102,7 @@ def _alone(plan: Plan, input: Tensor, weight: Tensor, bias: Tensor | None) -> bo
     """Whether to scale only the border: of maps whose ratio is not kept, and of large ones on a CPU.
 
     Memory is slow on a CPU, so leaving the interior alone pays. Where a gradient is wanted, which is copied once in
-    any case, it pays where the ratio would have to be made anew.
+    any case, it pays where the ratio would have to be rebuilt.
     """
     tensors = (input, weight) if bias is None else (input, weight, bias)
     if not all(map(_in_place, tensors)):

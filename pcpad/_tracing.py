@@ -35,14 +35,14 @@ def traced(model: nn.Module) -> Observed | None:
     """What `torch.fx` sees.
 
     Args:
-        model: A copy in evaluation mode: its code is run with proxies in the place of tensors, which it may keep.
+        model: A copy in evaluation mode: its code is run with proxies in place of tensors, which it may keep.
 
     Returns:
         What was seen; None where it cannot be traced.
     """
     try:
         graph = _Tracer().trace(model)
-    except Exception:  # of whatever kind: other people's code gets proxies in the place of tensors
+    except Exception:  # of whatever kind: other people's code gets proxies in place of tensors
         return None
     modules, observed = dict(model.named_modules()), Observed()
     observed.seen.update(modules)

@@ -118,7 +118,7 @@ def _refuse_others(mode: int, path: str | Path) -> None:
 
 
 def opened(path: Path) -> BinaryIO:
-    """Open a file that somebody handed over, to read it: the one place where that is done.
+    """Open a file that the user handed over, to read it: the one place where that is done.
 
     Args:
         path: The file.
@@ -149,7 +149,7 @@ def at_home(path: PathName) -> Path:
     """A path whose `~` is the home folder.
 
     Args:
-        path: As somebody typed it.
+        path: As the user typed it.
 
     Returns:
         The path, without `~`.

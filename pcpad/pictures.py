@@ -91,7 +91,7 @@ def read_picture(path: str | Path, *, keep_inks: bool = False, believed: int = 0
         with open_header(data, path.name, believed=believed) as image:
             return _checked(path, image, data, keep_inks=keep_inks)
     except Warning:
-        raise  # somebody's `-W error`: not the file's fault
+        raise  # the user's `-W error`: not the file's fault
     # Pillow's plug-ins raise whatever their parsing runs into: SyntaxError, struct.error, KeyError, zlib.error, ….
     except Exception as error:
         message = f"{path}: {why_unreadable(error)}"
@@ -173,7 +173,7 @@ def refuse_too_large(width: int, height: int, size: int | None = None, believed:
 
 
 def _bits(path: Path, image: Image.Image) -> int:
-    """Bits a channel; Pillow hands out 16-bit RGB as 8-bit RGB without a word."""
+    """Bits per channel; Pillow returns 16-bit RGB as 8-bit RGB silently."""
     if image.format == "PNG":
         with opened(path) as file:
             return file.read(25)[24]
@@ -289,7 +289,7 @@ def orientation_of(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Warning:
-        raise  # somebody's `-W error`
+        raise  # the user's `-W error`
     except Exception:  # its parsing runs into SyntaxError, struct.error, KeyError and more
         return 1
     return value if value in range(1, 9) else 1

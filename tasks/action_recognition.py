@@ -143,7 +143,7 @@ class ActionRecognitionTask(Task):
         return {"path": list(batch["path"]), **kept, "probability": probability}
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the videos of a validation that was broken off."""
+        """Forget the videos of a validation that was interrupted."""
         super().on_validation_epoch_start()
         self.val_videos.reset()
 
@@ -155,7 +155,7 @@ class ActionRecognitionTask(Task):
             self._log_videos("val", self.val_videos)
 
     def on_test_epoch_start(self) -> None:
-        """Forget the videos of a test that was broken off."""
+        """Forget the videos of a test that was interrupted."""
         self.video_accuracy.reset()
 
     def on_test_epoch_end(self) -> None:

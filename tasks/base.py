@@ -400,8 +400,8 @@ class Task(LearningParts):
         if other and self._trainer is not None and self.trainer.state.fn == "fit":
             message = (
                 f"The checkpoint was trained with {'explicit' if explicit else self.trained_with} padding and "
-                f"training is to go on with {self.padding}: they differ in parameters, so the optimizer's state does "
-                "not fit. Start a new run with --model.weights CHECKPOINT instead"
+                f"training is to continue with {self.padding}: they differ in parameters, so the optimizer's state "
+                "does not fit. Start a new run with --model.weights CHECKPOINT instead"
             )
             raise UserValueError(message)
         if other:

@@ -142,4 +142,4 @@ def _advice(name: str, error: str) -> str:
         return "pip install what is listed as missing above, or reinstall pcpad"
     if re.search(r"signal (4|11)$", error):
         return f"{name} is built for another processor, or two builds are mixed: reinstall both it and torch"
-    return f"install {name.partition('.')[0]} anew (pip install --force-reinstall), after torch"
+    return f"reinstall {name.partition('.')[0]} (pip install --force-reinstall), after torch"

@@ -66,7 +66,7 @@ class Distance:
         self.scale += float(before.abs().double().flatten(1).mean(1).sum())
 
     def mean(self, images: int, relative: bool) -> Tensor:
-        """The map (H, W): per image, or in parts of the mean |feature|."""
+        """The map (H, W): per image, or relative to the mean |feature|."""
         assert self.total is not None
         return self.total / (self.scale if relative else images)
 

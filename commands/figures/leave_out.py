@@ -58,7 +58,7 @@ def draw(given: argparse.Namespace) -> None:
         message = f"{given.image} is no picture of a format that Pillow reads."
         raise UserValueError(message) from None
     except Warning:
-        raise  # somebody's `-W error`
+        raise  # the user's `-W error`
     # Pillow's plug-ins raise whatever their parsing runs into.
     except Exception as error:
         message = f"{given.image}: {why_unreadable(error)}"

@@ -86,7 +86,7 @@ def load_centroids(
 
     The file is `root/pcpad_centroids_<name>_<tile>.npz`; where `root` cannot be written to, it lies below
     `$XDG_CACHE_HOME/pcpad` (`~/.cache/pcpad`). It holds a key of the label files' names, sizes and times of change,
-    and is made anew when that no longer fits.
+    and is rebuilt when that no longer fits.
 
     Args:
         root: The data set's folder.

@@ -94,7 +94,7 @@ class FilteredCrops(Dataset[dict[str, Tensor]]):
 class TrainingCrops(FilteredCrops, CropDataset[dict[str, Tensor]]):
     """Random crops, several of each photograph per epoch.
 
-    It is asked for a `Crop`, whose `file` counts photographs round and round and whose `seed` decides the place; a bare
+    It is asked for a `Crop`, whose `file` counts photographs cyclically and whose `seed` decides the place; a bare
     position, which plain samplers give, always gets the same crop. A photograph that is too small is skipped, for
     the next one that is not, with a warning at the first, the 10th, the 100th of a process.
 

@@ -320,7 +320,7 @@ class FixedMasks:
     """One mask for each evaluated image, the same in every run, batch, worker and process.
 
     Image number i gets a hole share in bin i modulo the number of bins, so that each bin has as many images. Its mask
-    is the first one of that bin in an order of the files that is drawn anew for each image, resized by nearest
+    is the first one of that bin in an order of the files that is drawn again for each image, resized by nearest
     neighbor; without files, brush strokes and boxes drawn for it.
 
     Args:

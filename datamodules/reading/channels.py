@@ -151,7 +151,7 @@ def _of_tiff(path: Path, channels: int) -> np.ndarray:
         height, width = shape[axes.index("Y")], shape[axes.index("X")]
         there = int(np.prod([size for size, axis in zip(shape, axes, strict=True) if axis not in "YX"]))
         if there != channels and len(shape) == 3 and axes[1:] == "YX" and shape[2] == channels:
-            axes = "YXS"  # written as (H, W, C) without a word, of which tifffile makes a page a row
+            axes = "YXS"  # written as (H, W, C) without saying so, of which tifffile makes a page a row
             height, width, there = shape
         # Each channel counts: as many pixels are decoded. What it takes in memory, counted in bytes, is believed less.
         size = path.stat().st_size

@@ -127,7 +127,7 @@ def _read(folder: str | Path, number: int, reduced: int) -> np.ndarray:
         message = f"{path}: {error}"
         raise BrokenVideoError(message) from error
     except Warning:
-        raise  # somebody's `-W error`
+        raise  # the user's `-W error`
     except Exception as error:  # Pillow's parsing raises SyntaxError, struct.error and more, OpenCV its own
         message = f"{path}: {_NO_JPEG}"
         raise BrokenVideoError(message) from error

@@ -60,7 +60,7 @@ def read_image(path: str | Path, *, upright: bool = True) -> torch.Tensor:
     try:
         return decode_image(read_bytes(Path(path)), upright=upright, name=Path(path).name)
     except Warning:
-        raise  # somebody's `-W error`: not the file's fault
+        raise  # the user's `-W error`: not the file's fault
     # PIL's plug-ins raise whatever their parsing runs into (SyntaxError, struct.error, KeyError, zlib.error, …).
     except Exception as error:
         message = f"{path}: {why_unreadable(error, 'an image')}"

@@ -220,7 +220,7 @@ class PngFile(_Outline):
         try:
             return decode_image(self._data, upright=False).permute(1, 2, 0).numpy()
         except Warning:
-            raise  # somebody's `-W error`
+            raise  # the user's `-W error`
         # PIL's parsing raises SyntaxError, struct.error, zlib.error and more.
         except Exception as error:
             raise _broken(self.path, why_unreadable(error, "an image")) from error
@@ -298,7 +298,7 @@ def _orientation(data: bytes) -> int:
             image.info.setdefault("exif", b"")  # else Pillow would decode the pixels to look behind them
             return orientation_of(image)
     except Warning:
-        raise  # somebody's `-W error`
+        raise  # the user's `-W error`
     except Exception:  # what is damaged is found, and named, when it is decoded
         return 1
 

@@ -88,7 +88,7 @@ class VideoIndex(NamedTuple):
         """Read what `pack` wrote.
 
         Args:
-            data: Those bytes; of a file beside somebody's data they may be anything.
+            data: Those bytes; in a file beside the user's data they may be anything.
             most: More frames than these are refused.
 
         Raises:

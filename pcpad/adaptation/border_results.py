@@ -299,7 +299,7 @@ class BorderReport:
         if margin is not None and not self.obstacles:
             margin = self.alignment * math.ceil(margin / self.alignment)
             text = f"Recommended: stay with {own.name} and run tiles with a margin of {margin:g} pixels"
-            return text + (f"; where images end and there is none to be had, {recover}." if recover else ".")
+            return text + (f"; where images end and there is none available, {recover}." if recover else ".")
         return f"Recommended: stay with {own.name}{f', or {recover}' if recover else ''}."
 
     def _advice_for_classifier(self, own: PaddingResult, best: PaddingResult | None) -> str:

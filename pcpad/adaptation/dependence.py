@@ -26,7 +26,7 @@ __all__ = ["Operation", "Probe", "Trace", "extent", "tensors"]
 
 # These look at a window: where it is as large as the map, the map was too small to tell, and a larger one will.
 _WINDOWED = ("convolution", "_pool2d", "_pool3d", "_pool1d", "upsample", "im2col", "col2im", "unfold")
-# These hand on some of their input's values, mixing none.
+# These return some of their input's values, mixing none.
 _MOVING = ("index", "gather", "select", "slice", "take", "narrow", "copy", "clone", "cat", "stack", "roll", "pad")
 
 

@@ -97,7 +97,7 @@ class Leg:
         exponents: And its exponents.
         step: When that was.
         history: Values of all evaluations, by step.
-        renormed: Whether its batch norms' statistics are estimated anew.
+        renormed: Whether its batch norms' statistics are estimated again.
     """
 
     values: Values = field(default_factory=lambda: {"loss": math.inf})
@@ -302,7 +302,7 @@ class _Run:
 
 
 def _try_norms(teaching: Teaching, material: Material, procedure: Procedure, leg: Leg) -> None:
-    """Estimate batch norms' statistics anew, and keep them if held-out images say that it helps."""
+    """Estimate batch norms' statistics again, and keep them if that helps on held-out images."""
     student = teaching.student
     norms = [module for module in student.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     norms = [norm for norm in norms if norm.track_running_stats]

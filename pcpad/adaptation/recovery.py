@@ -168,7 +168,7 @@ def _material(
 
 
 def _known(images: Sequence[Tensor]) -> bool:
-    """Whether the sizes of all images are to be had without reading them."""
+    """Whether the sizes of all images are known without reading them."""
     return hasattr(images, "size_of") or isinstance(images, list | tuple | Tensor)
 
 

@@ -22,7 +22,7 @@ def adapt_input_channels(model: nn.Module, in_channels: int, *, trained: bool) -
 
     Of a trained convolution, gray gets the sum of the filters of red, green and blue, which gives for gray images the
     output that they have as RGB; n channels get the three filters in turn, times 3/n, so that outputs keep their size
-    (timm's `adapt_input_conv`). Random ones are drawn anew, with the spread that keeps their outputs' size.
+    (timm's `adapt_input_conv`). Random ones are drawn again, with the spread that keeps their outputs' size.
 
     Args:
         model: The network, changed in place: its first convolution, and nothing else.

@@ -57,7 +57,7 @@ def restoration_network(
         weights = SHIPPED
         if not SHIPPED.is_file():
             message = (
-                f"the weights that come with pcpad are missing: {SHIPPED}. Install pcpad anew, or train them: "
+                f"the weights that come with pcpad are missing: {SHIPPED}. Reinstall pcpad, or train them: "
                 "pcpad fit --config inp_restore.yaml"
             )
             raise UserFileNotFoundError(message)

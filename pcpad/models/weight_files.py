@@ -66,7 +66,7 @@ def _read_pickle(file: BinaryIO, path: Path) -> Mapping[str, Any]:
     except pickle.UnpicklingError as error:
         raise UserValueError(_refusal(path, str(error))) from None
     except Warning:
-        raise  # somebody's `-W error`: not the file's fault
+        raise  # the user's `-W error`: not the file's fault
     # PyTorch's unpickler takes what it is told to from its lists: IndexError, TypeError, AttributeError, and more.
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -9,7 +9,7 @@ of its taps::
     y = 0                                        where no tap is valid: the center lies in the padding
 
 Most windows lie within one instance. For these it is an ordinary convolution (with partial-convolution padding), so
-that is what runs, everywhere; windows that mix ids are then computed anew from what they may see. Where most
+that is what runs, everywhere; windows that mix ids are then recomputed from what they may see. Where most
 windows mix, they are all computed in that second way and the convolution does not run.
 """
 

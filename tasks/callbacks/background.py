@@ -1,4 +1,4 @@
-"""Writing while the network goes on: a few threads, of which nothing is lost."""
+"""Writing while the network runs on: a few threads, none of whose results is lost."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Background(Generic[T]):
             yield self._done.popleft()
 
     def close(self) -> None:
-        """Wait for what was handed in; broken off by Ctrl-C, what has not begun is given up."""
+        """Wait for what was handed in; interrupted by Ctrl-C, what has not begun is given up."""
         try:
             self._pool.shutdown()
         except BaseException:

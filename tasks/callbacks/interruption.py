@@ -181,7 +181,7 @@ class Interruption(Callback):
         trainer, processes = self._training, self._loaded["processes"]
         if len(processes) != trainer.world_size:
             rank_zero_warn(
-                f"The run was stopped with {len(processes)} processes and goes on with {trainer.world_size}: what it "
+                f"The run was stopped with {len(processes)} processes and resumes with {trainer.world_size}: what it "
                 "draws at random, and the epoch's averages, differ from those of an uninterrupted run"
             )
             return

@@ -82,7 +82,7 @@ def refuse_odd(fresh: Any, stored: Any, name: str) -> None:
     """Refuse a stored state that differs in kind from the one there is before it is restored.
 
     Args:
-        fresh: Of the run that is about to go on.
+        fresh: Of the run that is about to resume.
         stored: Of the checkpoint.
         name: Of the state, for the error.
 

@@ -56,7 +56,7 @@ class OptimizerOnResume(Callback):
         checkpoint["lr_schedulers"] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the new schedule to the epoch, or step, at which the run goes on."""
+        """Take the new schedule to the epoch, or step, at which the run resumes."""
         if self._steps is None:
             return
         with warnings.catch_warnings():

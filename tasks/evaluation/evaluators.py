@@ -70,7 +70,7 @@ class Inference:
         Args:
             network: Maps images to logits.
             image: (N, C, H, W).
-            margin: What is known of the network for `self.margin`; found out anew if None.
+            margin: What is known of the network for `self.margin`; found again if None.
 
         Returns:
             The predicted classes (N, H, W).

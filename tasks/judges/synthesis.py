@@ -43,7 +43,7 @@ class SynthesisJudges:
             self.inception.to(image.device).update(image, truth)
 
     def compute(self) -> dict[str, Tensor]:
-        """Their scores by name, over all processes; after it they start anew."""
+        """Their scores by name, over all processes; after it they start again."""
         scores: dict[str, Tensor] = {}
         for judge in (self.segmentation, self.detection, self.inception):
             if judge is not None:
