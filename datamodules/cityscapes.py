@@ -151,7 +151,7 @@ class CityscapesDataModule(DataModule):
         self._predict: FileTable | None = None
 
     def prepare_data(self) -> None:
-        """Build the index of class centroids, in one process a machine, where training will need it."""
+        """Build the index of class centroids, in one process per machine, where training will need it."""
         if self.trainer is None or self.trainer.state.fn == "fit":
             self._prepare_training(find_fine(self.root))
 

@@ -195,7 +195,7 @@ class FolderSegmentationDataModule(DataModule):
         self._centroids: Centroids | None = None
 
     def prepare_data(self) -> None:
-        """Build the index of class centroids, in one process a machine, where training will need it."""
+        """Build the index of class centroids, in one process per machine, where training will need it."""
         if self.class_uniform and (self.trainer is None or self.trainer.state.fn == "fit"):
             self._find_centroids()
 

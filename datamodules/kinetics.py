@@ -73,7 +73,7 @@ class KineticsDataModule(DataModule):
             train, val or test. Looked for here, then in `root`.
         batch_size: Clips per step, **per device**, in evaluations windows.
         num_workers: Processes that decode, per device; 0 decodes in the training process.
-        clip_length: Frames a clip.
+        clip_length: Frames per clip.
         stride: Every how many-th frame is taken.
         fps: Frame rate that videos are brought to before that; None: as they are.
         size: Height and width of the clips.
@@ -170,7 +170,7 @@ class KineticsDataModule(DataModule):
             self.class_names = find_classes(self.root, self.annotations)
 
     def prepare_data(self) -> None:
-        """Index the videos, in one process a machine; the others then find the index in its file."""
+        """Index the videos, in one process per machine; the others then find the index in its file."""
         stage = self.trainer.state.fn if self.trainer else None
         self.setup("fit" if stage is None else str(stage.value))
 

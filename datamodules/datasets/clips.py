@@ -18,7 +18,7 @@ class Sampling(NamedTuple):
     """How frames are taken for a clip.
 
     Attributes:
-        length: Frames a clip.
+        length: Frames per clip.
         stride: Every how many-th frame is taken.
         fps: Frame rate the videos are brought to first, by showing at each tick the frame on display then; None:
             frames as they are.

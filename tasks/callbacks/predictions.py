@@ -66,7 +66,7 @@ class VideoPredictionTable(PredictionTable):
     """Writes what is predicted of videos to one CSV file: `path, part, start, end, class_1, probability_1, …`.
 
     Of each video first a row with `part` = `video`, of the mean of its windows' probabilities, then a row `window` for
-    each of them; `start` and `end` are in seconds. Five classes a row, or all of fewer. Windows of one video may come
+    each of them; `start` and `end` are in seconds. Five classes per row, or all of fewer. Windows of one video may come
     from several processes; the file appears once it is complete.
 
     Args:
