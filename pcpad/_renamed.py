@@ -71,8 +71,6 @@ MODULES: dict[str, str] = {
     "pcpad.tasks.detection_judge": "pcpad.tasks.judges.detection",
     "pcpad.tasks.evaluation_report": "pcpad.tasks.evaluation.segmentation_report",
     "pcpad.tasks.evaluators": "pcpad.tasks.evaluation.evaluators",
-    "pcpad.tasks.finite": "pcpad.tasks.base",
-    "pcpad.tasks.hyperparameters": "pcpad.tasks.base",
     "pcpad.tasks.inpainting_report": "pcpad.tasks.evaluation.inpainting_report",
     "pcpad.tasks.inputs": "pcpad.tasks.base",
     "pcpad.tasks.segmentation_pictures": "pcpad.tasks.pictures.segmentation",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Mapping, Sequence
-from enum import Enum
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -16,9 +14,11 @@ from torch import Tensor
 from pcpad.class_counts import check_num_classes
 from pcpad.convert import convert_padding
 from pcpad.distributed import averaged
-from pcpad.errors import UserRuntimeError, UserValueError
+from pcpad.errors import UserValueError
 from pcpad.models.weights import mismatch
 from pcpad.tasks.counting import count_each_once, over_all_samples
+from pcpad.tasks.finite import FiniteLoss, NonFiniteLossError, check_finite
+from pcpad.tasks.hyperparameters import is_plain, plain
 from pcpad.tasks.learning import LearningParts
 from pcpad.trust import loading
 
@@ -494,116 +494,6 @@ class Task(LearningParts):
         return {"image": torch.rand(batch, self.in_channels, height, width)}
 
 
-class NonFiniteLossError(UserRuntimeError):
-    """The loss became NaN or infinite."""
-
-
-class FiniteLoss:
-    """Notices a non-finite loss without waiting for the device at every step.
-
-    On a GPU, reading a loss stalls the queue of kernels. The verdict is therefore gathered on the device and read every
-    `every` steps only; on the CPU, where reading is free, at each step.
-
-    Args:
-        every: Steps between two checks on a GPU.
-        clips: Whether the trainer can clip this run's gradients, which is then advised.
-    """
-
-    def __init__(self, every: int = 50, clips: bool = True) -> None:
-        self.every = every
-        self.clips = clips
-        self._finite: Tensor | None = None
-        self._seen = 0
-
-    def update(self, loss: Tensor, where: str) -> None:
-        """Take one step's loss into account.
-
-        Args:
-            loss: A scalar.
-            where: The place in the run, for the error: "epoch 3, step 1200".
-
-        Raises:
-            NonFiniteLossError: This loss, or on a GPU one of the last `every`, is not finite.
-        """
-        finite = loss.detach().isfinite().all()
-        self._finite = finite if self._finite is None else self._finite & finite
-        self._seen += 1
-        if loss.device.type == "cpu" or self._seen % self.every == 0:
-            self.check(where)
-
-    def check(self, where: str) -> None:
-        """Look now, for instance at an epoch's end, before anything is saved.
-
-        Args:
-            where: The place in the run, for the error.
-
-        Raises:
-            NonFiniteLossError: A loss since the last look was not finite.
-        """
-        finite, self._finite = self._finite, None
-        if finite is not None and not bool(finite):
-            late = "" if finite.device.type == "cpu" else f", or up to {self.every} steps before"
-            clip = ", warm it up, or clip gradients (--trainer.gradient_clip_val 1)" if self.clips else " or warm it up"
-            message = f"The loss is not finite ({where}{late}). Lower the learning rate{clip}."
-            raise NonFiniteLossError(message)
-
-
-def check_finite(value: Tensor | float, name: str) -> None:
-    """Refuse a non-finite evaluation result.
-
-    Args:
-        value: A scalar.
-        name: Its name, for the error.
-
-    Raises:
-        NonFiniteLossError: It is NaN or infinite.
-    """
-    if not bool(torch.as_tensor(value).isfinite().all()):
-        message = f"{name} is {float(value)}: the weights or the data hold values that are not finite."
-        raise NonFiniteLossError(message)
-
-
 def unit(image: Tensor) -> Tensor:
     """Images in [0, 1], from bytes or as they are."""
     return image / 255 if image.dtype == torch.uint8 else image
-
-
-def plain(value: Any) -> Any:
-    """Turn a value into what a weights-only checkpoint may hold.
-
-    Args:
-        value: Anything a user may pass from Python: a `Path`, an `Enum`, a NumPy scalar or array, lists of those.
-
-    Returns:
-        The same as bool, int, float, str, None, or lists and dicts of these; other values come back as they are.
-    """
-    if isinstance(value, Enum):
-        return plain(value.value)
-    if isinstance(value, PurePath):
-        return str(value)
-    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
-        return value.tolist()
-    for kind in (bool, int, float, str):  # np.float64 is a float, np.str_ a str, and neither loads back
-        if isinstance(value, kind):
-            return kind(value)
-    if isinstance(value, Mapping):
-        return {plain(key): plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence):
-        return [plain(item) for item in value]
-    return value
-
-
-def is_plain(value: Any) -> bool:
-    """Whether a weights-only checkpoint can carry the value and give it back.
-
-    Args:
-        value: What `plain` returned.
-
-    Returns:
-        False for functions, classes, modules and whatever else would need code to come back.
-    """
-    if isinstance(value, Mapping):
-        return all(is_plain(key) and is_plain(item) for key, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return all(map(is_plain, value))
-    return type(value) in (bool, int, float, str, type(None))
