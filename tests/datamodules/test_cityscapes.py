@@ -312,7 +312,7 @@ def test_processes_share_training_and_evaluation(written):
 
 def test_effective_batch(written):
     data = in_process(make(written, effective_batch=16), 0, 4)
-    with pytest.warns(UserWarning, match="the recipe assumes 16 images a step, this run takes 8"):
+    with pytest.warns(UserWarning, match="the recipe assumes 16 images per step, this run takes 8"):
         data.setup("fit")
 
 

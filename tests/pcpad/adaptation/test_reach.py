@@ -165,7 +165,7 @@ FAR = {
         lambda: nn.Conv2d(3, 3, 3, padding=1, padding_mode="circular"),
         "Conv2d: reaches from one border to the opposite",
     ),
-    "position": (lambda: nn.Sequential(Position()), "the network: its output depends on the place"),
+    "position": (lambda: nn.Sequential(Position()), "the network: its output depends on the position"),
 }
 
 
