@@ -1,4 +1,4 @@
-"""Adaptation: a trained network moves to another padding, taught by itself as it was, on photographs without labels."""
+"""Adaptation: a trained network moves to another padding, with itself as the teacher, on unlabeled photographs."""
 
 from __future__ import annotations
 

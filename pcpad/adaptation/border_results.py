@@ -57,7 +57,7 @@ class Psnr:
 
 @dataclass(frozen=True)
 class Decision:
-    """What a classifier decides. Divergences are Kullback and Leibler's, in nats, from the network of comparison.
+    """What a classifier decides. Divergences are Kullback-Leibler, in nats, from the network of comparison.
 
     Args:
         agreement: The share of images on which the network with its own padding has the same top-1 class.
@@ -126,7 +126,7 @@ class BorderReport:
     Args:
         network: What it is called.
         kind: `dense` where the output is a map, `classifier` where it is a vector per image.
-        images: How many were looked at.
+        images: How many were measured.
         crop: The side of the crops, in pixels.
         context: How much true context they had on each side, in pixels, where they had any.
         band: How near to the border counts as the border, in pixels.
@@ -138,7 +138,7 @@ class BorderReport:
         alignment: What the network's strides divide: tiles have to begin at its multiples.
         obstacles: Modules through which the output depends on the whole image, whatever the padding.
         psnr_context: With true context, where targets were given.
-        notes: What else is to be known.
+        notes: Further remarks.
         maps: Root mean square errors by place, by padding (H, W); of the output, or of a classifier's last maps.
         example: One crop (C, H, W) as the network takes it, and its error by padding (H, W).
     """
@@ -232,7 +232,7 @@ class BorderReport:
 
     @property
     def verdict(self) -> str:
-        """What it comes to, with the numbers it rests on, and what to do."""
+        """The conclusion, the numbers behind it, and the recommendation."""
         if not self.results:
             return f"No convolution of {self.network} pads: borders are as accurate as the rest, nothing to measure."
         return " ".join(part for part in (self._of_own(), self._of_others(), self._of_margin(), self.advice) if part)

@@ -92,7 +92,7 @@ class Leg:
     """What one training run came to.
 
     Args:
-        values: Of the best evaluation, see `Scores.values`; infinite losses for a run that broke off.
+        values: Of the best evaluation, see `Scores.values`; infinite losses for an interrupted run.
         state: The student's weights then.
         exponents: And its exponents.
         step: When that was.
@@ -141,7 +141,7 @@ def train(
         procedure: How.
         rate: The learning rate, which rises at first and falls to 0 by half a cosine.
         steps: How many.
-        started: What `keep` was last given by a run that broke off.
+        started: What `keep` was last given by an interrupted run.
         keep: Called with the run's state at each evaluation.
         said: Called with a line at each evaluation.
 

@@ -15,7 +15,7 @@ def pixel_cross_entropy(
     """Cross entropy averaged over the pixels that have a label; 0 where none has.
 
     `torch.nn.functional.cross_entropy` is 0 / 0 for a crop that is ignored entirely, as crops of sky or of the
-    car's own bonnet can be.
+    car's own hood can be.
 
     Args:
         logits: (N, K, H, W).

@@ -48,7 +48,7 @@ def deeplabv3plus(
 
     Args:
         encoder: `wide_resnet38`, or a ResNet of torchvision: `resnet50`, `resnet101`, …, see `deeplab_encoders`.
-        num_classes: How many logits a pixel gets.
+        num_classes: Logits per pixel.
         padding: One of `pcpad.padding_names()`.
         encoder_weights: None for random ones. A local file: an ImageNet classifier's, a segmentation network's
             (its head is left out), or a checkpoint of this suite's classification task. For a ResNet also
@@ -157,7 +157,7 @@ class DeepLabV3Plus(nn.Module):
         encoder: A chain of children, each feeding the next. They become the network's own under their own names.
         skip: The child whose output the decoder refines.
         channels: Of the skip connection and of the chain's output.
-        num_classes: How many logits a pixel gets.
+        num_classes: Logits per pixel.
     """
 
     def __init__(self, encoder: nn.Module, skip: str, channels: tuple[int, int], num_classes: int = 19) -> None:
