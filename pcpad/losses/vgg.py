@@ -29,7 +29,7 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class VGG16Features(nn.Module):
     """The outputs of VGG16's first three pooling layers (`features[4]`, `[9]`, `[16]` of torchvision's).
 
-    Its weights are buffers that no `state_dict` holds: nothing trains them, checkpoints do not hold them, strict loading
+    Its weights are buffers that no `state_dict` holds: nothing trains them, no checkpoint holds them, strict loading
     does not ask for them, and they follow the module to its device.
 
     Args:
