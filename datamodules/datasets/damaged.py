@@ -104,7 +104,7 @@ def match_masks(images: FileTable, masks: str | Path) -> list[Path]:
         raise UserValueError(message)
     for path, files_of_it in zip(pictures, chosen, strict=True):
         if len(files_of_it) > 1:
-            message = f"{path} has {len(files_of_it)} masks: {', '.join(map(str, files_of_it))}; leave one"
+            message = f"{path} has {len(files_of_it)} masks: {', '.join(map(str, files_of_it))}; keep only one"
             raise UserValueError(message)
     return [files_of_it[0] for files_of_it in chosen]
 
