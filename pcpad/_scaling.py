@@ -102,7 +102,7 @@ def _alone(plan: Plan, input: Tensor, weight: Tensor, bias: Tensor | None) -> bo
     """Whether to scale only the border: of maps whose ratio is not kept, and of large ones on a CPU.
 
     Memory is slow on a CPU, so leaving the interior alone pays. Where a gradient is wanted, which is copied once in
-    any case, it pays where the ratio would have to be rebuilt.
+    any case, it pays where the ratio would have to be made anew.
     """
     tensors = (input, weight) if bias is None else (input, weight, bias)
     if not all(map(_in_place, tensors)):
@@ -183,8 +183,8 @@ def scaled(y: Tensor, bias: Tensor | None, kept: Kept) -> Tensor:
         if not (_border.is_ordinary(y) and (shaped is None or _in_place(shaped)) and _in_place(y)):
             return y.mul_(ratio) if shaped is None else y.mul_(ratio) + shaped
     if learns:
-        scaled: Tensor = _Scale.apply(y, shaped, kept)
-        return scaled
+        output: Tensor = _Scale.apply(y, shaped, kept)
+        return output
     return _scale_(y, shaped, kept)
 
 
