@@ -33,7 +33,7 @@ from benchmarks.padding import DEVICE, row, trio
 from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.cityscapes_labels import IGNORE, LABELS
 from pcpad.datamodules.datasets.epochs import Crop
-from pcpad.datamodules.datasets.scenes import Augmentation, SceneCrops
+from pcpad.datamodules.datasets.scenes import SceneAugmentation, SceneCrops
 from pcpad.datamodules.samples.streets import draw_scene
 from pcpad.metrics import BorderIoU, SegmentationIoU
 from pcpad.models import deeplabv3plus
@@ -111,7 +111,7 @@ def with_torchvision(root: Path) -> Callable[[Pair], object]:
 
 def with_pcpad(root: Path) -> Callable[[Pair], object]:
     """What `CityscapesDataModule` does for a crop."""
-    augment = Augmentation(CROP, SCALE, 0.5, JITTER, SIGMA)
+    augment = SceneAugmentation(CROP, SCALE, 0.5, JITTER, SIGMA)
     seeds = itertools.count()
     return lambda pair: SceneCrops(root, [pair], 1, augment)[Crop(0, None, next(seeds))]
 

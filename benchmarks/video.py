@@ -23,7 +23,7 @@ import torch
 
 from benchmarks.common import machine, ratio, save, show
 from pcpad.datamodules.datasets.clip_datasets import TrainingClips
-from pcpad.datamodules.datasets.clips import Augmentation, Sampling
+from pcpad.datamodules.datasets.clips import ClipAugmentation, Sampling
 from pcpad.datamodules.datasets.epochs import Crop
 from pcpad.datamodules.datasets.video_table import load_videos
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FRAMES, RATE, HEIGHT, WIDTH, LENGTH, SIZE = 300, 30, 240, 320, 16, 112
-AUGMENT = Augmentation(SIZE)
+AUGMENT = ClipAugmentation(SIZE)
 
 
 def write_video(path: Path, gop: int, codec: str = "libx264", seed: int = 0) -> None:

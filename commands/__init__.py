@@ -1,4 +1,4 @@
-"""The suite's own verbs beside fit, validate, test and predict, one a file.
+"""The suite's own verbs beside fit, validate, test and predict, one per file.
 
 A verb is a module here with a `main(args: list[str]) -> None`, and a line in `VERBS`. Modules are imported when their
 verb is called, so that `pcpad --help` stays quick.
@@ -23,6 +23,6 @@ VERBS = {
     "borders": "measure how wrong a network is near borders, under each padding, without labels",
     "bench": "time a network under several paddings",
     "export": "write a checkpoint as ONNX or torch.export, checked against PyTorch",
-    "doctor": "say what is installed and found here, and what of it is known to be wrong",
+    "doctor": "show what is installed and found here, and the problems known of it",
     "completion": "print what makes bash, zsh, tcsh or fish complete all this",
 }

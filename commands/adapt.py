@@ -36,7 +36,7 @@ four of them, and the verdict says whether the conversion is worth it, or the ne
 _EPILOG = """\
 The file has the weights under the original's names, and the padding (with exponents, if they were learned) in its
 metadata: `pcpad.models.load_weights`, `--weights FILE` of other verbs and `pcpad export --network NAME --weights FILE`
-read it. An interrupted run goes on from its state, FILE.state, by the same command. Several GPUs: `pcpad fit --config
+read it. The same command resumes an interrupted run from its state, FILE.state. Several GPUs: `pcpad fit --config
 adapt_dense.yaml` and `adapt_classifier.yaml`, which do one run of the procedure.
 
 examples:
@@ -71,7 +71,7 @@ def main(args: list[str]) -> None:
         procedure, resize = replace(procedure, crop=size), resize or round(size * 256 / 224)
     photographs = Photographs(_large(files, resize, procedure), resize)
     state = given.output.with_name(f"{given.output.name}.state")
-    say(f"{len(photographs)} photographs; an interrupted run goes on from {state} by the same command.")
+    say(f"{len(photographs)} photographs; the same command resumes an interrupted run from {state}.")
     found = recover(
         network.module, photographs, given.padding, procedure, prepare=_prepare(network, given.noise),
         fallback=given.fallback, resume=state, said=say,
@@ -113,7 +113,7 @@ def _large(files: FileTable, resize: int | None, procedure: Procedure) -> FileTa
     small = next(files[number] for number in range(len(files)) if number not in set(kept))
     said = (
         f"{len(files) - len(kept)} of {len(files)} photographs are smaller than {least}, the crop with its true "
-        f"context, and are left out ({small.name}); --crop and --margin make that less"
+        f"context, and are left out ({small.name}); a smaller --crop or --margin uses more of them"
     )
     if not kept:
         raise UserValueError(said)
@@ -178,7 +178,7 @@ def parser() -> Parser:
         help="of partial convolution's ratio: raised from 0 to 1, learned for each channel and kept, or a number",
     )  # fmt: skip
     add("--exponents_only", action="store_true", help="with --exponent learn: leave the weights as they are")
-    add("--crop", type=int, help="what the converted network sees; default 128, a classifier's own size")
+    add("--crop", type=int, help="crops that the converted network sees; default 128, a classifier's own size")
     add("--margin", type=int, help="true context on each side; default as far as the network looks")
     add("--resize", type=int, help="the photographs' shorter side first; by default for classifiers, crop × 256/224")
     add(
@@ -187,7 +187,7 @@ def parser() -> Parser:
     add("--noise", type=float, default=0.0, help="standard deviation out of 255 added to images: for denoisers")
     add("--features", type=float, default=default.features, help="weight of a classifier's last features; default 0")
     add("--norms", choices=["auto", "frozen"], default=default.norms, help="batch norms' statistics at the end")
-    add("--held_out", type=float, default=default.held_out, help=f"part of the photographs; default {default.held_out}")
+    add("--held_out", type=float, default=default.held_out, help=f"fraction held out; default {default.held_out}")
     add("--precision", choices=["32", "bf16", "16"], default=default.precision, help="of training, by autocast")
     add("--seed", type=int, default=default.seed)
     add("--device", help="cpu or cuda:1; the GPU by default if there is one")

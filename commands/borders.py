@@ -32,8 +32,8 @@ from pcpad.terminal import say, tell
 _CONTEXT = 64  # pixels around what a classifier sees; a multiple of all strides
 _FILES = ("borders.json", "borders.csv", "borders.png")
 _EPILOG = """\
-Each photograph's middle is run twice: with the pixels around it, and cut out, under each padding. What differs is the
-padding's doing. "error" is its root mean square in parts of the output's standard deviation; "dB" the same as a
+Each photograph's middle is run twice: with the pixels around it, and cut out, under each padding. The padding
+causes the difference. "error" is its root mean square relative to the output's standard deviation; "dB" the same as a
 signal-to-error ratio; "95 %" its interval by bootstrap over photographs. Classifiers see the middle of photographs at
 the size that they were published for, 224 pixels say, with 64 more on each side as context: the shorter side is brought
 to 352. Their decisions are compared with the unconverted network's, without and with context, and under small shifts.
@@ -67,7 +67,7 @@ def main(args: list[str]) -> None:
         untrained=given.untrained, trusted=given.trust, device=device_named(given.device),
     )  # fmt: skip
     if not loaded.trained:
-        say(f"{given.network} has random weights, as --untrained allows: this says nothing of a trained network.")
+        say(f"{given.network} has random weights, as --untrained allows: this says nothing about a trained network.")
     size = None if given.resize or given.crop else loaded.size
     resize = given.resize or (size + 2 * (given.context or _CONTEXT) if size else None)
     images, failures = read_photographs(given.images, given.limit, resize, max(resize or 0, given.largest))
@@ -110,7 +110,7 @@ def parser() -> Parser:
         help="of larger photographs the middle of that side is used; default 512")  # fmt: skip
     add("--mean", type=numbers, metavar="A,B,C", help="of images in [0, 1]; one number: the network takes gray ones")
     add("--std", type=numbers, metavar="A,B,C", help="likewise; of a function's network 0 and 1 unless said")
-    text = "add Gaussian noise, in parts of 255, and compare outputs with the photographs: a denoiser's PSNR"
+    text = "add Gaussian noise, its deviation out of 255, and compare outputs with the photographs: a denoiser's PSNR"
     add("--noise", type=_positive, metavar="SIGMA", help=text)
     add("--paddings", type=words, default=list(PADDINGS), metavar="A,B,…",
         help=f"of {', '.join(padding_names())}; default {','.join(PADDINGS)}; its own is always measured")  # fmt: skip

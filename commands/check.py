@@ -71,7 +71,7 @@ def _annotations(given: argparse.Namespace) -> Annotations | None:
     if given.annotations is None:
         if given.columns or given.roots:
             said = "--data.columns" if given.columns else f"--data.roots {given.roots[0]}"
-            message = f"{said} says how --data.annotations FILE is to be read: which file?"
+            message = f"{said} says how to read --data.annotations FILE: pass that file too."
             raise UserValueError(message)
         return None
     if given.name not in _TABLES:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pcpad._renamed import with_present_paths
+from pcpad._renamed import moved, with_present_paths
 from pcpad.bounded_yaml import read_config
 from pcpad.commands.habits import remembered_habits
 from pcpad.errors import UserFileNotFoundError, UserValueError
@@ -16,7 +16,7 @@ from pcpad.tasks.callbacks.run_values import RUN_VALUES
 from pcpad.trust import Trust, check_layout, plain_settings
 
 _PARTS = {"model": "hyper_parameters", "data": "datamodule_hyper_parameters"}
-# What a run that goes on from a checkpoint alone takes from it, and of which types: nothing that could name a class, a
+# What a run that resumes from a checkpoint alone takes from it, and of which types: nothing that could name a class, a
 # folder or a file.
 _NUMBER, _WORD, _SWITCH = (int, float, type(None)), (str, type(None)), (bool, type(None))
 _OF_THE_RUN: dict[str, dict[str, tuple[type, ...]]] = {
@@ -163,7 +163,8 @@ def remembered(path: Path, trust: Trust | None = None, *, run: bool = False, wei
     kept = content.get(RUN_VALUES)
     if run and isinstance(kept, Mapping):
         settings |= run_values(kept)
-    return with_present_paths(settings)
+    present: dict[str, Any] = with_present_paths(settings)
+    return present
 
 
 def _without_augmentation(settings: dict[str, Any]) -> None:
@@ -174,7 +175,7 @@ def _without_augmentation(settings: dict[str, Any]) -> None:
         del given["augment"]
 
 
-def differences(settings: Mapping[str, Any], used: Mapping[str, Any]) -> list[str]:
+def changed_settings(settings: Mapping[str, Any], used: Mapping[str, Any]) -> list[str]:
     """Say where a run departs from its checkpoint.
 
     Args:
@@ -205,4 +206,12 @@ def _flat(value: Any, name: str) -> dict[str, Any]:
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return len(a) == len(b) and all(map(_same, a, b))
-    return a == b
+    same: bool = a == b
+    return same
+
+
+if not TYPE_CHECKING:  # to whom any name would exist
+
+    def __getattr__(name: str) -> Any:
+        """What was here in earlier versions."""
+        return moved(__name__, name)

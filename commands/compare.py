@@ -52,7 +52,7 @@ def main(args: list[str]) -> None:
     try:
         run_cells(given.output, grid, cells, given.jobs, _gpus(grid) if given.jobs > 1 else 0)
     except (KeyboardInterrupt, SystemExit) as stop:
-        print("pcpad: stopped; the same command goes on from here.", file=sys.stderr)
+        print("pcpad: stopped; the same command resumes it.", file=sys.stderr)
         raise SystemExit(stop.code if isinstance(stop, SystemExit) else 130) from None
     _report(given, grid)
 

@@ -79,7 +79,8 @@ def _whole(file: Any, shell: str) -> Parser:
 
 
 def _parser_of(verb: str) -> Parser:
-    return import_module(_PARSERS.get(verb, f"pcpad.commands.{verb}")).parser()
+    parser: Parser = import_module(_PARSERS.get(verb, f"pcpad.commands.{verb}")).parser()
+    return parser
 
 
 def _mark_files(parser: argparse.ArgumentParser, file: Any) -> None:

@@ -26,7 +26,7 @@ _ADVICE = {
     errno.EDQUOT: "free some space, or write somewhere else",
     errno.ENOTDIR: "a part of this path is a file where a folder is needed",
     errno.EISDIR: "it is a folder where a file is needed",
-    errno.ELOOP: "links lead round in a circle there",
+    errno.ELOOP: "symbolic links form a loop there",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOMEM: "lower --data.num_workers or --data.batch_size",
     errno.EMFILE: "allow more (ulimit -n), or lower --data.num_workers",
@@ -45,7 +45,7 @@ _SAID = (
     (
         r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?:is killed by signal: [^.]*|exited unexpectedly)",
         "a process that reads data ended, mostly because memory or /dev/shm ran out: lower --data.num_workers or "
-        "--data.batch_size; with --data.num_workers 0 the error is shown as it is",
+        "--data.batch_size; --data.num_workers 0 shows the original error",
     ),
     (
         r"unable to (?:allocate shared memory|write to file|resize file|mmap \d+ bytes from file|open shared memory"
@@ -55,7 +55,7 @@ _SAID = (
     ),
     (
         r"PytorchStreamWriter failed writing[^\n]*|\[enforce fail at inline_container\.cc[^\n]*unexpected pos[^\n]*",
-        "a file could not be written to its end: free some space, or write somewhere else",
+        "a file could not be written completely: free some space, or write somewhere else",
     ),
     (
         r"CUDA out of memory[^\n]*?\.(?= |$)|"

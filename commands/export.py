@@ -30,10 +30,10 @@ from pcpad.terminal import say
 _PLAIN = {"compile": False, "checkpointing": False}
 _FORMATS = {".onnx": "onnx", ".pt2": "torch"}
 _EPILOG = """\
-The input is what the task's data is: images as floats in [0, 1], (N, 3, H, W); the task's normalisation is in the
+The input is what the task's data is: images as floats in [0, 1], (N, 3, H, W); the task's normalization is in the
 file. Batch, height and width are dynamic. Before the file is put in its place it is read back and compared with
-PyTorch at three sizes, even, odd and mixed, and at other batches than the export saw. Its metadata says which task,
-network, padding and classes it has: `metadata_props` of ONNX, the extra file `pcpad.json` of torch.export.
+PyTorch at three sizes, even, odd and mixed, and at batch sizes other than the exported one. Its metadata says which
+task, network, padding and classes it has: `metadata_props` of ONNX, the extra file `pcpad.json` of torch.export.
 
 examples:
   pcpad export --ckpt_path runs/cls_rn50/version_0/checkpoints/best.ckpt --output model.onnx

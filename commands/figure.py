@@ -43,7 +43,7 @@ def main(args: list[str]) -> None:
     rest, data = take_data_options(args)
     given = own.parse_args(rest)
     if data and not hasattr(given, "data_options"):
-        own.error(f"this figure reads no data set: --data.{next(iter(data))} has no meaning here")
+        own.error(f"this figure reads no data set: --data.{next(iter(data))} has no effect here")
     given.data_options = data
     refuse_figure(given)
     module.draw(given)

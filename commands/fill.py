@@ -15,7 +15,7 @@ import numpy as np
 
 from pcpad._filling_rule import METHODS
 from pcpad.commands.filling.finding import Job, Masks, find_jobs
-from pcpad.commands.filling.masks import NAMED_COLORS, MaskReading, color_of, has_bled, hole_of
+from pcpad.commands.filling.holes import NAMED_COLORS, MaskReading, color_of, has_bled, hole_of
 from pcpad.commands.filling.results import (
     ENDINGS,
     SheetRow,
@@ -41,13 +41,13 @@ _ROWS = 200  # of a sheet
 _EPILOG = """\
 MASKS is a folder of masks that are called like their pictures (NAME.* or NAME_mask.*), or one mask for all. Without it,
 a picture's mask lies beside it: photo_mask.png beside photo.jpg. White is what is filled, and so are its soft edges:
-greys within two pixels of it. --mask_polarity says it if white is what is valid.
+grays within two pixels of it. --mask_polarity says it if white is what is valid.
 
 Results are OUT/NAME.png, and OUT/NAME.tif of TIFF and CMYK pictures, in folders as the pictures are. What is valid is
 the picture's bit by bit, and depth, alpha, inks, color profile, EXIF data and resolution are kept. JPEG changes all
 of a picture, so it is written only where --format says so.
 
---mask_from fills what is told by the pictures themselves: what is transparent (alpha), what was painted in a color, or
+--mask_from fills what the pictures themselves mark: what is transparent (alpha), what was painted in a color, or
 scratches: a proposal, thin lines that are brighter or darker than their surroundings, which is written as
 OUT/NAME_mask.png to be looked at. With --masks_only nothing is filled; correct the masks, and fill with --masks OUT.
 
@@ -97,9 +97,9 @@ def parser() -> Parser:
         allow_abbrev=False,
     )
     add = made.add_argument
-    add("pictures", nargs="+", type=path_name, metavar="PICTURES", help="files, and folders, which are looked through")
+    add("pictures", nargs="+", type=path_name, metavar="PICTURES", help="files, and folders to search")
     add("--masks", type=path_name, metavar="MASKS", help="a folder of masks, or one for all; default beside PICTURES")
-    text = "behind the name of a picture in its mask's; default %(default)s"
+    text = "what a mask's name adds to its picture's; default %(default)s"
     add("--mask_suffix", default="_mask", metavar="TEXT", help=text)
     add("--mask_from", type=_mask_from, metavar="WHAT", help=f"alpha, scratches, {', '.join(NAMED_COLORS)} or #rrggbb")
     text = "how far from that color a channel may be, of 255; default %(default)s"
@@ -115,7 +115,7 @@ def parser() -> Parser:
         "--mask_threshold",
         type=_share,
         metavar="SHARE",
-        help="of white, above which greys count as white; default 0.5, and soft edges",
+        help="fraction of white above which grays count as white; default 0.5, and soft edges",
     )
     add("--fit_masks", choices=("nearest",), help="resize masks of another size than their picture")
     add("--output", required=True, type=path_name, metavar="OUT", help="the folder for the results")
@@ -199,11 +199,12 @@ def _network(given: argparse.Namespace) -> Inpainter | None:
         except UserFileNotFoundError as error:
             if given.method == "network":
                 raise
-            say(f"auto goes without a network, by classical methods alone: {error}")
+            say(f"auto uses classical methods alone, without a network: {error}")
             return None
     from pcpad.commands.benching.timing import default_device, device_named
 
-    return network.to(default_device() if given.device == "auto" else device_named(given.device))
+    moved: Inpainter | None = network.to(default_device() if given.device == "auto" else device_named(given.device))
+    return moved
 
 
 @dataclass
@@ -316,7 +317,7 @@ class _Run:
             self.methods += summary.methods
             text = said(summary, hole.size)
         else:
-            text = "it has no hole, and is copied as it came"
+            text = "it has no hole and is copied unchanged"
         lost = write_picture(target, picture, kind)
         if damaged:
             self.filled += 1

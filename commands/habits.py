@@ -44,10 +44,7 @@ def add_habits(parser: LightningArgumentParser, verb: str) -> None:
     )
     parser.add_argument("--logger", type=Word | list[Word] | None, default=None, help=text)
     if verb == "fit":
-        text = (
-            "End the run after so many validations in which the metric of --checkpoint.monitor has not been better "
-            "than before."
-        )
+        text = "End the run after this many validations in which the metric of --checkpoint.monitor has not improved."
         parser.add_argument("--early_stopping", type=int | None, default=None, metavar="PATIENCE", help=text)
 
 
@@ -165,7 +162,7 @@ def _mlflow(folder: str | Path, name: str) -> Logger:
 
 
 def remembered_habits(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run's checkpoints remember of these options, so that it goes on with them.
+    """What a run's checkpoints remember of these options, so that it resumes with them.
 
     Args:
         config: Parsed, or a checkpoint's entry, which may hold anything.

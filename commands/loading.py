@@ -71,7 +71,8 @@ def load_task(
     except ArgumentError as error:
         message = f"{checkpoint} holds settings that {kind.__name__} does not take: {error}"
         raise UserValueError(message) from None
-    return task.to(device).eval()
+    loaded: Task = task.to(device).eval()
+    return loaded
 
 
 def load_datamodule(
@@ -107,7 +108,8 @@ def load_datamodule(
     _check_names(kind, overrides, "data")
     try:
         with trust.watch():
-            return instantiate_module(kind, {**kept, **overrides})
+            module: LightningDataModule = instantiate_module(kind, {**kept, **overrides})
+            return module
     except ArgumentError as error:
         message = f"{kind.__name__}: {error}"
         raise UserValueError(message) from None

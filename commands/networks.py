@@ -97,7 +97,7 @@ def load_network(
         padding: Convert the network to it; None leaves it its own.
         fallback: See `pcpad.convert_padding`.
         imports: Modules whose functions may be called, beside those that `--import` has loaded.
-        mean: Of images in [0, 1], one number for all channels or one a channel, in place of those known; a network
+        mean: Of images in [0, 1], one number for all channels or one per channel, in place of those known; a network
             from a function has 0 and 1. One number for a network of gray images.
         std: Likewise.
         num_classes: Of networks by name: 1000 for classifiers and 19 for others when not given.
@@ -129,7 +129,7 @@ def load_network(
         trained = weights is not None
         if not trained and not untrained:
             message = (
-                f"{name} has random weights, of which nothing can be learned: pass --weights FILE (or `--weights "
+                f"{name} has random weights, from which nothing can be learned: pass --weights FILE (or `--weights "
                 "published` for torchvision's classifiers)"
             )
             message += ", or --untrained if that is meant" if untrained is not None else ""
@@ -144,7 +144,7 @@ def load_network(
 def _refuse_options(name: str, weights: object, num_classes: object) -> None:
     for option, value in (("--weights", weights), ("--num_classes", num_classes)):
         if value is not None:
-            message = f"{option} {value} has no meaning beside {name}: a checkpoint has weights and classes of its own"
+            message = f"{option} {value} has no effect with {name}: a checkpoint has weights and classes of its own"
             raise UserValueError(message)
 
 
@@ -156,7 +156,7 @@ def _of_task(task: Task, name: str) -> tuple[nn.Module, _Numbers]:
     except UserTypeError:
         inputs = []
     if inputs != ["image"]:
-        message = f"{name} is of {kind}, whose network takes more or other inputs than one image"
+        message = f"{name} is of {kind}, whose network takes inputs other than one image"
         raise UserTypeError(message)
     network = getattr(task, "network", None)
     if not isinstance(network, nn.Module):

@@ -88,7 +88,7 @@ def refuse_within(outputs: Iterable[Path], folder: str | Path) -> None:
 
 
 def refuse_figure(given: Namespace) -> None:
-    """Refuse a figure, or a table beside it, in the place of what it is drawn from.
+    """Refuse a figure, or a table beside it, in place of what it is drawn from.
 
     Args:
         given: The parsed options, `output` among them.

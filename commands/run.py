@@ -21,7 +21,7 @@ from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from pcpad._renamed import present_path
 from pcpad.bounded_yaml import bound_jsonargparse, reading_once
-from pcpad.commands.checkpoint import differences, find_checkpoint, home_of, remembered, run_values
+from pcpad.commands.checkpoint import changed_settings, find_checkpoint, home_of, remembered, run_values
 from pcpad.commands.habits import add_habits, check_habits, early_stopping, further_loggers, logger_words
 from pcpad.commands.outputs import checkpoint_files, named_files, run_files
 from pcpad.commands.plugins import allow_modules_of, import_named, load_plugins, load_user_modules, split_imports
@@ -94,7 +94,7 @@ def _run(verb: str, args: list[str]) -> SuiteCLI:
         args += [f"--imports={json.dumps(list(dict.fromkeys(modules)))}"]
     name = configs[-1].stem if configs else None
     home = home_of(checkpoint) if checkpoint is not None and verb == "fit" and not configs else None
-    if home is not None:  # a run that goes on stays with its first part
+    if home is not None:  # a resumed run stays with its first part
         folder, name = home
         settings.setdefault("trainer", {})["default_root_dir"] = folder
     return SuiteCLI(verb, args, name=name, remembered=settings, trust=trust, configs=configs)
@@ -109,8 +109,8 @@ def _refuse_other_bytes(args: list[str]) -> None:
             ("--model", "--data", "--eval", "--trainer.callbacks", "--trainer.logger")
         ) and not is_unicode(value):
             message = (
-                f"{option} {value}: this name holds bytes that are no UTF-8, and options of classes "
-                "take none: rename it, or give a link to it that has another name (ln -s)"
+                f"{option} {value}: this name is not valid UTF-8, as options of classes must be: "
+                "rename it, or give a link to it that has another name (ln -s)"
             )
             raise UserValueError(message)
 
@@ -197,7 +197,7 @@ class SuiteCLI(LightningCLI):
             parser.add_argument("--tiling.size", type=int | None, default=None, help=text)
             text = "Of neighboring tiles, a fraction of them such as 1/3."
             parser.add_argument("--tiling.overlap", type=float | str | None, default=None, help=text)
-            text = "What tiles see around them: exact, as far as the network looks; or so many pixels."
+            text = "What tiles see around them: exact, as far as the network looks; or this many pixels."
             margin: Any = MarginOption | None
             parser.add_argument("--tiling.margin", type=margin, default=None, help=text)
 
@@ -209,7 +209,7 @@ class SuiteCLI(LightningCLI):
             self.config = _with_present_paths(parser.parse_args(cast(list[str], args)))
             check_habits(self.config[self.verb])
             used = parser.dump(self.config, skip_none=False, skip_validation=True, format="json")
-        for line in differences(self.remembered, json.loads(used)[self.verb]):
+        for line in changed_settings(self.remembered, json.loads(used)[self.verb]):
             _say(f"Differs from the checkpoint: {line}")
 
     def _set_seed(self) -> None:
@@ -392,7 +392,7 @@ class SuiteCLI(LightningCLI):
         written = run_files(log_folder)
         refuse_replacing(written, inputs, "--trainer.default_root_dir FOLDER")
         if self.verb == "fit":
-            # A run that goes on may replace what it goes on from, which is whole at any time.
+            # A resumed run may replace what it resumes from, which is whole at any time.
             resumed = self._get(self.config_init, "ckpt_path")
             others = [path for path in inputs if resumed is None or not path.samefile(resumed)]
             folder = self.config_dump["checkpoint"]["dirpath"]

@@ -28,12 +28,12 @@ _EVERY = tuple(TRAINER_VERBS)
 GROUPS: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
     "run": (
         ("--config", "a recipe's name (`pcpad configs` lists them) or a YAML file; several are read in order", _EVERY),
-        ("--ckpt_path", "the checkpoint to go on from, or to apply; it knows its task, data and padding", _EVERY),
+        ("--ckpt_path", "the checkpoint to resume from, or to apply; it knows its task, data and padding", _EVERY),
         ("--seed_everything", "the seed of all random numbers [0]", _EVERY),
         ("--untrained", "allow a network of random weights", ("test", "predict")),
         ("--imports", "modules of yours to load first; also --import MODULE", _EVERY),
         ("--trainer.fast_dev_run", "true runs one batch of everything, to see whether it works", _EVERY),
-        ("--print_config", "print the whole configuration, which --config takes again, and end", _EVERY),
+        ("--print_config", "print the whole configuration, as --config takes it, and exit", _EVERY),
     ),
     "evaluation": (
         ("--eval", "--eval+=Tile, Border, or any metric of torchmetrics or of yours: mine.BoundaryF1", ("test",)),
@@ -43,16 +43,16 @@ GROUPS: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
         ("--output", "file or folder for the predictions", ("predict",)),
         ("--tiling.size", "side of the tiles that large pictures are cut into, in pixels", ("predict",)),
         ("--tiling.overlap", "of neighboring tiles, as a fraction of them", ("predict",)),
-        ("--tiling.margin", "what tiles see around them: exact, or so many pixels", ("predict",)),
+        ("--tiling.margin", "what tiles see around them: exact, or this many pixels", ("predict",)),
     ),
     "training": (
-        ("--trainer.max_epochs", "end after so many epochs", ("fit",)),
-        ("--trainer.max_steps", "end after so many steps", ("fit",)),
-        ("--trainer.max_time", "end after so long: 00:12:00:00 is half a day", ("fit",)),
-        ("--trainer.val_check_interval", "validate after a share of an epoch, or so many steps [1.0]", ("fit",)),
-        ("--trainer.accumulate_grad_batches", "batches to one step of the optimizer [1]", ("fit",)),
+        ("--trainer.max_epochs", "end after this many epochs", ("fit",)),
+        ("--trainer.max_steps", "end after this many steps", ("fit",)),
+        ("--trainer.max_time", "end after this long: 00:12:00:00 is half a day", ("fit",)),
+        ("--trainer.val_check_interval", "validate after a fraction of an epoch, or this many steps [1.0]", ("fit",)),
+        ("--trainer.accumulate_grad_batches", "batches per step of the optimizer [1]", ("fit",)),
         ("--trainer.gradient_clip_val", "the norm at which gradients are clipped", ("fit",)),
-        ("--early_stopping", "end after so many validations without a better score", ("fit",)),
+        ("--early_stopping", "end after this many validations without improvement", ("fit",)),
     ),
     "checkpoints": (
         ("--checkpoint.monitor", "the metric that tells which is best: val/top1", ("fit",)),

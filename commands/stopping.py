@@ -1,4 +1,4 @@
-"""What a user who stops a run is told: where it is saved, and how it goes on."""
+"""What a user who stops a run is told: where it is saved, and how to resume it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SIGINT, _SIGTERM = 130, 143  # 128 + the signal's number, as a shell reports it
 
 @contextmanager
 def telling_how_to_go_on(verb: str, args: Sequence[str]) -> Iterator[None]:
-    """Say, when a run was stopped, how to go on, in place of a traceback.
+    """Say, when a run was stopped, how to resume it, in place of a traceback.
 
     Args:
         verb: `fit`, `validate`, `test` or `predict`.
@@ -32,7 +32,7 @@ def telling_how_to_go_on(verb: str, args: Sequence[str]) -> Iterator[None]:
     except KeyboardInterrupt:
         _leave(verb, "SIGINT", _SIGINT)
     except SystemExit as end:
-        # Of `Interrupted` this module cannot know without importing Lightning, which may be what was broken off.
+        # Of `Interrupted` this module cannot know without importing Lightning, which may be what was interrupted.
         if hasattr(end, "where"):
             _tell(end, verb, args)
             raise SystemExit(end.code) from None
@@ -44,12 +44,12 @@ def telling_how_to_go_on(verb: str, args: Sequence[str]) -> Iterator[None]:
 
 
 def going_on(verb: str, args: Sequence[str], checkpoint: Path) -> str:
-    """The command that goes on with a run.
+    """The command that resumes a run.
 
     Args:
         verb: `fit`.
         args: The arguments that the run was started with.
-        checkpoint: What it goes on from.
+        checkpoint: What it resumes from.
 
     Returns:
         The same command, from the checkpoint.
@@ -71,7 +71,7 @@ def _tell(stop: SystemExit, verb: str, args: Sequence[str]) -> None:
     lines = [f"pcpad: stopped by {stop.signal} {stop.where}."]  # type: ignore[attr-defined]
     lines += stop.notes  # type: ignore[attr-defined]
     if file is not None:
-        lines += [f"Saved in {file}. This goes on from there:", f"  {going_on(verb, args, file)}"]
+        lines += [f"Saved in {file}. Resume with:", f"  {going_on(verb, args, file)}"]
     print(*lines, sep="\n", file=sys.stderr)
 
 

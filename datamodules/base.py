@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self, TypeVar, overload
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
-from lightning.pytorch.utilities.rank_zero import rank_zero_deprecation
+from lightning.pytorch.utilities.rank_zero import rank_zero_deprecation  # type: ignore[attr-defined]  # re-exported
 from torch.utils.data import DataLoader, Dataset, default_collate
 from torch.utils.data.distributed import DistributedSampler
 
@@ -141,10 +141,10 @@ class DataModule(LightningDataModule):
     | Gaussian filtering | `image`, `target` (N, 3, H, W) |
     | adaptation | `image` (N, 3, H, W), which the task crops itself |
 
-    Images are uint8 in [0, 255] or float in [0, 1]; the task normalises them. Which samples an epoch consists of, in
+    Images are uint8 in [0, 255] or float in [0, 1]; the task normalizes them. Which samples an epoch consists of, in
     which order and with which random draws, depends on nothing but the seed of `seed_everything` (0 without one) and
     the epoch's number: not on the number of processes or workers. Only the last ones, which do not fill a batch of all
-    processes, are left out. A run resumed from a checkpoint made within an epoch goes on at the next sample.
+    processes, are left out. A run resumed from a checkpoint made within an epoch continues with the next sample.
     Evaluations count each sample once, on any number of processes that each get one.
 
     A data set to predict from that has `input_files()`, which yields of each sample the paths of its files, the one it
@@ -157,10 +157,10 @@ class DataModule(LightningDataModule):
 
     Args:
         root: The folder with the data; `~` is the home folder.
-        batch_size: Samples a training step **per device**.
-        eval_batch_size: Samples a step when evaluating, per device; None: as `batch_size`.
+        batch_size: Samples per training step, **per device**.
+        eval_batch_size: Samples per step when evaluating, per device; None: as `batch_size`.
         num_workers: Processes that read samples, per device; 0 reads in the training process.
-        effective_batch: Samples a step over all devices and accumulated batches that the recipe assumes; another
+        effective_batch: Samples per step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
         augment: Transforms of albumentations or torchvision v2 that training items go through at the end, each
             `{class_path: albumentations.RandomGamma, init_args: {p: 0.5}}`: images and, with them, `label`, `mask` and
@@ -171,7 +171,7 @@ class DataModule(LightningDataModule):
         class_colors: RGB in [0, 255] of each class, in which label maps are painted; None: evenly spread hues.
         channels: Of its images; None where nothing is said of them, which mostly are RGB.
         train_ids: For each label of the data, the class 0, 1, … that segmentation is scored by, or 255: what judges of
-            synthesised pictures translate label ids with.
+            synthesized pictures translate label ids with.
 
     Raises:
         ValueError: A value out of range.
@@ -386,7 +386,7 @@ class DataModule(LightningDataModule):
         actual = self.batch_size * devices * accumulated
         if actual != self.effective_batch:
             rank_zero_warn(
-                f"the recipe assumes {self.effective_batch} images a step, this run takes {actual} (batch_size "
+                f"the recipe assumes {self.effective_batch} images per step, this run takes {actual} (batch_size "
                 f"{self.batch_size} x {devices} devices x {accumulated} accumulated batches): set data.batch_size, or "
                 "scale the learning rate and set data.effective_batch"
             )
@@ -433,7 +433,7 @@ class UnrepeatedSampler(DistributedSampler[int]):
     Lightning's default for validation and test repeats samples until all processes have equally many, which
     biases the metrics. Being a `DistributedSampler`, this one is left in place by Lightning.
     Processes may differ by one sample, and so by one batch: a step must not communicate by itself (metrics
-    synchronise when they are computed, at the end of the epoch).
+    synchronize when they are computed, at the end of the epoch).
 
     Args:
         dataset: A data set with a length.
@@ -479,7 +479,7 @@ def evaluation_sampler(dataset: Dataset[Any], trainer: Trainer | None) -> Unrepe
 
     Raises:
         ValueError: Fewer samples than processes. A process without a batch leaves Lightning's evaluation loop at
-            once and the others would wait for it forever where metrics are synchronised; so all of them stop.
+            once and the others would wait for it forever where metrics are synchronized; so all of them stop.
     """
     if trainer is None or trainer.world_size == 1:
         return None

@@ -23,7 +23,7 @@ from pcpad.datamodules.datasets.epochs import CropLoader, CropPlan, run_seed
 from pcpad.datamodules.datasets.folds import Fold
 from pcpad.datamodules.datasets.image_folders import UnlabelledImages
 from pcpad.datamodules.datasets.label_maps import read_checked_ids
-from pcpad.datamodules.datasets.scenes import Augmentation, SceneCrops, WholeScenes, collate_equal_sizes
+from pcpad.datamodules.datasets.scenes import SceneAugmentation, SceneCrops, WholeScenes, collate_equal_sizes
 from pcpad.datamodules.reading.folders import FileTable, find_images
 from pcpad.errors import UserValueError
 from pcpad.files import PathName
@@ -48,7 +48,7 @@ class CityscapesDataModule(DataModule):
     monchengladbach, strasbourg, stuttgart (2820, 655). `test` runs on the split's validation images, as the labels
     of Cityscapes' own test images are not public.
 
-    Batches: `image` `(N, 3, H, W)` uint8 RGB in [0, 255] (the task normalises) and `label` `(N, H, W)` int64 trainIds,
+    Batches: `image` `(N, 3, H, W)` uint8 RGB in [0, 255] (the task normalizes) and `label` `(N, H, W)` int64 trainIds,
     255 = ignore; when training `crop_size`² pixels, when evaluating whole images. When predicting: `image` of one
     image of any size and `path`, a list of one string; no label is looked for. What cannot be read is left out, and
     named in an error when all others are done.
@@ -60,26 +60,26 @@ class CityscapesDataModule(DataModule):
     `root/pcpad_centroids_*.npz`, or in the user's cache folder where `root` is read-only, until the labels change.
     An epoch's crops, their order and augmentation depend on nothing but the seed of
     `seed_everything` (0 without one) and the epoch's number: not on the number of processes or workers. A run resumed
-    from a checkpoint made within an epoch goes on at the next crop.
+    from a checkpoint made within an epoch continues with the next crop.
 
-    Augmentation (albumentations): scale, pad (image 0, label 255), crop, flip, colour jitter, Gaussian blur.
+    Augmentation (albumentations): scale, pad (image 0, label 255), crop, flip, color jitter, Gaussian blur.
 
     Args:
         root: The folder with leftImg8bit/ and gtFine/.
         split: Which cities to validate on: "cv0", "cv1" or "cv2".
-        batch_size: Crops a training step **per device**.
-        eval_batch_size: Images a step when evaluating, per device; more than 1 needs images of equal size.
+        batch_size: Crops per training step, **per device**.
+        eval_batch_size: Images per step when evaluating, per device; more than 1 needs images of equal size.
         num_workers: Processes that read images, per device; 0 reads in the training process.
         crop_size: Height and width of the training crops.
         scale: Smallest and largest factor a training image is resized by.
-        class_uniform: Part of the crops that is drawn around class centroids; 0: none, and no index is built.
+        class_uniform: Fraction of the crops drawn around class centroids; 0: none, and no index is built.
         tile_size: Height and width of the tiles that centroids are found in.
         coarse: Whether to use the coarse images of train_extra/.
         flip: Probability of mirroring.
         color_jitter: Largest change of brightness, contrast, saturation (factors) and hue (of the circle); 0: none.
         blur: Smallest and largest σ of the Gaussian blur in pixels; None: none.
         predict_images: Folder of images, or one image, for `predict`.
-        effective_batch: Crops a step over all devices and accumulated batches that the recipe assumes; another
+        effective_batch: Crops per step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
         augment: Further transforms of training images and labels, see `DataModule`.
         fold: `2/5` in place of `split`: of five parts of the cities over train/ and val/, the images of the second are
@@ -144,14 +144,14 @@ class CityscapesDataModule(DataModule):
         self.tile_size = tile_size
         self.coarse = coarse
         self.predict_images = expanded(predict_images)
-        self.augment = Augmentation(crop_size, scale, flip, color_jitter, blur)
+        self.augment = SceneAugmentation(crop_size, scale, flip, color_jitter, blur)
         self._train: SceneCrops | None = None
         self._centroids: Centroids | None = None
         self._val: WholeScenes | None = None
         self._predict: FileTable | None = None
 
     def prepare_data(self) -> None:
-        """Build the index of class centroids, in one process a machine, where training will need it."""
+        """Build the index of class centroids, in one process per machine, where training will need it."""
         if self.trainer is None or self.trainer.state.fn == "fit":
             self._prepare_training(find_fine(self.root))
 

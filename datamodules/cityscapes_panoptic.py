@@ -31,7 +31,7 @@ class CityscapesPanopticDataModule(DataModule):
     root/gtFine/{train,val}/<city>/<city>_<sequence>_<frame>_gtFine_instanceIds.png      16-bit instance ids
     ```
 
-    Where it is to be had, splits and other ways to unpack it: see `CityscapesDataModule`. `pcpad sample cityscapes
+    Where to get it, splits and other ways to unpack it: see `CityscapesDataModule`. `pcpad sample cityscapes
     DIR` draws a stand-in.
 
     Batches: `image` (N, 3, H, W) uint8 RGB; `label` (N, 1, H, W) int64 label ids 0 … 33, and 34 for -1 (255 in the
@@ -42,18 +42,18 @@ class CityscapesPanopticDataModule(DataModule):
 
     An epoch's images, their order and mirroring depend on nothing but the seed of `seed_everything` (0 without one)
     and the epoch's number: not on the number of processes or workers. A run resumed from a checkpoint made within an
-    epoch goes on at the next image. `test` runs on the split's validation images.
+    epoch continues with the next image. `test` runs on the split's validation images.
 
     Args:
         root: The folder with leftImg8bit/ and gtFine/.
         split: Which cities to validate on, see `CityscapesDataModule`.
-        batch_size: Images a training step **per device**.
-        eval_batch_size: Images a step when evaluating and predicting, per device.
+        batch_size: Images per training step, **per device**.
+        eval_batch_size: Images per step when evaluating and predicting, per device.
         num_workers: Processes that read images, per device; 0 reads in the training process.
         image_size: Height and width that all is resized to.
         flip: Probability of mirroring.
         predict_maps: For `predict`, a folder with `NAME_labelIds.png` and `NAME_instanceIds.png`.
-        effective_batch: Images a step over all devices that the recipe assumes; another one warns. None: no check.
+        effective_batch: Images per step over all devices that the recipe assumes; another one warns. None: no check.
         augment: Further transforms of training images and maps, see `DataModule`.
 
     Raises:

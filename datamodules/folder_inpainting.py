@@ -10,8 +10,8 @@ from pcpad.datamodules.datasets.augmentations import Augment
 from pcpad.datamodules.datasets.epochs import CropLoader
 from pcpad.datamodules.datasets.file_pairs import Layout, find_pairs
 from pcpad.datamodules.datasets.file_splits import Shares
+from pcpad.datamodules.datasets.hole_masks import Polarity
 from pcpad.datamodules.datasets.masked_pairs import PairedCrops, PairedSquares, PicturesWithMasks
-from pcpad.datamodules.datasets.masks import Polarity
 from pcpad.datamodules.places2 import Places2DataModule
 from pcpad.errors import UserValueError
 from pcpad.files import FileName, PathName
@@ -21,8 +21,8 @@ class FolderInpaintingDataModule(Places2DataModule):
     r"""Pictures with holes, each with its own mask: damaged ones whose damage was drawn over, watermarks, clouds.
 
     ```
-    root/{train,val,test}/images/<stem>.jpg    root/{train,val,test}/masks/<stem>.png   found by itself
-    root/images/<stem>.jpg                     root/masks/<stem>.png                    found by itself, split by share
+    root/{train,val,test}/images/<stem>.jpg    root/{train,val,test}/masks/<stem>.png   found
+    root/images/<stem>.jpg                     root/masks/<stem>.png                    found, split by share
     root/<any>/<stem>.tif                      root/<other>/<stem>_holes.png            patterns: `images` and `masks`
     root/pairs.csv: image;mask;split                                                    `annotations`
     ```
@@ -42,14 +42,14 @@ class FolderInpaintingDataModule(Places2DataModule):
         annotations: A table of pairs instead, with the columns image and mask, and split if it has one.
         columns: What its columns are called: `{image: photo, mask: holes}`.
         roots: Further folders in which its names are looked for.
-        lists: Lists of names, a file a split: `splits/{split}.txt`.
-        val_share: Part of the pictures that is for validation where nothing says which.
+        lists: Lists of names, a file per split: `splits/{split}.txt`.
+        val_share: Fraction of the pictures held out for validation where nothing says which.
         test_share: Likewise for test; 0: none.
         split_seed: Decides which.
         group: A regular expression that finds in a picture's path what is to stay together.
         image_size: S.
-        batch_size: Pictures a step **per device**.
-        effective_batch: Pictures a step over all devices and accumulated batches that the recipe assumes; another
+        batch_size: Pictures per step, **per device**.
+        effective_batch: Pictures per step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
         augment: Further transforms of training pictures and masks, see `DataModule`.
         num_workers: Processes that read pictures, per device; predicting reads in its own.

@@ -22,7 +22,7 @@ from pcpad.datamodules.datasets.file_splits import Shares
 from pcpad.datamodules.datasets.folder_scenes import FolderCrops, FolderScenes, ScenePairs
 from pcpad.datamodules.datasets.folds import Fold
 from pcpad.datamodules.datasets.image_folders import UnlabelledImages
-from pcpad.datamodules.datasets.scenes import Augmentation, collate_equal_sizes
+from pcpad.datamodules.datasets.scenes import SceneAugmentation, collate_equal_sizes
 from pcpad.datamodules.reading.channels import image_tensor
 from pcpad.datamodules.reading.folders import FileTable, find_images
 from pcpad.datamodules.reading.label_files import read_label_file
@@ -35,21 +35,21 @@ _MOST_CHANNELS = 512  # of OpenCV's arrays
 
 
 class FolderSegmentationDataModule(DataModule):
-    r"""Semantic segmentation of one's own images and masks, in whichever layout they lie.
+    r"""Semantic segmentation of your own images and masks, in any of the usual layouts.
 
     ```
-    root/{train,val,test}/images/<stem>.jpg    root/{train,val,test}/labels/<stem>.png   found by itself
-    root/images/<stem>.jpg                     root/masks/<stem>.png                     found by itself, split by share
+    root/{train,val,test}/images/<stem>.jpg    root/{train,val,test}/labels/<stem>.png   found
+    root/images/<stem>.jpg                     root/masks/<stem>.png                     found, split by share
     root/<any>/<stem>_rgb.tif                  root/<other>/<stem>_gt.png                patterns: `images` and `masks`
     root/pairs.csv: image;mask;split                                                     `annotations`
     ```
 
-    Masks hold one id per pixel (grey or palette PNGs, whose indices are the ids, of up to 16 bits), or one color. What
+    Masks hold one id per pixel (gray or palette PNGs, whose indices are the ids, of up to 16 bits), or one color. What
     `classes` has decides which: names by id, or colors by name. `class_names`, `num_classes` and `class_colors` are
     known at once, so that the command builds a network of as many classes.
 
     Batches: `image` `(N, channels, H, W)`, uint8 in [0, 255], or float in [0, 1] of files of more than 8 bits (the task
-    normalises), and `label` `(N, H, W)` int64 classes, 255 = ignore; when training `crop_size`² pixels, when evaluating
+    normalizes), and `label` `(N, H, W)` int64 classes, 255 = ignore; when training `crop_size`² pixels, when evaluating
     whole images. When predicting: `image` of one image of any size and `path`, a list of one string. What cannot be
     read is left out, and named in an error when all others are done.
 
@@ -58,14 +58,14 @@ class FolderSegmentationDataModule(DataModule):
 
     An epoch's crops, their order and augmentation depend on nothing but the seed of `seed_everything` (0 without one)
     and the epoch's number: not on the number of processes or workers. A run resumed from a checkpoint made within an
-    epoch goes on at the next crop.
+    epoch continues with the next crop.
 
     `pcpad check folder --data.root …` says what is wrong with the files, shows eight of them, and counts the classes.
 
     Args:
         root: The folder with the data.
         classes: A number of classes (ids from 0), names by id (`{0: road, 1: sky}`), a list of names, colors by name
-            (`{road: "#804080"}`), or a file with a name a line, the columns name,r,g,b, or `names:` in YAML.
+            (`{road: "#804080"}`), or a file with a name per line, the columns name,r,g,b, or `names:` in YAML.
         ignore: The id or color that no loss and no metric looks at, a list of them, or `others`: whatever `classes`
             does not name. None: 255 of ids.
         images: Pattern of the images below `root`: `{split}/images/{stem}.jpg`, or a folder: `{split}/images`. In it
@@ -76,17 +76,17 @@ class FolderSegmentationDataModule(DataModule):
             one; `{split}` in its path stands for a split's name. Looked for here, then in `root`.
         columns: What the table's columns are called: `{image: photo, mask: drawing, split: fold}`.
         roots: Further folders in which the table's names are looked for.
-        lists: Lists of names, a file a split: `splits/{split}.txt`, each with a stem or an image's name a line.
-        val_share: Part of the images that is for validation where nothing says which.
+        lists: Lists of names, a file per split: `splits/{split}.txt`, each with a stem or an image's name per line.
+        val_share: Fraction of the images held out for validation where nothing says which.
         test_share: Likewise for test; 0: none.
         split_seed: Decides which.
         group: A regular expression that finds in an image's path what is to stay together, a drive or a patient:
             `^[^_]+` is the name up to the first `_`.
-        channels: Of the images, see `reading.channels.read_channels`: 3 is RGB, 1 grey, others are TIFF files'.
+        channels: Of the images, see `reading.channels.read_channels`: 3 is RGB, 1 gray, others are TIFF files'.
         white: The value that becomes 1, of images of more than 8 bits: 4095 of 12 bits, 10000 of Sentinel-2. None: 255
             of 8 bits, 65535 of 16.
-        batch_size: Crops a training step **per device**.
-        eval_batch_size: Images a step when evaluating, per device; more than 1 needs images of equal size.
+        batch_size: Crops per training step, **per device**.
+        eval_batch_size: Images per step when evaluating, per device; more than 1 needs images of equal size.
         num_workers: Processes that read images, per device; 0 reads in the training process.
         crop_size: Height and width of the training crops.
         crops: Crops of each image in an epoch; more than 1 for few or large images.
@@ -95,12 +95,12 @@ class FolderSegmentationDataModule(DataModule):
         color_jitter: Largest change of brightness, contrast, saturation (factors) and hue (of the circle); 0: none.
         blur: Smallest and largest σ of the Gaussian blur in pixels; None: none.
         predict_images: Folder of images, or one image, for `predict`.
-        effective_batch: Crops a step over all devices and accumulated batches that the recipe assumes; another
+        effective_batch: Crops per step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
         augment: Further transforms of training crops and their labels, see `DataModule`.
         fold: `2/5`: of five equal parts of the images for training and validation together, the second is for
             validation and the others are for training. `split_seed` and `group` decide what is in which.
-        class_uniform: Part of the crops that is drawn around class centroids, as many for every class, so that rare
+        class_uniform: Fraction of the crops drawn around class centroids, as many for every class, so that rare
             classes are met often; 0: none. The centroids, one for each class in each tile of each image, are found once
             and kept in `root/pcpad_centroids_folder_*.npz`, or in the user's cache folder where `root` is read-only,
             until labels or classes change.
@@ -187,7 +187,7 @@ class FolderSegmentationDataModule(DataModule):
         self.crops = crops
         self.class_uniform = class_uniform
         self.tile_size = tile_size
-        self.augment = Augmentation(crop_size, scale, flip, color_jitter, blur, channels)
+        self.augment = SceneAugmentation(crop_size, scale, flip, color_jitter, blur, channels)
         self.predict_images = expanded(predict_images)
         self._found: dict[str, list[Pair]] | None = None
         self._splits: dict[str, ScenePairs] = {}
@@ -195,7 +195,7 @@ class FolderSegmentationDataModule(DataModule):
         self._centroids: Centroids | None = None
 
     def prepare_data(self) -> None:
-        """Build the index of class centroids, in one process a machine, where training will need it."""
+        """Build the index of class centroids, in one process per machine, where training will need it."""
         if self.class_uniform and (self.trainer is None or self.trainer.state.fn == "fit"):
             self._find_centroids()
 

@@ -30,30 +30,30 @@ class GaussianFilteringDataModule(DataModule):
 
     Batches: `image` `(N, 3, crop_size, crop_size)` uint8 RGB in [0, 255] and `target` of the same shape, float in
     [0, 1]. The filter is applied to a patch of (crop_size + kernel_size - 1)² pixels, (128 + 12)² in the paper, and
-    the result's crop_size² pixels are the target; the patch's centre is the image. Photographs are taken at their own
-    resolution and neither mirrored nor otherwise changed, since the paper speaks of nothing of the kind.
+    the result's crop_size² pixels are the target; the patch's center is the image. Photographs are taken at their own
+    resolution and neither mirrored nor otherwise changed, since the paper mentions neither.
 
     An epoch has `crops_per_image` crops of each training photograph, at random places that depend on nothing but the
     seed of `seed_everything` (0 without one) and the epoch's number: not on the number of processes or workers. A run
-    resumed from a checkpoint made within an epoch goes on at the next crop. Evaluation's places depend on the
+    resumed from a checkpoint made within an epoch continues with the next crop. Evaluation's places depend on the
     photographs' names alone, so that runs of any seed are scored on the same pixels.
 
-    Photographs smaller than the patch are stepped over in training, with a warning that counts them, and left out when
+    Photographs smaller than the patch are skipped in training, with a warning that counts them, and left out when
     evaluating, by their headers and likewise. A broken one raises, naming the file.
 
     Args:
         root: The folder of photographs.
-        batch_size: Crops a step **per device**.
+        batch_size: Crops per step, **per device**.
         num_workers: Processes that read photographs, per device; 0 reads in the training process.
         crop_size: Height and width of the crops.
-        kernel_size: Taps of the filter in each direction, odd.
+        kernel_size: Height and width of the filter, odd.
         sigma: Of the Gaussian, in pixels. The paper gives none: 2 has 99.8 % of it inside 13×13 taps.
-        crops_per_image: Crops of each training photograph an epoch; 1 for large sets.
+        crops_per_image: Crops of each training photograph per epoch; 1 for large sets.
         eval_crops: Crops of each held-out photograph.
         keep_in_memory: Keep decoded photographs, for small sets; each worker keeps its own.
         held_out: Of a folder without splits, the part that is not for training, in (0, 1).
         split_seed: Of a folder without splits, decides which; no other seed does, so that runs can be compared.
-        effective_batch: Crops a step over all devices and accumulated batches that the recipe assumes; another
+        effective_batch: Crops per step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
         augment: Further transforms of training images, before they are filtered, see `DataModule`.
 

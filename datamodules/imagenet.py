@@ -1,4 +1,4 @@
-"""ImageNet, and any other data set of one image folder a class."""
+"""ImageNet, and any other data set of one image folder per class."""
 
 from functools import partial
 from pathlib import Path
@@ -29,12 +29,12 @@ from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.files import FileName, PathName
 
 _NO_DATA = """{what}: {path}
-Expected (any names and image formats; one folder a class, the same names in each split):
+Expected (any names and image formats; one folder per class, the same names in each split):
     {root}/train/<class>/*.JPEG    for example train/n01440764/n01440764_10026.JPEG
     {root}/val/<class>/*.JPEG
     {root}/test/<class>/*.JPEG     optional; without it, `test` runs on val/
-ImageNet (ILSVRC2012) is to be had at https://image-net.org/download.php and needs an account. Its train archive
-holds one more archive a class, and its val images come without folders: both have to be sorted into class folders.
+ImageNet (ILSVRC2012) is available at https://image-net.org/download.php and needs an account. Its train archive
+holds one more archive per class, and its val images come without folders: both have to be sorted into class folders.
 A small stand-in of real handwritten digits, written in a second:
     pcpad sample digits DIR        and then --data.root DIR"""
 
@@ -48,54 +48,54 @@ class ImageNetDataModule(DataModule):
     root/test/<class>/*.JPEG      optional: `test` uses it where there is one, else val/
     ```
 
-    Any data set of one folder a class will do; `training`, `validation`, `valid` and the like are read as well, and
+    Any data set of one folder per class will do; `training`, `validation`, `valid` and the like are read as well, and
     where class folders lie in no split's, `root/<class>/*.jpg`, `val_share` of each class is for validation.
 
     A class's index is the position of its folder among the sorted
     folder names of train/ (where there is none, of val/, else of test/, for those who only evaluate); the other
     splits may lack classes but not have others. Images may lie deeper; hidden files are left out. `class_names`
     and `num_classes` are known after `setup`. ImageNet itself is at https://image-net.org and needs an account;
-    its own test images have no labels: a test/ without class folders is passed over, with a warning. So is what lies
+    its own test images have no labels: a test/ without class folders is ignored, with a warning. So is what lies
     in or beside class folders and is no image, but for lists, notes and the like; predicting ends in an error for it.
 
-    Batches: `image` `(N, 3, image_size, image_size)` uint8 RGB in [0, 255] (the task normalises) and `label`
+    Batches: `image` `(N, 3, image_size, image_size)` uint8 RGB in [0, 255] (the task normalizes) and `label`
     `(N,)` int64; when predicting `image` and `path`, a list of N strings.
 
-    Training sees a random resized crop and a random flip, evaluation the centre of the resized image: the
+    Training sees a random resized crop and a random flip, evaluation the center of the resized image: the
     official PyTorch ImageNet example (bilinear, antialiased). An epoch's images, their order and crops
     depend on nothing but the seed of `seed_everything` (0 without one) and the epoch's number: not on the number of
-    processes or workers. A run resumed from a checkpoint made within an epoch goes on at the next image.
+    processes or workers. A run resumed from a checkpoint made within an epoch continues with the next image.
 
-    An unreadable training image is stepped over with a warning, up to `max_broken`; when validating or
+    An unreadable training image is skipped with a warning, up to `max_broken`; when validating or
     testing it raises `BrokenImageError`, for a result on fewer images than stated would be no result. Predicting does
     all that can be read and then stops with an error that lists the rest.
 
     Args:
         root: The folder with train/ and val/.
-        batch_size: Images a step **per device**.
+        batch_size: Images per step, **per device**.
         num_workers: Processes that read images, per device; 0 reads in the training process.
         image_size: Height and width of the images handed out.
-        resize: What the shorter side is resized to before the centre is cut out; at least `image_size`.
+        resize: What the shorter side is resized to before the center is cut out; at least `image_size`.
         crop_scale: Smallest and largest part of the area that a random training crop covers. None: no random
             crop, training images are cut like evaluation images (digits and other small images).
         crop_ratio: Smallest and largest width / height of a random crop.
         horizontal_flip: Probability of mirroring a training image; 0 for digits and letters.
         predict_images: Folder of images, or one image, for `predict`.
-        max_broken: How many unreadable training images to step over, in each worker process.
+        max_broken: How many unreadable training images to skip, in each worker process.
         upright: Whether training and evaluation turn images as their EXIF orientation says, as predicting always does.
             False reads them as they are stored, as the pipelines behind ImageNet's published numbers did.
-        effective_batch: Images a step over all devices and accumulated batches that the recipe assumes; another
+        effective_batch: Images per step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
         annotations: A table instead of class folders, of any delimiter, with the columns image and label, and split if
             it has one; `{split}` in its path stands for a split's name. Looked for here, then in `root`, which its
             names are relative to, or to its own folder.
         columns: What its columns are called: `{image: file, label: species, split: fold}`.
         roots: Further folders in which its names are looked for.
-        val_share: Part of the images that is for validation where neither the table nor folders say which.
+        val_share: Fraction of the images held out for validation where neither the table nor folders say which.
         split_seed: Decides which images these are, and which are in which part of `fold`; the run's seed does not.
         group: A regular expression that finds in an image's path what is to stay together: `^[^_]+`. None: each image
             by itself.
-        channels: Of the images, see `reading.channels.read_channels`: 3 is RGB, 1 grey, others are TIFF files'.
+        channels: Of the images, see `reading.channels.read_channels`: 3 is RGB, 1 gray, others are TIFF files'.
         white: The value that becomes 1, of images of more than 8 bits; None: as RGB of 8 bits where `channels` is 3.
         augment: Further transforms of training images, see `DataModule`.
         fold: `2/5`: of five equal parts of train/, the second is for validation (and for `test`, where there is no
@@ -135,7 +135,7 @@ class ImageNetDataModule(DataModule):
             root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch, augment=augment
         )
         require(image_size >= 1, "image_size", "at least 1", image_size)
-        # A smaller one would make the centre crop pad with black: a border made up by the data.
+        # A smaller one would make the center crop pad with black: a border made up by the data.
         require(resize >= image_size, "resize", f"at least image_size={image_size}", resize)
         if crop_scale is not None:
             require(0 < crop_scale[0] <= crop_scale[1] <= 1, "crop_scale", "0 < smallest <= largest <= 1", crop_scale)
@@ -167,7 +167,7 @@ class ImageNetDataModule(DataModule):
         self.eval_transform = evaluation_transform(resize, image_size)
         self.train_transform = training_transform(resize, image_size, crop_scale, crop_ratio, horizontal_flip)
         require(
-            fold is None or annotations is None, "fold", "left out with `annotations`, which divides by itself", fold
+            fold is None or annotations is None, "fold", "left out with `annotations`, which defines the splits", fold
         )
         divided = fold is not None or annotations is not None
         require(group is None or divided, "group", "left out without `fold` and `annotations`", group)

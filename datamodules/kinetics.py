@@ -15,7 +15,7 @@ from pcpad.datamodules.datasets.clip_datasets import (
     Windows,
     collate_windows,
 )
-from pcpad.datamodules.datasets.clips import Augmentation, CropKind, Sampling
+from pcpad.datamodules.datasets.clips import ClipAugmentation, CropKind, Sampling
 from pcpad.datamodules.datasets.epochs import CropLoader
 from pcpad.datamodules.datasets.folds import Fold
 from pcpad.datamodules.datasets.kinetics_files import find_classes
@@ -40,9 +40,9 @@ class KineticsDataModule(DataModule):
     20 000 validation videos of 10 s; `test` runs on test/ where there is one with class folders or annotations, else
     on val/. `class_names` and `num_classes` are known after `setup`.
 
-    Batches: `clip` `(N, 3, clip_length, size, size)` uint8 RGB in [0, 255] (the task normalises), `label` `(N,)` and
-    `video` `(N,)` int64, the video's position among the split's usable ones. Training: one random clip a video and
-    epoch. Validation: `val_clips` clips a video. Test: all windows of `clip_length` frames of all videos, without
+    Batches: `clip` `(N, 3, clip_length, size, size)` uint8 RGB in [0, 255] (the task normalizes), `label` `(N,)` and
+    `video` `(N,)` int64, the video's position among the split's usable ones. Training: one random clip per video and
+    epoch. Validation: `val_clips` clips per video. Test: all windows of `clip_length` frames of all videos, without
     overlap, the last one looped; all of a video's windows stay in one process, in order, in as many batches as it
     takes. Predict: the same windows of a folder's videos, with `path`, a list of strings, and `start` and `end`, lists
     of seconds, in place of the label.
@@ -53,7 +53,7 @@ class KineticsDataModule(DataModule):
 
     An epoch's clips, their order and augmentation depend on nothing but the seed of `seed_everything` (0 without one)
     and the epoch's number: not on the number of processes or workers. A run resumed from a checkpoint made within an
-    epoch goes on at the next clip.
+    epoch continues with the next clip.
 
     What lies in class folders and is no video is named in a warning, in `predict_videos` in the error at the end;
     lists, sounds and pictures named like a video may lie beside it. Whether a file holds all that its container says
@@ -71,9 +71,9 @@ class KineticsDataModule(DataModule):
             list of `path class` lines, the class a word or a number; between them commas, semicolons or tabs, in lists
             spaces too. A video of the name listed under another ending is taken. `{split}` in its path stands for
             train, val or test. Looked for here, then in `root`.
-        batch_size: Clips a step **per device**, in evaluations windows.
+        batch_size: Clips per step, **per device**, in evaluations windows.
         num_workers: Processes that decode, per device; 0 decodes in the training process.
-        clip_length: Frames a clip.
+        clip_length: Frames per clip.
         stride: Every how many-th frame is taken.
         fps: Frame rate that videos are brought to before that; None: as they are.
         size: Height and width of the clips.
@@ -86,7 +86,7 @@ class KineticsDataModule(DataModule):
         predict_videos: Folder of videos, or one video, for `predict`.
         max_broken: How many broken training videos to put up with: in all when the run starts, later in each worker.
         max_missing: Largest part of a split's annotated videos that may be missing.
-        effective_batch: Clips a step over all devices and accumulated batches that the recipe assumes; another one
+        effective_batch: Clips per step over all devices and accumulated batches that the recipe assumes; another one
             warns. None: no check.
         columns: What the columns of a table of one's own are called, of any delimiter: `{path: clip, label: action}`,
             and `split` if it has one.
@@ -151,7 +151,7 @@ class KineticsDataModule(DataModule):
         others = tuple(expanded(Path(each)) for each in roots or ())
         self.annotations = None if annotations is None else Annotations(annotations, columns or {}, others)
         self.sampling = Sampling(clip_length, stride, fps)
-        self.augment = Augmentation(size, crop, flip)
+        self.augment = ClipAugmentation(size, crop, flip)
         self.val_clip = val_clip
         self.val_clips = val_clips
         self.jpeg_fps = jpeg_fps
@@ -170,7 +170,7 @@ class KineticsDataModule(DataModule):
             self.class_names = find_classes(self.root, self.annotations)
 
     def prepare_data(self) -> None:
-        """Index the videos, in one process a machine; the others then find the index in its file."""
+        """Index the videos, in one process per machine; the others then find the index in its file."""
         stage = self.trainer.state.fn if self.trainer else None
         self.setup("fit" if stage is None else str(stage.value))
 

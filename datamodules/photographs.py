@@ -16,7 +16,7 @@ _FEWEST = 16
 
 
 class PhotographsDataModule(DataModule):
-    r"""Squares of unlabelled photographs, for adapting a trained network to another padding.
+    r"""Squares of unlabeled photographs, for adapting a trained network to another padding.
 
     ```
     root/train/**      photographs at any depth, in any format that `read_image` knows
@@ -31,22 +31,22 @@ class PhotographsDataModule(DataModule):
     Batches: `image` `(N, 3, size, size)` uint8 RGB in [0, 255]. Training takes squares at random places, half of them
     mirrored, evaluation the middle ones; both at the photographs' own resolution, or after `resize`. The task cuts
     what the student sees out of them. An epoch depends on nothing but the seed of `seed_everything` and its number, and
-    a run resumed from a checkpoint made within an epoch goes on at the next square.
+    a run resumed from a checkpoint made within an epoch continues with the next square.
 
-    Photographs smaller than `size` are stepped over in training, with a warning that counts them, and left out when
+    Photographs smaller than `size` are skipped in training, with a warning that counts them, and left out when
     evaluating; with `resize` none is. A broken one raises, naming the file.
 
     Args:
         root: The folder of photographs.
-        batch_size: Squares a step **per device**.
+        batch_size: Squares per step, **per device**.
         num_workers: Processes that read photographs, per device; 0 reads in the training process.
         size: Height and width of the squares: for maps the crop and twice the margin.
         resize: What the shorter side is resized to first, at least `size`: for classifiers. None: as they are.
         flip: Probability of mirroring a training square.
-        crops_per_image: Squares of each training photograph an epoch.
+        crops_per_image: Squares of each training photograph per epoch.
         held_out: Of a folder without splits, the part that is not for training, in (0, 1).
         split_seed: Of a folder without splits, decides which.
-        effective_batch: Squares a step over all devices and accumulated batches that the recipe assumes; another
+        effective_batch: Squares per step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
 
     Raises:
@@ -103,7 +103,7 @@ class PhotographsDataModule(DataModule):
         if count < _FEWEST:
             message = (
                 f"{self.root.absolute()} has {count} photographs: at least {_FEWEST} are needed to adapt a network and "
-                "to see whether it helps, and a few hundred are good"
+                "to see whether it helps, and a few hundred are better"
             )
             raise UserValueError(message)
 

@@ -9,8 +9,15 @@ from pcpad.datamodules.base import DataModule, evaluation_sampler, expanded, lis
 from pcpad.datamodules.datasets.augmentations import Augment
 from pcpad.datamodules.datasets.damaged import DamagedPictures, PictureLoader, find_damaged, only
 from pcpad.datamodules.datasets.epochs import CropLoader
+from pcpad.datamodules.datasets.hole_masks import (
+    AugmentedMasks,
+    DrawnMasks,
+    FixedMasks,
+    MaskSource,
+    Polarity,
+    find_masks,
+)
 from pcpad.datamodules.datasets.masked_images import MaskedCrops, MaskedSquares
-from pcpad.datamodules.datasets.masks import AugmentedMasks, DrawnMasks, FixedMasks, MaskSource, Polarity, find_masks
 from pcpad.datamodules.datasets.places2_files import ImageSplits, Split
 from pcpad.datamodules.datasets.strokes import check_hole_ratio
 from pcpad.files import PathName
@@ -32,7 +39,7 @@ class Places2DataModule(DataModule):
     given an augmented mask (see `AugmentedMasks`); in evaluation the shorter side becomes S and the middle is cut out,
     and each image has one mask for good, in a hole-ratio bin that is the next one for each image (see `FixedMasks`).
     An epoch's crops and masks depend on the seed of `seed_everything` (0 without one) and its number alone; a run
-    resumed from a checkpoint made within an epoch goes on at the next image.
+    resumed from a checkpoint made within an epoch continues with the next image.
 
     When predicting: one picture of any size at a time, on the CPU, for `pcpad.filling.fill`; see `PictureLoader`. What
     cannot be used is left out, and named in an error when all others are done.
@@ -44,8 +51,8 @@ class Places2DataModule(DataModule):
         test_masks: Folder of masks for validation and test; None draws them.
         test_mask_polarity: What white means in `test_masks`.
         image_size: S.
-        batch_size: Images a step **per device**.
-        effective_batch: Images a step over all devices and accumulated batches that the recipe assumes; another
+        batch_size: Images per step, **per device**.
+        effective_batch: Images per step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
         num_workers: Processes that read images, per device; predicting reads in its own.
         scale: Smallest and largest factor between a training image's shorter side and S.
@@ -59,7 +66,7 @@ class Places2DataModule(DataModule):
             holes is then taken as it comes. `nonblack_hole`, `nonwhite_hole` and `transparent_hole` are for masks that
             are not black and white, which are refused otherwise.
         predict_mask_threshold: Share of white above which a pixel of `predict_masks` counts as white, given for masks
-            of greys; None: half, and masks that are neither black nor white for the most part are refused.
+            of grays; None: half, and masks that are neither black nor white for the most part are refused.
         fit_masks: `nearest` resizes masks that have another size than their picture; None refuses them.
         augment: Further transforms of training images and masks, see `DataModule`.
 

@@ -34,11 +34,11 @@ class RestorationDataModule(DataModule):
         root: The folder of photographs.
         image_size: S in training.
         eval_image_size: S in evaluation.
-        batch_size: Pictures a step **per device**.
-        effective_batch: Pictures a step over all devices and accumulated batches that the recipe assumes; another
+        batch_size: Pictures per step, **per device**.
+        effective_batch: Pictures per step over all devices and accumulated batches that the recipe assumes; another
             one warns. None: no check.
         num_workers: Processes that draw pictures, per device; 0 draws in the training process.
-        crops: Pictures an epoch.
+        crops: Pictures per epoch.
         leaves: Share of them that are dead-leaves images.
         held_out: Of a folder without splits, the part that is not for training, in (0, 1).
         mask_seed: Decides which evaluated picture has which damage, whatever the run's seed.

@@ -19,7 +19,7 @@ from pcpad.errors import UserValueError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# A memoised ratio has at most this many elements (256 KiB in float32). Each of the two memos that hold ratios keeps 256
+# A memoized ratio has at most this many elements (256 KiB in float32). Each of the two memos that hold ratios keeps 256
 # of them, mostly the same ones: 128 MiB at worst.
 _MEMO_ELEMENTS = 1 << 16
 _MEMO_ENTRIES = 256
@@ -64,7 +64,7 @@ class Geometry(NamedTuple):
         *,
         centred: bool = False,
     ) -> Geometry:
-        """Read the arguments as `nn.ConvNd` does, and pairs of padding; with `centred` only kernels with a centre.
+        """Read the arguments as `nn.ConvNd` does, and pairs of padding; with `centred` only kernels with a center.
 
         Raises:
             ValueError: For a wrong number of entries, a negative padding, an unknown padding string, an even kernel.
@@ -91,7 +91,7 @@ class Geometry(NamedTuple):
             message = f"Expected `padding` of at least 0, but got {padding}."
             raise UserValueError(message)
         if centred and prod(kernel) % 2 == 0:
-            message = f"Expected odd kernel sizes, since a window is compared with its centre, but got {kernel}."
+            message = f"Expected odd kernel sizes, since a window is compared with its center, but got {kernel}."
             raise UserValueError(message)
         return cls(kernel, stride, lead, trail, dilation)
 
@@ -278,7 +278,8 @@ def plan_for(input: Tensor, weight: Tensor, *arguments: Any) -> Plan:
     """The plan of a call; `arguments` are stride, padding, dilation and groups."""
     if not torch.compiler.is_compiling() and torch._C._get_tracing_state() is None:
         try:
-            return _remembered_plan(input.shape, weight.shape, *arguments, strips_from=_STRIPS_FROM)
+            plan: Plan = _remembered_plan(input.shape, weight.shape, *arguments, strips_from=_STRIPS_FROM)
+            return plan
         except TypeError:  # a list cannot be a key, nor a symbolic size
             pass
     return make_plan(input.shape, weight.shape, *arguments, strips_from=None)
@@ -293,7 +294,8 @@ def ratio_for(y: Tensor, plan: Plan) -> Tensor:
         return closed_form(plan.size, windows, plan.geometry, dtype, y.device)
     stream = torch.cuda.current_stream(y.device).cuda_stream if y.is_cuda else 0
     if plan.memoise:
-        return memoised(plan, dtype, y.device, stream)
+        ratio: Tensor = memoised(plan, dtype, y.device, stream)
+        return ratio
     return ratio_of(_memoised_counts(plan, dtype, y.device, stream), plan.geometry)
 
 

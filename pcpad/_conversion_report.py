@@ -15,11 +15,11 @@ __all__ = [
     "REPLACED",
     "UNUSED",
     "ConversionReport",
-    "Row",
+    "LayerRow",
     "some",
 ]
 
-IN_PLACE = "in the place of zeros that are padded before it"
+IN_PLACE = "in place of zeros that are padded before it"
 OUTSIDE = "pads outside of a convolution"
 OWN_KIND = "a convolution of its own kind, not exactly torch.nn's"
 # Reasons for which it does not matter that a module is left.
@@ -30,7 +30,7 @@ REPLACED = "its zeros are replaced by the convolution that they reach"
 UNUSED = "nothing calls it"
 
 
-class Row(NamedTuple):
+class LayerRow(NamedTuple):
     """One module of a report.
 
     Args:
@@ -66,22 +66,22 @@ class ConversionReport:
         multiply_adds: What the example costs in these; None if there was no example.
     """
 
-    converted: tuple[Row, ...]
-    left: tuple[Row, ...]
+    converted: tuple[LayerRow, ...]
+    left: tuple[LayerRow, ...]
     padding: str = ""
     weights: int = 0
     multiply_adds: int | None = None
 
     @property
-    def kept(self) -> tuple[Row, ...]:
-        """Those of `left` that go on padding in another way than was asked for, as far as is known."""
+    def kept(self) -> tuple[LayerRow, ...]:
+        """Those of `left` that keep padding in a way other than asked for, as far as is known."""
         harmless = (NO_PADDING, CROPS, REPLACED, UNUSED)
         other = [row for row in self.left if row.why not in harmless and not row.why.startswith(POOLS)]
         # What pads by itself, in a way that is not known, most likely pads with zeros.
         alike = {self.padding, "-"} if self.padding == "zeros" else {self.padding}
         return tuple(row for row in other if row.before not in alike)
 
-    def share(self, rows: tuple[Row, ...]) -> float:
+    def share(self, rows: tuple[LayerRow, ...]) -> float:
         """The rows' share of the network's multiply-adds; of its weights, if there was no example.
 
         Args:

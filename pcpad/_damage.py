@@ -48,7 +48,7 @@ def unlimited_pillow() -> Iterator[Any]:
 
 
 def refuse_cut_off(source: Path | bytes, format: str | None) -> None:
-    """Refuse what decoders would fill up with grey or zeros instead of complaining.
+    """Refuse what decoders would fill up with gray or zeros instead of complaining.
 
     Args:
         source: A file, or its content.
@@ -76,7 +76,7 @@ def refuse_cut_off(source: Path | bytes, format: str | None) -> None:
 
 
 def refuse_unknown_channels(image: Image.Image) -> None:
-    """Refuse a TIFF with more channels than its colours and an alpha that is called one."""
+    """Refuse a TIFF with more channels than its colors and an alpha that is called one."""
     if image.format != "TIFF":
         return
     tags = image.tag_v2  # type: ignore[attr-defined]
@@ -85,7 +85,7 @@ def refuse_unknown_channels(image: Image.Image) -> None:
     extra = extra if isinstance(extra, tuple) else (extra,)
     if channels > colours + (len(extra) == 1 and extra[0] in (1, 2)):
         message = (
-            f"it has {channels} channels, of which {colours} are colours and the others not said to be alpha: "
+            f"it has {channels} channels, of which {colours} are colors and the others are not marked as alpha: "
             "save the channels to be used as a picture of their own"
         )
         raise UserValueError(message)
@@ -114,7 +114,7 @@ def _first_bytes(image: Image.Image) -> bytes:
     file: Any = image.fp  # type: ignore[attr-defined]
     place = file.tell()
     file.seek(0)
-    start = file.read(_END)
+    start: bytes = file.read(_END)
     file.seek(place)
     return start
 
@@ -125,7 +125,7 @@ def refuse_cut_scan(source: Path | bytes, image: Image.Image, corner: Iterable[i
     Args:
         source: The file, or its content.
         image: As `open_header` yields it.
-        corner: The values of the decoded picture's last pixel. Grey stands where data are missing, unless the picture
+        corner: The values of the decoded picture's last pixel. Gray stands where data are missing, unless the picture
             is progressive; only then, and there, is it decoded twice more to find out.
 
     Raises:
@@ -170,4 +170,5 @@ def _pixels_of(data: bytes) -> bytes:
     with unlimited_pillow() as pillow:
         image = pillow.open(io.BytesIO(data), formats=("JPEG",))
     with image:
-        return image.tobytes()
+        pixels: bytes = image.tobytes()
+        return pixels

@@ -231,7 +231,8 @@ class _Far(NamedTuple):
             np.clip(np.arange(part.start, part.stop) - corner - start * self.scale, 0, length - 1)
             for part, corner, start, length in zip(around, self.corner, starts, large.shape, strict=False)
         )
-        return large[rows[:, None], columns]
+        pixels: Pixels = large[rows[:, None], columns]
+        return pixels
 
 
 def _reached_by(network: Any) -> Callable[[np.ndarray], np.ndarray] | None:

@@ -39,7 +39,7 @@ def white_of(pixels: Pixels) -> float:
 def _telea(pixels: Pixels, hole: np.ndarray) -> Pixels:
     """In 16 bits: OpenCV (5.0) adds the gradient's direction as if it were its step, up to 1.4 levels at each pixel.
 
-    A grey of 200 becomes 199 to 202 in 8 bits, and floats in [0, 1] become anything.
+    A gray of 200 becomes 199 to 202 in 8 bits, and floats in [0, 1] become anything.
     """
     import cv2
 
@@ -93,8 +93,8 @@ def network_solver(network: Inpainter, device: torch.device | str | None, white:
         white: The largest value a pixel can have, where that is not the largest of its type.
 
     Returns:
-        The solver. Grey pictures are run as RGB, and the luminance is taken; of four channels, which are inks, the
-        first three are run as if they were RGB and the fourth as grey.
+        The solver. Gray pictures are run as RGB, and the luminance is taken; of four channels, which are inks, the
+        first three are run as if they were RGB and the fourth as gray.
     """
 
     def solve(pixels: Pixels, hole: np.ndarray) -> Pixels:

@@ -53,7 +53,7 @@ def fill_picture(
     half its size first, and so on.
 
     Args:
-        image: (3, H, W) RGB or (1, H, W) grey, uint8, uint16 or float in [0, 1]. Left as it is.
+        image: (3, H, W) RGB or (1, H, W) gray, uint8, uint16 or float in [0, 1]. Left as it is.
         mask: (1, H, W), 1 = valid, 0 = hole, of any type.
         method: `network`; `biharmonic` (scikit-image's), `telea` or `ns` (OpenCV's); or `auto`, which takes of each
             hole the method that was best for such holes on held-out photographs.
@@ -149,7 +149,7 @@ def fill_pixels(
         raise UserValueError(message)
     left = int(np.count_nonzero(hole))
     if left == hole.size:
-        message = "All of the picture is a hole, so there is nothing to go by: is the mask the other way round?"
+        message = "All of the picture is a hole, so there is nothing to fill it from: is the mask inverted?"
         raise UserValueError(message)
     if not left:
         return Summary()

@@ -71,7 +71,7 @@ def fill(
         return filled
     run = _TileRun(network, whole=tiling is None or height * width <= max_pixels)
     both = torch.cat([image, known.to(image.dtype)], dim=1)
-    del known  # a byte a pixel; it is in `both`
+    del known  # a byte per pixel; it is in `both`
     for top, band in tiled_bands(run, both, None if run.whole else tiling, device=device):
         rows = slice(top, top + band.shape[2])
         output = band if run.whole else band[:, :3] / band[:, 3:]

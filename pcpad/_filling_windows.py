@@ -37,9 +37,8 @@ class Group(NamedTuple):
         """Which pixels of a piece's inner part are in this group's cells, (height, width) bool."""
         rows = np.arange(piece.top, piece.bottom) // _CELL
         columns = np.arange(piece.left, piece.right) // _CELL
-        return (self.labels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] == self.number)[
-            np.ix_(rows - rows[0], columns - columns[0])
-        ]
+        own: np.ndarray = self.labels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] == self.number
+        return own[np.ix_(rows - rows[0], columns - columns[0])]
 
 
 class Piece(NamedTuple):

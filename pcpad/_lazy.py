@@ -34,7 +34,7 @@ def attach(
         names: Public name to the module that defines it. Modules named here that lie in the package are its attributes
             too. A name may be the same as its module's: it means what the module defines, as it would after
             `from package.name import name`.
-        modules: Other modules of the package to be had as attributes.
+        modules: Other modules of the package, available as attributes.
 
     Returns:
         The package's `__getattr__`, `__dir__` and `__all__`. The last holds the names, without modules.

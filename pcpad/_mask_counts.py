@@ -47,7 +47,8 @@ class Valid(NamedTuple):
         step = self.padded.element_size() // bits.itemsize
         valid = self.padded.view(bits)[..., (0 if sys.byteorder == "little" else step - 1) :: step][self.inside]
         if torch.is_grad_enabled() and input.requires_grad:
-            return _Select.apply(input, valid)
+            selected: Tensor = _Select.apply(input, valid)
+            return selected
         return _select(input, valid)
 
     def ratio(
@@ -107,7 +108,7 @@ def _found_of(mask: Tensor) -> _Found | None:
     if masks is None:
         return None
     version = _version(mask)
-    found = masks.get(mask)
+    found: _Found | None = masks.get(mask)
     if found is None or found["version"] != version:
         found = masks[mask] = {"version": version}
     return found
@@ -165,7 +166,8 @@ def count(input: Tensor, mask: Tensor, geometry: Geometry) -> Valid:
         return _count(input, mask, geometry)
     if key not in found:
         found[key] = _count(input, mask, geometry)
-    return found[key]
+    valid: Valid = found[key]
+    return valid
 
 
 def _count(input: Tensor, mask: Tensor, geometry: Geometry) -> Valid:

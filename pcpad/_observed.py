@@ -33,7 +33,7 @@ Zeros = Pairs | str | None  # known ones; why they are not known; none
 PADS = (F.pad, torch.constant_pad_nd, torch._C._nn.pad)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 BY_SIZE = "its input comes with zeros around it, by an amount that depends on the size"
-ELSEWHERE = "it pads what reaches more than convolutions"
+ELSEWHERE = "it pads what other layers than convolutions read, too"
 
 
 # What asks a tensor for its shape and leaves its values alone.
@@ -150,4 +150,5 @@ def weights_of(module: Any) -> int:
         return 0
     # Not `weight.numel()`: to read a parametrized weight may change it.
     kernel = module.kernel_size if isinstance(module.kernel_size, tuple | list) else [module.kernel_size]
-    return module.in_channels * module.out_channels // module.groups * prod(kernel)
+    weights: int = module.in_channels * module.out_channels // module.groups * prod(kernel)
+    return weights

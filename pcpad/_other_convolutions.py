@@ -2,7 +2,7 @@
 
 A class is known by where it comes from and its name; the libraries themselves are not imported. What a known class
 does by itself (padding by the input's size, standardizing its weight) is written here once and holds under every
-padding. A class with a forward of its own that hands on to `nn.ConvNd`'s needs no rule: the converted class stands
+padding. A class with a forward of its own that calls `nn.ConvNd`'s needs no rule: the converted class stands
 behind it in the order of methods.
 """
 
@@ -148,7 +148,8 @@ def _dynamic(layer: Any, input: Tensor) -> Pairs:
 
 
 def _taps(layer: Any) -> bool:
-    return max(layer.kernel_size) > 1
+    wider: bool = max(layer.kernel_size) > 1
+    return wider
 
 
 def _standardized(layer: Any, weight: Tensor) -> Tensor:
@@ -301,12 +302,14 @@ class _Front:
     def _why_not_fused(self) -> str | None:
         if self.rule.weight is not None:
             return "its weight is standardized whenever it is used"
-        return super()._why_not_fused()  # type: ignore[misc]
+        reason: str | None = super()._why_not_fused()  # type: ignore[misc]
+        return reason
 
     def extra_repr(self) -> str:
         """The arguments that differ from the defaults."""
         more = f", zeros_before={self.zeros_before}" if self.zeros_before else ""
-        return super().extra_repr() + more  # type: ignore[misc]
+        inherited: str = super().extra_repr()  # type: ignore[misc]
+        return inherited + more
 
 
 class _FrontPartial(_Front):
@@ -326,7 +329,8 @@ class _FrontPadded(_Front):
         """Pad and convolve (N, C, *spatial)."""
         layer: Any = self
         input = self._cropped(input)
-        return layer._convolve(input, self._weight(layer.weight), layer.bias, self.padding_for(input))
+        output: Tensor = layer._convolve(input, self._weight(layer.weight), layer.bias, self.padding_for(input))
+        return output
 
 
 class _FrontExplicit(_Front):
@@ -335,7 +339,8 @@ class _FrontExplicit(_Front):
         layer: Any = self
         input, border = self._cropped(input), layer.border_weight
         filters = self._weight(border.flatten(0, 1)).view_as(border)
-        return layer._convolve(input, self._weight(layer.weight), filters, self.padding_for(input))
+        output: Tensor = layer._convolve(input, self._weight(layer.weight), filters, self.padding_for(input))
+        return output
 
 
 class _HandsOn:
@@ -358,7 +363,8 @@ _FRONTS: dict[type, type] = {
 
 def own_class(kind: type) -> type:
     """The class that a converted layer of this class had before; itself for any other."""
-    return vars(kind).get("_own_class", kind)
+    own: type = vars(kind).get("_own_class", kind)
+    return own
 
 
 def class_for(own: type, family: type, *, zeros_before: bool = False) -> type:
@@ -411,4 +417,5 @@ def _reduce(layer: Any, _protocol: object) -> tuple[Any, ...]:
 
 def _blank(own: type, family: type, zeros_before: bool) -> nn.Module:
     kind: Any = class_for(own, family, zeros_before=zeros_before)
-    return kind.__new__(kind)
+    layer: nn.Module = kind.__new__(kind)
+    return layer

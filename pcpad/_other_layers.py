@@ -1,4 +1,4 @@
-"""What other people's code does to our layers. What would lose their padding without a word is refused here.
+"""What other people's code does to our layers. What would silently lose their padding is refused here.
 
 Most code that changes a network keeps the layer, and with it what the layer does: averaging, pruning, norms, LoRA.
 Some code takes only a convolution's numbers (`weight`, `stride`, `padding`) and convolves by itself: with zeros.
@@ -42,12 +42,13 @@ class Guarded:
         """
         if _called_by("torch.utils.mkldnn") and _loses(self):
             message = (
-                f"`to_mkldnn` would put a zero-padded convolution in the place of this {type(self).__name__}. Keep the "
+                f"`to_mkldnn` would put a zero-padded convolution in place of this {type(self).__name__}. Keep the "
                 "network as it is (PyTorch uses oneDNN for float tensors by itself), or, if zeros are meant, build it "
                 "again and `convert_padding(model, 'zeros')` first: layers before this one have been replaced already."
             )
             raise UserTypeError(message)
-        return super().named_children()  # type: ignore[misc]
+        children: Iterator[tuple[str, nn.Module]] = super().named_children()  # type: ignore[misc]
+        return children
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
         """As `nn.Module` has it; refuses what `fuse_conv_bn_eval` would get wrong when it sets the fused weight."""

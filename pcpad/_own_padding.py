@@ -204,7 +204,8 @@ def _is_self(step: dis.Instruction) -> bool:
     if not step.opname.startswith("LOAD_FAST"):
         return False
     # From Python 3.13 on one instruction may load two names.
-    return (step.argval[-1] if isinstance(step.argval, tuple) else step.argval) == "self"
+    is_self: bool = (step.argval[-1] if isinstance(step.argval, tuple) else step.argval) == "self"
+    return is_self
 
 
 def _named(function: Any, kind: type) -> Iterator[object]:
@@ -219,7 +220,7 @@ def _named(function: Any, kind: type) -> Iterator[object]:
             held = vars(held).get(step.argval) if held is not kind else _of_class(kind, step.argval)
         else:
             held = None
-        if callable(held) and held is not kind:
+        if held is not kind and callable(held):
             yield held
 
 

@@ -28,10 +28,10 @@ class Picture:
     """The pixels of a picture, as they are to be looked at.
 
     Attributes:
-        colour: (H, W, 1) grey or (H, W, 3) RGB, uint8 or uint16, writable. Where that was asked for, (H, W, 4) of a
+        colour: (H, W, 1) gray or (H, W, 3) RGB, uint8 or uint16, writable. Where that was asked for, (H, W, 4) of a
             CMYK picture, uint8: what each ink leaves white, so that 255 is no ink.
         alpha: (H, W) opacity in `colour`'s type; None where the picture has none.
-        profile: Its ICC colour profile; None where it has none, or one of a colour space it no longer is in.
+        profile: Its ICC color profile; None where it has none, or one of a color space it no longer is in.
         notes: What was not kept as it was in the file, in words.
         top: The largest value a pixel can have, where that is not the largest of `colour`'s type.
         place: Where on earth it lies, of a GeoTIFF.
@@ -61,10 +61,11 @@ class Picture:
     @property
     def is_ink(self) -> bool:
         """Whether its channels are cyan, magenta, yellow and black."""
-        return self.colour.shape[2] == 4
+        ink: bool = self.colour.shape[2] == 4
+        return ink
 
     def rgb(self) -> np.ndarray:
-        """The colours as (H, W, 3) RGB, or (H, W, 1) where they are grey; inks by Pillow's plain formula."""
+        """The colors as (H, W, 3) RGB, or (H, W, 1) where they are gray; inks by Pillow's plain formula."""
         if not self.is_ink:
             return self.colour
         black = self.colour[..., 3:].astype(np.uint16)

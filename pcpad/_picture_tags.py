@@ -51,7 +51,7 @@ def exif_of(image: Image.Image) -> bytes | None:
             return None
         data = kept.tobytes().removeprefix(EXIF_MARK)
     except Warning:
-        raise  # somebody's `-W error`
+        raise  # the user's `-W error`
     except Exception:  # its parsing runs into SyntaxError, struct.error, KeyError and more
         return None
     return data if len(data) <= _MOST else None

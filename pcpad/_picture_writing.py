@@ -1,4 +1,4 @@
-"""Pictures as files: PNG, TIFF and JPEG of 8 and 16 bits a channel, with all that they can keep."""
+"""Pictures as files: PNG, TIFF and JPEG of 8 and 16 bits per channel, with all that they can keep."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["write_picture"]
 
 _BAND = 64  # rows written at once
-_EXTRA, _PROFILE = 338, 34675  # of TIFF: what channels beside colours are; the colour profile
+_EXTRA, _PROFILE = 338, 34675  # of TIFF: what channels beside colors are; the color profile
 _LARGE = 1 << 22  # pixels
 # Of a photograph of 12 megapixels, half of the usual time and the usual size: zlib finds no repetitions in noise.
 _QUICK = {"compress_level": 1, "compress_type": zlib.Z_RLE}
@@ -30,7 +30,7 @@ _MOST_EXIF = 65533 - len(EXIF_MARK)  # bytes, of JPEG
 def write_picture(path: str | Path, picture: Picture, format: PictureFormat = "png") -> tuple[str, ...]:
     """Write a picture; the file appears under its name once it is complete.
 
-    PNG and TIFF keep depth, alpha, colour profile, EXIF data and resolution. JPEG has 8 bits and no alpha. TIFF and
+    PNG and TIFF keep depth, alpha, color profile, EXIF data and resolution. JPEG has 8 bits and no alpha. TIFF and
     JPEG keep inks (CMYK), of which PNG has the plain formula's RGB. TIFF alone keeps a georeference.
 
     Args:
@@ -103,7 +103,7 @@ def _write_jpeg(file: IO[bytes], picture: Picture) -> list[str]:
     deep, white = picture.colour.dtype == np.uint16, picture.white
     colour = (picture.colour.astype(np.uint32) * 255 + white // 2) // white if deep else picture.colour
     lost = ["alpha"] if picture.alpha is not None else []
-    lost += ["8 of the 16 bits a channel"] if deep else []
+    lost += ["8 of the 16 bits per channel"] if deep else []
     options = _options(picture, picture.profile)
     if len(options.get("exif", b"")) > _MOST_EXIF:
         del options["exif"]
@@ -131,7 +131,7 @@ def _tiff(picture: Picture) -> bytes:
 def _deep_tiff(pixels: np.ndarray) -> bytes:
     import cv2
 
-    if pixels.shape[2] == 2:  # grey with alpha, which OpenCV has no type for
+    if pixels.shape[2] == 2:  # gray with alpha, which OpenCV has no type for
         pixels = pixels[..., [0, 0, 0, 1]]
     code = cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
     data = cv2.imencode(".tiff", cv2.cvtColor(pixels, code))[1].tobytes()
@@ -140,7 +140,7 @@ def _deep_tiff(pixels: np.ndarray) -> bytes:
 
 
 def _write_deep_png(file: IO[bytes], pixels: np.ndarray, picture: Picture) -> None:
-    """Write (H, W, C) uint16 as PNG, band by band: Pillow cannot, and OpenCV knows neither profiles nor grey alpha."""
+    """Write (H, W, C) uint16 as PNG, band by band: Pillow cannot, and OpenCV knows neither profiles nor gray alpha."""
 
     def chunk(kind: bytes, data: bytes) -> None:
         file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
@@ -166,7 +166,7 @@ def _write_deep_png(file: IO[bytes], pixels: np.ndarray, picture: Picture) -> No
 
 
 def _filtered(rows: np.ndarray, above: np.ndarray, step: int) -> np.ndarray:
-    """PNG's filter 4, each byte's difference from that neighbour which is nearest to left + up - corner."""
+    """PNG's filter 4, each byte's difference from that neighbor which is nearest to left + up - corner."""
     up = np.concatenate([above, rows[:-1]]).astype(np.int16)
     left, corner = np.zeros_like(up), np.zeros_like(up)
     left[:, step:], corner[:, step:] = rows[:, :-step], up[:, :-step]

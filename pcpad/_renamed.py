@@ -48,7 +48,8 @@ MODULES: dict[str, str] = {
     "pcpad.datamodules.kinetics_files": "pcpad.datamodules.datasets.kinetics_files",
     "pcpad.datamodules.kinetics_splits": "pcpad.datamodules.datasets.kinetics_splits",
     "pcpad.datamodules.masked_images": "pcpad.datamodules.datasets.masked_images",
-    "pcpad.datamodules.masks": "pcpad.datamodules.datasets.masks",
+    "pcpad.datamodules.datasets.masks": "pcpad.datamodules.datasets.hole_masks",
+    "pcpad.datamodules.masks": "pcpad.datamodules.datasets.hole_masks",
     "pcpad.datamodules.panoptic_scenes": "pcpad.datamodules.datasets.panoptic_scenes",
     "pcpad.datamodules.photos": "pcpad.datamodules.datasets.photos",
     "pcpad.datamodules.places2_files": "pcpad.datamodules.datasets.places2_files",
@@ -70,8 +71,6 @@ MODULES: dict[str, str] = {
     "pcpad.tasks.detection_judge": "pcpad.tasks.judges.detection",
     "pcpad.tasks.evaluation_report": "pcpad.tasks.evaluation.segmentation_report",
     "pcpad.tasks.evaluators": "pcpad.tasks.evaluation.evaluators",
-    "pcpad.tasks.finite": "pcpad.tasks.base",
-    "pcpad.tasks.hyperparameters": "pcpad.tasks.base",
     "pcpad.tasks.inpainting_report": "pcpad.tasks.evaluation.inpainting_report",
     "pcpad.tasks.inputs": "pcpad.tasks.base",
     "pcpad.tasks.segmentation_pictures": "pcpad.tasks.pictures.segmentation",
@@ -85,6 +84,7 @@ MODULES: dict[str, str] = {
     "pcpad.commands.comparison.sections": "pcpad.commands.comparison.report",
     "pcpad.commands.comparison.study": "pcpad.commands.comparison.results",
     "pcpad.commands.comparison.tables": "pcpad.tables",
+    "pcpad.commands.filling.masks": "pcpad.commands.filling.holes",
     "pcpad.commands.figures.canvas": "pcpad.tasks.pictures.plots",
 }
 # Names that are not, or no longer, where their module's other names are.
@@ -95,17 +95,24 @@ NAMES: dict[str, str] = {
     "pcpad._border.strips_pay": "pcpad._scaling.kept_for",
     # pcpad.datamodules
     "pcpad.datamodules.centroids.check_sizes": "pcpad.datamodules.datasets.label_maps.check_sizes",
+    "pcpad.datamodules.clips.Augmentation": "pcpad.datamodules.datasets.clips.ClipAugmentation",
+    "pcpad.datamodules.datasets.clips.Augmentation": "pcpad.datamodules.datasets.clips.ClipAugmentation",
+    "pcpad.datamodules.datasets.scenes.Augmentation": "pcpad.datamodules.datasets.scenes.SceneAugmentation",
+    "pcpad.datamodules.datasets.video_lists.Row": "pcpad.datamodules.datasets.video_lists.VideoRow",
     "pcpad.datamodules.folders.LabelledFiles": "pcpad.datamodules.datasets.image_folders.LabelledFiles",
     "pcpad.datamodules.folders.LabelledImages": "pcpad.datamodules.datasets.image_folders.LabelledImages",
     "pcpad.datamodules.folders.Transform": "pcpad.datamodules.datasets.transforms.Transform",
     "pcpad.datamodules.folders.UnlabelledImages": "pcpad.datamodules.datasets.image_folders.UnlabelledImages",
     "pcpad.datamodules.folders.scan_split": "pcpad.datamodules.datasets.image_folders.scan_split",
     "pcpad.datamodules.images.MAX_PIXELS": "pcpad.pictures.MOST_PIXELS",
+    "pcpad.datamodules.scenes.Augmentation": "pcpad.datamodules.datasets.scenes.SceneAugmentation",
     # pcpad.tasks
     "pcpad.tasks.callbacks.files.atomic_writer": "pcpad.files.whole_file",
     "pcpad.tasks.callbacks.inpainting_table.InpaintingTable": "pcpad.tasks.evaluation.files.EvaluationFiles",
     # pcpad.commands
+    "pcpad.commands.checkpoint.differences": "pcpad.commands.checkpoint.changed_settings",
     "pcpad.commands.comparison.files.write_whole": "pcpad.files.write_text",
+    "pcpad.commands.figures.seams.Crop": "pcpad.commands.figures.seams.SeamCrop",
 }
 
 _warned: set[str] = set()

@@ -111,7 +111,7 @@ class _Jpeg:
             after = end - len(self.data[at:end].lstrip(b"\0"))
             # Zeros before the end mark are padding, or what `refuse_cut_scan` looks for.
             if after < end and (self._is_absurd(head[2 : 2 + 2 * head[0] : 2]) or _fails_in_ffmpeg(self.data)):
-                raise _damaged(at, f"are {after - at} zeros, which no picture gives")
+                raise _damaged(at, f"are {after - at} zeros, which no encoder writes")
         return end
 
     def _look_at_restarts(self, scanned: bytes, kinds: list[int], start: int) -> None:

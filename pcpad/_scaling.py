@@ -91,7 +91,8 @@ def kept_for(plan: Plan, like: Tensor, weight: Tensor, bias: Tensor | None) -> K
         return None
     stream = torch.cuda.current_stream(like.device).cuda_stream if like.is_cuda else 0
     if plan.borders and _alone(plan, like, weight, bias):
-        return _memoised_strips(plan, wide(like.dtype), like.device, stream)
+        strips: Kept | None = _memoised_strips(plan, wide(like.dtype), like.device, stream)
+        return strips
     if not plan.memoise:
         return None
     return Kept(_border.memoised(plan, wide(like.dtype), like.device, stream), dims=len(plan.size))
@@ -140,6 +141,8 @@ def quickly_kept(dims: int, input: Tensor, weight: Tensor, bias: Tensor | None, 
         return None
     if found is None:
         return None
+    whole: Kept | None
+    border: Kept | None
     plan, whole, border = found
     if border is not None and _alone(plan, input, weight, bias):
         return border
@@ -180,7 +183,8 @@ def scaled(y: Tensor, bias: Tensor | None, kept: Kept) -> Tensor:
         if not (_border.is_ordinary(y) and (shaped is None or _in_place(shaped)) and _in_place(y)):
             return y.mul_(ratio) if shaped is None else y.mul_(ratio) + shaped
     if learns:
-        return _Scale.apply(y, shaped, kept)
+        output: Tensor = _Scale.apply(y, shaped, kept)
+        return output
     return _scale_(y, shaped, kept)
 
 

@@ -23,7 +23,8 @@ def main() -> int:
     if str(here.parent) not in sys.path:
         sys.path.append(str(here.parent))
     module, *args = sys.argv[1:]
-    return import_module(module).main(*args)
+    code: int = import_module(module).main(*args)
+    return code
 
 
 if __name__ == "__main__":

@@ -200,16 +200,17 @@ class TiledRun:
         if output.dim() != 4 or (len(output), *output.shape[2:]) != (len(batch), *size):
             sizes = f"{tuple(batch.shape)} became {tuple(output.shape)}"
             message = f"Expected the network's output to have its input's size, but {sizes}"
-            if self.reach.scale != (1, 1):
+            if any(scale != 1 for scale in self.reach.scale):
                 message = f"Expected the network's output to be {' x '.join(map(str, size))}, but {sizes}"
             raise UserValueError(message)
         output = output.to(torch.promote_types(output.dtype, torch.float32))
+        logits: Tensor = output
         if self.options.average == "logits":
-            return output
-        if output.shape[1] == 1:
+            return logits
+        if logits.shape[1] == 1:
             message = "average='probabilities' is a softmax over classes, but the network has one output channel."
             raise UserValueError(message)
-        return output.softmax(dim=1)
+        return logits.softmax(dim=1)
 
 
 def assembled(blocks: Iterator[tuple[Window, Tensor]], run: TiledRun, output: Any = None) -> Any:

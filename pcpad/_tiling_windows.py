@@ -44,7 +44,7 @@ class Tiling:
 
     Args:
         size: Of a tile in pixels: one number, or (height, width).
-        overlap: Of neighbours, as a fraction of the tile in [0, 1): a number or text such as "1/3".
+        overlap: Of neighbors, as a fraction of the tile in [0, 1): a number or text such as "1/3".
 
     Raises:
         ValueError: An argument is out of range.
@@ -74,7 +74,7 @@ class Tiling:
 
     @property
     def stride(self) -> tuple[int, int]:
-        """Pixels between the starts of neighbouring tiles, (vertically, horizontally)."""
+        """Pixels between the starts of neighboring tiles, (vertically, horizontally)."""
         height, width = self.sides
         return ceil(height * (1 - as_fraction(self.overlap))), ceil(width * (1 - as_fraction(self.overlap)))
 

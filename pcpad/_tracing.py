@@ -35,14 +35,14 @@ def traced(model: nn.Module) -> Observed | None:
     """What `torch.fx` sees.
 
     Args:
-        model: A copy in evaluation mode: its code is run with proxies in the place of tensors, which it may keep.
+        model: A copy in evaluation mode: its code is run with proxies in place of tensors, which it may keep.
 
     Returns:
         What was seen; None where it cannot be traced.
     """
     try:
         graph = _Tracer().trace(model)
-    except Exception:  # of whatever kind: other people's code gets proxies in the place of tensors
+    except Exception:  # of whatever kind: other people's code gets proxies in place of tensors
         return None
     modules, observed = dict(model.named_modules()), Observed()
     observed.seen.update(modules)
@@ -75,7 +75,8 @@ def _holder(node: Any) -> str:
     """The module whose code a node comes from; a module that pads is its own."""
     if node.op == "call_module":
         return str(node.target)
-    return list(node.meta.get("nn_module_stack") or {"": None})[-1]
+    path: str = list(node.meta.get("nn_module_stack") or {"": None})[-1]
+    return path
 
 
 def _takes_padding(node: Any, modules: Mapping[str, nn.Module]) -> bool:

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from pcpad import layers
-from pcpad._conversion_report import CROPS, NO_PADDING, OUTSIDE, OWN_KIND, POOLS, REPLACED, UNUSED, Row
+from pcpad._conversion_report import CROPS, NO_PADDING, OUTSIDE, OWN_KIND, POOLS, REPLACED, UNUSED, LayerRow
 from pcpad._observed import Observed, Zeros, weights_of
 from pcpad._other_convolutions import BY_CONFIG, own_class, pads_by_config, rule_of
 from pcpad._other_layers import lost_under, pads
@@ -22,7 +22,7 @@ _OURS = {*_PARTIAL, layers.PaddedConv1d, layers.PaddedConv2d, layers.PaddedConv3
 
 def what_to_convert(
     model: nn.Module, padding: str, count_include_pad: bool | None, outside: Observed
-) -> tuple[list[tuple[Row, nn.modules.conv._ConvNd]], list[Row]]:
+) -> tuple[list[tuple[LayerRow, nn.modules.conv._ConvNd]], list[LayerRow]]:
     """The convolutions to convert, with a row of a report each; and rows for what is left.
 
     Args:
@@ -44,7 +44,7 @@ def what_to_convert(
         if reason is None:
             reason = wrapped.get(module)
         current = padding_of(module) or "-"
-        row = Row(name or "(root)", type(module).__name__, current, current, reason or "", weights_of(module))
+        row = LayerRow(name or "(root)", type(module).__name__, current, current, reason or "", weights_of(module))
         if reason is None and isinstance(module, nn.modules.conv._ConvNd):
             changes.append((row, module))
             taken.add(name)
@@ -81,7 +81,7 @@ def _why_not_taken(module: nn.modules.conv._ConvNd, padding: str, zeros: Zeros) 
     return None
 
 
-def _by_whom(row: Row, within: bool, taken: set[str], outside: Observed) -> Row | None:
+def _by_whom(row: LayerRow, within: bool, taken: set[str], outside: Observed) -> LayerRow | None:
     """What is to be said of a module that pads outside of convolutions, once it is known which these are."""
     pads_elsewhere = row.why in (OUTSIDE, BY_HAND)
     if within and pads_elsewhere:
@@ -146,7 +146,7 @@ def _why_left(module: nn.Module, padding: str, count_include_pad: bool | None) -
         return CROPS
     if isinstance(module, nn.modules.conv._ConvNd):
         if isinstance(module, nn.modules.lazy.LazyModuleMixin):
-            return "not initialised yet: run it once first"
+            return "not initialized yet: run it once first"
         return _why_kept(module, padding)
     if pool_pads(module) and count_include_pad is None:
         return f"{POOLS} with count_include_pad={module.count_include_pad}: ask for a change by name"

@@ -99,7 +99,7 @@ def read_config(path: Path) -> Any:
     return kept.contents[key]
 
 
-class _EachKeyOnce(yaml.SafeLoader):
+class _EachKeyOnce(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
     """Of a key that stands twice, YAML's readers keep the last and say nothing."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -126,7 +126,8 @@ class _EachKeyOnce(yaml.SafeLoader):
                     )
                     raise UserValueError(message)
                 seen[key.value] = line
-        return super().construct_mapping(node, deep)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 def read_yaml(text: str, source: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
@@ -166,7 +167,7 @@ def bound_jsonargparse() -> None:
     from jsonargparse import _loaders_dumpers as loading
     from jsonargparse import _paths as paths
 
-    loader: Any = loading.get_yaml_default_loader()
+    loader: Any = loading.get_yaml_default_loader()  # type: ignore[no-untyped-call]  # private, without types
     if "get_single_node" in vars(loader):
         return
     plain, construct = loader.get_single_node, loader.construct_document

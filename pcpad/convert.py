@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from pcpad import layers
-from pcpad._conversion_report import IN_PLACE, ConversionReport, Row, some
+from pcpad._conversion_report import IN_PLACE, ConversionReport, LayerRow, some
 from pcpad._observed import Observed, weights_of
 from pcpad._other_convolutions import BY_CONFIG, class_for, set_config_padding
 from pcpad._other_layers import Guarded, watch_calls
@@ -74,7 +74,7 @@ def convert_padding(
 
     Weights, state-dict keys, hooks, shared modules, parametrizations, dtype and device stay as they are, and a
     network can be converted back and forth: its own weights stay the same under every padding. Only `explicit` adds
-    parameters (eight border filters a convolution, at first copies of its filter; hand them to the optimizer
+    parameters (eight border filters per convolution, at first copies of its filter; hand them to the optimizer
     after converting).
 
     Converted are `nn.Conv1d/2d/3d` and this package's layers, by their current attributes, so convert after a
@@ -190,7 +190,7 @@ def _check(changes: list[tuple[str, nn.modules.conv._ConvNd]], padding: str, dro
             raise UserValueError(message)
 
 
-def _convert(row: Row, module: nn.modules.conv._ConvNd, padding: str, fallback: str | None) -> Row:
+def _convert(row: LayerRow, module: nn.modules.conv._ConvNd, padding: str, fallback: str | None) -> LayerRow:
     before = padding_of(module) or "zeros"
     kept_mask = padding == "partial" and getattr(module, "return_mask", False)
     zeros_before = getattr(module, "zeros_before", None)
@@ -249,9 +249,9 @@ def _swap_class(module: nn.Module, cls: type) -> None:
     module.__class__ = cls
 
 
-def _convert_pools(model: nn.Module, count_include_pad: bool) -> Iterator[Row]:
+def _convert_pools(model: nn.Module, count_include_pad: bool) -> Iterator[LayerRow]:
     for name, module in model.named_modules():
         if pool_pads(module):
             before, module.count_include_pad = module.count_include_pad, count_include_pad
             was, now = (f"count_include_pad={value}" for value in (before, count_include_pad))
-            yield Row(name or "(root)", type(module).__name__, was, now, "")
+            yield LayerRow(name or "(root)", type(module).__name__, was, now, "")

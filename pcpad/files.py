@@ -118,7 +118,7 @@ def _refuse_others(mode: int, path: str | Path) -> None:
 
 
 def opened(path: Path) -> BinaryIO:
-    """Open a file that somebody handed over, to read it: the one place where that is done.
+    """Open a file that the user handed over, to read it: the one place where that is done.
 
     Args:
         path: The file.
@@ -127,7 +127,7 @@ def opened(path: Path) -> BinaryIO:
         The file, to be closed, which `with` does.
 
     Raises:
-        NoRegularFileError: It is a pipe, a socket, a device or a folder, which is found out without waiting.
+        NoRegularFileError: It is a pipe, a socket, a device or a folder, which is detected without waiting.
         OSError: It cannot be opened.
     """
     # Something else may take its place after `regular`; without O_NONBLOCK a pipe waits until somebody writes to it.
@@ -149,7 +149,7 @@ def at_home(path: PathName) -> Path:
     """A path whose `~` is the home folder.
 
     Args:
-        path: As somebody typed it.
+        path: As the user typed it.
 
     Returns:
         The path, without `~`.
@@ -286,7 +286,7 @@ def fitting_name(stem: str, ending: str = "") -> str:
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry of `os.scandir` is a folder or a link to one; links that lead round in a circle are none."""
+    """Whether an entry of `os.scandir` is a folder or a link to one; symbolic links that form a loop are not."""
     try:
         return entry.is_dir()
     except OSError as error:

@@ -263,7 +263,8 @@ def _partial_conv(
         options: dict[str, Any] = {"mask": mask, "mask_channels": mask_channels, "return_mask": return_mask}
         options |= {"holes_are_zero": True} if holes_are_zero else {}
         options |= {"exponent": exponent} if exponent is not None else {}
-        return handle_torch_function(public, overriding, *conv, **options)
+        result: Tensor | tuple[Tensor, Tensor] = handle_torch_function(public, overriding, *conv, **options)
+        return result
     _check_input(dims, conv)
     exponent = checked(exponent, conv.weight.shape[0])
     plan = plan_for(input, weight, *arguments)
@@ -399,7 +400,8 @@ def _valid_channels(valid: Tensor, sizes: tuple[int, ...], groups: int, dtype: t
     """How many input channels are valid at each position, a group of the convolution: (N|1, groups, *spatial)."""
     width = sum(sizes) // groups
     if len(sizes) == sum(sizes):
-        return valid.unflatten(1, (groups, width)).sum(2, dtype=dtype)
+        summed: Tensor = valid.unflatten(1, (groups, width)).sum(2, dtype=dtype)
+        return summed
     counts = []
     for low in range(0, sum(sizes), width):
         total, start = torch.zeros((), dtype=dtype, device=valid.device), 0
@@ -416,8 +418,8 @@ def _check_input(dims: int, conv: _Conv) -> None:
     input, weight = conv.input, conv.weight
     if not isinstance(input, Tensor):
         message = (
-            f"Expected `input` to be a tensor, but got {type(input).__name__}. A layer with `return_mask=True` hands "
-            "on `(output, mask)`; `pcpad.MaskedSequential` threads masks through layers."
+            f"Expected `input` to be a tensor, but got {type(input).__name__}. A layer with `return_mask=True` returns "
+            "`(output, mask)`; `pcpad.MaskedSequential` threads masks through layers."
         )
         raise UserTypeError(message)
     check_dense(input)
@@ -447,7 +449,7 @@ def _check_mask(conv: _Conv, mask: Tensor, mask_channels: Sequence[int] | None) 
     channels = x.shape[-conv.dims - 1]
     if isinstance(mask_channels, int):
         message = (
-            f"Expected `mask_channels` to be a sequence of ints, one a channel of the mask, but got {mask_channels}."
+            f"Expected `mask_channels` to be a sequence of ints, one per channel of the mask, but got {mask_channels}."
         )
         raise UserTypeError(message)
     sizes = tuple(mask_channels) if mask_channels is not None else None
@@ -465,7 +467,7 @@ def _check_mask(conv: _Conv, mask: Tensor, mask_channels: Sequence[int] | None) 
         lead = [f"1 or {x.shape[0]}"] if batched else []
         wanted = ", ".join([*lead, " or ".join(map(str, dict.fromkeys(allowed))), *map(str, x.shape[-conv.dims :])])
         message = f"Expected `mask` of shape ({wanted}) for an input of {tuple(x.shape)}, but got {tuple(mask.shape)}. "
-        hint = f"`mask_channels={sizes}` asks for one channel a group. " if sizes is not None else ""
+        hint = f"`mask_channels={sizes}` asks for one channel per group. " if sizes is not None else ""
         raise UserValueError(message + hint + meaning)
     if sizes is None:
         sizes = (channels,) if mask.shape[-conv.dims - 1] == 1 else (1,) * channels

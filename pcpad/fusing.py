@@ -137,7 +137,7 @@ def fuse_padding(
 def _trace(model: nn.Module) -> fx.Graph:
     try:
         return _Tracer().trace(copy.deepcopy(model))
-    except Exception as error:  # of whatever kind: other people's code gets proxies in the place of tensors
+    except Exception as error:  # of whatever kind: other people's code gets proxies in place of tensors
         message = (
             f"Cannot tell which batch norm follows which convolution: torch.fx cannot trace this "
             f"{type(model).__name__} ({type(error).__name__}: {str(error).partition('.')[0]}). {_traceable(model)}"

@@ -112,7 +112,7 @@ def _value_of(directory: Any, tag: int) -> Any:
     try:
         return directory[tag]
     except Warning:
-        raise  # somebody's `-W error`
+        raise  # the user's `-W error`
     except Exception:  # whatever Pillow's parsing runs into
         return None
 
@@ -138,6 +138,6 @@ def read_georeference(path: str | Path, size: tuple[int, int]) -> tuple[Georefer
                 return None, "its georeference is left out, as the result has another size"
             return found, note
     except Warning:
-        raise  # somebody's `-W error`
+        raise  # the user's `-W error`
     except Exception:  # whatever Pillow's parsing runs into
         return None, None

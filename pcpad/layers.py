@@ -48,7 +48,7 @@ def _geometry(module: nn.modules.conv._ConvNd) -> Geometry:
 
 
 class _PartialConv(Guarded, nn.modules.conv._ConvNd):
-    """What the three share. State, initialisation and attributes are those of the `nn.ConvNd` beside it."""
+    """What the three share. State, initialization and attributes are those of the `nn.ConvNd` beside it."""
 
     _partial_conv: ClassVar[Callable[..., Tensor | tuple[Tensor, Tensor]]]
     return_mask: bool = False  # on the class, so that a converted nn.ConvNd has it too
@@ -120,7 +120,8 @@ class _PartialConv(Guarded, nn.modules.conv._ConvNd):
         if self.exponent is not None:
             own = self.exponent
             extra += f", exponent={own:.4g}" if not isinstance(own, Tensor) else f", exponent={tuple(own.shape)}"
-        return super().extra_repr() + extra
+        inherited: str = super().extra_repr()  # type: ignore[no-untyped-call]  # torch has no types there
+        return inherited + extra
 
 
 class PartialConv1d(_PartialConv, nn.Conv1d):  # type: ignore[misc]  # forward takes a mask too
@@ -161,7 +162,7 @@ class PartialConv2d(_PartialConv, nn.Conv2d):  # type: ignore[misc]  # forward t
         >>> image, mask = torch.rand(2, 3, 16, 16), torch.ones(2, 1, 16, 16)
         >>> mask[:, :, 4:8, 4:8] = 0  # a hole; 1 is valid
         >>> output, new_mask = layer(image, mask)
-        >>> output.shape, int((new_mask == 0).sum())  # the hole shrank from 16 to 4 pixels an image
+        >>> output.shape, int((new_mask == 0).sum())  # the hole shrank from 16 to 4 pixels per image
         (torch.Size([2, 8, 16, 16]), 8)
     """
 
@@ -226,7 +227,8 @@ class _PaddedConv(Guarded, nn.modules.conv._ConvNd):
 
     def extra_repr(self) -> str:
         """The arguments that differ from the defaults."""
-        return super().extra_repr() + (f", fallback={self.fallback!r}" if self.fallback else "")
+        inherited: str = super().extra_repr()  # type: ignore[no-untyped-call]  # torch has no types there
+        return inherited + (f", fallback={self.fallback!r}" if self.fallback else "")
 
 
 def _padded_conv(
@@ -344,7 +346,7 @@ class ExplicitPadConv2d(Guarded, nn.Conv2d):
         self.border_weight = nn.Parameter(copies, requires_grad=self.weight.requires_grad)
 
     def reset_parameters(self) -> None:
-        """Initialise as `nn.Conv2d` does; the border filters become copies of `weight`."""
+        """Initialize as `nn.Conv2d` does; the border filters become copies of `weight`."""
         super().reset_parameters()
         if hasattr(self, "border_weight"):
             with torch.no_grad():
@@ -355,7 +357,8 @@ class ExplicitPadConv2d(Guarded, nn.Conv2d):
         def on_filters(value: Tensor) -> Tensor:
             return fn(value.flatten(0, 1)).unflatten(0, value.shape[:2]) if value.dim() == 5 else fn(value)
 
-        return super()._apply(on_filters, recurse)
+        applied: ExplicitPadConv2d = super()._apply(on_filters, recurse)  # type: ignore[no-untyped-call]  # as above
+        return applied
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (N, C, H, W) or (C, H, W), each output position with its class's filter."""

@@ -1,6 +1,6 @@
 """How much memory a file from elsewhere may ask for: one budget, held against headers before anything is decoded.
 
-A header of a few bytes can claim any number of pixels, and decoders take memory by what it claims: 3 bytes a pixel as
+A header of a few bytes can claim any number of pixels, and decoders take memory by what it claims: 3 bytes per pixel as
 8-bit RGB, two to three times that while decoding. So of what a header claims
 
 - up to 2**26 pixels (67 megapixels, 0.2 GB as RGB) any file may claim;
@@ -69,7 +69,7 @@ def refuse_empty_claim(width: int, height: int, size: int, believed: int = 0) ->
     if pixels <= believed:
         return
     if pixels > max(_ANY, size * _PIXELS_OF_A_BYTE):
-        message = f"damaged or no picture: {size} bytes cannot hold the {width}x{height} pixels that the header claims"
+        message = f"damaged or not a picture: {size} bytes cannot hold the {width}x{height} pixels the header claims"
         raise UserValueError(message)
     if pixels > max(_given() or _BELIEVED, size * _GREY_PIXELS_OF_A_BYTE):
         message = (

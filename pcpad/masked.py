@@ -164,7 +164,8 @@ def _partial_convolution(module: PartialConv2d, input: Tensor, mask: Tensor | No
         ask_for_mask(mask)
         output = module(input, mask)  # called as a module, so that its hooks run
         if module.return_mask:
-            return output
+            found: Masked = output
+            return found
         window = (module.kernel_size, module.stride, module.padding_for(input), module.dilation)
         new_mask = asked_mask(mask, Geometry.of(input.dim() - 2, *window), input.dtype)
         return output, functional.update_mask(mask, *window) if new_mask is None else new_mask.to(mask.dtype)
@@ -182,7 +183,8 @@ def _convolution(module: nn.modules.conv._ConvNd, input: Tensor, mask: Tensor | 
         return module(input), None
     run: Any = (functional.partial_conv1d, functional.partial_conv2d, functional.partial_conv3d)[input.dim() - 3]
     shape = (module.stride, module.padding, module.dilation, module.groups)
-    return run(input, module.weight, module.bias, *shape, mask=mask, return_mask=True)
+    found: Masked = run(input, module.weight, module.bias, *shape, mask=mask, return_mask=True)
+    return found
 
 
 @apply_masked.register(nn.modules.batchnorm._BatchNorm)

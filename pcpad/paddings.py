@@ -218,7 +218,7 @@ def extrapolate(x: Tensor, pads: Sequence[int]) -> Tensor:
 
 
 def _continue(x: Tensor, axis: int, edge: int, inner: int, steps: range) -> Tensor:
-    """Samples so many steps beyond `edge` on the line from `inner`; `axis` counts from the last, 1."""
+    """Samples this many steps beyond `edge` on the line from `inner`; `axis` counts from the last, 1."""
     at_edge, before = x.narrow(-axis, edge, 1), x.narrow(-axis, inner, 1)
     if not steps:
         return x.narrow(-axis, edge, 0)

@@ -1,4 +1,4 @@
-"""Pictures as people keep them: 8 and 16 bits a channel read and written without losing a bit, and turned upright.
+"""Pictures as people keep them: 8 and 16 bits per channel read and written without losing a bit, and turned upright.
 
 Importing this needs NumPy alone; Pillow and OpenCV are imported when a file is read or written.
 """
@@ -65,16 +65,16 @@ _KEPT = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBX": "RGB"
 
 
 def read_picture(path: str | Path, *, keep_inks: bool = False, believed: int = 0) -> Picture:
-    """Read a picture of 8 or 16 bits a channel; the content decides of which format it is, not the name.
+    """Read a picture of 8 or 16 bits per channel; the content decides of which format it is, not the name.
 
     JPEG, PNG, TIFF, BMP, WebP, GIF, PNM, TGA, JPEG 2000 and, with Pillow 11.3, AVIF; with the extra `heif` HEIC.
 
-    Its EXIF orientation is applied. Palette, CMYK and other colours become RGB. Of several frames the first is read.
+    Its EXIF orientation is applied. Palette, CMYK and other colors become RGB. Of several frames the first is read.
 
     Args:
         path: The file.
         keep_inks: Leave CMYK what it is, four channels; see `Picture`.
-        believed: So many pixels it may have whatever its file's size, as `pcpad.limits` has it.
+        believed: This many pixels are allowed whatever the file's size, as `pcpad.limits` has it.
 
     Returns:
         The picture, equal to the file bit by bit where `notes` is empty and the format is lossless.
@@ -91,7 +91,7 @@ def read_picture(path: str | Path, *, keep_inks: bool = False, believed: int = 0
         with open_header(data, path.name, believed=believed) as image:
             return _checked(path, image, data, keep_inks=keep_inks)
     except Warning:
-        raise  # somebody's `-W error`: not the file's fault
+        raise  # the user's `-W error`: not the file's fault
     # Pillow's plug-ins raise whatever their parsing runs into: SyntaxError, struct.error, KeyError, zlib.error, ….
     except Exception as error:
         message = f"{path}: {why_unreadable(error)}"
@@ -173,12 +173,13 @@ def refuse_too_large(width: int, height: int, size: int | None = None, believed:
 
 
 def _bits(path: Path, image: Image.Image) -> int:
-    """Bits a channel; Pillow hands out 16-bit RGB as 8-bit RGB without a word."""
+    """Bits per channel; Pillow returns 16-bit RGB as 8-bit RGB silently."""
     if image.format == "PNG":
         with opened(path) as file:
             return file.read(25)[24]
     if image.format == "TIFF":
-        return max(image.tag_v2.get(258, (1,)))  # type: ignore[attr-defined]
+        bits: int = max(image.tag_v2.get(258, (1,)))  # type: ignore[attr-defined]
+        return bits
     if image.format == "PPM":
         arguments = image.tile[0][3]  # type: ignore[attr-defined]
         top = 65535 if arguments == "I;16B" else arguments[1] if isinstance(arguments, tuple) else 255
@@ -196,7 +197,7 @@ def _picture(path: Path, source: Path | bytes, image: Image.Image, keep_inks: bo
         if getattr(image, "is_animated", False) and image.format != "MPO":  # an MPO's other frames are previews
             notes.append(f"the first of its {image.n_frames} frames is used")  # type: ignore[attr-defined]
     if image.format in ("JPEG2000", "AVIF", "HEIF") and (bits := bits_of(path, image.format)) > 8:
-        notes.append(f"its {bits} bits a channel become 8")
+        notes.append(f"its {bits} bits per channel become 8")
     mode = _KEPT.get(image.mode, "RGB")
     if image.mode in ("I", "F"):
         message = f"pixels of Pillow's mode {image.mode!r} have no known range; convert the file to 8 or 16 bits"
@@ -233,7 +234,7 @@ def last_pixel(image: Image.Image) -> tuple[int, ...]:
 
 
 def _deep_picture(path: Path, image: Image.Image, bits: int) -> Picture:
-    """Read 16 bits a channel, which Pillow knows for grey alone, by OpenCV; and 12, which it has as if they were 16."""
+    """Read 16 bits per channel, which Pillow knows for gray alone, by OpenCV; and 12, which it reads as if 16."""
     import cv2
 
     profile = image.info.get("icc_profile")
@@ -245,11 +246,11 @@ def _deep_picture(path: Path, image: Image.Image, bits: int) -> Picture:
         values = np.asarray(image).astype(np.uint16)[..., None]
         if bits == 16:
             return Picture(values, None, profile)
-        return Picture(values, None, profile, (f"its {bits} bits a channel are kept in 16",), (1 << bits) - 1)
+        return Picture(values, None, profile, (f"its {bits} bits per channel are kept in 16",), (1 << bits) - 1)
     pixels = cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         what = "damaged, or of a kind" if pixels is None else f"{pixels.dtype} pixels"
-        message = f"{what} that cannot be read as 16 bits a channel"
+        message = f"{what} that cannot be read as 16 bits per channel"
         raise UserValueError(message)
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     if pixels.shape[2] >= 3:
@@ -257,7 +258,7 @@ def _deep_picture(path: Path, image: Image.Image, bits: int) -> Picture:
     if image.format == "PNG":
         with opened(path) as file:
             grey = file.read(26)[25] in (0, 4)
-        if grey and pixels.shape[2] == 4:  # OpenCV repeats the grey of a grey picture with alpha
+        if grey and pixels.shape[2] == 4:  # OpenCV repeats the gray of a gray picture with alpha
             pixels = pixels[..., 2:]
         # OpenCV turns TIFF files by itself.
         pixels = turned(pixels, orientation_of(image))
@@ -288,7 +289,7 @@ def orientation_of(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Warning:
-        raise  # somebody's `-W error`
+        raise  # the user's `-W error`
     except Exception:  # its parsing runs into SyntaxError, struct.error, KeyError and more
         return 1
     return value if value in range(1, 9) else 1

@@ -79,7 +79,7 @@ def run_tiled(
         tiling: How to cut; None runs whole images. With a margin its size is what is kept of a tile.
         average: What is averaged where tiles overlap, and over flips and scales: the network's output, or its softmax
             over K.
-        batch_size: Tiles of each image a call of the network.
+        batch_size: Tiles of each image per call of the network.
         flip: Also run every tile mirrored left to right.
         scales: Run the image resized by each of these (bilinear), in tiles of the same size, and resize the outputs
             back. Positive.

@@ -1,4 +1,4 @@
-"""Tasks: LightningModules that the command trains, tests, applies and compares, one a file.
+"""Tasks: LightningModules that the command trains, tests, applies and compares, one per file.
 
 At home here: the network, its loss, its metrics and its steps; what all tasks share is in `base`. Networks, losses and
 metrics themselves are the layer package's. A batch's form is stated in each class's docstring.

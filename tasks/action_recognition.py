@@ -1,4 +1,4 @@
-"""Action recognition: one label a video, accuracy of clips and of whole videos."""
+"""Action recognition: one label per video, accuracy of clips and of whole videos."""
 
 from __future__ import annotations
 
@@ -113,7 +113,8 @@ class ActionRecognitionTask(Task):
 
     def forward(self, clip: Tensor) -> Tensor:
         """Clips (N, 3, T, H, W), uint8 or float in [0, 1], to logits (N, num_classes)."""
-        return self.network(self.normalize(clip))
+        logits: Tensor = self.network(self.normalize(clip))
+        return logits
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Cross entropy of one batch."""
@@ -142,7 +143,7 @@ class ActionRecognitionTask(Task):
         return {"path": list(batch["path"]), **kept, "probability": probability}
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the videos of a validation that was broken off."""
+        """Forget the videos of a validation that was interrupted."""
         super().on_validation_epoch_start()
         self.val_videos.reset()
 
@@ -154,7 +155,7 @@ class ActionRecognitionTask(Task):
             self._log_videos("val", self.val_videos)
 
     def on_test_epoch_start(self) -> None:
-        """Forget the videos of a test that was broken off."""
+        """Forget the videos of a test that was interrupted."""
         self.video_accuracy.reset()
 
     def on_test_epoch_end(self) -> None:

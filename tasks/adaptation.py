@@ -1,4 +1,4 @@
-"""Adaptation: a trained network moves to another padding, taught by itself as it was, on photographs without labels."""
+"""Adaptation: a trained network moves to another padding, with itself as the teacher, on unlabeled photographs."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class AdaptationTask(Task):
         """What is trained here is taught by trained weights."""
         super().on_train_start()
         if self.random_parts:
-            message = "The original has random weights, of which nothing can be learned: pass --model.weights FILE"
+            message = "The original has random weights, from which nothing can be learned: pass --model.weights FILE"
             raise UserValueError(message)
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:

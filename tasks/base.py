@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Mapping, Sequence
-from enum import Enum
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -16,9 +14,11 @@ from torch import Tensor
 from pcpad.class_counts import check_num_classes
 from pcpad.convert import convert_padding
 from pcpad.distributed import averaged
-from pcpad.errors import UserRuntimeError, UserValueError
+from pcpad.errors import UserValueError
 from pcpad.models.weights import mismatch
 from pcpad.tasks.counting import count_each_once, over_all_samples
+from pcpad.tasks.finite import FiniteLoss, NonFiniteLossError, check_finite
+from pcpad.tasks.hyperparameters import is_plain, plain
 from pcpad.tasks.learning import LearningParts
 from pcpad.trust import loading
 
@@ -47,7 +47,7 @@ class Task(LearningParts):
 
     Args:
         network_name: How results call the network; the class's name when not given.
-        padding: The network's padding; None where there is none to speak of.
+        padding: The network's padding; None where there is none.
         num_classes: How many classes the network tells apart; must be the data's. None for tasks without classes.
         mean: Of each channel of images in [0, 1], see `normalize`.
         std: Of each channel of images in [0, 1], see `normalize`.
@@ -60,7 +60,7 @@ class Task(LearningParts):
         freeze: Parts of `self.network` that do not learn: `encoder`, `norms` (all normalization layers), names of
             parts (`layer1`), or several of these. Their norms stay in evaluation mode, the optimizer does not get them.
         rates: Factors of the optimizer's learning rate by part: `{encoder: 0.1}`, `{layer1: 0.01}`; of several that
-            fit the longest counts. `{decay: 0.75}`: each block learns by so much slower than the one after it.
+            fit the longest counts. `{decay: 0.75}`: each block learns slower than the one after it by this factor.
 
     Raises:
         UserValueError: A `std` that is not positive; a number of classes that there is no room for.
@@ -102,11 +102,11 @@ class Task(LearningParts):
     items: ItemScores | None = None
     """Where `test_step` leaves the scores of each sample, `self.items.add({"loss": losses})`; None if nobody asks."""
     units: ClassVar[Mapping[str, str]] = {}
-    """In which units its numbers are, by a part of their names, where that does not go without saying."""
+    """The units of its numbers, by a part of their names, where they are not obvious."""
     export_outputs: tuple[str, ...] = ("logits",)
     """What an exported network's outputs are called."""
     in_channels: int = 3
-    """Of the images it takes; 3 is RGB."""
+    """Channels of its input images; 3 is RGB."""
 
     def __init__(
         self,
@@ -400,8 +400,8 @@ class Task(LearningParts):
         if other and self._trainer is not None and self.trainer.state.fn == "fit":
             message = (
                 f"The checkpoint was trained with {'explicit' if explicit else self.trained_with} padding and "
-                f"training is to go on with {self.padding}: they differ in parameters, so the optimizer's state does "
-                "not fit. Start a new run with --model.weights CHECKPOINT instead"
+                f"training is to continue with {self.padding}: they differ in parameters, so the optimizer's state "
+                "does not fit. Start a new run with --model.weights CHECKPOINT instead"
             )
             raise UserValueError(message)
         if other:
@@ -494,116 +494,6 @@ class Task(LearningParts):
         return {"image": torch.rand(batch, self.in_channels, height, width)}
 
 
-class NonFiniteLossError(UserRuntimeError):
-    """The loss became NaN or infinite."""
-
-
-class FiniteLoss:
-    """Notices a non-finite loss without waiting for the device at every step.
-
-    On a GPU, reading a loss stalls the queue of kernels. The verdict is therefore gathered on the device and read every
-    `every` steps only; on the CPU, where reading is free, at each step.
-
-    Args:
-        every: Steps between two looks on a GPU.
-        clips: Whether the trainer can clip this run's gradients, which is then advised.
-    """
-
-    def __init__(self, every: int = 50, clips: bool = True) -> None:
-        self.every = every
-        self.clips = clips
-        self._finite: Tensor | None = None
-        self._seen = 0
-
-    def update(self, loss: Tensor, where: str) -> None:
-        """Take one step's loss into account.
-
-        Args:
-            loss: A scalar.
-            where: The place in the run, for the error: "epoch 3, step 1200".
-
-        Raises:
-            NonFiniteLossError: This loss, or on a GPU one of the last `every`, is not finite.
-        """
-        finite = loss.detach().isfinite().all()
-        self._finite = finite if self._finite is None else self._finite & finite
-        self._seen += 1
-        if loss.device.type == "cpu" or self._seen % self.every == 0:
-            self.check(where)
-
-    def check(self, where: str) -> None:
-        """Look now, for instance at an epoch's end, before anything is saved.
-
-        Args:
-            where: The place in the run, for the error.
-
-        Raises:
-            NonFiniteLossError: A loss since the last look was not finite.
-        """
-        finite, self._finite = self._finite, None
-        if finite is not None and not bool(finite):
-            late = "" if finite.device.type == "cpu" else f", or up to {self.every} steps before"
-            clip = ", warm it up, or clip gradients (--trainer.gradient_clip_val 1)" if self.clips else " or warm it up"
-            message = f"The loss is not finite ({where}{late}). Lower the learning rate{clip}."
-            raise NonFiniteLossError(message)
-
-
-def check_finite(value: Tensor | float, name: str) -> None:
-    """Refuse a non-finite evaluation result.
-
-    Args:
-        value: A scalar.
-        name: Its name, for the error.
-
-    Raises:
-        NonFiniteLossError: It is NaN or infinite.
-    """
-    if not bool(torch.as_tensor(value).isfinite().all()):
-        message = f"{name} is {float(value)}: the weights or the data hold values that are not finite."
-        raise NonFiniteLossError(message)
-
-
 def unit(image: Tensor) -> Tensor:
     """Images in [0, 1], from bytes or as they are."""
     return image / 255 if image.dtype == torch.uint8 else image
-
-
-def plain(value: Any) -> Any:
-    """Turn a value into what a weights-only checkpoint may hold.
-
-    Args:
-        value: Anything a user may pass from Python: a `Path`, an `Enum`, a NumPy scalar or array, lists of those.
-
-    Returns:
-        The same as bool, int, float, str, None, or lists and dicts of these; other values come back as they are.
-    """
-    if isinstance(value, Enum):
-        return plain(value.value)
-    if isinstance(value, PurePath):
-        return str(value)
-    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
-        return value.tolist()
-    for kind in (bool, int, float, str):  # np.float64 is a float, np.str_ a str, and neither loads back
-        if isinstance(value, kind):
-            return kind(value)
-    if isinstance(value, Mapping):
-        return {plain(key): plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence):
-        return [plain(item) for item in value]
-    return value
-
-
-def is_plain(value: Any) -> bool:
-    """Whether a weights-only checkpoint can carry the value and give it back.
-
-    Args:
-        value: What `plain` returned.
-
-    Returns:
-        False for functions, classes, modules and whatever else would need code to come back.
-    """
-    if isinstance(value, Mapping):
-        return all(is_plain(key) and is_plain(item) for key, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return all(map(is_plain, value))
-    return type(value) in (bool, int, float, str, type(None))

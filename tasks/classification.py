@@ -1,4 +1,4 @@
-"""Image classification: one label an image, top-1 and top-5 accuracy."""
+"""Image classification: one label per image, top-1 and top-5 accuracy."""
 
 from __future__ import annotations
 
@@ -125,7 +125,8 @@ class ClassificationTask(Task):
         image = self.normalize(image)
         if self.channels_last:
             image = image.contiguous(memory_format=torch.channels_last)
-        return self.network(image)
+        logits: Tensor = self.network(image)
+        return logits
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Cross entropy of one batch."""

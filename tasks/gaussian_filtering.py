@@ -20,7 +20,7 @@ class GaussianFilteringTask(Task):
 
     A batch is a dict: `image` (N, 3, H, W), uint8 or float in [0, 1], and `target` of the same shape, float in
     [0, 1]. Logged: `train/loss`, and for `val` and `test` each `mse`, `border_mse` (the outermost pixels alone) and
-    `interior_mse`, over all pixels and channels of the whole set on any number of processes, in the square of a unit
+    `interior_mse`, over all pixels and channels of the whole set on any number of processes, in squared units
     of [0, 1]. The paper's Table 2 does not say its unit.
 
     Args:
@@ -77,7 +77,8 @@ class GaussianFilteringTask(Task):
 
     def forward(self, image: Tensor) -> Tensor:
         """Images (N, 3, H, W), uint8 or float in [0, 1], to filtered images, floats of the same shape."""
-        return self.network(self.normalize(image)) * self.std + self.mean
+        filtered: Tensor = self.network(self.normalize(image)) * self.std + self.mean
+        return filtered
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Mean squared error of one batch."""

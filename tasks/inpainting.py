@@ -47,13 +47,13 @@ class InpaintingTask(Task):
         partial: Partial convolutions; false: the baseline of ordinary ones, which sees the mean color in holes.
         weights: A local file that training starts from, such as stage 1's checkpoint, or that is tested or applied; of
             naoto0804's and mmagic's files, too, with the `mean` and `std` that they were trained with.
-            Read when a training run starts, not when one goes on, and not beside a checkpoint; not kept in checkpoints.
+            Read when a training run starts, not when one resumes, and not beside a checkpoint; not kept in checkpoints.
         freeze_encoder_norm: The second stage: batch norm of the encoder stays as `weights` has it.
         loss_weights: Of `valid`, `hole`, `perceptual`, `style`, `tv`; those not named keep the published ones.
         vgg: VGG16's weights for the perceptual and style losses, `published` or a local file; read for training alone.
         inception: A local file of Inception weights, for FID and the Inception Score of a test.
         mean: Of each channel of images in [0, 1]; subtracted before and added after the network.
-        std: Of each channel of images in [0, 1]; divided by before and multiplied with after the network.
+        std: Of each channel of images in [0, 1]; divided by before and multiplied by after the network.
         optimizer: Makes the optimizer from the parameters; needed to train.
         scheduler: Makes the learning-rate schedule from the optimizer.
         freeze: Parts that do not learn: `encoder`, `norms`, names of parts. See `Task`.
@@ -181,7 +181,8 @@ class InpaintingTask(Task):
         """
         network = self.network if self.average is None or self.training else self.average
         output = network(self.normalize(image), mask)
-        return output.to(self.mean.dtype) * self.std + self.mean
+        restored: Tensor = output.to(self.mean.dtype) * self.std + self.mean
+        return restored
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The weighted sum of the losses over one batch."""
@@ -238,7 +239,7 @@ class InpaintingTask(Task):
 
     @torch.no_grad()
     def sample_images(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """What the sheets of sample pictures show: (N, 3, H, W) in [0, 1] by column; holes are grey in `input`."""
+        """What the sheets of sample pictures show: (N, 3, H, W) in [0, 1] by column; holes are gray in `input`."""
         truth, mask = unit(batch["image"]).float(), (batch["mask"] != 0).float()
         output = self(batch["image"], batch["mask"]).float().clamp(0, 1)
         shown = {"input": torch.where(mask != 0, truth, 0.5), "mask": mask.expand_as(truth), "output": output}

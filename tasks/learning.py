@@ -47,7 +47,7 @@ class LearningParts(LightningModule):
             head: The task's argument, see `pcpad.models.heads`.
 
         Raises:
-            UserValueError: `freeze` or `rates` speak of parts that there are none of.
+            UserValueError: `freeze` or `rates` name parts that do not exist.
         """
         self.random_parts = ["network"] if weights is None else self.head_parts() if head else []
         if weights is not None:
@@ -87,7 +87,7 @@ class LearningParts(LightningModule):
         """Freeze what does not learn; called when the network is built, and again when training starts.
 
         Raises:
-            UserValueError: `freeze` or `rates` speak of parts that there are none of.
+            UserValueError: `freeze` or `rates` name parts that do not exist.
         """
         if self.learner not in self._modules or not (self.frozen or self.rates):
             return
@@ -137,7 +137,7 @@ class LearningParts(LightningModule):
             before = [before] if isinstance(before, str) else before
             if used != before:
                 message = (
-                    f"The run was begun with {name}={before} and is to go on with {name}={used}: the optimizer's state "
+                    f"The run began with {name}={before} and is to continue with {name}={used}: the optimizer's state "
                     f"is of other parameters. Leave --model.{name} as it was, or start a new run with --model.weights "
                     "CHECKPOINT"
                 )

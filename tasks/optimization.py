@@ -25,9 +25,9 @@ def optimizer_and_scheduler(
     Args:
         parameters: What to optimize: parameters, or groups of them.
         optimizer: Makes the optimizer from the parameters.
-        scheduler: Makes the schedule from the optimizer; stepped once an epoch, or once a step for the schedules of
+        scheduler: Makes the schedule from the optimizer; stepped once per epoch, or once per step for the schedules of
             PyTorch that are counted in steps (`OneCycleLR`, `CyclicLR`, and `PolynomialLR` as segmentation uses it).
-            A plateau's is Lightning's own class, which knows its metric, and looks at it once an epoch.
+            A plateau's is Lightning's own class, which knows its metric, and looks at it once per epoch.
         factors: Of each group, what its learning rate is multiplied by; empty for one rate.
 
     Returns:

@@ -45,8 +45,8 @@ class SegmentationTask(Task):
         fallback: What `padding` does where a feature map is too small for it: `replicate`, for `reflect` say.
         encoder_weights: Where the encoder starts from: None, `imagenet`, a local file, or the name of published weights
             in a local cache. Not kept in checkpoints.
-        class_weights: One weight a class for the training loss; None: all alike.
-        label_relaxation: Where classes meet, any class within so many pixels counts as right in training; 0: none.
+        class_weights: One weight per class for the training loss; None: all alike.
+        label_relaxation: Where classes meet, any class within this many pixels counts as right in training; 0: none.
         mean: Of each channel of images in [0, 1], or one number for all; subtracted. Where `in_channels` is not 3, the
             default's average stands for each.
         std: Likewise; divided by.
@@ -167,7 +167,8 @@ class SegmentationTask(Task):
 
     def forward(self, image: Tensor) -> Tensor:
         """Images (N, C, H, W), uint8 or float in [0, 1], to logits (N, num_classes, H, W)."""
-        return self.network(self.normalize(image))
+        logits: Tensor = self.network(self.normalize(image))
+        return logits
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Cross entropy of one batch over the pixels that have a label."""
@@ -199,7 +200,7 @@ class SegmentationTask(Task):
             self.items.add(of_each_image(Regular(), self.test_metric, counted, names, prefixed=False))
 
     def _finite_logits(self, image: Tensor) -> Tensor:
-        logits = self(image)
+        logits: Tensor = self(image)
         check_finite(logits.float().mean(), "The mean of the logits")  # the largest of NaNs would be some class too
         return logits
 
@@ -246,7 +247,7 @@ class SegmentationTask(Task):
             size: Of a tile, in pixels; 1024 if None.
             overlap: Of neighboring tiles, a fraction of them; 1/3 if None, and 0 with a margin.
             margin: What tiles are given around them: `exact`, as far as the network looks, so that the prediction is
-                that of the whole picture; or so many pixels.
+                that of the whole picture; or this many pixels.
 
         Raises:
             ValueError: An argument is out of range.

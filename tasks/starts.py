@@ -34,13 +34,14 @@ def warn_of_other_start(task: LightningModule, weights: Any) -> None:
     if other:
         lines = [f"{name}={_plain(said[name])} (here {_plain(built[name])})" for name in other]
         rank_zero_warn(
-            f"{path} was trained with {', '.join(lines)}: its weights fit and will be used as if they had been trained "
-            f"like this. To keep to it, pass {' '.join(f'--model.{name}' for name in other)}"
+            f"{path} was trained with {', '.join(lines)}: its weights fit and will be used with those given here. "
+            f"To keep the file's, pass {' '.join(f'--model.{name}' for name in other)}"
         )
 
 
 def _same(a: Any, b: Any) -> bool:
-    return _plain(a) == _plain(b)
+    same: bool = _plain(a) == _plain(b)
+    return same
 
 
 def _plain(value: Any) -> Any:

@@ -175,7 +175,8 @@ class SynthesisTask(Task):
     def forward(self, label: Tensor, instance: Tensor) -> Tensor:
         """Maps (N, 1, H, W) of label and instance ids to images (N, 3, H, W) in [0, 1], by the average, in float32."""
         image = self.average(*conditioning(label, instance, self.num_labels))
-        return (image.float() + 1) / 2
+        unit: Tensor = (image.float() + 1) / 2
+        return unit
 
     def export_example(self, batch: int, height: int, width: int) -> dict[str, Tensor]:
         """Maps of random ids, for exporting `forward`."""

@@ -18,7 +18,7 @@ def conditioning(label: Tensor, instance: Tensor, num_labels: int) -> tuple[Tens
 
     Returns:
         (N, K + 1, H, W) float32: one-hot labels, and 1 where the instance differs from that of one of the four
-        neighbours; and (N, 1, H, W) int64, equal where both label and instance are.
+        neighbors; and (N, 1, H, W) int64, equal where both label and instance are.
 
     Raises:
         ValueError: Shapes do not fit, or a label is out of range: says which value, and where.

@@ -70,7 +70,8 @@ def _masked(channels: int, bias: bool) -> tuple[nn.Module, Prepared]:
 
 
 def _first_of(layer: nn.Module, *arguments: Any) -> Tensor:
-    return layer(*arguments)[0]
+    output: Tensor = layer(*arguments)[0]
+    return output
 
 
 def _panoptic(channels: int, bias: bool) -> tuple[nn.Module, Prepared]:
@@ -84,7 +85,8 @@ def _plan(channels: int, bias: bool) -> tuple[nn.Module, Prepared]:
 
 
 def _plan_and_use(layer: nn.Module, x: Tensor, ids: Tensor) -> Tensor:
-    return layer(x, PanopticPlan.build(ids, 3, padding=1))
+    output: Tensor = layer(x, PanopticPlan.build(ids, 3, padding=1))
+    return output
 
 
 LAYERS: dict[str, Callable[[int, bool], tuple[nn.Module, Prepared]]] = {

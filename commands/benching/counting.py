@@ -48,7 +48,7 @@ class Counts:
 
 class _Counting(TorchDispatchMode):
     def __init__(self, counts: Counts) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch has no types there
         self.counts = counts
 
     def __torch_dispatch__(

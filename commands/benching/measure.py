@@ -71,7 +71,7 @@ def measure(
         for name, network in made.networks.items():
             on_step(f"{name}: {'compiling' if setting.backend == 'compile' else 'first call and memory'}")
             if "zeros" not in ready and name != "zeros":
-                rows[name].note = "not run, as zero padding to compare with could not be"
+                rows[name].note = "not run, because zero padding, the baseline, could not be"
                 continue
             try:
                 ready[name] = prepare(network, x, setting)

@@ -51,14 +51,16 @@ def build(network: str) -> nn.Module:
     """
     head, _, first = network.partition("/")
     if head in own_networks():
-        return getattr(pcpad.models, head)(*([first] if first else []), padding="zeros")
+        model: nn.Module = getattr(pcpad.models, head)(*([first] if first else []), padding="zeros")
+        return model
     from torchvision import models
 
     classifiers = models.list_models(module=models)
     if network in models.list_models() and network not in classifiers:
         # Segmentation networks would fetch weights for their backbone.
         bare = {"weights_backbone": None} if network not in models.list_models(module=models.video) else {}
-        return models.get_model(network, weights=None, **bare)
+        model = models.get_model(network, weights=None, **bare)
+        return model
     return classifier(network, CLASSES, padding="zeros")
 
 

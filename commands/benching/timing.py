@@ -62,7 +62,7 @@ def alternate(
     device: torch.device | None = None,
     on_round: Callable[[], object] | None = None,
 ) -> dict[str, list[float]]:
-    """Time calls in turn, in an order drawn anew each round, each until its device is done.
+    """Time calls in turn, in an order redrawn in each round, each until its device is done.
 
     Args:
         calls: What to time, by name.

@@ -24,8 +24,8 @@ def read_photographs(
 
     Args:
         folder: Looked through recursively.
-        limit: At most so many; None for all.
-        resize: Bring the shorter side to so many pixels, in place of leaving images as they are.
+        limit: The largest number of images; None for all.
+        resize: Bring the shorter side to this many pixels, in place of leaving images as they are.
         largest: Of what is larger, its middle of that side.
 
     Returns:

@@ -108,7 +108,7 @@ def _uneven(network: Any, image: Tensor, output_key: OutputKey) -> list[dict[str
         sides = [f"{before} | {after}" for before, after in layer.read]
         rows.append([layer.name, "×".join(map(str, layer.size)), *sides])
     fits = layers[0].fits
-    note = f"At {' or '.join(map(str, fits))} pixels none does." if fits else "At no size near by are all even."
+    note = f"At {' or '.join(map(str, fits))} pixels none does." if fits else "At no nearby size are all even."
     title = f"Layers that read padding unevenly at {size} pixels (Alsallakh et al. 2021)"
     tell(Table(title, ["layer", "input", "top | bottom", "left | right"], rows, [note], frame=False).rich())
     return [layer._asdict() for layer in layers]

@@ -139,7 +139,8 @@ def _look_at(scenes: ScenePairs, index: int) -> _Looked:
 def _sum(values: np.ndarray, power: int) -> np.ndarray:
     """Sums of a power of each column, without a copy of all in double precision."""
     strips = (values[at : at + (1 << 20)].astype(np.float64) ** power for at in range(0, len(values), 1 << 20))
-    return np.sum([strip.sum(axis=0) for strip in strips], axis=0)
+    sums: np.ndarray = np.sum([strip.sum(axis=0) for strip in strips], axis=0)
+    return sums
 
 
 def _shares(values: ClassValues, splits: Sequence[str], looked: Sequence[_Looked]) -> Table:

@@ -110,7 +110,7 @@ def finished_entry(folder: Path, verb: str) -> dict[str, Any] | None:
     """
     for run in reversed(run_folders(folder)):
         try:
-            entry = read_results(run / "results.json").get(verb)
+            entry: dict[str, Any] | None = read_results(run / "results.json").get(verb)
         except UserValueError:
             continue
         if entry is not None and entry.get("finished", True):
@@ -146,7 +146,7 @@ def read_results(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        entries = json.loads(read_bytes(path))
+        entries: dict[str, Any] = json.loads(read_bytes(path))
         for entry in entries.values():
             entry["metrics"] = {str(name): _number(value) for name, value in entry["metrics"].items()}
             history = entry.get("history") or {}

@@ -105,12 +105,14 @@ class Grid:
     @property
     def monitor(self) -> str | None:
         """The validation metric that decides which epoch is best."""
-        return self.resolved.get("checkpoint", {}).get("monitor")
+        monitor: str | None = self.resolved.get("checkpoint", {}).get("monitor")
+        return monitor
 
     @property
     def mode(self) -> str:
         """Whether its best is the `max` or the `min`."""
-        return self.resolved.get("checkpoint", {}).get("mode", "max")
+        mode: str = self.resolved.get("checkpoint", {}).get("mode", "max")
+        return mode
 
     @property
     def last_epochs(self) -> int:
@@ -164,7 +166,7 @@ def expand(axes: Mapping[str, Sequence[str]]) -> tuple[Cell, ...]:
 
 def in_common(resolved: Mapping[str, Any], axes: Sequence[str]) -> dict[str, Any]:
     """What all cells share: the full configuration of one, without what varies or cannot change a result."""
-    kept = json.loads(json.dumps(resolved))
+    kept: dict[str, Any] = json.loads(json.dumps(resolved))
     for option in {*axes, *_FREE}:
         _drop(kept, option.split("."))
     return kept

@@ -248,7 +248,8 @@ def _parsed(verb: str, arguments: list[str]) -> dict[str, Any]:
         except SystemExit as end:
             if end.code not in (0, None):
                 raise
-    return read_yaml(printed.getvalue(), "the resolved configuration")
+    resolved: dict[str, Any] = read_yaml(printed.getvalue(), "the resolved configuration")
+    return resolved
 
 
 def _check_comparable(resolved: dict[str, Any], grid: Grid) -> None:

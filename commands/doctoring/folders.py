@@ -24,7 +24,7 @@ def look_at_folders() -> Section:
     home = _user_cache()
     if home is None and not all(os.environ.get(name) for name in ("TORCH_HOME", "HF_HOME", "XDG_CACHE_HOME")):
         section.warn(
-            "there is no home folder, so that nothing can be kept", "set HOME, or XDG_CACHE_HOME to a folder that lasts"
+            "there is no home folder, so nothing can be cached", "set HOME, or XDG_CACHE_HOME to a folder that lasts"
         )
     for name, folder, variable in _places(home):
         if folder is None:

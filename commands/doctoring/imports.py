@@ -53,7 +53,7 @@ _KNOWN = (
     ),
     (r"GLIBC|GLIBCXX", "it was built for a newer system: install an older build of it, or update the system"),
     (r"lib(cu|nv|nccl)\w*\.so", "parts of CUDA are missing: pip install --force-reinstall torch"),
-    (r"undefined symbol|DLL load failed|Symbol not found", "two builds are mixed: install it and torch anew"),
+    (r"undefined symbol|DLL load failed|Symbol not found", "two builds are mixed: reinstall both it and torch"),
     (r"partially initialized module|circular import", "a file of the current folder may have the same name: rename it"),
 )
 
@@ -139,7 +139,7 @@ def _advice(name: str, error: str) -> str:
             return advice
     missing = re.search(r"No module named '([\w.]+)'", error)
     if missing is not None:
-        return "pip install what is listed as missing above, or pcpad anew"
+        return "pip install what is listed as missing above, or reinstall pcpad"
     if re.search(r"signal (4|11)$", error):
-        return f"{name} is built for another processor, or two builds are mixed: install it and torch anew"
-    return f"install {name.partition('.')[0]} anew (pip install --force-reinstall), after torch"
+        return f"{name} is built for another processor, or two builds are mixed: reinstall both it and torch"
+    return f"reinstall {name.partition('.')[0]} (pip install --force-reinstall), after torch"

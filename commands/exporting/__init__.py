@@ -1,1 +1,1 @@
-"""What `pcpad export` is made of: the network with its task's normalisation, writing it, checking the file."""
+"""What `pcpad export` is made of: the network with its task's normalization, writing it, checking the file."""

@@ -110,7 +110,8 @@ def _torch(path: Path) -> Callable[[dict[str, Tensor]], Tensor | Sequence[Tensor
 
     def run(inputs: dict[str, Tensor]) -> Tensor | Sequence[Tensor]:
         with torch.no_grad():
-            return module(*inputs.values())
+            output: Tensor | Sequence[Tensor] = module(*inputs.values())
+            return output
 
     return run
 

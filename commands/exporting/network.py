@@ -21,7 +21,7 @@ _LARGEST_STEP = 64
 
 
 class Exported(nn.Module):
-    """A copy of a task that is its `forward`, normalisation included, and nothing else of it.
+    """A copy of a task that is its `forward`, normalization included, and nothing else of it.
 
     Args:
         task: Left as it is.
@@ -117,8 +117,8 @@ def size_step(task: Task, size: tuple[int, int]) -> int:
     """
     if any(isinstance(module, ExplicitPadConv2d) for module in task.modules()):
         message = (
-            "Explicit padding has other filters for each class of windows, and which class a window is in depends on "
-            "the size: it is exported for one size. Pass --fixed_size and that --size."
+            "Explicit padding has different filters for each class of windows, and which class a window is in depends "
+            "on the size: it is exported for one size. Pass --fixed_size and that --size."
         )
         raise UserValueError(message)
     _try(task, size)
@@ -175,7 +175,7 @@ def describe(task: Task, size: tuple[int, int], step: int) -> dict[str, Any]:
         "classes": task.num_classes,
         "class_names": task.class_names,
         "inputs": {name: ["N", *value.shape[1:-2], "H", "W"] for name, value in inputs.items()},
-        "input_range": f"images are {_kind(task)} floats in [0, 1]; do not normalise them, the file does",
+        "input_range": f"images are {_kind(task)} floats in [0, 1]; do not normalize them, the file does",
         "mean": list(parameters["mean"]) if "mean" in parameters else None,
         "std": list(parameters["std"]) if "std" in parameters else None,
         "outputs": list(task.export_outputs),
@@ -185,7 +185,7 @@ def describe(task: Task, size: tuple[int, int], step: int) -> dict[str, Any]:
 
 
 def _kind(task: Task) -> str:
-    return {1: "grey", 3: "RGB"}.get(task.in_channels, f"{task.in_channels}-channel")
+    return {1: "gray", 3: "RGB"}.get(task.in_channels, f"{task.in_channels}-channel")
 
 
 def _sizes(size: tuple[int, int], step: int) -> str:

@@ -1,4 +1,4 @@
-"""The figures that `pcpad figure` draws, one a file.
+"""The figures that `pcpad figure` draws, one per file.
 
 A figure is a module here with `add_arguments(parser)` and `draw(given)`, and a line in `FIGURES`. Modules are imported
 when their figure is asked for.

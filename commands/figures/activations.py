@@ -113,7 +113,7 @@ def draw(given: argparse.Namespace) -> None:
     if not found:
         message = (
             f"No test image is right in all runs of one padding and wrong in all of the other ({images} looked at), so "
-            "there is nothing to draw. More test images or fewer runs a padding make such images likelier."
+            "there is nothing to draw. Use more test images, or fewer runs per padding."
         )
         raise UserValueError(message)
     layers = given.layers or _layers(groups[0].tasks[0], found[0].image[None])
@@ -143,7 +143,7 @@ def find_images(
     for batch in options.read_batches(data, given):
         label = batch["label"].cpu()
         if label.dim() != 1:
-            message = f"Expected one label an image, (N,), but got {tuple(label.shape)}: is this classification?"
+            message = f"Expected one label per image, (N,), but got {tuple(label.shape)}: is this classification?"
             raise UserValueError(message)
         seen = [group.predictions(batch["image"]) for group in groups]
         for right in (0, 1):

@@ -158,13 +158,15 @@ def build(name: str, options: Mapping[str, Any]) -> nn.Module:
         if unknown:
             message = f"{name} has no option {unknown[0]!r}; it has {', '.join(known)}."
             raise UserValueError(message)
-        return make(**options)
+        network: nn.Module = make(**options)
+        return network
     if options:
         message = f"--options are for networks of pcpad.models ({', '.join(ours)}), and {name!r} is none of them."
         raise UserValueError(message)
     if name in models.list_models() and name not in models.list_models(module=models):
         extra = {"weights_backbone": None} if name in models.list_models(module=models.segmentation) else {}
-        return models.get_model(name, weights=None, **extra)
+        network = models.get_model(name, weights=None, **extra)
+        return network
     return pcpad.models.classifier(name, padding="zeros")
 
 
@@ -176,7 +178,7 @@ def count_borders(model: nn.Module, size: Sequence[int]) -> tuple[list[BorderCou
         size: Of the input: (H, W) or (T, H, W).
 
     Returns:
-        The counts, one a call, in the order of execution; and the names of modules that pad in another way.
+        The counts, one per call, in the order of execution; and the names of modules that pad in another way.
 
     Raises:
         ValueError: The network cannot be run at that size.

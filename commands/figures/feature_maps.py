@@ -98,7 +98,7 @@ def maps_of(task: LightningModule, image: Tensor, layers: Sequence[str]) -> list
         layers: Their names.
 
     Returns:
-        (N, C, H, W) or (N, C, T, H, W) in float32, one a layer.
+        (N, C, H, W) or (N, C, T, H, W) in float32, one per layer.
     """
     found: dict[str, Tensor] = {}
     parts = dict(network_of(task).named_modules())

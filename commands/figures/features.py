@@ -66,7 +66,7 @@ class Distance:
         self.scale += float(before.abs().double().flatten(1).mean(1).sum())
 
     def mean(self, images: int, relative: bool) -> Tensor:
-        """The map (H, W): per image, or in parts of the mean |feature|."""
+        """The map (H, W): per image, or relative to the mean |feature|."""
         assert self.total is not None
         return self.total / (self.scale if relative else images)
 
@@ -78,9 +78,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--paddings", nargs="+", default=["zeros", "partial"], metavar="PADDING",
                         help="two or more; distances are from the one that a checkpoint was trained with, or from the "
                         "first if that is none of them (default: zeros partial)")  # fmt: skip
-    parser.add_argument("--fallback", metavar="PADDING", help="where a padding meets too small a map: replicate")
+    parser.add_argument("--fallback", metavar="PADDING", help="what pads where a map is too small: replicate")
     parser.add_argument("--layer", metavar="NAME", help="whose output is compared (default: the last feature map's)")
-    text = "in parts of the mean |feature|, which makes networks comparable"
+    text = "relative to the mean |feature|, which makes networks comparable"
     parser.add_argument("--relative", action="store_true", help=text)
     add_checkpoint_options(parser, images=None)
     add_output(parser, "features.png")

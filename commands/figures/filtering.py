@@ -1,4 +1,4 @@
-"""Each row is a held-out crop: input, target, and each checkpoint's error on one colour scale; below, its corner."""
+"""Each row is a held-out crop: input, target, and each checkpoint's error on one color scale; below, its corner."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the figure's options."""
     parser.add_argument("image", metavar="IMAGE", type=path_name, help="the picture")
     usual = [value for value in LEAVE_OUT if value]
-    text = f"sides of what is left out, of the picture's (default: {' '.join(map(str, usual))})"
+    text = f"sides of the region left out, as fractions of the picture's (default: {' '.join(map(str, usual))})"
     parser.add_argument("--fractions", nargs="+", default=usual, metavar="F", help=text)
     text = "leave the middle of each tile out instead, of tiles this large"
     parser.add_argument("--tile", type=positive, metavar="PIXELS", help=text)
@@ -58,7 +58,7 @@ def draw(given: argparse.Namespace) -> None:
         message = f"{given.image} is no picture of a format that Pillow reads."
         raise UserValueError(message) from None
     except Warning:
-        raise  # somebody's `-W error`
+        raise  # the user's `-W error`
     # Pillow's plug-ins raise whatever their parsing runs into.
     except Exception as error:
         message = f"{given.image}: {why_unreadable(error)}"

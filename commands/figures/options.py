@@ -59,8 +59,8 @@ def add_checkpoint_options(parser: argparse.ArgumentParser, images: int | None) 
         images: How many test images it looks at unless told otherwise; None for all.
     """
     usual = "all" if images is None else str(images)
-    parser.add_argument("--data", metavar="CLASS", help="another data module than the first checkpoint's")
-    parser.add_argument("--data.NAME", dest="_", metavar="VALUE", help="another value of it: --data.root DIR")
+    parser.add_argument("--data", metavar="CLASS", help="a data module other than the first checkpoint's")
+    parser.add_argument("--data.NAME", dest="_", metavar="VALUE", help="override one of its options: --data.root DIR")
     parser.add_argument("--images", type=positive, default=images, metavar="N",
                         help=f"look at this many test images, evenly spread (default: {usual})")  # fmt: skip
     cuda = "cuda" if torch.cuda.is_available() else "cpu"

@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from pcpad._renamed import moved
 from pcpad.commands.figures.options import (
     add_checkpoint_options,
     add_output,
@@ -42,7 +43,7 @@ _CELL = 320  # pixels that a crop is enlarged to at least, so that the lines dra
 
 
 @dataclass(frozen=True)
-class Crop:
+class SeamCrop:
     """A place, and what is to be seen there.
 
     Args:
@@ -50,7 +51,7 @@ class Crop:
         place: The crop.
         windows: The image's tiles.
         pictures: (3, h, w) uint8 or float: input, and (h, w) class maps: truth, first and second prediction.
-        right: Of its labelled pixels near an edge, the part that each network gets right; None without such a pixel.
+        right: Of its labeled pixels near an edge, the part that each network gets right; None without such a pixel.
     """
 
     image: int
@@ -95,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="what to call them (default: the paddings they were trained with)")  # fmt: skip
     parser.add_argument("--size", type=positive, default=512, metavar="PIXELS", help="of a tile (default: 512)")
     parser.add_argument("--overlap", default="0", metavar="FRACTION",
-                        help="of neighbouring tiles, whose logits are averaged there: 1/3 (default: 0)")  # fmt: skip
+                        help="of neighboring tiles, whose logits are averaged there: 1/3 (default: 0)")  # fmt: skip
     parser.add_argument("--count", type=positive, default=4, metavar="N", help="places to show (default: 4)")
     parser.add_argument("--crop", type=positive, metavar="PIXELS",
                         help="side of what is shown of each (default: half a tile)")  # fmt: skip
@@ -130,7 +131,7 @@ def draw(given: argparse.Namespace) -> None:
         given.band or max(1, given.size // 16),
         given.crop or given.size // 2 or 1,
     )
-    found: list[Crop] = []
+    found: list[SeamCrop] = []
     score, images = Score(), 0
     for images, batch in enumerate(read_batches(data, given, batch_size=1), 1):
         crops = _look(images - 1, batch, tasks, tiling, (crop, band), score)
@@ -163,7 +164,7 @@ def _look(
     tiling: Tiling,
     sides: tuple[int, int],
     score: Score,
-) -> list[Crop]:
+) -> list[SeamCrop]:
     """An image's crops; `sides` of the crops and of the band near edges."""
     image, label = batch["image"], batch["label"][0].cpu()
     if label.dim() != 2:
@@ -181,7 +182,7 @@ def _look(
         pictures = tuple(picture[cut].clone() for picture in (image[0].cpu(), label, *predictions))
         counted = near[cut] & (pictures[1] != _IGNORE)
         hits = [float(((part == pictures[1]) & counted).sum() / counted.sum()) for part in pictures[2:]]
-        crops.append(Crop(number, place, windows, pictures, (hits[0], hits[1]) if bool(counted.any()) else None))
+        crops.append(SeamCrop(number, place, windows, pictures, (hits[0], hits[1]) if bool(counted.any()) else None))
     return crops
 
 
@@ -189,7 +190,7 @@ def _predict(task: LightningModule, image: Tensor, tiling: Tiling) -> Tensor:
     return torch.cat([band.argmax(dim=1) for _, band in tiled_bands(task, image, tiling)], dim=1)[0].cpu()
 
 
-def _row(item: Crop, colours: np.ndarray) -> SheetRow:
+def _row(item: SeamCrop, colours: np.ndarray) -> SheetRow:
     window = item.place.window
     image, *maps = item.pictures
     if image.is_floating_point():
@@ -230,11 +231,18 @@ def mark_edges(picture: np.ndarray, window: Window, windows: Sequence[Window]) -
     return drawn
 
 
-def _legend(found: Sequence[Crop], colours: np.ndarray, names: Any) -> dict[str, tuple[int, int, int]]:
+def _legend(found: Sequence[SeamCrop], colours: np.ndarray, names: Any) -> dict[str, tuple[int, int, int]]:
     """The classes that are to be seen, and what has no label."""
     seen = sorted({int(value) for item in found for part in item.pictures[1:] for value in part.unique()})
     legend = {str(names[index]) if names else f"class {index}": tuple(map(int, colours[index])) for index in seen
               if index < len(colours)}  # fmt: skip
     if any(index >= len(colours) for index in seen):
-        legend["not labelled"] = ERROR_COLOURS["not labelled"]
+        legend["not labeled"] = ERROR_COLOURS["not labeled"]
     return legend  # type: ignore[return-value]
+
+
+if not TYPE_CHECKING:  # to whom any name would exist
+
+    def __getattr__(name: str) -> Any:
+        """What was here in earlier versions."""
+        return moved(__name__, name)

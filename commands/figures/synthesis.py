@@ -141,7 +141,7 @@ def _read_tasks(given: argparse.Namespace) -> dict[str, SynthesisTask]:
 
 
 def map_picture(label: Tensor, instance: Tensor, colours: np.ndarray) -> np.ndarray:
-    """A panoptic map: the labels' colours, and white lines between instances.
+    """A panoptic map: the labels' colors, and white lines between instances.
 
     Args:
         label: (1, 1, H, W) integers in [0, K).
@@ -154,7 +154,7 @@ def map_picture(label: Tensor, instance: Tensor, colours: np.ndarray) -> np.ndar
     times = _drawn_width(label.shape[-1]) // label.shape[-1] or 1
     label, instance = (ids.repeat_interleave(times, 2).repeat_interleave(times, 3) for ids in (label, instance))
     semantics, _ = conditioning(label, instance, len(colours))
-    picture = colours[label[0, 0].cpu().numpy()]
+    picture: np.ndarray = colours[label[0, 0].cpu().numpy()]
     picture[semantics[0, -1].cpu().numpy() > 0] = 255
     return picture
 
@@ -180,7 +180,7 @@ def mark_boxes(
     marks = sorted(zip(found["scores"].tolist(), found["labels"].tolist(), boxes, strict=True), key=lambda one: one[0])
     for score, label, (left, top, right, bottom) in marks:
         ink = tuple(map(int, colours[label]))
-        # White around it, since many of the classes' colours are as dark as the street.
+        # White around it, since many of the classes' colors are as dark as the street.
         brush.rectangle((left - 1, top - 1, max(left, right) + 1, max(top, bottom) + 1), outline="white", width=4)
         brush.rectangle((left, top, max(left, right), max(top, bottom)), outline=ink, width=2)
         text = f"{names[label]} {score:.2f}"

@@ -206,7 +206,7 @@ class _Matching:
             message = f"{source}: there is no mask {where}; --mask_from makes one from the picture itself"
             raise UserValueError(message)
         if len(files) > 1:
-            message = f"{source}: it has {len(files)} masks: {', '.join(map(str, files))}; leave one"
+            message = f"{source}: it has {len(files)} masks: {', '.join(map(str, files))}; keep only one"
             raise UserValueError(message)
         return files[0]
 

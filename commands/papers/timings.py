@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pcpad.commands.comparison.grid import UNREADABLE
 from pcpad.errors import UserValueError
@@ -50,7 +51,7 @@ def read_timings(path: Path) -> list[Timing]:
     try:
         content = json.loads(read_bytes(path))
         machine = ", ".join(f"{name} {value}" for name, value in content["machine"].items())
-        settings: dict[tuple[str, ...], list[dict]] = {}
+        settings: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         for row in content["rows"]:
             setting = tuple(str(row[name]) for name in ("mode", "batch", "backend", "layout", "dtype"))
             settings.setdefault(setting, []).append(row)
@@ -65,7 +66,7 @@ def read_timings(path: Path) -> list[Timing]:
 
 
 def _timing(
-    path: Path, network: str, size: Sequence[int], machine: str, setting: tuple[str, ...], rows: Sequence[dict]
+    path: Path, network: str, size: Sequence[int], machine: str, setting: tuple[str, ...], rows: list[dict[str, Any]]
 ) -> Timing:
     mode, batch, backend, layout, dtype = setting
     sides = "x".join(map(str, size))

@@ -78,7 +78,7 @@ class Augmentations:
                     image, maps = _by_albumentations(self._chain(number, tuple(maps)), image, maps, numbers)
             except UserError:
                 raise
-            except Exception as error:  # of a library, or of somebody's own transform
+            except Exception as error:  # of a library, or of the user's own transform
                 message = f"augment: {_name(step)} fails on an image {tuple(shape)} {kind}: {error}"
                 raise UserValueError(message) from error
             if not isinstance(image, Tensor) or image.shape != shape or image.dtype != kind:

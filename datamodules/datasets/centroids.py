@@ -29,7 +29,7 @@ class Centroids(NamedTuple):
     Attributes:
         file: int32, position of the label map in the list the index was made from.
         train_id: uint8, the class.
-        y: int32, row of the class's centre of mass in the tile, in pixels of the whole map, rounded down.
+        y: int32, row of the class's center of mass in the tile, in pixels of the whole map, rounded down.
         x: int32, its column.
     """
 
@@ -49,7 +49,7 @@ class Centroids(NamedTuple):
 
 
 def find_centroids(train_ids: np.ndarray, tile: int) -> np.ndarray:
-    """Find the centre of mass of each class in each tile of a label map.
+    """Find the center of mass of each class in each tile of a label map.
 
     Args:
         train_ids: `(H, W)` uint8 trainIds, 255 = ignore.
@@ -64,7 +64,7 @@ def find_centroids(train_ids: np.ndarray, tile: int) -> np.ndarray:
             part = np.ascontiguousarray(train_ids[top : top + tile, left : left + tile])
             rows, columns = np.arange(part.shape[0]), np.arange(part.shape[1])
             for train_id in np.flatnonzero(count_ids(part)[:IGNORE]):
-                # 0.3 ms a class for 1024 × 1024; scipy's centre of mass takes 20. Sums of integers, so exact.
+                # 0.3 ms per class for 1024 × 1024; scipy's center of mass takes 20. Sums of integers, so exact.
                 where = cv2.inRange(part, int(train_id), int(train_id))
                 in_row = cv2.reduce(where, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() // 255
                 in_column = cv2.reduce(where, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() // 255
@@ -86,7 +86,7 @@ def load_centroids(
 
     The file is `root/pcpad_centroids_<name>_<tile>.npz`; where `root` cannot be written to, it lies below
     `$XDG_CACHE_HOME/pcpad` (`~/.cache/pcpad`). It holds a key of the label files' names, sizes and times of change,
-    and is made anew when that no longer fits.
+    and is rebuilt when that no longer fits.
 
     Args:
         root: The data set's folder.

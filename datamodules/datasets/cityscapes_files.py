@@ -40,7 +40,7 @@ leftImg8bit/…, root/gtFine_trainvaltest/gtFine/…):
     {root}/gtFine/{{train,val}}/<city>/<city>_<sequence>_<frame>_gtFine_labelIds.png
     {root}/leftImg8bit/train_extra/<city>/…_leftImg8bit.png       with data.coarse alone
     {root}/gtCoarse/train_extra/<city>/…_gtCoarse_labelIds.png    with data.coarse alone
-Cityscapes is to be had at https://www.cityscapes-dataset.com/downloads and needs an account: the archives
+Cityscapes is available at https://www.cityscapes-dataset.com/downloads and needs an account: the archives
 leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip; for coarse images leftImg8bit_trainextra.zip and gtCoarse.zip.
 A small stand-in, drawn in seconds in the same format:
     pcpad sample cityscapes DIR        and then --data.root DIR"""
@@ -144,7 +144,7 @@ def _find_part(root: Path, part: str, annotation: str) -> dict[str, list[Pair]]:
     for city in sorted({*class_folders(image_folder), *class_folders(label_folder)}):
         images, other_images = _stems(image_folder / city, _IMAGE_ENDING)
         labels, other_labels = _stems(label_folder / city, ending)
-        # The official archives have maps of colours and instances beside the labels.
+        # The official archives have maps of colors and instances beside the labels.
         kept = [(name, reason) for name, reason in other_labels if f"_{annotation}_".lower() not in name.lower()]
         for folder, found_there in ((image_folder, other_images), (label_folder, kept)):
             at = (folder / city).relative_to(root).as_posix()

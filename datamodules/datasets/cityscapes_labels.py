@@ -1,4 +1,4 @@
-"""What the pixels of a Cityscapes label map mean: ids on disk, trainIds in memory, names and colours."""
+"""What the pixels of a Cityscapes label map mean: ids on disk, trainIds in memory, names and colors."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -95,7 +95,7 @@ def count_ids(ids: np.ndarray) -> np.ndarray:
     Returns:
         `(256,)` int64.
     """
-    # 0.4 ms for 1024 × 2048, where np.bincount takes 9; exact up to 2^24 pixels a value, so by strips.
+    # 0.4 ms for 1024 × 2048, where np.bincount takes 9; exact up to 2^24 pixels per value, so by strips.
     strips = (ids[start : start + 1024] for start in range(0, len(ids), 1024))
     counts = (cv2.calcHist([np.ascontiguousarray(strip)], [0], None, [256], [0, 256]) for strip in strips)
     return sum((count.ravel().astype(np.int64) for count in counts), np.zeros(256, np.int64))
@@ -106,7 +106,7 @@ def check_ids(counts: np.ndarray, path: str | Path) -> None:
 
     Args:
         counts: `(256,)` pixels of each value in all of the map, as `count_ids` gives them. A part of it may well show
-            a licence plate without its vehicle.
+            a license plate without its vehicle.
         path: The file, for the message.
 
     Raises:
@@ -123,13 +123,13 @@ def check_values(counts: np.ndarray, path: str | Path) -> None:
     if unknown:
         pixels = int(counts[unknown].sum())
         values = ", ".join(map(str, unknown[:5])) + (", …" if len(unknown) > 5 else "")
-        message = f"{path}: {pixels} pixels hold {values}, which is no Cityscapes label id (0 … 33; 255: licence plate)"
+        message = f"{path}: {pixels} pixels hold {values}, which is no Cityscapes label id (0 … 33; 255: license plate)"
         raise UserValueError(message)
 
 
 def could_be_train_ids(counts: np.ndarray) -> bool:
     """Whether a map, or a part of one, has 255 and else no value beyond the trainIds."""
-    # 255 in a map of ids is a licence plate, and no plate comes without its vehicle, whose id is 26 or more.
+    # 255 in a map of ids is a license plate, and no plate comes without its vehicle, whose id is 26 or more.
     return bool(counts[255]) and not counts[_ABOVE_TRAIN_IDS:255].any()
 
 

@@ -23,7 +23,7 @@ OTHERS = "others"
 """For `ignore`: whatever `classes` does not name."""
 EXPECTED = (
     "a number of classes (11: the ids 0 … 10), names by id ({0: road, 1: sky}), a list of names ([road, sky]), colors "
-    "by name ({road: '#804080', sky: [70, 130, 180]}), or a file with a name a line, the columns name,r,g,b, or "
+    "by name ({road: '#804080', sky: [70, 130, 180]}), or a file with a name per line, the columns name,r,g,b, or "
     "`names:` in YAML"
 )
 _MOST = 255  # classes 0 … 254; 255 is what no loss looks at
@@ -67,7 +67,8 @@ class ClassValues(NamedTuple):
         if outside.any():
             message = f"{file.path}: {self._unknown(file, values[outside])}"
             raise UserValueError(message)
-        return found.astype(np.uint8)
+        classes: np.ndarray = found.astype(np.uint8)
+        return classes
 
     def _packed(self, file: LabelFile) -> np.ndarray:
         if self.colors is None:
@@ -77,7 +78,7 @@ class ClassValues(NamedTuple):
                 message = (
                     f"{file.path}: expected one id per pixel, as `classes` has ids, but each pixel is {file.kind}: "
                     f"{_counted(packed.ravel(), colors=True)}. Give each class its color instead "
-                    "(--data.classes '{NAME: \"#rrggbb\", …}'), or save the ids as grey or palette PNGs"
+                    "(--data.classes '{NAME: \"#rrggbb\", …}'), or save the ids as gray or palette PNGs"
                 )
                 raise UserValueError(message)
             return file.values
@@ -109,7 +110,7 @@ class ClassValues(NamedTuple):
                 ". The file is a JPEG, which changes values where classes meet: save label maps as PNG, or leave these "
                 f"pixels out with --data.ignore {OTHERS}"
             )
-        elif by_color and file.kind.startswith("one grey"):
+        elif by_color and file.kind.startswith("one gray"):
             message += f". Each pixel is {file.kind}: if these are ids, give names by id (--data.classes '{{0: NAME}}')"
         elif file.transparent:
             message += f". {file.transparent} pixels are transparent, which is not looked at: their color counts"

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 from torch.utils.data.distributed import DistributedSampler
 
-from pcpad.datamodules.datasets.clips import Augmentation, Sampling, centre_view
+from pcpad.datamodules.datasets.clips import ClipAugmentation, Sampling, centre_view
 from pcpad.datamodules.datasets.epochs import Crop, CropDataset
 from pcpad.datamodules.datasets.video_table import VideoTable
 from pcpad.datamodules.reading.failures import raise_failures
@@ -65,7 +65,7 @@ class TrainingClips(CropDataset[Item]):
         BrokenVideoError: More of them; names every one of this process.
     """
 
-    def __init__(self, videos: VideoTable, sampling: Sampling, augment: Augmentation, max_broken: int) -> None:
+    def __init__(self, videos: VideoTable, sampling: Sampling, augment: ClipAugmentation, max_broken: int) -> None:
         self.videos = videos
         self.sampling = sampling
         self.augment = augment
@@ -181,7 +181,7 @@ class explained:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, BrokenVideoError):
             message = (
-                f"{error}\nAn evaluation puts no other video in its place. `pcpad check kinetics --data.root ROOT` "
+                f"{error}\nAn evaluation does not replace it by another video. `pcpad check kinetics --data.root ROOT` "
                 "decodes all files and notes those that fail; the next evaluation then leaves them out, and says so."
             )
             raise BrokenVideoError(message) from error

@@ -1,10 +1,11 @@
 """Which frames a clip consists of, and which part of the pictures it shows."""
 
 import math
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from pcpad._renamed import moved
 from pcpad.datamodules.reading.video_files import VideoIndex
 from pcpad.datamodules.reading.videos import View
 
@@ -17,7 +18,7 @@ class Sampling(NamedTuple):
     """How frames are taken for a clip.
 
     Attributes:
-        length: Frames a clip.
+        length: Frames per clip.
         stride: Every how many-th frame is taken.
         fps: Frame rate the videos are brought to first, by showing at each tick the frame on display then; None:
             frames as they are.
@@ -103,12 +104,12 @@ class Sampling(NamedTuple):
         return range(0, len(timeline), self.span)
 
 
-class Augmentation(NamedTuple):
+class ClipAugmentation(NamedTuple):
     """The random crop and flip of a training clip, the same for all of its frames.
 
     Attributes:
         size: Height and width of the clip.
-        crop: "multi_scale_corner" (a square of 1, 2^-¼, …, ½ of the shorter side, in a corner or the centre) or
+        crop: "multi_scale_corner" (a square of 1, 2^-¼, …, ½ of the shorter side, in a corner or the center) or
             "random_resized" (a part of the area and a ratio of the sides drawn from `area` and `ratio`).
         flip: Probability of mirroring.
         area: Smallest and largest part of the picture that "random_resized" covers.
@@ -156,14 +157,14 @@ class Augmentation(NamedTuple):
             if 0 < rows <= height and 0 < columns <= width:
                 top, left = draws.integers(height - rows + 1), draws.integers(width - columns + 1)
                 return int(top), int(left), rows, columns
-        # Very long pictures: the largest part of an allowed ratio, in the centre.
+        # Very long pictures: the largest part of an allowed ratio, in the center.
         rows = min(height, round(width / self.ratio[0]))
         columns = min(width, round(height * self.ratio[1]))
         return (height - rows) // 2, (width - columns) // 2, rows, columns
 
 
 def centre_view(height: int, width: int, size: int) -> View:
-    """The view of evaluation: the shorter side resized to `size`, the centre cut out.
+    """The view of evaluation: the shorter side resized to `size`, the center cut out.
 
     Args:
         height: Rows of the pictures.
@@ -177,3 +178,10 @@ def centre_view(height: int, width: int, size: int) -> View:
     # As torchvision's `Resize`, which rounds the longer side down.
     rows, columns = size * height // shorter, size * width // shorter
     return View(rows, columns, round((rows - size) / 2), round((columns - size) / 2), size, size)
+
+
+if not TYPE_CHECKING:  # to whom any name would exist
+
+    def __getattr__(name: str) -> Any:
+        """What was here in earlier versions."""
+        return moved(__name__, name)

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
-from pcpad.datamodules.datasets.masks import Polarity, check_polarity, fit_nearest, given_polarity, read_mask, ways
+from pcpad.datamodules.datasets.hole_masks import Polarity, check_polarity, fit_nearest, given_polarity, read_mask, ways
 from pcpad.datamodules.reading.failures import raise_failures
 from pcpad.datamodules.reading.folders import FileTable, find_images
 from pcpad.datamodules.reading.images import image_size
@@ -55,7 +55,7 @@ def find_damaged(
         try:
             check_polarity(sorted(set(of_each)), polarity, "mask_polarity")
         except ValueError as error:
-            message = f"{error} If so much is to be filled indeed: --data.predict_mask_polarity {polarity}."
+            message = f"{error} To fill that much: --data.predict_mask_polarity {polarity}."
             raise UserValueError(message) from error
     others = files.passed_over + ([] if Path(masks).is_file() else find_images(masks).passed_over)
     return DamagedPictures(files, of_each, polarity, fit, threshold, list(dict.fromkeys(others)))
@@ -69,7 +69,7 @@ def match_masks(images: FileTable, masks: str | Path) -> list[Path]:
         masks: A folder, or one file for all pictures.
 
     Returns:
-        One mask a picture.
+        One mask per picture.
 
     Raises:
         ValueError: Two pictures have one name, so that their results would; a picture has no mask, or two.
@@ -81,7 +81,7 @@ def match_masks(images: FileTable, masks: str | Path) -> list[Path]:
         # File systems that don't tell a from A have one place for both results.
         other = names.setdefault(path.stem.casefold(), path)
         if other != path:
-            message = f"{other} and {path} have one name, and so would their results: rename one of them"
+            message = f"{other} and {path} have the same name, as would their results: rename one of them"
             raise UserValueError(message)
     if Path(masks).is_file():
         return [Path(masks)] * len(pictures)
@@ -104,7 +104,7 @@ def match_masks(images: FileTable, masks: str | Path) -> list[Path]:
         raise UserValueError(message)
     for path, files_of_it in zip(pictures, chosen, strict=True):
         if len(files_of_it) > 1:
-            message = f"{path} has {len(files_of_it)} masks: {', '.join(map(str, files_of_it))}; leave one"
+            message = f"{path} has {len(files_of_it)} masks: {', '.join(map(str, files_of_it))}; keep only one"
             raise UserValueError(message)
     return [files_of_it[0] for files_of_it in chosen]
 
@@ -179,7 +179,7 @@ class DamagedPictures(Dataset[dict[str, Any]]):
         if unclear and self.threshold is None:
             message = (
                 f"{path} is not filled: its mask {mask_path} does not say what is a hole, as {unclear}: "
-                f"{ways('--data.predict_mask_polarity')}; or where greys count as white: "
+                f"{ways('--data.predict_mask_polarity')}; or where grays count as white: "
                 "--data.predict_mask_threshold 0.5"
             )
             raise PictureError(message)

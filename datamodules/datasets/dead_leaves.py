@@ -49,7 +49,8 @@ def draw_dead_leaves(size: int, photographs: Sequence[np.ndarray], draws: np.ran
     if blur > 0.2:
         image = cv2.GaussianBlur(image, (0, 0), blur)
     noise = np.asarray(draws.normal(0, draws.uniform(0, 3), image.shape), np.float32)
-    return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
+    noisy: np.ndarray = np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
+    return noisy
 
 
 def _radius(smallest: float, largest: float, draws: np.random.Generator) -> float:
@@ -58,7 +59,8 @@ def _radius(smallest: float, largest: float, draws: np.random.Generator) -> floa
     # Some of any size: drawn from the law alone nearly all would be of the smallest.
     if draws.random() < 0.25:
         return math.exp(draws.uniform(math.log(smallest), math.log(largest)))
-    return (low + draws.random() * (high - low)) ** (1 / power)
+    length: float = (low + draws.random() * (high - low)) ** (1 / power)
+    return length
 
 
 def _fall(
@@ -122,19 +124,22 @@ def _surface(
         part: np.ndarray = photograph[top : top + height, left : left + width].astype(np.float32)
         if (height, width) != shape:
             part = cv2.resize(part, shape[::-1])
-        return color + draws.uniform(0.3, 1) * (part - part.mean(axis=(0, 1)))
+        surface: np.ndarray = color + draws.uniform(0.3, 1) * (part - part.mean(axis=(0, 1)))
+        return surface
     if draws.random() < 0.5:
         return np.broadcast_to(color, (*shape, 3))
     # Shaded along any direction.
     angle = draws.uniform(0, 2 * math.pi)
     along = np.add.outer(math.cos(angle) * np.arange(shape[0]), math.sin(angle) * np.arange(shape[1]))
     along = ((along - along.min()) / max(1e-6, float(np.ptp(along)))).astype(np.float32)[..., None]
-    return color + (_color(palette, draws) - color) * along * np.float32(draws.uniform(0.1, 0.8))
+    shaded: np.ndarray = color + (_color(palette, draws) - color) * along * np.float32(draws.uniform(0.1, 0.8))
+    return shaded
 
 
 def _color(palette: np.ndarray, draws: np.random.Generator) -> np.ndarray:
     row, column = int(draws.integers(len(palette))), int(draws.integers(palette.shape[1]))
-    return palette[row, column].astype(np.float32)
+    color: np.ndarray = palette[row, column].astype(np.float32)
+    return color
 
 
 def _whole(point: np.ndarray) -> tuple[int, int]:

@@ -87,7 +87,7 @@ class Crops(Sequence[Crop]):
     """Crops in a row, kept as arrays: eight million of them would be gigabytes of tuples.
 
     Args:
-        rows: (n, 3) integers: file, and row and column of the centre or -1.
+        rows: (n, 3) integers: file, and row and column of the center or -1.
         seeds: (n,) integers.
     """
 
@@ -156,7 +156,7 @@ class CropPlan:
         ]
         centred = np.concatenate([np.zeros((0, 3), np.int64), *drawn])
         anywhere = _draw(draws, np.arange(self.images), self.images - len(centred))
-        # A row of -1 marks a crop without a centre.
+        # A row of -1 marks a crop without a center.
         rows = np.concatenate([centred, np.stack([anywhere, *[np.full_like(anywhere, -1)] * 2], axis=1)])
         seeds = draws.integers(2**63, size=self.images)
         return Crops(draws.permutation(rows), seeds)
@@ -219,7 +219,7 @@ class CropLoader(DataLoader[Any]):
     """A DataLoader over a `CropSampler` that knows how far it is.
 
     Lightning saves and restores `state_dict` of loaders that have one, so that a run resumed from a checkpoint made
-    within an epoch goes on at the next crop.
+    within an epoch continues with the next crop.
 
     Unlike a DataLoader it starts reading at the first `next()`. Lightning makes the first iterator of a resumed run
     before it names the epoch; workers would then already be reading crops of epoch 0.

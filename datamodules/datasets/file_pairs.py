@@ -53,7 +53,7 @@ class Layout(NamedTuple):
         annotations: A table of pairs instead, `{split}` in its path standing for a split's name; None: none.
         columns: What the table's columns are called, by role.
         roots: Further folders in which the table's names are looked for.
-        lists: Lists of stems, a file a split, `{split}` in its path; None: none.
+        lists: Lists of stems, a file per split, `{split}` in its path; None: none.
         mask: What masks are called in messages.
     """
 

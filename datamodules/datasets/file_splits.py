@@ -96,7 +96,7 @@ def by_lists(pairs: Sequence[Pair], lists: Mapping[str, Path], stem: Callable[[P
 
     Args:
         pairs: All of them.
-        lists: The file of each split: a name a line, the image's path, its name or its stem.
+        lists: The file of each split: a name per line, the image's path, its name or its stem.
         stem: Gives a pair's stem, folders included.
 
     Returns:
@@ -106,7 +106,7 @@ def by_lists(pairs: Sequence[Pair], lists: Mapping[str, Path], stem: Callable[[P
         ValueError: A name without a pair, or of several, or in two lists.
     """
     if "" in lists:
-        message = f"--data.lists {lists['']} has to name a list a split: put {{split}} into its path"
+        message = f"--data.lists {lists['']} has to name a list per split: put {{split}} into its path"
         raise UserValueError(message)
     known: dict[str, set[Pair]] = {}
     for pair in pairs:
@@ -136,7 +136,7 @@ def by_lists(pairs: Sequence[Pair], lists: Mapping[str, Path], stem: Callable[[P
             )
             raise UserValueError(message)
         if split not in found:
-            message = f"{path} lists nothing for {split}: expected a name a line"
+            message = f"{path} lists nothing for {split}: expected a name per line"
             raise UserValueError(message)
     return found
 

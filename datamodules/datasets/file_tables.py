@@ -118,7 +118,7 @@ def read_table(
     lines = text.splitlines()
     first = next((number for number, line in enumerate(lines) if line.strip()), None)
     if first is None:
-        message = f"{path} is empty: expected a first line of column names, and a line a file"
+        message = f"{path} is empty: expected a first line of column names, and a line per file"
         raise UserValueError(message)
     delimiter = max(",;\t|", key=lines[first].count)
     try:
@@ -252,7 +252,7 @@ def table_text(path: Path, what: str) -> str:
         text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         message = (
-            f'{path}: {what} have to be text in UTF-8, this file is not: {error}. Save it anew as "CSV UTF-8", or '
+            f'{path}: {what} have to be text in UTF-8, this file is not: {error}. Save it again as "CSV UTF-8", or '
             f"`iconv -f WINDOWS-1252 -t UTF-8 {path.name} > utf8-{path.name}`"
         )
         raise UserValueError(message) from error

@@ -19,7 +19,7 @@ from pcpad.errors import UserValueError
 
 
 def gaussian_kernel(size: int, sigma: float) -> Tensor:
-    """A Gaussian, sampled at the pixels' centres and scaled to sum to 1.
+    """A Gaussian, sampled at the pixels' centers and scaled to sum to 1.
 
     Args:
         size: Taps, odd.
@@ -51,7 +51,7 @@ def filter_inside(image: Tensor, kernel: Tensor) -> Tensor:
 class FilteredCrops(Dataset[dict[str, Tensor]]):
     """Crops and their filtered selves: `{"image": (3, crop, crop) uint8, "target": (3, crop, crop) float in [0, 1]}`.
 
-    A patch of (crop + K - 1)² is cut out and filtered for the target, and its centre is the image: near the border the
+    A patch of (crop + K - 1)² is cut out and filtered for the target, and its center is the image: near the border the
     target depends on up to K // 2 pixels that the image does not show.
 
     Args:
@@ -92,10 +92,10 @@ class FilteredCrops(Dataset[dict[str, Tensor]]):
 
 
 class TrainingCrops(FilteredCrops, CropDataset[dict[str, Tensor]]):
-    """Random crops, several of each photograph an epoch.
+    """Random crops, several of each photograph per epoch.
 
-    It is asked for a `Crop`, whose `file` counts photographs round and round and whose `seed` decides the place; a bare
-    position, which plain samplers give, always gets the same crop. A photograph that is too small is stepped over, for
+    It is asked for a `Crop`, whose `file` counts photographs cyclically and whose `seed` decides the place; a bare
+    position, which plain samplers give, always gets the same crop. A photograph that is too small is skipped, for
     the next one that is not, with a warning at the first, the 10th, the 100th of a process.
 
     Args:
@@ -140,7 +140,7 @@ class TrainingCrops(FilteredCrops, CropDataset[dict[str, Tensor]]):
         if len(self._small) in (1, 10, 100, 1000, 10_000, 100_000):
             warnings.warn(
                 f"{len(self._small)} training photographs so far, in this process, are smaller than {self.patch} and "
-                f"are stepped over ({example})",
+                f"are skipped ({example})",
                 stacklevel=4,
             )
 

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.class_values import ClassValues
 from pcpad.datamodules.datasets.epochs import Crop, CropDataset
-from pcpad.datamodules.datasets.scenes import Augmentation, scene_item
+from pcpad.datamodules.datasets.scenes import SceneAugmentation, scene_item
 from pcpad.datamodules.reading.channels import ALL, ChannelImage, read_channels
 from pcpad.datamodules.reading.folders import FileTable
 from pcpad.datamodules.reading.label_files import read_label_file
@@ -97,7 +97,7 @@ class FolderCrops(CropDataset[dict[str, torch.Tensor]]):
         repeats: How many crops of each image an epoch has.
     """
 
-    def __init__(self, pairs: ScenePairs, augment: Augmentation, repeats: int = 1) -> None:
+    def __init__(self, pairs: ScenePairs, augment: SceneAugmentation, repeats: int = 1) -> None:
         self.pairs = pairs
         self.augment = augment
         self.repeats = repeats

@@ -1,4 +1,4 @@
-"""Folders of images, one a class or none: their labels, their items, and what happens to a broken file."""
+"""Folders of images, one per class or none: their labels, their items, and what happens to a broken file."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ def scan_split(folder: str | Path, classes: Sequence[str]) -> LabelledFiles:
     """List the images of `folder/<class>/` with their class index; a warning names what else lies there.
 
     Args:
-        folder: An existing folder with one folder a class.
+        folder: An existing folder with one folder per class.
         classes: All class names; a file's label is its class's position here. Some may be missing in the folder.
 
     Returns:
@@ -216,13 +216,13 @@ class LabelledImages(CropDataset[dict[str, Any]]):
                 else:
                     with drawing_from(seed):
                         return {"image": self.transform(image), "label": int(self.split.labels[index])}
-            # The neighbour by name: the same choice in every run, and nearly always of the same class.
+            # The neighbor by name: the same choice in every run, and nearly always of the same class.
             index = (index + 1) % len(self)
 
     def _step_over(self, index: int, error: BrokenImageError) -> None:
         self._broken[index] = str(error)
         count = len(self._broken)
-        # All of a small set can be broken within the budget; the search for a neighbour must end.
+        # All of a small set can be broken within the budget; the search for a neighbor must end.
         if count > (self.max_broken or 0) or count == len(self):
             allowed = f"more than max_broken={self.max_broken} allows in one process"
             reason = allowed if count > (self.max_broken or 0) else "and there are no others"

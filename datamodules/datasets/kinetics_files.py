@@ -21,8 +21,8 @@ Expected one of (videos in any of {suffixes}, or folders of frames image_00001.j
     {root}/{{train,val,test}}/<class>/<name>.mp4                 test/ is optional; without it, `test` runs on val/
     {root}/{{train,val}}/<class>/<youtube id>_<start:06>_<end:06>.mp4 and --data.annotations FILE.csv, with the columns
         label,youtube_id,time_start,time_end,split
-    any files below {root}, --data.annotations 'lists/{{split}}.txt': a path and a class a line, or columns path,label
-Kinetics-400 is to be had at https://github.com/cvdfoundation/kinetics-dataset (annotations and videos).
+    any files below {root}, --data.annotations 'lists/{{split}}.txt': a path and a class per line, or columns path,label
+Kinetics-400 is available at https://github.com/cvdfoundation/kinetics-dataset (annotations and videos).
 A small stand-in of real H.264 files, written in under a minute:
     pcpad sample kinetics DIR        and then --data.root DIR"""
 

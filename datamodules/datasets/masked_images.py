@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as tvf
 
 from pcpad.datamodules.datasets.epochs import Crop, CropDataset
-from pcpad.datamodules.datasets.masks import FixedMasks, MaskSource
+from pcpad.datamodules.datasets.hole_masks import FixedMasks, MaskSource
 from pcpad.datamodules.datasets.transforms import resize_and_crop
 from pcpad.datamodules.reading.folders import FileTable
 from pcpad.datamodules.reading.images import read_image
@@ -52,7 +52,8 @@ class MaskedCrops(CropDataset[dict[str, Any]]):
         side = max(1, round(min(image.shape[-2:]) / draws.uniform(*self.scale)))
         top, left = (int(draws.integers(length - side + 1)) for length in image.shape[-2:])
         square = tvf.resized_crop(image, top, left, side, side, [self.size, self.size], antialias=True)
-        return square.flip(-1) if draws.random() < self.flip else square
+        mirrored: torch.Tensor = square.flip(-1) if draws.random() < self.flip else square
+        return mirrored
 
 
 class MaskedSquares(Dataset[dict[str, Any]]):

@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as tvf
 
 from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.epochs import Crop, CropDataset
-from pcpad.datamodules.datasets.masks import Polarity, read_mask
+from pcpad.datamodules.datasets.hole_masks import Polarity, read_mask
 from pcpad.datamodules.datasets.transforms import resize_and_crop
 from pcpad.datamodules.reading.folders import FileTable
 from pcpad.datamodules.reading.images import read_image
@@ -62,9 +62,7 @@ class PicturesWithMasks:
             )
             raise UserValueError(message)
         if not valid.any():
-            message = (
-                f"{mask}: all of it is a hole, by --data.mask_polarity {self.polarity}: is it the other way round?"
-            )
+            message = f"{mask}: all of it is a hole, by --data.mask_polarity {self.polarity}: is it inverted?"
             raise UserValueError(message)
         return image, torch.from_numpy(np.ascontiguousarray(valid))[None], str(path)
 

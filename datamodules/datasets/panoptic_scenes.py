@@ -22,7 +22,7 @@ from pcpad.datamodules.reading.pngs import PngFile
 from pcpad.errors import UserFileNotFoundError, UserValueError
 
 UNKNOWN = 34
-"""The label of what is -1 in Cityscapes' tables and 255 in its files: a vehicle's licence plate."""
+"""The label of what is -1 in Cityscapes' tables and 255 in its files: a vehicle's license plate."""
 
 _BY_ID = {label.id if label.id >= 0 else UNKNOWN: label for label in LABELS}
 NAMES = tuple(_BY_ID[number].name for number in range(UNKNOWN + 1))
@@ -99,8 +99,8 @@ def find_maps(folder: Path, left_out: list[str] | None = None) -> list[Maps]:
         other = first.setdefault(Path(name).name, name)
         if other != name:
             message = (
-                f"{folder / other} and {folder / name} have one name, and so would their pictures: rename one of them, "
-                "or take one of the folders at a time"
+                f"{folder / other} and {folder / name} have the same name, as would their pictures: rename one of "
+                "them, or take one of the folders at a time"
             )
             raise UserValueError(message)
     return found
@@ -226,7 +226,7 @@ def _instances_of(labels: PngFile, instance: str | Path) -> PngFile:
 
 
 def _nearest(values: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
-    """The values at the centres of a coarser or finer grid's cells; by picking, so that ids stay what they are."""
+    """The values at the centers of a coarser or finer grid's cells; by picking, so that ids stay what they are."""
     rows, columns = (
         ((np.arange(new) + 0.5) * (old / new)).astype(np.int64).clip(max=old - 1)
         for new, old in zip(size, values.shape, strict=True)
@@ -241,4 +241,5 @@ def collate_scenes(items: list[dict[str, Any]]) -> dict[str, Any]:
         held = ", ".join(f"{width}x{height}" for height, width in sorted(sizes))
         message = f"label maps of several sizes ({held}) don't fit into one batch: set data.eval_batch_size to 1"
         raise UserValueError(message)
-    return default_collate(items)
+    batch: dict[str, Any] = default_collate(items)
+    return batch

@@ -23,7 +23,7 @@ _NO_DATA = """{what}: {path}
 Expected photographs ({suffixes}), at any depth, in one of these layouts:
     {root}/train/**    {root}/val/** or {root}/test/** or both    such as ImageNet's folders
     {root}/**          no such folders: a part of the pictures, chosen by name, is held out
-Any photographs will do. The papers took ImageNet's (ILSVRC2012), to be had at https://image-net.org/download.php.
+Any photographs will do. The papers took ImageNet's (ILSVRC2012), available at https://image-net.org/download.php.
 Real photographs that scikit-image and scikit-learn bring along, written in a second:
     pcpad sample photos DIR        and then --data.root DIR"""
 

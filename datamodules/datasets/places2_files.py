@@ -23,7 +23,7 @@ Expected any images in folders and sub-folders of these names:
     {root}/train/…    or, as Places2's archives unpack, data_large/a/airfield/00000001.jpg (data_256/…)
     {root}/val/…      or val_large/Places365_val_00000001.jpg (val_256/…); test/ will do
     {root}/test/…     or test_large/Places365_test_00000001.jpg (test_256/…); val/ will do
-Places2 (Places365) is to be had at http://places2.csail.mit.edu/download.html.
+Places2 (Places365) is available at http://places2.csail.mit.edu/download.html.
 A small stand-in of real photographs:
     pcpad sample photos DIR    and then --data.root DIR"""
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset, default_collate
 
+from pcpad._renamed import moved
 from pcpad.datamodules.datasets.albumentation import A, compose, draw_from, strictly
 from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.cityscapes_labels import IGNORE, to_train_ids
@@ -86,15 +87,15 @@ class Labels(Protocol):
         """A part of it, `(rows, columns)` uint8."""
 
 
-class Augmentation:
-    """The recipe's augmentation: scale, pad, crop, flip, colour jitter, Gaussian blur.
+class SceneAugmentation:
+    """The recipe's augmentation: scale, pad, crop, flip, color jitter, Gaussian blur.
 
     Args:
         crop: Height and width of the crops.
         scale: Smallest and largest factor an image is resized by, drawn uniformly.
         flip: Probability of mirroring.
         jitter: Largest change of brightness, contrast and saturation (a factor between 1 - jitter and 1 + jitter)
-            and of hue (part of the colour circle); 0: none. Of other channels than grey or RGB alone brightness and
+            and of hue (part of the color circle); 0: none. Of other channels than gray or RGB alone brightness and
             contrast change, of all alike.
         blur: Smallest and largest σ of the Gaussian, in pixels of the crop; None: no blur.
         channels: Of the images.
@@ -203,7 +204,7 @@ class SceneCrops(CropDataset[dict[str, torch.Tensor]]):
         augment: Cuts the crops.
     """
 
-    def __init__(self, root: Path, pairs: Sequence[Pair], length: int, augment: Augmentation) -> None:
+    def __init__(self, root: Path, pairs: Sequence[Pair], length: int, augment: SceneAugmentation) -> None:
         self.pairs = _Pairs(root, pairs)
         self.length = length
         self.augment = augment
@@ -258,4 +259,12 @@ def collate_equal_sizes(items: list[dict[str, Any]]) -> dict[str, Any]:
         held = ", ".join(f"{width}x{height}" for height, width in sorted(sizes))
         message = f"images of several sizes ({held}) don't fit into one batch: set data.eval_batch_size to 1"
         raise UserValueError(message)
-    return default_collate(items)
+    batch: dict[str, Any] = default_collate(items)
+    return batch
+
+
+if not TYPE_CHECKING:  # to whom any name would exist
+
+    def __getattr__(name: str) -> Any:
+        """What was here in earlier versions."""
+        return moved(__name__, name)

@@ -1,4 +1,4 @@
-"""Squares of unlabelled photographs: at random places for training, the middle ones for evaluation."""
+"""Squares of unlabeled photographs: at random places for training, the middle ones for evaluation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -47,7 +47,7 @@ class Photographs(Sequence[Tensor]):
 
 
 class RandomSquares(TrainingCrops):
-    """For training: `{"image": (3, size, size) uint8}`, several of each photograph an epoch, half of them mirrored.
+    """For training: `{"image": (3, size, size) uint8}`, several of each photograph per epoch, half of them mirrored.
 
     What is asked for and what happens to small photographs is as with `TrainingCrops`.
 
@@ -66,7 +66,8 @@ class RandomSquares(TrainingCrops):
 
     def read(self, number: int) -> Tensor:
         """A photograph, resized where that is asked for."""
-        return self.photographs[number]
+        photo: Tensor = self.photographs[number]
+        return photo
 
     def cut(self, photo: Tensor, draws: np.random.Generator) -> dict[str, Tensor]:
         """A square anywhere in a photograph that is large enough."""
@@ -90,7 +91,8 @@ class MiddleSquares(FixedCrops):
 
     def read(self, number: int) -> Tensor:
         """A photograph, resized where that is asked for."""
-        return self.photographs[number]
+        photo: Tensor = self.photographs[number]
+        return photo
 
     def cut(self, photo: Tensor, draws: np.random.Generator) -> dict[str, Tensor]:
         """The middle of a photograph."""

@@ -45,7 +45,7 @@ def draw_mask(size: int, hole_ratio: tuple[float, float], draws: np.random.Gener
 
     How much is to be a hole is drawn first, uniformly, and shapes are added until that is reached, those that go more
     than 0.02 beyond it being left out. So all shares of the range come about equally often; a range hit by redrawing
-    whole masks would favour its easy end.
+    whole masks would favor its easy end.
 
     A stroke follows 4 to 10 vertices 20 to 128 pixels apart, turning by up to 6 rad, 10 to 45 pixels wide; strokes come
     in groups of 1 to 5 that start near each other. One shape in five is a box. All lengths are at 256 pixels and grow

@@ -12,7 +12,7 @@ Transform = Callable[[torch.Tensor], torch.Tensor]
 
 
 def evaluation_transform(resize: int, size: int) -> Transform:
-    """The centre of the resized image; see `resize_and_crop`."""
+    """The center of the resized image; see `resize_and_crop`."""
     return partial(resize_and_crop, resize=resize, size=size)
 
 
@@ -43,7 +43,7 @@ def training_transform(
 
 
 def resize_and_crop(image: torch.Tensor, resize: int, size: int) -> torch.Tensor:
-    """Resize an image's shorter side, bilinear and antialiased, and cut out the centre.
+    """Resize an image's shorter side, bilinear and antialiased, and cut out the center.
 
     Args:
         image: `(3, H, W)` uint8.
@@ -57,4 +57,5 @@ def resize_and_crop(image: torch.Tensor, resize: int, size: int) -> torch.Tensor
     longest = 8 * min(image.shape[-2:])
     if max(image.shape[-2:]) > longest:
         image = tvf.center_crop(image, [min(side, longest) for side in image.shape[-2:]])
-    return tvf.center_crop(tvf.resize(image, [resize], antialias=True), [size, size])
+    cropped: torch.Tensor = tvf.center_crop(tvf.resize(image, [resize], antialias=True), [size, size])
+    return cropped

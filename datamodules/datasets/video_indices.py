@@ -81,7 +81,7 @@ class KnownVideos:
         return next((entry for entry in found if not entry.packed), found[0] if found else None)
 
     def add(self, name: str, entry: Entry) -> None:
-        """Take note of a file; now and then all that is known is written, so that a start that is broken off goes on.
+        """Take note of a file; now and then all that is known is written, so that an interrupted start continues.
 
         Args:
             name: The file, relative to the root.
@@ -149,7 +149,7 @@ def is_index(entry: Entry) -> bool:
         entry: Of a cache file, which may have come with the data and hold anything.
 
     Returns:
-        False where it has to be made anew.
+        False where it has to be rebuilt.
     """
     try:
         VideoIndex.unpack(entry.packed, max(entry.size, MOST_FRAMES))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from pcpad.datamodules.datasets.video_lists import Row, VideoList
+from pcpad.datamodules.datasets.video_lists import VideoList, VideoRow
 from pcpad.errors import UserValueError
 
 __all__ = ["Listed", "check_numbers", "check_twice", "listed_rows"]
@@ -29,7 +29,7 @@ class Listed(NamedTuple):
 
     split: str
     path: Path
-    row: Row
+    row: VideoRow
     official: bool
 
     def __str__(self) -> str:

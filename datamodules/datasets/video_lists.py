@@ -7,18 +7,19 @@ import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pcpad._renamed import moved
 from pcpad.datamodules.datasets.file_tables import read_table, table_text
 from pcpad.datamodules.reading.frame_folders import holds_frames
 from pcpad.datamodules.reading.video_files import SUFFIXES
 from pcpad.errors import UserValueError
 
-__all__ = ["EXPECTED", "Annotations", "Row", "VideoList", "VideoPlaces", "inside", "read_list"]
+__all__ = ["EXPECTED", "Annotations", "VideoList", "VideoPlaces", "VideoRow", "inside", "read_list"]
 
 EXPECTED = (
     "a table whose first line names the columns label,youtube_id,time_start,time_end,split (Kinetics' own) or "
-    "path,label, or a path and a class a line; between them commas, semicolons or tabs, without a first line of names "
+    "path,label, or a path and a class per line; between them commas, semicolons or tabs, without a first line of "
     "spaces too"
 )
 _OFFICIAL = ("label", "youtube_id", "time_start", "time_end", "split")
@@ -32,7 +33,7 @@ _SPLITS = {
 _SAMPLE = 64
 
 
-class Row(NamedTuple):
+class VideoRow(NamedTuple):
     """A video that is listed.
 
     Attributes:
@@ -72,7 +73,7 @@ class VideoList(NamedTuple):
         official: Whether it is Kinetics' own table, in which a class is a name even where it looks like a number.
     """
 
-    rows: list[Row]
+    rows: list[VideoRow]
     official: bool
 
 
@@ -168,7 +169,7 @@ def read_list(path: Path, is_there: Callable[[str], bool], columns: Mapping[str,
     """
     if columns:
         rows = read_table(path, ("path", "label"), ("split",), columns)
-        found = [Row(row.line, (row.cells["path"],), row.cells["label"], row.split() or None) for row in rows]
+        found = [VideoRow(row.line, (row.cells["path"],), row.cells["label"], row.split() or None) for row in rows]
         return VideoList(found, False)
     text = table_text(path, "annotations")
     try:
@@ -205,7 +206,7 @@ def _unexpected(path: Path, line: int, text: str, what: str) -> UserValueError:
     )
 
 
-def _official_rows(path: Path, text: str, delimiter: str) -> Iterator[Row]:
+def _official_rows(path: Path, text: str, delimiter: str) -> Iterator[VideoRow]:
     """The CVDF format; the csv module reads class names with commas and quotes."""
     with io.StringIO(text, newline="") as file:
         table = csv.DictReader(file, delimiter=delimiter)
@@ -232,10 +233,10 @@ def _official_rows(path: Path, text: str, delimiter: str) -> Iterator[Row]:
             # As annotated; with underscores, as some archives name the folders; or without folders, as CVDF packs them.
             label = row["label"]
             names = (f"{split}/{label}/{name}", f"{split}/{label.replace(' ', '_')}/{name}", f"{split}/{name}")
-            yield Row(line, names, label, split, end - start)
+            yield VideoRow(line, names, label, split, end - start)
 
 
-def _table_rows(path: Path, text: str, delimiter: str, at_path: int, at_label: int) -> Iterator[Row]:
+def _table_rows(path: Path, text: str, delimiter: str, at_path: int, at_label: int) -> Iterator[VideoRow]:
     with io.StringIO(text, newline="") as file:
         table = csv.reader(file, delimiter=delimiter)
         heads = True
@@ -247,11 +248,11 @@ def _table_rows(path: Path, text: str, delimiter: str, at_path: int, at_label: i
                 if not name or not label:
                     message = f"{path}, line {table.line_num}: expected a path and a class, but came {cells}"
                     raise UserValueError(message)
-                yield Row(table.line_num, (name,), label)
+                yield VideoRow(table.line_num, (name,), label)
             heads = False
 
 
-def _list_rows(path: Path, text: str, is_there: Callable[[str], bool]) -> Iterator[Row]:
+def _list_rows(path: Path, text: str, is_there: Callable[[str], bool]) -> Iterator[VideoRow]:
     """Lines of a path and a class, split from the right, as paths may hold spaces."""
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     delimiter = _delimiter([line for _, line in lines[:_SAMPLE]], is_there)
@@ -263,7 +264,7 @@ def _list_rows(path: Path, text: str, is_there: Callable[[str], bool]) -> Iterat
             raise UserValueError(message)
         # Lists of frame folders have the number of frames between path and class.
         shorter, _, count = (part.strip() for part in name.rpartition(delimiter))
-        yield Row(number, (name, shorter) if shorter and count.isdigit() else (name,), label)
+        yield VideoRow(number, (name, shorter) if shorter and count.isdigit() else (name,), label)
 
 
 def _delimiter(lines: Sequence[str], is_there: Callable[[str], bool]) -> str:
@@ -273,3 +274,10 @@ def _delimiter(lines: Sequence[str], is_there: Callable[[str], bool]) -> str:
     if counts[best]:
         return best
     return next((mark for mark in "\t;," if all(line.rpartition(mark)[0] for line in lines)), " ")
+
+
+if not TYPE_CHECKING:  # to whom any name would exist
+
+    def __getattr__(name: str) -> Any:
+        """What was here in earlier versions."""
+        return moved(__name__, name)

@@ -69,13 +69,13 @@ class VideoTable:
         return len(self.paths)
 
     def index(self, video: int) -> VideoIndex:
-        """The index of a video; one that turns out to be none is made anew.
+        """The index of a video; one that turns out to be none is rebuilt.
 
         Args:
             video: Its position.
 
         Raises:
-            BrokenVideoError: It is made anew, and there is none.
+            BrokenVideoError: It is rebuilt, and there is none.
         """
         packed = self._anew.get(video) or self._packed[self._ends[video] : self._ends[video + 1]]
         most = None if self._sizes is None else max(int(self._sizes[video]), MOST_FRAMES)
@@ -138,8 +138,8 @@ def load_videos(
     """Index videos; those that are known unchanged from the cache file, see `KnownVideos`.
 
     It knows each file's path, size and time of change; other files, and those that changed, are looked through in
-    parallel, with a progress bar. What was found is written every few seconds, so that a start that was broken off goes
-    on where it was.
+    parallel, with a progress bar. What was found is written every few seconds, so that an interrupted start
+    continues where it was.
 
     Args:
         root: The data set's folder.
@@ -149,7 +149,7 @@ def load_videos(
         beside: Whether a file may be left in `root`; else it lies in the cache folder.
         known: What the cache file knows, where it has been read already.
         lazily: Whether an index from the cache file is looked at when it is used, instead of now: 20 µs each. Then one
-            that is none is made anew, and a video that has none is heard of from `VideoTable.index`.
+            that is none is rebuilt, and a video that has none is heard of from `VideoTable.index`.
 
     Returns:
         The usable videos in the order given, and the others.

@@ -1,4 +1,4 @@
-"""Images of any number of channels and up to 16 bits, or floats: grey, RGB, RGBA, and TIFF files of many channels."""
+"""Images of any number of channels and up to 16 bits, or floats: gray, RGB, RGBA, and TIFF files of many channels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["ALL", "ChannelImage", "image_tensor", "read_channels"]
 
 ALL = slice(None)
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_OF_PICTURES = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGB and alpha"}
+_OF_PICTURES = {1: "gray", 2: "gray and alpha", 3: "RGB", 4: "RGB and alpha"}
 
 
 class ChannelImage:
@@ -55,8 +55,8 @@ def read_channels(path: str | Path, channels: int = 3, white: float | None = Non
     Args:
         path: A picture that `pictures.read_picture` reads or, by the extra `tiff`, a TIFF file of any number of
             channels, one after the other or side by side, of integers or floats.
-        channels: How many to hand out. 1 makes grey of colors, 3 repeats grey; both leave alpha out. 4 is RGB with
-            alpha or a TIFF file's four, 2 grey with alpha or a TIFF file's two; of others the file has to have as many.
+        channels: How many to hand out. 1 makes gray of colors, 3 repeats gray; both leave alpha out. 4 is RGB with
+            alpha or a TIFF file's four, 2 gray with alpha or a TIFF file's two; of others the file has to have as many.
         white: The value that becomes 1; what is above becomes 1 and what is below 0 becomes 0. None: 255 of 8 bits, and
             65535 of 16. Floats and integers of another type need one.
 
@@ -151,7 +151,7 @@ def _of_tiff(path: Path, channels: int) -> np.ndarray:
         height, width = shape[axes.index("Y")], shape[axes.index("X")]
         there = int(np.prod([size for size, axis in zip(shape, axes, strict=True) if axis not in "YX"]))
         if there != channels and len(shape) == 3 and axes[1:] == "YX" and shape[2] == channels:
-            axes = "YXS"  # written as (H, W, C) without a word, of which tifffile makes a page a row
+            axes = "YXS"  # written as (H, W, C) without saying so, of which tifffile makes a page a row
             height, width, there = shape
         # Each channel counts: as many pixels are decoded. What it takes in memory, counted in bytes, is believed less.
         size = path.stat().st_size
@@ -168,13 +168,14 @@ def _of_tiff(path: Path, channels: int) -> np.ndarray:
             message = f"its compression is read by another package ({error}): pip install imagecodecs"
             raise UserValueError(message) from error
     values = np.moveaxis(values, (axes.index("Y"), axes.index("X")), (0, 1))
-    return values.reshape(height, width, channels)
+    pixels: np.ndarray = values.reshape(height, width, channels)
+    return pixels
 
 
 def _scaled(path: Path, values: np.ndarray, orientation: int, white: float | None) -> ChannelImage:
     kind = values.dtype
     if kind.kind not in "uifb":
-        message = f"its values are of type {kind}, which is no brightness"
+        message = f"its values are of type {kind}, which cannot be brightness"
         raise UserValueError(message)
     if kind.kind == "f" and not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())

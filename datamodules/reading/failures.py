@@ -35,7 +35,8 @@ class WhatCanBeRead(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         try:
-            return self.dataset[index]
+            item: dict[str, Any] = self.dataset[index]
+            return item
         except UserError as error:
             return {"failure": str(error)}
 

@@ -52,7 +52,7 @@ def index_folder(folder: str | Path) -> VideoIndex:
         match[0] for match in frames if f".{match[2]}" not in _ENDINGS and f".{match[2].lower()}" in SUFFIXES
     )
     if other:
-        message = f"{folder}: {other[0]}, and {len(other) - 1} more like it, are no JPEG files, which frames have to be"
+        message = f"{folder}: {other[0]}, and {len(other) - 1} more like it, are not JPEG files, as frames must be"
         raise BrokenVideoError(message)
     numbers = sorted(int(match[1]) for match in frames if f".{match[2]}" in _ENDINGS)
     if numbers != list(range(1, len(numbers) + 1)) or not numbers:
@@ -112,7 +112,7 @@ def _read(folder: str | Path, number: int, reduced: int) -> np.ndarray:
         message = f"{path}: {error.strerror or error}"
         raise BrokenVideoError(message) from error
     if not data.rstrip(b"\0").endswith(b"\xff\xd9"):
-        # OpenCV would fill the rest with grey.
+        # OpenCV would fill the rest with gray.
         message = f"{path}: {'truncated: no end mark' if data else 'the file is empty'}"
         raise BrokenVideoError(message)
     try:
@@ -127,7 +127,7 @@ def _read(folder: str | Path, number: int, reduced: int) -> np.ndarray:
         message = f"{path}: {error}"
         raise BrokenVideoError(message) from error
     except Warning:
-        raise  # somebody's `-W error`
+        raise  # the user's `-W error`
     except Exception as error:  # Pillow's parsing raises SyntaxError, struct.error and more, OpenCV its own
         message = f"{path}: {_NO_JPEG}"
         raise BrokenVideoError(message) from error
@@ -137,4 +137,5 @@ def _read(folder: str | Path, number: int, reduced: int) -> np.ndarray:
 def _greyest_corner(picture: np.ndarray) -> list[int]:
     """Of a turned picture the one that is stored last may be any."""
     corners = picture[[0, 0, -1, -1], [0, -1, 0, -1]].astype(int)
-    return corners[np.abs(corners - 128).max(axis=1).argmin()].tolist()
+    corner: list[int] = corners[np.abs(corners - 128).max(axis=1).argmin()].tolist()
+    return corner

@@ -42,7 +42,7 @@ class BrokenImageError(PictureError):
 def read_image(path: str | Path, *, upright: bool = True) -> torch.Tensor:
     """Read an image file as RGB.
 
-    Grey, palette, CMYK and 16-bit images become 8-bit RGB; transparency is dropped and of an animation the first
+    Gray, palette, CMYK and 16-bit images become 8-bit RGB; transparency is dropped and of an animation the first
     frame is taken. A file cut short is noticed in all formats; other bytes in the middle in PNG by its checksums, in
     JPEG where they cannot be pixel data (a single flipped bit mostly can), elsewhere where they cannot be decoded.
 
@@ -60,7 +60,7 @@ def read_image(path: str | Path, *, upright: bool = True) -> torch.Tensor:
     try:
         return decode_image(read_bytes(Path(path)), upright=upright, name=Path(path).name)
     except Warning:
-        raise  # somebody's `-W error`: not the file's fault
+        raise  # the user's `-W error`: not the file's fault
     # PIL's plug-ins raise whatever their parsing runs into (SyntaxError, struct.error, KeyError, zlib.error, …).
     except Exception as error:
         message = f"{path}: {why_unreadable(error, 'an image')}"
@@ -108,7 +108,7 @@ def decode_image(data: bytes, *, upright: bool = True, name: str = "") -> torch.
         Exception: Whatever the decoder of the format raises on damaged data.
     """
     with open_header(data, name) as header:
-        # What an interrupted copy or a crashed file system leaves. torchvision refuses it; PIL paints it grey.
+        # What an interrupted copy or a crashed file system leaves. torchvision refuses it; PIL paints it gray.
         refuse_cut_off(data, header.format)
         refuse_rot(data, header.format)
         if header.format in ("JPEG", "MPO") and decode_jpeg is not None and header.mode in ("RGB", "L"):
@@ -121,7 +121,8 @@ def decode_image(data: bytes, *, upright: bool = True, name: str = "") -> torch.
             image = _to_rgb(header, data)
         orientation = orientation_of(header) if upright else 1
     if orientation == 1:
-        return image
+        decoded: torch.Tensor = image
+        return decoded
     rows = turned(image.permute(1, 2, 0).numpy(), orientation)
     return torch.from_numpy(np.ascontiguousarray(rows)).permute(2, 0, 1)
 

@@ -15,7 +15,7 @@ from pcpad.pictures import decode, open_header, orientation_of, refuse_cut_off, 
 
 __all__ = ["LabelFile", "read_label_file"]
 
-_SCALE = {2: 85, 4: 17}  # what Pillow multiplies grey of so many bits by
+_SCALE = {2: 85, 4: 17}  # what Pillow multiplies gray of so many bits by
 
 
 class LabelFile(NamedTuple):
@@ -23,8 +23,8 @@ class LabelFile(NamedTuple):
 
     Attributes:
         path: The file.
-        values: `(H, W)` integers: grey values, or the palette's indices; None of a file of colors.
-        colors: `(H, W, 3)` uint8 RGB; grey repeated; None of more than 8 bits.
+        values: `(H, W)` integers: gray values, or the palette's indices; None of a file of colors.
+        colors: `(H, W, 3)` uint8 RGB; gray repeated; None of more than 8 bits.
         kind: What a pixel is, in words.
         orientation: Its EXIF orientation.
         lossy: Whether its format changes values.
@@ -57,7 +57,7 @@ class LabelFile(NamedTuple):
 
 
 def read_label_file(path: str | Path) -> LabelFile:
-    """Read a label map without changing a value: a palette's indices stay, grey of few bits is not stretched.
+    """Read a label map without changing a value: a palette's indices stay, gray of few bits is not stretched.
 
     Args:
         path: PNG, TIFF, BMP, GIF or another format that Pillow reads.
@@ -101,15 +101,15 @@ def _values(image: Image.Image, data: bytes) -> tuple[np.ndarray | None, np.ndar
         bits = data[24] if image.format == "PNG" else 8
         shown = values * 255 if mode == "1" else values
         values = values // _SCALE[bits] if bits in _SCALE and mode == "L" else values
-        return values, np.broadcast_to(shown[..., None], (*shown.shape, 3)), "one grey value", transparent
+        return values, np.broadcast_to(shown[..., None], (*shown.shape, 3)), "one gray value", transparent
     if mode.startswith("I"):
-        return np.asarray(image).astype(np.int64), None, "one grey value of more than 8 bits", 0
+        return np.asarray(image).astype(np.int64), None, "one gray value of more than 8 bits", 0
     if mode in ("RGB", "RGBA"):
         pixels = np.array(image)
         transparent = int((pixels[..., 3] < 255).sum()) if mode == "RGBA" else 0
         colors = np.ascontiguousarray(pixels[..., :3])
         red = colors[..., 0]
-        # Grey that was saved as colors says the same.
+        # Gray that was saved as colors says the same.
         grey = bool((red == colors[..., 1]).all() and (red == colors[..., 2]).all())
         return (red if grey else None), colors, f"an {mode} color" if mode == "RGB" else "an RGBA color", transparent
     message = f"pixels of Pillow's mode {mode!r} are neither class ids nor colors: save it as a PNG of 8 bits"

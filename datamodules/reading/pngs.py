@@ -21,8 +21,8 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER_BYTES = 33
 _FIRST_BYTES = 1 << 12
 _END = b"\0\0\0\0IEND\xaeB`\x82"
-# Colour type → a name for messages, at 8 bits a channel.
-_KINDS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGBA"}
+# Color type → a name for messages, at 8 bits per channel.
+_KINDS = {0: "gray", 2: "RGB", 3: "palette", 4: "gray and alpha", 6: "RGBA"}
 # Rows filtered by these two don't refer to the row above; 2, 3 and 4 do.
 _INDEPENDENT = (0, 1)
 _LAST_FILTER = 4
@@ -80,7 +80,7 @@ class PngOutline(_Outline):
         self.path = Path(path)
         data = _read(self.path, _FIRST_BYTES)
         self._rows, self._columns, _ = _header(self.path, data)
-        if data.find(b"IDAT") < 0 and len(data) == _FIRST_BYTES:  # a colour profile, say
+        if data.find(b"IDAT") < 0 and len(data) == _FIRST_BYTES:  # a color profile, say
             data = _read(self.path, -1)
         self.orientation = _orientation(data)
 
@@ -97,7 +97,7 @@ class PngFile(_Outline):
             It is looked for before the pixels, where it is written.
         height: Rows, upright.
         width: Columns, upright.
-        kind: What a pixel is, in words: "8-bit grey", "16-bit grey", "8-bit RGB", ….
+        kind: What a pixel is, in words: "8-bit gray", "16-bit gray", "8-bit RGB", ….
 
     Raises:
         BrokenImageError: Missing, empty, truncated, no PNG, or larger than `pictures.MOST_PIXELS`.
@@ -112,7 +112,7 @@ class PngFile(_Outline):
         self.orientation = _orientation(self._data)
 
     def rgb(self, rows: slice = ALL, columns: slice = ALL) -> np.ndarray:
-        """Decode colours.
+        """Decode colors.
 
         Args:
             rows: The rows to decode, without a step. What lies below them costs nothing.
@@ -129,7 +129,7 @@ class PngFile(_Outline):
         return self._turned(rows, columns, 3)
 
     def grey(self, rows: slice = ALL, columns: slice = ALL) -> np.ndarray:
-        """Decode the values of an 8-bit grey file; `rows` and `columns` as in `rgb`.
+        """Decode the values of an 8-bit gray file; `rows` and `columns` as in `rgb`.
 
         Returns:
             `(rows, columns)` uint8; may be read-only.
@@ -138,13 +138,13 @@ class PngFile(_Outline):
             ValueError: The file has other pixels.
             BrokenImageError: Damaged.
         """
-        if self.kind != "8-bit grey":
-            message = f"{self.path}: expected 8-bit grey pixels, one id each, but the file has {self.kind} pixels"
+        if self.kind != "8-bit gray":
+            message = f"{self.path}: expected 8-bit gray pixels, one id each, but the file has {self.kind} pixels"
             raise UserValueError(message)
         return self._turned(rows, columns, 1)
 
     def grey16(self) -> np.ndarray:
-        """Decode the values of a 16-bit grey file, which no conversion to 8 bits or to floats may touch.
+        """Decode the values of a 16-bit gray file, which no conversion to 8 bits or to floats may touch.
 
         Returns:
             `(height, width)` uint16.
@@ -153,9 +153,9 @@ class PngFile(_Outline):
             ValueError: The file has other pixels.
             BrokenImageError: Damaged.
         """
-        if self.kind != "16-bit grey":
+        if self.kind != "16-bit gray":
             message = (
-                f"{self.path}: expected 16-bit grey pixels, one id each, but the file has {self.kind} pixels"
+                f"{self.path}: expected 16-bit gray pixels, one id each, but the file has {self.kind} pixels"
                 + ", whose ids end at 255 (instance ids are as large as 33999)" * self.kind.startswith("8-bit")
             )
             raise UserValueError(message)
@@ -220,7 +220,7 @@ class PngFile(_Outline):
         try:
             return decode_image(self._data, upright=False).permute(1, 2, 0).numpy()
         except Warning:
-            raise  # somebody's `-W error`
+            raise  # the user's `-W error`
         # PIL's parsing raises SyntaxError, struct.error, zlib.error and more.
         except Exception as error:
             raise _broken(self.path, why_unreadable(error, "an image")) from error
@@ -298,7 +298,7 @@ def _orientation(data: bytes) -> int:
             image.info.setdefault("exif", b"")  # else Pillow would decode the pixels to look behind them
             return orientation_of(image)
     except Warning:
-        raise  # somebody's `-W error`
+        raise  # the user's `-W error`
     except Exception:  # what is damaged is found, and named, when it is decoded
         return 1
 

@@ -144,7 +144,7 @@ def _of_lzw(data: bytes, allowed: int) -> int:
 
 
 def _size_of_picture(data: bytes, allowed: int) -> int:
-    """Of a picture in the file, a JPEG or the like: four bytes a pixel, by its own header."""
+    """Of a picture in the file, a JPEG or the like: four bytes per pixel, by its own header."""
     from PIL import Image
 
     from pcpad._damage import unlimited_pillow
@@ -153,7 +153,7 @@ def _size_of_picture(data: bytes, allowed: int) -> int:
         with unlimited_pillow() as pillow, pillow.open(io.BytesIO(data)) as picture:
             return int(picture.width) * int(picture.height) * 4
     except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        message = "its compression does not say how large its parts become: save it anew, compressed by deflate or not"
+        message = "its compression does not say how large its parts become: save it again, compressed by deflate or not"
         raise UserValueError(message) from error
 
 

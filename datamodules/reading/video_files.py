@@ -72,7 +72,8 @@ class VideoIndex(NamedTuple):
     @property
     def times(self) -> np.ndarray:
         """Seconds after the first frame at which each frame is shown, and the last ends; `(frames + 1,)` float64."""
-        return (np.append(self.pts, self.end) - self.pts[0]) * float(self.time_base)
+        seconds: np.ndarray = (np.append(self.pts, self.end) - self.pts[0]) * float(self.time_base)
+        return seconds
 
     def pack(self) -> bytes:
         """Write the index in some hundred bytes; constant frame rates compress to nearly nothing."""
@@ -87,7 +88,7 @@ class VideoIndex(NamedTuple):
         """Read what `pack` wrote.
 
         Args:
-            data: Those bytes; of a file beside somebody's data they may be anything.
+            data: Those bytes; in a file beside the user's data they may be anything.
             most: More frames than these are refused.
 
         Raises:
@@ -206,7 +207,7 @@ def index_video(path: str | Path) -> VideoIndex:
     with VideoFile(path) as file:
         size = file.stream.codec_context.width * file.stream.codec_context.height
         if size > MOST_PIXELS:
-            message = f"{path}: the header claims {size} pixels a picture, more than the {MOST_PIXELS} allowed"
+            message = f"{path}: the header claims {size} pixels per picture, more than the {MOST_PIXELS} allowed"
             message += f"; if it is what it should be, set the environment variable {OPTION} to {16 * size}"
             raise BrokenVideoError(message)
         try:

@@ -37,7 +37,8 @@ class _Writers(Mapping[str, Callable[..., SampleSummary]]):
     def __getitem__(self, name: str) -> Callable[..., SampleSummary]:
         if name not in self._names:
             raise KeyError(name)
-        return getattr(import_module(f"{__name__}.{name}"), f"write_{name}")
+        writer: Callable[..., SampleSummary] = getattr(import_module(f"{__name__}.{name}"), f"write_{name}")
+        return writer
 
     def __contains__(self, name: object) -> bool:
         return name in self._names

@@ -11,7 +11,7 @@ from pcpad.errors import UserModuleNotFoundError, UserValueError
 
 
 def write_digits(root: str | Path, *, image_size: int = 32, seed: int = 0) -> SampleSummary:
-    """Write 1797 handwritten digits (1078 train, 360 val, 359 test) as grey PNGs, in about a second.
+    """Write 1797 handwritten digits (1078 train, 360 val, 359 test) as gray PNGs, in about a second.
 
     ```
     root/train/<digit>/<digit>_<number>.png     digit 0 … 9; number: position in scikit-learn's set, from 0000

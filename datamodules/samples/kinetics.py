@@ -51,7 +51,7 @@ def write_kinetics(
     """Write short videos of moving scenes, six classes of motion, in half a minute.
 
     ```
-    root/{train,val}/<class>/<id>_<start:06>_<end:06>.mp4     H.264, 25 frames a second
+    root/{train,val}/<class>/<id>_<start:06>_<end:06>.mp4     H.264, 25 frames per second
     root/annotations/{train,val}.csv                          label,youtube_id,time_start,time_end,split
     ```
 
@@ -173,12 +173,13 @@ def _view(scene: np.ndarray, at: np.ndarray, scale: float, angle: float, size: t
 
 
 def _texture(height: int, width: int, draws: np.random.Generator, contrast: float) -> np.ndarray:
-    """Coarse and fine noise around a colour."""
+    """Coarse and fine noise around a color."""
     total = np.full((height, width, 3), draws.uniform(70, 185, 3))
     for grain in (12, 5):
         noise = draws.normal(0, 90 * contrast, (height // grain + 2, width // grain + 2, 3))
         total += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(total, 0, 255).astype(np.uint8)
+    frame: np.ndarray = np.clip(total, 0, 255).astype(np.uint8)
+    return frame
 
 
 def _thing(side: int, draws: np.random.Generator) -> np.ndarray:

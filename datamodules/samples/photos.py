@@ -9,26 +9,26 @@ from pcpad.datamodules.samples.writing import SampleSummary, write_once
 from pcpad.errors import UserFileNotFoundError, UserModuleNotFoundError
 
 # By package and, within it, where its pictures lie. Every photograph that is in the packages' wheels, none that they
-# would fetch. Left out are drawings (horse, logo, phantom, chessboards, colour wheel) and the tiny cut-out of an eye.
+# would fetch. Left out are drawings (horse, logo, phantom, chessboards, color wheel) and the tiny cut-out of an eye.
 _TRAIN = {
     ("skimage", "data"): (
-        "brick.png",  # a pavement, grey
-        "cell.png",  # through a microscope, grey
-        "clock_motion.png",  # blurred by motion, grey
-        "coins.png",  # grey
-        "grass.png",  # grey
+        "brick.png",  # a pavement, gray
+        "cell.png",  # through a microscope, gray
+        "clock_motion.png",  # blurred by motion, gray
+        "coins.png",  # gray
+        "grass.png",  # gray
         "hubble_deep_field.jpg",
         "ihc.png",  # stained tissue
-        "moon.png",  # grey
+        "moon.png",  # gray
         "motorcycle_left.png",  # the two views of a stereo pair: they must stay together
         "motorcycle_right.png",
-        "page.png",  # a printed page, grey
+        "page.png",  # a printed page, gray
         "retina.jpg",
-        "text.png",  # handwriting, grey
+        "text.png",  # handwriting, gray
     ),
     ("sklearn", "datasets/images"): ("china.jpg", "flower.jpg"),
 }
-# A person, an animal, a thing, a night sky with lights, a grey photograph of a landscape with a person, a texture.
+# A person, an animal, a thing, a night sky with lights, a gray photograph of a landscape with a person, a texture.
 _TEST = {
     ("skimage", "data"): ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "gravel.png", "rocket.jpg"),
 }
@@ -43,8 +43,8 @@ def write_photos(root: str | Path) -> SampleSummary:
     root/test/*.png, *.jpg       astronaut, camera, chelsea, coffee, gravel, rocket
     ```
 
-    From 448×172 to 1411×1411 pixels, eleven in colour and ten grey. There is no val/: with so few pictures, data
-    modules validate on test/'s. Where the pictures are from and under which licences is said in the documentation of
+    From 448×172 to 1411×1411 pixels, eleven in color and ten gray. There is no val/: with so few pictures, data
+    modules validate on test/'s. Where the pictures are from and under which licenses is said in the documentation of
     `skimage.data` and in scikit-learn's `datasets/images/README.txt` (china and flower: CC BY 2.0).
 
     Args:

@@ -10,13 +10,13 @@ import numpy as np
 Colour = tuple[float, float, float]
 Points = Sequence[tuple[float, float]]
 
-_NEAR = 0.4  # metres; what is closer to the camera is cut away
+_NEAR = 0.4  # meters; what is closer to the camera is cut away
 _OVER = 2  # pictures are painted twice as large and averaged, which smooths the edges
 _HAZE: Colour = (196, 204, 214)
 
 
 class Camera(NamedTuple):
-    """A camera above the ground, looking along z; x points right and y up, in metres.
+    """A camera above the ground, looking along z; x points right and y up, in meters.
 
     Attributes:
         height: Rows of the picture.
@@ -42,7 +42,7 @@ class Camera(NamedTuple):
         )
 
     def rays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return x / z `(1, w)` and (eye - y) / z `(h, 1)` of the painted pixels' centres."""
+        """Return x / z `(1, w)` and (eye - y) / z `(h, 1)` of the painted pixels' centers."""
         columns = (np.arange(self.width * _OVER) + 0.5) / _OVER
         rows = (np.arange(self.height * _OVER) + 0.5) / _OVER
         return ((columns - self.centre) / self.focal)[None], ((rows - self.horizon) / self.focal)[:, None]
@@ -63,7 +63,7 @@ class Canvas:
         self.ids = np.zeros(size, np.uint8)
         self.instances = np.zeros(size, np.int32)
         self._counts: dict[int, int] = {}
-        # Grain of two sizes, so that no surface is of one colour.
+        # Grain of two sizes, so that no surface is of one color.
         self.grain = _noise(random, size, (1, 2, 12)) + 0.5 * _noise(random, size, (40,))
         self.leaves = _noise(random, size, (2, 5, 14))
 
@@ -154,7 +154,7 @@ class Canvas:
 
 
 class Brush:
-    """Paints flat shapes of one object on a plane in space, in metres of that plane.
+    """Paints flat shapes of one object on a plane in space, in meters of that plane.
 
     Args:
         canvas: What is painted on.
@@ -162,7 +162,7 @@ class Brush:
         across: Direction of the plane's first axis, `(x, z)`; the second is upwards.
         label: Label id of the object; None: none.
         instance: Its instance id; None: the bare label id.
-        light: Factor on all colours: how much light the plane gets.
+        light: Factor on all colors: how much light the plane gets.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class Brush:
         self._light = light
 
     def polygon(self, points: Points, colour: Colour | None, grain: float = 0.06, leafy: bool = False) -> None:
-        """Fill a polygon; colour None changes the labels alone."""
+        """Fill a polygon; color None changes the labels alone."""
         lit = None if colour is None else (colour[0] * self._light, colour[1] * self._light, colour[2] * self._light)
         in_space = self._origin + np.asarray(points, np.float64) @ self._axes
         self.canvas.paint(in_space, lit, self.label, self.instance, grain, leafy)
@@ -223,4 +223,5 @@ def _noise(random: np.random.Generator, size: tuple[int, int], grains: Sequence[
     for grain in grains:
         coarse = random.normal(size=(size[0] // grain + 2, size[1] // grain + 2)).astype(np.float32)
         total += cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-    return total / np.sqrt(len(grains))
+    noise: np.ndarray = total / np.sqrt(len(grains))
+    return noise

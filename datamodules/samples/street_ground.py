@@ -11,7 +11,7 @@ ROAD, SIDEWALK, PARKING, RAIL_TRACK, BUILDING, VEGETATION, TERRAIN, SKY = 7, 8, 
 
 
 class Street(NamedTuple):
-    """A straight street along z; distances in metres, positions along x.
+    """A straight street along z; distances in meters, positions along x.
 
     Attributes:
         left: Where the road ends on the left.
@@ -167,7 +167,8 @@ def _on_ground(random: np.random.Generator, x: np.ndarray, z: np.ndarray) -> np.
     total = np.zeros(x.shape, np.float32)
     for grain in (0.04, 0.25, 1.6):
         total += tile[(x / grain).astype(int) % 256, (z / grain).astype(int) % 256]
-    return total / np.sqrt(3)
+    wear: np.ndarray = total / np.sqrt(3)
+    return wear
 
 
 def _rgb(red: float, green: float, blue: float) -> np.ndarray:

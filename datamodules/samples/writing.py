@@ -1,4 +1,4 @@
-"""Writing a sample data set whole or not at all, and never over somebody's files."""
+"""Writing a sample data set whole or not at all, and never over the user's files."""
 
 import json
 import shutil

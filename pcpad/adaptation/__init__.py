@@ -1,6 +1,6 @@
 """Moving a trained network to another padding, and how wrong a network is near its borders.
 
-At home here: what needs a trained network and unlabelled photographs, in plain PyTorch.
+At home here: what needs a trained network and unlabeled photographs, in plain PyTorch.
 """
 
 from typing import TYPE_CHECKING

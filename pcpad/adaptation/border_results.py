@@ -57,7 +57,7 @@ class Psnr:
 
 @dataclass(frozen=True)
 class Decision:
-    """What a classifier decides. Divergences are Kullback and Leibler's, in nats, from the network of comparison.
+    """What a classifier decides. Divergences are Kullback-Leibler, in nats, from the network of comparison.
 
     Args:
         agreement: The share of images on which the network with its own padding has the same top-1 class.
@@ -126,7 +126,7 @@ class BorderReport:
     Args:
         network: What it is called.
         kind: `dense` where the output is a map, `classifier` where it is a vector per image.
-        images: How many were looked at.
+        images: How many were measured.
         crop: The side of the crops, in pixels.
         context: How much true context they had on each side, in pixels, where they had any.
         band: How near to the border counts as the border, in pixels.
@@ -138,7 +138,7 @@ class BorderReport:
         alignment: What the network's strides divide: tiles have to begin at its multiples.
         obstacles: Modules through which the output depends on the whole image, whatever the padding.
         psnr_context: With true context, where targets were given.
-        notes: What else is to be known.
+        notes: Further remarks.
         maps: Root mean square errors by place, by padding (H, W); of the output, or of a classifier's last maps.
         example: One crop (C, H, W) as the network takes it, and its error by padding (H, W).
     """
@@ -202,7 +202,7 @@ class BorderReport:
         ]
         rows = [[name, *map(text, self.results)] for name, text in lines]
         rows = [row for row in rows if any(row[1:])]
-        title = f"{self.network}: errors of the {what}, in parts of its spread"
+        title = f"{self.network}: errors of the {what}, relative to its spread"
         names = [f"{result.name} (own)" if result.own else result.name for result in self.results]
         return Table(title, ["", *names], rows, list(self._notes()), frame=False)
 
@@ -232,9 +232,9 @@ class BorderReport:
 
     @property
     def verdict(self) -> str:
-        """What it comes to, with the numbers it rests on, and what to do."""
+        """The conclusion, the numbers behind it, and the recommendation."""
         if not self.results:
-            return f"No convolution of {self.network} pads: its borders are as right as its inside, nothing to measure."
+            return f"No convolution of {self.network} pads: borders are as accurate as the rest, nothing to measure."
         return " ".join(part for part in (self._of_own(), self._of_others(), self._of_margin(), self.advice) if part)
 
     def _of_own(self) -> str:
@@ -271,7 +271,7 @@ class BorderReport:
             return ""
         if self.obstacles:
             some = ", ".join(self.obstacles[:3]) + (" …" if len(self.obstacles) > 3 else "")
-            whole = f"no margin holds all that it looks at ({some})"
+            whole = f"no margin covers its receptive field ({some})"
         elif self.reach is not None:
             whole = f"a margin of {self.reach} makes tiles exact"
         else:
@@ -299,7 +299,7 @@ class BorderReport:
         if margin is not None and not self.obstacles:
             margin = self.alignment * math.ceil(margin / self.alignment)
             text = f"Recommended: stay with {own.name} and run tiles with a margin of {margin:g} pixels"
-            return text + (f"; where images end and there is none to be had, {recover}." if recover else ".")
+            return text + (f"; where images end and there is none available, {recover}." if recover else ".")
         return f"Recommended: stay with {own.name}{f', or {recover}' if recover else ''}."
 
     def _advice_for_classifier(self, own: PaddingResult, best: PaddingResult | None) -> str:

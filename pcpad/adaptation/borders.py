@@ -57,7 +57,7 @@ def border_report(
 
     The reference is the network with its own padding, run on the crop and `context` pixels more on each side, and cut
     back to the crop. Where the context is at least the network's reach, it is what an endless image would give. Errors
-    are root mean squares over pixels, channels and images, in parts of the reference's standard deviation (within an
+    are root mean squares over pixels, channels and images, relative to the reference's standard deviation (within an
     image and channel), by distance from the crop's border. Of a classifier the last feature maps are compared, and its
     decisions. Intervals are 95 %, by bootstrap over images, the same resamples for all paddings.
 
@@ -153,8 +153,8 @@ def _checked(images: Sequence[Tensor] | Tensor, targets: Sequence[Tensor] | Tens
             raise UserValueError(message)
     if len(photographs) < LEAST_IMAGES:
         message = (
-            f"Expected at least {LEAST_IMAGES} images, but got {len(photographs)}: over so few nothing can be said of "
-            "how far the numbers hold. Any photographs of the kind that the network is for will do, without labels"
+            f"Expected at least {LEAST_IMAGES} images, but got {len(photographs)}: fewer say nothing about how far the "
+            "numbers hold. Any photographs of the kind that the network is for will do, without labels"
         )
         raise UserValueError(message)
     if targets is not None and len(targets) != len(photographs):

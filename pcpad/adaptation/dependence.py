@@ -26,7 +26,7 @@ __all__ = ["Operation", "Probe", "Trace", "extent", "tensors"]
 
 # These look at a window: where it is as large as the map, the map was too small to tell, and a larger one will.
 _WINDOWED = ("convolution", "_pool2d", "_pool3d", "_pool1d", "upsample", "im2col", "col2im", "unfold")
-# These hand on some of their input's values, mixing none.
+# These return some of their input's values, mixing none.
 _MOVING = ("index", "gather", "select", "slice", "take", "narrow", "copy", "clone", "cat", "stack", "roll", "pad")
 
 
@@ -65,7 +65,7 @@ class Trace(TorchDispatchMode):
     """
 
     def __init__(self, named: dict[int, str], clean: frozenset[int] = frozenset()) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch has no types there
         self.named = named
         self.clean = clean
         self.operations: list[Operation] = []
@@ -76,7 +76,7 @@ class Trace(TorchDispatchMode):
         kind = func.overloadpacket.__name__
         if "deform_conv2d" in kind:
             message = (
-                f"{self._module} is a deformable convolution: how far it looks is decided by its input, so that no "
+                f"{self._module} is a deformable convolution: its receptive field depends on its input, so that no "
                 "margin is sure to be wide enough."
             )
             raise UserValueError(message)

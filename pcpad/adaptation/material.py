@@ -51,7 +51,7 @@ class Material:
             raise UserTypeError(message)
         if len(images) < FEWEST:
             message = (
-                f"{len(images)} images are too few: at least {FEWEST} are needed, and a few hundred are good; they "
+                f"{len(images)} images are too few: at least {FEWEST} are needed, and a few hundred are better; they "
                 "need no labels."
             )
             raise UserValueError(message)

@@ -185,11 +185,11 @@ def _geometry(
     if reach is not None and reach > context:
         notes.append(
             f"The network looks {reach} pixels far and the images allow {context} of context: influences of borders "
-            "from farther away are in the reference too, and not seen."
+            "from farther away are in the reference too, and are not measured."
         )
     if obstacles:
         some = "; ".join(obstacles[:3]) + (f"; and {len(obstacles) - 3} more" if len(obstacles) > 3 else "")
         notes.append(
-            f"No margin holds all that it looks at ({some}): part of the error is other content, not the border."
+            f"No margin covers its receptive field ({some}): part of the error is other content, not the border."
         )
     return crop, context, tuple(notes)

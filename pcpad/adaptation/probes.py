@@ -303,7 +303,7 @@ def blind_spots(
         output_key: See `pcpad.adaptation.observing.pick`.
 
     Returns:
-        (H', W'): the mean over channels of |map − its middle|, in parts of the mean |middle|.
+        (H', W'): the mean over channels of |map − its middle|, relative to the mean |middle|.
     """
     network = shared_copy(model)
     like = next(network.parameters(), torch.empty(0))

@@ -30,7 +30,7 @@ class Procedure:
 
     Args:
         steps: Of training.
-        batch_size: Images a step.
+        batch_size: Images per step.
         rates: Learning rates to choose from; a single one is taken as it is.
         search_steps: What each of several rates is tried for, from the same start.
         exponent: Of partial convolution's ratio: `anneal` raises it from 0 to 1 within the first 60 % of the steps;
@@ -92,12 +92,12 @@ class Leg:
     """What one training run came to.
 
     Args:
-        values: Of the best evaluation, see `Scores.values`; infinite losses for a run that broke off.
+        values: Of the best evaluation, see `Scores.values`; infinite losses for an interrupted run.
         state: The student's weights then.
         exponents: And its exponents.
         step: When that was.
         history: Values of all evaluations, by step.
-        renormed: Whether its batch norms' statistics are estimated anew.
+        renormed: Whether its batch norms' statistics are estimated again.
     """
 
     values: Values = field(default_factory=lambda: {"loss": math.inf})
@@ -141,7 +141,7 @@ def train(
         procedure: How.
         rate: The learning rate, which rises at first and falls to 0 by half a cosine.
         steps: How many.
-        started: What `keep` was last given by a run that broke off.
+        started: What `keep` was last given by an interrupted run.
         keep: Called with the run's state at each evaluation.
         said: Called with a line at each evaluation.
 
@@ -302,7 +302,7 @@ class _Run:
 
 
 def _try_norms(teaching: Teaching, material: Material, procedure: Procedure, leg: Leg) -> None:
-    """Estimate batch norms' statistics anew, and keep them if held-out images say that it helps."""
+    """Estimate batch norms' statistics again, and keep them if that helps on held-out images."""
     student = teaching.student
     norms = [module for module in student.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     norms = [norm for norm in norms if norm.track_running_stats]

@@ -41,7 +41,7 @@ class Reach:
     Attributes:
         margin: Pixels beyond an aligned tile, on each side, on which the tile's output depends; rounded up to a
             multiple of the alignment.
-        alignment: Tiles must start at multiples of so many pixels: there, and only there, does moving the image move
+        alignment: Tiles must start at multiples of this many pixels: there, and only there, does moving the image move
             the output alike.
         obstacles: What depends on more of the image than any margin, by the module's name and what it does. The
             margin is that of the rest of the network.
@@ -215,7 +215,7 @@ class _Axis:
         except Exception as error:
             message = (
                 f"The network fails on an image of {tuple(image.shape)} with {type(error).__name__}: {error}\n"
-                "A margin is worked out for networks that take images of any size, or of any that their strides divide."
+                "A margin is computed for networks that take images of any size, or of any that their strides divide."
             )
             raise UserValueError(message) from error
 
@@ -226,7 +226,7 @@ class _Axis:
             raise
         except Exception as error:
             message = (
-                f"The network cannot be looked through with NaN; it fails with {type(error).__name__}: {error}\nPass "
+                f"The network cannot be traced with NaN; it fails with {type(error).__name__}: {error}\nPass "
                 "the network without such checks, or the margin in pixels."
             )
             raise UserValueError(message) from error
@@ -307,14 +307,14 @@ class _Axis:
             margin, ends = self._seen(length, first)
             if ends[opposite] and not any(_FURTHER in obstacle for obstacle in self.obstacles):
                 for name in circular_paddings(self.probe.module) or ["the network"]:
-                    self._name(name, "looks from a border at the opposite one")
+                    self._name(name, "reaches from one border to the opposite one")
             else:
                 self.margin = max(self.margin, margin)
 
     def _seen(self, length: int, first: int) -> tuple[int, tuple[bool, bool]]:
         """How far from an aligned block of NaNs others are, and whether they reach the strip's two ends."""
         operations, outputs = self._trace(length, first, self.alignment)
-        seen = []  # (first and last index, length, pixels a step)
+        seen = []  # (first and last index, length, pixels per step)
         for output, step in zip(outputs, self.outputs, strict=True):
             if step is not None and output.is_floating_point():
                 found = extent(output.isnan(), step[0])
@@ -348,7 +348,7 @@ class _Axis:
                 continue
             if more == 0:
                 self.moves = True
-                self._name("the network", f"its output depends on the place (by {found:.1g} of the largest value)")
+                self._name("the network", f"its output depends on the position (by {found:.1g} of the largest value)")
             else:
                 text = (
                     f"a {_AXES[self.axis]} of {side}, which is no multiple of {step}, changes what it computes "

@@ -64,7 +64,7 @@ def recover(
         fallback: See `pcpad.convert_padding`.
         control: An earlier recovery of the same network by the same procedure, to another padding: its control serves
             again.
-        resume: A file that the run's state is kept in, and that a run with the same settings goes on from.
+        resume: A file that the run's state is kept in, and that a run with the same settings resumes from.
         said: Called with a line at each step worth telling.
 
     Returns:
@@ -89,7 +89,7 @@ def recover(
     original = copy.deepcopy(model).eval()
     notes = []
     if model.training:
-        notes.append("The network came in training mode; its copies run as in evaluation.")
+        notes.append("The network was in training mode; its copies run as in evaluation.")
         warnings.warn(notes[-1], stacklevel=2)
     converted = _converted(original, padding, fallback)
     material, dense, margin, reach, more = _material(original, images, procedure, prepare)
@@ -110,7 +110,7 @@ def recover(
     leg, rates[ROWS[2]] = runs.full(ROWS[2], converted)
     rows |= {ROWS[2]: leg.values, ROWS[3]: of_control}
     if leg.renormed:
-        notes.append("The batch norms' statistics were estimated anew, which held-out images say helps.")
+        notes.append("The batch norms' statistics were estimated again, which helps on held-out images.")
     found = Recovery(
         restored(converted, leg), padding, dense, rows, rates, len(material.held), margin, procedure.border, kept,
         procedure, tuple(notes), reach,
@@ -120,7 +120,7 @@ def recover(
 
 def _refuse_another(theirs: Procedure, ours: Procedure) -> None:
     if replace(theirs, exponent=ours.exponent) != ours:
-        message = f"The control went through another procedure: {theirs}, and this one is {ours}"
+        message = f"The control went through a different procedure: {theirs}, and this one is {ours}"
         raise UserValueError(message)
 
 
@@ -168,7 +168,7 @@ def _material(
 
 
 def _known(images: Sequence[Tensor]) -> bool:
-    """Whether the sizes of all images are to be had without reading them."""
+    """Whether the sizes of all images are known without reading them."""
     return hasattr(images, "size_of") or isinstance(images, list | tuple | Tensor)
 
 
@@ -219,7 +219,7 @@ def _margin(
             f"looks {reach} pixels beyond a place): pass larger ones, or a smaller crop."
         )
         raise UserValueError(message)
-    notes = [f"No margin holds all that the network looks at: {looked.obstacles[0]}."] if looked.obstacles else []
+    notes = [f"No margin covers the receptive field of the network: {looked.obstacles[0]}."] if looked.obstacles else []
     if margin < wanted:
         notes.append(f"The network looks {reach} pixels beyond a place, and the images give {margin} of them.")
     return margin, None if looked.obstacles else wanted, notes
@@ -262,8 +262,8 @@ class _Runs:
         if not isinstance(kept, dict) or kept.get("about") != self.about:
             was = kept.get("about") if isinstance(kept, dict) else type(kept).__name__
             message = (
-                f"{path} is the state of a run with other settings ({was}), and not of this one ({self.about}): pass "
-                "another file, or remove it."
+                f"{path} is the state of a run with different settings ({was}), and not of this one ({self.about}): "
+                "pass another file, or remove it."
             )
             raise UserValueError(message)
         self.kept = kept

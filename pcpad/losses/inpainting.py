@@ -153,7 +153,7 @@ def gram_matrix(features: Tensor) -> Tensor:
 
 
 def hole_variation(image: Tensor, mask: Tensor) -> Tensor:
-    """Total variation where both neighbours lie in the hole dilated by one pixel, over the number of all elements.
+    """Total variation where both neighbors lie in the hole dilated by one pixel, over the number of all elements.
 
     Args:
         image: (N, 3, H, W), the composite.

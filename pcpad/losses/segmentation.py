@@ -15,7 +15,7 @@ def pixel_cross_entropy(
     """Cross entropy averaged over the pixels that have a label; 0 where none has.
 
     `torch.nn.functional.cross_entropy` is 0 / 0 for a crop that is ignored entirely, as crops of sky or of the
-    car's own bonnet can be.
+    car's own hood can be.
 
     Args:
         logits: (N, K, H, W).
@@ -39,7 +39,7 @@ def pixel_cross_entropy(
 def relaxed_cross_entropy(
     logits: Tensor, label: Tensor, radius: int = 1, class_weights: Tensor | None = None, ignore_index: int = 255
 ) -> Tensor:
-    """Cross entropy that takes any class of the neighbourhood for right where classes meet.
+    """Cross entropy that takes any class of the neighborhood for right where classes meet.
 
     Annotated outlines are off by a pixel or two. `-log` of the summed probability of the classes within `radius` of a
     pixel (Zhu et al. 2019, arXiv 1812.01593, Eq. 3), which is plain cross entropy away from borders.
@@ -47,7 +47,7 @@ def relaxed_cross_entropy(
     Args:
         logits: (N, K, H, W).
         label: (N, H, W) long in [0, K), or `ignore_index`, which is no class and relaxes nothing.
-        radius: Of the square neighbourhood, in pixels; 1 is the paper's 3 x 3, 0 plain cross entropy.
+        radius: Of the square neighborhood, in pixels; 1 is the paper's 3 x 3, 0 plain cross entropy.
         class_weights: (K,) weights by the pixel's own label; the average is then weighted by them. None: all alike.
         ignore_index: Label of pixels that do not count.
 

@@ -29,7 +29,7 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class VGG16Features(nn.Module):
     """The outputs of VGG16's first three pooling layers (`features[4]`, `[9]`, `[16]` of torchvision's).
 
-    Its weights are buffers that no `state_dict` holds: nothing trains them, checkpoints are spared them, strict loading
+    Its weights are buffers that no `state_dict` holds: nothing trains them, no checkpoint holds them, strict loading
     does not ask for them, and they follow the module to its device.
 
     Args:
@@ -114,7 +114,7 @@ class VGG19Features(nn.Module):
 
         Args:
             image: (N, 3, H, W), as the network shall see it, of at least 16x16 pixels. (The published SPADE shows it
-                images in [-1, 1], not normalised as in its training.)
+                images in [-1, 1], not normalized as in its training.)
 
         Returns:
             (N, 64, H, W), (N, 128, H/2, W/2), (N, 256, H/4, W/4), (N, 512, H/8, W/8) and (N, 512, H/16, W/16), >= 0.
@@ -158,7 +158,7 @@ def _keep(
                 came = "missing" if value is None else f"{tuple(value.shape)}, or not finite"
                 message = (
                     f"{source} does not hold {network}'s weights: expected a finite `features.{index}.{part}` of "
-                    f"{shape}, which is {came}. Batch-normalised variants ({network.lower()}_bn) do not fit."
+                    f"{shape}, which is {came}. Batch-normalized variants ({network.lower()}_bn) do not fit."
                 )
                 raise UserValueError(message)
             module.register_buffer(f"{part}{index}", value.detach().float().clone(), persistent=False)

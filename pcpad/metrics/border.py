@@ -78,7 +78,7 @@ def border_zones(height: int, width: int, fractions: tuple[Fraction, ...], windo
 class BorderIoU(ConfusionMatrixMetric):
     """mIoU over what is left when the middle of the image is left out, for several fractions at once.
 
-    True labels inside the centred rectangle of side `fraction` are ignored (2018 paper, Figure 6 and Table 7). The
+    True labels inside the centered rectangle of side `fraction` are ignored (2018 paper, Figure 6 and Table 7). The
     regions are nested, so each pixel is counted once, in the matrix of its ring, and a region's matrix is the sum of
     the rings from the outside in.
 

@@ -96,11 +96,12 @@ def _structural_similarity(image: Tensor, target: Tensor) -> Tensor:
     both, means = mean * true_mean, mean * mean + true_mean * true_mean
     variances = (square + true_square - means).clamp_min(0)
     c1, c2 = 0.01**2, 0.03**2
-    return ((2 * both + c1) * (2 * (product - both) + c2) / ((means + c1) * (variances + c2))).mean()
+    similarity: Tensor = ((2 * both + c1) * (2 * (product - both) + c2) / ((means + c1) * (variances + c2))).mean()
+    return similarity
 
 
 def _blurred(maps: Tensor, dim: int) -> Tensor:
-    """Weighted sums of 11 neighbours along a dimension, where there are 11."""
+    """Weighted sums of 11 neighbors along a dimension, where there are 11."""
     distances = [(place - _WINDOW // 2) / _SIGMA for place in range(_WINDOW)]
     weights = [exp(-distance * distance / 2) for distance in distances]
     length, total = maps.shape[dim] - _WINDOW + 1, sum(weights)

@@ -63,7 +63,7 @@ class SampleMean(KeepsPrecision):
         """Count the samples of one batch.
 
         Args:
-            values: (N,), one number a sample.
+            values: (N,), one number per sample.
         """
         self.total += values.detach().to(self.total.dtype).sum()
         self.samples += values.numel()

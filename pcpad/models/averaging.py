@@ -58,4 +58,5 @@ class AveragedNetwork(nn.Module):
 
     def forward(self, *arguments: Tensor) -> Tensor:
         """Run the averaged network."""
-        return self.network(*arguments)
+        output: Tensor = self.network(*arguments)
+        return output

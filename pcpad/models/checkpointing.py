@@ -37,7 +37,8 @@ class Stage(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         """Run the blocks one after the other."""
         if not (self.checkpointing and torch.is_grad_enabled()):
-            return super().forward(input)
+            output: Tensor = super().forward(input)  # type: ignore[no-untyped-call]  # torch has no types there
+            return output
         for block in self:
             input = _checkpointed(block, input)
         return input
@@ -63,8 +64,10 @@ def set_checkpointing(model: nn.Module, enabled: bool = True) -> int:
 def _checkpointed(block: nn.Module, input: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
         # The compiler takes no such contexts, and needs none: it applies each update of a buffer once.
-        return checkpoint(block, input, use_reentrant=False)
-    return checkpoint(block, input, use_reentrant=False, context_fn=lambda: (nullcontext(), _StatisticsAside(block)))
+        output: Tensor = checkpoint(block, input, use_reentrant=False)
+        return output
+    output = checkpoint(block, input, use_reentrant=False, context_fn=lambda: (nullcontext(), _StatisticsAside(block)))
+    return output
 
 
 class _StatisticsAside:

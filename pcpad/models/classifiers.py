@@ -44,7 +44,7 @@ def classifier(
     Args:
         network: A torchvision name (`resnet50`, `vgg16_bn`), `wide_resnet38`, or a timm name (`timm/resnet50`, or
             without the prefix where the others have no such network).
-        num_classes: How many logits the network puts out.
+        num_classes: Logits per image.
         padding: One of `pcpad.padding_names()`.
         weights: None for random ones; a local file (see `load_weights`); `published` or the name of one of
             torchvision's weight sets (`IMAGENET1K_V1`) for the file torchvision has put in its cache; `published` or
@@ -112,9 +112,10 @@ def _build(name: str, library: str, num_classes: int, published: bool) -> nn.Mod
 
     options: dict[str, Any] = {}
     if name in _AUXILIARY:
-        # Their published weights were trained on another normalisation, which `transform_input` translates to.
+        # Their published weights were trained on another normalization, which `transform_input` translates to.
         options = {"aux_logits": False, "init_weights": not published, "transform_input": published}
-    return models.get_model(name, weights=None, num_classes=num_classes, **options)
+    network: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **options)
+    return network
 
 
 def _is_published(name: str, library: str, weights: str | Path | None) -> bool:
@@ -177,7 +178,7 @@ def _is_network(name: str) -> bool:
 def read_published_or_own(
     weights: str | Path, name: str, published: str, argument: str
 ) -> tuple[dict[str, Tensor], str]:
-    """Read a network's published weights, or a local file of one's own.
+    """Read a network's published weights, or a local file of your own.
 
     Args:
         weights: `published`, for what lies in torchvision's own cache, or a file.

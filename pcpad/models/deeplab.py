@@ -48,7 +48,7 @@ def deeplabv3plus(
 
     Args:
         encoder: `wide_resnet38`, or a ResNet of torchvision: `resnet50`, `resnet101`, …, see `deeplab_encoders`.
-        num_classes: How many logits a pixel gets.
+        num_classes: Logits per pixel.
         padding: One of `pcpad.padding_names()`.
         encoder_weights: None for random ones. A local file: an ImageNet classifier's, a segmentation network's
             (its head is left out), or a checkpoint of this suite's classification task. For a ResNet also
@@ -157,7 +157,7 @@ class DeepLabV3Plus(nn.Module):
         encoder: A chain of children, each feeding the next. They become the network's own under their own names.
         skip: The child whose output the decoder refines.
         channels: Of the skip connection and of the chain's output.
-        num_classes: How many logits a pixel gets.
+        num_classes: Logits per pixel.
     """
 
     def __init__(self, encoder: nn.Module, skip: str, channels: tuple[int, int], num_classes: int = 19) -> None:
@@ -183,7 +183,7 @@ class DeepLabV3Plus(nn.Module):
         """Logits at the image's size.
 
         Args:
-            image: (N, 3, H, W), normalised; see `deeplabv3plus` for sizes.
+            image: (N, 3, H, W), normalized; see `deeplabv3plus` for sizes.
 
         Returns:
             (N, num_classes, H, W).
@@ -203,8 +203,8 @@ class DeepLabV3Plus(nn.Module):
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling: the image's mean, a 1x1 and three dilated 3x3 convolutions side by side.
 
-    In training, batch norm after the mean sees one value a channel and image, so it needs two images, or several
-    processes with synchronised batch norm. To train on single images all the same, freeze that one norm:
+    In training, batch norm after the mean sees one value per channel and image, so it needs two images, or several
+    processes with synchronized batch norm. To train on single images all the same, freeze that one norm:
     `model.aspp.img_conv.eval()`, after each `model.train()`.
 
     Args:
@@ -225,9 +225,9 @@ class ASPP(nn.Module):
         norm = self.img_conv[1]
         if norm.training and x.shape[0] == 1 and not isinstance(norm, nn.SyncBatchNorm):
             message = (
-                "A batch of one cannot train this network: after the image's mean, batch norm has one value a channel "
-                "to normalise. Use a batch of two or more, synchronised batch norm over several processes, or freeze "
-                "that norm with `aspp.img_conv.eval()`."
+                "A batch of one cannot train this network: after the image's mean, batch norm has one value per "
+                "channel to normalize. Use a batch of two or more, synchronized batch norm over several processes, or "
+                "freeze that norm with `aspp.img_conv.eval()`."
             )
             raise UserValueError(message)
         mean = self.img_conv(F.adaptive_avg_pool2d(x, 1))

@@ -29,7 +29,7 @@ def drn_d_105(num_classes: int = 19, weights: str | Path | None = None) -> Dilat
         weights: A local file under the published names.
 
     Returns:
-        The network: normalised images (N, 3, H, W) to log-probabilities (N, num_classes, H, W).
+        The network: normalized images (N, 3, H, W) to log-probabilities (N, num_classes, H, W).
 
     Raises:
         ValueError: An argument is out of range, or the weights do not fit.
@@ -49,7 +49,7 @@ def drn_d_105(num_classes: int = 19, weights: str | Path | None = None) -> Dilat
 class DilatedResidualNetwork(nn.Module):
     """A ResNet-101 at output stride 8 that begins and ends in plain convolutions, without pooling or gridding.
 
-    Images are normalised by the mean (0.2901, 0.3281, 0.2870) and deviation (0.1830, 0.1866, 0.1845) of their values in
+    Images are normalized by the mean (0.2901, 0.3281, 0.2870) and deviation (0.1830, 0.1866, 0.1845) of their values in
     [0, 1].
 
     Args:
@@ -77,7 +77,7 @@ class DilatedResidualNetwork(nn.Module):
         """Classify each pixel.
 
         Args:
-            image: (N, 3, H, W), normalised.
+            image: (N, 3, H, W), normalized.
 
         Returns:
             Log-probabilities (N, num_classes, H, W), which serve as logits too.
@@ -114,7 +114,8 @@ class Bottleneck(nn.Module):
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+        output: Tensor = self.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return output
 
 
 def _convolution(ins: int, outs: int, stride: int = 1, dilation: int = 1, kernel: int = 3) -> nn.Sequential:

@@ -63,8 +63,8 @@ class FilteringUNet(nn.Module):
     From the paper: kernel, stride, padding 2, leaky ReLU, 32 to 256 filters, "symmetric decoder block with decreasing
     number of filters", "skip connections between 1st, 2nd, and 3rd blocks". It leaves open, and here is chosen:
 
-    - no normalisation, as none is mentioned, and one would mix border errors into the rest of the image;
-    - the decoder enlarges by nearest neighbour and then convolves, 5×5 with stride 1. Transposed convolutions would
+    - no normalization, as none is mentioned, and one would mix border errors into the rest of the image;
+    - the decoder enlarges by nearest neighbor and then convolves, 5×5 with stride 1. Transposed convolutions would
       have no padding to compare: theirs crops the output;
     - a skip connection concatenates, after enlarging, so that a decoder block sees what its size has seen before;
       there is none from the input, so all detail goes through maps of half the size;
@@ -98,7 +98,8 @@ class FilteringUNet(nn.Module):
         for block in self.decoder:
             skip = maps.pop()
             x = self.activation(block(torch.cat([_enlarge(x, skip), skip], dim=1)))
-        return self.head(_enlarge(x, image))
+        output: Tensor = self.head(_enlarge(x, image))
+        return output
 
 
 def _conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
@@ -106,5 +107,5 @@ def _conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
 
 
 def _enlarge(x: Tensor, like: Tensor) -> Tensor:
-    """Double, and crop to the size of another map: position j of a block's output is centred on 2j of its input."""
+    """Double, and crop to the size of another map: position j of a block's output is centered on 2j of its input."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")[..., : like.shape[-2], : like.shape[-1]]

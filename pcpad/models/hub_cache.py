@@ -90,6 +90,6 @@ def hub_file(repository: str, names: tuple[str, ...] = _NAMES, argument: str = "
     message = (
         f"No weight file at {folder}: the published weights {repository} ({' or '.join(names)}) are not in the hub's "
         f"cache (HF_HUB_CACHE and HF_HOME move it). Nothing is fetched here: get https://huggingface.co/{repository} "
-        f"where there is a network (hf download {repository}), or pass another file as {argument}=PATH."
+        f"on a machine with a connection (hf download {repository}), or pass another file as {argument}=PATH."
     )
     raise _NotCachedError(message)

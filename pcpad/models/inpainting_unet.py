@@ -110,7 +110,7 @@ class InpaintingUNet(nn.Module):
         """Fill the holes.
 
         Args:
-            image: (N, 3, H, W), normalised to about zero mean: 0 is what ordinary convolutions see in holes. What lies
+            image: (N, 3, H, W), normalized to about zero mean: 0 is what ordinary convolutions see in holes. What lies
                 in holes has no influence on the output, NaN included.
             mask: (N|1, 1, H, W) of bool, integers or floats: 1 (anything but 0) valid, 0 a hole.
 

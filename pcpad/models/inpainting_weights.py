@@ -79,7 +79,8 @@ class Inpainter(nn.Module):
         mean, std = self.mean.to(image.dtype), self.std.to(image.dtype)
         normalized = (image - mean) / std
         output = self.network(normalized.flip(1) if self.bgr else normalized, mask)
-        return ((output.flip(1) if self.bgr else output) * std + mean).clamp(0, 1)
+        filled: Tensor = ((output.flip(1) if self.bgr else output) * std + mean).clamp(0, 1)
+        return filled
 
     def reached(self, mask: Tensor) -> Tensor:
         """Say which pixels of the output depend on any valid pixel; see `InpaintingUNet.reached`."""

@@ -20,9 +20,9 @@ _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 def adapt_input_channels(model: nn.Module, in_channels: int, *, trained: bool) -> int:
     """Have a network for RGB images take images of so many channels.
 
-    Of a trained convolution, grey gets the sum of the filters of red, green and blue, which gives for grey images the
+    Of a trained convolution, gray gets the sum of the filters of red, green and blue, which gives for gray images the
     output that they have as RGB; n channels get the three filters in turn, times 3/n, so that outputs keep their size
-    (timm's `adapt_input_conv`). Random ones are drawn anew, with the spread that keeps their outputs' size.
+    (timm's `adapt_input_conv`). Random ones are drawn again, with the spread that keeps their outputs' size.
 
     Args:
         model: The network, changed in place: its first convolution, and nothing else.
@@ -72,7 +72,9 @@ def _adapted(weight: torch.Tensor, in_channels: int, trained: bool) -> torch.Ten
     *outer, _, height, width = weight.shape
     if not trained:
         spread = float(weight.std()) * (_RGB / in_channels) ** 0.5
-        return torch.randn(*outer, in_channels, height, width, dtype=weight.dtype, device=weight.device) * spread
+        drawn = torch.randn(*outer, in_channels, height, width, dtype=weight.dtype, device=weight.device)
+        scaled: torch.Tensor = drawn * spread
+        return scaled
     from timm.models import adapt_input_conv
 
     adapted = adapt_input_conv(in_channels, weight.reshape(-1, _RGB, height, width))

@@ -161,4 +161,5 @@ def refuse_stated(said: Mapping[str, Any], built: Mapping[str, Any], source: str
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return len(a) == len(b) and all(map(_same, a, b))
-    return a == b
+    same: bool = a == b
+    return same

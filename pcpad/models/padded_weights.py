@@ -94,7 +94,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         if "exponents" in metadata and found:
             found["exponents"] = _exponents(json.loads(metadata["exponents"]))
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        message = f"{path} has metadata that cannot be read ({error}): have it written anew"
+        message = f"{path} has metadata that cannot be read ({error}): write it again"
         raise UserValueError(message) from None
     return found
 

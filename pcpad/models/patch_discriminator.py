@@ -63,7 +63,7 @@ class MultiScaleDiscriminator(nn.Module):
         """Judge (N, in_channels, H, W), values of the image in [-1, 1].
 
         Returns:
-            For each scale five maps, fine to coarse; the last is the verdict (N, 1, H', W'), one number a patch.
+            For each scale five maps, fine to coarse; the last is the verdict (N, 1, H', W'), one number per patch.
         """
         results = []
         for scale, judge in enumerate(self.children()):

@@ -152,7 +152,8 @@ def build(network: str, arguments: Mapping[str, Any], source: str, device: str =
 
 
 def _builder(network: str) -> Callable[..., nn.Module]:
-    return getattr(importlib.import_module(NETWORKS[network]), network)
+    builder: Callable[..., nn.Module] = getattr(importlib.import_module(NETWORKS[network]), network)
+    return builder
 
 
 def check_arguments(network: str, arguments: Mapping[str, Any], source: str) -> None:

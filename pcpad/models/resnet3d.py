@@ -212,12 +212,13 @@ class ResNet3d(nn.Module):
         """Logits.
 
         Args:
-            clip: (N, 3, T, H, W), normalised, of any length and size whose feature maps the padding can pad.
+            clip: (N, 3, T, H, W), normalized, of any length and size whose feature maps the padding can pad.
 
         Returns:
             (N, num_classes).
         """
-        return self.fc(self.avgpool(self.features(clip)[-1]).flatten(1))
+        logits: Tensor = self.fc(self.avgpool(self.features(clip)[-1]).flatten(1))
+        return logits
 
 
 class ResidualBlock3d(nn.Module):
@@ -252,4 +253,5 @@ class ResidualBlock3d(nn.Module):
             x = getattr(self, f"bn{index}")(getattr(self, f"conv{index}")(x))
             if index < self.depth:
                 x = self.relu(x)
-        return self.relu(x + shortcut)
+        output: Tensor = self.relu(x + shortcut)
+        return output

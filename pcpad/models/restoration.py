@@ -57,7 +57,7 @@ def restoration_network(
         weights = SHIPPED
         if not SHIPPED.is_file():
             message = (
-                f"the weights that come with pcpad are missing: {SHIPPED}. Install pcpad anew, or train them: "
+                f"the weights that come with pcpad are missing: {SHIPPED}. Reinstall pcpad, or train them: "
                 "pcpad fit --config inp_restore.yaml"
             )
             raise UserFileNotFoundError(message)
@@ -186,7 +186,8 @@ class _Residual(nn.Module):
         self.second = PartialConv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.relu(self.first(x)))
+        output: Tensor = x + self.second(F.relu(self.first(x)))
+        return output
 
 
 def _check(image: Tensor, mask: Tensor) -> None:

@@ -32,7 +32,7 @@ def smooth_guesses(image: Tensor, mask: Tensor) -> Tensor:
 
     Returns:
         (N, 6, H, W) on the image's device and of its type: the membrane's three channels, then the plate's; both are
-        the image where that is valid, and a middle grey in an image without any valid pixel.
+        the image where that is valid, and a middle gray in an image without any valid pixel.
     """
     pictures = image.detach().to("cpu", torch.float32).numpy()
     valid = (mask != 0).expand(len(image), 1, *image.shape[-2:])[:, 0].cpu().numpy()
@@ -47,7 +47,8 @@ def _both(image: np.ndarray, valid: np.ndarray) -> np.ndarray:
     known = np.where(valid, image, np.float32(0))
     if valid.all():
         return np.concatenate([known, known])
-    return np.clip(np.concatenate([_solve(known, valid, order) for order in (1, 2)]), 0, 1)
+    guess: np.ndarray = np.clip(np.concatenate([_solve(known, valid, order) for order in (1, 2)]), 0, 1)
+    return guess
 
 
 def _solve(known: np.ndarray, valid: np.ndarray, order: int) -> np.ndarray:

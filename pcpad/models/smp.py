@@ -80,7 +80,7 @@ def smp_network(
     else:
         _check("encoder", encoder, smp.encoders.encoders)
     check_num_classes(num_classes)
-    model = smp.create_model(
+    model: Any = smp.create_model(
         architecture, encoder_name=encoder, encoder_weights=None, classes=num_classes, **(options or {})
     )
     # timm's networks sit one level deeper, and some of their first dots have become underscores.
@@ -103,7 +103,8 @@ def smp_network(
         convert_and_load(model, padding, fallback, fit, f"encoder_weights={str(encoder_weights)!r}", into=target)
     if model.requires_divisible_input_shape:
         model.__class__ = _of_any_size(type(model))  # type: ignore[arg-type]  # a class is hashable
-    return model
+    network: nn.Module = model
+    return network
 
 
 def _lower(said: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,12 +50,12 @@ def spade_generator(
     """Build a SPADE generator, as published for Cityscapes at 256x512 by default.
 
     Args:
-        semantic_channels: Channels of the conditioning map: one a label, and one for instance edges.
+        semantic_channels: Channels of the conditioning map: one per label, and one for instance edges.
         partial: Whether the residual blocks' 3x3 convolutions are panoptic partial convolutions (Liu et al. 2022, §4.3)
             or ordinary ones. Names and parameters are the same.
         weights: A local file under the published names.
         ngf: Channels of the last stage; 64 as published, less for small demonstrations.
-        panoptic_upsampling: Upsample by copying from the nearest neighbour of the same instance.
+        panoptic_upsampling: Upsample by copying from the nearest neighbor of the same instance.
         num_upsampling_layers: The public code's option of this name. `more`, as for Cityscapes, begins at 1/64 of the
             resolution; `normal` begins at 1/32 and does not upsample before `G_middle_1`. Names and shapes of the
             weights are the same, outputs are not.
@@ -234,7 +234,8 @@ class SpadeBlock(nn.Module):
         y = self.conv_1(F.leaky_relu(self.norm_1(y, condition), 0.2), *shared)
         if self.conv_s is not None and self.norm_s is not None:
             x = self.conv_s(self.norm_s(x, condition))
-        return x + y
+        output: Tensor = x + y
+        return output
 
 
 class Spade(nn.Module):
@@ -263,7 +264,7 @@ def panoptic_upsample(x: Tensor, ids: Tensor, finer_ids: Tensor) -> Tensor:
     """Double the resolution, each pixel copied from the nearest one of its own instance (Dundar et al. 2020, §3.2).
 
     Nearest upsampling copies across the edges that only the finer ids show. Here a pixel that does not have the id of
-    the one above it in the pyramid looks for its own among that one's eight neighbours, the nearest first; where none
+    the one above it in the pyramid looks for its own among that one's eight neighbors, the nearest first; where none
     has it, it keeps the nearest of all.
 
     Args:
@@ -282,11 +283,11 @@ def panoptic_upsample(x: Tensor, ids: Tensor, finer_ids: Tensor) -> Tensor:
     """
     height, width = x.shape[2:]
     y, x_ = (torch.arange(2 * length, device=x.device) for length in (height, width))
-    down, right = (y % 2 * 2 - 1)[:, None], (x_ % 2 * 2 - 1)[None, :]  # towards the nearer neighbour on each axis
+    down, right = (y % 2 * 2 - 1)[:, None], (x_ % 2 * 2 - 1)[None, :]  # towards the nearer neighbor on each axis
     flat = ids.long().flatten(1)
     own = finer_ids.long().flatten(1)
     source = found = None
-    # In steps towards the nearer side: by distance from the fine pixel's centre.
+    # In steps towards the nearer side: by distance from the fine pixel's center.
     for dy, dx in ((0, 0), (1, 0), (0, 1), (1, 1), (-1, 0), (0, -1), (-1, 1), (1, -1), (-1, -1)):
         row, column = y[:, None] // 2 + dy * down, x_[None, :] // 2 + dx * right
         inside = ((row >= 0) & (row < height) & (column >= 0) & (column < width)).flatten()
@@ -298,7 +299,8 @@ def panoptic_upsample(x: Tensor, ids: Tensor, finer_ids: Tensor) -> Tensor:
             source, found = torch.where(same & ~found, place, source), found | same
     assert source is not None
     index = source.unsqueeze(1).expand(x.shape[0], x.shape[1], -1)
-    return x.flatten(2).gather(2, index).unflatten(2, (2 * height, 2 * width))
+    enlarged: Tensor = x.flatten(2).gather(2, index).unflatten(2, (2 * height, 2 * width))
+    return enlarged
 
 
 def initialise_gan(network: nn.Module, gain: float = 0.02) -> None:

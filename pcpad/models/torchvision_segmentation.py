@@ -96,7 +96,7 @@ class TorchvisionSegmentation(nn.Module):
         self.classifier = classifier
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (N, num_classes, H, W) of normalised images (N, 3, H, W)."""
+        """Logits (N, num_classes, H, W) of normalized images (N, 3, H, W)."""
         logits = self.classifier(self.backbone(image)["out"])
         return F.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=False)
 

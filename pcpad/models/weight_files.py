@@ -66,7 +66,7 @@ def _read_pickle(file: BinaryIO, path: Path) -> Mapping[str, Any]:
     except pickle.UnpicklingError as error:
         raise UserValueError(_refusal(path, str(error))) from None
     except Warning:
-        raise  # somebody's `-W error`: not the file's fault
+        raise  # the user's `-W error`: not the file's fault
     # PyTorch's unpickler takes what it is told to from its lists: IndexError, TypeError, AttributeError, and more.
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -103,7 +103,7 @@ def _is_sound_archive(file: BinaryIO, path: Path) -> bool:
                 if part.compress_type != zipfile.ZIP_STORED:
                     message = (
                         f"{path} is refused: {part.filename} in it is compressed, which PyTorch never does, and "
-                        f"claims {part.file_size} bytes. Have it written anew by torch.save."
+                        f"claims {part.file_size} bytes. Write it again with torch.save."
                     )
                     raise UserValueError(message)
                 try:

@@ -145,7 +145,7 @@ def convert_and_load(
     """Give a network its padding and its weights, in the order in which they fit.
 
     Explicit padding alone adds parameters. A file without them fits before the conversion, which then copies each
-    centre filter to the border; a file with them fits after it.
+    center filter to the border; a file with them fits after it.
 
     Args:
         model: The network, converted in place.

@@ -80,7 +80,7 @@ def wide_resnet38(
 class WideResNet38(nn.Module):
     """Seven modules of pre-activation residual blocks, 4096 channels at the end; see `wide_resnet38`.
 
-    The children up to `mod7` form a chain. As an encoder it ends there, before the normalisation (`bn_out`) that a
+    The children up to `mod7` form a chain. As an encoder it ends there, before the normalization (`bn_out`) that a
     pre-activation classifier has: DeepLabV3+'s published weights expect it so.
 
     Args:
@@ -112,7 +112,7 @@ class WideResNet38(nn.Module):
         """Feature maps of (N, 3, H, W) images, fine to coarse.
 
         Args:
-            image: (N, 3, H, W), normalised.
+            image: (N, 3, H, W), normalized.
             depth: How many of the five.
 
         Returns:
@@ -194,7 +194,8 @@ class PreActivationBlock(nn.Module):
         """(N, C, H, W) to (N, widths[-1], H / stride, W / stride)."""
         normed = self.bn1(x)
         shortcut = x if self.proj_conv is None else self.proj_conv(normed)
-        return self.convs(normed).add_(shortcut)
+        output: Tensor = self.convs(normed).add_(shortcut)
+        return output
 
 
 def _norm_relu(channels: int) -> nn.Sequential:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["WideResNet38Encoder"]
 
 
-class WideResNet38Encoder(WideResNet38, EncoderMixin):
+class WideResNet38Encoder(WideResNet38, EncoderMixin):  # type: ignore[misc]  # smp has no types
     """WideResNet38 with smp's encoder interface: six features, at strides 1 to 32 unless dilated.
 
     Args:

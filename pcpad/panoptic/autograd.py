@@ -33,7 +33,7 @@ class Sum(NamedTuple):
 
     plan: PanopticPlan
     arguments: tuple[Any, ...]  # stride, padding, dilation and groups
-    everywhere: bool  # all windows are computed anew, and no convolution runs
+    everywhere: bool  # all windows are recomputed, and no convolution runs
 
 
 def _own_precision(x: Tensor) -> AbstractContextManager[Any]:

@@ -1,15 +1,15 @@
-"""Panoptic partial convolution: each output sees only what belongs to the same instance as its window's centre.
+"""Panoptic partial convolution: each output sees only what belongs to the same instance as its window's center.
 
 Source: Liu et al., "Partial Convolution for Padding, Inpainting, and Image Synthesis" (2022, §3), Eq. 1, 2 and 4, after
 Dundar et al., "Panoptic-based Image Synthesis" (CVPR 2020). For the window at one output position, with `P` the ids
 of its taps::
 
-    m = 1 where P equals P at the window's centre, else 0; padding has no id, so m = 0 there
+    m = 1 where P equals P at the window's center, else 0; padding has no id, so m = 0 there
     y = W · (x ⊙ m) · r + b,   r = |1| / |m|     where |m| > 0
-    y = 0                                        where no tap is valid: the centre lies in the padding
+    y = 0                                        where no tap is valid: the center lies in the padding
 
 Most windows lie within one instance. For these it is an ordinary convolution (with partial-convolution padding), so
-that is what runs, everywhere; windows that mix ids are then computed anew from what they may see. Where most
+that is what runs, everywhere; windows that mix ids are then recomputed from what they may see. Where most
 windows mix, they are all computed in that second way and the convolution does not run.
 """
 
@@ -43,7 +43,7 @@ _WIDE = 256
 
 
 class PanopticPartialConv2d(Guarded, nn.Conv2d):
-    """A convolution whose windows see only what has the id of their centre (Liu et al. 2022, Eq. 1, 2 and 4).
+    """A convolution whose windows see only what has the id of their center (Liu et al. 2022, Eq. 1, 2 and 4).
 
     It keeps `nn.Conv2d`'s state and nothing else, so weights go both ways. With a single id it is partial-convolution
     padding, `PartialConv2d`.
@@ -61,7 +61,7 @@ class PanopticPartialConv2d(Guarded, nn.Conv2d):
         dtype: Of the parameters.
 
     Raises:
-        ValueError: For an even kernel, which has no centre.
+        ValueError: For an even kernel, which has no center.
 
     Example:
         >>> layer = PanopticPartialConv2d(3, 8, kernel_size=3, padding=1)
@@ -119,7 +119,7 @@ def panoptic_conv2d(
     dilation: IntOrTuple = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Convolve the taps that have the id of their window's centre, and rescale by how many have (Eq. 1, 2 and 4).
+    """Convolve the taps that have the id of their window's center, and rescale by how many have (Eq. 1, 2 and 4).
 
     What has another id never reaches the output, NaN and infinities included. Differentiable in input, weight and
     bias, any number of times.
@@ -153,7 +153,8 @@ def panoptic_conv2d(
         plan = _plan_for(input, weight, ids_or_plan, *arguments, form="dense")
         return _dense(input, weight, bias, plan, groups)
     if torch.compiler.is_compiling():  # which windows mix is for Python to read: a graph break
-        return torch.compiler.disable(_by_rows)(input, weight, bias, ids_or_plan, *arguments)
+        output: Tensor = torch.compiler.disable(_by_rows)(input, weight, bias, ids_or_plan, *arguments)
+        return output
     return _by_rows(input, weight, bias, ids_or_plan, *arguments)
 
 
@@ -173,7 +174,8 @@ def _by_rows(
         bias = bias if bias is None else bias.to(x.dtype)
     limit = "gpu" if kind != "cpu" else "wide" if min(weight.shape[:2]) >= _WIDE else "narrow"
     where = (plan.geometry.stride, plan.geometry.lead, plan.geometry.dilation, groups)
-    return Convolve.apply(x, weight, bias, Sum(plan, where, everywhere=mixed > _EVERYWHERE_FROM[limit]))
+    output: Tensor = Convolve.apply(x, weight, bias, Sum(plan, where, everywhere=mixed > _EVERYWHERE_FROM[limit]))
+    return output
 
 
 def _dense(input: Tensor, weight: Tensor, bias: Tensor | None, plan: PanopticPlan, groups: int) -> Tensor:

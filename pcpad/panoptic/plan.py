@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from contextlib import nullcontext
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
@@ -40,8 +41,8 @@ class PanopticPlan:
         size: (H, W) of the ids and so of the inputs.
         windows: (H', W') of the outputs.
         batch: How many samples it is of; a plan of one serves any number.
-        may_be_void: Whether a window's centre can lie in the padding, so that no tap is valid.
-        valid: (N|1, K, H', W') of bool: whether a tap has the id of its window's centre.
+        may_be_void: Whether a window's center can lie in the padding, so that no tap is valid.
+        valid: (N|1, K, H', W') of bool: whether a tap has the id of its window's center.
         count: (N|1, 1, H', W') of int32: how many taps have.
         mixed: (N|1, 1, H', W') of bool: windows that an ordinary convolution, even with partial padding, gets wrong.
         form: "rows" or "dense", see `build`.
@@ -77,7 +78,7 @@ class PanopticPlan:
         *,
         form: Literal["auto", "rows", "dense"] = "auto",
     ) -> PanopticPlan:
-        """Compare the ids of each window with its centre's.
+        """Compare the ids of each window with its center's.
 
         Args:
             ids: (N|1, 1, H, W) of any integer type or bool; (1, H, W) for inputs without a batch axis.
@@ -102,7 +103,7 @@ class PanopticPlan:
             message = f"Expected `ids` to be a tensor of integers, but got {came}. {_FLOATS}"
             raise UserTypeError(message)
         if ids.dim() not in (3, 4) or ids.shape[-3] != 1:
-            message = f"Expected `ids` of shape (N, 1, H, W), one id a pixel, but got {tuple(ids.shape)}."
+            message = f"Expected `ids` of shape (N, 1, H, W), one id per pixel, but got {tuple(ids.shape)}."
             raise UserValueError(message)
         if form not in ("auto", "rows", "dense"):
             message = f'Expected `form` to be "auto", "rows" or "dense", but got {form!r}.'
@@ -111,7 +112,8 @@ class PanopticPlan:
         if form == "auto":
             form = "dense" if is_traced(ids) else "rows"
         if form == "rows" and torch.compiler.is_compiling():
-            return torch.compiler.disable(cls.build)(ids, kernel_size, stride, padding, dilation, form=form)
+            build: Callable[..., PanopticPlan] = torch.compiler.disable(cls.build)
+            return build(ids, kernel_size, stride, padding, dilation, form=form)
         # A plan that was made under inference_mode could not be used in a later training step.
         with torch.inference_mode(False) if form == "rows" else nullcontext(), torch.no_grad():
             return cls(geometry, ids if ids.dim() == 4 else ids[None], form)
@@ -217,7 +219,7 @@ def _compare(ids: Tensor, geometry: Geometry, windows: Sequence[int]) -> tuple[T
     rows, columns = on_map
     reach = rows.sum(0, dtype=torch.int32).unsqueeze(1) * columns.sum(0, dtype=torch.int32)
     middle = (kernel[0] // 2, kernel[1] // 2)
-    rows, columns = rows & rows[middle[0]], columns & columns[middle[1]]  # without its centre a window has no id
+    rows, columns = rows & rows[middle[0]], columns & columns[middle[1]]  # without its center a window has no id
     pads = geometry.pads_of_f_pad
     padded = F.pad(ids, pads) if any(pads) else ids
     centre = tap_of(padded, middle, geometry, windows)
@@ -285,7 +287,7 @@ def _for_values(function: Any, geometry: Geometry, size: tuple[int, ...], *, lik
 def _on_map(
     geometry: Geometry, size: tuple[int, ...], device: torch.device, _stream: int
 ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """Where taps and centres are on the map, (kH, H') and (kW, W'), and how many taps are, along each axis, int32."""
+    """Where taps and centers are on the map, (kH, H') and (kW, W'), and how many taps are, along each axis, int32."""
     valid, reach = [], []
     with torch.inference_mode(False), torch.no_grad():
         for axis, windows in enumerate(geometry.output_size(size)):
@@ -294,7 +296,7 @@ def _on_map(
             at = first + torch.arange(kernel, device=device).unsqueeze(1) * geometry.dilation[axis]
             on_map = (at >= 0) & (at < size[axis])
             reach.append(on_map.sum(0, dtype=torch.int32))
-            valid.append(on_map & on_map[kernel // 2])  # without its centre a window has no id
+            valid.append(on_map & on_map[kernel // 2])  # without its center a window has no id
     return valid[0], valid[1], (reach[0], reach[1])
 
 

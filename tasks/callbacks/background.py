@@ -1,4 +1,4 @@
-"""Writing while the network goes on: a few threads, of which nothing is lost."""
+"""Writing while the network runs on: a few threads, none of whose results is lost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_BYTES = 1 << 28
 
 
 class Background(Generic[T]):
-    """Does jobs in a few threads, and gives their results in the order in which they were handed in.
+    """Runs jobs in a few threads and returns their results in the order of submission.
 
     What waits is bounded: twice as many jobs as there are threads, and 256 MiB beside one job. Whoever hands in more
     waits for those before.
@@ -70,7 +70,7 @@ class Background(Generic[T]):
             yield self._done.popleft()
 
     def close(self) -> None:
-        """Wait for what was handed in; broken off by Ctrl-C, what has not begun is given up."""
+        """Wait for what was handed in; interrupted by Ctrl-C, what has not begun is given up."""
         try:
             self._pool.shutdown()
         except BaseException:

@@ -20,15 +20,15 @@ class BestAndLast(ModelCheckpoint):
     Lightning's own saving on an exception would also write under the best one's name, and would save the weights of a
     run that fails because they are no longer finite. So here only a stop saves, and only `last.ckpt`: by
     `pcpad.tasks.callbacks.Interruption`, or without it at SIGTERM, which Lightning answers between two steps. At Ctrl-C
-    it stops within a step, whose batch would be lost to a run that goes on.
+    it stops within a step, whose batch would be lost to a run that resumes.
 
     Args:
         monitor: The metric that decides which is best; without one, the newest.
         mode: Whether the best is the metric's `max` or `min`.
         dirpath: The folder; `checkpoints` in the run's log folder when not given.
         save_top_k: How many of the best to keep: `best.ckpt`, and with more than one `best-epoch=N.ckpt`.
-        every_n_epochs: Epochs between two looks.
-        every_n_train_steps: Save after so many steps instead.
+        every_n_epochs: Epochs between two checks.
+        every_n_train_steps: Save after this many steps instead.
         save_weights_only: Leave the optimizer's state out; such a run cannot be resumed.
     """
 

@@ -23,11 +23,11 @@ from pcpad.terminal import say
 
 _BAND = 256  # rows composed at once
 _SHEET_HEIGHT = 512
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luminance, for pictures that are grey and stay so
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luminance, for pictures that are gray and stay so
 
 
 class InpaintedPictures(PictureFiles):
-    """Writes each filled picture as `NAME.png`, of its own size, depth, and with its own alpha and colour profile.
+    """Writes each filled picture as `NAME.png`, of its own size, depth, and with its own alpha and color profile.
 
     Valid pixels are the original's, bit by bit; only holes come from the network. A picture whose mask leaves nothing
     valid, or has no hole, is written as it came, which is said; if there was nothing to fill in any picture, that is an
@@ -76,9 +76,9 @@ class InpaintedPictures(PictureFiles):
         targets = self.targets(name, batch.get("mask_path", []))
         mask = batch["mask"][0, 0].cpu()
         if not bool(mask.any()):
-            warnings.warn(f"{name}: its mask covers all of it; it is copied as it came", stacklevel=2)
+            warnings.warn(f"{name}: its mask covers all of it; it is copied unchanged", stacklevel=2)
         elif bool(mask.all()):
-            warnings.warn(f"{name}: its mask has no hole; it is copied as it came", stacklevel=2)
+            warnings.warn(f"{name}: its mask has no hole; it is copied unchanged", stacklevel=2)
         unreached = sum(prediction.get("unreached", ()))
         if unreached and bool(mask.any()):
             holes = mask.numel() - int(torch.count_nonzero(mask))
@@ -110,7 +110,7 @@ class InpaintedPictures(PictureFiles):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say how many were filled and how many copied, and where they are."""
         written, filled = self._counts()
-        copied = f" and {written - filled} copied as they came" if written > filled else ""
+        copied = f" and {written - filled} copied unchanged" if written > filled else ""
         if written and trainer.is_global_zero:
             say(f"{filled} {self.called}{copied}: {self.folder}")
 
@@ -144,7 +144,7 @@ def compose(original: Picture, prediction: Tensor, mask: Tensor) -> Picture:
         mask: (H, W), 1 = valid. Without any valid pixel the picture stays as it is.
 
     Returns:
-        The picture, with new values in the holes alone; of a grey one, the output's luminance.
+        The picture, with new values in the holes alone; of a gray one, the output's luminance.
 
     Raises:
         ValueError: The output is not finite, or has another size.
@@ -174,7 +174,8 @@ def _values(band: Tensor, hole: np.ndarray, original: Picture) -> np.ndarray:
         raise UserValueError(message)
     if original.colour.shape[2] == 1:
         values = (values @ _GREY)[:, None]
-    return np.rint(values.clip(0, 1) * original.white).astype(original.colour.dtype)
+    pixels: np.ndarray = np.rint(values.clip(0, 1) * original.white).astype(original.colour.dtype)
+    return pixels
 
 
 def _sheet(original: Picture, mask: Tensor, result: Picture) -> Picture:

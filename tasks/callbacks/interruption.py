@@ -32,7 +32,7 @@ class Interrupted(SystemExit):
     Args:
         signum: What told it to.
         where: What it had done.
-        file: The checkpoint to go on from; None where nothing was saved.
+        file: The checkpoint to resume from; None where nothing was saved.
         notes: What else there is to know.
         speaks: Whether this process tells the user, and leaves with the signal's exit code; the processes that it has
             started leave with 0, for theirs would be taken for a crash.
@@ -51,10 +51,10 @@ class Interrupted(SystemExit):
 
 
 class Interruption(Callback):
-    """Ends a run that is told to stop where its state is whole, and has the run that resumes go on from just there.
+    """Ends a run that is told to stop where its state is whole, and lets the resumed run continue exactly there.
 
     At SIGINT (Ctrl-C) or SIGTERM the step of the optimizer is finished, accumulated batches included; then `last.ckpt`
-    is saved and the run ends with exit code 130 or 143. Validation, and the sanity check, are broken off after a batch:
+    is saved and the run ends with exit code 130 or 143. Validation and the sanity check are interrupted after a batch:
     what is saved is the state before them, and the resumed run begins with them. SLURM's signal to requeue
     is answered at the same places. A second Ctrl-C ends the run at once; then, and after SIGKILL, the last checkpoint
     saved before is what there is.
@@ -181,7 +181,7 @@ class Interruption(Callback):
         trainer, processes = self._training, self._loaded["processes"]
         if len(processes) != trainer.world_size:
             rank_zero_warn(
-                f"The run was stopped with {len(processes)} processes and goes on with {trainer.world_size}: what it "
+                f"The run was stopped with {len(processes)} processes and resumes with {trainer.world_size}: what it "
                 "draws at random, and the epoch's averages, differ from those of an uninterrupted run"
             )
             return
@@ -222,7 +222,7 @@ class Interruption(Callback):
         notes = []
         if self.signals is not None and signum == self.signals.requeuing:
             trainer._signal_connector._slurm_sigusr_handler_fn(signum, None)  # type: ignore[arg-type]
-            notes.append("SLURM was asked to requeue the job, which goes on by itself.")
+            notes.append("SLURM was asked to requeue the job, which resumes by itself.")
         file = self._save()
         notes += self._reservations(file)
         speaks = self.signals is None or not self.signals.started_by_another
@@ -257,7 +257,7 @@ class Interruption(Callback):
             return ["Nothing was saved: this run keeps no checkpoints."]
         notes = []
         if saver is not None and saver.save_weights_only:
-            notes.append("It holds weights alone (save_weights_only): no run can go on from it.")
+            notes.append("It holds weights alone (save_weights_only): no run can resume from it.")
         combined = trainer.fit_loop._combined_loader
         loaders = combined.flattened if combined is not None else []
         others = [type(one).__name__ for one in loaders if not (isinstance(one, _Stateful) and one.state_dict())]

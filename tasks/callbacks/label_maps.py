@@ -21,7 +21,7 @@ from pcpad.tasks.pictures.sheets import QUICK_PNG, save_png
 
 
 class LabelMaps(PictureFiles):
-    """Writes three PNGs a picture, at its size: `NAME.png` (class indices), `NAME_colour.png`, `NAME_overlay.png`.
+    """Writes three PNGs per picture, at its size: `NAME.png` (class indices), `NAME_colour.png`, `NAME_overlay.png`.
 
     Of a `NAME.tif` or `.tiff` the class indices are `NAME.tif`, with the georeference of a GeoTIFF: its place and
     projection, and GDAL's metadata; its value for "no data" where that is the number of no class.
@@ -33,7 +33,7 @@ class LabelMaps(PictureFiles):
         output: The folder; `predictions` in the run's log folder when not given.
     """
 
-    called = "label maps, each with its colours and an overlay"
+    called = "label maps, each with its colors and an overlay"
 
     def endings(self) -> list[str]:
         """Indices, colors, overlay."""

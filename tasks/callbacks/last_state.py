@@ -28,7 +28,7 @@ class LastState(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the trainer as it was."""
-        vars(trainer.fit_loop.epoch_loop).pop("_should_check_val_fx", None)
+        trainer.fit_loop.epoch_loop.__dict__.pop("_should_check_val_fx", None)
 
 
 def _is_last(trainer: Trainer) -> bool:

@@ -1,4 +1,4 @@
-"""Lightning's loops of training, with boundaries at which a run may stop, and from which it goes on."""
+"""Lightning's loops of training, with boundaries at which a run may stop, and from which it resumes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Watcher(Protocol):
         """The batches of a validation loader are done; their metrics are not computed yet."""
 
     def at_resumption(self) -> None:
-        """The run goes on from a state saved by `at_step_end`."""
+        """The run resumes from a state saved by `at_step_end`."""
 
 
 class FitLoop(_FitLoop):
@@ -89,7 +89,8 @@ class ValidationLoop(_EvaluationLoop):
     def run(self) -> list[Any]:
         """Validate."""
         self.watcher.at_validation_start()
-        return super().run()
+        outputs: list[Any] = super().run()
+        return outputs
 
     def _store_dataloader_outputs(self) -> None:
         self.watcher.at_validation_end()

@@ -213,7 +213,8 @@ def _read_again(trainer: Trainer, item: _Item) -> dict[str, Any] | None:
     if not isinstance(batch, dict):
         return None
     moved = trainer.precision_plugin.convert_input(batch)
-    return trainer.strategy.batch_to_device(moved)
+    on_device: dict[str, Any] | None = trainer.strategy.batch_to_device(moved)
+    return on_device
 
 
 def _chosen(columns: Sequence[str], metric: str) -> str | None:

@@ -22,7 +22,7 @@ Classes = list[tuple[str | int, float]]  # the likeliest first, with their proba
 class PredictionTable(PredictionWriter):
     """Writes a classifier's predictions to one CSV file: `path, class_1, probability_1, class_2, …`.
 
-    Rows are sorted by path, one an image, whichever process predicted it; the file appears once it is complete.
+    Rows are sorted by path, one per image, whichever process predicted it; the file appears once it is complete.
 
     Args:
         output: The CSV file, or a folder to put `predictions.csv` in; the run's log folder when not given.
@@ -66,7 +66,7 @@ class VideoPredictionTable(PredictionTable):
     """Writes what is predicted of videos to one CSV file: `path, part, start, end, class_1, probability_1, …`.
 
     Of each video first a row with `part` = `video`, of the mean of its windows' probabilities, then a row `window` for
-    each of them; `start` and `end` are in seconds. Five classes a row, or all of fewer. Windows of one video may come
+    each of them; `start` and `end` are in seconds. Five classes per row, or all of fewer. Windows of one video may come
     from several processes; the file appears once it is complete.
 
     Args:

@@ -17,11 +17,11 @@ __all__ = ["RandomState", "check_random_state", "random_state", "set_random_stat
 
 
 class RandomState(Callback):
-    """Keeps the state of the random generators in checkpoints, and goes on from it when `fit` resumes.
+    """Keeps the state of the random generators in checkpoints, and restores it when `fit` resumes.
 
     Without it a resumed run starts from the seed again: its shuffling, dropout and, without worker processes,
     augmentation differ from those of a run that was not interrupted, and so does its result. With it a run that resumes
-    at the end of an epoch equals the uninterrupted one. Each process goes on from its own state; where a run goes on
+    at the end of an epoch equals the uninterrupted one. Each process continues from its own state; where a run goes on
     with another number of processes, from the first one's.
     """
 

@@ -53,7 +53,7 @@ def restoring(trainer: Trainer, entry: str) -> Iterator[None]:
     """Say of what goes wrong in this block that it is due to an entry of the checkpoint.
 
     Args:
-        trainer: Which goes on from it.
+        trainer: The one that resumes from it.
         entry: Its name.
 
     Yields:
@@ -72,8 +72,8 @@ def restoring(trainer: Trainer, entry: str) -> Iterator[None]:
         named = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         whose = _callback_in(error) if entry == "callbacks" else ""
         message = (
-            f"{path}: its entry `{entry}`{whose} is not what a run writes ({named}{reason[:_LONGEST]}). Go on from "
-            f"another checkpoint, or start anew from its weights where the task takes them: --model.weights {path}"
+            f"{path}: its entry `{entry}`{whose} is not what a run writes ({named}{reason[:_LONGEST]}). Resume from "
+            f"another checkpoint, or start a new run from its weights if the task takes them: --model.weights {path}"
         )
         raise UserValueError(message) from error
 
@@ -82,7 +82,7 @@ def refuse_odd(fresh: Any, stored: Any, name: str) -> None:
     """Refuse a stored state that differs in kind from the one there is before it is restored.
 
     Args:
-        fresh: Of the run that is about to go on.
+        fresh: Of the run that is about to resume.
         stored: Of the checkpoint.
         name: Of the state, for the error.
 

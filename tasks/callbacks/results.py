@@ -158,5 +158,5 @@ def _entries(path: Path) -> dict[str, Any]:
         return dict(json.loads(read_text(path)))
     except (ValueError, TypeError, RecursionError) as error:
         kept = path.replace(path.with_name(f"{path.name}.damaged"))
-        rank_zero_warn(f"{path} is damaged ({error}); it is kept as {kept}, and written anew")
+        rank_zero_warn(f"{path} is damaged ({error}); it is kept as {kept}, and written again")
         return {}

@@ -56,7 +56,7 @@ class OptimizerOnResume(Callback):
         checkpoint["lr_schedulers"] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the new schedule to the epoch, or step, at which the run goes on."""
+        """Take the new schedule to the epoch, or step, at which the run resumes."""
         if self._steps is None:
             return
         with warnings.catch_warnings():
@@ -73,7 +73,7 @@ def _configured(pl_module: LightningModule) -> dict[str, Any]:
     configured: Any = pl_module.configure_optimizers()
     if not isinstance(configured, dict):
         name = type(pl_module).__name__
-        message = f"{name} has several optimizers: resuming with other options than the checkpoint's is not supported"
+        message = f"{name} has several optimizers: resuming with options other than the checkpoint's is not supported"
         raise UserValueError(message)
     return configured
 

@@ -16,7 +16,7 @@ RUN_VALUES = "pcpad_run"
 class RunValues(Callback):
     """Keeps plain values of a run's configuration in its checkpoints: how long it lasts, when it validates.
 
-    So that `pcpad fit --ckpt_path last.ckpt` alone goes on as the run would have.
+    So that `pcpad fit --ckpt_path last.ckpt` alone continues as the run would have.
 
     Args:
         values: Plain ones, by name, or by part of the configuration and then by name.

@@ -22,7 +22,7 @@ from pcpad.terminal import say
 
 
 class SampleImages(Callback):
-    """Writes labelled sheets of sample pictures: `images/*.png` in the run's log folder, and to TensorBoard.
+    """Writes labeled sheets of sample pictures: `images/*.png` in the run's log folder, and to TensorBoard.
 
     For tasks with a `sample_images(batch)` of their own: by column title images (n, 3, H, W), uint8 or float in [0, 1],
     all columns of one n, H and W. Other tasks, whose batches may be anything, are left alone.

@@ -70,16 +70,17 @@ class Inference:
         Args:
             network: Maps images to logits.
             image: (N, C, H, W).
-            margin: What is known of the network for `self.margin`; found out anew if None.
+            margin: What is known of the network for `self.margin`; found again if None.
 
         Returns:
             The predicted classes (N, H, W).
         """
         margin = Margin(self.margin, network) if margin is None and self.margin is not None else margin
         if self.scales == (1.0,):
-            return tiled_argmax(
+            classes: Tensor = tiled_argmax(
                 network, image, self.tiling, average=self.average, flip=self.flip, margin=margin, blend=self.blend
             )
+            return classes
         merged = run_tiled(
             network,
             image,
@@ -90,7 +91,8 @@ class Inference:
             margin=margin,
             blend=self.blend,
         )
-        return merged.argmax(dim=1)
+        classes = merged.argmax(dim=1)
+        return classes
 
     @property
     def name(self) -> str:
@@ -202,12 +204,12 @@ class Tile(Evaluator):
 
     Args:
         size: Of a tile, in pixels.
-        overlap: Of neighbouring tiles, in [0, 1): a number or text such as "1/3".
+        overlap: Of neighboring tiles, in [0, 1): a number or text such as "1/3".
         average: What overlapping tiles, flips and scales average: `logits` or `probabilities`.
         flip: Also run each tile mirrored.
         scales: Sizes to run the image at, relative to its own.
         margin: What each tile is given around it: `exact`, as far as the network looks, so that tiles predict what the
-            whole image would; or so many pixels. None: nothing.
+            whole image would; or this many pixels. None: nothing.
         blend: How overlapping tiles are weighted: `mean`, or less towards their edges: `linear`, `hann`.
     """
 
@@ -279,7 +281,7 @@ class Border(Evaluator):
 
 
 class Evaluators(nn.Module):
-    """All evaluators of a test: one pass of the network an image and distinct inference feeds every metric on it.
+    """All evaluators of a test: one forward pass per image and distinct inference feeds every metric on it.
 
     A module, so that the counts move with the task. They are not in the state dict.
 

@@ -82,7 +82,7 @@ class EvaluationReport(Report):
 
 
 def plot_leave_out(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: str | Path) -> Path:
-    """Draw mIoU against the fraction left out, a line a curve; curves of several checkpoints compare paddings.
+    """Draw mIoU against the fraction left out, a line per curve; curves of several checkpoints compare paddings.
 
     Args:
         curves: By name: fractions in [0, 1), and mIoU in [0, 1]. A name that ends with a padding's, such as

@@ -15,7 +15,7 @@ from pcpad.models.street_detector import OBJECTS, load_detector
 
 __all__ = ["DetectionJudge", "street_objects"]
 
-_UNKNOWN = 34  # a licence plate in label maps, which instance maps do not show
+_UNKNOWN = 34  # a license plate in label maps, which instance maps do not show
 
 
 class _Seen(NamedTuple):

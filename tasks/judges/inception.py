@@ -151,7 +151,8 @@ def _stable(metric: type[FrechetInceptionDistance]) -> type[FrechetInceptionDist
         def compute(self) -> Tensor:
             counts = (self.real_features_num_samples, self.fake_features_num_samples)
             if min(map(int, counts)) < 2:
-                return super().compute()  # which refuses
+                score: Tensor = super().compute()  # which refuses
+                return score
             return frechet_distance(
                 [
                     (self.real_features_sum, self.real_features_cov_sum, counts[0]),

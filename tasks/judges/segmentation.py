@@ -112,7 +112,7 @@ class SegmentationJudge:
 
 
 class _DrnJudge(nn.Module):
-    """DRN-D-105 with the normalisation it was trained with."""
+    """DRN-D-105 with the normalization it was trained with."""
 
     mean: Tensor
     std: Tensor
@@ -124,7 +124,8 @@ class _DrnJudge(nn.Module):
         self.register_buffer("std", torch.tensor(_DRN_STD).view(3, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.network((unit(image) - self.mean) / self.std)
+        logits: Tensor = self.network((unit(image) - self.mean) / self.std)
+        return logits
 
 
 def load_judge(weights: str | Path) -> tuple[nn.Module, int]:

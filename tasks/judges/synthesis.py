@@ -15,7 +15,7 @@ from pcpad.tasks.judges.segmentation import SegmentationJudge, check_protocols
 
 @dataclass(frozen=True)
 class SynthesisJudges:
-    """Those that a stage has; none is an answer too.
+    """The judges of a stage; each may be None.
 
     Args:
         segmentation: For mIoU and accuracy, see `SegmentationJudge`.
@@ -43,7 +43,7 @@ class SynthesisJudges:
             self.inception.to(image.device).update(image, truth)
 
     def compute(self) -> dict[str, Tensor]:
-        """Their scores by name, over all processes; after it they start anew."""
+        """Their scores by name, over all processes; after it they start again."""
         scores: dict[str, Tensor] = {}
         for judge in (self.segmentation, self.detection, self.inception):
             if judge is not None:

@@ -1,4 +1,4 @@
-"""What a segmentation looks like: classes in colours, and where it is wrong."""
+"""What a segmentation looks like: classes in colors, and where it is wrong."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from torch import Tensor
 
 __all__ = ["ERROR_COLOURS", "border_band", "class_pictures", "error_pictures", "segmentation_pictures", "shown_as_rgb"]
 
-# Orange and blue differ to every kind of colour vision (Okabe and Ito's palette), and both from the grey.
-ERROR_COLOURS = {"wrong": (213, 94, 0), "wrong at the border": (0, 114, 178), "not labelled": (150, 150, 150)}
+# Orange and blue differ to every kind of color vision (Okabe and Ito's palette), and both from the gray.
+ERROR_COLOURS = {"wrong": (213, 94, 0), "wrong at the border": (0, 114, 178), "not labeled": (150, 150, 150)}
 _BAND = 16  # the border band is the outer sixteenth of each side
 
 
@@ -33,13 +33,13 @@ def class_pictures(label: Tensor, colours: np.ndarray) -> Tensor:
     """Colour each class.
 
     Args:
-        label: (N, H, W) integers; what is no class of the palette is shown in grey.
+        label: (N, H, W) integers; what is no class of the palette is shown in gray.
         colours: (K, 3) uint8, see `pcpad.tasks.callbacks.label_maps.palette`.
 
     Returns:
         (N, 3, H, W) uint8 on the labels' device.
     """
-    table = torch.tensor(ERROR_COLOURS["not labelled"], dtype=torch.uint8).repeat(len(colours) + 1, 1)
+    table = torch.tensor(ERROR_COLOURS["not labeled"], dtype=torch.uint8).repeat(len(colours) + 1, 1)
     table[:-1] = torch.from_numpy(colours)
     known = (label >= 0) & (label < len(colours))
     return table.to(label.device)[torch.where(known, label, len(colours)).long()].permute(0, 3, 1, 2)
@@ -58,7 +58,7 @@ def shown_as_rgb(image: Tensor) -> Tensor:
 
 
 def error_pictures(prediction: Tensor, label: Tensor, ignore_index: int = 255) -> Tensor:
-    """Mark the wrong pixels, those near the image's border in another colour.
+    """Mark the wrong pixels, those near the image's border in another color.
 
     Args:
         prediction: (N, H, W) classes.
@@ -94,5 +94,5 @@ def segmentation_pictures(
         "input": image,
         "truth": class_pictures(label, colours),
         "prediction": class_pictures(prediction, colours),
-        "errors (orange; at borders blue; unlabelled grey)": error_pictures(prediction, label, ignore_index),
+        "errors (orange; at borders blue; unlabeled gray)": error_pictures(prediction, label, ignore_index),
     }

@@ -58,9 +58,9 @@ def draw_sheet(
 
     Args:
         rows: From the top down.
-        titles: Above the columns, broken into lines where long; none, or one a column.
+        titles: Above the columns, broken into lines where long; none, or one per column.
         heading: At the top.
-        legend: Colours by their meaning, below the pictures.
+        legend: Colors by their meaning, below the pictures.
         note: Below everything.
 
     Returns:

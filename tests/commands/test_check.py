@@ -267,7 +267,7 @@ def test_a_table_of_videos(root, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["imagenet", "--data.columns", "{image: file}"], "which file"),
+        (["imagenet", "--data.columns", "{image: file}"], "how to read --data.annotations FILE: pass that file too"),
         (["photos", "--data.annotations", "a.csv"], "is for imagenet and kinetics"),
     ],
 )

@@ -274,7 +274,7 @@ def test_auto_without_a_network_says_so(capsys):
     save(damaged(), "a.png")
     mask()
     run("a.png", "--masks", "mask.png", "--output", "out")
-    assert "auto goes without a network, by classical methods alone: none ships" in capsys.readouterr().out
+    assert "auto uses classical methods alone, without a network: none ships" in capsys.readouterr().out
 
 
 @pytest.mark.faults

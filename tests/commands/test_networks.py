@@ -73,7 +73,7 @@ def test_a_checkpoint_of_a_network_of_other_inputs(tmp_path):
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False)
     trainer.strategy.connect(InpaintingTask(depth=2, width=4))
     trainer.save_checkpoint(tmp_path / "a.ckpt")
-    with pytest.raises(UserTypeError, match="takes more or other inputs than one image"):
+    with pytest.raises(UserTypeError, match="takes inputs other than one image"):
         load_network(str(tmp_path / "a.ckpt"))
 
 

@@ -144,7 +144,7 @@ def test_another_batch_warns_whether_or_not_setup_is_passed_on():
             data.setup("fit")
             data.train_dataloader()
         assert len(said) == 1
-        assert str(said[0].message).startswith("the recipe assumes 8 images a step, this run takes 6 (batch_size 3")
+        assert str(said[0].message).startswith("the recipe assumes 8 images per step, this run takes 6 (batch_size 3")
 
 
 # One's own data module

@@ -312,7 +312,7 @@ def test_processes_share_training_and_evaluation(written):
 
 def test_effective_batch(written):
     data = in_process(make(written, effective_batch=16), 0, 4)
-    with pytest.warns(UserWarning, match="the recipe assumes 16 images a step, this run takes 8"):
+    with pytest.warns(UserWarning, match="the recipe assumes 16 images per step, this run takes 8"):
         data.setup("fit")
 
 
@@ -572,11 +572,11 @@ def test_labels_without_any_class(root):
 
 @pytest.mark.parametrize("part", ["train", "val"])
 @pytest.mark.parametrize("number", [0, 1])
-@pytest.mark.parametrize(("kind", "pixels"), [("8-bit RGB", "colours"), ("16-bit grey", "instances")])
+@pytest.mark.parametrize(("kind", "pixels"), [("8-bit RGB", "colours"), ("16-bit gray", "instances")])
 def test_colours_or_instances_in_place_of_ids(root, part, number, kind, pixels):
     image, ids = scene(0)
     path = spoil(root, part, number, image if pixels == "colours" else ids.astype(np.uint16) * 1000)
-    each_way(root, part, f"{path}: expected 8-bit grey pixels, one id each, but the file has {kind} pixels")
+    each_way(root, part, f"{path}: expected 8-bit gray pixels, one id each, but the file has {kind} pixels")
 
 
 @pytest.mark.parametrize("part", ["train", "val"])

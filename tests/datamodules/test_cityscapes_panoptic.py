@@ -168,11 +168,11 @@ def test_a_wrong_label_is_named_with_its_place(maps):
 def test_maps_of_other_kinds(maps):
     folder, label, instance = maps
     Image.fromarray(np.stack([label] * 3, axis=2)).save(folder / "a_labelIds.png")
-    with pytest.raises(ValueError, match=r"a_labelIds.png: expected 8-bit grey .* 8-bit RGB"):
+    with pytest.raises(ValueError, match=r"a_labelIds.png: expected 8-bit gray .* 8-bit RGB"):
         read(folder)
     Image.fromarray(label).save(folder / "a_labelIds.png")
     Image.fromarray(label).save(folder / "a_instanceIds.png")
-    with pytest.raises(ValueError, match=r"a_instanceIds.png: expected 16-bit grey .* 8-bit grey .* end at 255"):
+    with pytest.raises(ValueError, match=r"a_instanceIds.png: expected 16-bit gray .* 8-bit gray .* end at 255"):
         read(folder)
     Image.fromarray(instance[:64]).save(folder / "a_instanceIds.png")
     with pytest.raises(ValueError, match=r"256x128 .* instance map .*a_instanceIds.png has 256x64"):
@@ -197,7 +197,7 @@ def test_maps_of_one_name_in_two_folders_are_refused_before_any_picture(maps, tm
         (tmp_path / "both" / name).mkdir(parents=True)
         for kind in ("labelIds", "instanceIds"):
             shutil.copy(folder / f"a_{kind}.png", tmp_path / "both" / name)
-    with pytest.raises(ValueError, match=r"one.a_labelIds.png and .*two.a_labelIds.png have one name"):
+    with pytest.raises(ValueError, match=r"one.a_labelIds.png and .*two.a_labelIds.png have the same name"):
         module(tmp_path, predict_maps=tmp_path / "both").setup("predict")
 
 

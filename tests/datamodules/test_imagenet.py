@@ -487,7 +487,9 @@ def test_effective_batch_counts_devices_and_accumulation(root, batch_size, warns
     said = [str(warning.message) for warning in caught if "the recipe assumes" in str(warning.message)]
     assert bool(said) == warns
     if warns:
-        assert said[0].startswith("the recipe assumes 256 images a step, this run takes 128 (batch_size 16 x 4 devices")
+        assert said[0].startswith(
+            "the recipe assumes 256 images per step, this run takes 128 (batch_size 16 x 4 devices"
+        )
 
 
 def test_several_processes_share_an_evaluation_and_drop_by_their_own_share(root):

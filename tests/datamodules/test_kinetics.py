@@ -377,7 +377,9 @@ def test_evaluations_never_substitute(root):
     data = module(root, "test")
     damage(broken)
     for loader in (data.test_dataloader(), module(root, "validate").val_dataloader()):
-        with pytest.raises(BrokenVideoError, match=r"(?s)i-1_.*puts no other video in its place.*pcpad check kinetics"):
+        with pytest.raises(
+            BrokenVideoError, match=r"(?s)i-1_.*does not replace it by another video.*pcpad check kinetics"
+        ):
             list(loader)
     broken.write_bytes(b"")
     with pytest.warns(UserWarning, match="1 broken of 6; scores are of the 5 others"):

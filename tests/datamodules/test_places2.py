@@ -242,7 +242,7 @@ def test_under_a_trainer(root):
     options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     task, data = Counting(), module(root, effective_batch=6)
     trainer = Trainer(max_epochs=1, num_sanity_val_steps=0, enable_model_summary=False, **options)
-    with pytest.warns(UserWarning, match="the recipe assumes 6 images a step"):
+    with pytest.warns(UserWarning, match="the recipe assumes 6 images per step"):
         trainer.fit(task, data)
     assert len(task.seen) == SHARE["train"] // 2 * 2 + SHARE["val"]
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from pcpad import pictures
 from pcpad.datamodules.datasets.cityscapes_files import Pair
+from pcpad.datamodules.datasets.hole_masks import OTHER, read_mask
 from pcpad.datamodules.datasets.label_maps import read_checked_ids
-from pcpad.datamodules.datasets.masks import OTHER, read_mask
 from pcpad.datamodules.reading.frame_folders import FrameFolder, index_folder
 from pcpad.datamodules.reading.images import BrokenImageError, image_size, read_image
 from pcpad.datamodules.reading.pngs import PngFile, PngOutline, png_size

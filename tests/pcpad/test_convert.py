@@ -137,7 +137,7 @@ def test_the_report_says_what_was_left_and_why():
     assert list(reasons) == ["1", "2", "4", "5", "6", "7", "8"]
     for name, words in {
         "1": "of its own kind", "2": "no padding", "4": "transposed", "5": "average pooling", "6": "outside",
-        "7": "not initialised", "8": "returns masks",
+        "7": "not initialized", "8": "returns masks",
     }.items():  # fmt: skip
         assert words in reasons[name]
     assert "1 modules converted, 7 left" in str(report)

@@ -55,7 +55,7 @@ def test_depth_is_kept_or_its_loss_said(tmp_path):
         stream.width, stream.height, stream.pix_fmt = 80, 64, "yuv420p10le"
         container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(PHOTO.resize((80, 64))), "rgb24")))
         container.mux(stream.encode())
-    assert read_picture(tmp_path / "a.avif").notes == ("its 10 bits a channel become 8",)
+    assert read_picture(tmp_path / "a.avif").notes == ("its 10 bits per channel become 8",)
 
 
 @pytest.mark.faults

@@ -9,7 +9,7 @@ import zlib
 import pytest
 from PIL import Image
 
-from pcpad.datamodules.datasets.masks import read_mask
+from pcpad.datamodules.datasets.hole_masks import read_mask
 from pcpad.datamodules.reading.frame_folders import index_folder
 from pcpad.datamodules.reading.images import read_image
 from pcpad.datamodules.reading.pngs import PngFile

@@ -218,7 +218,7 @@ def test_to_mkldnn(case):
     for network in (make(case), nn.Sequential(make(case)), network_of(case).eval()):
         if case in ("masked-2d", "partial-2d") and isinstance(network, CASES[case][0]):
             network.return_mask = case == "masked-2d"
-        with pytest.raises(UserTypeError, match="would put a zero-padded convolution in the place of this"):
+        with pytest.raises(UserTypeError, match="would put a zero-padded convolution in place of this"):
             torch.utils.mkldnn.to_mkldnn(network)
 
 

@@ -180,7 +180,7 @@ def test_a_cmyk_profile_is_not_put_on_an_rgb_picture(tmp_path):
 def test_jpeg_says_what_it_cannot_keep(tmp_path):
     array = np.full((8, 8, 3), 40_000, np.uint16)
     lost = write_picture(tmp_path / "a.jpg", Picture(array, array[..., 0]), "jpg")
-    assert lost == ("alpha", "8 of the 16 bits a channel")
+    assert lost == ("alpha", "8 of the 16 bits per channel")
     assert abs(int(read_picture(tmp_path / "a.jpg").colour[4, 4, 0]) - 40_000 / 257) < 2
 
 

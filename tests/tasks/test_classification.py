@@ -258,7 +258,7 @@ def test_cross_testing_with_explicit_padding(tmp_path):
     back = task(padding="zeros")
     trainer(tmp_path).test(back, Images(), ckpt_path=tmp_path / "explicit.ckpt", verbose=False)
     assert back.trained_with == "explicit"
-    with pytest.raises(ValueError, match="trained with explicit padding and training is to go on with zeros"):
+    with pytest.raises(ValueError, match="trained with explicit padding and training is to continue with zeros"):
         trainer(tmp_path, max_epochs=2).fit(task(padding="zeros"), Images(), ckpt_path=tmp_path / "explicit.ckpt")
 
 

@@ -104,7 +104,9 @@ def test_a_run_goes_on_with_what_was_frozen_and_not_otherwise(tmp_path):
     trainer, task = run(2, tmp_path / "a.ckpt", **chosen)
     assert trainer.current_epoch == 2
     assert not task.network.bn1.training
-    with pytest.raises(ValueError, match=r"begun with freeze=\['layer1', 'norms'\] and is to go on with freeze=\[\]"):
+    with pytest.raises(
+        ValueError, match=r"began with freeze=\['layer1', 'norms'\] and is to continue with freeze=\[\]"
+    ):
         run(2, tmp_path / "a.ckpt", rates={"decay": 0.5})
     loaded = ClassificationTask.load_from_checkpoint(tmp_path / "a.ckpt")
     assert loaded.frozen == ["layer1", "norms"]

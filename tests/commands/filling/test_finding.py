@@ -94,7 +94,7 @@ def test_what_is_missing_is_named_and_the_rest_goes_on(folder):
 @pytest.mark.faults
 def test_two_masks_of_a_picture_are_too_many(folder):
     folder("a.png", "masks/a.png", "masks/a.gif")
-    assert "it has 2 masks: masks/a.gif, masks/a.png; leave one" in found(["a.png"], "masks").failures[0]
+    assert "it has 2 masks: masks/a.gif, masks/a.png; keep only one" in found(["a.png"], "masks").failures[0]
 
 
 @pytest.mark.faults

@@ -95,7 +95,7 @@ def test_ids_where_colors_are_expected_and_the_other_way(tmp_path):
         UserValueError, match=r"as `classes` has ids, but each pixel is an RGB color: #804080 \(2 pixels\)"
     ):
         classes(saved(tmp_path / "a.png", np.array([[ROAD, ROAD]], np.uint8)), 3)
-    with pytest.raises(UserValueError, match="one grey value: if these are ids"):
+    with pytest.raises(UserValueError, match="one gray value: if these are ids"):
         classes(saved(tmp_path / "b.png", IDS), {"road": "#804080"})
     deep = saved(tmp_path / "c.png", np.array([[300]], np.uint16))
     assert classes(deep, {300: "x"}) == [[0]]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pcpad.datamodules.datasets import video_table as table_module
-from pcpad.datamodules.datasets.clips import Augmentation, Sampling, centre_view
+from pcpad.datamodules.datasets.clips import ClipAugmentation, Sampling, centre_view
 from pcpad.datamodules.reading.videos import View
 
 
@@ -63,7 +63,7 @@ def test_crops_stay_inside_and_have_the_sizes_asked_for():
     draws = np.random.default_rng(0)
     sides = set()
     for _ in range(300):
-        view, _ = Augmentation(112).draw(240, 320, draws)
+        view, _ = ClipAugmentation(112).draw(240, 320, draws)
         assert view.rows == view.columns == 112
         assert 0 <= view.top <= view.height - 112
         assert 0 <= view.left <= view.width - 112
@@ -72,7 +72,7 @@ def test_crops_stay_inside_and_have_the_sizes_asked_for():
     assert sides == {round(240 * 112 / int(240 * 2 ** (-k / 4))) for k in range(5)}
     areas = []
     for _ in range(300):
-        view, _ = Augmentation(112, "random_resized").draw(240, 320, draws)
+        view, _ = ClipAugmentation(112, "random_resized").draw(240, 320, draws)
         area = (112 / view.height) * (112 / view.width)
         areas.append(area)
         assert 0.74 < view.height / 240 / (view.width / 320) < 1.35
@@ -81,7 +81,7 @@ def test_crops_stay_inside_and_have_the_sizes_asked_for():
     # The public networks' --train_crop_min_scale is 0.25, unlike torchvision's 0.08.
     assert 0.24 < min(areas) < 0.3
     assert 0.9 < max(areas) <= 1
-    flips = [Augmentation(112, flip=0.5).draw(240, 320, draws)[1] for _ in range(400)]
+    flips = [ClipAugmentation(112, flip=0.5).draw(240, 320, draws)[1] for _ in range(400)]
     assert 150 < sum(flips) < 250
-    assert Augmentation(112, "random_resized").draw(10, 1000, draws)[0].rows == 112
+    assert ClipAugmentation(112, "random_resized").draw(10, 1000, draws)[0].rows == 112
     assert centre_view(240, 320, 112) == View(112, 149, 0, 18, 112, 112)

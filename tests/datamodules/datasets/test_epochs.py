@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from pcpad.datamodules.datasets.centroids import Centroids
 from pcpad.datamodules.datasets.epochs import Crop, CropLoader, CropPlan, CropSampler
-from pcpad.datamodules.datasets.scenes import Augmentation
+from pcpad.datamodules.datasets.scenes import SceneAugmentation
 
 
 def points(of_class):
@@ -193,4 +193,4 @@ def test_a_plain_sampler_in_place_of_ours():
 
 
 def plain(crop, scale=(0.5, 2.0), flip=0.5):
-    return Augmentation(crop, scale, flip, jitter=0, blur=None)
+    return SceneAugmentation(crop, scale, flip, jitter=0, blur=None)

@@ -12,7 +12,7 @@ from scipy import stats
 
 from pcpad.datamodules.datasets.cityscapes_labels import IGNORE
 from pcpad.datamodules.datasets.epochs import Crop
-from pcpad.datamodules.datasets.scenes import A, Augmentation, choose_span
+from pcpad.datamodules.datasets.scenes import A, SceneAugmentation, choose_span
 from pcpad.datamodules.reading.pngs import PngFile
 
 
@@ -68,7 +68,7 @@ def painted(tmp_path):
 
 
 def plain(crop, scale=(0.5, 2.0), flip=0.5):
-    return Augmentation(crop, scale, flip, jitter=0, blur=None)
+    return SceneAugmentation(crop, scale, flip, jitter=0, blur=None)
 
 
 @pytest.mark.parametrize("crop", [48, 160])
@@ -114,7 +114,7 @@ def test_rare_classes_lie_near_the_borders_of_crops_too(painted):
 
 
 def test_same_seed_same_crop_whatever_came_before(painted):
-    full = Augmentation(48, (0.5, 2.0), 0.5, 0.25, (0.15, 1.3))
+    full = SceneAugmentation(48, (0.5, 2.0), 0.5, 0.25, (0.15, 1.3))
     first = full(*painted, Crop(0, None, 7))
     random.seed(1)
     np.random.seed(1)
@@ -158,7 +158,7 @@ def test_changes_of_colour_and_blur_are_drawn_independently(tmp_path):
     grey = np.full((80, 80, 3), 100, np.uint8)
     grey[40:] = 140
     files = PngFile(png(tmp_path / "i.png", grey)), PngFile(png(tmp_path / "l.png", grey[..., 0] // 50))
-    full = Augmentation(64, (1.0, 1.0), 0.0, 0.25, (0.15, 1.3))
+    full = SceneAugmentation(64, (1.0, 1.0), 0.0, 0.25, (0.15, 1.3))
     seen = []
     for seed in range(300):
         image, _ = full(*files, Crop(0, (40, 40), seed))
@@ -217,7 +217,7 @@ def test_colours_and_blur_are_distributed_as_by_whole_images(tmp_path):
     image[20:] = (90, 120, 140)
     files = PngFile(png(tmp_path / "i.png", image)), PngFile(png(tmp_path / "l.png", image[..., 0] // 50))
     reference = straightforward(40, (1.0, 1.0), 1)
-    full = Augmentation(40, (1.0, 1.0), 0.5, 0.25, (0.15, 1.3))
+    full = SceneAugmentation(40, (1.0, 1.0), 0.5, 0.25, (0.15, 1.3))
     ours = [tint(full(*files, Crop(0, None, seed))[0]) for seed in range(500)]
     slow = [tint(reference(image=image, mask=image[..., 0])["image"]) for _ in range(500)]
     assert_equal_distributions(ours, slow)
@@ -245,4 +245,4 @@ def test_unknown_argument_of_albumentations_is_an_error(monkeypatch):
     real = scenes.A.GaussianBlur
     monkeypatch.setattr(scenes.A, "GaussianBlur", lambda **given: real(**given, sigma_limits=(1, 2)))
     with pytest.raises((UserWarning, ValueError), match="not valid for transform GaussianBlur"):
-        Augmentation(8, (1, 1), 0, 0, (1, 2))
+        SceneAugmentation(8, (1, 1), 0, 0, (1, 2))

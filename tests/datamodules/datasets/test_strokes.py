@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pcpad.datamodules.datasets.masks import (
+from pcpad.datamodules.datasets.hole_masks import (
     hole_share,
 )
 from pcpad.datamodules.datasets.strokes import check_hole_ratio, draw_mask

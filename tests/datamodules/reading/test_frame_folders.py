@@ -62,7 +62,7 @@ def test_frames_under_endings_in_any_case(tmp_path, ending):
 def test_frames_that_are_no_jpeg_files_are_named(tmp_path):
     frames(tmp_path, jpeg(), jpeg())
     PHOTO.save(tmp_path / "image_00003.png")
-    with pytest.raises(BrokenVideoError, match=r"image_00003\.png.* no JPEG files"):
+    with pytest.raises(BrokenVideoError, match=r"image_00003\.png.* not JPEG files"):
         index_folder(tmp_path)
 
 

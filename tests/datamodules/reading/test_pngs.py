@@ -145,8 +145,8 @@ def test_transparency_gamma_and_profiles_do_not_touch_the_pixels(tmp_path):
 def test_other_pixels_become_rgb_but_no_ids(tmp_path):
     wide = noise((6, 5)).astype(np.uint16) * 257
     for array, kind, expected in (
-        (noise((6, 5)), "8-bit grey", noise((6, 5))),
-        (wide, "16-bit grey", noise((6, 5))),
+        (noise((6, 5)), "8-bit gray", noise((6, 5))),
+        (wide, "16-bit gray", noise((6, 5))),
         (noise((6, 5, 4)), "8-bit RGBA", None),
     ):
         file = PngFile(png(tmp_path / "x.png", array))
@@ -154,8 +154,8 @@ def test_other_pixels_become_rgb_but_no_ids(tmp_path):
         expected = array[..., :3] if expected is None else np.repeat(expected[..., None], 3, axis=2)
         np.testing.assert_array_equal(file.rgb(), expected)
         np.testing.assert_array_equal(file.rgb(slice(2), slice(1, 4)), expected[:2, 1:4])
-        if kind != "8-bit grey":
-            with pytest.raises(ValueError, match=f"x.png: expected 8-bit grey pixels, one id each, .* has {kind}"):
+        if kind != "8-bit gray":
+            with pytest.raises(ValueError, match=f"x.png: expected 8-bit gray pixels, one id each, .* has {kind}"):
                 file.grey()
 
 

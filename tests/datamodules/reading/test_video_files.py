@@ -96,7 +96,7 @@ def test_one_frame(videos, tmp_path):
 def test_impossible_sizes_are_refused_unread(videos, tmp_path, monkeypatch):
     path = videos.write(tmp_path / "a.mp4", 2)
     monkeypatch.setattr(module, "MOST_PIXELS", 3000)
-    with pytest.raises(BrokenVideoError, match="claims 3072 pixels a picture, more than the 3000 allowed"):
+    with pytest.raises(BrokenVideoError, match="claims 3072 pixels per picture, more than the 3000 allowed"):
         index_video(path)
 
 

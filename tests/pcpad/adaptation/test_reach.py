@@ -163,9 +163,9 @@ FAR = {
     ),
     "circular": (
         lambda: nn.Conv2d(3, 3, 3, padding=1, padding_mode="circular"),
-        "Conv2d: looks from a border at the opposite",
+        "Conv2d: reaches from one border to the opposite",
     ),
-    "position": (lambda: nn.Sequential(Position()), "the network: its output depends on the place"),
+    "position": (lambda: nn.Sequential(Position()), "the network: its output depends on the position"),
 }
 
 

@@ -84,7 +84,7 @@ def test_a_control_serves_a_second_padding(found, photographs):
     again = recover(filtering(), photographs, "replicate", QUICK, control=found)
     assert again.rows[ROWS[3]] == found.rows[ROWS[3]]
     assert again.control is found.control
-    with pytest.raises(UserValueError, match="another procedure"):
+    with pytest.raises(UserValueError, match="a different procedure"):
         recover(filtering(), photographs, "replicate", replace(QUICK, steps=3), control=found)
 
 
@@ -125,7 +125,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(photographs, tmp_path):
     assert not any("same procedure: step" in line or "recovered: step 5/" in line for line in lines)
     assert resumed.rows == whole.rows
     assert exponents_of(resumed.model) == exponents_of(whole.model)
-    with pytest.raises(UserValueError, match="other settings"):
+    with pytest.raises(UserValueError, match="different settings"):
         recover(filtering(), photographs, "partial", replace(settings, seed=1), resume=state)
 
 

@@ -325,7 +325,7 @@ def test_bad_input():
         layer(x, ids.float())
     with pytest.raises(TypeError, match="but got list"):
         layer(x, [0, 1])
-    with pytest.raises(ValueError, match=r"`ids` of shape \(N, 1, H, W\), one id a pixel, but got \(2, 2, 9, 10\)"):
+    with pytest.raises(ValueError, match=r"`ids` of shape \(N, 1, H, W\), one id per pixel, but got \(2, 2, 9, 10\)"):
         layer(x, ids.expand(-1, 2, -1, -1))
     with pytest.raises(ValueError, match=r"input's size \(9, 10\), but got \(9, 5\).*nearest"):
         layer(x, ids[..., ::2])

@@ -189,7 +189,7 @@ def test_a_mask_of_everything_is_named_and_the_picture_copied(folder):
     everything = np.full((60, 50), 255, np.uint8)
     originals = [add(folder, "a.png", mask=everything), add(folder, "b.png", mask=everything - everything)]
     add(folder, "c.png")
-    with pytest.warns(UserWarning, match="copied as it came") as said:
+    with pytest.warns(UserWarning, match="copied unchanged") as said:
         output = predict(folder)
     told = [str(one.message) for one in said]
     assert any("a.png: its mask covers all of it; it is copied" in one for one in told)
@@ -203,12 +203,12 @@ def test_a_mask_of_everything_is_named_and_the_picture_copied(folder):
 def test_nothing_to_fill_in_any_picture_is_an_error(folder, value, capsys):
     original = add(folder, "a.png", mask=np.full((60, 50), value, np.uint8))
     with (
-        pytest.warns(UserWarning, match="copied as it came"),
+        pytest.warns(UserWarning, match="copied unchanged"),
         pytest.raises(ValueError, match=r"nothing was filled: none of the 1 pictures"),
     ):
         predict(folder)
     assert np.array_equal(read_picture(folder / "out" / "a.png").colour, original.colour)
-    assert "0 filled pictures and 1 copied as they came" in capsys.readouterr().out
+    assert "0 filled pictures and 1 copied unchanged" in capsys.readouterr().out
 
 
 @pytest.mark.faults
@@ -281,7 +281,7 @@ def test_nothing_but_broken_files(folder):
 def test_what_can_be_known_before_is_refused_before(folder):
     add(folder, "a.png")
     add(folder, "a.tiff")
-    with pytest.raises(ValueError, match=r"a\.png and .*a\.tiff have one name"):
+    with pytest.raises(ValueError, match=r"a\.png and .*a\.tiff have the same name"):
         predict(folder)
     (folder / "images" / "a.tiff").unlink()
     add(folder, "lonely.png", mask=False)

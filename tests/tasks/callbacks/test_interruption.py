@@ -288,7 +288,7 @@ def test_slurms_signal_requeues_from_a_whole_state(tmp_path, uninterrupted, monk
     stop = run(tmp_path, {("train", 1, 3): signal.SIGUSR1}, **slurm)
     assert stop.code == 128 + signal.SIGUSR1
     assert calls == [["scontrol", "requeue", "17"]]
-    assert stop.notes == ["SLURM was asked to requeue the job, which goes on by itself."]
+    assert stop.notes == ["SLURM was asked to requeue the job, which resumes by itself."]
     assert run(tmp_path, **slurm) is None, "and finds by itself where it was"
     assert_same_run(uninterrupted({}), tmp_path)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pcpad.datamodules.datasets.masks import (
+from pcpad.datamodules.datasets.hole_masks import (
     AugmentedMasks,
     DrawnMasks,
     FixedMasks,

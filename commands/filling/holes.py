@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from pcpad.commands.filling.scratches import find_scratches
-from pcpad.datamodules.datasets.masks import Polarity, fit_nearest, hole_share, read_mask, ways
+from pcpad.datamodules.datasets.hole_masks import Polarity, fit_nearest, hole_share, read_mask, ways
 from pcpad.errors import UserValueError
 from pcpad.file_kinds import kind_of_file
 from pcpad.pictures import Picture
@@ -109,7 +109,7 @@ def hole_of(picture: Picture, source: Path, mask: Path | None, reading: MaskRead
     if hole.all():
         what = f"its mask {mask}" if mask is not None else f"what is {reading.source}"
         message = (
-            f"{source}: {what} covers 100 % of it, so that there is nothing to go by; is the mask the other way round "
+            f"{source}: {what} covers 100 % of it, so that there is nothing to go by; is the mask inverted "
             "(--mask_polarity)?"
         )
         raise UserValueError(message)
@@ -125,7 +125,7 @@ def _of_file(picture: Picture, source: Path, path: Path, reading: MaskReading) -
     if mask.unclear and reading.threshold is None:
         message = (
             f"{source}: its mask {path} does not say what is a hole, as {mask.unclear}: {ways('--mask_polarity')}; or "
-            "where greys count as white: --mask_threshold 0.5"
+            "where grays count as white: --mask_threshold 0.5"
         )
         raise UserValueError(message)
     valid = mask.valid
@@ -143,7 +143,7 @@ def _of_file(picture: Picture, source: Path, path: Path, reading: MaskReading) -
         other = {"white_hole": "white_valid", "white_valid": "white_hole"}.get(reading.polarity, "another one")
         message = (
             f"{source}: {share:.0%} of it is a hole by its mask {path}, more than the {_PLAUSIBLE:.0%} that are "
-            f"plausible: pass --mask_polarity {other} if it is the other way round, or --mask_polarity "
+            f"plausible: pass --mask_polarity {other} if it is inverted, or --mask_polarity "
             f"{reading.polarity} if so much is to be filled indeed"
         )
         raise UserValueError(message)
@@ -180,7 +180,8 @@ def painted(picture: Picture, color: tuple[int, int, int], tolerance: int) -> np
         tight &= (values >= aim - near) & (values <= aim + near)
         loose &= (values >= aim - 2 * near) & (values <= aim + 2 * near)
     side = 2 * _MIXED + 1
-    return cv2.dilate(tight.view(np.uint8), np.ones((side, side), np.uint8)) & loose.view(np.uint8)
+    line: np.ndarray = cv2.dilate(tight.view(np.uint8), np.ones((side, side), np.uint8)) & loose.view(np.uint8)
+    return line
 
 
 def _is_lossy(path: Path) -> bool:

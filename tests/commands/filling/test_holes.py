@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pcpad.commands.filling.masks import MaskReading, color_of, has_bled, hole_of, painted
+from pcpad.commands.filling.holes import MaskReading, color_of, has_bled, hole_of, painted
 from pcpad.pictures import Picture, read_picture
 
 SOURCE = Path("photo.jpg")

@@ -49,10 +49,10 @@ def read_mask(
     soft_edges: float | None = None,
     believed: int = 0,
 ) -> Bilevel:
-    """Read a mask file of up to 16 bits a channel.
+    """Read a mask file of up to 16 bits per channel.
 
     Args:
-        path: The file. Colours count by their luminance; a file that holds nothing but 0 and 1 counts as black and
+        path: The file. Colors count by their luminance; a file that holds nothing but 0 and 1 counts as black and
             white; alpha is left out, unless it is what the polarity asks for.
         polarity: What is a hole: what white means; or `nonblack_hole`, `nonwhite_hole`: every pixel that is not
             exactly black, not exactly white; or `transparent_hole`: every pixel of less than half opacity.
@@ -91,8 +91,8 @@ def _with_soft_edges(
     else:
         hole, covered = ~is_white, grey < (1 - share) * white
     near = cv2.dilate(hole.view(np.uint8), np.ones((2 * _SMOOTH + 1, 2 * _SMOOTH + 1), np.uint8)) != 0
-    hole = hole | (near & covered)
-    return hole if polarity == "white_hole" else ~hole
+    grown: np.ndarray = hole | (near & covered)
+    return grown if polarity == "white_hole" else ~grown
 
 
 def _other_than(picture: Picture, polarity: Polarity, path: str | Path, white: int) -> np.ndarray:
@@ -102,7 +102,8 @@ def _other_than(picture: Picture, polarity: Polarity, path: str | Path, white: i
             message = f"{path}: nothing in it is transparent (no alpha channel), so transparent_hole finds no hole"
             raise PictureError(message)
         return picture.alpha > picture.white // 2
-    return (picture.colour == (0 if polarity == "nonblack_hole" else white)).all(axis=2)
+    hole: np.ndarray = (picture.colour == (0 if polarity == "nonblack_hole" else white)).all(axis=2)
+    return hole
 
 
 def _unclear(picture: Picture, is_white: np.ndarray) -> str:
@@ -126,7 +127,7 @@ def _unclear(picture: Picture, is_white: np.ndarray) -> str:
         seen = picture.alpha > top // 2
         told = bool((seen == is_white).all() or (seen != is_white).all())
         if not seen.all() and not told:
-            return f"{int(np.count_nonzero(~seen))} of its {pixels} pixels are transparent, which its colours don't say"
+            return f"{int(np.count_nonzero(~seen))} of its {pixels} pixels are transparent, which its colors don't say"
     return ""
 
 
@@ -267,7 +268,7 @@ class AugmentedMasks:
     """Mask files, dilated, moved, turned and cropped at random.
 
     A file's values are cut at 0.6 of white and its holes dilated by a disc of 9 to 49 pixels (of a mask whose shorter
-    side is 512; in proportion for others). One nearest-neighbour warp then brings its shorter side to `size`, mirrors,
+    side is 512; in proportion for others). One nearest-neighbor warp then brings its shorter side to `size`, mirrors,
     turns it by any angle, and moves it so that any of its points can be the middle; beyond its border it is mirrored.
     A result without a hole, or with more than 0.9 of one, is drawn again, after ten attempts from the undilated file.
 
@@ -319,8 +320,8 @@ class FixedMasks:
     """One mask for each evaluated image, the same in every run, batch, worker and process.
 
     Image number i gets a hole share in bin i modulo the number of bins, so that each bin has as many images. Its mask
-    is the first one of that bin in an order of the files that is drawn anew for each image, resized by nearest
-    neighbour; without files, brush strokes and boxes drawn for it.
+    is the first one of that bin in an order of the files that is drawn again for each image, resized by nearest
+    neighbor; without files, brush strokes and boxes drawn for it.
 
     Args:
         files: The mask files; None draws masks.
