@@ -122,10 +122,16 @@ class NormedSegmentationTask(SegmentationTask):
 
 
 def replace_norms(network: nn.Module, norm: Norm) -> None:
-    """Put group or instance norms in the place of a network's batch norms, in place."""
+    """Put group or instance norms in the place of a network's batch norms, in place.
+
+    Behind a global pooling there is one pixel, of which an instance norm would leave nothing: it is left out there.
+    """
     for parent in list(network.modules()):
+        pooled = any(isinstance(child, nn.AdaptiveAvgPool2d) for child in parent.children())
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.BatchNorm2d):
-                channels = child.num_features
-                made = nn.GroupNorm(_GROUPS, channels) if norm == "group" else nn.InstanceNorm2d(channels, affine=True)
-                setattr(parent, name, made)
+            if not isinstance(child, nn.BatchNorm2d):
+                continue
+            made: nn.Module = nn.GroupNorm(_GROUPS, child.num_features)
+            if norm == "instance":
+                made = nn.Identity() if pooled else nn.InstanceNorm2d(child.num_features, affine=True)
+            setattr(parent, name, made)
