@@ -1,10 +1,22 @@
 """The driver of the experiments: which runs there are, and with which rates."""
 
+import json
+import os
+import sys
+from itertools import product
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+import yaml
+from PIL import Image
 from torch import nn
 
+from benchmarks import evidence_runs
+from benchmarks.evidence_data import LAYOUTS
 from benchmarks.evidence_networks import SmallDeepLab, SmallResNet, replace_norms
+from benchmarks.evidence_rows import Cells
 from benchmarks.evidence_runs import EXPERIMENTS, RECIPES, best_rate, cells
 from benchmarks.evidence_scores import knows_place, shares_off
 from pcpad import PartialConv2d, convert_padding
@@ -69,3 +81,64 @@ def test_shares_off_are_apart_by_the_distance_to_seams():
     found = shares_off(whole, tiles)
     assert found["far"] == 0
     assert 0 < found["near"] < 1
+
+
+def shorten(recipe, into):
+    """A recipe of two steps of four images."""
+    text = (RECIPES / recipe).read_text(encoding="utf-8")
+    content = yaml.safe_load(text)
+    content["trainer"] |= {"max_steps": 2, "limit_val_batches": 1, "log_every_n_steps": 1}
+    content["trainer"].pop("limit_train_batches", None)
+    if "val_check_interval" in content["trainer"]:
+        content["trainer"]["val_check_interval"] = 1
+    content["model"]["init_args"]["scheduler"]["init_args"]["total_iters"] = 2
+    content["data"]["init_args"] |= {"batch_size": 4, "effective_batch": 4}
+    (into / recipe).write_text(yaml.safe_dump(content))
+
+
+def write_crops(source, root):
+    draw = np.random.default_rng(0)
+    for split, number in product(("train", "val", "test"), range(21)):
+        folder = root / split / f"{number:02}"
+        folder.mkdir(parents=True)
+        Image.fromarray(draw.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(folder / "0.png")
+
+
+def write_streets(source, root):
+    draw = np.random.default_rng(0)
+    for split, number in product(("train", "val", "test"), range(4)):
+        for kind, high in (("images", 256), ("labels", 12)):
+            (root / split / kind).mkdir(parents=True, exist_ok=True)
+            shape = (192, 288, 3) if kind == "images" else (192, 288)
+            picture = draw.integers(0, high, shape, dtype=np.uint8)
+            Image.fromarray(picture).save(root / split / kind / f"{number}.png")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "cell", "write", "there"),
+    [
+        ("position", "partial, seed 1", write_crops, {"correct", "moved", "activation", "place"}),
+        ("seg_camvid", "partial, instance norm, seed 0", write_streets, {"near", "far"}),
+    ],
+)
+def test_a_cell_is_run_once_and_scored(name, cell, write, there, tmp_path, monkeypatch):
+    (tmp_path / "recipes").mkdir()
+    shorten(EXPERIMENTS[name].recipe, tmp_path / "recipes")
+    monkeypatch.setattr(evidence_runs, "RECIPES", tmp_path / "recipes")
+    monkeypatch.setitem(LAYOUTS, name, write)
+    root = str(Path(__file__).parents[2])
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep))
+    options = ["--data", str(tmp_path), "--work", str(tmp_path / "work"), "--results", str(tmp_path / "results")]
+    monkeypatch.setattr(sys, "argv", ["evidence_runs", name, "--cell", cell, *options])
+    evidence_runs.main()
+    file = tmp_path / "results" / name / f"{cell}.json"
+    content = json.loads(file.read_text())
+    assert there <= set(content)
+    assert content["test"]
+    assert content["rate"] in EXPERIMENTS[name].rates
+    assert Cells(file.parent).hours > 0
+    before = file.stat().st_mtime_ns
+    evidence_runs.main()
+    assert file.stat().st_mtime_ns == before
