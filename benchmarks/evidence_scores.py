@@ -19,6 +19,7 @@ __all__ = ["classification_scores", "knows_place", "ridge", "segmentation_scores
 TILE = 96
 SEAM = 8  # pixels on each side of a seam
 _PENALTY = 1e-3
+_TRUSTED = ["benchmarks.evidence_networks.NormedSegmentationTask"]
 _PLACED = 256  # images whose features are kept for the regression
 
 
@@ -40,7 +41,7 @@ def classification_scores(checkpoint: Path, root: Path, paddings: Sequence[str])
     scores: dict[str, Any] = {"correct": {}, "moved": {}}
     own: list[Tensor] = []
     for padding in paddings:
-        task = load_task(checkpoint, padding=padding, trusted=["benchmarks.evidence_networks"])
+        task = load_task(checkpoint, padding=padding, trusted=_TRUSTED)
         right, moved, kept = [], [], []
         for number, batch in enumerate(_batches(checkpoint, root, "test")):
             features = _features(task, batch["image"])
@@ -108,7 +109,7 @@ def _features(task: Task, image: Tensor) -> Tensor:
 
 
 def _batches(checkpoint: Path, root: Path, split: str) -> Any:
-    data: Any = load_datamodule(checkpoint, root=str(root))
+    data: Any = load_datamodule(checkpoint, trusted=_TRUSTED, root=str(root))
     data.setup("test" if split == "test" else "validate")
     return data.test_dataloader() if split == "test" else data.val_dataloader()
 
@@ -129,7 +130,7 @@ def segmentation_scores(checkpoint: Path, root: Path, paddings: Sequence[str]) -
     Returns:
         `near` and `far`: the share of each test image's pixels.
     """
-    task = load_task(checkpoint, trusted=["benchmarks.evidence_networks"])
+    task = load_task(checkpoint, trusted=_TRUSTED)
     found: dict[str, list[float]] = {"near": [], "far": []}
     for batch in _batches(checkpoint, root, "test"):
         whole = tiled_argmax(task, batch["image"], None)
