@@ -12,5 +12,7 @@ FIGURES = {
     "features": ("features", "how far features move, by place, when trained weights run under another padding"),
     "filtering": ("filtering", "where networks that learned a Gaussian filter err, at the border and inside"),
     "synthesis": ("synthesis", "label maps, what generators make of them, and what a detector finds in that"),
+    "masks": ("masks", "the masks of padding, holes and panoptic maps, by the layers' own rules"),
+    "inpaintings": ("inpaintings", "pictures with holes, and what inpainting checkpoints fill in"),
     "activations": ("activations", "activation maps of images that all runs of one padding alone get right"),
 }

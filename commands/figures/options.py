@@ -31,14 +31,14 @@ def add_output(parser: argparse.ArgumentParser, name: str) -> None:
         parser: The figure's.
         name: The file it is written to unless another one is given.
     """
-    text = f"the picture to write (default: {name})"
-    parser.add_argument("--output", metavar="FILE.png", type=_png, default=Path(name), help=text)
+    text = f"the picture to write, .png or .pdf (default: {name})"
+    parser.add_argument("--output", metavar="FILE", type=_picture, default=Path(name), help=text)
 
 
-def _png(text: str) -> Path:
+def _picture(text: str) -> Path:
     path = path_name(text)
-    if path.suffix.lower() != ".png" or path.is_dir():
-        message = f"expected the name of a .png file, got {text!r}"
+    if path.suffix.lower() not in (".png", ".pdf") or path.is_dir():
+        message = f"expected the name of a .png or .pdf file, got {text!r}"
         raise argparse.ArgumentTypeError(message)
     return path
 

@@ -47,11 +47,16 @@ def _groups(*further: str) -> Callable[[list[str], list[str]], list[str]]:
     return lambda zeros, partial: ["--first", *partial, "--second", *zeros, *further]
 
 
+def _only(*words: str) -> Callable[[list[str], list[str]], list[str]]:
+    return lambda zeros, partial: list(words)
+
+
 def _each(zeros: list[str], partial: list[str]) -> list[str]:
     return ["--checkpoint", zeros[0], partial[0], "--paddings", "zeros", "reflect", "replicate", "partial"]
 
 
 _CHECKPOINTS = "checkpoints of zeros and partial"
+_RULES = "the layers' own rules"
 
 # By `drawn` in `published.yaml`.
 DRAWN = {
@@ -66,14 +71,17 @@ DRAWN = {
     "synthesis": Drawing(_CHECKPOINTS, "synthesis", "SynthesisTask", _pair()),
     "features": Drawing(_CHECKPOINTS, "features", "ClassificationTask", _each),
     "leave_out": Drawing("a picture, named behind --", "leave-out"),
+    "masks_of_padding": Drawing(_RULES, "masks", options=_only("padding")),
+    "windows_of_padding": Drawing(_RULES, "masks", options=_only("windows")),
+    "mask_of_holes": Drawing(f"{_RULES}, or of a mask, `-- --mask FILE`", "masks", options=_only("hole")),
+    "masks_of_panoptic": Drawing(_RULES, "masks", options=_only("panoptic")),
+    "inpaintings": Drawing(f"{_CHECKPOINTS} convolution", "inpaintings", "InpaintingTask", _pair()),
     "border_counts": Drawing("a network, `-- --network resnet50`", "border-counts"),
 }
 
 
 def made_by(figure: PublishedFigure) -> str:
-    """Whether this build draws a figure and of what, or what is there instead."""
-    if figure.drawn is None:
-        return f"no: {figure.instead}"
+    """What a figure is drawn of, and by what."""
     how = DRAWN[figure.drawn]
     return f"yes, from {how.takes}" + (f", by `pcpad figure {how.figure}`" if how.figure else "")
 
@@ -88,20 +96,17 @@ def draw(figure: PublishedFigure, found: Found | None, output: Path | None, furt
         further: More options of the `pcpad figure` that draws it.
 
     Raises:
-        UserValueError: This build does not draw it, or the runs are not those it takes.
+        UserValueError: The runs are not those it takes.
         UserFileNotFoundError: Their checkpoints are gone.
     """
-    if figure.drawn is None:
-        message = f"{figure.name} is not drawn: {figure.instead}."
-        raise UserValueError(message)
     how = DRAWN[figure.drawn]
     path = output or Path(f"{figure.name.replace(':', '-')}.png")
     if how.figure is None:
         _of_comparison(figure, found, path, further)
         return
-    options = []
-    if how.task is not None:
-        options = how.options(*(_checkpoints(figure, how, found, padding) for padding in ("zeros", "partial")))
+    paddings = ("zeros", "partial") if how.task is not None else ()
+    checkpoints = [_checkpoints(figure, how, found, padding) for padding in paddings] or [[], []]
+    options = how.options(*checkpoints)
     figures.main([how.figure, *options, *further, "--output", str(path)])
 
 

@@ -75,14 +75,12 @@ class PublishedFigure:
     Args:
         name: `2018:F3`.
         title: What it shows.
-        drawn: How this build draws it, a key of `drawing.DRAWN`; None where it does not.
-        instead: Where it does not, why, or what comes near.
+        drawn: How it is drawn, a key of `drawing.DRAWN`.
     """
 
     name: str
     title: str
-    drawn: str | None
-    instead: str
+    drawn: str
 
 
 @cache
@@ -118,8 +116,7 @@ def _table(name: str, found: Mapping[str, Any]) -> PublishedTable:
 def published_figures() -> Mapping[str, PublishedFigure]:
     """Every figure by name, in the papers' order."""
     return {
-        name: PublishedFigure(name, found["title"], found.get("drawn"), found.get("instead", ""))
-        for name, found in _content()["figures"].items()
+        name: PublishedFigure(name, found["title"], found["drawn"]) for name, found in _content()["figures"].items()
     }
 
 

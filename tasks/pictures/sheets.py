@@ -127,18 +127,21 @@ def as_pixels(image: np.ndarray, width: int) -> Image.Image:
 
 
 def save_png(sheet: Image.Image, path: Path, **options: Any) -> Path:
-    """Write a picture that appears under its name only once it is complete.
+    """Write a picture that appears under its name only once it is complete: a PNG, or a PDF where the name says so.
 
     Args:
         sheet: The picture.
         path: Where it will be; folders on the way are made.
-        options: Of Pillow: `QUICK_PNG`.
+        options: Of Pillow, for a PNG: `QUICK_PNG`.
 
     Returns:
         The path.
     """
     with whole_file(path, "wb") as file:
-        sheet.save(file, format="PNG", dpi=(150, 150), **options)
+        if path.suffix.lower() == ".pdf":
+            sheet.save(file, format="PDF", resolution=150)
+        else:
+            sheet.save(file, format="PNG", dpi=(150, 150), **options)
     return path
 
 

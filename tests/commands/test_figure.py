@@ -38,7 +38,7 @@ def test_each_figure_has_help(name, capsys):
         (["seam"], "No figure 'seam'. Did you mean seams?"),
         (["leave-out", "absent.png"], "No picture at absent.png"),
         (["leave-out", "a.png", "--data.root=x"], "reads no data set"),
-        (["leave-out", "a.png", "--output=x.jpg"], ".png file"),
+        (["leave-out", "a.png", "--output=x.jpg"], ".png or .pdf file"),
         (["leave-out", "a.png", "--import=no_such_module_of_mine"], "no such module"),
         (["seams", "--checkpoints", "a", "b", "--data.root"], "--data.root needs a value"),
         (["seams", "--checkpoints", "a.ckpt", "b.ckpt"], "No checkpoint at a.ckpt"),

@@ -101,8 +101,8 @@ def test_everything_is_listed_with_what_makes_it(capsys):
     assert sorted(names) == sorted({*published_tables(), *published_figures()})
     by_name = dict(zip(names, lines, strict=True))
     assert "yes, from files of `pcpad bench --json`" in by_name["2018:T1"]
-    assert "no: no sheet of several checkpoints yet" in by_name["2022:F7"]
-    assert all(("  yes, from " in line) != ("  no: " in line) for line in lines)
+    assert "by `pcpad figure inpaintings`" in by_name["2022:F7"]
+    assert all("  yes, from " in line for line in lines)
 
 
 def test_table_2_with_the_papers_own_runs_is_the_papers(resnet, capsys):
@@ -427,7 +427,9 @@ def test_a_number_that_is_none_is_in_no_average(tmp_path, capsys):
 def test_figures_are_drawn_by_what_draws_them(resnet, tmp_path, capsys, monkeypatch):
     drawn = []
     monkeypatch.setattr("pcpad.commands.figure.main", drawn.append)
-    assert "is not drawn: a drawing" in failing(capsys, "2022:F1")
+    assert "checkpoints of InpaintingTask" in failing(capsys, "2022:F7")
+    paper(capsys, "2022:F1")
+    assert drawn.pop() == ["masks", "windows", "--output", "2022-F1.png"]
     assert "no checkpoints/best.ckpt" in failing(capsys, "2018:F4", "--runs", resnet)
     assert "with zeros" in failing(capsys, "2018:F6", "--runs", resnet)
     for folder in resnet.glob("padding=*/seed=*"):

@@ -1,0 +1,238 @@
+"""Rows of EVIDENCE.md: what a paper claims, what came out here, and what follows from that."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from benchmarks.paired import Comparison, compare, holm
+
+__all__ = ["Cells", "Claim", "Form", "Row", "corrected", "seeds_needed", "verdict"]
+
+ALPHA = 0.05
+_POWER = 0.8
+_MOST = 100_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the page.
+
+    Args:
+        claim: What is said.
+        source: Where.
+        published: The paper's numbers.
+        ours: Ours, with interval; why there is nothing where there is nothing.
+        p: Corrected, as text.
+        verdict: What follows.
+    """
+
+    claim: str
+    source: str
+    published: str
+    ours: str
+    p: str = "–"
+    verdict: str = "not run yet"
+
+
+@dataclass(frozen=True)
+class Form:
+    """How differences are printed.
+
+    Args:
+        digits: Behind the point.
+        factor: What they are multiplied by, 100 for percentage points.
+        unit: What stands behind them.
+        ratio: Whether they are logarithms, to be printed as factors.
+    """
+
+    digits: int = 2
+    factor: float = 100.0
+    unit: str = " points"
+    ratio: bool = False
+
+    def text(self, value: float) -> str:
+        """One number."""
+        if self.ratio:
+            return f"×{math.exp(value):.{self.digits}f}"
+        return f"{self.factor * value:+.{self.digits}f}"
+
+    def compared(self, found: Comparison, word: str = "seeds") -> str:
+        """Difference, interval and number of pairs."""
+        inside = f"{self.text(found.low)}, {self.text(found.high)}"
+        return f"{self.text(found.difference)}{self.unit} [{inside}], {found.count} {word}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim's test.
+
+    Args:
+        row: What of it is known before the test.
+        differences: Of the pairs, positive where they speak for the claim unless `sign` says otherwise.
+        form: How they are printed.
+        sign: −1 where the claim is that they are negative.
+        prefix: What stands before the difference.
+        flips: Whether the test by flips decides too; of five pairs it cannot be below .0625.
+        word: What is paired.
+    """
+
+    row: Row
+    differences: Sequence[float]
+    form: Form
+    sign: int = 1
+    prefix: str = ""
+    flips: bool = False
+    word: str = "seeds"
+
+
+def corrected(family: Sequence[Claim], alpha: float = ALPHA) -> list[Row]:
+    """The rows of tests that belong together, their p by Holm's correction over those that have pairs.
+
+    Args:
+        family: The tests.
+        alpha: What corrected p has to be below.
+
+    Returns:
+        Their rows, in order.
+    """
+    found = [_compared(one.differences) for one in family]
+    there = [place for place, one in enumerate(found) if one is not None]
+    p_values = [_decides(family[place], found[place]) for place in there]
+    adjusted = dict(zip(there, holm(p_values), strict=True))
+    rows = []
+    for place, (one, comparison) in enumerate(zip(family, found, strict=True)):
+        if comparison is None:
+            rows.append(replace(one.row, ours=_too_few(len(one.differences), one.word)))
+            continue
+        p = adjusted[place]
+        text = one.prefix + one.form.compared(comparison, one.word)
+        flips = "" if one.flips else f"; by flips {comparison.p_flips:.2g}"
+        said = verdict(one.differences, one.sign, p, alpha)
+        rows.append(replace(one.row, ours=text, p=f"{p:.2g}{flips}", verdict=said))
+    return rows
+
+
+def _too_few(count: int, word: str) -> str:
+    return f"{count or 'no'} pairs of runs" if word == "seeds" else "fewer than three pairs of runs"
+
+
+def _compared(differences: Sequence[float]) -> Comparison | None:
+    if len(differences) < 2:
+        return None
+    names = [str(place) for place in range(len(differences))]
+    return compare(dict(zip(names, differences, strict=True)), dict.fromkeys(names, 0.0))
+
+
+def _decides(one: Claim, found: Comparison | None) -> float:
+    assert found is not None
+    return max(found.p_t, found.p_flips) if one.flips else found.p_t
+
+
+def verdict(differences: Sequence[float], sign: int, p: float, alpha: float = ALPHA) -> str:
+    """Whether a claim is confirmed.
+
+    Args:
+        differences: Of the pairs.
+        sign: Of the mean that the claim asks for.
+        p: Corrected.
+        alpha: What it has to be below.
+
+    Returns:
+        `confirmed`, `contradicted`, or `undecided` with the number of seeds that would find what was seen.
+    """
+    mean = float(np.mean(differences))
+    if p < alpha:
+        return "**confirmed**" if mean * sign > 0 else "**contradicted**"
+    needed = seeds_needed(differences)
+    if needed is None:
+        return "undecided at this size: no difference was seen at all"
+    way = "as claimed" if mean * sign > 0 else "against the claim"
+    count = f"more than {_MOST}" if needed > _MOST else f"about {needed}"
+    return f"undecided at this size: the difference seen, {way}, would take {count} seeds"
+
+
+def seeds_needed(differences: Sequence[float], alpha: float = ALPHA, power: float = _POWER) -> int | None:
+    """The number of pairs at which a paired t-test would find the mean difference seen.
+
+    Args:
+        differences: Of at least two pairs.
+        alpha: The test's level, two-sided.
+        power: How often it shall find it.
+
+    Returns:
+        The number; one above 100 000 where it is more; None for a mean of 0.
+    """
+    mean, spread = float(np.mean(differences)), float(np.std(differences, ddof=1))
+    if mean == 0:
+        return None
+    if spread == 0:
+        return 2
+
+    def finds(count: int) -> bool:
+        limit = stats.t.ppf(1 - alpha / 2, count - 1)
+        return bool(stats.nct.sf(limit, count - 1, abs(mean) / spread * math.sqrt(count)) >= power)
+
+    low, high = 1, 2
+    while not finds(high):
+        if high > _MOST:
+            return _MOST + 1
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if finds(middle) else (middle, high)
+    return high
+
+
+class Cells:
+    """An experiment's finished runs.
+
+    Args:
+        folder: Where their JSON files are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.runs: dict[str, dict[int, Any]] = {}
+        self.rates: dict[str, Any] = {}
+        for path in sorted(folder.glob("*.json")):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if path.stem.startswith("rates, "):
+                self.rates[content["arm"]] = content
+            else:
+                self.runs.setdefault(content["arm"], {})[int(content["seed"])] = content
+
+    @property
+    def hours(self) -> float:
+        """Of processor time, the choice of learning rates included."""
+        runs = [run for by_seed in self.runs.values() for run in by_seed.values()]
+        return sum(run.get("cpu_seconds", 0.0) for run in [*runs, *self.rates.values()]) / 3600
+
+    def count(self, arm: str) -> int:
+        """How many of an arm's runs are finished."""
+        return len(self.runs.get(arm, {}))
+
+    def metric(self, arm: str, name: str) -> dict[int, float]:
+        """A test metric by seed, of runs in which it is finite."""
+        found = {seed: float(run["test"][name]) for seed, run in self.runs.get(arm, {}).items() if name in run["test"]}
+        return {seed: value for seed, value in found.items() if math.isfinite(value)}
+
+    def top1(self, arm: str, tested: str) -> dict[int, float]:
+        """Top-1 by seed under a padding."""
+        found = self.runs.get(arm, {}).items()
+        return {seed: share(run["correct"][tested]) for seed, run in found if tested in run.get("correct", {})}
+
+    def differences(self, first: Mapping[int, float], second: Mapping[int, float]) -> list[float]:
+        """Seed by seed."""
+        return [first[seed] - second[seed] for seed in sorted(first) if seed in second]
+
+
+def share(correct: str) -> float:
+    """The share of ones in a text of zeros and ones."""
+    return correct.count("1") / len(correct)

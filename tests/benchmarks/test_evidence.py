@@ -1,0 +1,81 @@
+"""EVIDENCE.md, and what decides its verdicts."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmarks.evidence import PAGE, RESULTS, page
+from benchmarks.evidence_claims import border_log, classification
+from benchmarks.evidence_rows import Cells, Claim, Form, Row, corrected, seeds_needed
+
+
+@pytest.mark.slow
+def test_committed_page_is_what_the_committed_results_make():
+    assert PAGE.read_text(encoding="utf-8") == page(RESULTS)
+
+
+def claim_of(differences, sign):
+    return Claim(Row("claim", "", "", ""), differences, Form(), sign=sign)
+
+
+@pytest.mark.parametrize(
+    ("differences", "sign", "said"),
+    [
+        ([0.010, 0.012, 0.011, 0.009, 0.010], 1, "**confirmed**"),
+        ([0.010, 0.012, 0.011, 0.009, 0.010], -1, "**contradicted**"),
+        ([0.010, -0.012, 0.011, -0.009, 0.002], 1, "undecided"),
+    ],
+    ids=["confirmed", "contradicted", "undecided"],
+)
+def test_verdict_follows_p_and_sign(differences, sign, said):
+    assert corrected([claim_of(differences, sign)])[0].verdict.startswith(said)
+
+
+def test_p_is_corrected_over_the_family_that_was_run():
+    clear = [0.010, 0.012, 0.011, 0.009, 0.010]
+    alone = corrected([claim_of(clear, 1)])[0]
+    among = corrected([claim_of(clear, 1), claim_of([0.01, -0.01, 0.02], 1), claim_of([], 1)])
+    assert float(among[0].p.split(";")[0]) == pytest.approx(2 * float(alone.p.split(";")[0]), rel=0.05)
+    assert among[2].verdict == "not run yet"
+
+
+def test_seeds_needed_are_those_of_the_power_of_the_t_test():
+    differences = [0.5, 1.5, 1.0, 2.0, 0.0]
+    count = seeds_needed(differences)
+    effect = np.mean(differences) / np.std(differences, ddof=1)
+
+    def power(pairs):
+        return stats.nct.sf(stats.t.ppf(0.975, pairs - 1), pairs - 1, effect * np.sqrt(pairs))
+
+    assert power(count) >= 0.8 > power(count - 1)
+    assert seeds_needed([1.0, -1.0]) is None
+
+
+def test_border_places_are_the_outermost_ones():
+    values = np.ones((8, 8))
+    values[0], values[-1], values[:, 0], values[:, -1] = 2, 2, 2, 2
+    assert border_log(values.tolist()) == pytest.approx(np.log(2))
+
+
+def write_run(folder, arm, seed, top1, others):
+    correct = {tested: "1" * round(100 * value) + "0" * round(100 - 100 * value) for tested, value in others.items()}
+    moved = {tested: [[1.0, 1.0, 1.0], [1.0, 0.5, 1.0], [1.0, 1.0, 1.0]] for tested in others if tested != arm}
+    content = {"arm": arm, "seed": seed, "test": {"test/top1": top1}, "history": {"0": 0.1 * seed, "1": top1}}
+    content |= {"correct": correct, "moved": moved, "activation": [[1.0] * 3] * 3, "cpu_seconds": 1800}
+    (folder / f"{arm}, seed {seed}.json").write_text(json.dumps(content))
+
+
+def test_claims_are_computed_from_the_runs(tmp_path):
+    for seed in range(5):
+        write_run(tmp_path, "zeros", seed, 0.50 + 0.01 * seed, {"zeros": 0.50 + 0.01 * seed, "partial": 0.20})
+        write_run(tmp_path, "partial", seed, 0.60 + 0.011 * seed, {"partial": 0.60, "zeros": 0.59})
+    cells = Cells(tmp_path)
+    assert cells.hours == pytest.approx(5.0)
+    rows = {row.claim: row for row in classification(cells)}
+    better = rows["Partial padding classifies better than zeros"]
+    assert better.verdict == "**confirmed**"
+    assert "+10.20 points" in better.ours
+    assert rows["Reflection is not better than zeros"].verdict == "not run yet"
+    assert rows["… zeros lose more under partial than partial under zeros"].verdict == "**confirmed**"
