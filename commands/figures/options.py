@@ -32,7 +32,7 @@ def add_output(parser: argparse.ArgumentParser, name: str) -> None:
         name: The file it is written to unless another one is given.
     """
     text = f"the picture to write, .png or .pdf (default: {name})"
-    parser.add_argument("--output", metavar="FILE", type=_picture, default=Path(name), help=text)
+    parser.add_argument("--output", metavar="FILE.png", type=_picture, default=Path(name), help=text)
 
 
 def _picture(text: str) -> Path:
