@@ -13,7 +13,7 @@ from pcpad.commands.comparison.cells import remaining, shell_line
 from pcpad.commands.comparison.grid import GRID_FILE, Grid, enter_grid, read_grid
 from pcpad.commands.comparison.plots import draw
 from pcpad.commands.comparison.report import REPORT_FILES, show, write_report
-from pcpad.commands.comparison.request import parse, resolve
+from pcpad.commands.comparison.request import completed, parse, resolve
 from pcpad.commands.comparison.results import Study
 from pcpad.commands.comparison.running import run_cells
 from pcpad.files import refuse_replacing
@@ -39,7 +39,7 @@ def main(args: list[str]) -> None:
         _report(given, grid)
         return
     asked = resolve(given.grid)
-    grid = enter_grid(given.output, asked)
+    grid = enter_grid(given.output, asked, completed)
     names = {cell.name for cell in asked.cells}
     cells = [cell for cell in grid.cells if cell.name in names]
     if given.list:

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -242,12 +242,14 @@ def _texts(found: list[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def enter_grid(folder: Path, grid: Grid) -> Grid:
+def enter_grid(folder: Path, grid: Grid, completed: Callable[[Grid], Mapping[str, Any]] | None = None) -> Grid:
     """Make a folder the grid's, or add the grid's cells to those it has.
 
     Args:
         folder: Made if missing.
         grid: What is asked for.
+        completed: Gives a folder's configuration as this version would write it: an earlier version's lacks the
+            options added since, and that is no difference where they are left at their defaults.
 
     Returns:
         The grid with all cells of the folder, as it is remembered now.
@@ -263,7 +265,7 @@ def enter_grid(folder: Path, grid: Grid) -> Grid:
         grid.check_baseline(grid.baseline)  # before there is a folder
     with locked(folder / ".lock"):
         if (folder / GRID_FILE).is_file():
-            grid = _merge(folder, read_grid(folder), grid)
+            grid = _merge(folder, read_grid(folder), grid, completed)
         grid.check_baseline(grid.baseline)
         content = {
             "config": grid.config,
@@ -284,12 +286,14 @@ def _foreign(folder: Path) -> bool:
     return not folder.is_dir() or any(path.name != ".lock" for path in folder.iterdir())
 
 
-def _merge(folder: Path, old: Grid, new: Grid) -> Grid:
+def _merge(folder: Path, old: Grid, new: Grid, completed: Callable[[Grid], Mapping[str, Any]] | None = None) -> Grid:
     if old.axes != new.axes:
         names = [", ".join(map(short_name, grid.axes)) for grid in (old, new)]
         message = f"The runs in {folder} vary in {names[0]}, those asked for in {names[1]}: choose another --output"
         raise UserValueError(message)
     lines = _differing(old.resolved, new.resolved)
+    if lines and completed is not None:
+        lines = _differing(completed(old), new.resolved)
     if lines:
         shown = "\n".join(f"  {line}" for line in lines[:20]) + ("\n  …" if len(lines) > 20 else "")
         message = (

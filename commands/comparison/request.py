@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import json
 import os
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -235,6 +237,26 @@ def resolve(grid: Grid) -> Grid:
     for line in check_conversions(grid, resolved):
         say(f"pcpad: {line}", file=sys.stderr)
     return replace(grid, resolved=in_common(resolved, grid.axes))
+
+
+def completed(grid: Grid) -> Mapping[str, Any]:
+    """The configuration a folder remembers, read as this version reads one.
+
+    Args:
+        grid: Of the folder.
+
+    Returns:
+        What its cells have in common, with the defaults of all options that were added since, and classes under the
+        names they have now; as it is remembered where this version cannot read it.
+    """
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+        config = Path(folder, "config.yaml")
+        config.write_text(json.dumps(grid.resolved), encoding="utf-8")
+        try:
+            read = _parsed("fit", [f"--config={config}", *grid.cells[0].arguments()])
+        except (SystemExit, ValueError, TypeError, OSError):
+            return grid.resolved  # then the options that differ are named, as they are remembered
+    return in_common(read, grid.axes)
 
 
 def _parsed(verb: str, arguments: list[str]) -> dict[str, Any]:

@@ -277,6 +277,44 @@ def test_a_folder_of_other_runs_is_refused_with_the_difference(small, capsys):
     assert "holds something else than a comparison" in message
 
 
+@pytest.mark.faults
+@pytest.mark.slow
+def test_a_folder_of_an_earlier_version_lacks_options_and_goes_on_where_they_are_left_alone(small, capsys):
+    callbacks = ", callbacks: [{class_path: lightning.pytorch.callbacks.LearningRateMonitor}]}"
+    recipe = RECIPE.replace("log_every_n_steps: 1}", f"log_every_n_steps: 1{callbacks}")
+    Path("small.yaml").write_text(recipe)
+    grid = ["--paddings", "zeros", "--seeds", 1, "--list"]
+    compare(*grid)
+    path = Path("grid/grid.json")
+    today = path.read_text()
+    found = json.loads(today)
+    resolved = found["resolved"]
+    # An option of a group, of a class, of a class within a class, of a class in a list; and a group.
+    del resolved["trainer"]["gradient_clip_val"]
+    del resolved["model"]["init_args"]["mean"]
+    del resolved["model"]["init_args"]["optimizer"]["init_args"]["nesterov"]
+    del resolved["trainer"]["callbacks"][0]["init_args"]["log_momentum"]
+    del resolved["results"]
+    earlier = json.dumps(found)
+    path.write_text(earlier)
+    compare(*grid)
+    assert json.loads(path.read_text()) == json.loads(today)
+    for option, said in {
+        "--trainer.gradient_clip_val=0.5": "trainer.gradient_clip_val: None in the folder, 0.5 asked for",
+        "--model.optimizer.nesterov=true": "model.optimizer.nesterov: False in the folder, True asked for",
+        "--results.last_epochs=3": "results.last_epochs: 5 in the folder, 3 asked for",
+    }.items():
+        path.write_text(earlier)
+        message = failing(capsys, *grid, option)
+        assert said in message
+        assert message.count("asked for") == 2  # this option, and the advice
+        assert path.read_text() == earlier
+    # One that this version does not know: nothing says what it did.
+    resolved["model"]["init_args"]["forgotten"] = 3
+    path.write_text(json.dumps(found))
+    assert "model.forgotten: 3 in the folder, nothing asked for" in failing(capsys, *grid)
+
+
 def results():
     return sorted(str(path) for path in Path("grid").rglob("results.json"))
 
