@@ -17,7 +17,7 @@ from pcpad.commands.comparison.grid import short_name
 from pcpad.commands.comparison.metrics import Metric, Numbers
 from pcpad.commands.comparison.results import Result, Study
 from pcpad.commands.comparison.runs import problems
-from pcpad.commands.comparison.statistics import epochs_to_reach
+from pcpad.commands.comparison.statistics import MOST_NEEDED, epochs_to_reach
 from pcpad.files import write_text
 from pcpad.tables import Table, as_markdown, write_csv
 from pcpad.terminal import for_terminal
@@ -50,10 +50,26 @@ def _interval(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
 
 def _p_value(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
     p, pairs = row.summary.p, row.summary.pairs
-    text = "too few seeds" if pairs is not None and pairs < 2 else "–"
-    if p is not None:
-        text = f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"
+    text = "too few seeds" if pairs is not None and pairs < 2 else _p_text(p)
     return text, {"p": p, "note": row.summary.note}
+
+
+def _p_text(p: float | None) -> str:
+    if p is None:
+        return "–"
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"
+
+
+def _effect(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
+    found = row.summary
+    text = "–" if found.effect is None else f"{found.effect:+.2f}"
+    return text, {"dz": found.effect, "dz_low": found.effect_low, "dz_high": found.effect_high}
+
+
+def _needed(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
+    found = row.summary
+    text = "–" if found.effect is None else f"> {MOST_NEEDED}" if found.needed is None else str(found.needed)
+    return text, {"seeds_needed": found.needed}
 
 
 # By heading: what a row has there in tables, and what under which names in CSV files, all digits of it.
@@ -64,6 +80,13 @@ COLUMNS: dict[str, Callable[[Result, Numbers], tuple[str, dict[str, Any]]]] = {
     "diff": _difference,
     "95 % interval": _interval,
     "p": _p_value,
+    "p flips": lambda row, numbers: (_p_text(row.summary.p_flips), {"p_flips": row.summary.p_flips}),
+    "p Holm": lambda row, numbers: (
+        _p_text(row.summary.p_holm),
+        {"p_holm": row.summary.p_holm, "p_flips_holm": row.summary.p_flips_holm},
+    ),
+    "dz": _effect,
+    "seeds needed": _needed,
 }
 
 
@@ -223,6 +246,13 @@ def footnotes(study: Study) -> list[str]:
         f"diff is to {study.baseline}, seed by seed: paired runs began with the same weights and saw the same data; "
         "p is of the paired two-sided t-test, and the interval the differences' mean lies in with 95 % confidence. "
         "Neither is corrected for the number of rows.",
+        "p flips is of the two-sided test by flips of the differences' signs, which takes them for no distribution: "
+        "all flips up to 13 pairs, else 9999; with n pairs it is never below 2 / 2ⁿ, 0.0625 for five. p Holm is p, "
+        "corrected by Holm's method for all comparisons by the same measure in this report (summary.csv has it of "
+        "the flips too).",
+        "dz is Cohen's: the mean difference in standard deviations of the differences (its 95 % interval is in "
+        "summary.csv). seeds needed is how many a paired t-test at 5 % takes to find an effect of that size four times "
+        "in five; as far as dz can be trusted.",
     ]
     if any(study.crossed(setting, *measure) for setting in study.settings for measure in study.measures):
         notes.append("In cross testing diff is to the same weights under the padding they were trained with.")

@@ -342,7 +342,8 @@ def test_a_column_is_stated_once(resnet, monkeypatch, capsys):
     printed = capsys.readouterr().out
     markdown = (resnet / "report.md").read_text()
     assert (
-        "| zeros | 76.240 | 76.074 | 75.988 | 76.136 | 76.224 | 5 | 76.132 | 0.105 | – | – | – | 75.988 |" in markdown
+        "| zeros | 76.240 | 76.074 | 75.988 | 76.136 | 76.224 | 5 | 76.132 | 0.105 "
+        "| – | – | – | – | – | – | – | 75.988 |" in markdown
     )
     assert printed.count("lowest") == markdown.count("| lowest |") == 4  # best, last and test; and cross testing
     least_of = {row["padding"]: float(row["least"]) for row in rows(resnet / "summary.csv") if row["measure"] == "best"}
