@@ -12,10 +12,11 @@ from rich.console import Console
 from pcpad.commands.comparison.cells import remaining, shell_line
 from pcpad.commands.comparison.grid import GRID_FILE, Grid, enter_grid, read_grid
 from pcpad.commands.comparison.plots import draw
-from pcpad.commands.comparison.report import REPORT_FILES, show, write_report
+from pcpad.commands.comparison.report import show
 from pcpad.commands.comparison.request import completed, parse, resolve
 from pcpad.commands.comparison.results import Study
 from pcpad.commands.comparison.running import run_cells
+from pcpad.commands.comparison.written import REPORT_FILES, write_report
 from pcpad.files import refuse_replacing
 from pcpad.terminal import say
 
@@ -35,7 +36,7 @@ def main(args: list[str]) -> None:
     if given.report:
         grid = read_grid(given.output)
         if given.tests_given:
-            grid = grid.with_tests({**given.tests, "cross": grid.cross})
+            grid = grid.with_tests({**given.tests, "cross": grid.cross, "per_image": grid.per_image})
         _report(given, grid)
         return
     asked = resolve(given.grid)

@@ -17,6 +17,7 @@ from pcpad.files import read_bytes, read_text, refuse_irregular, write_text
 CRASH_FILE = "crashed.json"
 LOG_FILE = "log.txt"
 LOCK_FILE = ".lock"
+ITEMS_FILE = "items.csv"
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Step:
         arguments: What follows the verb.
         folder: Where its runs are logged.
         checkpoint: What a repeated `fit` goes on from.
+        writes: A file that it leaves beside its results.
     """
 
     name: str
@@ -36,10 +38,12 @@ class Step:
     arguments: tuple[str, ...]
     folder: Path
     checkpoint: Path | None = None
+    writes: Path | None = None
 
     def done(self) -> bool:
-        """Whether a run of it has come to its end."""
-        return finished_entry(self.folder, self.verb) is not None
+        """Whether a run of it has come to its end, and what it leaves is there."""
+        left = self.writes is None or self.writes.is_file()
+        return left and finished_entry(self.folder, self.verb) is not None
 
     def command(self) -> list[str]:
         """The arguments of `pcpad`, going on from the last checkpoint if there is one."""
@@ -68,8 +72,10 @@ def steps(root: Path, grid: Grid, cell: Cell) -> list[Step]:
             f"--trainer.default_root_dir={into}",
             *grid.test_arguments,
         ]
+        items = into / ITEMS_FILE if grid.per_image else None
+        arguments += [f"--per_image={items}"] if items else []
         name = "test" if tested is None else f"test under {tested}"
-        found.append(Step(name, "test", tuple(arguments), into))
+        found.append(Step(name, "test", tuple(arguments), into, writes=items))
     return found
 
 

@@ -71,6 +71,7 @@ class Grid:
         checkpoint: What is tested, `best` or `last`.
         test_arguments: Further options of `pcpad test`.
         cross: Whether every cell is tested under every padding of the grid.
+        per_image: Whether tests keep the scores of each image or video.
         baseline: The compared value that differences are to, where it was asked for.
         reach: Levels of the monitored metric to count epochs to.
     """
@@ -84,6 +85,7 @@ class Grid:
     checkpoint: str = "best"
     test_arguments: tuple[str, ...] = ()
     cross: bool = False
+    per_image: bool = False
     baseline: str | None = None
     reach: tuple[float, ...] = ()
 
@@ -125,12 +127,20 @@ class Grid:
     @property
     def tests(self) -> dict[str, Any]:
         """How cells are tested, as `grid.json` and a cell's own process have it."""
-        return {"checkpoint": self.checkpoint, "arguments": list(self.test_arguments), "cross": self.cross}
+        return {
+            "checkpoint": self.checkpoint,
+            "arguments": list(self.test_arguments),
+            "cross": self.cross,
+            "per_image": self.per_image,
+        }
 
     def with_tests(self, tests: Mapping[str, Any]) -> Grid:
         """The same grid, tested as another one's `tests` say."""
         given = tuple(tests["arguments"])
-        return replace(self, checkpoint=tests["checkpoint"], test_arguments=given, cross=tests["cross"])
+        per_image = bool(tests.get("per_image", False))  # a folder of an earlier version does not say it
+        return replace(
+            self, checkpoint=tests["checkpoint"], test_arguments=given, cross=tests["cross"], per_image=per_image
+        )
 
     def values(self, option: str) -> list[str]:
         """What an option takes in the grid, in the order it was asked for."""

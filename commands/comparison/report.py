@@ -1,4 +1,4 @@
-"""A study's report: tables on the terminal and in Markdown, and CSV files.
+"""A study's tables, and what they look like on the terminal; `written` puts them into files.
 
 A column of statistics is one entry in `COLUMNS`, from where all of them have it.
 """
@@ -6,24 +6,21 @@ A column of statistics is one entry in `COLUMNS`, from where all of them have it
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from pcpad.commands.comparison.grid import short_name
+from pcpad.commands.comparison.items import NOTE, item_cells, item_results
 from pcpad.commands.comparison.metrics import Metric, Numbers
 from pcpad.commands.comparison.results import Result, Study
 from pcpad.commands.comparison.runs import problems
 from pcpad.commands.comparison.statistics import MOST_NEEDED, epochs_to_reach
-from pcpad.files import write_text
-from pcpad.tables import Table, as_markdown, write_csv
+from pcpad.tables import Table
 from pcpad.terminal import for_terminal
 
-# With what `plots` draws.
-REPORT_FILES = ("report.md", "runs.csv", "summary.csv", "cross.csv", "bars.png", "convergence.png")
+_MOST_SCORES = 6
 
 
 def _average(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
@@ -124,6 +121,7 @@ def all_tables(study: Study) -> Iterator[Table]:
             if found:
                 yield _matrix(study, found)
                 yield _cross_table(study, found)
+    yield from _item_tables(study)
 
 
 def _numbers(rows: Sequence[Result]) -> Numbers:
@@ -198,6 +196,29 @@ def _matrix(study: Study, rows: Sequence[Result]) -> Table:
     return Table(title, ["trained with", *(f"tested with {value}" for value in study.values)], list(lines.values()))
 
 
+def _item_tables(study: Study) -> Iterator[Table]:
+    """A table a score and setting, of the first scores: `items.csv` has them all."""
+    found = item_results(study)
+    for name in list(dict.fromkeys(row.metric.name for row in found))[:_MOST_SCORES]:
+        for setting in study.settings:
+            rows = [row for row in found if (row.metric.name, row.setting) == (name, setting)]
+            if len(rows) < 2:
+                continue
+            cells = [
+                {
+                    short_name(study.grid.compared): row.value,
+                    **item_cells(row),
+                    "p": _p_text(row.summary.p),
+                    "p flips": _p_text(row.summary.p_flips),
+                    "p Holm": _p_text(row.summary.p_holm),
+                }
+                for row in rows
+            ]
+            unit = Numbers(name, [row.summary.mean for row in rows]).unit
+            title = _titled(study, f"Item by item: {name}; {rows[0].metric.direction}", setting, unit)
+            yield Table(title, list(cells[0]), [list(each.values()) for each in cells])
+
+
 def _overview(study: Study, setting: tuple[str, ...], metrics: Iterable[Metric]) -> Table:
     """Several test metrics side by side, as the papers' tables of evaluations are."""
     lines = {value: [value] for value in study.values if study.group(setting, value)}
@@ -256,72 +277,9 @@ def footnotes(study: Study) -> list[str]:
     ]
     if any(study.crossed(setting, *measure) for setting in study.settings for measure in study.measures):
         notes.append("In cross testing diff is to the same weights under the padding they were trained with.")
+    if item_results(study):
+        notes.append(NOTE)
     return notes
-
-
-def write_report(study: Study, figures: Sequence[Path] = ()) -> list[Path]:
-    """Write `report.md`, `runs.csv`, `summary.csv` and, after cross testing, `cross.csv`.
-
-    Args:
-        study: The runs.
-        figures: Pictures that the report shows.
-
-    Returns:
-        The files.
-    """
-    measures = [(setting, *measure) for setting in study.settings for measure in study.measures]
-    contents = {
-        "runs.csv": list(_run_rows(study)),
-        "summary.csv": [csv_row(study, row) for measure in measures for row in study.results(*measure)],
-        "cross.csv": [csv_row(study, row) for measure in measures for row in study.crossed(*measure)],
-    }
-    kept = []
-    for name, rows in contents.items():
-        if rows:
-            kept.append(write_csv(study.root / name, list(rows[0]), rows))
-        else:
-            (study.root / name).unlink(missing_ok=True)
-    return [*kept, write_text(study.root / "report.md", _markdown(study, figures))]
-
-
-def _run_rows(study: Study) -> Iterator[dict[str, Any]]:
-    for run in study.runs:
-        head = {short_name(option): value for option, value in run.cell.values.items()}
-        state = "; ".join([*(f"crashed: {step}: {error}" for step, error in run.failed), *run.damaged])
-        state = state or ("finished" if run.finished else "not finished")
-        for metric, when in study.measures:
-            yield {**head, "metric": metric.name, "measure": when, "value": run.value(metric, when), "state": state}
-
-
-def _markdown(study: Study, figures: Sequence[Path]) -> str:
-    grid = study.grid
-    axes = "; ".join(f"{short_name(option)}: {', '.join(grid.values(option))}" for option in grid.axes)
-    title = as_markdown(f"Comparison of {short_name(grid.compared)}: {', '.join(grid.config)}")
-    text = [f"# {title}", "", f"{as_markdown(axes)}.", ""]
-    if grid.arguments:
-        text += [f"All runs with {_code(' '.join(grid.arguments))}.", ""]
-    if grid.test_arguments:
-        text += [f"Tested with {_code(' '.join(grid.test_arguments))}.", ""]
-    wrong = problems(study.runs, grid)
-    if wrong:
-        text += [
-            "**Not complete.** What is missing is in no average.",
-            "",
-            *(f"- {as_markdown(line)}" for line in wrong),
-            "",
-        ]
-    text += [table.markdown() for table in all_tables(study)]
-    text += ["## Notes", "", *(f"- {as_markdown(note)}" for note in footnotes(study)), ""]
-    text += [f"![{path.stem}]({path.name})\n" for path in figures]
-    return "\n".join(text)
-
-
-def _code(text: str) -> str:
-    """A text as Markdown's code, between more backticks than it has in a row."""
-    text = for_terminal(text, lines=False)
-    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    gap = " " if len(fence) > 1 else ""
-    return f"{fence}{gap}{text}{gap}{fence}"
 
 
 def show(study: Study, console: Console) -> None:
