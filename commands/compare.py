@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from pcpad.commands.comparison.cells import remaining, shell_line
-from pcpad.commands.comparison.grid import GRID_FILE, Grid, enter_grid, read_grid
+from pcpad.commands.comparison.cells import remaining, shell_line, waits_for
+from pcpad.commands.comparison.choosing import decide, tune_cells_for
+from pcpad.commands.comparison.grid import GRID_FILE, Cell, Grid, enter_grid, read_grid
 from pcpad.commands.comparison.plots import draw
 from pcpad.commands.comparison.report import show
 from pcpad.commands.comparison.request import completed, parse, resolve
@@ -44,21 +45,45 @@ def main(args: list[str]) -> None:
     names = {cell.name for cell in asked.cells}
     cells = [cell for cell in grid.cells if cell.name in names]
     if given.list:
-        for cell in cells:
-            todo = remaining(given.output, grid, cell)
-            if todo:
-                print(shell_line(todo))
+        _list(given.output, grid, cells)
         return
     say(f"{len(cells)} runs in {given.output}; what each prints is in its log.txt")
     try:
-        run_cells(given.output, grid, cells, given.jobs, _gpus(grid) if given.jobs > 1 else 0)
+        waiting = _run(given, grid, cells)
     except (KeyboardInterrupt, SystemExit) as stop:
         print("pcpad: stopped; the same command goes on from here.", file=sys.stderr)
         raise SystemExit(stop.code if isinstance(stop, SystemExit) else 130) from None
-    _report(given, grid)
+    _report(given, grid, waiting)
 
 
-def _report(given: Namespace, grid: Grid) -> None:
+def _list(root: Path, grid: Grid, cells: Sequence[Cell]) -> None:
+    """Print what is still to be run and can be, a line a run."""
+    decide(root, grid)
+    waiting = 0
+    for cell in [*tune_cells_for(grid, cells), *cells]:
+        todo = remaining(root, grid, cell)
+        if todo and waits_for(root, grid, cell):
+            waiting += 1
+        elif todo:
+            print(shell_line(todo))
+    if waiting:
+        say(f"pcpad: {waiting} runs wait for others: list again when these are done", file=sys.stderr)
+
+
+def _run(given: Namespace, grid: Grid, cells: Sequence[Cell]) -> list[str]:
+    """Run what can be run: what is chosen by first. Returns what could not be, and why."""
+    gpus = _gpus(grid) if given.jobs > 1 else 0
+    waiting: list[str] = []
+    for stage in (tune_cells_for(grid, cells), cells):
+        why = {cell.name: waits_for(given.output, grid, cell) for cell in stage}
+        waiting += [f"{name} {line}" for name, line in why.items() if line]
+        run_cells(given.output, grid, [cell for cell in stage if not why[cell.name]], given.jobs, gpus)
+        if stage is not cells:
+            waiting += decide(given.output, grid)
+    return waiting
+
+
+def _report(given: Namespace, grid: Grid, waiting: Sequence[str] = ()) -> None:
     refuse_replacing([given.output / name for name in REPORT_FILES], _read_from(given.output), "--output DIR")
     study = Study(given.output, grid, given.metric, given.baseline, given.reach)
     # Into a file or pipe, tables are as wide as they are.
@@ -82,7 +107,9 @@ def _report(given: Namespace, grid: Grid) -> None:
             f"pcpad: files of {len(damaged)} of {len(study.runs)} runs are damaged: {', '.join(damaged)}",
             file=sys.stderr,
         )
-    if crashed or damaged:
+    for line in waiting:
+        say(f"pcpad: not run: {line}", file=sys.stderr)
+    if crashed or damaged or waiting:
         raise SystemExit(1)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from pcpad.commands.comparison.choosing import tuned_table
 from pcpad.commands.comparison.grid import short_name
 from pcpad.commands.comparison.items import NOTE, item_cells, item_results
 from pcpad.commands.comparison.metrics import Metric, Numbers
@@ -122,6 +123,9 @@ def all_tables(study: Study) -> Iterator[Table]:
                 yield _matrix(study, found)
                 yield _cross_table(study, found)
     yield from _item_tables(study)
+    tuned = tuned_table(study.root, study.grid)
+    if tuned is not None:
+        yield tuned
 
 
 def _numbers(rows: Sequence[Result]) -> Numbers:
@@ -137,7 +141,10 @@ def _by_run(study: Study, title: str, rows: Sequence[Result], heads: dict[str, l
     numbers = _numbers(rows)
     cells = []
     for place, row in enumerate(rows):
-        runs = [numbers.plain(row.by_seed[seed]) if seed in row.by_seed else "missing" for seed in study.seeds]
+        runs = [
+            numbers.plain(row.by_seed[seed]) if seed in row.by_seed else study.absent(row.setting, row.value, seed)
+            for seed in study.seeds
+        ]
         statistics = [column(row, numbers)[0] for column in COLUMNS.values()]
         cells.append([*(texts[place] for texts in heads.values()), *runs, *statistics])
     return Table(
@@ -253,7 +260,10 @@ def _reach_cells(study: Study, setting: tuple[str, ...], value: str, metric: Met
             assert metric.mode is not None  # see Study
             epochs[run.cell.seed] = epochs_to_reach(history, level, metric.mode)
     reached = [count for count in epochs.values() if count is not None]
-    cells = ["missing" if seed not in epochs else str(epochs[seed] or "never") for seed in study.seeds]
+    cells = [
+        study.absent(setting, value, seed) if seed not in epochs else str(epochs[seed] or "never")
+        for seed in study.seeds
+    ]
     mean = f"{math.fsum(reached) / len(reached):.1f}" if reached else "–"
     return [*cells, mean, f"{len(epochs) - len(reached)} of {len(epochs)}"]
 

@@ -148,6 +148,10 @@ class Study:
         found = [run for run in self.runs if run.cell.values[self.grid.compared] == value]
         return [run for run in found if self._setting(run.cell) == setting]
 
+    def absent(self, setting: tuple[str, ...], value: str, seed: str) -> str:
+        """What stands for a number that is not there: `missing`; a dash where no such run was asked for."""
+        return "missing" if any(run.cell.seed == seed for run in self.group(setting, value)) else "–"
+
     def results(self, setting: tuple[str, ...], metric: Metric, when: str) -> list[Result]:
         """Of each compared value that has runs, against the baseline's."""
         if (metric, when) not in self._results:

@@ -14,6 +14,7 @@ from pcpad.commands.comparison.items import item_results, item_row
 from pcpad.commands.comparison.report import all_tables, csv_row, footnotes
 from pcpad.commands.comparison.results import Study
 from pcpad.commands.comparison.runs import problems
+from pcpad.commands.comparison.tuning import read_choices
 from pcpad.files import write_text
 from pcpad.tables import as_markdown, write_csv
 from pcpad.terminal import for_terminal
@@ -71,7 +72,9 @@ def _as_json(study: Study, contents: dict[str, list[dict[str, Any]]]) -> dict[st
         for name, found in contents.items()
     }
     grid = study.grid
-    head = {"compared": short_name(grid.compared), "baseline": study.baseline, "monitor": grid.monitor}
+    head: dict[str, Any] = {"compared": short_name(grid.compared), "baseline": study.baseline, "monitor": grid.monitor}
+    tuned = read_choices(study.root, grid)
+    head |= {"tuned": tuned} if tuned else {}
     return {**head, "axes": {short_name(option): grid.values(option) for option in grid.axes}, **rows}
 
 
@@ -91,6 +94,10 @@ def _markdown(study: Study, figures: Sequence[Path]) -> str:
     text = [f"# {title}", "", f"{as_markdown(axes)}.", ""]
     if grid.arguments:
         text += [f"All runs with {_code(' '.join(grid.arguments))}.", ""]
+    if grid.templates:
+        text += [f"Set run by run: {_code(' '.join(f'--{name}={each}' for name, each in grid.templates.items()))}.", ""]
+    if grid.after:
+        text += [f"Each run starts from one in {_code(grid.after)}.", ""]
     if grid.test_arguments:
         text += [f"Tested with {_code(' '.join(grid.test_arguments))}.", ""]
     wrong = problems(study.runs, grid)
