@@ -11,12 +11,12 @@ from rich.console import Console
 
 from pcpad.commands.comparison.cells import remaining, shell_line, waits_for
 from pcpad.commands.comparison.choosing import decide, tune_cells_for
+from pcpad.commands.comparison.engines import engine
 from pcpad.commands.comparison.grid import GRID_FILE, Cell, Grid, enter_grid, read_grid
 from pcpad.commands.comparison.plots import draw
 from pcpad.commands.comparison.report import show
 from pcpad.commands.comparison.request import completed, parse, resolve
 from pcpad.commands.comparison.results import Study
-from pcpad.commands.comparison.running import run_cells
 from pcpad.commands.comparison.written import REPORT_FILES, write_report
 from pcpad.files import refuse_replacing
 from pcpad.terminal import say
@@ -60,7 +60,7 @@ def _list(root: Path, grid: Grid, cells: Sequence[Cell]) -> None:
     """Print what is still to be run and can be, a line a run."""
     decide(root, grid)
     waiting = 0
-    for cell in [*tune_cells_for(grid, cells), *cells]:
+    for cell in [*tune_cells_for(root, grid, cells), *cells]:
         todo = remaining(root, grid, cell)
         if todo and waits_for(root, grid, cell):
             waiting += 1
@@ -72,14 +72,15 @@ def _list(root: Path, grid: Grid, cells: Sequence[Cell]) -> None:
 
 def _run(given: Namespace, grid: Grid, cells: Sequence[Cell]) -> list[str]:
     """Run what can be run: what is chosen by first. Returns what could not be, and why."""
-    gpus = _gpus(grid) if given.jobs > 1 else 0
+    root = given.output
     waiting: list[str] = []
-    for stage in (tune_cells_for(grid, cells), cells):
-        why = {cell.name: waits_for(given.output, grid, cell) for cell in stage}
-        waiting += [f"{name} {line}" for name, line in why.items() if line]
-        run_cells(given.output, grid, [cell for cell in stage if not why[cell.name]], given.jobs, gpus)
-        if stage is not cells:
-            waiting += decide(given.output, grid)
+    with engine(given, grid) as run:
+        for stage in (tune_cells_for(root, grid, cells), cells):
+            why = {cell.name: waits_for(root, grid, cell) for cell in stage}
+            waiting += [f"{name} {line}" for name, line in why.items() if line]
+            run(root, grid, [cell for cell in stage if not why[cell.name]])
+            if stage is not cells:
+                waiting += decide(root, grid)
     return waiting
 
 
@@ -118,10 +119,3 @@ def _read_from(folder: Path) -> Iterator[Path]:
     yield folder / GRID_FILE
     for pattern in ("results.json", "metrics.csv", "*.ckpt", "config.yaml"):
         yield from folder.rglob(pattern)
-
-
-def _gpus(grid: Grid) -> int:
-    """How many GPUs there are to share out among runs side by side."""
-    import torch
-
-    return 0 if grid.resolved.get("trainer", {}).get("accelerator") == "cpu" else torch.cuda.device_count()

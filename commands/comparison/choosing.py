@@ -16,9 +16,9 @@ from pcpad.files import locked, write_text
 from pcpad.tables import Table
 
 
-def tune_cells_for(grid: Grid, cells: Sequence[Cell]) -> list[Cell]:
-    """The runs that tune for some cells."""
-    groups = {group_of(grid, cell) for cell in cells}
+def tune_cells_for(root: Path, grid: Grid, cells: Sequence[Cell]) -> list[Cell]:
+    """The runs that tune for those of some cells that nothing is chosen for yet: what lost by failing stays lost."""
+    groups = {group_of(grid, cell) for cell in cells} - read_choices(root, grid).keys()
     return [cell for cell in grid.tune_cells if group_of(grid, cell) in groups]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from pcpad.bounded_yaml import read_yaml
 from pcpad.commands.comparison.axes import exclude, read_axes, refuse_reserved
+from pcpad.commands.comparison.engines import add_engines, check_engine
 from pcpad.commands.comparison.grid import PADDING, Cell, Grid, expand, in_common
 from pcpad.commands.comparison.metrics import parse_metric
 from pcpad.commands.comparison.templates import check_templates, filled, read_templates
@@ -83,9 +84,7 @@ def parse(args: Sequence[str]) -> argparse.Namespace:
     if not given.report and not config:
         message = "--config is missing: which recipe are the runs made by? (`pcpad configs` lists those there are)"
         raise UserValueError(message)
-    if given.jobs < 1:
-        message = f"--jobs must be at least 1, got {given.jobs}"
-        raise UserValueError(message)
+    check_engine(given)
     if given.cross and axes and PADDING not in axes:
         message = "--cross tests under every padding of the grid: it needs --paddings"
         raise UserValueError(message)
@@ -150,7 +149,7 @@ def parser() -> Parser:
     add("--test-checkpoint", choices=("best", "last"), help="what is tested (default: best)")
     add("--test", action="store_true", help="what follows are further options of `pcpad test`, such as --eval+=Tile")
     add("--output", type=path_name, metavar="DIR", help="the grid's folder (default: runs/compare/RECIPE)")
-    add("--jobs", type=int, default=1, metavar="N", help="runs side by side, which share out the GPUs (default: 1)")
+    add_engines(made)
     add("--list", action="store_true", help="print the commands still to be run, a line a run, and run nothing")
     add("--report", action="store_true", help="report what the folder holds, and run nothing")
     text = "what to report, NAME, NAME:min or NAME:max; patterns such as 'test/*/mIoU'; repeatable (default: the "

@@ -96,7 +96,7 @@ def test_a_choice_waits_for_all_and_stays_once_it_is_made(tmp_path):
     # Another padding later: its own choice, and the old one stays.
     grid = make_grid(tmp_path, paddings=("partial",))
     assert {cell.values[PADDING] for cell in grid.tune_cells} == {"zeros", "partial"}
-    assert {cell.values[PADDING] for cell in tune_cells_for(grid, grid.cells[:1])} == {"zeros"}
+    assert {cell.values[PADDING] for cell in tune_cells_for(tmp_path, grid, grid.cells)} == {"partial"}
     tune(tmp_path, grid, {("partial", rate): [0.1] for rate in RATES.options["model.lr"]})
     assert decide(tmp_path, grid) == []
     assert list(read_choices(tmp_path, grid)) == ["padding=zeros", "padding=partial"]
