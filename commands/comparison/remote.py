@@ -138,9 +138,8 @@ def run_on(engine: Engine, root: Path, grid: Grid, cells: Sequence[Cell]) -> Non
                     done += 1
                     if lines is None:
                         error = f"its job was lost {lost.get(cell.name, 0) + 1} times"
-                        write_failures(
-                            root / cell.name, [{"step": remaining(root, grid, cell)[0].name, "error": error}]
-                        )
+                        step = remaining(root, grid, cell)[0].name
+                        write_failures(root / cell.name, [{"step": step, "error": error}])
                         lines = [f"CRASHED: {error}"]
                     say(f"{time.strftime('%H:%M:%S')} [{done}/{len(todo)}] {cell.name} {lines[0]}")
                     for line in lines[1:]:
