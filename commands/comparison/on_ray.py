@@ -57,8 +57,8 @@ class OnRay:
         except BaseException:
             self.close()
             raise
-        options = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": RETRIES, "scheduling_strategy": "SPREAD"}
-        self._task = ray.remote(run_here).options(**options)
+        spread = {"max_retries": RETRIES, "scheduling_strategy": "SPREAD"}
+        self._task = ray.remote(num_cpus=cpus, num_gpus=gpus, **spread)(run_here)
 
     def submit(self, cells: Sequence[Cell]) -> list[Any]:
         """Start a task for each of some cells."""

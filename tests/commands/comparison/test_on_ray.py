@@ -1,5 +1,6 @@
 """Cells as Ray tasks."""
 
+import importlib.util
 import os
 import secrets
 import time
@@ -10,7 +11,8 @@ import pytest
 from pcpad.commands.comparison.engines import engine
 from pcpad.commands.comparison.grid import Grid
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+# Ray reads its settings once, when it is imported.
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.own_process]
 
 
 @pytest.fixture
@@ -23,15 +25,14 @@ def _own_environment(monkeypatch):
 
 @pytest.mark.usefixtures("_own_environment")
 def test_a_node_that_goes_down_leaves_the_same_table(small_grid, monkeypatch):
-    pytest.importorskip("ray")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    from ray.cluster_utils import Cluster
-
+    cluster_utils = pytest.importorskip("ray.cluster_utils")
     on_loopback = {"node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **on_loopback})
+    head = {"num_cpus": 0, "include_dashboard": False, **on_loopback}
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
     try:
         nodes = [cluster.add_node(num_cpus=1, **on_loopback) for _ in range(2)]
         process = small_grid.start("ray", "--on=ray", f"--address={cluster.address}")
@@ -63,10 +64,13 @@ def asked(cell_cpus=1):
 
 @pytest.mark.usefixtures("_own_environment")
 def test_its_own_cluster_listens_to_this_machine_alone():
-    ray = pytest.importorskip("ray")
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("the extra `ray` is not installed")
     psutil = pytest.importorskip("psutil")
     grid = Grid(("fake.yaml",), (), (), (), resolved={"trainer": {"accelerator": "cpu"}})
     with engine(asked(), grid):
+        import ray
+
         assert [node["NodeManagerAddress"] for node in ray.nodes()] == ["127.0.0.1"]
         assert os.environ["RAY_AUTH_MODE"] == "token"
         listening = [
