@@ -82,7 +82,7 @@ def engine(given: argparse.Namespace, grid: Grid) -> Iterator[Callable[[Path, Gr
     if grid.resolved.get("trainer", {}).get("num_nodes", 1) != 1:
         message = f"--on {given.on} gives each run one machine: trainer.num_nodes must be 1"
         raise UserValueError(message)
-    gpus = _gpus_of_cell(grid) if given.cell_gpus is None else given.cell_gpus
+    gpus = gpus_of_cell(grid) if given.cell_gpus is None else given.cell_gpus
     made: Engine
     if given.on == "ray":
         from pcpad.commands.comparison.on_ray import OnRay
@@ -98,7 +98,8 @@ def engine(given: argparse.Namespace, grid: Grid) -> Iterator[Callable[[Path, Gr
         made.close()
 
 
-def _gpus_of_cell(grid: Grid) -> int:
+def gpus_of_cell(grid: Grid) -> int:
+    """How many GPUs each run of a grid uses, as far as its configuration says it; else one."""
     trainer = grid.resolved.get("trainer", {})
     devices = trainer.get("devices", "auto")
     if trainer.get("accelerator") == "cpu":
