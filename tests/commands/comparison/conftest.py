@@ -30,7 +30,7 @@ class SmallGrid:
     def start(self, output, *args):
         """The command, as a process; with one thread every result is the same bit for bit."""
         quiet = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
-        grid = ["--paddings=zeros,partial", "--seeds=2", "--trainer.max_epochs=40", "--checkpoint.every_n_epochs=1"]
+        grid = ["--paddings=zeros,partial", "--seeds=2", "--trainer.max_epochs=20", "--checkpoint.every_n_epochs=1"]
         code = "import sys; from pcpad.cli import main; main(sys.argv[1:])"
         command = [sys.executable, "-c", code, "compare", "--config=small.yaml", f"--output={output}", *quiet, *grid]
         return subprocess.Popen(
