@@ -105,6 +105,28 @@ def refuse_reserved(argument: str) -> None:
         raise UserValueError(message)
 
 
+def read_option(flag: str, typed: str, example: str) -> tuple[str, str]:
+    """Read `OPTION=TEXT`.
+
+    Args:
+        flag: What it was typed after.
+        typed: The text.
+        example: For the error.
+
+    Returns:
+        The option, without dashes, and the text.
+
+    Raises:
+        UserValueError: It is none, or one that the grid itself says.
+    """
+    option, equals, text = typed.removeprefix("--").partition("=")
+    if not option or not equals:
+        message = f"Expected {flag} {example}, but got {typed!r}"
+        raise UserValueError(message)
+    refuse_reserved(f"--{option}")
+    return option, text
+
+
 def names_of(options: Iterable[str]) -> dict[str, str]:
     """What options may be called: `padding` and `seed`, in full, and by their last word where no other has it.
 

@@ -62,12 +62,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What is chosen on validation before a grid is run.
-
-    Args:
-        options: Option of `pcpad fit` to the values to choose from.
-        seed: Of the runs that it is chosen by.
-    """
+    """What is chosen on validation first: option to the values to choose from, and the seed of the runs that choose."""
 
     options: Mapping[str, tuple[str, ...]]
     seed: str

@@ -156,11 +156,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def corrected(family: Sequence[Summary]) -> list[Summary]:
     """Comparisons that are looked at together, with p-values that hold for all of them at once; see `holm`."""
     found = list(family)
-    for name, into in (("p", "p_holm"), ("p_flips", "p_flips_holm")):
-        places = [place for place, each in enumerate(found) if getattr(each, name) is not None]
-        for place, p in zip(places, holm([getattr(found[place], name) for place in places]), strict=True):
-            found[place] = replace(found[place], **{into: p})
+    for place, p in _adjusted([each.p for each in found]):
+        found[place] = replace(found[place], p_holm=p)
+    for place, p in _adjusted([each.p_flips for each in found]):
+        found[place] = replace(found[place], p_flips_holm=p)
     return found
+
+
+def _adjusted(p_values: Sequence[float | None]) -> list[tuple[int, float]]:
+    """Place and adjusted p-value of those that there are."""
+    there = [(place, p) for place, p in enumerate(p_values) if p is not None]
+    return list(zip([place for place, _ in there], holm([p for _, p in there]), strict=True))
 
 
 def effect_interval(effect: float, count: int) -> tuple[float, float] | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pcpad.commands.comparison.axes import names_of, refuse_reserved, refuse_typed
+from pcpad.commands.comparison.axes import names_of, read_option, refuse_typed
 from pcpad.commands.comparison.grid import SEED, Cell, Grid, read_grid, short_name
 from pcpad.errors import UserFileNotFoundError, UserValueError, did_you_mean
 
@@ -35,14 +35,10 @@ def read_templates(
     """
     found: dict[str, str] = {}
     for each in typed:
-        option, equals, text = each.removeprefix("--").partition("=")
-        if not option or not equals:
-            message = f"Expected --set OPTION=TEXT such as model.weights='pre/{{padding}}.ckpt', but got {each!r}"
-            raise UserValueError(message)
+        option, text = read_option("--set", each, "OPTION=TEXT such as model.weights='pre/{padding}.ckpt'")
         if option in found or option in axes:
             message = f"--set {option}: it is set or varies already"
             raise UserValueError(message)
-        refuse_reserved(f"--{option}")
         words = dict.fromkeys(_words(text))
         known = [*names_of(axes), *(AFTER if after is not None else ())]
         for word in words:

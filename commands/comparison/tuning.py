@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from pcpad.commands.comparison.axes import refuse_reserved, refuse_typed, split_values
+from pcpad.commands.comparison.axes import read_option, refuse_typed, split_values
 from pcpad.commands.comparison.grid import SEED, UNREADABLE, Cell, Grid, Tuning
 from pcpad.errors import UserValueError
 from pcpad.files import read_bytes
@@ -35,14 +35,10 @@ def read_tuning(
     """
     options: dict[str, tuple[str, ...]] = {}
     for each in typed:
-        option, equals, text = each.removeprefix("--").partition("=")
-        if not option or not equals:
-            message = f"Expected --tune OPTION=A,B such as model.optimizer.lr=0.1,0.01, but got {each!r}"
-            raise UserValueError(message)
+        option, text = read_option("--tune", each, "OPTION=A,B such as model.optimizer.lr=0.1,0.01")
         if option in options or option in varying:
             message = f"--tune {option}: it is tuned, set or varies already"
             raise UserValueError(message)
-        refuse_reserved(f"--{option}")
         options[option] = split_values(option, text)
         if len(options[option]) < 2:
             message = f"--tune {each}: there is nothing to choose from: give several values, separated by commas"
