@@ -6,7 +6,7 @@ SOURCES := $(shell find pcpad tasks datamodules commands configs cli.py pyprojec
 # One thread a process, since a test's tensors are small: together they use the cores. A file's tests share fixtures.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-all test-faults test-interop test-heif test-hub clean
+.PHONY: demo test test-all test-faults test-interop test-heif test-hub test-ray test-slurm clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -47,6 +47,14 @@ test-heif: $(VENV)/.installed
 test-hub: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[hub]"
 	$(BIN)/pytest tests/pcpad/models/test_pretrained_hub.py -m hub --no-skips
+
+test-ray: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[ray]"
+	$(BIN)/pytest tests/commands/comparison/test_on_ray.py -m ray --no-skips
+
+test-slurm: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[slurm]"
+	$(BIN)/pytest tests/commands/comparison/test_on_slurm.py -m slurm --no-skips
 
 clean:
 	rm -rf $(VENV) build dist demo

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
-from pcpad.commands.comparison.statistics import paired
+from pcpad.commands.comparison.statistics import holm, paired, sign_flips
 from pcpad.files import write_text
 
 __all__ = ["Comparison", "compare", "holm", "markdown", "sign_flips", "write_section"]
-
-_FLIPS = 9999
 
 
 @dataclass(frozen=True)
@@ -59,41 +56,6 @@ def compare(values: Mapping[str, float], baseline: Mapping[str, float]) -> Compa
     if low is None or high is None or p is None:
         low, high, p = mean, mean, float(mean == 0)
     return Comparison(len(names), mean, low, high, p, sign_flips(differences), float((differences > 0).mean()))
-
-
-def sign_flips(differences: Sequence[float] | np.ndarray, flips: int = _FLIPS, seed: int = 0) -> float:
-    """The two-sided p-value of a mean of paired differences, by random flips of their signs.
-
-    Args:
-        differences: One for each pair.
-        flips: How many.
-        seed: Of the flips.
-
-    Returns:
-        The share of flips with a mean that is at least as far from 0 on the same side, doubled, the data themselves
-        counting as one.
-    """
-
-    def mean(sample: np.ndarray, axis: int) -> np.ndarray:
-        return sample.mean(axis=axis)
-
-    sample = np.asarray(differences, dtype=float)
-    if not sample.any():
-        return 1.0
-    found = stats.permutation_test(
-        (sample,), mean, permutation_type="samples", n_resamples=flips, rng=np.random.default_rng(seed)
-    )
-    return float(found.pvalue)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values of several tests, adjusted so that any false one among them is as rare as one test's (Holm 1979)."""
-    order = np.argsort(p_values)
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = largest
-    return adjusted
 
 
 def markdown(rows: Sequence[Mapping[str, object]]) -> str:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from pcpad.commands.comparison.cells import remaining, shell_line
-from pcpad.commands.comparison.grid import GRID_FILE, Grid, enter_grid, read_grid
+from pcpad.commands.comparison.cells import remaining, shell_line, waits_for
+from pcpad.commands.comparison.choosing import decide, tune_cells_for
+from pcpad.commands.comparison.engines import engine
+from pcpad.commands.comparison.grid import GRID_FILE, Cell, Grid, enter_grid, read_grid
 from pcpad.commands.comparison.plots import draw
-from pcpad.commands.comparison.report import REPORT_FILES, show, write_report
-from pcpad.commands.comparison.request import parse, resolve
+from pcpad.commands.comparison.report import show
+from pcpad.commands.comparison.request import completed, parse, resolve
 from pcpad.commands.comparison.results import Study
-from pcpad.commands.comparison.running import run_cells
+from pcpad.commands.comparison.written import REPORT_FILES, write_report
 from pcpad.files import refuse_replacing
 from pcpad.terminal import say
 
@@ -35,29 +37,54 @@ def main(args: list[str]) -> None:
     if given.report:
         grid = read_grid(given.output)
         if given.tests_given:
-            grid = grid.with_tests({**given.tests, "cross": grid.cross})
+            grid = grid.with_tests({**given.tests, "cross": grid.cross, "per_image": grid.per_image})
         _report(given, grid)
         return
     asked = resolve(given.grid)
-    grid = enter_grid(given.output, asked)
+    grid = enter_grid(given.output, asked, completed)
     names = {cell.name for cell in asked.cells}
     cells = [cell for cell in grid.cells if cell.name in names]
     if given.list:
-        for cell in cells:
-            todo = remaining(given.output, grid, cell)
-            if todo:
-                print(shell_line(todo))
+        _list(given.output, grid, cells)
         return
     say(f"{len(cells)} runs in {given.output}; what each prints is in its log.txt")
     try:
-        run_cells(given.output, grid, cells, given.jobs, _gpus(grid) if given.jobs > 1 else 0)
+        waiting = _run(given, grid, cells)
     except (KeyboardInterrupt, SystemExit) as stop:
         print("pcpad: stopped; the same command resumes it.", file=sys.stderr)
         raise SystemExit(stop.code if isinstance(stop, SystemExit) else 130) from None
-    _report(given, grid)
+    _report(given, grid, waiting)
 
 
-def _report(given: Namespace, grid: Grid) -> None:
+def _list(root: Path, grid: Grid, cells: Sequence[Cell]) -> None:
+    """Print what is still to be run and can be, a line a run."""
+    decide(root, grid)
+    waiting = 0
+    for cell in [*tune_cells_for(root, grid, cells), *cells]:
+        todo = remaining(root, grid, cell)
+        if todo and waits_for(root, grid, cell):
+            waiting += 1
+        elif todo:
+            print(shell_line(todo))
+    if waiting:
+        say(f"pcpad: {waiting} runs wait for others: list again when these are done", file=sys.stderr)
+
+
+def _run(given: Namespace, grid: Grid, cells: Sequence[Cell]) -> list[str]:
+    """Run what can be run: what is chosen by first. Returns what could not be, and why."""
+    root = given.output
+    waiting: list[str] = []
+    with engine(given, grid) as run:
+        for stage in (tune_cells_for(root, grid, cells), cells):
+            why = {cell.name: waits_for(root, grid, cell) for cell in stage}
+            waiting += [f"{name} {line}" for name, line in why.items() if line]
+            run(root, grid, [cell for cell in stage if not why[cell.name]])
+            if stage is not cells:
+                waiting += decide(root, grid)
+    return waiting
+
+
+def _report(given: Namespace, grid: Grid, waiting: Sequence[str] = ()) -> None:
     refuse_replacing([given.output / name for name in REPORT_FILES], _read_from(given.output), "--output DIR")
     study = Study(given.output, grid, given.metric, given.baseline, given.reach)
     # Into a file or pipe, tables are as wide as they are.
@@ -81,7 +108,9 @@ def _report(given: Namespace, grid: Grid) -> None:
             f"pcpad: files of {len(damaged)} of {len(study.runs)} runs are damaged: {', '.join(damaged)}",
             file=sys.stderr,
         )
-    if crashed or damaged:
+    for line in waiting:
+        say(f"pcpad: not run: {line}", file=sys.stderr)
+    if crashed or damaged or waiting:
         raise SystemExit(1)
 
 
@@ -90,10 +119,3 @@ def _read_from(folder: Path) -> Iterator[Path]:
     yield folder / GRID_FILE
     for pattern in ("results.json", "metrics.csv", "*.ckpt", "config.yaml"):
         yield from folder.rglob(pattern)
-
-
-def _gpus(grid: Grid) -> int:
-    """How many GPUs there are to share out among runs side by side."""
-    import torch
-
-    return 0 if grid.resolved.get("trainer", {}).get("accelerator") == "cpu" else torch.cuda.device_count()

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from pcpad.commands.comparison.grid import PADDING, UNREADABLE, Cell, Grid, path_word
+from pcpad.commands.comparison.templates import filled, predecessor
+from pcpad.commands.comparison.tuning import tuned_arguments
 from pcpad.errors import UserValueError
 from pcpad.files import read_bytes, read_text, refuse_irregular, write_text
 
 CRASH_FILE = "crashed.json"
 LOG_FILE = "log.txt"
 LOCK_FILE = ".lock"
+ITEMS_FILE = "items.csv"
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Step:
         arguments: What follows the verb.
         folder: Where its runs are logged.
         checkpoint: What a repeated `fit` goes on from.
+        writes: A file that it leaves beside its results.
     """
 
     name: str
@@ -36,10 +40,12 @@ class Step:
     arguments: tuple[str, ...]
     folder: Path
     checkpoint: Path | None = None
+    writes: Path | None = None
 
     def done(self) -> bool:
-        """Whether a run of it has come to its end."""
-        return finished_entry(self.folder, self.verb) is not None
+        """Whether a run of it has come to its end, and what it leaves is there."""
+        left = self.writes is None or self.writes.is_file()
+        return left and finished_entry(self.folder, self.verb) is not None
 
     def command(self) -> list[str]:
         """The arguments of `pcpad`, going on from the last checkpoint if there is one."""
@@ -47,29 +53,45 @@ class Step:
         return [self.verb, *self.arguments, *resume]
 
 
-def steps(root: Path, grid: Grid, cell: Cell) -> list[Step]:
-    """What a cell consists of: a fit, then its tests."""
+def steps(root: Path, grid: Grid, cell: Cell, *, to_run: bool = True) -> list[Step]:
+    """What a cell consists of: a fit, then its tests; a fit alone for a run that tunes.
+
+    Args:
+        root: The grid's folder.
+        grid: The grid.
+        cell: Which of its cells.
+        to_run: Whether commands are wanted. Reports do without: a folder that runs started from may be gone by then.
+
+    Returns:
+        The steps, in order.
+    """
     folder = root / cell.name
     checkpoints = folder / "checkpoints"
+    # What is not chosen yet is left out: such a cell is not run, see `waits_for`.
+    derived = [*filled(grid, cell), *(tuned_arguments(root, grid, cell) or ())] if to_run else []
     fit = [
         *grid.common_arguments,
         *cell.arguments(),
+        *derived,
         f"--trainer.default_root_dir={folder / 'fit'}",
         f"--checkpoint.dirpath={checkpoints}",
     ]
     found = [Step("fit", "fit", tuple(fit), folder / "fit", checkpoints / "last.ckpt")]
-    for tested in tested_with(grid, cell):
+    for tested in () if cell.under else tested_with(grid, cell):
         into = folder_of_test(root, grid, cell, tested)
         like = cell if tested is None else Cell({**cell.values, PADDING: tested})
         arguments = [
             *grid.common_arguments,
             *like.arguments(),
+            *derived,
             f"--ckpt_path={checkpoints / grid.checkpoint}.ckpt",
             f"--trainer.default_root_dir={into}",
             *grid.test_arguments,
         ]
+        items = into / ITEMS_FILE if grid.per_image else None
+        arguments += [f"--per_image={items}"] if items else []
         name = "test" if tested is None else f"test under {tested}"
-        found.append(Step(name, "test", tuple(arguments), into))
+        found.append(Step(name, "test", tuple(arguments), into, writes=items))
     return found
 
 
@@ -90,6 +112,18 @@ def folder_of_test(root: Path, grid: Grid, cell: Cell, tested: str | None) -> Pa
 def remaining(root: Path, grid: Grid, cell: Cell) -> list[Step]:
     """The steps of a cell that are still to be done."""
     return [step for step in steps(root, grid, cell) if not step.done()]
+
+
+def waits_for(root: Path, grid: Grid, cell: Cell) -> str | None:
+    """Why a cell cannot be run yet; None where it can."""
+    if grid.after is not None:
+        earlier = Path(grid.after, predecessor(grid, cell).name)
+        if finished_entry(earlier / "fit", "fit") is None:
+            return f"starts from {earlier}, which is not finished"
+    if tuned_arguments(root, grid, cell) is None:
+        assert grid.tuning is not None
+        return f"{', '.join(grid.tuning.options)} is not chosen yet"
+    return None
 
 
 def shell_line(todo: list[Step]) -> str:

@@ -6,8 +6,8 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +38,17 @@ class Cell:
 
     Args:
         values: Option (`model.padding`, `seed_everything`, `data.split`, …) to value, as typed, in the grid's order.
+        under: The folder that it lies in within the grid's: `tune` for a run that others' options are chosen by.
     """
 
     values: Mapping[str, str]
+    under: str = ""
 
     @property
     def name(self) -> str:
         """Its folder in the grid's: `padding=partial/data.split=cv0/seed=0`."""
-        return "/".join(f"{short_name(option)}={path_word(value)}" for option, value in self.values.items())
+        words = [f"{short_name(option)}={path_word(value)}" for option, value in self.values.items()]
+        return "/".join([self.under, *words] if self.under else words)
 
     @property
     def seed(self) -> str:
@@ -55,6 +58,14 @@ class Cell:
     def arguments(self) -> list[str]:
         """What is typed for this cell."""
         return [f"--{option}={value}" for option, value in self.values.items()]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What is chosen on validation first: option to the values to choose from, and the seed of the runs that choose."""
+
+    options: Mapping[str, tuple[str, ...]]
+    seed: str
 
 
 @dataclass(frozen=True)
@@ -71,8 +82,12 @@ class Grid:
         checkpoint: What is tested, `best` or `last`.
         test_arguments: Further options of `pcpad test`.
         cross: Whether every cell is tested under every padding of the grid.
+        per_image: Whether tests keep the scores of each image or video.
         baseline: The compared value that differences are to, where it was asked for.
         reach: Levels of the monitored metric to count epochs to.
+        templates: Options that follow from what varies, see `pcpad.commands.comparison.templates`.
+        after: The folder of an earlier comparison, whose checkpoints templates name.
+        tuning: What is chosen on validation first.
     """
 
     config: tuple[str, ...]
@@ -84,8 +99,40 @@ class Grid:
     checkpoint: str = "best"
     test_arguments: tuple[str, ...] = ()
     cross: bool = False
+    per_image: bool = False
     baseline: str | None = None
     reach: tuple[float, ...] = ()
+    templates: Mapping[str, str] = field(default_factory=dict)
+    after: str | None = None
+    tuning: Tuning | None = None
+
+    @property
+    def varying(self) -> tuple[str, ...]:
+        """All options that are not the same for all cells."""
+        return (*self.axes, *self.templates, *(self.tuning.options if self.tuning else ()))
+
+    @property
+    def tune_cells(self) -> tuple[Cell, ...]:
+        """The runs that are chosen by: for each combination of values but seeds, one of each value to choose from."""
+        if self.tuning is None:
+            return ()
+        groups = dict.fromkeys(tuple(cell.values[option] for option in self.axes[:-1]) for cell in self.cells)
+        return tuple(
+            Cell(
+                {
+                    **dict(zip(self.axes, group, strict=False)),
+                    **dict(zip(self.tuning.options, values, strict=True)),
+                    SEED: self.tuning.seed,
+                },
+                under="tune",
+            )
+            for group in groups
+            for values in itertools.product(*self.tuning.options.values())
+        )
+
+    def cell(self, name: str) -> Cell:
+        """The cell of a name, runs that tune included."""
+        return next(cell for cell in (*self.cells, *self.tune_cells) if cell.name == name)
 
     @property
     def common_arguments(self) -> list[str]:
@@ -127,12 +174,20 @@ class Grid:
     @property
     def tests(self) -> dict[str, Any]:
         """How cells are tested, as `grid.json` and a cell's own process have it."""
-        return {"checkpoint": self.checkpoint, "arguments": list(self.test_arguments), "cross": self.cross}
+        return {
+            "checkpoint": self.checkpoint,
+            "arguments": list(self.test_arguments),
+            "cross": self.cross,
+            "per_image": self.per_image,
+        }
 
     def with_tests(self, tests: Mapping[str, Any]) -> Grid:
         """The same grid, tested as another one's `tests` say."""
         given = tuple(tests["arguments"])
-        return replace(self, checkpoint=tests["checkpoint"], test_arguments=given, cross=tests["cross"])
+        per_image = bool(tests.get("per_image", False))  # a folder of an earlier version does not say it
+        return replace(
+            self, checkpoint=tests["checkpoint"], test_arguments=given, cross=tests["cross"], per_image=per_image
+        )
 
     def values(self, option: str) -> list[str]:
         """What an option takes in the grid, in the order it was asked for."""
@@ -234,7 +289,15 @@ def _grid(found: dict[str, Any]) -> Grid:
     found["resolved"].get("checkpoint", {}).get("monitor")
     grid = Grid(config, arguments, axes, cells, found["resolved"], metrics).with_tests(found["tests"])
     # A folder of an earlier version has none of these.
-    return replace(grid, baseline=found.get("baseline"), reach=tuple(map(float, found.get("reach", ()))))
+    tuning = found.get("tuning")
+    return replace(
+        grid,
+        baseline=found.get("baseline"),
+        reach=tuple(map(float, found.get("reach", ()))),
+        templates={str(option): str(text) for option, text in found.get("templates", {}).items()},
+        after=found.get("after"),
+        tuning=tuning and Tuning({name: _texts(each) for name, each in tuning["options"].items()}, str(tuning["seed"])),
+    )
 
 
 def _texts(found: list[str]) -> tuple[str, ...]:
@@ -244,12 +307,14 @@ def _texts(found: list[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def enter_grid(folder: Path, grid: Grid) -> Grid:
+def enter_grid(folder: Path, grid: Grid, completed: Callable[[Grid], Mapping[str, Any]] | None = None) -> Grid:
     """Make a folder the grid's, or add the grid's cells to those it has.
 
     Args:
         folder: Made if missing.
         grid: What is asked for.
+        completed: Gives a folder's configuration as this version would write it: an earlier version's lacks the
+            options added since, and that is no difference where they are left at their defaults.
 
     Returns:
         The grid with all cells of the folder, as it is remembered now.
@@ -265,7 +330,7 @@ def enter_grid(folder: Path, grid: Grid) -> Grid:
         grid.check_baseline(grid.baseline)  # before there is a folder
     with locked(folder / ".lock"):
         if (folder / GRID_FILE).is_file():
-            grid = _merge(folder, read_grid(folder), grid)
+            grid = _merge(folder, read_grid(folder), grid, completed)
         grid.check_baseline(grid.baseline)
         content = {
             "config": grid.config,
@@ -277,6 +342,9 @@ def enter_grid(folder: Path, grid: Grid) -> Grid:
             "metrics": grid.metrics,
             "baseline": grid.baseline,
             "reach": grid.reach,
+            "templates": grid.templates,
+            "after": grid.after,
+            "tuning": asdict(grid.tuning) if grid.tuning else None,
         }
         write_text(folder / GRID_FILE, json.dumps(content, indent=2))
     return grid
@@ -286,12 +354,35 @@ def _foreign(folder: Path) -> bool:
     return not folder.is_dir() or any(path.name != ".lock" for path in folder.iterdir())
 
 
-def _merge(folder: Path, old: Grid, new: Grid) -> Grid:
+def _check_same_origin(folder: Path, old: Grid, new: Grid) -> None:
+    """Raise an error where options follow from something else, or are chosen from other values."""
+    for option, name in (("--set", "templates"), ("--after", "after"), ("--tune", "tuning")):
+        one, two = (getattr(grid, name) for grid in (old, new))
+        if one != two:
+            said = [_origin(each) for each in (one, two)]
+            message = (
+                f"The runs in {folder} have {option} {said[0]}, those asked for {said[1]}: choose another --output"
+            )
+            raise UserValueError(message)
+
+
+def _origin(said: Mapping[str, str] | Tuning | str | None) -> str:
+    if isinstance(said, Tuning):
+        return " ".join([*(f"{key}={','.join(each)}" for key, each in said.options.items()), f"(seed {said.seed})"])
+    if isinstance(said, Mapping):
+        return " ".join(f"{option}={text}" for option, text in said.items()) or "of nothing"
+    return said or "of nothing"
+
+
+def _merge(folder: Path, old: Grid, new: Grid, completed: Callable[[Grid], Mapping[str, Any]] | None = None) -> Grid:
     if old.axes != new.axes:
         names = [", ".join(map(short_name, grid.axes)) for grid in (old, new)]
         message = f"The runs in {folder} vary in {names[0]}, those asked for in {names[1]}: choose another --output"
         raise UserValueError(message)
+    _check_same_origin(folder, old, new)
     lines = _differing(old.resolved, new.resolved)
+    if lines and completed is not None:
+        lines = _differing(completed(old), new.resolved)
     if lines:
         shown = "\n".join(f"  {line}" for line in lines[:20]) + ("\n  …" if len(lines) > 20 else "")
         message = (

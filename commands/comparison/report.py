@@ -1,4 +1,4 @@
-"""A study's report: tables on the terminal and in Markdown, and CSV files.
+"""A study's tables, and what they look like on the terminal; `written` puts them into files.
 
 A column of statistics is one entry in `COLUMNS`, from where all of them have it.
 """
@@ -6,24 +6,22 @@ A column of statistics is one entry in `COLUMNS`, from where all of them have it
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from pcpad.commands.comparison.choosing import tuned_table
 from pcpad.commands.comparison.grid import short_name
+from pcpad.commands.comparison.items import NOTE, item_cells, item_results
 from pcpad.commands.comparison.metrics import Metric, Numbers
 from pcpad.commands.comparison.results import Result, Study
 from pcpad.commands.comparison.runs import problems
-from pcpad.commands.comparison.statistics import epochs_to_reach
-from pcpad.files import write_text
-from pcpad.tables import Table, as_markdown, write_csv
+from pcpad.commands.comparison.statistics import MOST_NEEDED, epochs_to_reach
+from pcpad.tables import Table
 from pcpad.terminal import for_terminal
 
-# With what `plots` draws.
-REPORT_FILES = ("report.md", "runs.csv", "summary.csv", "cross.csv", "bars.png", "convergence.png")
+_MOST_SCORES = 6
 
 
 def _average(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
@@ -50,10 +48,26 @@ def _interval(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
 
 def _p_value(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
     p, pairs = row.summary.p, row.summary.pairs
-    text = "too few seeds" if pairs is not None and pairs < 2 else "–"
-    if p is not None:
-        text = f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"
+    text = "too few seeds" if pairs is not None and pairs < 2 else _p_text(p)
     return text, {"p": p, "note": row.summary.note}
+
+
+def _p_text(p: float | None) -> str:
+    if p is None:
+        return "–"
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"
+
+
+def _effect(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
+    found = row.summary
+    text = "–" if found.effect is None else f"{found.effect:+.2f}"
+    return text, {"dz": found.effect, "dz_low": found.effect_low, "dz_high": found.effect_high}
+
+
+def _needed(row: Result, numbers: Numbers) -> tuple[str, dict[str, Any]]:
+    found = row.summary
+    text = "–" if found.effect is None else f"> {MOST_NEEDED}" if found.needed is None else str(found.needed)
+    return text, {"seeds_needed": found.needed}
 
 
 # By heading: what a row has there in tables, and what under which names in CSV files, all digits of it.
@@ -64,6 +78,13 @@ COLUMNS: dict[str, Callable[[Result, Numbers], tuple[str, dict[str, Any]]]] = {
     "diff": _difference,
     "95 % interval": _interval,
     "p": _p_value,
+    "p flips": lambda row, numbers: (_p_text(row.summary.p_flips), {"p_flips": row.summary.p_flips}),
+    "p Holm": lambda row, numbers: (
+        _p_text(row.summary.p_holm),
+        {"p_holm": row.summary.p_holm, "p_flips_holm": row.summary.p_flips_holm},
+    ),
+    "dz": _effect,
+    "seeds needed": _needed,
 }
 
 
@@ -101,6 +122,10 @@ def all_tables(study: Study) -> Iterator[Table]:
             if found:
                 yield _matrix(study, found)
                 yield _cross_table(study, found)
+    yield from _item_tables(study)
+    tuned = tuned_table(study.root, study.grid)
+    if tuned is not None:
+        yield tuned
 
 
 def _numbers(rows: Sequence[Result]) -> Numbers:
@@ -116,7 +141,10 @@ def _by_run(study: Study, title: str, rows: Sequence[Result], heads: dict[str, l
     numbers = _numbers(rows)
     cells = []
     for place, row in enumerate(rows):
-        runs = [numbers.plain(row.by_seed[seed]) if seed in row.by_seed else "missing" for seed in study.seeds]
+        runs = [
+            numbers.plain(row.by_seed[seed]) if seed in row.by_seed else study.absent(row.setting, row.value, seed)
+            for seed in study.seeds
+        ]
         statistics = [column(row, numbers)[0] for column in COLUMNS.values()]
         cells.append([*(texts[place] for texts in heads.values()), *runs, *statistics])
     return Table(
@@ -175,6 +203,29 @@ def _matrix(study: Study, rows: Sequence[Result]) -> Table:
     return Table(title, ["trained with", *(f"tested with {value}" for value in study.values)], list(lines.values()))
 
 
+def _item_tables(study: Study) -> Iterator[Table]:
+    """A table a score and setting, of the first scores: `items.csv` has them all."""
+    found = item_results(study)
+    for name in list(dict.fromkeys(row.metric.name for row in found))[:_MOST_SCORES]:
+        for setting in study.settings:
+            rows = [row for row in found if (row.metric.name, row.setting) == (name, setting)]
+            if len(rows) < 2:
+                continue
+            cells = [
+                {
+                    short_name(study.grid.compared): row.value,
+                    **item_cells(row),
+                    "p": _p_text(row.summary.p),
+                    "p flips": _p_text(row.summary.p_flips),
+                    "p Holm": _p_text(row.summary.p_holm),
+                }
+                for row in rows
+            ]
+            unit = Numbers(name, [row.summary.mean for row in rows]).unit
+            title = _titled(study, f"Item by item: {name}; {rows[0].metric.direction}", setting, unit)
+            yield Table(title, list(cells[0]), [list(each.values()) for each in cells])
+
+
 def _overview(study: Study, setting: tuple[str, ...], metrics: Iterable[Metric]) -> Table:
     """Several test metrics side by side, as the papers' tables of evaluations are."""
     lines = {value: [value] for value in study.values if study.group(setting, value)}
@@ -209,7 +260,10 @@ def _reach_cells(study: Study, setting: tuple[str, ...], value: str, metric: Met
             assert metric.mode is not None  # see Study
             epochs[run.cell.seed] = epochs_to_reach(history, level, metric.mode)
     reached = [count for count in epochs.values() if count is not None]
-    cells = ["missing" if seed not in epochs else str(epochs[seed] or "never") for seed in study.seeds]
+    cells = [
+        study.absent(setting, value, seed) if seed not in epochs else str(epochs[seed] or "never")
+        for seed in study.seeds
+    ]
     mean = f"{math.fsum(reached) / len(reached):.1f}" if reached else "–"
     return [*cells, mean, f"{len(epochs) - len(reached)} of {len(epochs)}"]
 
@@ -223,75 +277,19 @@ def footnotes(study: Study) -> list[str]:
         f"diff is to {study.baseline}, seed by seed: paired runs began with the same weights and saw the same data; "
         "p is of the paired two-sided t-test, and the interval the differences' mean lies in with 95 % confidence. "
         "Neither is corrected for the number of rows.",
+        "p flips is of the two-sided test by flips of the differences' signs, which takes them for no distribution: "
+        "all flips up to 13 pairs, else 9999; with n pairs it is never below 2 / 2ⁿ, 0.0625 for five. p Holm is p, "
+        "corrected by Holm's method for all comparisons by the same measure in this report (summary.csv has it of "
+        "the flips too).",
+        "dz is Cohen's: the mean difference in standard deviations of the differences (its 95 % interval is in "
+        "summary.csv). seeds needed is how many a paired t-test at 5 % takes to find an effect of that size four times "
+        "in five; as far as dz can be trusted.",
     ]
     if any(study.crossed(setting, *measure) for setting in study.settings for measure in study.measures):
         notes.append("In cross testing diff is to the same weights under the padding they were trained with.")
+    if item_results(study):
+        notes.append(NOTE)
     return notes
-
-
-def write_report(study: Study, figures: Sequence[Path] = ()) -> list[Path]:
-    """Write `report.md`, `runs.csv`, `summary.csv` and, after cross testing, `cross.csv`.
-
-    Args:
-        study: The runs.
-        figures: Pictures that the report shows.
-
-    Returns:
-        The files.
-    """
-    measures = [(setting, *measure) for setting in study.settings for measure in study.measures]
-    contents = {
-        "runs.csv": list(_run_rows(study)),
-        "summary.csv": [csv_row(study, row) for measure in measures for row in study.results(*measure)],
-        "cross.csv": [csv_row(study, row) for measure in measures for row in study.crossed(*measure)],
-    }
-    kept = []
-    for name, rows in contents.items():
-        if rows:
-            kept.append(write_csv(study.root / name, list(rows[0]), rows))
-        else:
-            (study.root / name).unlink(missing_ok=True)
-    return [*kept, write_text(study.root / "report.md", _markdown(study, figures))]
-
-
-def _run_rows(study: Study) -> Iterator[dict[str, Any]]:
-    for run in study.runs:
-        head = {short_name(option): value for option, value in run.cell.values.items()}
-        state = "; ".join([*(f"crashed: {step}: {error}" for step, error in run.failed), *run.damaged])
-        state = state or ("finished" if run.finished else "not finished")
-        for metric, when in study.measures:
-            yield {**head, "metric": metric.name, "measure": when, "value": run.value(metric, when), "state": state}
-
-
-def _markdown(study: Study, figures: Sequence[Path]) -> str:
-    grid = study.grid
-    axes = "; ".join(f"{short_name(option)}: {', '.join(grid.values(option))}" for option in grid.axes)
-    title = as_markdown(f"Comparison of {short_name(grid.compared)}: {', '.join(grid.config)}")
-    text = [f"# {title}", "", f"{as_markdown(axes)}.", ""]
-    if grid.arguments:
-        text += [f"All runs with {_code(' '.join(grid.arguments))}.", ""]
-    if grid.test_arguments:
-        text += [f"Tested with {_code(' '.join(grid.test_arguments))}.", ""]
-    wrong = problems(study.runs, grid)
-    if wrong:
-        text += [
-            "**Not complete.** What is missing is in no average.",
-            "",
-            *(f"- {as_markdown(line)}" for line in wrong),
-            "",
-        ]
-    text += [table.markdown() for table in all_tables(study)]
-    text += ["## Notes", "", *(f"- {as_markdown(note)}" for note in footnotes(study)), ""]
-    text += [f"![{path.stem}]({path.name})\n" for path in figures]
-    return "\n".join(text)
-
-
-def _code(text: str) -> str:
-    """A text as Markdown's code, between more backticks than it has in a row."""
-    text = for_terminal(text, lines=False)
-    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    gap = " " if len(fence) > 1 else ""
-    return f"{fence}{gap}{text}{gap}{fence}"
 
 
 def show(study: Study, console: Console) -> None:

@@ -5,21 +5,28 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import json
+import math
 import os
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pcpad.bounded_yaml import read_yaml
-from pcpad.commands.comparison.grid import PADDING, SEED, Cell, Grid, expand, in_common
+from pcpad.commands.comparison.axes import exclude, read_axes, refuse_reserved
+from pcpad.commands.comparison.engines import add_engines, check_engine
+from pcpad.commands.comparison.grid import PADDING, Cell, Grid, expand, in_common
 from pcpad.commands.comparison.metrics import parse_metric
+from pcpad.commands.comparison.templates import check_templates, filled, read_templates
+from pcpad.commands.comparison.tuning import read_tuning
 from pcpad.commands.parser import Parser, file_name, path_name
 from pcpad.commands.plugins import load_user_modules, take_imports
 from pcpad.commands.recipes import config_files, configured_imports, resolve_configs
 from pcpad.errors import UserValueError
-from pcpad.paddings import check_padding, padding_names
+from pcpad.paddings import padding_names
 from pcpad.terminal import say
 
 _DESCRIPTION = """\
@@ -34,17 +41,11 @@ examples:
       --data.root /data/cityscapes --test --eval+=Regular --eval+=Tile --eval.size=1024 --eval+=Border
   pcpad compare --config cls_rn50.yaml --paddings zeros,partial --seeds 5 --list > cells.txt
                                one line a run for a job array: sed -n "${SLURM_ARRAY_TASK_ID}p" cells.txt | sh
+  pcpad compare --config seg_rn50.yaml --paddings zeros,partial --seeds 5 --tune model.optimizer.lr=0.1,0.03,0.01
+  pcpad compare --config seg_rn50.yaml --paddings zeros,partial --seeds 5 --after runs/compare/cls_rn50 \\
+      --set model.encoder_weights={after}       # each run starts from that of its padding and seed
   pcpad compare --report --output runs/compare/cls_rn50 --reach 0.749
 """
-# What the grid itself says of each run; typed by the user it would be said twice.
-_RESERVED = {
-    "--ckpt_path": "runs go on from their own checkpoints; to start from weights, --model.weights FILE",
-    "--trainer.default_root_dir": "--output DIR says where the grid goes",
-    "--checkpoint.dirpath": "--output DIR says where the grid goes",
-    "--seed_everything": "--seeds says it",
-    "--trainer.logger": "tables are made of the files that the usual loggers write",
-    "--print_config": "use `pcpad fit --print_config`",
-}
 
 
 def parse(args: Sequence[str]) -> argparse.Namespace:
@@ -77,23 +78,33 @@ def parse(args: Sequence[str]) -> argparse.Namespace:
     given.output = given.output or Path("runs", "compare", Path(config[-1]).stem)
     for text in given.metric:
         parse_metric(text)
-    _check_reserved([*rest, *test_arguments])
-    axes = {} if given.report else _axes(given, [*rest, *test_arguments])
+    for argument in [*rest, *test_arguments]:
+        refuse_reserved(argument)
+    axes = {} if given.report else read_axes(given, [*rest, *test_arguments])
     if not given.report and not config:
         message = "--config is missing: which recipe are the runs made by? (`pcpad configs` lists those there are)"
         raise UserValueError(message)
-    if given.jobs < 1:
-        message = f"--jobs must be at least 1, got {given.jobs}"
-        raise UserValueError(message)
+    check_engine(given)
     if given.cross and axes and PADDING not in axes:
         message = "--cross tests under every padding of the grid: it needs --paddings"
         raise UserValueError(message)
-    given.tests = {"checkpoint": given.test_checkpoint or "best", "arguments": test_arguments, "cross": given.cross}
+    given.tests = {
+        "checkpoint": given.test_checkpoint or "best",
+        "arguments": test_arguments,
+        "cross": given.cross,
+        "per_image": given.per_image,
+    }
     given.tests_given = tests_given or given.test_checkpoint is not None
     given.grid = None
     if axes:
-        grid = Grid(config, tuple(rest), tuple(axes), expand(axes), resolved={}, metrics=tuple(given.metric))
-        given.grid = replace(grid.with_tests(given.tests), baseline=given.baseline, reach=tuple(given.reach))
+        cells = exclude(expand(axes), given.exclude)
+        grid = Grid(config, tuple(rest), tuple(axes), cells, resolved={}, metrics=tuple(given.metric))
+        grid = replace(grid.with_tests(given.tests), baseline=given.baseline, reach=tuple(given.reach))
+        typed = [*rest, *test_arguments]
+        templates = read_templates(given.set, given.after, grid.axes, typed)
+        tuning = read_tuning(given.tune, given.tune_seed, grid, {*grid.axes, *templates}, typed)
+        given.grid = replace(grid, templates=templates, after=given.after, tuning=tuning)
+        check_templates(given.grid)
     return given
 
 
@@ -119,11 +130,26 @@ def parser() -> Parser:
     add("--seeds", metavar="N|A,B,…", help="one number: so many seeds, 0 to N-1; with a comma: these (`7,` is one)")
     text = "an option of fit that varies too; repeatable"
     add("--axis", action="append", default=[], metavar="OPTION=A,B", help=text)
+    text = "leave out the runs that have all of these values; repeatable"
+    add("--exclude", action="append", default=[], metavar="NAME=VALUE,…", help=text)
+    text = "an option of fit that follows from what varies: model.weights='pre/{padding}_{seed}.ckpt'; {{ and }} are "
+    text += "braces; repeatable"
+    add("--set", action="append", default=[], metavar="OPTION=TEXT", help=text)
+    text = "the folder of an earlier comparison; {after} in --set is the best checkpoint of its run with the same "
+    text += "padding, seed and so on, {after_last} the last"
+    add("--after", type=file_name, metavar="DIR", help=text)
+    text = "an option of fit to choose on validation first, for each padding by itself: by the monitored metric, in "
+    text += "one run of the full length a value; repeatable, for all combinations"
+    add("--tune", action="append", default=[], metavar="OPTION=A,B", help=text)
+    text = "the seed of those runs (default: 1000, so that no run compared has a part in the choice)"
+    add("--tune-seed", default="1000", metavar="SEED", help=text)
     add("--cross", action="store_true", help="test every run under every padding")
+    text = "keep the scores of each image or video of the tests, and compare them item by item too"
+    add("--per-image", action="store_true", help=text)
     add("--test-checkpoint", choices=("best", "last"), help="what is tested (default: best)")
     add("--test", action="store_true", help="what follows are further options of `pcpad test`, such as --eval+=Tile")
     add("--output", type=path_name, metavar="DIR", help="the grid's folder (default: runs/compare/RECIPE)")
-    add("--jobs", type=int, default=1, metavar="N", help="runs side by side, which share out the GPUs (default: 1)")
+    add_engines(made)
     add("--list", action="store_true", help="print the commands still to be run, a line a run, and run nothing")
     add("--report", action="store_true", help="report what the folder holds, and run nothing")
     text = "what to report, NAME, NAME:min or NAME:max; patterns such as 'test/*/mIoU'; repeatable (default: the "
@@ -143,72 +169,6 @@ def _level(text: str) -> float:
     return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
 
 
-def _axes(given: argparse.Namespace, typed_options: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    axes: dict[str, tuple[str, ...]] = {}
-    typed = [*([f"{PADDING}={given.paddings}"] if given.paddings is not None else []), *given.axis]
-    for text in typed:
-        option, equals, values = text.removeprefix("--").partition("=")
-        if option == "padding":
-            option = PADDING
-        if not equals or not option:
-            message = f"Expected --axis OPTION=VALUE,VALUE such as data.split=cv0,cv2, but got {text!r}"
-            raise UserValueError(message)
-        if option in axes or option == SEED or f"--{option}" in _RESERVED or option == "config":
-            message = f"--axis {option}: {_RESERVED.get(f'--{option}', 'it is an axis already, or cannot be one')}"
-            raise UserValueError(message)
-        axes[option] = _values(option, values)
-    if not axes:
-        message = "Nothing to compare: --paddings zeros,partial, or --axis OPTION=VALUE,VALUE"
-        raise UserValueError(message)
-    for padding in axes.get(PADDING, ()):
-        check_padding(padding)
-    axes = {**({PADDING: axes[PADDING]} if PADDING in axes else {}), **axes}
-    for option in axes:
-        if any(part.partition("=")[0] == f"--{option}" for part in typed_options):
-            message = f"--{option} is typed and varies too: leave one of them out"
-            raise UserValueError(message)
-    return {**axes, SEED: _seeds(given.seeds)}
-
-
-def _values(option: str, text: str) -> tuple[str, ...]:
-    """Split at the commas that are not inside brackets."""
-    values, depth = [""], 0
-    for letter in text:
-        depth += (letter in "[{(") - (letter in "]})")
-        if letter == "," and not depth:
-            values.append("")
-        else:
-            values[-1] += letter
-    found = [value.strip() for value in values]
-    if not all(found) or len(set(found)) < len(found):
-        message = f"Expected different values for {option}, separated by commas, but got {text!r}"
-        raise UserValueError(message)
-    return tuple(found)
-
-
-def _seeds(text: str | None) -> tuple[str, ...]:
-    words = (text or "").split(",")
-    numbers = [int(word) for word in words if word.strip().isdecimal()]
-    if len(words) == 1 and len(numbers) == 1 and numbers[0] >= 1:
-        return tuple(str(seed) for seed in range(numbers[0]))
-    left = [word for word in words if word.strip()]
-    if len(words) > 1 and len(numbers) == len(left) > 0 and len(set(numbers)) == len(numbers):
-        return tuple(str(seed) for seed in numbers)
-    message = (
-        "Expected --seeds N for the seeds 0 to N-1, or --seeds A,B,… for these (different, not negative), "
-        f"but got {'nothing' if text is None else repr(text)}"
-    )
-    raise UserValueError(message)
-
-
-def _check_reserved(arguments: Sequence[str]) -> None:
-    for argument in arguments:
-        name = argument.partition("=")[0]
-        if name in _RESERVED:
-            message = f"{name} cannot be given to compare: {_RESERVED[name]}"
-            raise UserValueError(message)
-
-
 def resolve(grid: Grid) -> Grid:
     """Parse a grid's configuration in full: what is wrong with it is said before anything runs.
 
@@ -222,19 +182,58 @@ def resolve(grid: Grid) -> Grid:
         SystemExit: The configuration is wrong; the parser has said why.
         ValueError: Runs by it could not be compared, or are of one network under all paddings.
     """
-    first = grid.cells[0]
-    resolved = _parsed("fit", [*grid.common_arguments, *first.arguments()])
-    for option in grid.axes[:-1]:
-        for value in grid.values(option)[1:]:
-            _parsed("fit", [*grid.common_arguments, *Cell({**first.values, option: value}).arguments()])
+    first, *others = _each_value_once(grid)
+    resolved = _parsed("fit", [*grid.common_arguments, *_typed_for(grid, first)])
+    for cell in others:
+        _parsed("fit", [*grid.common_arguments, *_typed_for(grid, cell)])
     if grid.test_arguments:
-        _parsed("test", [*grid.common_arguments, *first.arguments(), *grid.test_arguments])
+        _parsed("test", [*grid.common_arguments, *_typed_for(grid, first), *grid.test_arguments])
     _check_comparable(resolved, grid)
     from pcpad.commands.comparison.conversions import check_conversions
 
     for line in check_conversions(grid, resolved):
         say(f"pcpad: {line}", file=sys.stderr)
-    return replace(grid, resolved=in_common(resolved, grid.axes))
+    return replace(grid, resolved=in_common(resolved, grid.varying))
+
+
+def _typed_for(grid: Grid, cell: Cell) -> list[str]:
+    """What is typed for a cell; a file of an earlier comparison that it is to start from may still be missing."""
+    return [*cell.arguments(), *filled(grid, cell)]
+
+
+def _each_value_once(grid: Grid) -> list[Cell]:
+    """The first cell, and for each value that it does not have the first that does: seeds are all alike."""
+    found = [grid.cells[0]]
+    for option in grid.axes[:-1]:
+        for value in grid.values(option):
+            found.append(next(cell for cell in grid.cells if cell.values[option] == value))
+    if grid.tuning is None:
+        return list({cell.name: cell for cell in found}.values())
+    # With what is tuned said too: it may have no default. The first cell's candidates are all of them.
+    like = {tuple(cell.values[option] for option in grid.axes[:-1]): cell for cell in grid.tune_cells}
+    others = [like[tuple(cell.values[option] for option in grid.axes[:-1])] for cell in found[1:]]
+    count = math.prod(map(len, grid.tuning.options.values()))
+    return list({cell.name: cell for cell in [*grid.tune_cells[:count], *others]}.values())
+
+
+def completed(grid: Grid) -> Mapping[str, Any]:
+    """The configuration a folder remembers, read as this version reads one.
+
+    Args:
+        grid: Of the folder.
+
+    Returns:
+        What its cells have in common, with the defaults of all options that were added since, and classes under the
+        names they have now; as it is remembered where this version cannot read it.
+    """
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+        config = Path(folder, "config.yaml")
+        config.write_text(json.dumps(grid.resolved), encoding="utf-8")
+        try:
+            read = _parsed("fit", [f"--config={config}", *_typed_for(grid, _each_value_once(grid)[0])])
+        except (SystemExit, ValueError, TypeError, OSError):
+            return grid.resolved  # then the options that differ are named, as they are remembered
+    return in_common(read, grid.varying)
 
 
 def _parsed(verb: str, arguments: list[str]) -> dict[str, Any]:
@@ -266,6 +265,12 @@ def _check_comparable(resolved: dict[str, Any], grid: Grid) -> None:
         if bad:
             message = f"{name} must stay as it is by default: compare reads each run's logs and one best checkpoint"
             raise UserValueError(message)
+    if grid.tuning and not str(checkpoint.get("monitor")).startswith("val/"):
+        message = (
+            "--tune chooses by the monitored metric, on validation: checkpoint.monitor is "
+            f"{checkpoint.get('monitor')}, and should be one of val/…"
+        )
+        raise UserValueError(message)
     if checkpoint.get("monitor") is None and not grid.metrics:
         message = "The recipe monitors no metric: say what to compare with --metric NAME"
         raise UserValueError(message)

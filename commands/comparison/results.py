@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pcpad.commands.comparison.grid import PADDING, Cell, Grid, short_name
 from pcpad.commands.comparison.metrics import Metric, select_metrics
 from pcpad.commands.comparison.runs import Run, read_run
-from pcpad.commands.comparison.statistics import Summary, paired, summarise
+from pcpad.commands.comparison.statistics import Summary, corrected, paired, summarise
 from pcpad.errors import UserValueError
 
 
@@ -29,6 +28,8 @@ class Result:
         against: The same of what they are compared with; None for that itself.
         baseline: The compared value that `against` is of; None in cross testing, where it is the same weights under
             the padding they were trained with.
+        summary: Of the finite numbers, and of their differences to `against`; corrected for the other comparisons by
+            the same measure, in all settings.
     """
 
     setting: tuple[str, ...]
@@ -39,18 +40,34 @@ class Result:
     by_seed: Mapping[str, float]
     against: Mapping[str, float] | None
     baseline: str | None
+    summary: Summary
 
     @property
     def finite(self) -> dict[str, float]:
         """Seed to number, without NaN and infinities."""
         return _finite(self.by_seed)
 
-    @cached_property
-    def summary(self) -> Summary:
-        """Of the finite numbers, and of their differences to `against`."""
-        if self.against is None:
-            return summarise(list(self.finite.values()))
-        return paired(self.finite, _finite(self.against))
+
+def _compared(
+    setting: tuple[str, ...],
+    value: str,
+    tested: str | None,
+    measure: tuple[Metric, str],
+    by_seed: Mapping[str, float],
+    against: Mapping[str, float] | None,
+    baseline: str | None,
+) -> Result:
+    numbers = _finite(by_seed)
+    summary = summarise(list(numbers.values())) if against is None else paired(numbers, _finite(against))
+    return Result(setting, value, tested, *measure, by_seed, against, baseline, summary)
+
+
+def _as_family(rows: Sequence[Result]) -> dict[tuple[str, ...], list[Result]]:
+    """Results of one measure by their setting, with p-values that hold for all of them at once."""
+    found: dict[tuple[str, ...], list[Result]] = {}
+    for row, summary in zip(rows, corrected([row.summary for row in rows]), strict=True):
+        found.setdefault(row.setting, []).append(replace(row, summary=summary))
+    return found
 
 
 def _finite(by_seed: Mapping[str, float]) -> dict[str, float]:
@@ -91,6 +108,8 @@ class Study:
         self.logged = {name for run in self.runs for name in run.logs}
         self.logged |= {name for run in self.runs for metrics in run.tests.values() for name in metrics}
         self.metrics = select_metrics(metrics or grid.metrics, grid.monitor, grid.mode, self.logged)
+        self._results: dict[tuple[Metric, str], dict[tuple[str, ...], list[Result]]] = {}
+        self._crossed: dict[tuple[Metric, str], dict[tuple[str, ...], list[Result]]] = {}
         self.settings = list(dict.fromkeys(self._setting(run.cell) for run in self.runs))
         if self.reach and self.reaching and self.reaching.mode is None:
             message = f"--reach cannot be counted: of {self.reaching.name}, {self.reaching.direction}"
@@ -129,12 +148,22 @@ class Study:
         found = [run for run in self.runs if run.cell.values[self.grid.compared] == value]
         return [run for run in found if self._setting(run.cell) == setting]
 
+    def absent(self, setting: tuple[str, ...], value: str, seed: str) -> str:
+        """What stands for a number that is not there: `missing`; a dash where no such run was asked for."""
+        return "missing" if any(run.cell.seed == seed for run in self.group(setting, value)) else "–"
+
     def results(self, setting: tuple[str, ...], metric: Metric, when: str) -> list[Result]:
         """Of each compared value that has runs, against the baseline's."""
+        if (metric, when) not in self._results:
+            rows = [row for each in self.settings for row in self._of_setting(each, metric, when)]
+            self._results[metric, when] = _as_family(rows)
+        return self._results[metric, when].get(setting, [])
+
+    def _of_setting(self, setting: tuple[str, ...], metric: Metric, when: str) -> list[Result]:
         found = {value: self._by_seed(setting, value, metric, when) for value in self.values}
         others = {value: None if value == self.baseline else found[self.baseline] for value in self.values}
         return [
-            Result(setting, value, None, metric, when, found[value], others[value], self.baseline)
+            _compared(setting, value, None, (metric, when), found[value], others[value], self.baseline)
             for value in self.values
             if self.group(setting, value)
         ]
@@ -146,13 +175,19 @@ class Study:
         """
         if when != "test" or self.grid.compared != PADDING or not any(len(run.tests) > 1 for run in self.runs):
             return []
+        if (metric, when) not in self._crossed:
+            rows = [row for each in self.settings for row in self._crossed_in(each, metric, when)]
+            self._crossed[metric, when] = _as_family(rows)
+        return self._crossed[metric, when].get(setting, [])
+
+    def _crossed_in(self, setting: tuple[str, ...], metric: Metric, when: str) -> list[Result]:
         found = []
         for value in self.values:
             own = self._by_seed(setting, value, metric, when, value)
             for tested in self.values:
                 numbers = self._by_seed(setting, value, metric, when, tested)
                 against = None if tested == value else own
-                found.append(Result(setting, value, tested, metric, when, numbers, against, None))
+                found.append(_compared(setting, value, tested, (metric, when), numbers, against, None))
         return found
 
     def _by_seed(

@@ -44,7 +44,7 @@ def run_cells(root: Path, grid: Grid, cells: Sequence[Cell], jobs: int = 1, gpus
     active: dict[int, tuple[Cell, subprocess.Popen[bytes], float]] = {}  # by slot; with the time of the start
     seconds: list[float] = []
     total = left
-    with _sigterm_raises():
+    with sigterm_raises():
         try:
             while waiting or active:
                 while waiting and len(active) < jobs:
@@ -59,10 +59,10 @@ def run_cells(root: Path, grid: Grid, cells: Sequence[Cell], jobs: int = 1, gpus
                     left -= 1
                     if code != worker.ELSEWHERE:
                         seconds.append(time.monotonic() - since)
-                    lines = _ending(root, grid, cell, code, time.monotonic() - since)
+                    lines = ending(root, grid, cell, code, time.monotonic() - since)
                     # Cells under way count half: on average they are there.
                     units = (left - 0.5 * len(active)) / min(jobs, left) if left and seconds else 0
-                    to_go = f"; about {_clock(units * sum(seconds) / len(seconds))} to go" if units else ""
+                    to_go = f"; about {clock(units * sum(seconds) / len(seconds))} to go" if units else ""
                     say(f"{time.strftime('%H:%M:%S')} [{total - left}/{total}] {cell.name} {lines[0]}{to_go}")
                     for line in lines[1:]:
                         say(line)
@@ -103,12 +103,12 @@ def environment(slot: int, jobs: int, gpus: int) -> dict[str, str]:
     return found
 
 
-def _ending(root: Path, grid: Grid, cell: Cell, code: int, seconds: float) -> list[str]:
+def ending(root: Path, grid: Grid, cell: Cell, code: int, seconds: float) -> list[str]:
     """What is said of a cell whose process ended; why it failed is kept for reports."""
     if code == worker.ELSEWHERE:
         return ["is being run by another process"]
     if code == 0:
-        return [f"done in {_clock(seconds)}"]
+        return [f"done in {clock(seconds)}"]
     folder = root / cell.name
     failed = failures(folder)
     if not failed:
@@ -117,7 +117,7 @@ def _ending(root: Path, grid: Grid, cell: Cell, code: int, seconds: float) -> li
         todo = remaining(root, grid, cell)
         failed = [{"step": todo[0].name if todo else "end", "error": error}]
         write_failures(folder, failed)
-    what = f"CRASHED after {_clock(seconds)}: {failed[-1]['step']}: {failed[-1]['error']}"
+    what = f"CRASHED after {clock(seconds)}: {failed[-1]['step']}: {failed[-1]['error']}"
     return [what, f"        log: {folder / LOG_FILE}"]
 
 
@@ -148,7 +148,7 @@ def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> N
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
+def sigterm_raises() -> Iterator[None]:
     """Let SIGTERM end the grid as Ctrl-C does, its cells included."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
@@ -161,7 +161,8 @@ def _sigterm_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A time for people: `1:02:03`, `2:03`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

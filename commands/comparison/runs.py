@@ -101,7 +101,7 @@ def read_run(root: Path, grid: Grid, cell: Cell) -> Run:
         if entry is not None and fit is not None:
             tests[tested] = entry["metrics"]
     # What failed may have been done since, by hand.
-    todo = steps(root, grid, cell)
+    todo = steps(root, grid, cell, to_run=False)
     done = [step.name for step in todo if step.done()]
     damaged = [line for step in todo if step.name not in done for line in damaged_results(step.folder)]
     logs, unread = _read_logs(folder / "fit") if fit is not None else ({}, [])

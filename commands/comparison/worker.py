@@ -73,7 +73,7 @@ def run_cell(root: Path, name: str, tests: Mapping[str, Any]) -> int:
 
 def _run_remaining(root: Path, name: str, tests: Mapping[str, Any]) -> int:
     grid = read_grid(root).with_tests(tests)
-    (cell,) = (cell for cell in grid.cells if cell.name == name)
+    cell = grid.cell(name)
     todo = remaining(root, grid, cell)
     (root / name / CRASH_FILE).unlink(missing_ok=True)
     commands = [step.command() for step in todo]

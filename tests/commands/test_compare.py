@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from pcpad import _start, cli
+from pcpad.bounded_yaml import read_yaml
 from pcpad.commands.comparison import running, worker
 
 QUIET = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
@@ -107,6 +108,55 @@ def test_a_grid_is_run_once_grows_and_is_cross_tested(small, capsys):
     compare("--paddings", "zeros,partial", "--seeds", 1, "--trainer.max_epochs", 1, "--cross")
     assert len(InThisProcess.started) == 4
     assert "2 of 2 runs are finished already" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_runs_start_from_earlier_ones_at_the_rate_that_validation_chose(small, capsys):
+    short = ["--paddings", "zeros,partial", "--trainer.max_epochs", 1]
+    after = ["--after", "pre", "--set", "model.weights={after}", "--tune", "model.optimizer.lr=1e6,0.001"]
+    grid = [*short, "--seeds", 2, "--exclude", "padding=partial,seed=1", "--per-image", *after]
+    compare(*short, "--seeds", 1, "--list", "--output", "pre")
+    with pytest.raises(SystemExit):
+        compare(*grid)
+    assert InThisProcess.started == []
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "not run: padding=zeros/seed=1 starts from pre/padding=zeros/seed=0, which is not finished" in printed
+    assert "tune/padding=partial/model.optimizer.lr=0.001/seed=1000 starts from" in printed
+    compare(*short, "--seeds", 1, "--output", "pre")
+    InThisProcess.started.clear()
+    compare(*grid)
+    tuned = [
+        f"tune/padding={name}/model.optimizer.lr={rate}/seed=1000"
+        for name in ("zeros", "partial")
+        for rate in ("1e6", "0.001")
+    ]
+    runs = ["padding=zeros/seed=0", "padding=partial/seed=0", "padding=zeros/seed=1"]
+    assert InThisProcess.started == [*tuned, *runs]
+    assert not list(Path("grid/tune").rglob("tests"))
+    chosen = {name: choice["chosen"] for name, choice in json.loads(Path("grid/tune.json").read_text()).items()}
+    assert chosen == {f"padding={name}": {"model.optimizer.lr": "0.001"} for name in ("zeros", "partial")}
+    for name in runs:
+        used = read_yaml(next(Path("grid", name, "fit").rglob("config.yaml")).read_text(), "config")["model"][
+            "init_args"
+        ]
+        assert used["optimizer"]["init_args"]["lr"] == 0.001
+        assert used["weights"] == f"pre/{name.partition('/')[0]}/seed=0/checkpoints/best.ckpt"
+    assert {row["score"] for row in table("items.csv")} >= {"loss"}
+    assert {row["items"] for row in table("items.csv")} == {"3"}
+    text = Path("grid/report.md").read_text()
+    assert "Chosen on validation: val/loss, best epoch; lower is better" in text
+    assert "Each run starts from one in `pre`." in text
+    before = {path: Path(path).read_bytes() for path in ("grid/summary.csv", "grid/items.csv", "grid/tune.json")}
+    capsys.readouterr()
+    compare(*grid)
+    assert InThisProcess.started == [*tuned, *runs]
+    assert {path: Path(path).read_bytes() for path in before} == before
+    compare(*grid, "--list")
+    assert len(capsys.readouterr().out.splitlines()) > 0
+    assert "have --tune" in failing(capsys, *grid[:-2])
+    Path("pre").rename("gone")
+    cli.main(["compare", "--report", "--output", "grid"])
+    assert Path("grid/summary.csv").read_bytes() == before["grid/summary.csv"]
 
 
 @pytest.mark.slow
@@ -275,6 +325,44 @@ def test_a_folder_of_other_runs_is_refused_with_the_difference(small, capsys):
     Path("other/mine.txt").touch()
     message = failing(capsys, "--paddings", "zeros", "--seeds", 1, "--output", "other")
     assert "holds something else than a comparison" in message
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+def test_a_folder_of_an_earlier_version_lacks_options_and_goes_on_where_they_are_left_alone(small, capsys):
+    callbacks = ", callbacks: [{class_path: lightning.pytorch.callbacks.LearningRateMonitor}]}"
+    recipe = RECIPE.replace("log_every_n_steps: 1}", f"log_every_n_steps: 1{callbacks}")
+    Path("small.yaml").write_text(recipe)
+    grid = ["--paddings", "zeros", "--seeds", 1, "--list"]
+    compare(*grid)
+    path = Path("grid/grid.json")
+    today = path.read_text()
+    found = json.loads(today)
+    resolved = found["resolved"]
+    # An option of a group, of a class, of a class within a class, of a class in a list; and a group.
+    del resolved["trainer"]["gradient_clip_val"]
+    del resolved["model"]["init_args"]["mean"]
+    del resolved["model"]["init_args"]["optimizer"]["init_args"]["nesterov"]
+    del resolved["trainer"]["callbacks"][0]["init_args"]["log_momentum"]
+    del resolved["results"]
+    earlier = json.dumps(found)
+    path.write_text(earlier)
+    compare(*grid)
+    assert json.loads(path.read_text()) == json.loads(today)
+    for option, said in {
+        "--trainer.gradient_clip_val=0.5": "trainer.gradient_clip_val: None in the folder, 0.5 asked for",
+        "--model.optimizer.nesterov=true": "model.optimizer.nesterov: False in the folder, True asked for",
+        "--results.last_epochs=3": "results.last_epochs: 5 in the folder, 3 asked for",
+    }.items():
+        path.write_text(earlier)
+        message = failing(capsys, *grid, option)
+        assert said in message
+        assert message.count("asked for") == 2  # this option, and the advice
+        assert path.read_text() == earlier
+    # One that this version does not know: nothing says what it did.
+    resolved["model"]["init_args"]["forgotten"] = 3
+    path.write_text(json.dumps(found))
+    assert "model.forgotten: 3 in the folder, nothing asked for" in failing(capsys, *grid)
 
 
 def results():

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
 from pcpad import cli
 from pcpad.commands.comparison.cells import CRASH_FILE, folder_of_test, remaining
@@ -302,6 +303,75 @@ def test_settings_other_metrics_and_a_resumed_runs_log(tmp_path):
     assert "No finished run logged val/los. There are: val/loss." in (root / "report.md").read_text()
 
 
+def test_the_same_numbers_stand_in_json(resnet):
+    grid = read_grid(resnet)
+    path = next(folder_of_test(resnet, grid, grid.cells[0], "zeros").rglob("results.json"))
+    path.write_text('{"test": {"metrics": {"test/top1": null}}}')
+    report(resnet)
+    found = json.loads((resnet / "summary.json").read_text(), parse_constant=pytest.fail)
+    assert (found["compared"], found["baseline"], found["monitor"]) == ("padding", "zeros", "val/top1")
+    assert found["axes"] == {"padding": ["zeros", "partial"], "seed": list("01234")}
+    for name in ("runs", "summary", "cross"):
+        table = rows(resnet / f"{name}.csv")
+        assert list(found[name][0]) == list(table[0])
+        for one, two in zip(found[name], table, strict=True):
+            assert ["" if value is None else str(value) for value in one.values()] == [
+                "" if cell == "nan" else cell for cell in two.values()
+            ]
+    (best,) = (row for row in found["summary"] if row["measure"] == "best" and row["padding"] == "partial")
+    assert best["p_holm"] == best["p"] < 0.05  # alone in its family
+    assert best["p_flips"] == 2 / 32
+    assert best["dz_low"] < best["dz"] < best["dz_high"]
+    assert best["seeds_needed"] == 3
+    assert "| 0.062 |" in (resnet / "report.md").read_text()
+
+
+def test_items_are_compared_one_by_one(tmp_path, capsys):
+    root = tmp_path / "grid"
+    axes = {PADDING: ("zeros", "partial", "mean"), SEED: ("0", "1")}
+    grid = make_grid(root, axes).with_tests({"checkpoint": "best", "arguments": [], "cross": False, "per_image": True})
+    enter_grid(root, grid)
+    scores = {  # loss of a, b and c by seed
+        "zeros": ((1.0, 2.0, 3.0), (2.0, 2.0, 5.0)),
+        "partial": ((0.5, 1.5, 3.0), (1.5, 2.5, 2.0)),
+        "mean": ((1.0, 2.0, 3.0),),
+    }
+    for cell in grid.cells:
+        write_fit(root, cell, [0.5])
+        write_test(root, grid, cell, cell.values[PADDING], {"test/top1": 0.5})
+        (left,) = remaining(root, grid, cell)  # its scores are missing
+        assert left.arguments[-1].startswith("--per_image=")
+        assert left.arguments[-1].endswith("/items.csv")
+        if int(cell.seed) < len(scores[cell.values[PADDING]]):
+            losses = dict(zip("abc", scores[cell.values[PADDING]][int(cell.seed)], strict=True))
+            lines = [f"{name},{losses[name]},cat,7" for name in "cab"]  # in any order
+            path = folder_of_test(root, grid, cell, cell.values[PADDING]) / "items.csv"
+            path.write_text("\n".join(["file,loss,predicted,size", *lines, "d,,dog,7"]))
+            assert not remaining(root, grid, cell)
+    report(root)
+    found = {row["padding"]: row for row in rows(root / "items.csv")}
+    assert {row["score"] for row in found.values()} == {"loss"}
+    # Differences of the means over both seeds: 1.0 - 1.5, 2.0 - 2.0, 2.5 - 4.0.
+    assert (found["partial"]["items"], found["partial"]["seeds"]) == ("3", "2")
+    assert float(found["partial"]["diff"]) == pytest.approx(-2 / 3)
+    assert float(found["partial"]["better"]) == pytest.approx(2 / 3)
+    assert float(found["partial"]["p"]) == pytest.approx(ttest_1samp([-0.5, 0, -1.5], 0).pvalue)
+    assert float(found["partial"]["p_flips"]) == 0.5  # flipping the 0 changes nothing: 2 of 4
+    # Of seed 0 alone, the one that both have.
+    assert (found["mean"]["seeds"], float(found["mean"]["diff"])) == ("1", 0)
+    assert float(found["mean"]["p_flips_holm"]) == 1
+    assert (float(found["zeros"]["mean"]), found["zeros"]["diff"]) == (2.5, "")
+    assert json.loads((root / "summary.json").read_text())["items"][1]["diff"] == pytest.approx(-2 / 3)
+    assert "Item by item: loss; lower is better" in capsys.readouterr().out
+    text = (root / "report.md").read_text()
+    assert "| partial | 3 | 2 | 1.8333 | -0.6667 | " in text
+    assert "what pairs of seeds are for" in text
+    path.with_name("items.csv").write_text("file,loss\na,much\n")
+    with pytest.raises(SystemExit):
+        report(root)
+    assert "items.csv is damaged (ValueError" in capsys.readouterr().err
+
+
 def test_figures(resnet, monkeypatch, capsys):
     report(resnet)
     from PIL import Image
@@ -342,7 +412,8 @@ def test_a_column_is_stated_once(resnet, monkeypatch, capsys):
     printed = capsys.readouterr().out
     markdown = (resnet / "report.md").read_text()
     assert (
-        "| zeros | 76.240 | 76.074 | 75.988 | 76.136 | 76.224 | 5 | 76.132 | 0.105 | – | – | – | 75.988 |" in markdown
+        "| zeros | 76.240 | 76.074 | 75.988 | 76.136 | 76.224 | 5 | 76.132 | 0.105 "
+        "| – | – | – | – | – | – | – | 75.988 |" in markdown
     )
     assert printed.count("lowest") == markdown.count("| lowest |") == 4  # best, last and test; and cross testing
     least_of = {row["padding"]: float(row["least"]) for row in rows(resnet / "summary.csv") if row["measure"] == "best"}

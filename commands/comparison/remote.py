@@ -1,0 +1,160 @@
+"""A cell on another machine, or in a job of a scheduler's: what such a job does, and how a grid waits for its jobs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from pcpad.commands.comparison import worker
+from pcpad.commands.comparison.cells import remaining, write_failures
+from pcpad.commands.comparison.grid import GRID_FILE, Cell, Grid, read_grid
+from pcpad.commands.comparison.running import ending, environment, sigterm_raises, start
+from pcpad.terminal import say
+
+RETRIES = 3
+"""How often a cell is run again whose machine or job was lost."""
+
+_LOCKED = 60.0  # seconds to wait for a lock: that of a job that was lost may outlive it a little
+# What engines leave in the environment of a job. Lightning would take it for its own, and start no processes.
+_ENGINES = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "PMI_", "PMIX_", "SUBMITIT_", "RAY_")
+
+
+class LostError(Exception):
+    """A job ended without saying how: its machine went down, it was killed, its time was over."""
+
+
+class Engine(Protocol):
+    """Where a grid's cells are run.
+
+    Args:
+        name: As typed after `--on`.
+        retries: How often a cell is submitted again whose job was lost; 0 where the engine does that itself.
+    """
+
+    name: str
+    retries: int
+
+    def submit(self, cells: Sequence[Cell]) -> list[Any]:
+        """Start a job for each of some cells; their handles."""
+
+    def ended(self, handles: Sequence[Any]) -> list[Any]:
+        """Those that came to their end, after waiting for a second or so."""
+
+    def result(self, handle: Any) -> tuple[int, float]:
+        """What `run_here` returned.
+
+        Raises:
+            LostError: Nothing.
+        """
+
+    def cancel(self, handles: Sequence[Any]) -> None:
+        """End jobs."""
+
+    def close(self) -> None:
+        """Give back what was started for the grid."""
+
+
+def run_here(root: str, name: str, tests: Mapping[str, Any], home: str) -> tuple[int, float]:
+    """Run a cell on the machine that a job was given, in a process of its own, as `--jobs` does.
+
+    Args:
+        root: The grid's folder.
+        name: The cell's name.
+        tests: The grid's `tests`.
+        home: The folder that relative paths are relative to.
+
+    Returns:
+        The process's exit code, see `worker.run_cell`, and how many seconds it took.
+
+    Raises:
+        FileNotFoundError: This machine does not see the grid's folder.
+    """
+    if not Path(home, root, GRID_FILE).is_file():
+        message = f"This machine has no {Path(home, root, GRID_FILE)}: the folder must be one that all machines share"
+        raise FileNotFoundError(message)
+    os.chdir(home)
+    since = time.monotonic()
+    found = {key: value for key, value in environment(0, 1, 0).items() if not key.startswith(_ENGINES)}
+    grid = read_grid(Path(root)).with_tests(tests)
+    while True:
+        process = start(Path(root), grid, grid.cell(name), found)
+        try:
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                process.kill()
+        if code != worker.ELSEWHERE or time.monotonic() - since > _LOCKED:
+            return code, time.monotonic() - since
+        time.sleep(2)
+
+
+def run_on(engine: Engine, root: Path, grid: Grid, cells: Sequence[Cell]) -> None:
+    """Run cells that are not finished by an engine, and print what becomes of each.
+
+    A cell whose job was lost is run again, `RETRIES` times at most, and goes on from its last checkpoint. What is done
+    is never done again: each cell is locked while it runs, and looks at what is left when it begins.
+
+    Args:
+        engine: Which.
+        root: The grid's folder.
+        grid: The grid, as `enter_grid` returned it.
+        cells: Which of the grid's.
+
+    Raises:
+        KeyboardInterrupt: The user stopped it.
+        SystemExit: SIGTERM stopped it.
+    """
+    todo = [cell for cell in cells if remaining(root, grid, cell)]
+    if len(todo) < len(cells):
+        say(f"{len(cells) - len(todo)} of {len(cells)} runs are finished already")
+    lost: dict[str, int] = {}
+    again = deque(todo)
+    active: list[tuple[Any, Cell]] = []
+    done = 0
+    with sigterm_raises():
+        try:
+            while again or active:
+                starting = list(again)
+                again.clear()
+                for cell in starting:
+                    (root / cell.name).mkdir(parents=True, exist_ok=True)
+                active += zip(engine.submit(starting), starting, strict=True) if starting else []
+                ended = engine.ended([handle for handle, _ in active])
+                for handle, cell in list(active):
+                    if handle not in ended:
+                        continue
+                    active.remove((handle, cell))
+                    lines = _outcome(engine, handle, root, grid, cell)
+                    if lines is None and lost.get(cell.name, 0) < engine.retries:
+                        lost[cell.name] = lost.get(cell.name, 0) + 1
+                        again.append(cell)
+                        say(f"{time.strftime('%H:%M:%S')} {cell.name} was lost with its job, and is run again")
+                        continue
+                    done += 1
+                    if lines is None:
+                        error = f"its job was lost {lost.get(cell.name, 0) + 1} times"
+                        step = remaining(root, grid, cell)[0].name
+                        write_failures(root / cell.name, [{"step": step, "error": error}])
+                        lines = [f"CRASHED: {error}"]
+                    say(f"{time.strftime('%H:%M:%S')} [{done}/{len(todo)}] {cell.name} {lines[0]}")
+                    for line in lines[1:]:
+                        say(line)
+        finally:
+            engine.cancel([handle for handle, _ in active])
+
+
+def _outcome(engine: Engine, handle: Any, root: Path, grid: Grid, cell: Cell) -> list[str] | None:
+    """What is said of a cell whose job ended; None where it was lost with its job."""
+    try:
+        code, seconds = engine.result(handle)
+    except LostError:
+        # It may have been lost after its work was done.
+        return None if remaining(root, grid, cell) else [f"done (its job on {engine.name} was lost after that)"]
+    if code in (128 + signal.SIGTERM, -signal.SIGTERM):  # as a scheduler ends what it wants the machine for
+        return None
+    return ending(root, grid, cell, code, seconds)
