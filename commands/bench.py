@@ -12,7 +12,9 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from pcpad import kernels
 from pcpad.commands.benching.calls import BACKENDS, DTYPES, LAYOUTS, MODES, Setting
+from pcpad.commands.benching.choosing import choose, table
 from pcpad.commands.benching.measure import measure
 from pcpad.commands.benching.networks import Contestants, contestants
 from pcpad.commands.benching.report import published, save, show
@@ -44,6 +46,7 @@ examples:
   pcpad bench --mode inference,training --backend eager,compile,cudagraphs --batch 1,8 --dtype float32,bfloat16
   pcpad bench --network deeplabv3plus/resnet50 --size 512x1024 --paddings partial,reflect --fallback replicate
   pcpad bench --network r3d_18                                   a clip of 16 frames of 112x112
+  pcpad bench --device cuda --choose                             which border kernel is faster on this GPU, kept
 """
 
 
@@ -60,6 +63,9 @@ def main(args: list[str]) -> None:
     for padding in given.paddings:
         check_padding(padding)
     device = _device(given.device)
+    if given.choose:
+        _choose(device, given.rounds)
+        return
     if given.json is not None:
         refuse_no_folder(given.json)
         refuse_dear(given.json, "--json FILE")
@@ -101,6 +107,20 @@ def main(args: list[str]) -> None:
         _say(console, f"\nWritten to {given.json}")
 
 
+def _choose(device: torch.device, rounds: int) -> None:
+    if device.type != "cuda":
+        message = f"--choose times a kernel for NVIDIA GPUs, and this runs on {device.type}. Pass --device cuda there."
+        raise UserValueError(message)
+    with kernels.using("triton"):  # refuses where it is not installed, before anything is timed
+        pass
+    console, name = Console(), torch.cuda.get_device_name(device)
+    choice = choose(device, rounds)
+    console.print(table(choice).rich(), soft_wrap=True)
+    path = kernels.keep_choice(name, choice.kernel, choice.ratio)
+    kept = f"kept in {path}" if path else f"not kept, as there is no home folder: set {kernels.OPTION}={choice.kernel}"
+    _say(console, f"{name}: {choice.kernel}, {kept}")
+
+
 def parser() -> Parser:
     """Of the command line."""
     made = Parser(
@@ -124,6 +144,11 @@ def parser() -> Parser:
     add("--device", default="auto", help="auto, cpu, cuda or cuda:1; auto is the GPU if there is one")
     add("--rounds", type=count, default=40, help="how often each is timed; default 40")
     add("--threads", type=count, help="CPU threads; default all")
+    add(
+        "--choose", action="store_true",
+        help="with --device cuda: time torch's operations and a Triton kernel that scale borders, and keep the faster "
+        f"one's name for this GPU ({kernels.OPTION}=auto, torch or triton says otherwise); no network is timed",
+    )  # fmt: skip
     add("--json", type=path_name, metavar="FILE", help="write all of it, each round's seconds included")
     return made
 
