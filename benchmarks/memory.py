@@ -148,7 +148,7 @@ from torch import nn
 from pcpad.tasks import segmentation
 
 torch.set_num_threads(1)
-segmentation._build = lambda *_: nn.Conv2d(3, 19, 1)  # what is measured is not the network
+segmentation._build = lambda *_: nn.Conv2d(3, 2, 1)  # what is measured is not the network
 picture, checkpoint, output = sys.argv[1:]
 from lightning.pytorch import Trainer
 from pcpad.cli import main
