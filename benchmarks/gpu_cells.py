@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.panoptic import street
 from pcpad.commands.benching.calls import Setting
 from pcpad.commands.benching.networks import Contestants, contestants, versions
+from pcpad.commands.benching.two_inputs import alike
 from pcpad.models import inpainting_unet, spade_generator
 
 __all__ = ["CORE", "FRAMES", "SMALL_FRAMES", "Cell", "all_cells"]
@@ -57,35 +57,13 @@ def _tiny_clips(paddings: Sequence[str], batch: int) -> Contestants:
     return _tiny(paddings, batch, dims=3)
 
 
-class _WithSecond(nn.Module):
-    """A network of two inputs, the second of which is always the same."""
-
-    second: Tensor
-
-    def __init__(self, network: nn.Module, second: Tensor) -> None:
-        super().__init__()
-        self.network = network
-        self.register_buffer("second", second)
-
-    def forward(self, x: Tensor) -> object:
-        """What the network makes of both."""
-        return self.network(x, self.second)
-
-
-def _alike(ours: nn.Module, plain: nn.Module, name: str, second: Tensor, first: Tensor | None = None) -> Contestants:
-    """The network, the ordinary one of the same weights, and its twin."""
-    plain.load_state_dict(ours.state_dict())
-    networks = {"zeros": plain, "control": copy.deepcopy(plain), name: ours}
-    return Contestants({key: _WithSecond(network, second) for key, network in networks.items()}, input=first)
-
-
 def _inpainting(size: int, **options: int) -> Callable[[Sequence[str], int], Contestants]:
     def make(_paddings: Sequence[str], _batch: int) -> Contestants:
         mask = torch.ones(1, 1, size, size)
         for top, left in itertools.product((1, 4, 6), (0, 3, 5)):  # a fifth of the picture, of its border too
             mask[..., top * size // 8 :, left * size // 8 :][..., : size // 7, : size // 7] = 0
         torch.manual_seed(0)
-        return _alike(inpainting_unet(**options), inpainting_unet(partial=False, **options), "masked", mask)
+        return alike(inpainting_unet(**options), inpainting_unet(partial=False, **options), "masked", mask)
 
     return make
 
@@ -96,7 +74,7 @@ def _spade(height: int, width: int, mixed: float, **options: int) -> Callable[[S
         labels = F.one_hot((ids[:, 0] % _LABELS).long(), _LABELS).permute(0, 3, 1, 2).float()
         semantics = torch.cat([labels, torch.zeros_like(labels[:, :1])], 1).repeat(batch, 1, 1, 1)
         torch.manual_seed(0)
-        return _alike(spade_generator(**options), spade_generator(partial=False, **options), "panoptic", ids, semantics)
+        return alike(spade_generator(**options), spade_generator(partial=False, **options), "panoptic", ids, semantics)
 
     return make
 

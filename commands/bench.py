@@ -7,16 +7,21 @@ import itertools
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from pcpad import kernels
 from pcpad.commands.benching.calls import BACKENDS, DTYPES, LAYOUTS, MODES, Setting
-from pcpad.commands.benching.measure import measure
-from pcpad.commands.benching.networks import Contestants, contestants
-from pcpad.commands.benching.report import published, save, show
+from pcpad.commands.benching.choosing import choose, table
+from pcpad.commands.benching.measure import Row, input_for, measure
+from pcpad.commands.benching.network_counts import count_networks
+from pcpad.commands.benching.networks import Contestants, build, contestants
+from pcpad.commands.benching.report import Known, published, save, show, show_both_papers, show_counts
 from pcpad.commands.benching.timing import default_device, machine
+from pcpad.commands.benching.two_inputs import TWO_INPUTS, two_inputs
 from pcpad.commands.parser import Parser, count, path_name, some_of, words
 from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserValueError
@@ -40,10 +45,14 @@ below the table with the reason.
 
 examples:
   pcpad bench                                                    Table 1's ResNet-50 on this machine
+  pcpad bench --network vgg16_bn,resnet50                        both papers' Table 1
   pcpad bench --network vgg16_bn --threads 1 --json vgg.json
+  pcpad bench --count --mode inference,training                  kernels and bytes, no times
   pcpad bench --mode inference,training --backend eager,compile,cudagraphs --batch 1,8 --dtype float32,bfloat16
   pcpad bench --network deeplabv3plus/resnet50 --size 512x1024 --paddings partial,reflect --fallback replicate
+  pcpad bench --network inpainting_unet,spade_generator          masks and instance ids beside ordinary convolutions
   pcpad bench --network r3d_18                                   a clip of 16 frames of 112x112
+  pcpad bench --device cuda --choose                             which border kernel is faster on this GPU, kept
 """
 
 
@@ -60,13 +69,21 @@ def main(args: list[str]) -> None:
     for padding in given.paddings:
         check_padding(padding)
     device = _device(given.device)
+    if given.choose:
+        _choose(device, given.rounds)
+        return
     if given.json is not None:
         refuse_no_folder(given.json)
         refuse_dear(given.json, "--json FILE")
-    made = contestants(given.network, given.paddings, given.fallback)
-    size = given.size or ((224, 224) if made.dims == 2 else (112, 112))
-    for network in made.networks.values():
-        network.to(device)
+    if given.count and given.backend != ["eager"]:
+        message = "--count counts what eager mode runs: leave --backend out."
+        raise UserValueError(message)
+    if given.count and given.json is not None:
+        message = "--count prints a table, and writes none: leave --json out."
+        raise UserValueError(message)
+    for network in given.network[1:]:  # a wrong name is heard of before anything is measured
+        if network not in TWO_INPUTS:
+            build(network)
     settings = [
         Setting(batch, mode, backend, layout, dtype)
         for mode, backend, dtype, layout, batch in itertools.product(
@@ -75,30 +92,82 @@ def main(args: list[str]) -> None:
     ]
     console = Console()
     with _threads(given.threads):
-        about = {
-            "machine": machine(device),
-            "network": given.network,
-            "size": list(size),
-            "frames": given.frames if made.dims == 3 else None,
-            "rounds": given.rounds,
-            "paddings": given.paddings,
-            "fallback": given.fallback,
-            "kept_their_padding": list(made.unconverted),
-        }
+        about = {"machine": machine(device), "rounds": given.rounds, "paddings": given.paddings}
+        about["fallback"] = given.fallback
         _say(console, ", ".join(f"{name} {value}" for name, value in machine(device).items()))
-        _say_unconverted(console, made)
-        tables = []
-        for number, setting in enumerate(settings, start=1):
-            with _progress(f"{number}/{len(settings)} {setting}", given.rounds, len(made.networks)) as on_step:
-                rows = measure(made, setting, size, given.frames, device, given.rounds, on_step)
-            known = published(given.network, setting, size)
-            shape = "×".join(map(str, [given.frames, *size] if made.dims == 3 else size))
-            show(console, f"{given.network} at {shape}: {setting}", rows, known)
-            tables.append((setting, rows, known))
-            if given.json is not None:  # after each, so that a long run that is stopped leaves what it has
-                save(given.json, about, tables)
+        tables: list[tuple[str, Setting, list[Row], Known]] = []
+        of_networks: dict[str, dict[str, Any]] = {}
+        for network in given.network:
+            _measure_network(console, network, settings, given, device, about, of_networks, tables)
+    found = {network: (rows, known) for network, _, rows, known in tables if known}
+    if len(found) > 1:
+        show_both_papers(console, found)
     if given.json is not None:
         _say(console, f"\nWritten to {given.json}")
+
+
+def _measure_network(
+    console: Console,
+    network: str,
+    settings: list[Setting],
+    given: argparse.Namespace,
+    device: torch.device,
+    about: dict[str, Any],
+    of_networks: dict[str, dict[str, Any]],
+    tables: list[tuple[str, Setting, list[Row], Known]],
+) -> None:
+    """Measure or count one network in all settings; `of_networks` and `tables` get what comes out."""
+    made = None if network in TWO_INPUTS else contestants(network, given.paddings, given.fallback)
+    usual = (224, 224) if made is not None and made.dims == 2 else (112, 112) if made is not None else (256, 256)
+    size = given.size or usual
+    for number, setting in enumerate(settings, start=1):
+        used = made or two_inputs(network, setting.batch, size)
+        for one in used.networks.values():
+            one.to(device)
+        if number == 1:
+            _say_unconverted(console, used)
+            of_networks[network] = {
+                "size": list(size),
+                "frames": given.frames if used.dims == 3 else None,
+                "kept_their_padding": list(used.unconverted),
+            }
+        shape = "×".join(map(str, [given.frames, *size] if used.dims == 3 else size))
+        title = f"{network} at {shape}: {setting}"
+        if given.count:
+            show_counts(
+                console, title, count_networks(used, setting, input_for(used, setting, size, given.frames, device))
+            )
+            continue
+        with _progress(f"{number}/{len(settings)} {setting}", given.rounds, len(used.networks)) as on_step:
+            rows = measure(used, setting, size, given.frames, device, given.rounds, on_step)
+        known = published(network, setting, size)
+        show(console, title, rows, known)
+        tables.append((network, setting, rows, known))
+        if given.json is not None:  # after each, so that a long run that is stopped leaves what it has
+            save(given.json, {**about, **_described(of_networks)}, tables)
+
+
+def _described(of_networks: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What JSON says of the networks: of one plainly, of several by name."""
+    names = list(of_networks)
+    if len(names) == 1:
+        return {"network": names[0], **of_networks[names[0]]}
+    keys = ("size", "frames", "kept_their_padding")
+    return {"network": names, **{key: {name: of_networks[name][key] for name in names} for key in keys}}
+
+
+def _choose(device: torch.device, rounds: int) -> None:
+    if device.type != "cuda":
+        message = f"--choose times a kernel for NVIDIA GPUs, and this runs on {device.type}. Pass --device cuda there."
+        raise UserValueError(message)
+    with kernels.using("triton"):  # refuses where it is not installed, before anything is timed
+        pass
+    console, name = Console(), torch.cuda.get_device_name(device)
+    choice = choose(device, rounds)
+    console.print(table(choice).rich(), soft_wrap=True)
+    path = kernels.keep_choice(name, choice.kernel, choice.ratio)
+    kept = f"kept in {path}" if path else f"not kept, as there is no home folder: set {kernels.OPTION}={choice.kernel}"
+    _say(console, f"{name}: {choice.kernel}, {kept}")
 
 
 def parser() -> Parser:
@@ -107,7 +176,11 @@ def parser() -> Parser:
         prog="pcpad bench", description=_HELP, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = made.add_argument
-    add("--network", default="resnet50", help="of torchvision, timm or pcpad.models; default resnet50")
+    add(
+        "--network", type=words, default=["resnet50"], metavar="A,B,…",
+        help="of torchvision, timm or pcpad.models, several in turn; default resnet50. "
+        f"{' and '.join(TWO_INPUTS)}, of two inputs, are timed with their own layers beside ordinary ones",
+    )  # fmt: skip
     add(
         "--paddings", type=words, default=["zeros", "reflect", "replicate", "explicit", "partial"], metavar="A,B,…",
         help=f"of {', '.join(padding_names())}; zeros are always measured; "
@@ -122,8 +195,17 @@ def parser() -> Parser:
     _choice(add, "--layout", LAYOUTS)
     _choice(add, "--dtype", DTYPES)
     add("--device", default="auto", help="auto, cpu, cuda or cuda:1; auto is the GPU if there is one")
+    add(
+        "--count", action="store_true",
+        help="count kernels and the bytes that they move instead of timing: the same on every machine",
+    )  # fmt: skip
     add("--rounds", type=count, default=40, help="how often each is timed; default 40")
     add("--threads", type=count, help="CPU threads; default all")
+    add(
+        "--choose", action="store_true",
+        help="with --device cuda: time torch's operations and a Triton kernel that scale borders, and keep the faster "
+        f"one's name for this GPU ({kernels.OPTION}=auto, torch or triton says otherwise); no network is timed",
+    )  # fmt: skip
     add("--json", type=path_name, metavar="FILE", help="write all of it, each round's seconds included")
     return made
 

@@ -17,6 +17,7 @@ if (_root / "pyproject.toml").is_file() and (_root / "cli.py").is_file():
 if TYPE_CHECKING:
     from pcpad.convert import convert_padding as convert_padding
     from pcpad.fusing import fuse_padding as fuse_padding
+    from pcpad.kernels import set_border_kernel as set_border_kernel
     from pcpad.layers import ExplicitPadConv2d as ExplicitPadConv2d
     from pcpad.layers import PartialConv1d as PartialConv1d
     from pcpad.layers import PartialConv2d as PartialConv2d
@@ -47,6 +48,7 @@ else:
             "pad_to_batch": "pcpad.masked",
             "padding_names": "pcpad.paddings",
             "register_padding": "pcpad.paddings",
+            "set_border_kernel": "pcpad.kernels",
         },
         modules=(
             *("cli", "commands", "configs", "datamodules", "tasks"),
@@ -63,6 +65,7 @@ else:
                 "functional",
                 "fusing",
                 "georeference",
+                "kernels",
                 "layers",
                 "limits",
                 "losses",

@@ -23,7 +23,18 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from pcpad import _border
 from pcpad._border import Geometry, kept_calls
 
-__all__ = ["Valid", "ask_for_mask", "asked_mask", "can_count", "count", "counted_once", "ratio_of", "ratio_of_counts"]
+__all__ = [
+    "Valid",
+    "ask_for_mask",
+    "asked_mask",
+    "can_count",
+    "count",
+    "counted_once",
+    "full_mask",
+    "known_full",
+    "ratio_of",
+    "ratio_of_counts",
+]
 
 _BITS = {
     torch.float32: torch.int32,
@@ -157,6 +168,34 @@ def ratio_of(
         found["asked"] = (geometry, mask_dtype, new_mask)
     assert ratio is not None
     return ratio, new_mask
+
+
+# Masks without holes that layers have made, with torch's number of changes in place when they did.
+_FULL: Any = WeakTensorKeyDictionary()
+
+
+def full_mask(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A new mask without holes in the dtype of `like`; on a GPU it is known to have none until torch changes it."""
+    if not _is_followed(like):
+        return torch.ones(shape, dtype=like.dtype, device=like.device)
+    with torch.inference_mode(False), torch.no_grad():  # changes are counted of ordinary tensors alone
+        mask = torch.ones(shape, dtype=like.dtype, device=like.device)
+    _FULL[mask] = mask._version
+    return mask
+
+
+def known_full(mask: Tensor) -> bool:
+    """Whether a layer has made this mask without holes, and torch has not changed it since.
+
+    Not on a CPU, where NumPy may change it unseen.
+    """
+    return _is_followed(mask) and not mask.is_inference() and _FULL.get(mask) == mask._version
+
+
+def _is_followed(x: Tensor) -> bool:
+    if torch.compiler.is_compiling() or _border.on_cpu(x) or torch._C._get_tracing_state() is not None:
+        return False
+    return _border.is_ordinary(x) and forward_ad._current_level < 0
 
 
 def count(input: Tensor, mask: Tensor, geometry: Geometry) -> Valid:

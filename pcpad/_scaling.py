@@ -8,13 +8,14 @@ needs a function of its own: slices written in place would each cost a copy of t
 from __future__ import annotations
 
 from itertools import starmap
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 
-from pcpad import _border
+from pcpad import _border, kernels
 from pcpad._border import Plan, kept_calls
 
 if TYPE_CHECKING:
@@ -39,12 +40,13 @@ class Strip(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What is kept of a call's ratio: that of the whole map, or that of the border's strips."""
+    """What is kept of a call's ratio: that of the whole map, or that of the border, in strips or as a table."""
 
     ratio: Tensor | None
     strips: tuple[Strip, ...] = ()
     rests: Tensor | None = None  # 1 - ratio of all strips, one after the other
     dims: int = 2
+    table: tuple[Tensor, Tensor] | None = None  # the border's places in a plane (int32), and their ratios
 
     @property
     def takes_bias(self) -> bool:
@@ -83,6 +85,17 @@ def _strips_of(plan: Plan, dtype: torch.dtype, device: torch.device) -> Kept:
     return Kept(None, tuple(strips), rests, len(plan.size))
 
 
+@kept_calls(_MEMO_STRIPS)
+def _memoised_table(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int) -> Kept:
+    """A pure function of all it depends on, as `_border._memoised` is: the same strips, for a kernel that takes all."""
+    with torch.inference_mode(False), torch.no_grad():
+        strips, windows = _strips_of(plan, dtype, device).strips, plan.geometry.output_size(plan.size)
+        plane = torch.arange(prod(windows), device=device, dtype=torch.int32).view(windows)
+        places = torch.cat([plane[strip.where].flatten() for strip in strips])
+        ratios = torch.cat([strip.ratio.flatten() for strip in strips])
+        return Kept(None, dims=len(plan.size), table=(places, ratios))
+
+
 def kept_for(plan: Plan, like: Tensor, weight: Tensor, bias: Tensor | None) -> Kept | None:
     """What is kept for a call whose input, weight and bias are these; None where nothing may be kept."""
     if not (plan.memoise or plan.borders) or not _border.is_ordinary(like) or like.dtype not in _KEPT_DTYPES:
@@ -91,7 +104,8 @@ def kept_for(plan: Plan, like: Tensor, weight: Tensor, bias: Tensor | None) -> K
         return None
     stream = torch.cuda.current_stream(like.device).cuda_stream if like.is_cuda else 0
     if plan.borders and _alone(plan, like, weight, bias):
-        strips: Kept | None = _memoised_strips(plan, wide(like.dtype), like.device, stream)
+        keep = _memoised_table if kernels.is_chosen(like) else _memoised_strips
+        strips: Kept | None = keep(plan, wide(like.dtype), like.device, stream)
         return strips
     if not plan.memoise:
         return None
@@ -102,14 +116,15 @@ def _alone(plan: Plan, input: Tensor, weight: Tensor, bias: Tensor | None) -> bo
     """Whether to scale only the border: of maps whose ratio is not kept, and of large ones on a CPU.
 
     Memory is slow on a CPU, so leaving the interior alone pays. Where a gradient is wanted, which is copied once in
-    any case, it pays where the ratio would have to be made anew.
+    any case, it pays where the ratio would have to be made anew. On a GPU it does where a kernel for it was measured
+    to be faster.
     """
     tensors = (input, weight) if bias is None else (input, weight, bias)
     if not all(map(_in_place, tensors)):
         return False
     if bias is not None and bias.dtype != input.dtype and not _casts(input.device.type):
         return False  # the convolution would not take it
-    if not plan.memoise:
+    if not plan.memoise or kernels.is_chosen(input):
         return True
     if not plan.strips or not _border.on_cpu(input):
         return False
@@ -189,6 +204,10 @@ def scaled(y: Tensor, bias: Tensor | None, kept: Kept) -> Tensor:
 
 
 def _scale_(y: Tensor, bias: Tensor | None, kept: Kept) -> Tensor:
+    if kept.table is not None:
+        from pcpad._border_kernel import scale_border_  # Triton, which is imported nowhere else
+
+        return scale_border_(y, bias, *kept.table, kept.dims)
     if kept.ratio is not None:
         # One pass: half precision is read and written as such and computed in the ratio's.
         return y.mul_(kept.ratio) if bias is None else torch.addcmul(bias, y, kept.ratio, out=y)

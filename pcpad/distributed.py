@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["averaged", "gathered", "in_turns", "raise_failures", "rank"]
+__all__ = ["averaged", "gathered", "in_turns", "raise_failures", "rank", "world_size"]
 
 T = TypeVar("T")
 
@@ -17,6 +17,11 @@ T = TypeVar("T")
 def rank() -> int:
     """Which of the run's processes this one is, from 0."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many processes the run has."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def gathered(part: T) -> list[T]:

@@ -26,7 +26,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 from pcpad import _border
 from pcpad._border import Geometry, Plan, is_uneven, plan_for
 from pcpad._exponent import Exponent, checked, to_power
-from pcpad._mask_counts import can_count, count, ratio_of
+from pcpad._mask_counts import can_count, count, full_mask, known_full, ratio_of
 from pcpad._other_layers import check_dense
 from pcpad._scaling import kept_for, quickly_kept, scaled
 from pcpad.errors import UserTypeError, UserValueError
@@ -268,13 +268,13 @@ def _partial_conv(
     _check_input(dims, conv)
     exponent = checked(exponent, conv.weight.shape[0])
     plan = plan_for(input, weight, *arguments)
-    if mask is None:
-        if mask_channels is not None:
+    sizes = None if mask is None else _check_mask(conv, mask, mask_channels)
+    if mask is None or sizes is None or known_full(mask):
+        if mask is None and mask_channels is not None:
             message = f"`mask_channels={mask_channels}` says how a mask's channels are shared, but no mask came."
             raise UserValueError(message)
         y = _padded(conv, plan) if exponent is None else _padded_to_power(conv, plan, exponent)
         return (y, _mask_of_padding(conv, plan, y)) if return_mask else y
-    sizes = _check_mask(conv, mask, mask_channels)
     if input.dim() == dims + 2:
         y, new_mask = _masked(conv, plan.geometry, mask, sizes, holes_are_zero, exponent, return_mask)
     else:
@@ -334,6 +334,8 @@ def _scaled(y: Tensor, ratio: Tensor, bias: Tensor | None) -> Tensor:
 
 def _mask_of_padding(conv: _Conv, plan: Plan, y: Tensor) -> Tensor:
     """The new mask where no mask came: (1, 1, *output size), without the batch axis if the input has none."""
+    if not plan.may_miss:
+        return full_mask(conv.input, (*[1] * (conv.input.dim() - conv.dims), *y.shape[-conv.dims :]))
     valid = (_border.ratio_for(y, plan) > 0).to(conv.input.dtype)
     return valid.view(*[1] * (conv.input.dim() - conv.dims), *valid.shape)
 

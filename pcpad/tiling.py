@@ -46,6 +46,9 @@ __all__ = [
 Image = Tensor | WindowReader | Any
 
 
+_BAND = 1 << 21  # pixels whose largest channel is looked for at once
+
+
 @torch.no_grad()
 def run_tiled(
     network: Callable[[Tensor], Tensor],
@@ -154,11 +157,23 @@ def tiled_argmax(
     The arguments and errors are those of `run_tiled`.
 
     Returns:
-        (N, H, W) int64 on the image's device; or `output`, (N, H, W) or (H, W) of any type that holds the classes.
+        (N, H, W) on the image's device, of the smallest type that holds the classes: uint8 for up to 256 of them, else
+        int16, int32 or int64; or `output`, (N, H, W) or (H, W) of any type that holds the classes.
     """
     options = Options(average, batch_size, flip, device, margin_of(margin, network), blend)
     run = TiledRun(network, Source(image), tiling, options)
-    return assembled(((window, block.argmax(dim=1)) for window, block in run.blocks()), run, output)
+    return assembled(((window, _argmax(block)) for window, block in run.blocks()), run, output)
+
+
+def _argmax(scores: Tensor) -> Tensor:
+    """The largest channel, in the smallest type; of rows in bands, since `argmax` takes 8 bytes for each pixel."""
+    most = scores.shape[1] - 1
+    types = (torch.uint8, torch.int16, torch.int32, torch.int64)
+    dtype = next(dtype for dtype in types if most <= torch.iinfo(dtype).max)
+    rows = max(1, _BAND // max(1, scores.shape[0] * scores.shape[3]))
+    if scores.shape[2] <= rows:
+        return scores.argmax(dim=1).to(dtype)
+    return torch.cat([part.argmax(dim=1).to(dtype) for part in scores.split(rows, dim=2)], dim=1)
 
 
 def tiled_bands(

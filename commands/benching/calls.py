@@ -89,7 +89,7 @@ def prepare(network: nn.Module, x: Tensor, setting: Setting) -> Ready:
     try:
         return _prepare(network, x, setting)
     except Exception as error:
-        raise CannotRunError(_in_words(error)) from error
+        raise CannotRunError(in_words(error)) from error
 
 
 def _prepare(network: nn.Module, x: Tensor, setting: Setting) -> Ready:
@@ -169,7 +169,8 @@ def _capture(
     return graph, peak
 
 
-def _in_words(error: Exception) -> str:
+def in_words(error: Exception) -> str:
+    """Why a network did not run, in a line."""
     inner = getattr(error, "inner_exception", None) or error
     name = type(inner).__name__
     if isinstance(inner, torch.OutOfMemoryError):

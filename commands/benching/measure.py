@@ -58,12 +58,7 @@ def measure(
         A row each for zero padding, its twin `control`, and the paddings in order; partial padding has two in eager
         mode.
     """
-    if made.input is None:
-        x = example(made.dims, setting.batch, size, frames, setting.layout, setting.input_dtype, device)
-    else:
-        x = made.input.to(device, setting.input_dtype).contiguous(
-            memory_format=memory_format(made.dims, setting.layout)
-        )
+    x = input_for(made, setting, size, frames, device)
     rows, ready = {name: Row(name) for name in (*made.networks, *made.notes)}, {}
     with ExitStack() as stack:
         if setting.backend == "compile":
@@ -92,6 +87,16 @@ def measure(
     for name, taken in seconds.items():
         _fill(rows[name], taken, seconds["zeros"], ready["partial" if name in (_FIRST, _LATER) else name])
     return list(rows.values())
+
+
+def input_for(
+    made: Contestants, setting: Setting, size: tuple[int, int], frames: int, device: torch.device
+) -> torch.Tensor:
+    """What networks are called with: their own input, or noise; the arguments are `measure`'s."""
+    if made.input is None:
+        return example(made.dims, setting.batch, size, frames, setting.layout, setting.input_dtype, device)
+    layout = memory_format(made.dims, setting.layout)
+    return made.input.to(device, setting.input_dtype).contiguous(memory_format=layout)
 
 
 def _with_first_calls(calls: dict[str, Callable[[], object]], rows: dict[str, Row]) -> dict[str, Any]:

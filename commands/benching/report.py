@@ -11,6 +11,7 @@ from rich.console import Console
 
 from pcpad.commands.benching.calls import Setting
 from pcpad.commands.benching.measure import Row
+from pcpad.commands.benching.network_counts import CountRow, counts_table
 from pcpad.commands.papers.published import number, published_tables
 from pcpad.files import write_text
 from pcpad.tables import Table
@@ -97,22 +98,66 @@ def _memory(row: Row) -> float:
     return (row.own_bytes or 0) + (row.peak_bytes or 0)
 
 
-def save(path: Path, about: dict[str, Any], tables: list[tuple[Setting, list[Row], Known]]) -> None:
+def show_both_papers(console: Console, found: dict[str, tuple[list[Row], Known]]) -> None:
+    """Print the papers' Table 1: what was measured beside what they say, networks side by side.
+
+    Args:
+        console: Where to.
+        found: By network what was measured, and the published figures.
+    """
+    paddings = list(
+        dict.fromkeys(row.padding for rows, _ in found.values() for row in rows if row.padding != "control")
+    )
+    columns = ["time ×"]
+    for network, (_, known) in found.items():
+        columns += [network, *known]
+    lines = []
+    for padding in paddings:
+        cells = [_title(padding)]
+        for rows, known in found.values():
+            mine = next((row.relative for row in rows if row.padding == padding), None)
+            cells.append("" if mine is None else f"{mine[0]:.3f}")
+            cells += [f"{times[padding]:.2f}" if padding in times else "" for times in known.values()]
+        lines.append(cells)
+    console.print("\nTable 1 of both papers", style="bold", highlight=False, markup=False)
+    console.print(Table("", columns, lines, frame=False).rich(), soft_wrap=True)
+
+
+def show_counts(console: Console, title: str, rows: list[CountRow]) -> None:
+    """Print what was counted of one setting, and below it what could not be.
+
+    Args:
+        console: Where to.
+        title: Above the table.
+        rows: What was counted.
+    """
+    console.print(for_terminal(f"\n{title}"), style="bold", highlight=False, markup=False, soft_wrap=True)
+    counted = [row for row in rows if row.note is None]
+    if counted:
+        console.print(counts_table(counted).rich(), soft_wrap=True)
+    for row in rows:
+        if row.note is not None:
+            line = f"{row.padding}: not counted: {row.note}"
+            console.print(for_terminal(line), highlight=False, markup=False, soft_wrap=True)
+
+
+def save(path: Path, about: dict[str, Any], tables: list[tuple[str, Setting, list[Row], Known]]) -> None:
     """Write everything as JSON, each round's seconds included.
 
     Args:
         path: The file.
         about: The machine and what was asked for.
-        tables: Of each setting its rows and the published figures.
+        tables: Of each network and setting its rows and the published figures.
     """
     rows = [
         {
+            "network": network,
             **dataclasses.asdict(setting),
             **dataclasses.asdict(row),
             "published": known.get("2022", {}).get(row.padding),
             "published_2018": known.get("2018", {}).get(row.padding),
         }
-        for setting, found, known in tables
+        for network, setting, found, known in tables
         for row in found
     ]
     write_text(path, json.dumps({**about, "rows": rows}, indent=1) + "\n")

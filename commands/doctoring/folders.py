@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from pcpad._user_cache import user_cache
 from pcpad.commands.doctoring.machine import size
 from pcpad.commands.doctoring.sections import Section
 
@@ -21,7 +22,7 @@ _LEAST_FREE = 1 << 30
 def look_at_folders() -> Section:
     """Caches, whether they can be written to, and the weights in them."""
     section = Section("Caches")
-    home = _user_cache()
+    home = user_cache()
     if home is None and not all(os.environ.get(name) for name in ("TORCH_HOME", "HF_HOME", "XDG_CACHE_HOME")):
         section.warn(
             "there is no home folder, so nothing can be cached", "set HOME, or XDG_CACHE_HOME to a folder that lasts"
@@ -43,14 +44,6 @@ def look_at_folders() -> Section:
     except OSError as error:  # tempfile finds no folder at all
         section.fault(f"there is no folder for temporary files: {error.strerror}", "set TMPDIR to one")
     return section
-
-
-def _user_cache() -> Path | None:
-    given = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return Path(given) if given else Path.home() / ".cache"
-    except (RuntimeError, KeyError, ImportError):
-        return None
 
 
 def _places(home: Path | None) -> Iterator[tuple[str, Path | None, str]]:

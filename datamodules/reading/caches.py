@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
+from pcpad._user_cache import user_cache
 from pcpad.errors import UserValueError
 from pcpad.files import opened, whole_file
 
@@ -42,19 +43,8 @@ def cache_places(root: Path, file_name: str) -> list[Path]:
         written to; not that one where the user has no home folder.
     """
     name = f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]}_{file_name}"
-    return [root / file_name, *(folder / "pcpad" / name for folder in _user_cache())]
-
-
-def _user_cache() -> list[Path]:
-    """The user's cache folder; none for a user whom neither `HOME` nor the system's list of users gives a home."""
-    given = os.environ.get("XDG_CACHE_HOME")
-    if given:
-        return [Path(given)]
-    try:
-        return [Path.home() / ".cache"]
-    # pathlib's own, a uid that is not in the list, and a system without such a list.
-    except (RuntimeError, KeyError, ImportError):
-        return []
+    kept = user_cache()
+    return [root / file_name, *([] if kept is None else [kept / "pcpad" / name])]
 
 
 def write_arrays(places: Sequence[Path], arrays: dict[str, np.ndarray]) -> str | None:

@@ -36,7 +36,6 @@ def centred_rectangle(height: int, width: int, fraction: float | str | Fraction)
     return Window((height - tall) // 2, (width - wide) // 2, tall, wide)
 
 
-@lru_cache(maxsize=16)
 def border_zones(height: int, width: int, fractions: tuple[Fraction, ...], windows: tuple[Window, ...] = ()) -> Tensor:
     """Number the nested regions of an image from the middle outward.
 
@@ -47,32 +46,49 @@ def border_zones(height: int, width: int, fractions: tuple[Fraction, ...], windo
         windows: Tiles with a border each, that cover the image and do not overlap; none for the image's border.
 
     Returns:
-        (H, W) uint8: of how many of the fractions the region holds the pixel. Not to be written to.
+        (H, W) uint8: of how many of the fractions the region holds the pixel.
 
     Raises:
         ValueError: The tiles leave a pixel out, overlap, or reach beyond the image.
     """
     if not windows:
-        zones = torch.full((height, width), len(fractions), dtype=torch.uint8)
-        for kept in reversed(range(len(fractions))):  # rectangles grow with the fraction, so the smaller is drawn last
-            inside = centred_rectangle(height, width, fractions[kept])
-            zones[inside.rows, inside.columns] = kept
-        return zones
-    zones = torch.zeros(height, width, dtype=torch.uint8)
-    covered = torch.zeros(height, width, dtype=torch.uint8)
+        rows, columns = _zones_by_axis(height, width, fractions)
+        return torch.maximum(rows[:, None], columns)
+    _check_tiles(height, width, windows)
+    zones = torch.empty(height, width, dtype=torch.uint8)
     for window in windows:
-        covered[window.rows, window.columns] += 1
-        part = border_zones(window.height, window.width, fractions)
-        if zones[window.rows, window.columns].shape == part.shape:
-            zones[window.rows, window.columns] = part
-    area = sum(window.height * window.width for window in windows)
-    if area != height * width or not bool((covered == 1).all()):
+        zones[window.rows, window.columns] = border_zones(window.height, window.width, fractions)
+    return zones
+
+
+@lru_cache(maxsize=64)
+def _zones_by_axis(height: int, width: int, fractions: tuple[Fraction, ...]) -> tuple[Tensor, Tensor]:
+    """A pixel's zone is the larger of its row's (H,) and its column's (W,); not to be written to."""
+    rows, columns = (torch.full((length,), len(fractions), dtype=torch.uint8) for length in (height, width))
+    for kept in reversed(range(len(fractions))):  # rectangles grow with the fraction, so the smaller is drawn last
+        inside = centred_rectangle(height, width, fractions[kept])
+        rows[inside.rows] = kept
+        columns[inside.columns] = kept
+    return rows, columns
+
+
+@lru_cache(maxsize=64)
+def _check_tiles(height: int, width: int, windows: tuple[Window, ...]) -> None:
+    """Refuse tiles that leave a pixel out, overlap, or reach beyond the image."""
+    tiled = all(min(window) >= 0 and min(window[2:]) > 0 for window in windows)
+    edges = sorted({0, height, *(edge for w in windows for edge in (w.top, w.top + w.height))})
+    for top in edges[:-1]:  # between two edges the same tiles lie side by side
+        at = 0
+        for window in sorted((w for w in windows if w.top <= top < w.top + w.height), key=lambda w: w.left):
+            tiled &= window.left == at
+            at = window.left + window.width
+        tiled &= at == width
+    if not tiled or edges[0] < 0 or edges[-1] > height:
         message = (
             f"Borders relative to the tile need tiles that cover the {height} x {width} image without overlap, but got "
             f"{len(windows)} tiles, the first {tuple(windows[0])} (top, left, height, width)"
         )
         raise UserValueError(message)
-    return zones
 
 
 class BorderIoU(ConfusionMatrixMetric):
@@ -138,10 +154,22 @@ class BorderIoU(ConfusionMatrixMetric):
             asked = "needs `windows`, the tiles" if windows is None else "takes no `windows`"
             message = f"relative_to={self.relative_to!r} {asked}."
             raise UserValueError(message)
-        zones = border_zones(label.shape[-2], label.shape[-1], self._rising, tuple(windows or ()))
-        counts = count_pairs(prediction, label, self.num_classes, self.ignore_index, zones)
-        # Zone 0 lies inside every rectangle. A small image may lack the outermost zones, hence not [1:] on the left.
-        self.confusion[: len(counts) - 1] += counts[1:].to(self.confusion.device)
+        height, width = label.shape[-2:]
+        if windows is not None:
+            _check_tiles(height, width, tuple(windows))
+        total = torch.zeros_like(self.confusion)
+        # A tile at a time, whose rows and columns say the zones: no map of them is needed.
+        for window in [Window(0, 0, height, width)] if windows is None else windows:
+            counts = count_pairs(
+                prediction[..., window.rows, window.columns],
+                label[..., window.rows, window.columns],
+                self.num_classes,
+                self.ignore_index,
+                _zones_by_axis(window.height, window.width, self._rising),
+            )
+            # Zone 0 lies inside every rectangle. A small image may lack the outermost zones: not [1:] on the left.
+            total[: len(counts) - 1] += counts[1:].to(total.device)
+        self.confusion += total  # of a batch with wrong values nothing
 
     def compute(self) -> dict[Fraction, dict[str, Tensor]]:
         """The scores by fraction, in the order of `leave_out`: see `segmentation_scores`."""

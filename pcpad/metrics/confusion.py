@@ -13,18 +13,27 @@ from pcpad.errors import UserTypeError, UserValueError
 
 __all__ = ["ConfusionMatrixMetric", "SegmentationIoU", "count_pairs", "segmentation_scores"]
 
+_BAND = 1 << 21  # pixels that are counted at once: an image of Cityscapes
+
 
 def count_pairs(
-    prediction: Tensor, label: Tensor, num_classes: int, ignore_index: int = 255, zones: Tensor | None = None
+    prediction: Tensor,
+    label: Tensor,
+    num_classes: int,
+    ignore_index: int = 255,
+    zones: Tensor | tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Count pixels by zone, true class and predicted class.
+
+    Rows are counted in bands, so that what is needed besides the arguments is some 50 MB, whatever the map's size.
 
     Args:
         prediction: (N, H, W) integers in [0, num_classes), or logits (N, num_classes, H, W) whose largest counts.
         label: (N, H, W) integers in [0, num_classes), or `ignore_index`.
         num_classes: How many classes there are, K.
         ignore_index: True label of pixels that are not counted, whatever was predicted for them.
-        zones: (H, W) bytes: to which matrix a pixel is counted; all to one if None.
+        zones: (H, W) bytes: to which matrix a pixel is counted; or (H,) and (W,), of which the larger says so; all to
+            one if None.
 
     Returns:
         (Z, K, K) int64, Z one more than the largest zone: rows are true classes and columns predictions.
@@ -33,31 +42,54 @@ def count_pairs(
         ValueError: Shapes do not fit, or a value is out of range.
         TypeError: Labels are not integers.
     """
-    if prediction.dim() == 4 and prediction.is_floating_point():
-        if prediction.shape[1] != num_classes:
-            message = f"Expected logits of {num_classes} classes (N, K, H, W), but got {tuple(prediction.shape)}"
-            raise UserValueError(message)
-        prediction = prediction.argmax(dim=1)
-    if prediction.dim() != 3 or prediction.shape != label.shape:
+    logits = prediction.dim() == 4 and prediction.is_floating_point()
+    if logits and prediction.shape[1] != num_classes:
+        message = f"Expected logits of {num_classes} classes (N, K, H, W), but got {tuple(prediction.shape)}"
+        raise UserValueError(message)
+    shape = (prediction.shape[0], *prediction.shape[2:]) if logits else tuple(prediction.shape)
+    if len(shape) != 3 or shape != tuple(label.shape):
         message = (
             "Expected predictions and labels of one shape (N, H, W), or logits (N, K, H, W), but got predictions "
-            f"{tuple(prediction.shape)} and labels {tuple(label.shape)}"
+            f"{shape} and labels {tuple(label.shape)}"
         )
         raise UserValueError(message)
     for name, tensor in (("predictions", prediction), ("labels", label)):
-        if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        if (tensor.is_floating_point() and not (logits and tensor is prediction)) or (
+            tensor.is_complex() or tensor.dtype == torch.bool
+        ):
             message = f"Expected integer {name}, but got {tensor.dtype}"
             raise UserTypeError(message)
-    check_class_matrices(num_classes, 1 if zones is None else int(zones.max()) + 1)
-    if not label.numel():
-        return torch.zeros(1 if zones is None else int(zones.max()) + 1, num_classes, num_classes, dtype=torch.int64)
+    parts = (zones,) if isinstance(zones, Tensor) else zones or ()
+    count = 1 + max((int(part.max()) for part in parts if part.numel()), default=0)
+    check_class_matrices(num_classes, count)
+    total = torch.zeros(count, num_classes, num_classes, dtype=torch.int64, device=label.device)
+    _, height, width = shape
+    rows = max(1, _BAND // max(width, 1))
+    for sample in range(shape[0] if label.numel() else 0):
+        for top in range(0, height, rows):
+            band = slice(top, top + rows)
+            guess = prediction[sample, :, band].argmax(dim=0) if logits else prediction[sample, band]
+            total += _count(guess, label[sample, band], num_classes, ignore_index, _zones_of(zones, band), count)
+    return total
+
+
+def _zones_of(zones: Tensor | tuple[Tensor, Tensor] | None, band: slice) -> Tensor | None:
+    """The zones of some rows: (h, W)."""
+    if zones is None or isinstance(zones, Tensor):
+        return None if zones is None else zones[band]
+    return torch.maximum(zones[0][band, None], zones[1])
+
+
+def _count(
+    prediction: Tensor, label: Tensor, num_classes: int, ignore_index: int, zones: Tensor | None, count: int
+) -> Tensor:
+    """`count_pairs` of some rows of one map, all (h, W): (count, K, K)."""
     label = label if label.dtype in (torch.int32, torch.int64) else label.int()
     ignored = label == ignore_index
     row = label.masked_fill(ignored, 0)
     _check_range(row, num_classes, "label", f", and {ignore_index} for pixels to ignore")
     _check_range(prediction, num_classes, "prediction", "")
     block = num_classes * num_classes
-    count = 1 if zones is None else int(zones.max()) + 1
     dtype = torch.int32 if count * block < 2**31 - 1 else torch.int64  # half the memory to pass over
     index = row.to(dtype).mul_(num_classes).add_(prediction)
     if zones is not None:

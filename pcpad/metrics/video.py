@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from pcpad.metrics.precision import KeepsPrecision
 
 __all__ = ["VideoAccuracy", "true_class_rank"]
 
-_SPARE = 1024  # rows that may wait to be merged, besides a quarter of those merged
+_SPARE = 1024  # rows that may wait to be merged
 
 
 def true_class_rank(scores: Tensor, label: Tensor) -> Tensor:
@@ -42,7 +43,8 @@ class VideoAccuracy(KeepsPrecision):
     Every video counts once, however many windows it has, in whatever order they come, and on whichever processes: a
     video's number stands for it everywhere, so windows of one video may be spread over batches and processes. What is
     kept is one row of K sums a video, in float64 (float32 on Apple's GPUs): memory grows with the number of videos
-    (63 MB for the 19 535 of Kinetics-400's validation set), not with that of windows.
+    (63 MB for the 19 535 of Kinetics-400's validation set), not with that of windows. New windows are added to the rows
+    in place.
 
     Args:
         num_classes: How many classes there are, K.
@@ -74,6 +76,7 @@ class VideoAccuracy(KeepsPrecision):
             raise UserValueError(message)
         self.num_classes = num_classes
         self.top_k = tuple(top_k)
+        self._tables: list[Tensor] = []  # those of `sums` in which a video has one row, and no row elsewhere
         for name in ("videos", "labels", "sums"):
             self.add_state(name, [], dist_reduce_fx="cat")
 
@@ -96,7 +99,8 @@ class VideoAccuracy(KeepsPrecision):
         self.labels.append(label.detach().long())
         # In float64 no class of a confident network vanishes: in float32 those 104 below the highest logit are all 0.
         self.sums.append(logits.detach().to(_precision(logits)).softmax(dim=1))
-        if sum(map(len, self.videos[1:])) > len(self.videos[0]) / 4 + _SPARE:
+        tables = self._merged_already()
+        if sum(map(len, self.videos[tables:])) > _SPARE:
             self._merge()
 
     def compute(self) -> dict[str, Tensor]:
@@ -109,14 +113,17 @@ class VideoAccuracy(KeepsPrecision):
         Raises:
             ValueError: Windows of one video have different labels, or a network's output was not finite.
         """
-        videos, label, sums = self._merged()
-        finite = sums.isfinite().all(dim=1)
-        if not bool(finite.all()):
-            message = f"The network's output for video {int(videos[~finite][0])} is not finite."
+        tables = self._merge()
+        infinite = [videos[~sums.isfinite().all(dim=1)] for videos, _, sums in tables]
+        if any(map(len, infinite)):
+            message = f"The network's output for video {int(torch.cat(infinite).min())} is not finite."
             raise UserValueError(message)
-        rank = true_class_rank(sums, label)
-        scores = {f"top{k}": (rank < k).to(sums.dtype).mean() for k in self.top_k}
-        return {**scores, "videos": torch.tensor(len(videos), device=sums.device)}
+        none = torch.zeros(0, self.num_classes, device=self.device)
+        ranks = [true_class_rank(sums, label) for _, label, sums in tables]
+        rank = torch.cat(ranks) if ranks else none[:, 0].long()
+        dtype = _precision(none)
+        scores = {f"top{k}": (rank < k).to(dtype).mean() for k in self.top_k}
+        return {**scores, "videos": torch.tensor(len(rank), device=rank.device)}
 
     def per_video(self) -> tuple[Tensor, Tensor, Tensor]:
         """What is known of each video so far, over all processes; every process has to ask.
@@ -125,39 +132,56 @@ class VideoAccuracy(KeepsPrecision):
             Numbers of the videos (V,), their labels (V,), and the means of their windows' softmax (V, K).
         """
         with self.sync_context():
-            videos, labels, sums = self._merged()
-        return videos, labels, sums / sums.sum(dim=1, keepdim=True)
+            tables = self._merge()
+        if not tables:
+            none = torch.zeros(0, dtype=torch.int64, device=self.device)
+            return none, none, torch.zeros(0, self.num_classes, dtype=_precision(none), device=self.device)
+        videos, labels, sums = (torch.cat(part) for part in zip(*tables, strict=True))
+        videos, order = videos.sort()
+        sums = sums[order]
+        return videos, labels[order], sums.div_(sums.sum(dim=1, keepdim=True))
+
+    def reset(self) -> None:
+        """Forget all windows."""
+        super().reset()
+        self._tables = []
 
     def sync(self, *args: Any, **options: Any) -> None:
         """Merge before rows travel between processes; a process without any sends an empty table, not nothing."""
         if not self._is_synced:
             self._merge()
+            if not self.videos:
+                none = torch.zeros(0, dtype=torch.int64, device=self.device)
+                self.videos, self.labels = [none], [none]
+                self.sums = [torch.zeros(0, self.num_classes, dtype=_precision(none), device=self.device)]
         super().sync(*args, **options)
 
-    def _merge(self) -> None:
-        videos, labels, sums = self._merged()
-        self.videos, self.labels, self.sums = [videos], [labels], [sums]
+    def _merged_already(self) -> int:
+        """How many of the first parts are merged; none where torchmetrics has put others in their places."""
+        parts = self.sums if isinstance(self.sums, list) else [self.sums]
+        same = len(parts) >= len(self._tables) and all(map(operator.is_, parts, self._tables))
+        return len(self._tables) if same else 0
 
-    def _merged(self) -> tuple[Tensor, Tensor, Tensor]:
-        """One row a video: its number (V,), label (V,) and sums (V, K)."""
+    def _merge(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Add windows that wait to the rows of their videos.
+
+        Returns:
+            Numbers of videos (v,), labels (v,) and sums (v, K): each video in one row of one table. Those of all
+            processes are not kept, since torchmetrics puts this process's own back.
+        """
         # Between processes torchmetrics makes one tensor of each list.
-        parts = [[value] if isinstance(value, Tensor) else value for value in (self.videos, self.labels, self.sums)]
-        if not parts[0]:
-            none = torch.zeros(0, dtype=torch.int64, device=self.device)
-            empty = torch.zeros(0, self.num_classes, device=self.device)
-            return none, none, empty.to(_precision(empty))
-        all_videos, all_labels, rows = (torch.cat(part) for part in parts)
-        videos, place = all_videos.unique(return_inverse=True)
-        labels = torch.empty_like(videos).scatter_(0, place, all_labels)
-        other = labels[place] != all_labels
-        if bool(other.any()):
-            where = int(other.nonzero()[0])
-            message = (
-                f"Windows of video {int(all_videos[where])} have different labels, {int(all_labels[where])} and "
-                f"{int(labels[place[where]])}: is the number of a video used for another one, too?"
+        states = (self.videos, self.labels, self.sums)
+        parts = list(zip(*([state] if isinstance(state, Tensor) else state for state in states), strict=True))
+        known = self._merged_already()
+        tables, waiting = parts[:known], parts[known:]
+        if waiting:
+            tables = _added(tables, *(torch.cat(part) for part in zip(*waiting, strict=True)))
+        if not self._is_synced:
+            self.videos, self.labels, self.sums = (
+                (list(part) for part in zip(*tables, strict=True)) if tables else ([], [], [])
             )
-            raise UserValueError(message)
-        return videos, labels, rows.new_zeros(len(videos), self.num_classes).index_add_(0, place, rows)
+            self._tables = list(self.sums)
+        return tables
 
     def _check(self, logits: Tensor, label: Tensor, video: Tensor) -> None:
         if (
@@ -180,6 +204,48 @@ class VideoAccuracy(KeepsPrecision):
         if len(label) and not 0 <= int(label.min()) <= int(label.max()) < self.num_classes:
             message = f"Expected labels in 0…{self.num_classes - 1}, but got {label.tolist()}"
             raise UserValueError(message)
+
+
+def _added(
+    tables: list[tuple[Tensor, Tensor, Tensor]], videos: Tensor, labels: Tensor, rows: Tensor
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Add windows (n,), (n,), (n, K) to tables of videos in place; videos that are new get a table of their own.
+
+    Raises:
+        ValueError: Windows of one video have different labels.
+    """
+    all_videos = torch.cat([*(table[0] for table in tables), videos])
+    all_labels = torch.cat([*(table[1] for table in tables), labels])
+    numbers, place = all_videos.unique(return_inverse=True)
+    expected = torch.empty_like(numbers).scatter_(0, place, all_labels)
+    other = expected[place] != all_labels
+    if bool(other.any()):
+        where = int(other.nonzero()[0])
+        message = (
+            f"Windows of video {int(all_videos[where])} have different labels, {int(all_labels[where])} and "
+            f"{int(expected[place[where]])}: is the number of a video used for another one, too?"
+        )
+        raise UserValueError(message)
+    held = len(all_videos) - len(videos)
+    row_of = torch.full_like(numbers, -1)
+    row_of[place[:held]] = torch.arange(held, device=place.device)
+    new = (row_of < 0).nonzero().flatten()
+    row_of[new] = held + torch.arange(len(new), device=new.device)
+    target, start = row_of[place[held:]], 0
+    if len(new):
+        # A small table is replaced by a larger one, so that there are few.
+        small = tables.pop() if tables and len(tables[-1][0]) < _SPARE else None
+        table = (numbers[new], expected[new], rows.new_zeros(len(new), rows.shape[1]))
+        joined = table if small is None else tuple(map(torch.cat, zip(small, table, strict=True)))
+        tables = [*tables, joined]
+    for _, _, sums in tables:
+        here = (target >= start) & (target < start + len(sums))
+        if len(tables) == 1:
+            sums.index_add_(0, target, rows)
+        else:
+            sums.index_add_(0, target[here] - start, rows[here])
+        start += len(sums)
+    return tables
 
 
 def _precision(values: Tensor) -> torch.dtype:

@@ -16,7 +16,7 @@ from torchmetrics import Metric, MetricCollection
 from pcpad._fractions import as_fraction
 from pcpad.errors import UserValueError
 from pcpad.metrics.border import BorderIoU
-from pcpad.metrics.confusion import SegmentationIoU
+from pcpad.metrics.confusion import ConfusionMatrixMetric, SegmentationIoU
 from pcpad.tasks.evaluation.items import of_each_image
 from pcpad.tasks.evaluation.report import ReportRow
 from pcpad.tasks.evaluation.segmentation_report import EvaluationReport, segmentation_row
@@ -73,7 +73,7 @@ class Inference:
             margin: What is known of the network for `self.margin`; found again if None.
 
         Returns:
-            The predicted classes (N, H, W).
+            The predicted classes (N, H, W), of any integer type.
         """
         margin = Margin(self.margin, network) if margin is None and self.margin is not None else margin
         if self.scales == (1.0,):
@@ -364,6 +364,8 @@ class Evaluators(nn.Module):
             prediction = inference.run(network, image, self.margin(inference, module or network))
             for index in indices:
                 evaluator, metric = self.evaluators[index], self.metrics[index]
+                if not isinstance(metric, ConfusionMatrixMetric):  # others may multiply, or index by them
+                    prediction = prediction.long()
                 evaluator.update(metric, prediction, label)
                 if each:
                     found |= of_each_image(evaluator, metric, (prediction, label), self.class_names)

@@ -42,7 +42,7 @@ def class_pictures(label: Tensor, colours: np.ndarray) -> Tensor:
     table = torch.tensor(ERROR_COLOURS["not labeled"], dtype=torch.uint8).repeat(len(colours) + 1, 1)
     table[:-1] = torch.from_numpy(colours)
     known = (label >= 0) & (label < len(colours))
-    return table.to(label.device)[torch.where(known, label, len(colours)).long()].permute(0, 3, 1, 2)
+    return table.to(label.device)[torch.where(known, label.long(), len(colours))].permute(0, 3, 1, 2)
 
 
 def shown_as_rgb(image: Tensor) -> Tensor:

@@ -8,11 +8,12 @@ from rich.console import Console
 from torch import nn
 
 from pcpad import _border, cli, convert_padding
-from pcpad.commands.benching import calls, timing
+from pcpad.commands.benching import calls, networks, timing
 from pcpad.commands.benching.calls import CannotRunError, Setting, prepare
 from pcpad.commands.benching.measure import Row, measure
 from pcpad.commands.benching.networks import Contestants, build, contestants, example, own_networks
 from pcpad.commands.benching.report import published, show
+from pcpad.paddings import padding_names
 
 NETWORK = "timm/test_resnet"
 CPU = torch.device("cpu")
@@ -61,6 +62,67 @@ def test_tables_and_json(tmp_path, capsys):
     assert out.count("zeros again") == 4
     assert f"{NETWORK} at 33×33: training, batch 2, eager, nchw, float32" in out
     assert "1/4 inference" in err
+
+
+def test_several_networks_and_both_papers_table_1(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(networks, "build", lambda network: small())
+    monkeypatch.setattr("pcpad.commands.bench.build", lambda network: small())
+    path = tmp_path / "bench.json"
+    bench("--network", "vgg16_bn,resnet50", "--rounds", 1, "--paddings", "partial", "--json", path)
+    content = json.loads(path.read_text())
+    assert content["network"] == ["vgg16_bn", "resnet50"]
+    assert content["size"] == {"vgg16_bn": [224, 224], "resnet50": [224, 224]}
+    names = ["zeros", "control", "partial, first call", "partial, later calls"]
+    assert [(row["network"], row["padding"]) for row in content["rows"]] == [
+        (network, name) for network in content["network"] for name in names
+    ]
+    table = capsys.readouterr().out.partition("Table 1 of both papers")[2].split("\n")
+    assert [line.split() for line in table if "vgg16_bn" in line] == [
+        ["time", "×", "vgg16_bn", "2022", "2018", "resnet50", "2022", "2018"]
+    ]
+    (later,) = (line.split() for line in table if line.startswith("partial, later"))
+    assert len(later) == 2 + 6
+
+
+@pytest.mark.parametrize("mode", ["inference", "training"])
+def test_kernels_and_bytes_are_counted(monkeypatch, capsys, mode):
+    monkeypatch.setattr(networks, "build", lambda network: small())
+    bench("--count", "--size", 32, "--paddings", "partial,reflect", "--mode", mode)
+    out = capsys.readouterr().out
+    rows = {
+        line.split()[0]: line.split()[1:] for line in out.split("\n") if line and line.split()[0] in padding_names()
+    }
+    zeros, partial = rows["zeros"], rows["partial"]
+    # Two convolutions and a ReLU; for the padded one a pass more, backward too.
+    assert (int(zeros[0]), int(partial[0])) == (3, 4)
+    assert float(zeros[2]) == 1 < float(partial[2])
+    assert len(zeros) == (6 if mode == "training" else 3)
+    assert list(rows) == ["zeros", "partial", "reflect"]
+
+
+@pytest.mark.parametrize(("network", "name"), [("inpainting_unet", "masked"), ("spade_generator", "panoptic")])
+def test_networks_of_two_inputs(monkeypatch, capsys, network, name):
+    from pcpad import models
+
+    own = getattr(models, network)
+    less = {"inpainting_unet": {"depth": 2, "width": 4}, "spade_generator": {"ngf": 1}}[network]
+    monkeypatch.setattr(models, network, lambda **options: own(**less, **options))
+    bench("--network", network, "--size", 64, "--rounds", 1)
+    bench("--network", network, "--size", 64, "--count")
+    timed, counted = capsys.readouterr().out.split("zeros again")
+    assert [line.split()[0] for line in timed.split("\n") if line[:5] == "zeros"] == ["zeros"]
+    first, second = (
+        int(line.split()[1])
+        for line in counted.split("\n")
+        if line.split()[:1] in (["zeros"], [name]) and "." not in line.split()[1]
+    )
+    assert second > first
+    assert "not counted" not in counted
+
+
+@pytest.mark.parametrize("others", [["--backend", "compile"], ["--json", "counts.json"]], ids=["backend", "json"])
+def test_what_counting_leaves_out_is_refused(capsys, others):
+    assert "leave --" in failing(capsys, "--count", *others)
 
 
 def test_what_cannot_run_is_said(tmp_path, capsys):

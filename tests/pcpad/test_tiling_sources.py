@@ -106,6 +106,17 @@ def test_every_way_to_take_the_result(network, picture, tmp_path):
         assert torch.equal(torch.as_tensor(classes).reshape(1, 70, 90).long(), expected.argmax(1))
 
 
+@pytest.mark.parametrize(("classes", "dtype"), [(3, torch.uint8), (256, torch.uint8), (257, torch.int16)])
+@pytest.mark.parametrize("tile", [None, 24])
+def test_classes_are_of_the_smallest_type(monkeypatch, picture, classes, dtype, tile):
+    monkeypatch.setattr("pcpad.tiling._BAND", 1000)  # several bands where there is one tile
+    torch.manual_seed(0)
+    network = nn.Conv2d(3, classes, 1).eval().double()
+    found = tiled_argmax(network, picture[None], tile and Tiling(tile))
+    assert found.dtype == dtype
+    assert torch.equal(found.long(), network(picture[None]).argmax(1))
+
+
 def test_writers_of_windows(network, picture):
     class Writer:
         def __init__(self):

@@ -184,3 +184,42 @@ def test_nothing_is_kept_between_two_passes(holed):
     network(x, shared)
     array[:] = 1 - array
     assert torch.equal(network(x, shared)[0], layer(x, 1 - mask))
+
+
+# Masks that are known to be full
+
+
+def chain(guard, masks):
+    """Two layers that hand on masks, and how many kernels the second runs where the first made its mask."""
+    torch.manual_seed(0)
+    first, second = (PartialConv2d(8, 8, 3, padding=1, bias=bias, return_mask=True) for bias in (True, False))
+    x = torch.randn(2, 8, 24, 24)
+    with as_on_a_gpu(), guard():
+        y, mask = first(x)
+        second(y, mask)
+        mask = masks(mask)
+        result: list[tuple[torch.Tensor, torch.Tensor]] = []
+        found = count(lambda: result.append(second(y, mask)))
+    with guard():
+        plain, new_mask = second(y, mask)
+    assert torch.allclose(result[0][0], plain, atol=1e-6)
+    assert torch.equal(result[0][1].expand_as(new_mask), new_mask)
+    return found
+
+
+@pytest.mark.parametrize("guard", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_a_mask_that_the_layer_before_made_full_costs_nothing(guard):
+    """The convolution and the ratio, as without a mask; and ones for the new mask."""
+    found = chain(guard, lambda mask: mask)
+    assert found.total == 3, dict(found.kernels)
+
+
+def changed(mask):
+    mask[..., 3:5, 4:9] = 0
+    return mask
+
+
+@pytest.mark.parametrize("guard", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("masks", [changed, torch.clone], ids=["changed", "another"])
+def test_a_full_mask_that_is_changed_or_another_one_is_counted(guard, masks):
+    assert chain(guard, masks).total == 7

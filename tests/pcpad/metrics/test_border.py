@@ -68,6 +68,16 @@ def test_relative_to_the_tile():
         assert_same(metric.compute(), fraction, direct(batches, fraction, 6, boxes))
 
 
+def test_of_a_batch_with_a_wrong_value_in_its_last_tile_nothing_is_counted():
+    label = torch.zeros(1, 8, 8).long()
+    prediction = label.clone()
+    prediction[:, 7, 7] = 9
+    metric = BorderIoU(2, (0,), relative_to="tile")
+    with pytest.raises(ValueError, match="found 9"):
+        metric.update(prediction, label, Tiling(4).windows(8, 8))
+    assert metric.confusion.sum() == 0
+
+
 def test_the_rectangle_of_the_paper():
     assert centred_rectangle(1024, 2048, 1 / 3) == (341, 682, 341, 683)
     assert centred_rectangle(1024, 2048, Fraction(7, 8)) == (64, 128, 896, 1792)

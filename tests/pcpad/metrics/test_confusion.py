@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from pcpad.metrics import BorderIoU, ConfusionMatrixMetric, SegmentationIoU
+from pcpad.metrics import BorderIoU, ConfusionMatrixMetric, SegmentationIoU, confusion
+from pcpad.metrics.confusion import count_pairs
 
 
 def maps(count=6, classes=19, size=(23, 31), seed=0):
@@ -155,6 +156,24 @@ def test_the_class_after_the_last_is_not_mistaken_for_what_is_ignored():
 def test_wrong_arguments(arguments):
     with pytest.raises(ValueError, match="Expected argument"):
         SegmentationIoU(**arguments)
+
+
+@pytest.mark.parametrize("band", [1, 40, 31 * 23 * 6])
+@pytest.mark.parametrize("logits", [False, True], ids=["classes", "logits"])
+def test_bands_of_rows_count_like_the_whole(monkeypatch, band, logits):
+    prediction, label = maps()
+    zones = torch.arange(23, dtype=torch.uint8) // 9, torch.arange(31, dtype=torch.uint8) // 8
+    dense = torch.maximum(zones[0][:, None], zones[1])
+    expected = torch.zeros(4, 19, 19, dtype=torch.int64)
+    counted = label != 255
+    ones = torch.ones(int(counted.sum()), dtype=torch.int64)
+    where = (dense.expand_as(label)[counted].long(), label[counted], prediction[counted])
+    expected.index_put_(where, ones, accumulate=True)
+    monkeypatch.setattr(confusion, "_BAND", band)
+    given = torch.nn.functional.one_hot(prediction, 19).permute(0, 3, 1, 2).float() if logits else prediction.byte()
+    for form in (zones, dense):
+        assert torch.equal(count_pairs(given, label, 19, zones=form), expected)
+    assert torch.equal(count_pairs(given, label, 19)[0], expected.sum(0))
 
 
 def _process(rank, folder):

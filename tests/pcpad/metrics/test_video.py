@@ -73,6 +73,38 @@ def test_memory_grows_with_videos_alone(monkeypatch):
     assert int(metric.compute()["videos"]) == 16
 
 
+def test_windows_are_added_to_the_rows_in_place(monkeypatch):
+    monkeypatch.setattr(module, "_SPARE", 30)
+    logits, label, video = windows(videos=100)
+    metric = VideoAccuracy(9)
+    metric.update(logits, label, video)
+    places = [table.data_ptr() for table in metric.sums]
+    for order in torch.randperm(len(label), generator=torch.Generator().manual_seed(1)).split(20):
+        metric.update(logits[order], label[order], video[order])
+    numbers, labels, means = metric.per_video()
+    assert [table.data_ptr() for table in metric.sums] == places
+    assert numbers.tolist() == sorted(set(video.tolist()))
+    expected = torch.stack([logits[video == number].double().softmax(1).mean(0) for number in numbers])
+    torch.testing.assert_close(means, expected, rtol=1e-12, atol=1e-12)
+    assert [int(label[video == number][0]) for number in numbers] == labels.tolist()
+
+
+@pytest.mark.parametrize("spare", [0, 7, 1000])
+def test_videos_that_come_late_get_rows_of_their_own(monkeypatch, spare):
+    monkeypatch.setattr(module, "_SPARE", spare)
+    logits, label, video = windows(videos=60, seed=2)
+    once, metric = VideoAccuracy(9), VideoAccuracy(9)
+    once.update(logits, label, video)
+    for part in zip(logits.split(11), label.split(11), video.split(11), strict=True):
+        metric.update(*part)
+        metric.compute()
+    copied = metric.clone()
+    copied.update(logits, label, video)  # of a copy the tables are its own
+    for ours, theirs in zip(metric.per_video(), once.per_video(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    assert sum(map(len, metric.sums)) == 60
+
+
 def test_confident_networks_still_have_a_second_class():
     logits = torch.tensor([[500.0, 0.0, 10.0, 5.0]])  # in float32 all but the first have probability 0
     assert float(logits.softmax(1)[0, 2]) == 0

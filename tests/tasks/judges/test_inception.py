@@ -13,7 +13,7 @@ pytest.importorskip("torch_fidelity")
 from torchmetrics.image.fid import _compute_fid
 
 from pcpad.tasks.judges import inception
-from pcpad.tasks.judges.inception import InceptionJudge, frechet_distance
+from pcpad.tasks.judges.inception import InceptionJudge, InceptionParts, frechet_distance
 
 COUNT = 23
 
@@ -80,6 +80,27 @@ def test_two_processes_score_as_one(monkeypatch, tmp_path):
     for rank in range(2):
         shared = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         assert {name: float(value) for name, value in shared.items()} == pytest.approx(found[0], rel=1e-6)
+
+
+@pytest.mark.parametrize("number", [1, 7, 400])
+def test_the_inception_score_of_parts_that_are_not_kept(number):
+    """By the formula, of the logits of each part; whatever the batches."""
+    logits = 2 * torch.randn(number, 6, generator=torch.Generator().manual_seed(0))
+    logits[0] = torch.tensor([500.0, 0, 0, 0, 0, 0])  # of probabilities that are 0
+    scores = []
+    for step in (1, 3, 400):
+        parts = InceptionParts()
+        for part in logits.split(step):
+            parts.update(part)
+        scores.append(float(parts.compute()))
+    of = torch.tensor([inception._part(place) for place in range(number)])
+    slow = []
+    for part in of.unique():
+        p = logits[of == part].double().softmax(1)
+        divergence = torch.special.xlogy(p, p).sum(1) - torch.special.xlogy(p, p.mean(0)).sum(1)
+        slow.append(float(divergence.mean().exp()))
+    assert scores == pytest.approx([np.mean(slow)] * 3, rel=1e-6)
+    assert number < 10 or of.bincount().tolist() == [40] * 10
 
 
 def sums(features, order):
