@@ -6,7 +6,7 @@ SOURCES := $(shell find pcpad tasks datamodules commands configs cli.py pyprojec
 # One thread a process, since a test's tensors are small: together they use the cores. A file's tests share fixtures.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-all test-faults test-interop test-heif test-hub clean
+.PHONY: demo test test-all test-faults test-interop test-heif test-hub docs clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -47,6 +47,13 @@ test-heif: $(VENV)/.installed
 test-hub: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[hub]"
 	$(BIN)/pytest tests/pcpad/models/test_pretrained_hub.py -m hub --no-skips
+
+# Pages with the reference, every link and anchor followed; then what the pages show is run, some steps of each training.
+docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[docs]"
+	$(BIN)/python docs/draw.py build/pictures
+	$(BIN)/python docs/build_site.py
+	$(BIN)/python docs/run_blocks.py
 
 clean:
 	rm -rf $(VENV) build dist demo
