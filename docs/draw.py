@@ -1,8 +1,7 @@
 """Draw the pictures of the documentation, by pcpad itself and from what it draws: no photographs, no training.
 
-    python docs/draw.py build/pictures      # each picture for light and, as NAME-dark.png, for dark pages
-
-The two that README shows are kept in docs/pictures/.
+python docs/draw.py build/pictures               # each for light and, as NAME-dark.png, for dark pages
+python docs/draw.py docs/pictures idea borders   # the two that README shows, which are kept there
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from pcpad import PanopticPartialConv2d, convert_padding
-from pcpad.adaptation import border_report
+from pcpad.adaptation import BorderReport, border_report
 from pcpad.datamodules.datasets.damages import draw_damage
 from pcpad.datamodules.datasets.filtered_crops import filter_inside, gaussian_kernel
 from pcpad.datamodules.datasets.strokes import draw_mask
@@ -35,6 +34,7 @@ from pcpad.paddings import pad_function
 __all__ = ["DRAWN", "main"]
 
 INK = {"": "#202020", "-dark": "#e0e0e0"}
+PAPER = {"": "#ffffff", "-dark": "#1e2129"}  # of Material's two schemes
 TEAL, ORANGE = "#009688", "#e67e22"
 
 
@@ -54,17 +54,16 @@ def as_picture(image: Tensor) -> np.ndarray:
     return image.clamp(0, 1).permute(1, 2, 0).numpy()
 
 
-def row(titles: list[str], pictures: list[np.ndarray], **options: object) -> Figure:
+def row(titles: list[str], pictures: list[np.ndarray], wide: float = 9.6, **options: object) -> Figure:
     """Pictures side by side, each below its title."""
-    width = sum(picture.shape[1] / picture.shape[0] for picture in pictures)
-    figure = Figure(figsize=(9.6, 9.6 / width + 0.35), layout="constrained")
     ratios = [picture.shape[1] / picture.shape[0] for picture in pictures]
+    figure = Figure(figsize=(wide, wide / sum(ratios) + 0.35), layout="constrained")
     for axes, title, picture in zip(
         figure.subplots(1, len(pictures), width_ratios=ratios), titles, pictures, strict=True
     ):
         axes.imshow(picture, interpolation="nearest", **options)
         axes.set_title(title, fontsize=9)
-        axes.set_axis_off()
+        axes.set(xticks=[], yticks=[])
     return figure
 
 
@@ -87,12 +86,14 @@ def idea() -> Figure:
     for y in range(-1, 2):
         for x in range(-1, 2):
             inside = y >= 0 and x >= 0
-            left.text(x, y, "w" if inside else "–", ha="center", va="center", color=TEAL if inside else ORANGE, fontsize=12)
+            left.text(
+                x, y, "w" if inside else "–", ha="center", va="center", color=TEAL if inside else ORANGE, fontsize=12
+            )
     left.add_patch(mpl.patches.Rectangle((-1.5, -1.5), 3, 3, fill=False, lw=2.5, edgecolor=TEAL))
     left.set_title("in the corner 4 of 9 taps see the image", fontsize=10)
     left.set_axis_off()
     numbers(right, padding_ratio((5, 5), 3, padding=1), lambda value: "1" if value == 1 else f"9/{9 / value:.0f}")
-    right.set_title("so their sum counts 9/4: pcpad.functional.padding_ratio", fontsize=10)
+    right.set_title("so their sum counts 9/4 times", fontsize=10)
     return figure
 
 
@@ -118,13 +119,18 @@ def blur(padding: str) -> nn.Module:
     return convert_padding(network, padding) if padding != "zeros" else network
 
 
+@cache
+def blurred_report() -> BorderReport:
+    """How wrong a blur is near borders, on drawn streets."""
+    images = [as_tensor(street(number, 128).image) for number in range(16)]
+    names = ("zeros", "reflect", "replicate", "mean", "partial")
+    with redirect_stdout(StringIO()):
+        return border_report(blur("zeros"), images, paddings=names, crop=64, context=16)
+
+
 def borders() -> Figure:
     """How wrong each padding makes a network, by the distance from the border."""
-    images = [as_tensor(street(number, 128).image) for number in range(16)]
-    with redirect_stdout(StringIO()):
-        report = border_report(
-            blur("zeros"), images, paddings=("zeros", "reflect", "replicate", "mean", "partial"), crop=64, context=16
-        )
+    report = blurred_report()
     figure = Figure(figsize=(7.2, 3.2), layout="constrained")
     axes = figure.subplots()
     for result in report.results:
@@ -166,8 +172,9 @@ def panoptic() -> Figure:
 def filling() -> Figure:
     """A damaged picture, and filled by what ships."""
     image = torch.from_numpy(street(1, 192).image.copy()).permute(2, 0, 1)[:, :, 96:288]
-    mask = draw_damage(192, np.random.default_rng(5), "scratches") & draw_damage(192, np.random.default_rng(9), "strokes")
-    mask = torch.from_numpy((mask > 0).astype(np.uint8))[None]
+    mask = draw_damage(192, np.random.default_rng(5), "scratches") > 0
+    mask &= draw_damage(192, np.random.default_rng(9), "writing") > 0
+    mask = torch.from_numpy(mask.astype(np.uint8))[None]
     filled = fill_picture(image, mask).image
     damaged = torch.where(mask.bool(), image, 255)
     shown = [as_picture(one / 255) for one in (damaged, filled, image)]
@@ -226,7 +233,7 @@ def gaussian() -> Figure:
     inside = whole[:, 6:-6, 6:-6]
     y, x = 30, 100
     crops = [as_picture(one[:, y : y + 64, x : x + 64]) for one in (inside, target)]
-    return row(["64 × 64 crop, the input", "target, filtered with true context"], crops)
+    return row(["64 × 64 crop, the input", "target, filtered with true context"], crops, wide=5.6)
 
 
 def border_counts() -> Figure:
@@ -285,9 +292,10 @@ def main(args: list[str] | None = None) -> None:
     for name in names or DRAWN:
         for scheme, ink in INK.items():
             colors = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
-            with mpl.rc_context({"font.size": 9, **dict.fromkeys(colors, ink)}):
+            fill = {"axes.facecolor": PAPER[scheme]}
+            with mpl.rc_context({"font.size": 9, **fill, **dict.fromkeys(colors, ink)}):
                 figure = DRAWN[name]()
-                figure.savefig(Path(folder) / f"{name}{scheme}.png", dpi=110, transparent=True)
+                figure.savefig(Path(folder) / f"{name}{scheme}.png", dpi=110, facecolor=PAPER[scheme])
         print(Path(folder) / f"{name}.png")
 
 

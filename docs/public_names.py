@@ -11,7 +11,7 @@ import ast
 from functools import cache
 from pathlib import Path
 
-__all__ = ["ROOT", "package_names", "public_modules", "sources"]
+__all__ = ["PARTS", "ROOT", "first_line", "package_names", "public_modules", "sources"]
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = {"pcpad": "pcpad", "tasks": "pcpad.tasks", "datamodules": "pcpad.datamodules"}
@@ -34,6 +34,11 @@ def sources() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+@cache
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
 def _listed(tree: ast.Module) -> list[str] | None:
     """What a module's `__all__` says; None without one that is a plain list."""
     for node in tree.body:
@@ -46,6 +51,18 @@ def _defined(tree: ast.Module) -> list[str]:
     """Functions and classes without an underscore."""
     kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
     return [node.name for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
+
+
+def first_line(module: str) -> str:
+    """What a module's docstring begins with.
+
+    Args:
+        module: One of `sources`.
+
+    Returns:
+        Its first paragraph, in one line.
+    """
+    return " ".join((ast.get_docstring(_tree(sources()[module])) or "").partition("\n\n")[0].split())
 
 
 def _assigned(tree: ast.Module) -> list[str]:
@@ -66,7 +83,7 @@ def public_modules() -> dict[str, list[str]]:
     """
     found = {}
     for module, file in sources().items():
-        tree = ast.parse(file.read_text(encoding="utf-8"))
+        tree = _tree(file)
         listed = _listed(tree)
         defined = _defined(tree) if listed is None else listed
         names = _assigned(tree) if file.name == "__init__.py" else defined
@@ -86,7 +103,7 @@ def package_names() -> dict[str, str]:
     for package, file in sources().items():
         if file.name != "__init__.py":
             continue
-        tree = ast.parse(file.read_text(encoding="utf-8"))
+        tree = _tree(file)
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pcpad."):
                 for alias in node.names:

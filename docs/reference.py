@@ -6,14 +6,13 @@ building the pages imports nothing of pcpad.
 
 from __future__ import annotations
 
-import ast
 import re
 import shutil
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from public_names import PARTS, ROOT, package_names, public_modules, sources
+from public_names import PARTS, ROOT, first_line, package_names, public_modules
 
 __all__ = ["ELSEWHERE", "lay_out", "made_pages", "reference_navigation"]
 
@@ -62,13 +61,6 @@ def lay_out(folder: Path) -> None:
         file.write_text(re.sub(r"^( +)Example:$", r"\1Examples:", text, flags=re.MULTILINE), encoding="utf-8")
 
 
-@cache
-def _first_line(file: Path) -> str:
-    """The first sentence of a module's docstring."""
-    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
-    return " ".join(text.partition("\n\n")[0].split())
-
-
 def _page(module: str) -> str:
     return f"reference/{module}.md"
 
@@ -85,7 +77,6 @@ def _grouped() -> Iterator[tuple[str, list[str]]]:
 
 def _overview() -> str:
     """The reference's first page: what packages offer, then all modules."""
-    files = sources()
     lines = [
         "# Reference",
         "",
@@ -96,13 +87,13 @@ def _overview() -> str:
     for short, full in package_names().items():
         if short.rpartition(".")[0] != package:
             package = short.rpartition(".")[0]
-            lines += ["", f"## `{package}`", "", _first_line(files[package]), "", "| name | defined in |", "|---|---|"]
+            lines += ["", f"## `{package}`", "", first_line(package), "", "| name | defined in |", "|---|---|"]
         module = full.rpartition(".")[0]
         lines.append(f"| [`{short.rpartition('.')[2]}`]({module}.md#{full}) | `{module}` |")
     lines += ["", "## All modules", ""]
     for title, inside in _grouped():
         lines += ["", f"### {title}", "", "| module | |", "|---|---|"]
-        lines += [f"| [`{module}`]({module}.md) | {_first_line(files[module])} |" for module in inside]
+        lines += [f"| [`{module}`]({module}.md) | {first_line(module)} |" for module in inside]
     return "\n".join(lines) + "\n"
 
 

@@ -31,10 +31,13 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from page_blocks import Block, Line, blocks_of, complaints, lines_of
+from public_names import sources
 
 __all__ = ["main", "run_page"]
 
@@ -225,8 +228,8 @@ def _only_parsed(words: tuple[str, ...], folder: Path) -> str:
 class _Page:
     """One page while it is run."""
 
-    def __init__(self, folder: Path, full: bool) -> None:
-        self.folder, self.full = folder, full
+    def __init__(self, folder: Path, full: bool, show: bool) -> None:
+        self.folder, self.full, self.show = folder, full, show
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.session = _Session(folder)
@@ -242,6 +245,8 @@ class _Page:
         self.counts["console lines run"] += 1
         self.counts["of these for some steps only"] += int(words != line.words)
         code, printed = run_command(words, self.folder)
+        if self.show:
+            print(f"$ {' '.join(words)}\n{printed}", flush=True)
         if code != 0:
             self.wrong.append(f"{block.place}: {' '.join(words)} ended with {code}\n{printed[-3000:]}")
         elif missing := lacking(line.expected, printed):
@@ -267,18 +272,19 @@ class _Page:
                 self.wrong.append(f"{block.place}:\n{wrong}")
 
 
-def run_page(page: Path, full: bool = False) -> tuple[Counter[str], list[str]]:
+def run_page(page: Path, full: bool = False, show: bool = False) -> tuple[Counter[str], list[str]]:
     """Run all blocks of a page.
 
     Args:
         page: A Markdown file.
         full: Whether training takes as long as the page says.
+        show: Whether to print what each command prints.
 
     Returns:
         How many of each kind were run, and what went wrong.
     """
     with tempfile.TemporaryDirectory(prefix=f"pcpad-{page.stem}-") as folder:
-        state = _Page(Path(folder), full)
+        state = _Page(Path(folder), full, show)
         try:
             for block in blocks_of(page):
                 state.block(block)
@@ -287,12 +293,14 @@ def run_page(page: Path, full: bool = False) -> tuple[Counter[str], list[str]]:
     return +state.counts, state.wrong
 
 
-def _run_pages(pages: list[Path], full: bool, jobs: int) -> tuple[Counter[str], list[str]]:
+def _run_pages(pages: list[Path], full: bool, show: bool, jobs: int) -> tuple[Counter[str], list[str]]:
     """Run pages, some side by side. The processes that they run in compute nothing, so their children may fork them."""
     counts: Counter[str] = Counter()
     wrong: list[str] = []
     with ProcessPoolExecutor(jobs, mp_context=_FORK) as pool:
-        for page, (counted, failures) in zip(pages, pool.map(run_page, pages, [full] * len(pages)), strict=True):
+        for page, (counted, failures) in zip(
+            pages, pool.map(partial(run_page, full=full, show=show), pages), strict=True
+        ):
             print(f"{page.name}: {', '.join(f'{n} {what}' for what, n in counted.items())}", flush=True)
             for failure in failures:
                 print(failure, file=sys.stderr, flush=True)
@@ -306,6 +314,19 @@ def _known() -> tuple[set[str], set[str]]:
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return set(targets), set(project["optional-dependencies"])
+
+
+def _import_once() -> None:
+    """Import what nearly every line needs before processes are forked from this one; nothing is computed here."""
+    names = ["torchvision", "timm", "segmentation_models_pytorch", "matplotlib.pyplot", "tensorboard", "pcpad.cli"]
+    names += [module for module in sources() if module.startswith(("pcpad.tasks.", "pcpad.datamodules."))]
+    names += [f"pcpad.commands.{verb}" for verb in ("run", "fill", "compare", "bench", "borders", "export", "figure")]
+    for name in names:
+        with contextlib.suppress(ImportError):  # an extra that is not there is said by the line that needs it
+            import_module(name)
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def all_pages() -> list[Path]:
@@ -329,6 +350,7 @@ def main(args: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Run the code blocks and console lines of pages.")
     parser.add_argument("pages", nargs="*", type=Path, help="default: README.md and all of docs/")
     parser.add_argument("--full", action="store_true", help="train as long as the pages say")
+    parser.add_argument("--show", action="store_true", help="print what each command prints")
     parser.add_argument("--jobs", type=int, default=1, help="pages side by side")
     chosen = parser.parse_args(args)
     pages = [page.resolve() for page in chosen.pages] or all_pages()
@@ -338,11 +360,8 @@ def main(args: list[str] | None = None) -> int:
         return 1
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-    import lightning  # noqa: F401  # once, for all the processes that are forked from this one
-    import torch
-
-    torch.set_num_threads(1)
-    counts, wrong = _run_pages(pages, chosen.full, chosen.jobs)
+    _import_once()
+    counts, wrong = _run_pages(pages, chosen.full, chosen.show, chosen.jobs)
     print(f"{len(pages)} pages: {', '.join(f'{n} {what}' for what, n in counts.items())}; {len(wrong)} wrong")
     return 1 if wrong else 0
 
