@@ -79,7 +79,7 @@ def idea() -> Figure:
     """A window in the corner, and the ratio at each position."""
     figure = Figure(figsize=(7.2, 3.3), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.imshow(np.pad(np.ones((5, 5)), 1), cmap="Greys", vmin=-0.4, vmax=3, extent=(-1.5, 5.5, 5.5, -1.5))
+    left.imshow(np.pad(np.ones((5, 5)), 1), cmap="Greys", vmin=-0.4, vmax=6, extent=(-1.5, 5.5, 5.5, -1.5))
     for line in range(8):
         left.axhline(line - 1.5, color="#999999", lw=0.5)
         left.axvline(line - 1.5, color="#999999", lw=0.5)

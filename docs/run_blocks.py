@@ -82,8 +82,8 @@ def lacking(expected: tuple[str, ...], output: str) -> str:
     """
     left = " ".join(output.split())
     for line in expected:
-        words = r"\s".join(".*?".join(map(re.escape, word.split("…"))) for word in line.split())
-        found = re.search(words, left)
+        parts = [re.escape(part.strip()) for part in " ".join(line.split()).split("…")]
+        found = re.search(".*?".join(parts), left)
         if not found:
             return line
         left = left[found.end() :]
