@@ -1,8 +1,9 @@
 """The names of pcpad that are public, read from its sources without importing anything.
 
 Public are the modules of the layer package, of tasks and of data modules whose names do not begin with an underscore,
-and in each what its `__all__` lists, or where there is none what it defines without an underscore. What a package's
-`__init__` offers of its modules (`pcpad.PartialConv2d`) is the short way to write such a name.
+and in each what its `__all__` lists (but other packages that it hands on), or where there is none what it defines
+without an underscore. What a package's `__init__` offers of its modules (`pcpad.PartialConv2d`) is the short way to
+write such a name.
 """
 
 from __future__ import annotations
@@ -39,11 +40,17 @@ def _tree(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
+def _packages(tree: ast.Module) -> set[str]:
+    """The names under which a module imports whole packages: `A` of `import albumentations as A`."""
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
+    return {alias.asname or alias.name for node in imports for alias in node.names}
+
+
 def _listed(tree: ast.Module) -> list[str] | None:
     """What a module's `__all__` says; None without one that is a plain list."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and any(getattr(target, "id", "") == "__all__" for target in node.targets):
-            return list(ast.literal_eval(node.value))
+            return [name for name in ast.literal_eval(node.value) if name not in _packages(tree)]
     return None
 
 
