@@ -6,7 +6,7 @@ SOURCES := $(shell find pcpad tasks datamodules commands configs cli.py pyprojec
 # One thread a process, since a test's tensors are small: together they use the cores. A file's tests share fixtures.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-all test-faults test-interop test-heif test-hub test-ray test-slurm clean
+.PHONY: demo test test-all test-faults test-interop test-heif test-hub test-ray test-slurm docs clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -55,6 +55,13 @@ test-ray: $(VENV)/.installed
 test-slurm: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[slurm]"
 	$(BIN)/pytest tests/commands/comparison/test_on_slurm.py -m slurm --no-skips
+
+# Pages with the reference, every link and anchor followed; then what the pages show is run, some steps of each training.
+docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[docs]"
+	$(BIN)/python docs/draw.py build/pictures
+	$(BIN)/python docs/build_site.py
+	$(BIN)/python docs/run_blocks.py
 
 clean:
 	rm -rf $(VENV) build dist demo

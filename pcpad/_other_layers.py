@@ -211,7 +211,7 @@ def _registered(wrapper: nn.Module, name: str, layer: nn.Module | None) -> None:
         message = (
             f"The padding of {type(layer).__name__} ({padding!r}) would be lost under {type(wrapper).__module__}."
             f"{type(wrapper).__qualname__}: {reason}. Wrap layers that pad with zeros (`convert_padding(model, "
-            "'zeros')`) or none that pad; README.md lists what works."
+            "'zeros')`) or none that pad; docs/promises.md lists what works."
         )
         raise UserTypeError(message)
     watch_calls(wrapper, name)

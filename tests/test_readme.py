@@ -1,4 +1,4 @@
-"""What README says about one's own tasks, data, paddings and metrics, followed literally outside of the repository."""
+"""What docs/own.md says, followed literally elsewhere; and that what README says and links to is so."""
 
 import json
 import os
@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).resolve().parent.parent / "README.md"
-SECTION = README.read_text(encoding="utf-8").partition("## Your own task")[2].partition("\n## ")[0]
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SECTION = (ROOT / "docs" / "own.md").read_text(encoding="utf-8").partition("\n## ")[0]
 
 
 def block(language):
-    """The first code block of that language in the section."""
-    found = re.search(rf"```{language}\n(.*?)```", SECTION, flags=re.DOTALL)
+    """The first code block of that language in the page."""
+    found = re.search(rf"```{language}[^\n]*\n(.*?)```", SECTION, flags=re.DOTALL)
     assert found, language
     return found[1]
 
@@ -49,3 +50,27 @@ def test_the_lines_work_in_the_folder_of_mine(folder):
     assert results["history"]["1"] < results["history"]["0"]
     assert "trained with half padding, tested with half" in pcpad(folder, test)
     assert "half" in pcpad(folder, bench)
+
+
+def test_what_readme_links_to_is_there():
+    targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", README)]
+    assert len(targets) > 20
+    assert not [target for target in targets if "://" not in target and not (ROOT / target).is_file()]
+    pages = {page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").glob("*.md")} - {"docs/index.md"}
+    assert pages <= set(targets)
+
+
+def test_readme_is_a_screen_and_a_half():
+    assert len(README.splitlines()) <= 95
+    for picture in re.findall(r"!\[[^\]]+\]\((docs/[^)]+)\)", README):
+        assert (ROOT / picture).stat().st_size < 60_000
+
+
+def test_readme_s_numbers_are_the_measured_ones():
+    measured = (ROOT / "benchmarks" / "FILLING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| [\w ,–]+ \| \*\*([\d.]+)\*\* \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", README, re.MULTILINE)
+    assert len(rows) == 5
+    assert not [number for row in rows for number in row if f"| 200 | {number} |" not in measured]
+    results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    assert "| partial, later calls | 116.23 | 1.002 | 0.981 – 1.009 |" in results
+    assert "1.002 [0.981, 1.009]" in README

@@ -203,7 +203,7 @@ def position_pattern(
 class UnevenPadding(NamedTuple):
     """One convolution or pooling that pads its sides unevenly at one size of image.
 
-    Args:
+    Attributes:
         name: The module's.
         size: Height and width of its input.
         read: Padded pixels that its windows read before and after the input, as ((top, bottom), (left, right)).

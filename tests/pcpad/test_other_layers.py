@@ -1,4 +1,4 @@
-"""What README says of other people's code around our layers: each line of its table is a test here, and the reverse."""
+"""What docs/promises.md says of other people's code around our layers: each line of its table is a test here."""
 
 import ast
 import copy
@@ -24,7 +24,7 @@ from pcpad.errors import UserTypeError
 from pcpad.layers import ExplicitPadConv2d, PaddedConv1d, PaddedConv2d, PaddedConv3d
 from pcpad.paddings import _REGISTERED, register_padding
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "promises.md"
 
 
 def half(x, pads):
@@ -41,7 +41,7 @@ def registered():
 
 
 def line(cell, verdict):
-    """The decorated test shows this line of README's table."""
+    """The decorated test shows this line of the page's table."""
     return pytest.mark.faults
 
 
@@ -60,7 +60,7 @@ def shown():
 
 def table():
     """First cell and verdict of each line of the table."""
-    section = README.read_text(encoding="utf-8").partition("## Under other libraries")[2].partition("\n## ")[0]
+    section = PAGE.read_text(encoding="utf-8").partition("## Under other libraries")[2].partition("\n## ")[0]
     rows = [row.strip("| ").split(" | ") for row in re.findall(r"^\|.*\|$", section, flags=re.MULTILINE)]
     return {row[0].strip(): row[1].strip() for row in rows[2:]}
 

@@ -41,8 +41,8 @@ CASES = {
 }
 
 
-def line(cell, verdict):  # read by the test of README's table
-    """The decorated test shows this line of README's table."""
+def line(cell, verdict):  # read by the test of the page's table
+    """The decorated test shows this line of the page's table."""
     return pytest.mark.faults
 
 

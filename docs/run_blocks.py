@@ -1,0 +1,370 @@
+"""Run every code block and every console line of the documentation, each page in a temporary folder of its own.
+
+    python docs/run_blocks.py                    # README.md and all pages; exit code 1 if anything is wrong
+    python docs/run_blocks.py docs/start.md      # one page
+    python docs/run_blocks.py --full             # training as long as the pages' readers do, not a few steps
+
+What is in a block decides what becomes of it:
+
+- `python`: executed, all blocks of a page in one namespace; with `title="mine.py"` written to that file instead.
+- `pycon`: run as a doctest in the same namespace.
+- `console`: each line behind `$ ` is run; lines below it have to be in its output, in this order, `…` for anything.
+- `yaml` with a title: written to that file.
+- A first line `# not run here: REASON`, which readers see too: Python is compiled, and what it imports of pcpad is
+  imported; of commands the configuration is parsed (`--print_config`), or each option looked up in the verb's help.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import doctest
+import io
+import multiprocessing
+import os
+import re
+import sys
+import tempfile
+import tomllib
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from page_blocks import Block, Line, blocks_of, complaints, lines_of
+from public_names import sources
+
+__all__ = ["main", "run_page"]
+
+ROOT = Path(__file__).resolve().parent.parent
+SECONDS = 1800
+# What a line gets behind it, so that all pages take minutes; unless it says itself how long.
+SHORTER = {
+    "fit": ("--trainer.max_steps", "6"),
+    "compare": ("--trainer.max_steps", "6"),
+    "adapt": ("--steps", "4", "--search_steps", "2"),
+    "bench": ("--rounds", "2"),
+}
+LONG_ALREADY = re.compile(r"--(trainer\.(max_|fast_dev_run)|steps|rounds|report|list|help|print_config)")
+_FORK = multiprocessing.get_context("fork")
+
+
+def shortened(words: tuple[str, ...]) -> tuple[str, ...]:
+    """A command that trains or measures for some steps only.
+
+    Args:
+        words: The command.
+
+    Returns:
+        The command, with options behind it or before `--test`.
+    """
+    verb = words[1] if len(words) > 1 else ""
+    if verb not in SHORTER or any(LONG_ALREADY.match(word) for word in words):
+        return words
+    at = words.index("--test") if "--test" in words else len(words)
+    return (*words[:at], *SHORTER[verb], *words[at:])
+
+
+def lacking(expected: tuple[str, ...], output: str) -> str:
+    """The first line that a page shows and a command did not print.
+
+    Args:
+        expected: The lines; `…` stands for anything, and any white space equals any other.
+        output: What was printed.
+
+    Returns:
+        The line; empty if all are there, one after the other.
+    """
+    left = " ".join(output.split())
+    for line in expected:
+        parts = [re.escape(part.strip()) for part in " ".join(line.split()).split("…")]
+        found = re.search(".*?".join(parts), left)
+        if not found:
+            return line
+        left = left[found.end() :]
+    return ""
+
+
+def _captured(do: Callable[[], object], log: str) -> None:
+    """Do something in this process, which is a child's, with all that it prints going into a file."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb", closefd=False), encoding="utf-8", line_buffering=True)
+    sys.stderr = io.TextIOWrapper(os.fdopen(2, "wb", closefd=False), encoding="utf-8", line_buffering=True)
+    code = 0
+    try:
+        do()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _command(words: tuple[str, ...]) -> None:
+    os.environ |= {"CUDA_VISIBLE_DEVICES": "", "COLUMNS": "200", "PYTHONSAFEPATH": "1"}
+    sys.argv = list(words)
+    from pcpad.cli import main as pcpad
+
+    pcpad(list(words[1:]))
+
+
+def run_command(words: tuple[str, ...], folder: Path) -> tuple[int | None, str]:
+    """Run one command in a process of its own.
+
+    Args:
+        words: `pcpad` and its arguments.
+        folder: Where.
+
+    Returns:
+        Its exit code, None if it took too long, and what it printed.
+    """
+    with tempfile.NamedTemporaryFile(prefix="pcpad-line-") as log:
+
+        def do() -> None:
+            os.chdir(folder)
+            _command(words)
+
+        child = _FORK.Process(target=_captured, args=(do, log.name))
+        child.start()
+        child.join(SECONDS)
+        if child.is_alive():
+            child.kill()
+            child.join()
+            return None, Path(log.name).read_text(encoding="utf-8", errors="replace")
+        return child.exitcode, Path(log.name).read_text(encoding="utf-8", errors="replace")
+
+
+class _Session:
+    """The Python of one page: a process that knows what its blocks have defined."""
+
+    def __init__(self, folder: Path) -> None:
+        self.pipe, other = _FORK.Pipe()
+        self.process = _FORK.Process(target=self._serve, args=(other, folder), daemon=False)
+        self.process.start()
+
+    @staticmethod
+    def _serve(pipe: Any, folder: Path) -> None:
+        os.chdir(folder)
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        sys.path.insert(0, str(folder))
+        names: dict[str, Any] = {"__name__": "__main__"}
+        while (sent := pipe.recv()) is not None:
+            kind, text, place = sent
+            printed = io.StringIO()
+            try:
+                with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+                    if kind == "pycon":
+                        wrong = _doctest(text, names, place)
+                    else:
+                        wrong = exec(compile(text, place, "exec"), names)
+            except BaseException:
+                wrong = traceback.format_exc()
+            pipe.send((wrong or "", printed.getvalue()))
+
+    def run(self, kind: str, text: str, place: str) -> str:
+        """Run one block; what went wrong, or nothing."""
+        self.pipe.send((kind, text, place))
+        if not self.pipe.poll(SECONDS):
+            self.process.kill()
+            return "took too long"
+        try:
+            wrong, printed = self.pipe.recv()
+        except EOFError:
+            return "the process ended"
+        return f"{wrong}{printed[-2000:]}" if wrong else ""
+
+    def close(self) -> None:
+        """End the process."""
+        with contextlib.suppress(OSError):
+            self.pipe.send(None)
+        self.process.join(10)
+
+
+def _doctest(text: str, names: dict[str, Any], place: str) -> str:
+    test = doctest.DocTestParser().get_doctest(text, {}, place, place, 0)
+    test.globs = names  # so that what is defined stays
+    told = io.StringIO()
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    doctest.DocTestRunner(verbose=False, optionflags=flags).run(test, out=told.write, clear_globs=False)
+    return told.getvalue()
+
+
+def _only_imported(block: Block, session: _Session) -> str:
+    """Compile a block that is not run, and import what it imports of pcpad."""
+    tree = ast.parse(block.text)
+    imports = [
+        node
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "pcpad")
+        or (isinstance(node, ast.Import) and node.names[0].name.split(".")[0] == "pcpad")
+    ]
+    return session.run("python", "\n".join(ast.unparse(node) for node in imports), block.place)
+
+
+def _only_parsed(words: tuple[str, ...], folder: Path) -> str:
+    """Parse the configuration of a command that is not run, or look its options up."""
+    verb = words[1]
+    if verb in {"fit", "validate", "test", "predict"} and "--config" in words and "--ckpt_path" not in words:
+        code, printed = run_command((*words, "--print_config"), folder)
+        return "" if code == 0 else printed[-2000:]
+    said = " ".join(run_command(("pcpad", verb, *more), folder)[1] for more in (("--help",), ("--help", "all")))
+    options = [word.partition("=")[0].rstrip("+") for word in words if word.startswith("--") and word != "--"]
+    unknown = [option for option in options if option not in said]
+    if verb == "compare":  # takes those of fit
+        unknown = [option for option in unknown if not re.match(r"--(data|model|trainer|eval|checkpoint)\.?", option)]
+    return f"`pcpad {verb} --help` does not know {', '.join(unknown)}" if unknown else ""
+
+
+class _Page:
+    """One page while it is run."""
+
+    def __init__(self, folder: Path, full: bool, show: bool) -> None:
+        self.folder, self.full, self.show = folder, full, show
+        self.counts: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self.session = _Session(folder)
+
+    def line(self, block: Block, line: Line) -> None:
+        """Run or parse one line of a console block."""
+        words = line.words if self.full else shortened(line.words)
+        if block.reason:
+            self.counts["console lines parsed only"] += 1
+            if wrong := _only_parsed(words, self.folder):
+                self.wrong.append(f"{block.place}: {' '.join(words)}\n{wrong}")
+            return
+        self.counts["console lines run"] += 1
+        self.counts["of these for some steps only"] += int(words != line.words)
+        code, printed = run_command(words, self.folder)
+        if self.show:
+            print(f"$ {' '.join(words)}\n{printed}", flush=True)
+        if code != 0:
+            self.wrong.append(f"{block.place}: {' '.join(words)} ended with {code}\n{printed[-3000:]}")
+        elif missing := lacking(line.expected, printed):
+            self.wrong.append(f"{block.place}: {' '.join(words)} did not print {missing!r}, but\n{printed[-3000:]}")
+
+    def block(self, block: Block) -> None:
+        """Do with a block what its language says."""
+        if block.title:
+            self.counts["files written"] += 1
+            (self.folder / block.title).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / block.title).write_text(block.text, encoding="utf-8")
+        elif block.language == "console":
+            for line in lines_of(block):
+                self.line(block, line)
+        elif block.language in {"python", "pycon"}:
+            if block.reason:
+                self.counts["blocks imported only"] += 1
+                wrong = _only_imported(block, self.session)
+            else:
+                self.counts["blocks run"] += 1
+                wrong = self.session.run(block.language, block.text, block.place)
+            if wrong:
+                self.wrong.append(f"{block.place}:\n{wrong}")
+
+
+def run_page(page: Path, full: bool = False, show: bool = False) -> tuple[Counter[str], list[str]]:
+    """Run all blocks of a page.
+
+    Args:
+        page: A Markdown file.
+        full: Whether training takes as long as the page says.
+        show: Whether to print what each command prints.
+
+    Returns:
+        How many of each kind were run, and what went wrong.
+    """
+    with tempfile.TemporaryDirectory(prefix=f"pcpad-{page.stem}-") as folder:
+        state = _Page(Path(folder), full, show)
+        try:
+            for block in blocks_of(page):
+                state.block(block)
+        finally:
+            state.session.close()
+    return +state.counts, state.wrong
+
+
+def _run_pages(pages: list[Path], full: bool, show: bool, jobs: int) -> tuple[Counter[str], list[str]]:
+    """Run pages, some side by side. The processes that they run in compute nothing, so their children may fork them."""
+    counts: Counter[str] = Counter()
+    wrong: list[str] = []
+    with ProcessPoolExecutor(jobs, mp_context=_FORK) as pool:
+        for page, (counted, failures) in zip(
+            pages, pool.map(partial(run_page, full=full, show=show), pages), strict=True
+        ):
+            print(f"{page.name}: {', '.join(f'{n} {what}' for what, n in counted.items())}", flush=True)
+            for failure in failures:
+                print(failure, file=sys.stderr, flush=True)
+            counts += counted
+            wrong += failures
+    return counts, wrong
+
+
+def _known() -> tuple[set[str], set[str]]:
+    """The Makefile's targets, and the package's extras."""
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return set(targets), set(project["optional-dependencies"])
+
+
+def _import_once() -> None:
+    """Import what nearly every line needs before processes are forked from this one; nothing is computed here."""
+    names = ["torchvision", "timm", "segmentation_models_pytorch", "matplotlib.pyplot", "tensorboard", "pcpad.cli"]
+    names += [module for module in sources() if module.startswith(("pcpad.tasks.", "pcpad.datamodules."))]
+    names += [f"pcpad.commands.{verb}" for verb in ("run", "fill", "compare", "bench", "borders", "export", "figure")]
+    for name in names:
+        with contextlib.suppress(ImportError):  # an extra that is not there is said by the line that needs it
+            import_module(name)
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def all_pages() -> list[Path]:
+    """README and the pages of the documentation that people wrote.
+
+    Returns:
+        The files.
+    """
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run pages.
+
+    Args:
+        args: The arguments; the process's own when not given.
+
+    Returns:
+        The exit code.
+    """
+    parser = argparse.ArgumentParser(description="Run the code blocks and console lines of pages.")
+    parser.add_argument("pages", nargs="*", type=Path, help="default: README.md and all of docs/")
+    parser.add_argument("--full", action="store_true", help="train as long as the pages say")
+    parser.add_argument("--show", action="store_true", help="print what each command prints")
+    parser.add_argument("--jobs", type=int, default=1, help="pages side by side")
+    chosen = parser.parse_args(args)
+    pages = [page.resolve() for page in chosen.pages] or all_pages()
+    wrong = [one for page in pages for block in blocks_of(page) for one in complaints(block, *_known())]
+    if wrong:
+        print("\n".join(wrong), file=sys.stderr)
+        return 1
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+    _import_once()
+    counts, wrong = _run_pages(pages, chosen.full, chosen.show, chosen.jobs)
+    print(f"{len(pages)} pages: {', '.join(f'{n} {what}' for what, n in counts.items())}; {len(wrong)} wrong")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
