@@ -69,9 +69,9 @@ def run(padding: str, seed: int) -> dict[str, float]:
     network = nn.Sequential(nn.Conv2d(1, 8, 7, padding=3), nn.ReLU(), nn.Conv2d(8, 1, 7, padding=3))
     convert_padding(network, padding)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=150)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=120)
     images, targets = crops(
-        ("brick", "grass", "gravel", "clock", "coins", "moon"), 8 * 150, draws=torch.default_generator
+        ("brick", "grass", "gravel", "clock", "coins", "moon"), 8 * 120, draws=torch.default_generator
     )
     for image, target in zip(images.split(8), targets.split(8), strict=True):
         optimizer.zero_grad()
