@@ -45,8 +45,8 @@ def pinned(name: str) -> bool:
     reasons = [line for line in complaint.splitlines() if line.startswith("ERROR")] or complaint.splitlines()[-3:]
     print(*reasons, sep="\n", file=sys.stderr)
     print(
-        f"make: the versions of requirements/{name}.txt cannot be had here: the newest that pyproject.toml allows are taken, "
-        "unpinned and without hashes.",
+        f"make: the versions of requirements/{name}.txt cannot be had here: the newest that pyproject.toml allows are "
+        "taken, unpinned and without hashes.",
         file=sys.stderr,
     )
     return False

@@ -1,7 +1,7 @@
 """Build the wheel and the sdist, look into both, and run each from a bare environment: what `make release-check` does.
 
-`python .ci/release_check.py` needs the standard library alone; its tools go into a temporary environment. It ends with a
-table, and says what could not be checked here.
+`python .ci/release_check.py` needs the standard library alone; its tools go into a temporary environment. It ends with
+a table, and says what could not be checked here.
 """
 
 from __future__ import annotations
