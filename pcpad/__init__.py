@@ -55,6 +55,7 @@ else:
                 "bounded_yaml",
                 "class_counts",
                 "convert",
+                "deprecation",
                 "distributed",
                 "errors",
                 "file_kinds",

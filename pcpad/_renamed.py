@@ -108,6 +108,9 @@ NAMES: dict[str, str] = {
     "pcpad.commands.comparison.files.write_whole": "pcpad.files.write_text",
 }
 
+REMOVED = "0.3.0"
+"""The first version that will not know any of these. What moves later gets a table of its own."""
+
 _warned: set[str] = set()
 
 
@@ -157,7 +160,7 @@ def _warn(old: str, stacklevel: int) -> None:
     """Say once where something is now."""
     if old not in _warned:
         _warned.add(old)
-        message = f"{old} is called {present_path(old)} now; the old name will be removed in a later version."
+        message = f"{old} is called {present_path(old)} now; the old name will be removed in pcpad {REMOVED}."
         warnings.warn(message, FutureWarning, stacklevel=stacklevel + 1)
 
 
