@@ -35,10 +35,6 @@ class Old:
         return self.x
 
 
-class Younger(Old):
-    pass
-
-
 def test_it_names_what_to_use_and_blames_the_caller():
     with pytest.warns(FutureWarning) as caught:
         assert old(2) == 3
@@ -59,12 +55,18 @@ def test_each_place_is_told_once():
     assert [warning.lineno - caught[0].lineno for warning in caught] == [0, 1]
 
 
-def test_methods_classes_and_subclasses():
+def test_methods_classes_and_who_inherits_from_them():
     with pytest.warns(FutureWarning, match=r"\.Old is deprecated"):
         it = Old(3)
     with pytest.warns(FutureWarning, match=r"\.Old\.method is deprecated"):
         assert it.method() == 3
     with pytest.warns(FutureWarning, match=r"\.Old is deprecated"):
+
+        class Younger(Old):
+            pass
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         assert isinstance(Younger(), Old)
     assert pickle.loads(pickle.dumps(it)).x == 3
     assert Old.__doc__ == "The class's."
