@@ -6,19 +6,27 @@ SOURCES := $(shell find pcpad tasks datamodules commands configs cli.py pyprojec
 # One thread a process, since a test's tensors are small: together they use the cores. A file's tests share fixtures.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-all test-faults test-interop test-heif test-hub test-ray test-slurm docs clean
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# `make test PINNED=0` takes the newest versions that pyproject.toml allows, without hashes.
+export PINNED ?= 1
+
+.PHONY: demo test test-all test-faults test-interop test-heif test-hub test-ray test-slurm docs release-check requirements clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# An ordinary (not editable) install: the tests then prove the wheel too.
-$(VENV)/.installed: $(SOURCES) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[test]"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps .
+# An ordinary (not editable) install: the tests then prove the wheel too. Versions and hashes are those of requirements/,
+# which hold for Linux, macOS and Windows; where they cannot be had, .ci/install.py says so and takes others.
+$(VENV)/.installed: $(SOURCES) requirements/test.txt | $(BIN)/python
+	$(BIN)/python .ci/install.py test
+	touch $@ $(VENV)/.demo
+
+$(VENV)/.demo: $(SOURCES) requirements/demo.txt | $(BIN)/python
+	$(BIN)/python .ci/install.py demo
 	touch $@
 
 # Digits and drawn streets under partial and zero padding; ends with tables and pictures.
-demo: $(VENV)/.installed
+demo: $(VENV)/.demo
 	$(BIN)/python benchmarks/demo.py demo
 
 # mypy from elsewhere: here it would see the checkout's pcpad/ alone, without tasks, datamodules and commands.
@@ -62,6 +70,21 @@ docs: $(VENV)/.installed
 	$(BIN)/python docs/draw.py build/pictures
 	$(BIN)/python docs/build_site.py
 	$(BIN)/python docs/run_blocks.py
+
+# Builds wheel and sdist into dist/, looks into them, and runs each from a bare environment under each Python found here.
+release-check:
+	$(PYTHON) .ci/release_check.py --output dist
+
+# Pins the newest versions that pyproject.toml allows, with the hashes of all their files, for all platforms at once.
+UV_COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make requirements"
+
+requirements: | $(BIN)/python
+	$(PIP) install --quiet "uv>=0.9"
+	$(UV_COMPILE) requirements/release.in --output-file requirements/release.txt
+	$(UV_COMPILE) pyproject.toml requirements/build.in --extra test --output-file requirements/test.txt
+	$(UV_COMPILE) pyproject.toml requirements/build.in --extra samples --extra figures \
+		--output-file requirements/demo.txt
 
 clean:
 	rm -rf $(VENV) build dist demo

@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Self, TypeVar, overload
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
-from lightning.pytorch.utilities.rank_zero import rank_zero_deprecation  # type: ignore[attr-defined]  # re-exported
 from torch.utils.data import DataLoader, Dataset, default_collate
 from torch.utils.data.distributed import DistributedSampler
 
@@ -27,6 +26,7 @@ from pcpad.datamodules.datasets.epochs import (
     run_seed,
 )
 from pcpad.datamodules.reading.failures import UsableItems, UsableLoader, WhatCanBeRead, raise_failures
+from pcpad.deprecation import warn_renamed
 from pcpad.errors import UserRuntimeError, UserTypeError, UserValueError
 from pcpad.files import PathName, at_home
 from pcpad.trust import loading
@@ -94,7 +94,7 @@ class _Renamed:
         self.old = name
 
     def _warn(self, owner: type) -> None:
-        rank_zero_deprecation(f"{owner.__name__}.{self.old} is now called {self.new}", stacklevel=5)
+        warn_renamed(f"{owner.__name__}.{self.old}", self.new, removed="0.3.0", stacklevel=3)
 
     def __get__(self, instance: DataModule | None, owner: type) -> Any:
         self._warn(owner)

@@ -57,6 +57,7 @@ else:
                 "bounded_yaml",
                 "class_counts",
                 "convert",
+                "deprecation",
                 "distributed",
                 "errors",
                 "file_kinds",

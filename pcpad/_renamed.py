@@ -115,6 +115,9 @@ NAMES: dict[str, str] = {
     "pcpad.commands.figures.seams.Crop": "pcpad.commands.figures.seams.SeamCrop",
 }
 
+REMOVED = "0.3.0"
+"""The first version that will not know any of these. What moves later gets a table of its own."""
+
 _warned: set[str] = set()
 
 
@@ -164,7 +167,7 @@ def _warn(old: str, stacklevel: int) -> None:
     """Say once where something is now."""
     if old not in _warned:
         _warned.add(old)
-        message = f"{old} is called {present_path(old)} now; the old name will be removed in a later version."
+        message = f"{old} is called {present_path(old)} now; the old name will be removed in pcpad {REMOVED}."
         warnings.warn(message, FutureWarning, stacklevel=stacklevel + 1)
 
 

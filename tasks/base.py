@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
-from lightning.pytorch.utilities import rank_zero_deprecation, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from pcpad.class_counts import check_num_classes
 from pcpad.convert import convert_padding
+from pcpad.deprecation import warn_renamed
 from pcpad.distributed import averaged
 from pcpad.errors import UserValueError
 from pcpad.models.weights import mismatch
@@ -257,7 +258,7 @@ class Task(LearningParts):
         # A data module that is ours has the old name as another for the new one.
         renamed = old is not None and getattr(inspect.getattr_static(data, old, None), "new", None) == name
         if found is None and old is not None and not renamed and getattr(data, old, None) is not None:
-            rank_zero_deprecation(f"`{old}` of {type(data).__name__} is called `{name}` now")
+            warn_renamed(f"`{old}` of {type(data).__name__}", f"`{name}`", removed="0.3.0")
             return getattr(data, old)
         return found
 

@@ -133,7 +133,7 @@ def test_an_old_path_warns_once_and_names_the_line_that_imports_it(anew):
     crops, sheets = caught
     assert sheets.filename == __file__
     assert str(crops.message) == (
-        f"pcpad.datamodules.crops is called {plan.__module__} now; the old name will be removed in a later version."
+        f"pcpad.datamodules.crops is called {plan.__module__} now; the old name will be removed in pcpad 0.3.0."
     )
 
 

@@ -107,11 +107,12 @@ def test_the_home_folder_is_expanded(monkeypatch, tmp_path):
 @pytest.mark.parametrize(("old", "new"), [("classes", "class_names"), ("class_colours", "class_colors")])
 def test_old_names_read_and_write_the_new_ones_and_warn(old, new):
     data = CityscapesDataModule("x")
-    with pytest.warns(DeprecationWarning, match=rf"CityscapesDataModule\.{old} is now called {new}"):
+    with pytest.warns(FutureWarning, match=rf"CityscapesDataModule\.{old} is called {new} now") as caught:
         assert getattr(data, old) is getattr(data, new)
-    with pytest.warns(DeprecationWarning, match=old):
+    assert caught[0].filename == __file__
+    with pytest.warns(FutureWarning, match=old):
         assert getattr(CityscapesDataModule, old) is getattr(CityscapesDataModule, new)
-    with pytest.warns(DeprecationWarning, match=old):
+    with pytest.warns(FutureWarning, match=old):
         setattr(data, old, ["one"])
     assert getattr(data, new) == ["one"]
 

@@ -120,7 +120,7 @@ def test_training_says_what_it_trained_with_and_on(tmp_path):
 
 def test_old_names_of_what_data_state_still_count(tmp_path):
     task = Small(optimizer=sgd)
-    with pytest.warns(DeprecationWarning, match="`classes` of Grey is called `class_names` now"):
+    with pytest.warns(FutureWarning, match="`classes` of Grey is called `class_names` now"):
         trainer(tmp_path, max_steps=1).fit(task, Grey(classes=["a", "b"]))
     assert task.class_names == ["a", "b"]
 
