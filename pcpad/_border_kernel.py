@@ -16,7 +16,7 @@ __all__ = ["scale_border_"]
 _TILE = 1024  # elements of a program
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]  # Triton has no types
 def _scale(  # type: ignore[no-untyped-def]  # pointers, and numbers that Triton types by their values
     y, bias, places, ratios, count, blocks, planes, channels, image_step, channel_step, place_step,  # noqa: ANN001
     HAS_BIAS: tl.constexpr, PLACES: tl.constexpr, PLANES: tl.constexpr,

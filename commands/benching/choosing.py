@@ -100,7 +100,7 @@ def _call(case: Case, device: torch.device, kernel: str) -> Callable[[], Tensor]
 
     def call() -> Tensor:
         with kernels.using(kernel), torch.set_grad_enabled(case.training):
-            y = layer(x)
+            y: Tensor = layer(x)
             if not case.training:
                 return y
             x.grad = None

@@ -61,7 +61,7 @@ def _choose(grid: Grid, runs: Sequence[Run]) -> tuple[dict[str, Any] | None, str
     assert grid.tuning is not None
     assert grid.monitor is not None
     metric = Metric(grid.monitor, grid.mode)
-    candidates = []
+    candidates: list[dict[str, Any]] = []
     for run in runs:
         best = run.value(metric, "best")
         state = "finished"
@@ -89,7 +89,7 @@ def tuned_table(root: Path, grid: Grid) -> Table | None:
         return None
     options = grid.tuning.options
     numbers = Numbers(
-        str(grid.monitor), [c["best"] for each in choices.values() for c in each["candidates"] if c["best"]]
+        str(grid.monitor), [c["best"] for each in choices.values() for c in each["candidates"] if c["best"] is not None]
     )
     rows, notes = [], []
     for group, choice in choices.items():

@@ -75,7 +75,8 @@ class OnRay:
     def result(self, handle: Any) -> tuple[int, float]:
         """What a cell's task returned."""
         try:
-            return self._ray.get(handle)
+            ended: tuple[int, float] = self._ray.get(handle)
+            return ended
         except self._ray.exceptions.RayTaskError as error:
             message = f"Ray task: {error.cause if error.cause is not None else error}"
             raise UserRuntimeError(message) from error

@@ -117,7 +117,8 @@ class OnSlurm:
     def result(self, handle: Any) -> tuple[int, float]:
         """What a cell's job returned."""
         try:
-            return handle.result()
+            ended: tuple[int, float] = handle.result()
+            return ended
         except self._errors as error:  # a failed one is one too
             if "FileNotFoundError: This machine has no" in str(error):
                 message = str(error).partition("FileNotFoundError: ")[2].splitlines()[0]

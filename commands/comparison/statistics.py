@@ -132,7 +132,8 @@ def sign_flips(differences: Sequence[float] | np.ndarray, flips: int = FLIPS, se
     from scipy.stats import permutation_test
 
     def mean(sample: np.ndarray, axis: int) -> np.ndarray:
-        return sample.mean(axis=axis)
+        means: np.ndarray = sample.mean(axis=axis)
+        return means
 
     sample = np.asarray(differences, dtype=float)
     if not sample.any():

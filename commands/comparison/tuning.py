@@ -73,7 +73,7 @@ def read_choices(root: Path, grid: Grid) -> dict[str, dict[str, Any]]:
     if grid.tuning is None or not path.is_file():
         return {}
     try:
-        found = json.loads(read_bytes(path))
+        found: dict[str, dict[str, Any]] = json.loads(read_bytes(path))
         offered = {option: set(values) for option, values in grid.tuning.options.items()}
         for choice in found.values():
             chosen = choice["chosen"]

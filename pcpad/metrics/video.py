@@ -236,8 +236,10 @@ def _added(
         # A small table is replaced by a larger one, so that there are few.
         small = tables.pop() if tables and len(tables[-1][0]) < _SPARE else None
         table = (numbers[new], expected[new], rows.new_zeros(len(new), rows.shape[1]))
-        joined = table if small is None else tuple(map(torch.cat, zip(small, table, strict=True)))
-        tables = [*tables, joined]
+        if small is not None:
+            numbers_of, labels_of, sums_of = map(torch.cat, zip(small, table, strict=True))
+            table = (numbers_of, labels_of, sums_of)
+        tables = [*tables, table]
     for _, _, sums in tables:
         here = (target >= start) & (target < start + len(sums))
         if len(tables) == 1:
