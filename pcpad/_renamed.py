@@ -93,6 +93,9 @@ NAMES: dict[str, str] = {
     "pcpad._border.quick_ratio": "pcpad._scaling.quickly_kept",
     "pcpad._border.scale_strips_": "pcpad._scaling.scaled",
     "pcpad._border.strips_pay": "pcpad._scaling.kept_for",
+    # pcpad.commands
+    "pcpad.commands.comparison.report.REPORT_FILES": "pcpad.commands.comparison.written.REPORT_FILES",
+    "pcpad.commands.comparison.report.write_report": "pcpad.commands.comparison.written.write_report",
     # pcpad.datamodules
     "pcpad.datamodules.centroids.check_sizes": "pcpad.datamodules.datasets.label_maps.check_sizes",
     "pcpad.datamodules.clips.Augmentation": "pcpad.datamodules.datasets.clips.ClipAugmentation",

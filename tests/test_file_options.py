@@ -157,15 +157,19 @@ WANTED = {
     ("bench",): ["--network=resnet18", "--rounds=1", "--size=32"],
     ("compare",): ["--paddings=zeros,partial", "--seeds=1"],
     ("figure", "leave-out"): [],
+    ("figure", "masks"): ["hole"],
     ("figure", "features"): ["--paddings", "zeros", "partial"],
 }
 # Where an option excludes another one that would do.
-BESIDE = {(("export",), "weights"): ["--network=resnet18"]}
+BESIDE = {
+    (("export",), "weights"): ["--network=resnet18"],
+    (("compare",), "after"): ["--config=cls_digits.yaml", "--set=model.weights={after}"],
+}
 WRITTEN = ("output", "csv", "json", "folder")
 
 
 def takes_a_file(action):
-    return action.type in (file_name, path_name) or getattr(action.type, "__name__", "") == "_png"
+    return action.type in (file_name, path_name) or getattr(action.type, "__name__", "") == "_picture"
 
 
 def options():
@@ -180,7 +184,9 @@ def line(verb, action, path, others):
     words = [*WANTED.get(verb, []), *BESIDE.get((verb, action.dest), [])]
     grouped = {each for group in PARSERS[verb]()._mutually_exclusive_groups for each in map(str, group._group_actions)}
     for each in PARSERS[verb]()._actions:
-        if each.dest == "name" or not (each.dest == action.dest or (each.required and str(each) not in grouped)):
+        if each.dest in ("name", "which") or not (
+            each.dest == action.dest or (each.required and str(each) not in grouped)
+        ):
             continue
         values = [path if each.dest == action.dest else others] * (each.nargs if isinstance(each.nargs, int) else 1)
         words += [each.option_strings[0], *values] if each.option_strings else values

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from pcpad._renamed import moved
 from pcpad.commands.comparison.choosing import tuned_table
 from pcpad.commands.comparison.grid import short_name
 from pcpad.commands.comparison.items import NOTE, item_cells, item_results
@@ -301,3 +302,10 @@ def show(study: Study, console: Console) -> None:
         console.print(for_terminal(note), markup=False)
     for line in problems(study.runs, study.grid):
         console.print(for_terminal(line), style="bold", markup=False)
+
+
+if not TYPE_CHECKING:  # to whom any name would exist
+
+    def __getattr__(name: str) -> Any:
+        """What was here in earlier versions."""
+        return moved(__name__, name)

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from pcpad.commands.figures.options import add_output
 from pcpad.commands.parser import file_name
-from pcpad.datamodules.datasets.masks import read_mask
+from pcpad.datamodules.datasets.hole_masks import read_mask
 from pcpad.datamodules.datasets.strokes import draw_mask
+from pcpad.errors import UserValueError
 from pcpad.functional import padding_ratio, update_mask
 from pcpad.panoptic.plan import PanopticPlan
 from pcpad.tasks.pictures.plots import COLORS, need_matplotlib, new_figure, save_figure
@@ -49,8 +50,11 @@ def draw(given: argparse.Namespace) -> None:
 
     Raises:
         FileNotFoundError: There is no such mask.
-        ValueError: It is no picture.
+        ValueError: It is no picture, or the drawing has no use for a mask.
     """
+    if given.mask is not None and given.which != "hole":
+        message = f"--mask {given.mask}: only `figure masks hole` draws a mask that is given, not {given.which}"
+        raise UserValueError(message)
     need_matplotlib()
     say(f"Written to {save_figure(_DRAWN[given.which](given), given.output)}")
 

@@ -42,3 +42,9 @@ def test_a_mask_of_ones_own_is_drawn_and_a_missing_one_is_said(tmp_path, failing
     assert (tmp_path / "a.png").is_file()
     missing = tmp_path / "nowhere.png"
     assert str(missing) in failing("masks", "hole", "--mask", missing, "--output", tmp_path / "b.png")
+
+
+def test_a_mask_that_would_not_be_drawn_is_refused(capsys, tmp_path):
+    with pytest.raises(SystemExit):
+        cli.main(["figure", "masks", "windows", "--mask", "hole.png", "--output", str(tmp_path / "masks.png")])
+    assert "only `figure masks hole`" in capsys.readouterr().err
