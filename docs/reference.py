@@ -19,6 +19,7 @@ __all__ = ["ELSEWHERE", "lay_out", "made_pages", "reference_navigation"]
 # Pages that are files of the repository elsewhere: what they are called here.
 ELSEWHERE = {
     "benchmarks/RESULTS.md": "measured/results.md",
+    "benchmarks/EVIDENCE.md": "measured/evidence.md",
     "benchmarks/FILLING.md": "measured/filling.md",
     "pcpad/models/restoration.md": "measured/restoration.md",
     "SECURITY.md": "project/security.md",
