@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from benchmarks.paired import Comparison, compare, holm
+from pcpad.commands.comparison.statistics import MOST_NEEDED, pairs_needed
 
-__all__ = ["Cells", "Claim", "Form", "Row", "corrected", "seeds_needed", "verdict"]
+__all__ = ["Cells", "Claim", "Form", "Row", "corrected", "verdict"]
 
 ALPHA = 0.05
-_POWER = 0.8
-_MOST = 100_000
 
 
 @dataclass(frozen=True)
@@ -151,44 +149,13 @@ def verdict(differences: Sequence[float], sign: int, p: float, alpha: float = AL
     mean = float(np.mean(differences))
     if p < alpha:
         return "**confirmed**" if mean * sign > 0 else "**contradicted**"
-    needed = seeds_needed(differences)
-    if needed is None:
-        return "undecided at this size: no difference was seen at all"
-    way = "as claimed" if mean * sign > 0 else "against the claim"
-    count = f"more than {_MOST}" if needed > _MOST else f"about {needed}"
-    return f"undecided at this size: the difference seen, {way}, would take {count} seeds"
-
-
-def seeds_needed(differences: Sequence[float], alpha: float = ALPHA, power: float = _POWER) -> int | None:
-    """The number of pairs at which a paired t-test would find the mean difference seen.
-
-    Args:
-        differences: Of at least two pairs.
-        alpha: The test's level, two-sided.
-        power: How often it shall find it.
-
-    Returns:
-        The number; one above 100 000 where it is more; None for a mean of 0.
-    """
-    mean, spread = float(np.mean(differences)), float(np.std(differences, ddof=1))
     if mean == 0:
-        return None
-    if spread == 0:
-        return 2
-
-    def finds(count: int) -> bool:
-        limit = stats.t.ppf(1 - alpha / 2, count - 1)
-        return bool(stats.nct.sf(limit, count - 1, abs(mean) / spread * math.sqrt(count)) >= power)
-
-    low, high = 1, 2
-    while not finds(high):
-        if high > _MOST:
-            return _MOST + 1
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if finds(middle) else (middle, high)
-    return high
+        return "undecided at this size: no difference was seen at all"
+    spread = float(np.std(differences, ddof=1))
+    needed = pairs_needed(mean / spread) if spread else 2
+    way = "as claimed" if mean * sign > 0 else "against the claim"
+    count = f"more than {MOST_NEEDED}" if needed is None else f"about {needed}"
+    return f"undecided at this size: the difference seen, {way}, would take {count} seeds"
 
 
 class Cells:

@@ -13,11 +13,10 @@ from pcpad.commands.figures.options import (
     add_output,
     read_batches,
     read_data,
-    read_task,
+    read_labeled,
     trained_with,
 )
 from pcpad.commands.parser import file_name
-from pcpad.errors import UserValueError
 from pcpad.tasks import GaussianFilteringTask
 from pcpad.tasks.pictures.plots import need_matplotlib, new_figure, save_figure
 from pcpad.terminal import say
@@ -45,15 +44,7 @@ def draw(given: argparse.Namespace) -> None:
         ValueError: A checkpoint is another task's, or the labels are not as many.
     """
     need_matplotlib()
-    tasks: list[Any] = [read_task(checkpoint, given) for checkpoint in given.checkpoints]
-    for checkpoint, task in zip(given.checkpoints, tasks, strict=True):
-        if not isinstance(task, GaussianFilteringTask):
-            message = f"{checkpoint} is of a {type(task).__name__}, but this figure is of GaussianFilteringTask"
-            raise UserValueError(message)
-    labels = given.labels or [trained_with(task) for task in tasks]
-    if len(labels) != len(tasks):
-        message = f"Expected a label for each of {len(tasks)} checkpoints, but got {len(labels)}"
-        raise UserValueError(message)
+    tasks, labels = read_labeled(given, GaussianFilteringTask, trained_with)
     rows: list[tuple[Any, Any, Sequence[Any]]] = []
     for batch in read_batches(read_data(given.checkpoints[0], given), given):
         errors = [(task(batch["image"]) - batch["target"]).abs().mean(dim=1).cpu() for task in tasks]

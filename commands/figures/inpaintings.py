@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcpad.commands.figures.options import add_checkpoint_options, add_output, read_batches, read_data, read_task
+from pcpad.commands.figures.options import add_checkpoint_options, add_output, read_batches, read_data, read_labeled
 from pcpad.commands.parser import file_name
-from pcpad.errors import UserValueError
 from pcpad.metrics.inpainting import picture_scores
 from pcpad.tasks import InpaintingTask
 from pcpad.tasks.pictures.sheets import SheetRow, draw_sheet, save_png
@@ -38,15 +37,7 @@ def draw(given: argparse.Namespace) -> None:
     Raises:
         ValueError: A checkpoint is another task's, or the labels are not as many.
     """
-    tasks: list[Any] = [read_task(checkpoint, given) for checkpoint in given.checkpoints]
-    for checkpoint, task in zip(given.checkpoints, tasks, strict=True):
-        if not isinstance(task, InpaintingTask):
-            message = f"{checkpoint} is of a {type(task).__name__}, but this figure is of InpaintingTask"
-            raise UserValueError(message)
-    labels = given.labels or [_convolution(task) for task in tasks]
-    if len(labels) != len(tasks):
-        message = f"Expected a label for each of {len(tasks)} checkpoints, but got {len(labels)}"
-        raise UserValueError(message)
+    tasks, labels = read_labeled(given, InpaintingTask, _convolution)
     rows: list[SheetRow] = []
     for batch in read_batches(read_data(given.checkpoints[0], given), given):
         rows += filled_rows(tasks, batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from pcpad.commands.parser import path_name
 from pcpad.errors import UserValueError
 from pcpad.tasks.base import Task
 
-__all__ = ["add_checkpoint_options", "add_output", "read_batches", "read_data", "read_task"]
+__all__ = ["add_checkpoint_options", "add_output", "read_batches", "read_data", "read_labeled", "read_task"]
 
 
 def add_output(parser: argparse.ArgumentParser, name: str) -> None:
@@ -90,6 +90,34 @@ def read_task(checkpoint: str, given: argparse.Namespace, **overrides: Any) -> L
         message = f"--device {given.device} cannot be used here: {str(error).splitlines()[0]}"
         raise UserValueError(message) from None
     return load_task(checkpoint, device=device, trusted=given.trust, **overrides)
+
+
+def read_labeled(
+    given: argparse.Namespace, kind: type[LightningModule], label: Callable[[Any], str]
+) -> tuple[list[Any], list[str]]:
+    """The tasks of several checkpoints, and what they are called in the figure.
+
+    Args:
+        given: The parsed options, with `checkpoints` and `labels`.
+        kind: What each has to be.
+        label: Names a task where the user gave no labels.
+
+    Returns:
+        Tasks and labels.
+
+    Raises:
+        ValueError: A checkpoint is another task's, or the labels are not as many.
+    """
+    tasks = [read_task(checkpoint, given) for checkpoint in given.checkpoints]
+    for checkpoint, task in zip(given.checkpoints, tasks, strict=True):
+        if not isinstance(task, kind):
+            message = f"{checkpoint} is of a {type(task).__name__}, but this figure is of {kind.__name__}"
+            raise UserValueError(message)
+    labels = given.labels or [label(task) for task in tasks]
+    if len(labels) != len(tasks):
+        message = f"Expected a label for each of {len(tasks)} checkpoints, but got {len(labels)}"
+        raise UserValueError(message)
+    return tasks, labels
 
 
 def read_data(checkpoint: str, given: argparse.Namespace) -> LightningDataModule:
