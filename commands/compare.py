@@ -57,7 +57,7 @@ def main(args: list[str]) -> None:
 
 
 def _list(root: Path, grid: Grid, cells: Sequence[Cell]) -> None:
-    """Print what is still to be run and can be, a line a run."""
+    """Print what is still to be run and can be, one line per run."""
     decide(root, grid)
     waiting = 0
     for cell in [*tune_cells_for(root, grid, cells), *cells]:

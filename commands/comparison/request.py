@@ -31,7 +31,7 @@ from pcpad.terminal import say
 
 _DESCRIPTION = """\
 Train and test a grid of runs, and compare them: paddings x seeds, and whatever else varies. What is finished is not
-run again, so the same line goes on where it was stopped. Options that are not listed here are those of `pcpad fit`,
+run again, so the same line resumes where it was stopped. Options that are not listed here are those of `pcpad fit`,
 and hold for all runs; what follows --test are further options of `pcpad test`.
 """
 _EXAMPLES = """\
@@ -40,7 +40,7 @@ examples:
   pcpad compare --config seg_rn50.yaml --paddings zeros,partial --axis data.split=cv0,cv2 --seeds 3 \\
       --data.root /data/cityscapes --test --eval+=Regular --eval+=Tile --eval.size=1024 --eval+=Border
   pcpad compare --config cls_rn50.yaml --paddings zeros,partial --seeds 5 --list > cells.txt
-                               one line a run for a job array: sed -n "${SLURM_ARRAY_TASK_ID}p" cells.txt | sh
+                               one line per run for a job array: sed -n "${SLURM_ARRAY_TASK_ID}p" cells.txt | sh
   pcpad compare --config seg_rn50.yaml --paddings zeros,partial --seeds 5 --tune model.optimizer.lr=0.1,0.03,0.01
   pcpad compare --config seg_rn50.yaml --paddings zeros,partial --seeds 5 --after runs/compare/cls_rn50 \\
       --set model.encoder_weights={after}       # each run starts from that of its padding and seed
@@ -127,7 +127,7 @@ def parser() -> Parser:
         help="a recipe, packaged or a file; several are merged",
     )
     add("--paddings", metavar="A,B,…", help=f"the paddings to compare: of {', '.join(padding_names())}")
-    add("--seeds", metavar="N|A,B,…", help="one number: so many seeds, 0 to N-1; with a comma: these (`7,` is one)")
+    add("--seeds", metavar="N|A,B,…", help="one number: that many seeds, 0 to N-1; with a comma: these (`7,` is one)")
     text = "an option of fit that varies too; repeatable"
     add("--axis", action="append", default=[], metavar="OPTION=A,B", help=text)
     text = "leave out the runs that have all of these values; repeatable"
@@ -139,7 +139,7 @@ def parser() -> Parser:
     text += "padding, seed and so on, {after_last} the last"
     add("--after", type=file_name, metavar="DIR", help=text)
     text = "an option of fit to choose on validation first, for each padding by itself: by the monitored metric, in "
-    text += "one run of the full length a value; repeatable, for all combinations"
+    text += "one run of full length per value; repeatable, for all combinations"
     add("--tune", action="append", default=[], metavar="OPTION=A,B", help=text)
     text = "the seed of those runs (default: 1000, so that no run compared has a part in the choice)"
     add("--tune-seed", default="1000", metavar="SEED", help=text)
@@ -150,7 +150,7 @@ def parser() -> Parser:
     add("--test", action="store_true", help="what follows are further options of `pcpad test`, such as --eval+=Tile")
     add("--output", type=path_name, metavar="DIR", help="the grid's folder (default: runs/compare/RECIPE)")
     add_engines(made)
-    add("--list", action="store_true", help="print the commands still to be run, a line a run, and run nothing")
+    add("--list", action="store_true", help="print the commands still to be run, one line per run, and run nothing")
     add("--report", action="store_true", help="report what the folder holds, and run nothing")
     text = "what to report, NAME, NAME:min or NAME:max; patterns such as 'test/*/mIoU'; repeatable (default: the "
     text += "monitored metric and its test counterpart)"

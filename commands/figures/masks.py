@@ -215,7 +215,8 @@ def _grid(axis: Any, values: Tensor, title: str, numbers: list[list[str]] | None
     axis.set_title(title, fontsize=10)
     for row, texts in enumerate(numbers or []):
         for column, text in enumerate(texts):
-            axis.text(column, row, text, ha="center", va="center", fontsize=9)
+            color = "black" if values[row, column] > 0.3 else "white"
+            axis.text(column, row, text, ha="center", va="center", fontsize=9, color=color)
 
 
 def _mask_panel(axis: Any, mask: Tensor, title: str, factor: str, place: int) -> None:
