@@ -22,6 +22,7 @@ __all__ = ["ROWS", "Recovery", "verdict"]
 ROWS = ("original", "converted", "recovered", "original, same procedure")
 _NOTICED = 0.05  # dB: less is not worth another padding
 _AGREES = 0.005  # of the images
+_LARGE = 10_000  # pixels: larger images are run in tiles
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def _of_maps(found: Recovery) -> str:
         return (
             f"{found.padding} is worth it: at the border {after - before:+.2f} dB over the original as it is and "
             f"{after - control:+.2f} over the original after the same procedure; the interior agrees with the "
-            f"original's to {inside:.1f} dB."
+            f"original's to {inside:.1f} dB.{_up_to(found)}"
         )
     if control - before >= _NOTICED and control >= after:
         return (
@@ -130,6 +131,31 @@ def _of_maps(found: Recovery) -> str:
         f"Stay with the original's padding: {found.padding} is at {after - before:+.2f} dB at the border after "
         f"recovery, against the original as it is. Where tiles can overlap, {margin}."
     )
+
+
+def _up_to(found: Recovery) -> str:
+    """A sentence on how large images may be; empty where their size does not matter."""
+    side = min(_largest_side(found, row) for row in (ROWS[0], ROWS[3]))
+    if side > _LARGE:
+        return ""
+    return (
+        f" That holds for images and tiles of up to about {side:.0f} px a side: of larger ones the border is too small a "
+        f"part to make up for what the interior loses. Where tiles can overlap, a margin avoids both."
+    )
+
+
+def _largest_side(found: Recovery, other: str) -> float:
+    """The side in pixels of the square image at which a recovered network errs as much as another one, on average.
+
+    The border's errors are `border` pixels wide on each side whatever the image's size, so their share falls with it.
+    """
+    errors = {row: {name: 10 ** (-found.rows[row][name] / 10) for name in ("border", "interior")} for row in ROWS}
+    lost = errors[ROWS[2]]["interior"] - errors[other]["interior"]
+    won = errors[other]["border"] - errors[ROWS[2]]["border"]
+    if lost <= 0:
+        return math.inf
+    share = lost / (won + lost)  # of the border, where what is won and what is lost are equal
+    return 2 * found.border / (1 - math.sqrt(1 - share))
 
 
 def _of_classes(found: Recovery) -> str:

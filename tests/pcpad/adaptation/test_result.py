@@ -1,5 +1,7 @@
 """The verdict, which follows from the figures alone."""
 
+import re
+
 import pytest
 from torch import nn
 
@@ -40,6 +42,20 @@ def classes(converted, recovered, control):
 def test_the_verdict_rests_on_the_figures(found, words):
     assert all(part in found.verdict for part in words.split(" … ")), found.verdict
     assert found.verdict in found.table().notes
+
+
+def test_a_border_that_costs_some_of_the_interior_is_worth_it_on_small_images_alone():
+    """ESRGAN with `replicate`: the errors of both networks are equal on crops of the side that the verdict names."""
+    found = maps(24.33, 25.19, 24.0, inside=38.31)
+    (side,) = re.findall(r"up to about (\d+) px a side", found.verdict)
+    border = 1 - ((int(side) - 16) / int(side)) ** 2
+
+    def error(at_border, inside):
+        return border * 10 ** (-at_border / 10) + (1 - border) * 10 ** (-inside / 10)
+
+    assert error(25.19, 38.31) == pytest.approx(error(24.33, float("inf")), rel=2e-3)
+    assert "px a side" not in maps(20, 22, 21, inside=float("inf")).verdict
+    assert "px a side" not in maps(20, 22, 21).verdict  # 100 000 pixels
 
 
 def test_json_has_no_infinite_numbers():
