@@ -1,6 +1,7 @@
 """Tests that need a process or an extra of their own, and samples that several folders share."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -38,6 +39,11 @@ def pytest_runtest_makereport(item, call):
     if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("--no-skips"):
         report.outcome = "failed"
     return report
+
+
+def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job, as some runners are
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

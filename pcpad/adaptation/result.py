@@ -139,8 +139,8 @@ def _up_to(found: Recovery) -> str:
     if side > _LARGE:
         return ""
     return (
-        f" That holds for images and tiles of up to about {side:.0f} px a side: of larger ones the border is too small a "
-        f"part to make up for what the interior loses. Where tiles can overlap, a margin avoids both."
+        f" That holds for images and tiles of up to about {side:.0f} px a side: of larger ones the border is too small "
+        "a part to make up for what the interior loses. Where tiles can overlap, a margin avoids both."
     )
 
 
