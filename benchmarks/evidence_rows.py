@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.paired import Comparison, compare, holm
-from pcpad.commands.comparison.statistics import MOST_NEEDED, pairs_needed
+from pcpad.commands.comparison.statistics import ALPHA, MOST_NEEDED, pairs_needed
 
 __all__ = ["Cells", "Claim", "Form", "Row", "corrected", "verdict"]
-
-ALPHA = 0.05
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ import torch
 
 from pcpad.commands.figures.options import (
     add_checkpoint_options,
+    add_labeled_checkpoints,
     add_output,
     read_batches,
     read_data,
     read_labeled,
     trained_with,
 )
-from pcpad.commands.parser import file_name
 from pcpad.tasks import GaussianFilteringTask
 from pcpad.tasks.pictures.plots import need_matplotlib, new_figure, save_figure
 from pcpad.terminal import say
@@ -26,9 +26,7 @@ _ZOOM = 4  # a quarter of the side: wide enough to show where the band ends in c
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the figure's options."""
-    text = "checkpoints of GaussianFilteringTask; each is a column"
-    parser.add_argument("--checkpoints", nargs="+", type=file_name, required=True, metavar="CKPT", help=text)
-    parser.add_argument("--labels", nargs="+", metavar="NAME", help="their names (default: what each was trained with)")
+    add_labeled_checkpoints(parser, GaussianFilteringTask, "what each was trained with")
     add_checkpoint_options(parser, images=3)
     add_output(parser, "filtering.png")
 

@@ -9,8 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcpad.commands.figures.options import add_checkpoint_options, add_output, read_batches, read_data, read_labeled
-from pcpad.commands.parser import file_name
+from pcpad.commands.figures.options import (
+    add_checkpoint_options,
+    add_labeled_checkpoints,
+    add_output,
+    read_batches,
+    read_data,
+    read_labeled,
+)
 from pcpad.metrics.inpainting import picture_scores
 from pcpad.tasks import InpaintingTask
 from pcpad.tasks.pictures.sheets import SheetRow, draw_sheet, save_png
@@ -19,10 +25,7 @@ from pcpad.terminal import say
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the figure's options."""
-    text = "checkpoints of InpaintingTask; each is a column"
-    parser.add_argument("--checkpoints", nargs="+", type=file_name, required=True, metavar="CKPT", help=text)
-    text = "their names (default: by their convolutions)"
-    parser.add_argument("--labels", nargs="+", metavar="NAME", help=text)
+    add_labeled_checkpoints(parser, InpaintingTask, "by their convolutions")
     add_checkpoint_options(parser, images=4)
     add_output(parser, "inpaintings.png")
 

@@ -17,11 +17,19 @@ from torch.utils.data import DataLoader, Subset
 
 from pcpad.commands.loading import load_datamodule, load_task
 from pcpad.commands.outputs import refuse_within
-from pcpad.commands.parser import path_name
+from pcpad.commands.parser import file_name, path_name
 from pcpad.errors import UserValueError
 from pcpad.tasks.base import Task
 
-__all__ = ["add_checkpoint_options", "add_output", "read_batches", "read_data", "read_labeled", "read_task"]
+__all__ = [
+    "add_checkpoint_options",
+    "add_labeled_checkpoints",
+    "add_output",
+    "read_batches",
+    "read_data",
+    "read_labeled",
+    "read_task",
+]
 
 
 def add_output(parser: argparse.ArgumentParser, name: str) -> None:
@@ -90,6 +98,19 @@ def read_task(checkpoint: str, given: argparse.Namespace, **overrides: Any) -> L
         message = f"--device {given.device} cannot be used here: {str(error).splitlines()[0]}"
         raise UserValueError(message) from None
     return load_task(checkpoint, device=device, trusted=given.trust, **overrides)
+
+
+def add_labeled_checkpoints(parser: argparse.ArgumentParser, kind: type[LightningModule], usual: str) -> None:
+    """Add the options that `read_labeled` reads.
+
+    Args:
+        parser: The figure's.
+        kind: What the checkpoints have to be of.
+        usual: What they are called where the user gives no labels.
+    """
+    text = f"checkpoints of {kind.__name__}; each is a column"
+    parser.add_argument("--checkpoints", nargs="+", type=file_name, required=True, metavar="CKPT", help=text)
+    parser.add_argument("--labels", nargs="+", metavar="NAME", help=f"their names (default: {usual})")
 
 
 def read_labeled(
