@@ -1,7 +1,8 @@
 """What partial-convolution padding costs beside zero padding: ``python -m benchmarks.padding [section …]``.
 
-Whole networks with the same weights under both paddings, and an identical twin of the zero-padded one as the
-control, timed in alternation in one process; the ratio's median with its 95 % interval. ``--json FILE`` keeps it.
+A training step, single layers of several sizes, and the start of the command; whole networks in evaluation are in
+`benchmarks.network_times`. The same weights under both paddings, and an identical twin of the zero-padded network as
+the control, timed in alternation in one process; the ratio's median with its 95 % interval. ``--json FILE`` keeps it.
 """
 
 from __future__ import annotations
@@ -18,13 +19,12 @@ from torch import nn
 from torchvision.models import get_model
 
 from benchmarks.common import alternate, peak_memory, ratio, run_sections
-from pcpad import PartialConv2d, _border, convert_padding
+from pcpad import PartialConv2d, convert_padding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-FORMATS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 def trio(build: Callable[[], nn.Module]) -> dict[str, nn.Module]:
@@ -42,40 +42,6 @@ def row(what: str, seconds: dict[str, list]) -> dict[str, object]:
         cells[f"{name} / zero"] = f"{middle:.3f} [{low:.3f}, {high:.3f}]"
     print(*cells.values(), file=sys.stderr, flush=True)  # while the rest is measured
     return cells
-
-
-@torch.inference_mode()
-def networks(rounds: int) -> list[dict[str, object]]:
-    """Whole-network inference, batch 1, 224²; R3D-18 at 16×112²."""
-    rows = []
-    for name in ("resnet50", "vgg16_bn"):
-        nets = {key: net.eval() for key, net in trio(lambda name=name: get_model(name)).items()}
-        for label, layout in FORMATS.items():
-            x = torch.randn(1, 3, 224, 224, device=DEVICE).to(memory_format=layout)
-            calls = {key: partial(net.to(memory_format=layout), x) for key, net in nets.items()}
-            rows.append(row(f"{name} {label}, inference", alternate(calls, rounds)))
-    nets = {key: net.eval() for key, net in trio(lambda: get_model("r3d_18")).items()}
-    clip = torch.randn(1, 3, 16, 112, 112, device=DEVICE)
-    calls = {key: partial(net, clip) for key, net in nets.items()}
-    rows.append(row("r3d_18 16×112², inference", alternate(calls, rounds)))
-    return rows
-
-
-@torch.inference_mode()
-def first_call(rounds: int) -> list[dict[str, object]]:
-    """A call with nothing memoised, as after a start or at a new size."""
-    rows = []
-    for name in ("resnet50", "vgg16_bn"):
-        nets = {key: net.eval() for key, net in trio(lambda name=name: get_model(name)).items()}
-        x = torch.randn(1, 3, 224, 224, device=DEVICE)
-
-        def forget_first(net: nn.Module, x: torch.Tensor = x) -> None:
-            _border.forget()
-            net(x)
-
-        calls = {key: partial(forget_first, net) for key, net in nets.items()}
-        rows.append(row(f"{name} NCHW, first call", alternate(calls, rounds)))
-    return rows
 
 
 def training_step(net: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> None:
@@ -137,7 +103,7 @@ def start_up(rounds: int) -> list[dict[str, object]]:
     return [row("pcpad --help / import lightning", alternate(calls, max(rounds // 4, 5), warmup=1))]
 
 
-SECTIONS = {function.__name__: function for function in (networks, first_call, training, sizes, start_up)}
+SECTIONS = {function.__name__: function for function in (training, sizes, start_up)}
 
 
 if __name__ == "__main__":

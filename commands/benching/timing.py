@@ -61,6 +61,7 @@ def alternate(
     *,
     device: torch.device | None = None,
     on_round: Callable[[], object] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Time calls in turn, in an order redrawn in each round, each until its device is done.
 
@@ -71,6 +72,7 @@ def alternate(
         seed: Of the order.
         device: Where the calls work; `default_device()` if None.
         on_round: Called between rounds, outside of what is timed: shows progress.
+        clock: Seconds from anywhere; `time.process_time` counts this process alone.
 
     Returns:
         Seconds of each call in each round, by name.
@@ -85,10 +87,10 @@ def alternate(
     for _ in range(rounds):
         draw.shuffle(order)
         for name in order:
-            start = time.perf_counter()
+            start = clock()
             calls[name]()
             synchronise(device)
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
         if on_round is not None:
             on_round()
     return seconds
