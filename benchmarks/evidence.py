@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.evidence_claims import classification, gauss, segmentation
+from benchmarks.evidence_data import DRAWN
 from benchmarks.evidence_drawn_claims import actions, synthesis
 from benchmarks.evidence_further import norms, position
 from benchmarks.evidence_rows import Cells, Form, Row
-from benchmarks.evidence_data import DRAWN
 from benchmarks.evidence_runs import EXPERIMENTS
 from benchmarks.paired import compare, holm, markdown
 from benchmarks.partial_inpainting import bin_name, over_seeds, read_scores
@@ -42,13 +42,13 @@ Written by `python -m benchmarks.evidence` from the results in `benchmarks/resul
 the claims and the papers' numbers. 2018 is arXiv 1811.11718, 2022 is the article in IEEE TPAMI; T and F are tables and
 figures.
 
-What is behind it is small: networks of 0.08 to 5 million parameters on photographs of 32² to 192×288 pixels, and on drawn
-videos and streets, trained for minutes. A confirmation says that an effect is there at this size too; "undecided" says that so many runs cannot
-tell, not that there is no effect. Question, data, design, test and stopping of each experiment are in
-`benchmarks/protocols`, committed before its results. Intervals are 95 %; differences are paired by seed, or by
-photograph where it says so. p is Holm's, over the rows that the protocol names. A claim is *confirmed* or
-*contradicted* below .05 (inpainting and seams: below .01, and the seeds agree). Hours are of one processor core, the
-choice of learning rates included.
+What is behind it is small: networks of 0.08 to 5 million parameters on photographs of 32² to 192×288 pixels, and on
+drawn videos and streets, trained for minutes. A confirmation says that an effect is there at this size too;
+"undecided" says that so many runs cannot tell, not that there is no effect. Question, data, design, test and stopping
+of each experiment are in `benchmarks/protocols`, committed before its results. Intervals are 95 %; differences are
+paired by seed, or by photograph where it says so. p is Holm's, over the rows that the protocol names. A claim is
+*confirmed* or *contradicted* below .05 (inpainting and seams: below .01, and the seeds agree). Hours are of one
+processor core, the choice of learning rates included.
 """
 
 

@@ -14,7 +14,7 @@ from pcpad.datamodules.samples.streets import Scene, draw_scene
 
 __all__ = ["JUDGED_ON", "STREETS", "draw_movements", "draw_streets"]
 
-VIDEOS = {"train": 32, "val": 8, "test": 32}  # of each of the six movements
+VIDEOS = {"train": 24, "val": 8, "test": 32}  # of each of the six movements
 FRAME = (64, 84)
 FRAMES = (38, 75)  # of a video; 1.5 to 3 s as `pcpad sample kinetics` writes them
 STREET = (128, 256)

@@ -94,20 +94,36 @@ def _counted(share: float, other: float, p: float) -> str:
 
 
 def runs_needed(first: float, second: float) -> int | None:
-    """How many runs of each it takes to tell two shares apart at .05 with a power of .8, by the normal approximation.
+    """How many runs of each it takes to tell two shares apart at .05 with a power of .8.
 
     Args:
         first: A share in [0, 1].
         second: Another.
 
     Returns:
-        The number, at least 2; None for equal shares.
+        The number by Fisher's exact test, by the normal approximation where that is above 200; None for equal shares.
     """
     if first == second:
         return None
     z = float(stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
     variance = first * (1 - first) + second * (1 - second)
-    return max(2, math.ceil(z**2 * variance / (first - second) ** 2))
+    count = max(2, math.ceil(z**2 * variance / (first - second) ** 2))
+    # By the approximation it is too few: the exact test is conservative.
+    while count <= 200 and _power(first, second, count) < 0.8:
+        count += 1
+    return count
+
+
+def _power(first: float, second: float, count: int) -> float:
+    """How often Fisher's exact test of so many runs of each is below .05."""
+    places = np.arange(count + 1)
+    found = np.zeros((count + 1, count + 1))
+    for total in range(2 * count + 1):
+        there = places[max(0, total - count) : total + 1]
+        chance = stats.hypergeom.pmf(there, 2 * count, total, count)
+        p_values = np.where(chance[None] <= chance[:, None] * (1 + 1e-7), chance[None], 0).sum(axis=1)
+        found[there, total - there] = p_values < ALPHA
+    return float(stats.binom.pmf(places, count, first) @ found @ stats.binom.pmf(places, count, second))
 
 
 def synthesis(cells: Cells) -> list[Row]:

@@ -6,9 +6,9 @@
     python -m benchmarks.evidence_runs --list
 
 REAL holds `bsds500/`, `camvid/`, `cifar10/` and `urban100/` as `benchmarks/evidence_data.py` reads them; `position`
-takes the photographs of `pcpad sample photos`, and `act_demo` and `syn_demo` draw theirs. Runs are made by `pcpad compare` in DIR; each that is finished, its
-tests included, is one JSON file in `benchmarks/results/EXPERIMENT`, and one that is there is not run again. It may be
-stopped at any time: the same line goes on where it was.
+takes the photographs of `pcpad sample photos`, and `act_demo` and `syn_demo` draw theirs. Runs are made by
+`pcpad compare` in DIR; each that is finished, its tests included, is one JSON file in `benchmarks/results/EXPERIMENT`,
+and one that is there is not run again. It may be stopped at any time: the same line goes on where it was.
 """
 
 from __future__ import annotations
