@@ -70,8 +70,9 @@ def test_networks_come_back_as_they_were(name, tmp_path):
     again = from_pretrained(folder)
     assert not again.training
     assert type(again).__name__ == type(network).__name__
-    assert list(again.state_dict()) == list(network.state_dict())
-    assert all(torch.equal(value, again.state_dict()[key]) for key, value in network.state_dict().items())
+    state = again.state_dict()
+    assert list(state) == list(network.state_dict())
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
     assert all(parameter.device.type == "cpu" for parameter in [*again.parameters(), *again.buffers()])
 
 
@@ -131,7 +132,7 @@ def test_the_description_says_where_weights_come_from(tmp_path):
 
 
 @pytest.mark.faults
-def test_another_network_than_the_description_s_is_not_written(tmp_path):
+def test_another_network_than_the_description_s_is_not_written(tmp_path, narrow):
     network = filtering_unet(width=4, padding="zeros")
     with pytest.raises(UserValueError, match="builds another network than the one to be saved"):
         save_pretrained(network, tmp_path / "a", "filtering_unet", {"width": 4, "padding": "partial"}, **SAID)
