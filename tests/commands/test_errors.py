@@ -25,8 +25,8 @@ def said(capsys, raises):
     with pytest.raises(SystemExit) as caught, clean_errors():
         raises()
     assert caught.value.code == 1
-    # The error's frames keep the loader's iterator. Left to the garbage collector, which first ends the queues that tell
-    # workers to stop, it waits 5 s for each worker.
+    # The error's frames keep the loader's iterator. Left to the garbage collector, which first ends the queues that
+    # tell workers to stop, it waits 5 s for each worker.
     traceback.clear_frames(caught.value.__context__.__traceback__)
     text = capsys.readouterr().err
     assert "Traceback" not in text
