@@ -200,7 +200,13 @@ def test_sample(elsewhere, capsys):
 # Recipes
 
 
-@pytest.mark.parametrize("recipe", sorted(packaged_recipes()))
+SLOW = {"syn_cityscapes.yaml"}  # syn_demo.yaml is its like
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in sorted(packaged_recipes())],
+)
 def test_every_recipe_runs_two_steps(recipe, elsewhere, request):
     path, task = packaged_recipes()[recipe], recipe.split("_")[0]
     folder = request.getfixturevalue(DATA.get(task, "folder"))
