@@ -163,7 +163,7 @@ class SuiteCLI(LightningCLI):
             _say(f"Differs from the checkpoint: {line}")
 
     def _set_seed(self) -> None:
-        """NumPy takes no other seeds."""
+        """Refuse seeds that NumPy does not take."""
         seed = self._get(self.config, "seed_everything")
         if type(seed) is int and not 0 <= seed < 2**32:
             message = f"Expected --seed_everything to be in 0 to {2**32 - 1}, or true or false, but got {seed}"
@@ -171,10 +171,10 @@ class SuiteCLI(LightningCLI):
         super()._set_seed()
 
     def _parse_ckpt_path(self) -> None:
-        """Lightning's own would let the checkpoint win over what the user typed."""
+        """Do nothing: Lightning's version would let the checkpoint outrank what the user typed."""
 
     def before_instantiate_classes(self) -> None:
-        """Have the network be built for the data's classes and channels, where nobody has said how many it is for."""
+        """Build the network for the data's classes and channels where their numbers were not given."""
         config = self.config[self.verb]
         model, data = (config.get(name) for name in ("model", "data"))
         given = model.get("init_args") if model is not None else None
@@ -228,7 +228,7 @@ class SuiteCLI(LightningCLI):
         self.model.use_tiling(**options)
 
     def _refuse_untrained(self) -> None:
-        """A network of random values has scores and fills holes, too; none of it means anything."""
+        """Refuse to test or apply a network with random weights, whose results would mean nothing."""
         if self._get(self.config_init, "ckpt_path"):
             return
         name = type(self.model).__name__
@@ -307,7 +307,7 @@ class SuiteCLI(LightningCLI):
         return callbacks
 
     def _per_image(self, output: str) -> Callback:
-        """What writes the scores of single samples; a task that has none is told so before any work."""
+        """The callback that writes the scores of single samples; a model without such scores is refused early."""
         if not isinstance(self.model, Task):
             message = f"--per_image is for tasks; {_lacks(self.model, 'item_metric')}"
             raise UserValueError(message)
@@ -316,7 +316,7 @@ class SuiteCLI(LightningCLI):
         return writer
 
     def _prediction_writer(self, task: Task | None, has_callbacks: bool) -> list[Callback]:
-        """What writes the predictions; without it nothing would come of them, which is said before any work."""
+        """The callback that writes the predictions; if there is none, that is refused before any work."""
         output = self._get(self.config_init, "output")
         writer = task.prediction_writer(output) if task is not None else None
         if writer is not None:
@@ -330,7 +330,7 @@ class SuiteCLI(LightningCLI):
         raise UserValueError(message)
 
     def _refuse_replacing(self, log_folder: str | None) -> None:
-        """See that nothing that was named is written over, and have the writer of predictions see to it, too."""
+        """Refuse to write over any file that was named, and have the writer of predictions do so, too."""
         inputs = [*self.configs, *named_files(self.config_dump)]
         output = self._get(self.config_init, "output") if self.verb == "predict" else None
         if output is not None:
@@ -359,7 +359,7 @@ class SuiteCLI(LightningCLI):
 
 
 def _quieten() -> None:
-    """Leave out what tells a user nothing about the run."""
+    """Silence warnings and messages that say nothing about the run."""
     for message in (
         "Be aware that when using `ckpt_path`",  # evaluation needs none of the training run's callbacks
         "Experiment logs directory .* exists and is not empty",  # the two loggers share one, on purpose

@@ -37,13 +37,13 @@ def require(fine: bool, name: str, expected: str, value: object) -> None:
     """Refuse an argument.
 
     Args:
-        fine: Whether the value will do.
+        fine: Whether the value is valid.
         name: The argument.
-        expected: What would, in words.
-        value: What came.
+        expected: What would be valid, in words.
+        value: The argument's value.
 
     Raises:
-        ValueError: The value won't do.
+        ValueError: The value is not valid.
     """
     if not fine:
         message = f"Expected argument `{name}` to be {expected}, but got {value}"

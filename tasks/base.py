@@ -162,10 +162,10 @@ class Task(LearningParts):
         self.hparams.setdefault("_class_path", f"{type(self).__module__}.{type(self).__qualname__}")
 
     def keep_resolved(self, **values: Any) -> None:
-        """Keep what was worked out in place of what was given: None that stood for the data's, one number for all.
+        """Keep resolved values in place of those given: the data's for None, a list for a single number.
 
         Args:
-            values: By the arguments' names; those that are no hyper-parameters are passed over.
+            values: By the arguments' names; those that are no hyper-parameters are ignored.
         """
         self.hparams.update({name: plain(value) for name, value in values.items() if name in self.hparams})
 
@@ -211,7 +211,7 @@ class Task(LearningParts):
     # Training
 
     def setup(self, stage: str) -> None:
-        """Compare the data's classes with the network's before hours are spent on them; have samples counted once.
+        """Check that the data's classes and channels fit the network, and have each sample counted once.
 
         Raises:
             UserValueError: The data states another number.
@@ -313,12 +313,12 @@ class Task(LearningParts):
         self._finite.check(f"epoch {self.current_epoch}")
 
     def on_validation_start(self) -> None:
-        """Class 3 of the network should be class 3 of the data."""
+        """Warn if the data's classes are not those that the network was trained on."""
         if self.trainer.state.fn == "validate":
             self._warn_of_other_classes()
 
     def on_test_start(self) -> None:
-        """Class 3 of the network should be class 3 of the data."""
+        """Warn if the data's classes are not those that the network was trained on."""
         self._warn_of_other_classes()
 
     def _warn_of_other_classes(self) -> None:

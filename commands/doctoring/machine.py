@@ -72,7 +72,7 @@ def _look_at_shared_memory(section: Section) -> None:
             "docker run --shm-size=8g (or --ipc=host), or --data.num_workers 0",
         )
     elif space.free < _LEAST_SHARED // 4:
-        section.warn(f"/dev/shm has {size(space.free)} left", "end other programs, or remove what they left there")
+        section.warn(f"/dev/shm has {size(space.free)} left", "close other programs, or remove what they left there")
     if not os.access(_SHARED, os.W_OK):
         section.warn("/dev/shm cannot be written to", "--data.num_workers 0, or change who may write to it")
 
