@@ -103,7 +103,7 @@ def _look_at_devices(section: Section, torch: dict[str, Any]) -> None:
 
 
 def _runs_on(capability: list[int], architectures: list[str]) -> bool:
-    """Whether kernels built for some architectures run on a card: those of its generation that are no newer, or PTX."""
+    """Whether kernels for some architectures run on a GPU: those of its generation and no newer, or PTX."""
     major, minor = capability
     for name in architectures:
         kind, _, number = name.partition("_")
