@@ -118,7 +118,7 @@ def check_layout(content: Mapping[str, Any], source: str | Path, *, weights: boo
 
 
 def _is_empty(value: Any) -> bool:
-    """Whether a value of a checkpoint says nothing; tensors, which cannot be asked, say something."""
+    """Whether a value of a checkpoint is empty; tensors are not, as their truth value may be undefined."""
     return value is None or (isinstance(value, (bool, int, float, str, list, tuple, Mapping)) and not value)
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint's weights for a task that was built with another padding, and what to say where they do not fit."""
+"""Fit a checkpoint's weights to a task that was built with another padding, or explain why they do not fit."""
 
 from __future__ import annotations
 
