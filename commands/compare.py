@@ -101,7 +101,7 @@ def _list(root: Path, grid: Grid, cells: Sequence[Cell]) -> None:
 
 
 def _run(given: Namespace, grid: Grid, cells: Sequence[Cell]) -> list[str]:
-    """Run what can be run: what is chosen by first. Returns what could not be, and why."""
+    """Run the cells that can be run, those that tune first. Returns the others, and why."""
     root = given.output
     waiting: list[str] = []
     with engine(given, grid) as run:
@@ -145,7 +145,7 @@ def _report(given: Namespace, grid: Grid, waiting: Sequence[str] = ()) -> None:
 
 
 def _read_from(folder: Path) -> Iterator[Path]:
-    """What a report is made of; looked at only where one stands there already."""
+    """The files that a report is made of; looked up only if a report is there already."""
     yield folder / GRID_FILE
     for pattern in ("results.json", "metrics.csv", "*.ckpt", "config.yaml"):
         yield from folder.rglob(pattern)

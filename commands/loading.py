@@ -1,4 +1,4 @@
-"""Tasks and data modules back from a checkpoint, for verbs that run a network without a trainer."""
+"""Load tasks and data modules from a checkpoint, for verbs that run a network without a trainer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def load_task(
 
     Args:
         checkpoint: A local Lightning checkpoint.
-        device: Where the network shall be.
+        device: The network's device.
         trusted: Class paths from other packages that the checkpoint may name.
         where_known: Like `overrides`, but left out where the task has no such argument.
         overrides: Arguments of the task that outrank the checkpoint's: `padding="zeros"`.

@@ -1,4 +1,4 @@
-"""Networks by what people type: a library's name and a file of weights, a checkpoint, a function of theirs."""
+"""Networks by what users type: a library's name and a file of weights, a checkpoint, or a function of theirs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 @dataclass(frozen=True)
 class LoadedNetwork:
-    """A network, and what it wants its images to be.
+    """A network, and the images it expects.
 
     Args:
         module: The network alone, in evaluation mode; of a checkpoint the task's `network`.
@@ -213,7 +213,7 @@ def _by_name(name: str, weights: str | Path | None, num_classes: int | None) -> 
 
 
 def _is_classifier(name: str) -> bool:
-    """Whether `classifier` builds it, or is to say that there is no such network."""
+    """Whether `classifier` builds it, or raises the error that there is no such network."""
     from torchvision import models
 
     return name not in models.list_models() or name in models.list_models(module=models)

@@ -69,7 +69,7 @@ def numbers(text: str) -> tuple[float, ...]:
 
 
 class Parser(argparse.ArgumentParser):
-    """An `argparse.ArgumentParser` that shows what was typed, file names of a shell's `*` included, and obeys nothing.
+    """An `argparse.ArgumentParser` whose errors show typed text without its control characters.
 
     Its arguments are those of `argparse.ArgumentParser`.
     """

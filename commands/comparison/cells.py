@@ -43,12 +43,12 @@ class Step:
     writes: Path | None = None
 
     def done(self) -> bool:
-        """Whether a run of it has come to its end, and what it leaves is there."""
+        """Whether a run of it has finished and its files are there."""
         left = self.writes is None or self.writes.is_file()
         return left and finished_entry(self.folder, self.verb) is not None
 
     def command(self) -> list[str]:
-        """The arguments of `pcpad`, going on from the last checkpoint if there is one."""
+        """The arguments of `pcpad`, resuming from the last checkpoint if there is one."""
         resume = [f"--ckpt_path={self.checkpoint}"] if self.checkpoint and self.checkpoint.is_file() else []
         return [self.verb, *self.arguments, *resume]
 
@@ -138,7 +138,7 @@ def run_folders(folder: Path) -> list[Path]:
 
 
 def finished_entry(folder: Path, verb: str) -> dict[str, Any] | None:
-    """What the newest run of a verb in a folder that came to its end wrote into `results.json`; None without one.
+    """The `results.json` entry of the newest finished run of a verb in a folder; None without one.
 
     A damaged file is no result: its step is done again.
     """
@@ -196,7 +196,7 @@ def _number(value: float | None) -> float:
 
 
 def failures(folder: Path) -> list[dict[str, str]]:
-    """How a cell's last attempt failed: `step` and `error` of each step that did; none where it is not known."""
+    """How a cell's last attempt failed: `step` and `error` of each failed step; empty if not known."""
     path = folder / CRASH_FILE
     try:
         found = json.loads(read_bytes(path)) if path.is_file() else []

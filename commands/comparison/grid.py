@@ -1,4 +1,4 @@
-"""Which runs a comparison consists of, and the file in its folder that remembers them."""
+"""The runs of a comparison, and the file in its folder that lists them."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class Grid:
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """The options between: a table for each of their combinations."""
+        """The other options: one table per combination of their values."""
         return self.axes[1:-1]
 
     @property
@@ -194,7 +194,7 @@ class Grid:
         return list(dict.fromkeys(cell.values[option] for cell in self.cells))
 
     def check_baseline(self, baseline: str | None) -> None:
-        """Raise an error where others are to be compared with what is not in the grid."""
+        """Raise an error if the baseline is not in the grid."""
         values = self.values(self.compared)
         if baseline is not None and baseline not in values:
             message = f"--baseline {baseline!r} is none of what is compared: {', '.join(values)}"
@@ -207,13 +207,13 @@ def short_name(option: str) -> str:
 
 
 def path_word(text: str) -> str:
-    """A text as part of a path; what had to be changed or cut is told apart by a hash."""
+    """A text as part of a path; if it had to be changed or cut, a hash keeps it distinct."""
     word = re.sub(r"[^\w.,=+-]+", "-", text)[:80]
     return word if word == text else f"{word}~{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def expand(axes: Mapping[str, Sequence[str]]) -> tuple[Cell, ...]:
-    """Every combination of the axes, seed last; the first seed's come first, so that pairs are there soon."""
+    """Every combination of the axes, seed last; those of the first seed come first, so that pairs are soon complete."""
     *others, seed = axes
     rows = itertools.product(axes[seed], *(axes[option] for option in others))
     return tuple(Cell({**dict(zip(others, values, strict=True)), seed: number}) for number, *values in rows)
@@ -251,7 +251,7 @@ def _differing(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str 
 
 
 def read_grid(folder: Path) -> Grid:
-    """What a folder remembers.
+    """Read the grid of a folder.
 
     Args:
         folder: The grid's.
@@ -355,7 +355,7 @@ def _foreign(folder: Path) -> bool:
 
 
 def _check_same_origin(folder: Path, old: Grid, new: Grid) -> None:
-    """Raise an error where options follow from something else, or are chosen from other values."""
+    """Raise an error if options have other templates, or are chosen from other values."""
     for option, name in (("--set", "templates"), ("--after", "after"), ("--tune", "tuning")):
         one, two = (getattr(grid, name) for grid in (old, new))
         if one != two:

@@ -10,16 +10,13 @@ from PIL import Image
 
 from pcpad.datamodules import CityscapesPanopticDataModule
 from pcpad.datamodules.datasets.panoptic_scenes import TRAIN_IDS, find_maps, read_maps
-from pcpad.datamodules.samples.cityscapes import write_cityscapes
 
 SIZE = (64, 128)
 
 
 @pytest.fixture(scope="module")
-def streets(tmp_path_factory):
-    root = tmp_path_factory.mktemp("streets") / "cityscapes"
-    write_cityscapes(root, image_height=128, images_per_city=1)
-    return root
+def streets(cityscapes_sample, tmp_path_factory):
+    return shutil.copytree(cityscapes_sample, tmp_path_factory.mktemp("streets") / "cityscapes")
 
 
 def module(root, **options):
