@@ -22,7 +22,7 @@ from pcpad.datamodules.datasets.epochs import (
 )
 from pcpad.datamodules.reading.failures import UsableItems, UsableLoader, WhatCanBeRead, raise_failures
 from pcpad.datamodules.unrepeated import UnrepeatedSampler, evaluation_sampler, need_length
-from pcpad.datamodules.workers import start_opencv_worker, start_worker
+from pcpad.datamodules.worker_processes import start_opencv_worker, start_worker
 from pcpad.deprecation import warn_renamed
 from pcpad.errors import UserRuntimeError, UserValueError
 from pcpad.files import PathName, at_home
