@@ -77,6 +77,18 @@ def test_paddings_that_fill_the_border(padding, forward, setting):
     check(padding, setting, forward + widened, {"mean": 5, "extrapolate": 33}[padding])
 
 
+@pytest.mark.parametrize("setting", [s for s in SETTINGS if s.values[0][0] in KEPT], ids=str)
+def test_explicit_padding(setting):
+    """Padded (2), five convolutions, corners read together and multiplied row by row, and four joints.
+
+    Backward each of the five, two per product, nine for what is read of the padded copy, filters put together, sums.
+    """
+    size, _, bias, training = setting
+    _, back = check("explicit", setting, 14, 29 if bias else 23)
+    if training and size == "56x56":  # a gradient of the whole size for each slice was 16.4 times zeros' bytes
+        assert back.bytes <= 4.5 * counts_of(Case("zeros", *setting))[1].bytes
+
+
 @pytest.mark.parametrize("gpu", [False, True], ids=["cpu", "gpu"])
 @pytest.mark.parametrize("setting", SMALL, ids=str)
 def test_panoptic(setting, gpu):
