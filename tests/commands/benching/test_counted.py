@@ -226,6 +226,33 @@ def test_a_mask_that_the_layer_before_made_full_costs_nothing(guard):
     assert found.total == 3, dict(found.kernels)
 
 
+def masked_network():
+    torch.manual_seed(0)
+    stem = PartialConv2d(8, 8, 3, padding=1, return_mask=True)
+    layers = [PartialConv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    return stem, nn.Sequential(*layers, nn.Conv2d(8, 8, 3, bias=False), nn.AdaptiveAvgPool2d(1))
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("how", ["no mask", "of the layer before"])
+def test_a_network_without_holes_costs_what_it_does_without_masks(training, how):
+    """Each layer that moves windows makes ones for the next where a mask came, and that is all."""
+    stem, network = masked_network()
+    network.train(training)
+    masked, x = MaskedSequential(*network), torch.randn(2, 8, 24, 24)
+    with as_on_a_gpu(), torch.no_grad():
+        y, mask = stem(x)
+        mask = None if how == "no mask" else mask
+        plain = kernels(lambda: network(y))
+        found = kernels(lambda: masked(y, mask))
+        result = masked(y, mask)
+        result = result if mask is None else result[0]
+    assert torch.allclose(result, network(y), atol=1e-5)
+    more = found.kernels - plain.kernels
+    assert not plain.kernels - found.kernels
+    assert dict(more) == ({} if mask is None else {"ones": 4}), dict(found.kernels)
+
+
 def changed(mask):
     mask[..., 3:5, 4:9] = 0
     return mask
