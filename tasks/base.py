@@ -64,6 +64,7 @@ class Task(LearningParts):
 
     Example:
         >>> from torch import nn
+        >>> from pcpad import convert_padding
         >>> class Shades(Task):
         ...     def __init__(self, width: int = 4, padding: str = "partial", optimizer=None, scheduler=None):
         ...         super().__init__(padding=padding, optimizer=optimizer, scheduler=scheduler)
