@@ -1,11 +1,12 @@
 """Pages that are made: one reference page per public module, one per verb of the command, and files from elsewhere.
 
 The reference is read from a copy of the sources laid out as they are installed (`tasks/` inside `pcpad/`), so that
-building the pages imports nothing of pcpad.
+building the pages imports nothing of pcpad. What verbs print is written before, by `docs/command_pages.py`.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from public_names import PARTS, ROOT, first_line, package_names, public_modules
 
-__all__ = ["ELSEWHERE", "lay_out", "made_pages", "reference_navigation"]
+__all__ = ["ELSEWHERE", "lay_out", "made_pages", "reference_navigation", "verbs"]
 
 # Pages that are files of the repository elsewhere: what they are called here.
 ELSEWHERE = {
@@ -81,7 +82,15 @@ def _overview() -> str:
     lines = [
         "# Reference",
         "",
-        "Every public name has its place here. First what packages offer under short names:",
+        "Every verb of the [command](../command.md) and every public name has its place here.",
+        "",
+        "## Verbs of the command",
+        "",
+        "| verb | |",
+        "|---|---|",
+        *(f"| [`{verb}`](../commands/{verb}.md) | {text} |" for verb, text in verbs().items()),
+        "",
+        "What packages offer under short names comes next, then all modules.",
         "",
     ]
     package = ""
@@ -116,6 +125,18 @@ def _moved(path: str, text: str) -> str:
     return re.sub(r"(!?\[[^\]]*\])\(([^)\s]+)\)", link, text)
 
 
+@cache
+def verbs() -> dict[str, str]:
+    """The verbs of the command, read from the sources.
+
+    Returns:
+        Verb to what `pcpad --help` says of it.
+    """
+    tree = ast.parse((ROOT / "commands" / "__init__.py").read_text(encoding="utf-8"))
+    assigned = {node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)}
+    return ast.literal_eval(assigned["TRAINER_VERBS"]) | ast.literal_eval(assigned["VERBS"])
+
+
 def reference_navigation() -> dict[str, list]:
     """The reference's part of the navigation, as `mkdocs.yml` has it.
 
@@ -123,7 +144,8 @@ def reference_navigation() -> dict[str, list]:
         One entry, its overview first.
     """
     groups = [{title: [_page(module) for module in inside]} for title, inside in _grouped()]
-    return {"Reference": ["reference/index.md", *groups]}
+    commands = {"Verbs of the command": [f"commands/{verb}.md" for verb in verbs()]}
+    return {"Reference": ["reference/index.md", commands, *groups]}
 
 
 @cache
