@@ -20,10 +20,8 @@ def test_every_verb_has_a_page_in_the_navigation():
 
 
 def test_hundreds_of_options_are_folded():
-    printed = [
-        ("", ("pcpad", "fit", "--help"), "usage: short\n"),
-        ("Every option", ("pcpad", "fit"), "usage: a\n\n b\n"),
-    ]
+    short = ("", ("pcpad", "fit", "--help"), "usage: short\n")
+    every = ("Every option", ("pcpad", "fit"), "usage: a\n\n b\n")
     page = command_pages.page_of("fit", "train", [short, every])
     assert page.startswith("# `pcpad fit`\n\nTrain. More in [Tasks](../tasks/index.md).\n")
     assert "```text\n$ pcpad fit --help\nusage: short\n```" in page
