@@ -24,6 +24,7 @@ import io
 import multiprocessing
 import os
 import re
+import resource
 import sys
 import tempfile
 import time
@@ -47,7 +48,7 @@ SECONDS = 1800
 # What a line gets behind it, so that all pages take minutes; unless it says itself how long.
 SHORTER = {
     "fit": ("--trainer.max_steps", "6"),
-    "compare": ("--trainer.max_steps", "6"),
+    "compare": ("--seeds", "1", "--trainer.max_steps", "6"),
     "adapt": ("--steps", "4", "--search_steps", "2"),
     "bench": ("--rounds", "2"),
 }
@@ -295,10 +296,13 @@ def run_page(page: Path, full: bool = False, show: bool = False) -> tuple[Counte
     return +state.counts, state.wrong
 
 
-def _timed(page: Path, full: bool, show: bool) -> tuple[Counter[str], list[str], float]:
-    """Run a page; beside what `run_page` returns, the seconds it took."""
-    start = time.perf_counter()
-    return *run_page(page, full, show), time.perf_counter() - start
+def _timed(page: Path, full: bool, show: bool) -> tuple[Counter[str], list[str], str]:
+    """Run a page; beside what `run_page` returns, how long it took, also where a busy machine makes all take longer."""
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    found = run_page(page, full, show)
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return *found, f"{seconds:.0f} s, {used:.0f} s of CPU time"
 
 
 def _run_pages(pages: list[Path], full: bool, show: bool, jobs: int) -> tuple[Counter[str], list[str]]:
@@ -306,13 +310,12 @@ def _run_pages(pages: list[Path], full: bool, show: bool, jobs: int) -> tuple[Co
     counts: Counter[str] = Counter()
     wrong: list[str] = []
     with ProcessPoolExecutor(jobs, mp_context=_FORK) as pool:
-        for page, (counted, failures, seconds) in zip(
+        for page, (counted, failures, took) in zip(
             pages, pool.map(partial(_timed, full=full, show=show), pages), strict=True
         ):
             told = ", ".join(f"{n} {what}" for what, n in counted.items()) or "nothing to run"
-            print(
-                f"{page.relative_to(ROOT) if page.is_relative_to(ROOT) else page}: {told}; {seconds:.0f} s", flush=True
-            )
+            shown = page.relative_to(ROOT) if page.is_relative_to(ROOT) else page
+            print(f"{shown}: {told}; {took}", flush=True)
             for failure in failures:
                 print(failure, file=sys.stderr, flush=True)
             counts += counted

@@ -1,13 +1,12 @@
 """The pages of verbs hold what the verbs print."""
 
-import os
-
-import command_pages
 import pytest
 import reference
 
 from pcpad.commands import TRAINER_VERBS, VERBS
 from pcpad.commands.figures import FIGURES
+
+command_pages = pytest.importorskip("command_pages", reason="each help is printed by a forked process")
 
 
 def test_verbs_are_those_of_the_command():
@@ -25,10 +24,6 @@ def test_hundreds_of_options_are_folded():
     assert '??? note "Every option"\n\n    ```text\n    $ pcpad fit\n    usage: a\n\n     b\n    ```\n' in page
 
 
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="each help is printed by a forked process")
-
-
-@needs_fork
 def test_a_page_holds_what_help_prints(tmp_path):
     assert command_pages.write_pages(tmp_path, ["configs"]) == []
     (page,) = tmp_path.iterdir()
@@ -41,14 +36,12 @@ def test_each_figure_has_its_help():
     assert words == [("pcpad", "figure", "--help"), *(("pcpad", "figure", name, "--help") for name in FIGURES)]
 
 
-@needs_fork
 def test_what_prints_no_help_is_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr(command_pages, "helps_of", lambda verb: [("", ("pcpad", verb, "--nonsense"))])
     (said,) = command_pages.write_pages(tmp_path, ["configs"])
     assert said.startswith("pcpad configs --nonsense ended with 2: ")
 
 
-@needs_fork
 @pytest.mark.slow
 def test_all_pages(tmp_path):
     assert command_pages.main([str(tmp_path)]) == 0
