@@ -19,7 +19,7 @@ from run_blocks import import_once, run_command
 
 __all__ = ["helps_of", "main", "page_of", "write_pages"]
 
-COLUMNS = 96  # as wide as a code block of the site
+COLUMNS = 100
 TRAINER = ("fit", "validate", "test", "predict")
 EVERY_OPTION = "Every option"
 OF_CLASSES = (
@@ -77,7 +77,16 @@ def page_of(verb: str, sentence: str, printed: list[tuple[str, tuple[str, ...], 
         Markdown.
     """
     more = f" More in {EXPLAINED[verb]}." if verb in EXPLAINED else ""
-    lines = [f"# `pcpad {verb}`", "", f"{sentence[0].upper()}{sentence[1:]}.{more}", ""]
+    lines = [
+        "---",
+        "hide: [toc]  # room for wide lines",
+        "---",
+        "",
+        f"# `pcpad {verb}`",
+        "",
+        f"{sentence[0].upper()}{sentence[1:]}.{more}",
+        "",
+    ]
     lines += [OF_CLASSES, ""] if verb in TRAINER else []
     for title, words, text in printed:
         block = ["```text", f"$ {' '.join(words)}", *text.rstrip().splitlines(), "```"]

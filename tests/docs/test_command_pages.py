@@ -19,7 +19,8 @@ def test_hundreds_of_options_are_folded():
     short = ("", ("pcpad", "fit", "--help"), "usage: short\n")
     every = ("Every option", ("pcpad", "fit"), "usage: a\n\n b\n")
     page = command_pages.page_of("fit", "train", [short, every])
-    assert page.startswith("# `pcpad fit`\n\nTrain. More in [Tasks](../tasks/index.md).\n")
+    assert page.startswith("---\nhide: [toc]")
+    assert "\n# `pcpad fit`\n\nTrain. More in [Tasks](../tasks/index.md).\n" in page
     assert "```text\n$ pcpad fit --help\nusage: short\n```" in page
     assert '??? note "Every option"\n\n    ```text\n    $ pcpad fit\n    usage: a\n\n     b\n    ```\n' in page
 
