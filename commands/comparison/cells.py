@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pcpad.commands.comparison.grid import PADDING, UNREADABLE, Cell, Grid, path_word
+from pcpad.commands.comparison.grid import CRASH_FILE, PADDING, UNREADABLE, Cell, Grid, path_word
+from pcpad.commands.comparison.grid import LOCK_FILE as LOCK_FILE  # its earlier place
 from pcpad.commands.comparison.templates import filled, predecessor
 from pcpad.commands.comparison.tuning import tuned_arguments
 from pcpad.errors import UserValueError
 from pcpad.files import read_bytes, read_text, refuse_irregular, write_text
 
-CRASH_FILE = "crashed.json"
 LOG_FILE = "log.txt"
-LOCK_FILE = ".lock"
 ITEMS_FILE = "items.csv"
 
 

@@ -13,8 +13,11 @@ from typing import Any
 
 from pcpad.errors import UserFileExistsError, UserFileNotFoundError, UserValueError
 from pcpad.files import locked, read_bytes, refuse_irregular, write_text
+from pcpad.terminal import say
 
 GRID_FILE = "grid.json"
+CRASH_FILE = "crashed.json"
+LOCK_FILE = ".lock"  # of the folder, and of each cell
 PADDING = "model.padding"
 SEED = "seed_everything"
 # What reading a JSON file raises that is cut off, of another encoding, or nested without end.
@@ -328,9 +331,15 @@ def enter_grid(folder: Path, grid: Grid, completed: Callable[[Grid], Mapping[str
         raise UserFileExistsError(message)
     if not (folder / GRID_FILE).is_file():
         grid.check_baseline(grid.baseline)  # before there is a folder
-    with locked(folder / ".lock"):
+    with locked(folder / LOCK_FILE):
         if (folder / GRID_FILE).is_file():
-            grid = _merge(folder, read_grid(folder), grid, completed)
+            old = read_grid(folder)
+            try:
+                grid = _merge(folder, old, grid, completed)
+            except UserValueError:
+                if not _only_crashed(folder):
+                    raise
+                say(f"All runs in {folder} had crashed before they trained: it takes what is asked for now.")
         grid.check_baseline(grid.baseline)
         content = {
             "config": grid.config,
@@ -351,7 +360,21 @@ def enter_grid(folder: Path, grid: Grid, completed: Callable[[Grid], Mapping[str
 
 
 def _foreign(folder: Path) -> bool:
-    return not folder.is_dir() or any(path.name != ".lock" for path in folder.iterdir())
+    return not folder.is_dir() or any(path.name != LOCK_FILE for path in folder.iterdir())
+
+
+def _only_crashed(folder: Path) -> bool:
+    """Whether runs were tried, none has got as far as a checkpoint or result, and none is under way.
+
+    A folder whose runs were only listed has none that crashed: its lines may wait in a queue, and are kept to.
+    """
+    if not any(folder.rglob(CRASH_FILE)) or any(any(folder.rglob(name)) for name in ("*.ckpt", "results.json")):
+        return False
+    for path in set(folder.rglob(LOCK_FILE)) - {folder / LOCK_FILE}:
+        with locked(path, wait=False) as free:
+            if not free:
+                return False
+    return True
 
 
 def _check_same_origin(folder: Path, old: Grid, new: Grid) -> None:
