@@ -75,7 +75,7 @@ def _write(name: str, targets: Sequence[Path], parts: tuple[np.ndarray, np.ndarr
     of_colors, of_overlay = pictures
     # By bands, and the overlay in place: indexing and mixing take 8 and 12 bytes for each pixel.
     bands = [slice(row, row + _ROWS) for row in range(0, len(label), _ROWS)]
-    pixels = np.empty_like(image)
+    pixels = np.empty(image.shape, np.uint8)  # in the order of rows, which Pillow need not copy
     for band in bands:
         np.take(colors, label[band], axis=0, out=pixels[band])
     save_png(Image.fromarray(pixels), of_colors, **QUICK_PNG)
