@@ -68,6 +68,7 @@ test-slurm: $(VENV)/.installed
 docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check ".[docs]"
 	$(BIN)/python docs/draw.py build/pictures
+	$(BIN)/python docs/command_pages.py build/commands
 	$(BIN)/python docs/build_site.py
 	$(BIN)/python docs/run_blocks.py
 

@@ -84,9 +84,9 @@ def _train(verb: str, args: list[str]) -> None:
         args = short.full_args(args)
     # albumentations asks the network for updates when it is imported.
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    from pcpad.commands.stopping import telling_how_to_go_on
+    from pcpad.commands.stopping import telling_how_to_resume
 
-    with telling_how_to_go_on(verb, args):
+    with telling_how_to_resume(verb, args):
         import_module("pcpad.commands.run").main(verb, args)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from benchmarks.paired import markdown
 from pcpad.commands.benching.timing import alternate, machine, peak_memory, ratio
 
 if TYPE_CHECKING:
@@ -19,11 +20,7 @@ __all__ = ["alternate", "machine", "peak_memory", "ratio", "run_sections", "save
 
 def show(rows: list[dict[str, object]]) -> None:
     """Print rows as a Markdown table."""
-    columns = list(rows[0])
-    print("| " + " | ".join(columns) + " |")
-    print("|" + "|".join("---" for _ in columns) + "|")
-    for row in rows:
-        print("| " + " | ".join(str(row[column]) for column in columns) + " |", flush=True)
+    print(markdown(rows), end="", flush=True)
 
 
 def save(rows: list[dict[str, object]], path: str | None) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks.evidence_drawn import JUDGED_ON, STREETS, draw_movements, draw_streets
 from pcpad.datamodules.reading.images import read_image
 from pcpad.datamodules.samples.photos import write_photos
 
-__all__ = ["LAYOUTS", "lay_out"]
+__all__ = ["DRAWN", "LAYOUTS", "lay_out"]
 
 CROP = 64
 CROPS = {"train": 160, "val": 32, "test": 96}  # of each photograph
@@ -21,12 +22,12 @@ HEIGHT, WIDTH = 192, 288
 _LARGEST = 512  # longer photographs' shorter side
 
 
-def lay_out(name: str, source: Path, root: Path) -> Path:
+def lay_out(name: str, source: Path | None, root: Path) -> Path:
     """Make an experiment's folder, once.
 
     Args:
         name: The experiment's.
-        source: Where `bsds500/`, `camvid/`, `cifar10/` and `urban100/` are; `position` needs none of them.
+        source: Where `bsds500/`, `camvid/`, `cifar10/` and `urban100/` are; those in `DRAWN` need none of them.
         root: Where its folder is made.
 
     Returns:
@@ -35,7 +36,7 @@ def lay_out(name: str, source: Path, root: Path) -> Path:
     folder, partial = root / name, root / f".{name}"
     if not folder.is_dir():
         shutil.rmtree(partial, ignore_errors=True)
-        LAYOUTS[name](source, partial)
+        LAYOUTS[name](source or Path(), partial)
         partial.rename(folder)
     return folder
 
@@ -111,9 +112,25 @@ def _position(source: Path, root: Path) -> None:
     shutil.rmtree(photos)
 
 
+def _movements(_: Path, root: Path) -> None:
+    """Drawn videos, of which each part has its own."""
+    draw_movements(root)
+
+
+def _streets(_: Path, root: Path) -> None:
+    """Drawn streets for training and validation, others in `test/`, and others again in `judge/`."""
+    draw_streets(root, {split: STREETS[split] for split in ("train", "val")}, seed=0)
+    draw_streets(root / "test", {"val": STREETS["test"]}, seed=1)
+    draw_streets(root / "judge", JUDGED_ON, seed=2)
+
+
 LAYOUTS: dict[str, Callable[[Path, Path], None]] = {
     "position": _position,
     "gauss_unet": _gauss,
     "cls_cifar": _cifar,
     "seg_camvid": _camvid,
+    "act_demo": _movements,
+    "syn_demo": _streets,
 }
+DRAWN = ("position", "act_demo", "syn_demo")
+"""The experiments that read none of the published data sets."""

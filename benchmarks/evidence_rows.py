@@ -166,18 +166,22 @@ class Cells:
     def __init__(self, folder: Path) -> None:
         self.runs: dict[str, dict[int, Any]] = {}
         self.rates: dict[str, Any] = {}
+        self.judge: dict[str, Any] | None = None
         for path in sorted(folder.glob("*.json")):
             content = json.loads(path.read_text(encoding="utf-8"))
             if path.stem.startswith("rates, "):
                 self.rates[content["arm"]] = content
+            elif path.stem == "judge":
+                self.judge = content
             else:
                 self.runs.setdefault(content["arm"], {})[int(content["seed"])] = content
 
     @property
     def hours(self) -> float:
-        """Of processor time, the choice of learning rates included."""
+        """Of processor time, the choice of learning rates and the judge included."""
         runs = [run for by_seed in self.runs.values() for run in by_seed.values()]
-        return sum(run.get("cpu_seconds", 0.0) for run in [*runs, *self.rates.values()]) / 3600
+        others = [*self.rates.values(), self.judge or {}]
+        return sum(run.get("cpu_seconds", 0.0) for run in [*runs, *others]) / 3600
 
     def count(self, arm: str) -> int:
         """How many of an arm's runs are finished."""

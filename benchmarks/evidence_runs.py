@@ -1,13 +1,14 @@
 """The experiments of `benchmarks/protocols` that are about padding: each run with the rate that validation chose.
 
     python -m benchmarks.evidence_runs position gauss_unet cls_cifar seg_camvid --data REAL --work DIR
+    python -m benchmarks.evidence_runs act_demo syn_demo --work DIR
     python -m benchmarks.evidence_runs position --data REAL --work DIR --cell 'partial, seed 3'
     python -m benchmarks.evidence_runs --list
 
 REAL holds `bsds500/`, `camvid/`, `cifar10/` and `urban100/` as `benchmarks/evidence_data.py` reads them; `position`
-takes the photographs of `pcpad sample photos`. Runs are made by `pcpad compare` in DIR; each that is finished, its
-tests included, is one JSON file in `benchmarks/results/EXPERIMENT`, and one that is there is not run again. It may be
-stopped at any time: the same line goes on where it was.
+takes the photographs of `pcpad sample photos`, and `act_demo` and `syn_demo` draw theirs. Runs are made by
+`pcpad compare` in DIR; each that is finished, its tests included, is one JSON file in `benchmarks/results/EXPERIMENT`,
+and one that is there is not run again. It may be stopped at any time: the same line goes on where it was.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from typing import Any
 import torch
 
 from benchmarks.common import machine
-from benchmarks.evidence_data import lay_out
-from benchmarks.evidence_scores import TILE, classification_scores, segmentation_scores
+from benchmarks.evidence_data import DRAWN, lay_out
+from benchmarks.evidence_scores import JUDGE, TILE, classification_scores, segmentation_scores, synthesis_scores
 from pcpad.commands.comparison.cells import finished_entry
 from pcpad.commands.comparison.grid import SEED, Cell
 from pcpad.files import write_text
@@ -36,6 +37,7 @@ from pcpad.files import write_text
 RESULTS = Path(__file__).parent / "results"
 RECIPES = Path(__file__).parent / "recipes"
 RATE = "model.optimizer.init_args.lr"
+PEAK_RATE = "model.scheduler.init_args.max_lr"
 TUNING_SEED = 100
 _TESTS = [
     *("--test", "--eval+=Regular", "--eval+=Tile", f"--eval.size={TILE}"),
@@ -63,8 +65,8 @@ class Arm:
 
     @property
     def padding(self) -> str:
-        """The padding that it is trained with."""
-        return self.options["model.padding"]
+        """The padding that it is trained with; its name where something else is compared."""
+        return self.options.get("model.padding", self.name)
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,12 @@ class Experiment:
     Args:
         recipe: In `benchmarks/recipes`.
         arms: What is compared.
-        rates: The learning rates that validation chooses from.
+        rates: The learning rates that validation chooses from; the recipe's own is taken where there are none.
         mode: Whether the `max` or the `min` of the monitored metric is best.
-        tests: Further options of `pcpad compare`.
+        tests: Further options of `pcpad compare`, in which `{data}` is the data's folder.
         score: What else is measured of a run: checkpoint, data, and the paddings that it is tested under.
+        rate: The option of `pcpad fit` that is the learning rate.
+        judge: The recipe of a judge that is trained before the first run, on `judge/` of the data.
     """
 
     recipe: str
@@ -86,6 +90,8 @@ class Experiment:
     mode: str = "max"
     tests: Sequence[str] = ()
     score: Callable[[Path, Path, Sequence[str]], dict[str, Any]] | None = None
+    rate: str = RATE
+    judge: str | None = None
 
     def crossed(self, arm: Arm) -> list[str]:
         """The paddings that an arm is tested under, its own first; one that adds parameters only under itself."""
@@ -126,6 +132,20 @@ EXPERIMENTS = {
         tests=_TESTS,
         score=segmentation_scores,
     ),
+    "act_demo": Experiment(
+        "act_demo.yaml", _arms(("zeros", "replicate", "partial"), 5), (0.01, 0.03, 0.1), rate=PEAK_RATE
+    ),
+    "syn_demo": Experiment(
+        "syn_demo.yaml",
+        [
+            Arm("convolution", {"model.partial": "false"}, 5),
+            Arm("panoptic partial", {"model.partial": "true"}, 5),
+        ],
+        rates=(),
+        tests=("--test", "--data.root={data}/test", f"--model.judge={{data}}/{JUDGE}"),
+        score=synthesis_scores,
+        judge="syn_judge.yaml",
+    ),
 }
 
 
@@ -134,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("experiments", nargs="*", metavar="EXPERIMENT", help=f"of {', '.join(EXPERIMENTS)}, in this order")
-    add("--data", type=Path, help="the folder of the published data sets")
+    add("--data", type=Path, help="the folder of the published data sets; nothing for what is drawn")
     add("--work", type=Path, help="where the runs are")
     add("--results", type=Path, default=RESULTS)
     add("--cell", help="only this run, such as 'partial, seed 3'")
@@ -151,8 +171,9 @@ def main() -> None:
                 done = file_of(given.results, name, arm, seed).is_file()
                 print(f"{name}: {arm.name}, seed {seed}: {'finished' if done else 'to be run'}")
         return
-    if None in (given.data, given.work) or not given.experiments:
-        parser.error("experiments, --data and --work are needed")
+    read = [name for name in given.experiments if name not in DRAWN]
+    if given.work is None or not given.experiments or (read and given.data is None):
+        parser.error("experiments and --work are needed, and --data for all that is not drawn")
     until = time.monotonic() + 60 * given.limit_minutes
     for name in given.experiments:
         run(name, given, until)
@@ -180,12 +201,14 @@ def run(name: str, given: argparse.Namespace, until: float) -> None:
             continue
         if time.monotonic() > until:
             return
-        rate = chosen_rate(name, arm, given, data, until)
-        if rate is None:
+        rate = chosen_rate(name, arm, given, data, until) if experiment.rates else None
+        if rate is None and experiment.rates:
             return
+        if experiment.judge is not None:
+            train_judge(name, given.results, data)
         content: dict[str, Any] = {"experiment": name, "arm": arm.name, "seed": seed, "rate": rate}
         spent = _spend(_compare(experiment, arm, rate, seed, grid, data))
-        folder = _cell_folder(grid, arm, rate, seed)
+        folder = _cell_folder(grid, experiment, arm, rate, seed)
         fit, test = finished_entry(folder / "fit", "fit"), _tested(folder)
         if fit is None or test is None:
             print(f"{name}: {file.stem}: no result, see {folder}", flush=True)
@@ -224,6 +247,31 @@ def chosen_rate(name: str, arm: Arm, given: argparse.Namespace, data: Path, unti
     return chosen
 
 
+def train_judge(name: str, results: Path, data: Path) -> None:
+    """Train the judge of an experiment, unless it is there.
+
+    Raises:
+        SystemExit: Its training did not come to its end.
+    """
+    recipe = EXPERIMENTS[name].judge
+    folder = (data / JUDGE).parents[1]
+    if finished_entry(folder, "fit") is not None:
+        return
+    spent = _spend(
+        [
+            *(sys.executable, "-m", "pcpad", "fit", "--config", str(RECIPES / str(recipe)), "--model.padding=zeros"),
+            *(f"--data.root={folder.parent}", f"--seed_everything={TUNING_SEED}"),
+            *(f"--trainer.default_root_dir={folder}", f"--checkpoint.dirpath={(data / JUDGE).parent}"),
+        ]
+    )
+    fit = finished_entry(folder, "fit")
+    if fit is None:
+        message = f"{name}: the judge has no result, see {folder}"
+        raise SystemExit(message)
+    content = {"arm": "judge", "seed": TUNING_SEED, "history": fit["history"], "cpu_seconds": spent}
+    write_text(results / name / "judge.json", json.dumps(content | {"machine": machine()}) + "\n")
+
+
 def best_rate(found: Mapping[float, float], mode: str) -> float:
     """The rate of the best finite value; the first where none is finite."""
     finite = {rate: value for rate, value in found.items() if value == value and abs(value) != float("inf")}
@@ -236,19 +284,19 @@ def _fit(experiment: Experiment, arm: Arm, rate: float, folder: Path, data: Path
     """The command that trains an arm to see how well a rate does."""
     return [
         *(sys.executable, "-m", "pcpad", "fit", "--config", str(RECIPES / experiment.recipe), f"--data.root={data}"),
-        *(f"--{option}={value}" for option, value in _axes(arm, rate).items()),
+        *(f"--{option}={value}" for option, value in _axes(experiment, arm, rate).items()),
         *(f"--seed_everything={TUNING_SEED}", f"--trainer.default_root_dir={folder}"),
         f"--checkpoint.dirpath={folder / 'checkpoints'}",
     ]
 
 
-def _compare(experiment: Experiment, arm: Arm, rate: float, seed: int, grid: Path, data: Path) -> list[str]:
+def _compare(experiment: Experiment, arm: Arm, rate: float | None, seed: int, grid: Path, data: Path) -> list[str]:
     """The command that trains and tests a cell."""
     return [
         *(sys.executable, "-m", "pcpad", "compare", "--config", str(RECIPES / experiment.recipe)),
-        *(f"--axis={option}={value}" for option, value in _axes(arm, rate).items()),
+        *(f"--axis={option}={value}" for option, value in _axes(experiment, arm, rate).items()),
         *("--seeds", f"{seed},", "--test-checkpoint", "last", "--output", str(grid), f"--data.root={data}"),
-        *experiment.tests,
+        *(each.replace("{data}", str(data)) for each in experiment.tests),
     ]
 
 
@@ -260,12 +308,12 @@ def _spend(command: Sequence[str]) -> float:
     return round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1)
 
 
-def _axes(arm: Arm, rate: float) -> dict[str, str]:
-    return {**arm.options, RATE: f"{rate:g}"}
+def _axes(experiment: Experiment, arm: Arm, rate: float | None) -> dict[str, str]:
+    return {**arm.options, **({} if rate is None else {experiment.rate: f"{rate:g}"})}
 
 
-def _cell_folder(grid: Path, arm: Arm, rate: float, seed: int) -> Path:
-    return grid / Cell({**_axes(arm, rate), SEED: str(seed)}).name
+def _cell_folder(grid: Path, experiment: Experiment, arm: Arm, rate: float | None, seed: int) -> Path:
+    return grid / Cell({**_axes(experiment, arm, rate), SEED: str(seed)}).name
 
 
 def _tested(folder: Path) -> dict[str, float] | None:

@@ -7,17 +7,33 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import benchmarks.evidence_networks  # noqa: F401  # what checkpoints name is looked up there
 from pcpad.commands.loading import load_datamodule, load_task
-from pcpad.tasks.base import Task
+from pcpad.datamodules.datasets.panoptic_scenes import TRAIN_IDS
+from pcpad.tasks.base import Task, unit
+from pcpad.tasks.judges.segmentation import load_judge
+from pcpad.tasks.segmentation import IGNORE
 from pcpad.tiling import Tiling, tiled_argmax
 
-__all__ = ["classification_scores", "knows_place", "ridge", "segmentation_scores", "shares_off"]
+__all__ = [
+    "JUDGE",
+    "classification_scores",
+    "instance_shares",
+    "knows_place",
+    "ridge",
+    "segmentation_scores",
+    "shares_off",
+    "synthesis_scores",
+]
 
+JUDGE = "judge/run/checkpoints/last.ckpt"
+"""Where the judge of synthesized images is, in the data's folder."""
 TILE = 96
 SEAM = 8  # pixels on each side of a seam
+SMALLEST, LARGE = 4, 64  # pixels of an instance at 64×128: fewer are not asked for, as many are no longer small
 _PENALTY = 1e-3
 _TRUSTED = ["benchmarks.evidence_networks.NormedSegmentationTask"]
 _PLACED = 256  # images whose features are kept for the regression
@@ -154,3 +170,57 @@ def _near(size: int, tile: int, seam: int) -> Tensor:
     for middle in range(tile, size, tile):
         near |= (places >= middle - seam) & (places < middle + seam)
     return near
+
+
+@torch.inference_mode()
+def synthesis_scores(checkpoint: Path, root: Path, paddings: Sequence[str]) -> dict[str, Any]:
+    """How well a judge finds single instances in generated images, small ones apart.
+
+    Args:
+        checkpoint: The run's.
+        root: The data's folder, with `test/` and the judge.
+        paddings: Its own.
+
+    Returns:
+        `small` and `large`, and `real_small` and `real_large` in the real images of the same maps: for each test map
+        the number of instances and the mean share of an instance's pixels that the judge gives its class, 0 where
+        there are none.
+    """
+    task = load_task(checkpoint, trusted=_TRUSTED)
+    judge, _ = load_judge(root / JUDGE)
+    train_ids = torch.tensor(TRAIN_IDS)
+    found: dict[str, list[list[float]]] = {f"{kind}{size}": [] for kind in ("", "real_") for size in ("small", "large")}
+    for batch in _batches(checkpoint, root / "test", "test"):
+        height, width = batch["label_full"].shape[-2:]
+        step = height // batch["label"].shape[-2]
+        images = {"": task(batch["label"], batch["instance"]), "real_": unit(batch["image"]).float()}
+        for kind, image in images.items():
+            large = F.interpolate(image, (height, width), mode="bilinear", align_corners=False)
+            # Where the maps at the images' size were picked from.
+            seen = judge(large).argmax(1)[:, step // 2 :: step, step // 2 :: step]
+            for said, instance in zip(seen, batch["instance"][:, 0], strict=True):
+                for size, shares in instance_shares(said, instance, train_ids).items():
+                    mean = sum(shares) / len(shares) if shares else 0.0
+                    found[f"{kind}{size}"].append([len(shares), round(mean, 6)])
+    return found
+
+
+def instance_shares(said: Tensor, instance: Tensor, train_ids: Tensor) -> dict[str, list[float]]:
+    """The share of each instance's pixels that are given its class.
+
+    Args:
+        said: Classes (H, W).
+        instance: Instance ids (H, W), 1000 times the label and a number; smaller ones are no single objects.
+        train_ids: The class of each label, 255 for none.
+
+    Returns:
+        `small`: of instances of `SMALLEST` to less than `LARGE` pixels. `large`: of the others above.
+    """
+    shares: dict[str, list[float]] = {"small": [], "large": []}
+    for number in instance.unique().tolist():
+        known = int(train_ids[number // 1000]) if number >= 1000 else IGNORE
+        there = instance == number
+        pixels = int(there.sum())
+        if known != IGNORE and pixels >= SMALLEST:
+            shares["small" if pixels < LARGE else "large"].append(float((said[there] == known).float().mean()))
+    return shares

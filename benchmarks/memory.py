@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.common import save, show
+from benchmarks.resident import status_bytes
 
 _MB = 1e6
 
@@ -113,12 +114,6 @@ _CASES = {
 }
 
 
-def _status(name: str) -> float:
-    """A line of the process's status, in MB."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) * 1024 / _MB for line in lines if line.startswith(name))
-
-
 def child(case: str, side: int) -> None:
     """Run one case and print what it took.
 
@@ -135,10 +130,10 @@ def child(case: str, side: int) -> None:
     if case not in ("VideoAccuracy", "Inception Score"):
         warm()  # what is loaded at a first call
     call = _CASES[case](side)
-    before = _status("VmRSS")
+    before = status_bytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     result = call()
-    print(json.dumps({"MB": _status("VmHWM") - before, "result": str(result)[:60]}))
+    print(json.dumps({"MB": (status_bytes("VmHWM") - before) / _MB, "result": str(result)[:60]}))
 
 
 _PREDICT = """

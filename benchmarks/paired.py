@@ -63,7 +63,7 @@ def markdown(rows: Sequence[Mapping[str, object]]) -> str:
     if not rows:
         return ""
     lines = ["| " + " | ".join(rows[0]) + " |", "|" + "|".join("---" for _ in rows[0]) + "|"]
-    lines += ["| " + " | ".join(str(value) for value in row.values()) + " |" for row in rows]
+    lines += ["| " + " | ".join(str(row[column]) for column in rows[0]) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
 

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import copy
 import itertools
+import pickle
 import statistics
 import sys
+import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.data import DataLoader
 
 from benchmarks.common import alternate, ratio, run_sections
 from pcpad import PanopticPartialConv2d, PanopticPlan
 from pcpad.models import patch_discriminator, spade_generator
+from pcpad.models.spade import plans_of_strides
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,7 +182,33 @@ def training(rounds: int) -> list[dict[str, object]]:
     return [cells("generator, training step", seconds, "convolution") | {"mixed windows": shares}]
 
 
-SECTIONS = {function.__name__: function for function in (layer, memory, generator, training)}
+def _batch(ids: torch.Tensor, plans: bool) -> dict[str, object]:
+    return {"ids": ids, "plans": plans_of_strides(ids)} if plans else {"ids": ids}
+
+
+def workers(rounds: int) -> list[dict[str, object]]:
+    """Processor time of the training process for a batch's plans, 256×512, batch 4: made there, or from a worker."""
+    ids = torch.cat([street(256, 512, 0.07).roll(shift, 3) for shift in (0, 50, 100, 150)])
+
+    def received(plans: bool) -> float:
+        options: dict[str, Any] = {"batch_size": 1, "num_workers": 1}  # of which each is one batch of four
+        batches = iter(DataLoader(range(rounds + 1), collate_fn=lambda _: _batch(ids, plans), **options))  # type: ignore[arg-type]
+        next(batches)  # starts the worker
+        start = time.process_time()
+        for _ in batches:
+            pass
+        return 1000 * (time.process_time() - start) / rounds
+
+    start = time.process_time()
+    for _ in range(rounds):
+        plans = plans_of_strides(ids)
+    made = 1000 * (time.process_time() - start) / rounds
+    moved = sum(len(pickle.dumps(plan)) for plan in plans.values()) / 2**20
+    row = {"made there, ms": made, "received, ms": received(True), "received without plans, ms": received(False)}
+    return [{name: round(value, 1) for name, value in (row | {"MiB": moved}).items()}]
+
+
+SECTIONS = {function.__name__: function for function in (layer, memory, generator, training, workers)}
 
 
 if __name__ == "__main__":

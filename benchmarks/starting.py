@@ -28,6 +28,7 @@ import numpy as np
 import psutil
 
 from benchmarks.common import save, show
+from benchmarks.resident import status_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,17 +126,8 @@ def start(what: str, root: Path) -> dict[str, float]:
         "seconds": seconds,
         "cpu": cpu,
         "MiB kept": (process.memory_info().rss - before) / 2**20,
-        "MiB more at the peak": (_peak() - before) / 2**20,
+        "MiB more at the peak": (status_bytes("VmHWM") - before) / 2**20,
     }
-
-
-def _peak() -> float:
-    """Bytes resident at most, since `clear_refs`; NaN where the system does not say."""
-    try:
-        said = Path("/proc/self/status").read_text()
-    except OSError:
-        return float("nan")
-    return next((int(line.split()[1]) * 1024 for line in said.splitlines() if line.startswith("VmHWM")), float("nan"))
 
 
 def _processor() -> float:

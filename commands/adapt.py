@@ -48,7 +48,7 @@ examples:
 
 
 def main(args: list[str]) -> None:
-    """Recover, say what came out, and write the weights.
+    """Recover the network, print the result, and write the weights.
 
     Args:
         args: The arguments after `adapt`.
@@ -85,7 +85,7 @@ def main(args: list[str]) -> None:
 
 
 def _files(given: argparse.Namespace) -> FileTable:
-    """The photographs, after all that is wrong with what will be written has been said."""
+    """List the photographs, after checking everything that will be written."""
     if given.output.suffix != ".safetensors" or given.output.is_dir():
         message = f"Expected --output to be a file ending in .safetensors, but got {given.output}."
         raise UserValueError(message)
@@ -101,7 +101,7 @@ def _files(given: argparse.Namespace) -> FileTable:
 
 
 def _large(files: FileTable, resize: int | None, procedure: Procedure) -> FileTable:
-    """Without photographs that are too small for a crop and some true context."""
+    """Drop photographs that are too small for a crop and some true context."""
     if resize is not None:
         return files
     least = (procedure.crop or 128) + 2 * (procedure.margin or 32)

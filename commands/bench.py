@@ -1,4 +1,4 @@
-"""`pcpad bench`: what each padding costs on a network, beside zero padding (2018 and 2022 papers, Table 1)."""
+"""`pcpad bench`: what each padding costs on a network, compared with zero padding (2018 and 2022 papers, Table 1)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ examples:
 
 
 def main(args: list[str]) -> None:
-    """Measure, print a table a setting, and write the file asked for.
+    """Measure, print one table per setting, and write the file asked for.
 
     Args:
         args: The arguments after `bench`.
@@ -116,7 +116,7 @@ def _measure_network(
     of_networks: dict[str, dict[str, Any]],
     tables: list[tuple[str, Setting, list[Row], Known]],
 ) -> None:
-    """Measure or count one network in all settings; `of_networks` and `tables` get what comes out."""
+    """Measure or count one network in all settings; the results are added to `of_networks` and `tables`."""
     made = None if network in TWO_INPUTS else contestants(network, given.paddings, given.fallback)
     usual = (224, 224) if made is not None and made.dims == 2 else (112, 112) if made is not None else (256, 256)
     size = given.size or usual
@@ -148,7 +148,7 @@ def _measure_network(
 
 
 def _described(of_networks: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What JSON says of the networks: of one plainly, of several by name."""
+    """The networks' entries in the JSON file: for several networks, by name."""
     names = list(of_networks)
     if len(names) == 1:
         return {"network": names[0], **of_networks[names[0]]}
@@ -263,7 +263,7 @@ def _say_unconverted(console: Console, made: Contestants) -> None:
 
 @contextmanager
 def _progress(title: str, rounds: int, networks: int) -> Iterator[Callable[[str], None]]:
-    """A line on the terminal that is redrawn between what is timed, and by no thread that would disturb it."""
+    """A progress line, redrawn between timed calls and without a thread that would disturb them."""
     if not sys.stderr.isatty():
         say(title, file=sys.stderr)
         yield lambda _: None

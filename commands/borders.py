@@ -93,7 +93,7 @@ def parser() -> Parser:
     add = made.add_argument
     add("--network", required=True, metavar="NAME",
         help="of torchvision, timm (timm/NAME), pcpad.models (deeplabv3plus/resnet50) or smp (smp/Unet-resnet18), a "
-        "checkpoint, or a function of a module that --import names")  # fmt: skip
+        "checkpoint, or a function or class of a module that --import names")  # fmt: skip
     add(
         "--weights",
         type=file_name,

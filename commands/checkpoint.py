@@ -1,4 +1,4 @@
-"""What a checkpoint remembers, and how it ranks below what the user asks for."""
+"""The settings that a checkpoint keeps, which rank below what the user asks for."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _missing(path: Path) -> str:
 
 
 def run_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a run's configuration its checkpoints remember.
+    """The part of a run's configuration that its checkpoints keep.
 
     Args:
         config: Parsed, or a checkpoint's entry, which may hold anything.
@@ -111,7 +111,7 @@ def run_values(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def home_of(checkpoint: Path) -> tuple[str, str] | None:
-    """The folder of a run's siblings, and the run's name, for a checkpoint that lies in its run's folder.
+    """The folder of all runs and this run's name, for a checkpoint that lies in its run's folder.
 
     Args:
         checkpoint: Its path.
@@ -168,7 +168,7 @@ def remembered(path: Path, trust: Trust | None = None, *, run: bool = False, wei
 
 
 def _without_augmentation(settings: dict[str, Any]) -> None:
-    """Leave out, in place, what only training images go through: its classes need nobody's trust in an evaluation."""
+    """Drop, in place, the transforms of training images: an evaluation need not trust their classes."""
     given = settings.get("data", {}).get("init_args", {})
     augment = given.get("augment") if isinstance(given, dict) else None
     if isinstance(augment, list) and all(isinstance(item, Mapping) and "class_path" in item for item in augment):

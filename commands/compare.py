@@ -17,13 +17,15 @@ from pcpad.commands.comparison.plots import draw
 from pcpad.commands.comparison.report import show
 from pcpad.commands.comparison.request import completed, parse, resolve
 from pcpad.commands.comparison.results import Study
+from pcpad.commands.comparison.stages import Stage, stages_of
 from pcpad.commands.comparison.written import REPORT_FILES, write_report
+from pcpad.errors import UserError
 from pcpad.files import refuse_replacing
 from pcpad.terminal import say
 
 
 def main(args: list[str]) -> None:
-    """Run a grid, list its commands, or report on its folder.
+    """Run a grid, list its commands, or report on its folder; or several grids in order, see `--stages`.
 
     Args:
         args: See `pcpad compare --help`.
@@ -33,16 +35,44 @@ def main(args: list[str]) -> None:
         ValueError: What was asked for makes no grid, or not one for this folder.
         FileNotFoundError: There is no such recipe or folder.
     """
-    given = parse(args)
+    # All of them before the first is run: a later one's mistakes are not to cost an earlier one's hours.
+    stages = [(stage, _enter(stage)) for stage in stages_of(args)]
+    failed = False
+    for stage, entered in stages:
+        if stage.where:
+            say(f"pcpad: {stage.where}", file=sys.stderr)
+        try:
+            _go(*entered)
+        except SystemExit as end:
+            if end.code != 1 or len(stages) == 1:
+                raise
+            failed = True  # what starts from runs that crashed is not run, and what does not is
+    if failed:
+        raise SystemExit(1)
+
+
+def _enter(stage: Stage) -> tuple[Namespace, Grid]:
+    """Read what is asked for, and make its folder a grid's."""
+    try:
+        given = parse(stage.arguments)
+        if given.report:
+            grid = read_grid(given.output)
+            if given.tests_given:
+                grid = grid.with_tests({**given.tests, "cross": grid.cross, "per_image": grid.per_image})
+            return given, grid
+        given.grid = resolve(given.grid)
+        return given, enter_grid(given.output, given.grid, completed)
+    except (UserError, SystemExit) as error:
+        if stage.where and not (isinstance(error, SystemExit) and error.code in (0, None)):
+            say(f"pcpad: {stage.where}:", file=sys.stderr)
+        raise
+
+
+def _go(given: Namespace, grid: Grid) -> None:
     if given.report:
-        grid = read_grid(given.output)
-        if given.tests_given:
-            grid = grid.with_tests({**given.tests, "cross": grid.cross, "per_image": grid.per_image})
         _report(given, grid)
         return
-    asked = resolve(given.grid)
-    grid = enter_grid(given.output, asked, completed)
-    names = {cell.name for cell in asked.cells}
+    names = {cell.name for cell in given.grid.cells}
     cells = [cell for cell in grid.cells if cell.name in names]
     if given.list:
         _list(given.output, grid, cells)
@@ -71,7 +101,7 @@ def _list(root: Path, grid: Grid, cells: Sequence[Cell]) -> None:
 
 
 def _run(given: Namespace, grid: Grid, cells: Sequence[Cell]) -> list[str]:
-    """Run what can be run: what is chosen by first. Returns what could not be, and why."""
+    """Run the cells that can be run, those that tune first. Returns the others, and why."""
     root = given.output
     waiting: list[str] = []
     with engine(given, grid) as run:
@@ -115,7 +145,7 @@ def _report(given: Namespace, grid: Grid, waiting: Sequence[str] = ()) -> None:
 
 
 def _read_from(folder: Path) -> Iterator[Path]:
-    """What a report is made of; looked at only where one stands there already."""
+    """The files that a report is made of; looked up only if a report is there already."""
     yield folder / GRID_FILE
     for pattern in ("results.json", "metrics.csv", "*.ckpt", "config.yaml"):
         yield from folder.rglob(pattern)

@@ -1,4 +1,4 @@
-"""`pcpad doctor`: what is installed and found here, and what of it is known to be wrong."""
+"""`pcpad doctor`: what is installed here, and its known problems."""
 
 from __future__ import annotations
 

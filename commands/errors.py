@@ -16,7 +16,7 @@ from pcpad.terminal import for_terminal
 
 _ESCAPE = "PCPAD_TRACEBACK"
 _LONGEST = 4000  # characters of a line
-# What the machine refuses, whoever asks: never a bug, and each has a way out.
+# What the system refuses: never a bug, and for each there is something to do.
 _ADVICE = {
     errno.EACCES: "change who may read or write it (chmod, chown), or name another place",
     errno.EPERM: "change who may read or write it (chmod, chown), or name another place",
@@ -32,14 +32,14 @@ _ADVICE = {
     errno.EMFILE: "allow more (ulimit -n), or lower --data.num_workers",
     errno.ENFILE: "close other programs, or lower --data.num_workers",
     errno.EIO: "the disk or the network behind it failed",
-    errno.ESTALE: "the network folder has changed meanwhile; start again",
-    errno.ENXIO: "nothing is there to read",
+    errno.ESTALE: "the network folder has changed in the meantime; start again",
+    errno.ENXIO: "there is nothing to read",
 }
 # What libraries say of the data or the machine, and what to do.
 _SAID = (
     (
         r"Expected more than 1 value per channel when training, got input size [^\n]*",
-        "batch normalization has one value per channel here, which has no spread: train on more images at once "
+        "batch normalization needs more than one value per channel: train on more images per step "
         "(--data.batch_size 2 or more, per device) or on larger ones",
     ),
     (
@@ -88,7 +88,7 @@ def clean_errors() -> Iterator[None]:
 
 
 def _shortened(message: str) -> str:
-    """A message without the middle of lines that nobody reads: of a field of megabytes, say."""
+    """A message whose very long lines, such as a field of megabytes, are cut in the middle."""
     return "\n".join(
         line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
         for line in message.split("\n")
@@ -121,9 +121,9 @@ def user_message(error: BaseException) -> str | None:
 
 
 def _of_system(error: BaseException) -> str | None:
-    """What the machine refused, with the path, here or in a data loader's worker, which passes it on as text."""
+    """What the system refused, with the path; a data loader's worker passes it on as text."""
     if isinstance(error, MemoryError):
-        return "Memory ran out: lower --data.num_workers or --data.batch_size, or end other programs"
+        return "Memory ran out: lower --data.num_workers or --data.batch_size, or close other programs"
     if not isinstance(error, OSError):
         return None
     number, what = error.errno, f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
@@ -135,7 +135,7 @@ def _of_system(error: BaseException) -> str | None:
 
 
 def _of_package(error: BaseException) -> str | None:
-    """That a package is missing, unless it is our own code that takes it for granted."""
+    """The message for a missing package, unless our own code requires it."""
     if not isinstance(error, ModuleNotFoundError) or (_raised_in("pcpad", error) and error.name is None):
         return None
     if error.name is None:
@@ -147,7 +147,7 @@ def _of_package(error: BaseException) -> str | None:
 
 
 def _of_callback(error: BaseException) -> str | None:
-    """That one of Lightning's callbacks asks a model for a part that it has not."""
+    """The message where one of Lightning's callbacks needs a part that the model lacks."""
     found = re.fullmatch(r"'(\w+)' object has no attribute '(\w+)'", str(error))
     if found is None or not isinstance(error, AttributeError):
         return None
@@ -158,7 +158,7 @@ def _of_callback(error: BaseException) -> str | None:
     if not kind.__module__.startswith("lightning.pytorch.callbacks.") or kind.__name__ == model:
         return None
     return (
-        f"{kind.__name__} needs a model with a part called `{part}`, which {model} has not: leave this "
+        f"{kind.__name__} needs a model with a part called `{part}`, which {model} lacks: leave this "
         f"callback out, or derive a task of your own that has one (a property `{part}`)"
     )
 
@@ -168,7 +168,7 @@ def _package_of(frame: FrameType) -> str:
 
 
 def _of_library(error: BaseException) -> str | None:
-    """What libraries say of the data or the machine."""
+    """What libraries report about the data or the machine, with advice."""
     for pattern, advice in _SAID:
         found = re.search(pattern, str(error)) if isinstance(error, ValueError | RuntimeError) else None
         if found is not None:

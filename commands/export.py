@@ -44,7 +44,7 @@ examples:
 
 
 def main(args: list[str]) -> None:
-    """Export, check, and say what was found.
+    """Export, check, and print the differences.
 
     Args:
         args: The arguments after `export`.
@@ -81,7 +81,7 @@ def main(args: list[str]) -> None:
 
 
 def _refuse_half(given: argparse.Namespace) -> None:
-    """Either a checkpoint or a network's name and its weights."""
+    """Refuse anything but either a checkpoint, or a network's name and its weights."""
     by_name = given.network is not None and given.weights is not None
     if by_name == (given.ckpt_path is not None) or (given.network is None) != (given.weights is None):
         message = "Expected either --ckpt_path FILE, or --network NAME and --weights FILE."

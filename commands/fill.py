@@ -61,7 +61,7 @@ examples:
 
 
 def main(args: list[str]) -> None:
-    """Fill the pictures, one after the other, and say of each how.
+    """Fill the pictures one after the other, and report each.
 
     Args:
         args: The arguments after `fill`.
@@ -179,7 +179,7 @@ def _mask_reading(given: argparse.Namespace) -> MaskReading:
 
 
 def _network(given: argparse.Namespace) -> Inpainter | None:
-    """The network that is asked for, or may be chosen; where none ships, `auto` says so.
+    """The network that is asked for or may be chosen; if none is included, `auto` says so.
 
     Raises:
         UserFileNotFoundError: It is asked for, and not there.
@@ -209,7 +209,7 @@ def _network(given: argparse.Namespace) -> Inpainter | None:
 
 @dataclass
 class _Run:
-    """What is the same for all pictures, and what comes of them."""
+    """The settings for all pictures, and their results."""
 
     given: argparse.Namespace
     reading: MaskReading
@@ -227,7 +227,7 @@ class _Run:
         return self.given.masks_only or self.given.masks_too or self.reading.source == "scratches"
 
     def check(self, jobs: Sequence[Job]) -> None:
-        """See that results replace nothing that is read, before anything is done.
+        """Refuse, before any work, results that would replace an input.
 
         Raises:
             UserValueError: One would, or they could not be files of that name.
@@ -248,7 +248,7 @@ class _Run:
                 raise UserValueError(message)
 
     def prepare(self) -> None:
-        """Make the folder of results, and see that it can be written to.
+        """Create the folder of results, and check that it can be written to.
 
         Raises:
             UserRuntimeError: It cannot.
@@ -274,7 +274,7 @@ class _Run:
         return Path(f"{self.given.output / name}{ending}")
 
     def do(self, job: Job) -> None:
-        """Fill one picture; what goes wrong is kept for the end."""
+        """Fill one picture; errors are kept for the end."""
         try:
             with _notes_of(job.source):
                 self._do(job)
@@ -332,7 +332,7 @@ class _Run:
             self.rows.append(sheet_row(f"{job.name}: {text}", before, hole, picture))
 
     def end(self, count: int) -> None:
-        """Write the sheet, and say what was done.
+        """Write the sheet, and print a summary.
 
         Raises:
             UserRuntimeError: Something was not done, or there was nothing to fill.
@@ -363,7 +363,7 @@ class _Run:
 
 @contextmanager
 def _notes_of(source: Path) -> Iterator[None]:
-    """Say what is warned of while a picture is read and filled as notes, each once."""
+    """Turn warnings that are raised while a picture is read and filled into notes, each once."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         yield

@@ -1,4 +1,4 @@
-"""Options of a run that are one word or number: where its numbers go, and when it has had enough."""
+"""Options of a run that are one word or number: where its numbers are logged, and when it stops early."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def logger_words(config: Any) -> list[str]:
 
 
 def check_habits(config: Any) -> None:
-    """Refuse what cannot be, before anything is built or read.
+    """Refuse invalid options before anything is built or read.
 
     Args:
         config: The verb's configuration.

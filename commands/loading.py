@@ -1,4 +1,4 @@
-"""Tasks and data modules back from a checkpoint, for verbs that run a network without a trainer."""
+"""Load tasks and data modules from a checkpoint, for verbs that run a network without a trainer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ from pcpad.files import at_home, refuse_irregular
 from pcpad.tasks.base import Task
 from pcpad.trust import Trust
 
-__all__ = ["load_datamodule", "load_task"]
+__all__ = ["NoTaskError", "load_datamodule", "load_task"]
+
+
+class NoTaskError(UserValueError):
+    """A checkpoint that does not name the task it was made by."""
 
 
 def load_task(
@@ -36,7 +40,7 @@ def load_task(
 
     Args:
         checkpoint: A local Lightning checkpoint.
-        device: Where the network shall be.
+        device: The network's device.
         trusted: Class paths from other packages that the checkpoint may name.
         where_known: Like `overrides`, but left out where the task has no such argument.
         overrides: Arguments of the task that outrank the checkpoint's: `padding="zeros"`.
@@ -46,14 +50,15 @@ def load_task(
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no checkpoint of a task, asks for a class from elsewhere, or an override is no argument.
+        NoTaskError: The checkpoint names no task.
+        ValueError: It asks for a class from elsewhere, or an override is no argument.
         TypeError: It is a checkpoint of a LightningModule that is no `Task`.
     """
     trust = Trust(checkpoint, trusted)
     settings = _settings(checkpoint, "model", trust)
     if settings is None:
         message = f"{checkpoint} does not say which task it was made by; expected a checkpoint of `pcpad fit`."
-        raise UserValueError(message)
+        raise NoTaskError(message)
     kind = _find_class(settings["class_path"], LightningModule, pcpad.tasks)
     if not issubclass(kind, Task):
         message = (

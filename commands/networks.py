@@ -1,9 +1,11 @@
-"""Networks by what people type: a library's name and a file of weights, a checkpoint, a function of theirs."""
+"""Networks by what users type: a library's name and a file of weights, a checkpoint, or a function of theirs."""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +16,14 @@ from torch import Tensor, nn
 
 from pcpad import convert_padding
 from pcpad.commands.benching.networks import build, own_networks
-from pcpad.commands.loading import load_task
+from pcpad.commands.loading import NoTaskError, load_task
 from pcpad.commands.plugins import load_user_modules
 from pcpad.errors import UserTypeError, UserValueError
 from pcpad.models import classifier, load_weights, smp_network
 from pcpad.models.classifiers import find_network
 from pcpad.models.padded_weights import read_metadata
 from pcpad.tasks.base import Task
+from pcpad.terminal import say
 from pcpad.trust import loaded_modules
 
 __all__ = ["LoadedNetwork", "load_network"]
@@ -36,7 +39,7 @@ _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 @dataclass(frozen=True)
 class LoadedNetwork:
-    """A network, and what it wants its images to be.
+    """A network, and the images it expects.
 
     Args:
         module: The network alone, in evaluation mode; of a checkpoint the task's `network`.
@@ -91,9 +94,10 @@ def load_network(
         name: A network of torchvision (`resnet50`, `fcn_resnet50`), of timm (`timm/resnet50`, or without the prefix
             where torchvision has none of that name), of `pcpad.models` (`deeplabv3plus/resnet50`: the first argument
             behind the stroke), or of segmentation-models-pytorch (`smp/Unet-resnet18`); a checkpoint of the suite
-            (`best.ckpt`); or `my.module:make`, a function without arguments that returns the network.
+            (`best.ckpt`); or `my.module:make`, a function without arguments that returns the network, or its class.
         weights: A local file, see `pcpad.models.load_weights`; for torchvision's classifiers also `published`. Of a
-            network that a function makes, the weights that it has when not given.
+            network that a function makes, the weights that it has when not given. A Lightning checkpoint of another
+            project is such a file.
         padding: Convert the network to it; None leaves it its own.
         fallback: See `pcpad.convert_padding`.
         imports: Modules whose functions may be called, beside those that `--import` has loaded.
@@ -116,10 +120,14 @@ def load_network(
     task, trained, size, known = None, True, None, _PLAIN
     if name.endswith(".ckpt"):
         _refuse_options(name, weights, num_classes)
-        task = load_task(name, trusted=trusted)
+        try:
+            task = load_task(name, trusted=trusted)
+        except NoTaskError as error:
+            message = f"{error} Of a project of your own: --import mine --network mine:MyNetwork --weights {name}"
+            raise UserValueError(message) from None
         module, known = _of_task(task, name)
     elif ":" in name:
-        module = _made(name, imports)
+        module = _made(name, imports, weights is not None)
         if weights is not None:
             own = read_metadata(weights).get("padding", "zeros")
             if own != "zeros":  # as `pcpad adapt` writes them
@@ -167,7 +175,7 @@ def _of_task(task: Task, name: str) -> tuple[nn.Module, _Numbers]:
     return network, (tuple(mean.flatten().tolist()), tuple(std.flatten().tolist()))
 
 
-def _made(name: str, imports: Iterable[str]) -> nn.Module:
+def _made(name: str, imports: Iterable[str], weighted: bool) -> nn.Module:
     if not _FUNCTION.fullmatch(name):
         message = f"Expected a network's name, a .ckpt file or my.module:make, but got {name!r}"
         raise UserValueError(message)
@@ -181,11 +189,30 @@ def _made(name: str, imports: Iterable[str]) -> nn.Module:
     if not callable(make):
         message = f"{name}: {home} has no function {function!r}"
         raise UserValueError(message)
+    if needed := _needed(make):
+        message = (
+            f"{name} needs {', '.join(needed)}, but is called without arguments: name a function that gives them, "
+            f"`def network(): return {function}({', '.join(f'{one}=…' for one in needed)})`"
+        )
+        raise UserTypeError(message)
     made = make()
     if not isinstance(made, nn.Module):
         message = f"Expected {name}() to return a torch.nn.Module, but got a {type(made).__name__}"
         raise UserTypeError(message)
+    if isinstance(make, type) and not weighted:
+        text = f"{name} is a class, and there are no --weights: its weights are those that {function}() begins with."
+        say(text, file=sys.stderr)
     return made
+
+
+def _needed(make: Any) -> list[str]:
+    """The arguments that a function has to be given."""
+    try:
+        parameters = inspect.signature(make).parameters.values()
+    except (TypeError, ValueError):  # of builtins
+        return []
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [one.name for one in parameters if one.default is one.empty and one.kind not in several]
 
 
 def _by_name(name: str, weights: str | Path | None, num_classes: int | None) -> tuple[nn.Module, _Numbers, int | None]:
@@ -213,7 +240,7 @@ def _by_name(name: str, weights: str | Path | None, num_classes: int | None) -> 
 
 
 def _is_classifier(name: str) -> bool:
-    """Whether `classifier` builds it, or is to say that there is no such network."""
+    """Whether `classifier` builds it, or raises the error that there is no such network."""
     from torchvision import models
 
     return name not in models.list_models() or name in models.list_models(module=models)

@@ -1,4 +1,4 @@
-"""What a command writes is none of what it reads: asked before any work."""
+"""Refuse, before any work, to write over a file that the command reads."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _CHECKPOINTS = ("best.ckpt", "last.ckpt")
 
 
 def named_files(values: Any) -> Iterator[Path]:
-    """The files that stand in a configuration, whatever the options are called.
+    """The existing files that a configuration names, whichever options name them.
 
     Args:
         values: A configuration, or a part of it.
 
     Yields:
-        Those that are there, except of options that say where to write; of a pattern with `{split}` those of the
+        Each of them, except those of options that say where to write; for a pattern with `{split}` the files of all
         splits.
     """
     if isinstance(values, Mapping):
@@ -57,7 +57,7 @@ def named_files(values: Any) -> Iterator[Path]:
 
 
 def run_files(log_folder: str | None) -> list[Path]:
-    """What a run may write into its log folder, which may be somebody's own where there is no logger."""
+    """The files that a run may write into its log folder; without a logger that may be a folder of the user's."""
     return [Path(log_folder, name) for name in _IN_LOG_FOLDER] if log_folder else []
 
 

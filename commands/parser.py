@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NoReturn
 
-from pcpad.errors import UserValueError
+from pcpad.errors import UserValueError, did_you_mean
 from pcpad.files import at_home
 from pcpad.terminal import for_terminal
 
@@ -69,11 +69,14 @@ def numbers(text: str) -> tuple[float, ...]:
 
 
 class Parser(argparse.ArgumentParser):
-    """An `argparse.ArgumentParser` that shows what was typed, file names of a shell's `*` included, and obeys nothing.
+    """An `argparse.ArgumentParser` whose errors show typed text without its control characters.
 
     Its arguments are those of `argparse.ArgumentParser`.
     """
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong, and end with exit code 2."""
+        """Say what is wrong, with the option that was perhaps meant, and end with exit code 2."""
+        unknown = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
+        if message.startswith("unrecognized arguments") and unknown:
+            message += did_you_mean(unknown[0], self._option_string_actions, cutoff=0.6)
         super().error(for_terminal(message))

@@ -41,7 +41,7 @@ class _FolderFinder:
         self.found: dict[str, str] = {}
 
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> Any:
-        """Python's interface of finders; packages find their own modules by themselves."""
+        """Python's interface for finders; modules inside of packages are found without this one."""
         if path is not None or not (name in self.typed or self._asked_by_found()):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, [str(Path.cwd())])
@@ -137,7 +137,7 @@ def split_imports(args: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def load_plugins() -> None:
-    """Import what installed packages offer under the entry point group `pcpad.plugins`; one that fails is said."""
+    """Import the entry points `pcpad.plugins` of installed packages; warn of one that fails."""
     from importlib.metadata import entry_points
 
     for entry in entry_points(group=_GROUP):

@@ -26,7 +26,7 @@ def packaged_recipes() -> dict[str, Path]:
 
 
 def description(recipe: Path) -> str:
-    """The one line a recipe opens with.
+    """The first line of a recipe, which describes it.
 
     Args:
         recipe: A YAML file.

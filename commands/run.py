@@ -8,24 +8,22 @@ import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib import import_module
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
-from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter, LearningRateMonitor, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from pcpad._renamed import present_path
 from pcpad.bounded_yaml import bound_jsonargparse, reading_once
 from pcpad.commands.checkpoint import changed_settings, find_checkpoint, home_of, remembered, run_values
-from pcpad.commands.habits import add_habits, check_habits, early_stopping, further_loggers, logger_words
+from pcpad.commands.habits import check_habits, early_stopping, further_loggers, logger_words
 from pcpad.commands.outputs import checkpoint_files, named_files, run_files
 from pcpad.commands.plugins import allow_modules_of, import_named, load_plugins, load_user_modules, split_imports
 from pcpad.commands.recipes import config_files, configured_imports, resolve_configs
+from pcpad.commands.run_options import add_run_options, refuse_other_bytes, with_present_paths
 from pcpad.commands.starting import Began, Start
 from pcpad.datamodules.base import DataModule
 from pcpad.errors import UserValueError
@@ -41,7 +39,6 @@ from pcpad.tasks.callbacks.prediction_writer import PredictionWriter
 from pcpad.tasks.callbacks.progress import ShownProgress
 from pcpad.tasks.callbacks.randomness import RandomState
 from pcpad.tasks.callbacks.restoring import SoundStates
-from pcpad.tasks.callbacks.results import RunResults
 from pcpad.tasks.callbacks.resume import OptimizerOnResume
 from pcpad.tasks.callbacks.run_values import RunValues
 from pcpad.tasks.callbacks.sample_images import SampleImages
@@ -70,7 +67,7 @@ def main(verb: str, args: list[str]) -> SuiteCLI:
 
 def _run(verb: str, args: list[str]) -> SuiteCLI:
     modules, args = split_imports(args)
-    _refuse_other_bytes(args)
+    refuse_other_bytes(args)
     args = resolve_configs(args)
     configs = config_files(args)
     named = named_values(args, configs)
@@ -98,21 +95,6 @@ def _run(verb: str, args: list[str]) -> SuiteCLI:
         folder, name = home
         settings.setdefault("trainer", {})["default_root_dir"] = folder
     return SuiteCLI(verb, args, name=name, remembered=settings, trust=trust, configs=configs)
-
-
-def _refuse_other_bytes(args: list[str]) -> None:
-    """Arguments of classes pass through YAML, which has no way to write a byte that is no UTF-8."""
-    for before, arg in pairwise(["", *args]):
-        option, equals, value = arg.partition("=")
-        option, value = (option, value) if equals else (before, arg)
-        if option.startswith(
-            ("--model", "--data", "--eval", "--trainer.callbacks", "--trainer.logger")
-        ) and not is_unicode(value):
-            message = (
-                f"{option} {value}: this name is not valid UTF-8, as options of classes must be: "
-                "rename it, or give a link to it that has another name (ln -s)"
-            )
-            raise UserValueError(message)
 
 
 class SuiteCLI(LightningCLI):
@@ -167,53 +149,21 @@ class SuiteCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what a recipe states beside model, data and trainer."""
-        parser.add_lightning_class_args(BestAndLast, "checkpoint")
-        parser.add_lightning_class_args(RunResults, "results")
-        parser.link_arguments("checkpoint.monitor", "results.monitor")
-        parser.link_arguments("checkpoint.mode", "results.mode")
-        text = (
-            "Modules to load first, also as --import MODULE: they may register paddings, or define what is named here."
-        )
-        add_habits(parser, self.verb)
-        parser.add_argument("--imports", type=list[str] | None, default=None, help=text)
-        if self.verb in ("test", "predict"):
-            text = "Run a network that no checkpoint and no weights were loaded into: its values are random."
-            parser.add_argument("--untrained", action="store_true", help=text)
-        if self.verb == "test":
-            from torchmetrics import Metric, MetricCollection
-
-            from pcpad.tasks.evaluation.evaluators import Evaluator
-
-            text = "Evaluators: --eval+=Tile --eval.size=512 --eval+=Border; and any metric: --eval+=mine.BoundaryF1"
-            kinds = list[Evaluator | Metric | MetricCollection] | None
-            parser.add_argument("--eval", type=kinds, default=None, help=text)
-            text = "CSV file for the scores of each image or video, the worst first; beside it a picture of the worst."
-            parser.add_argument("--per_image", type=str | None, default=None, help=text)
-        if self.verb == "predict":
-            parser.add_argument("--output", type=str | None, default=None, help="File or folder for the predictions.")
-            from pcpad.tasks.evaluation.evaluators import MarginOption
-
-            text = "Side of the tiles that large pictures are cut into, in pixels; the task's own if not given."
-            parser.add_argument("--tiling.size", type=int | None, default=None, help=text)
-            text = "Of neighboring tiles, a fraction of them such as 1/3."
-            parser.add_argument("--tiling.overlap", type=float | str | None, default=None, help=text)
-            text = "What tiles see around them: exact, as far as the network looks; or this many pixels."
-            margin: Any = MarginOption | None
-            parser.add_argument("--tiling.margin", type=margin, default=None, help=text)
+        add_run_options(parser, self.verb)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, then say where the run departs from its checkpoint."""
         quiet = {"predict": {"return_predictions": False}, "test": {"verbose": False}, "validate": {"verbose": False}}
         self._subcommand_parsers[self.verb].set_defaults(quiet.get(self.verb, {}))
         with self._watch(), escaped_stderr():
-            self.config = _with_present_paths(parser.parse_args(cast(list[str], args)))
+            self.config = with_present_paths(parser.parse_args(cast(list[str], args)))
             check_habits(self.config[self.verb])
             used = parser.dump(self.config, skip_none=False, skip_validation=True, format="json")
         for line in changed_settings(self.remembered, json.loads(used)[self.verb]):
             _say(f"Differs from the checkpoint: {line}")
 
     def _set_seed(self) -> None:
-        """NumPy takes no other seeds."""
+        """Refuse seeds that NumPy does not take."""
         seed = self._get(self.config, "seed_everything")
         if type(seed) is int and not 0 <= seed < 2**32:
             message = f"Expected --seed_everything to be in 0 to {2**32 - 1}, or true or false, but got {seed}"
@@ -221,10 +171,10 @@ class SuiteCLI(LightningCLI):
         super()._set_seed()
 
     def _parse_ckpt_path(self) -> None:
-        """Lightning's own would let the checkpoint win over what the user typed."""
+        """Do nothing: Lightning's version would let the checkpoint outrank what the user typed."""
 
     def before_instantiate_classes(self) -> None:
-        """Have the network be built for the data's classes and channels, where nobody has said how many it is for."""
+        """Build the network for the data's classes and channels where their numbers were not given."""
         config = self.config[self.verb]
         model, data = (config.get(name) for name in ("model", "data"))
         given = model.get("init_args") if model is not None else None
@@ -278,7 +228,7 @@ class SuiteCLI(LightningCLI):
         self.model.use_tiling(**options)
 
     def _refuse_untrained(self) -> None:
-        """A network of random values has scores and fills holes, too; none of it means anything."""
+        """Refuse to test or apply a network with random weights, whose results would mean nothing."""
         if self._get(self.config_init, "ckpt_path"):
             return
         name = type(self.model).__name__
@@ -357,7 +307,7 @@ class SuiteCLI(LightningCLI):
         return callbacks
 
     def _per_image(self, output: str) -> Callback:
-        """What writes the scores of single samples; a task that has none is told so before any work."""
+        """The callback that writes the scores of single samples; a model without such scores is refused early."""
         if not isinstance(self.model, Task):
             message = f"--per_image is for tasks; {_lacks(self.model, 'item_metric')}"
             raise UserValueError(message)
@@ -366,7 +316,7 @@ class SuiteCLI(LightningCLI):
         return writer
 
     def _prediction_writer(self, task: Task | None, has_callbacks: bool) -> list[Callback]:
-        """What writes the predictions; without it nothing would come of them, which is said before any work."""
+        """The callback that writes the predictions; if there is none, that is refused before any work."""
         output = self._get(self.config_init, "output")
         writer = task.prediction_writer(output) if task is not None else None
         if writer is not None:
@@ -380,7 +330,7 @@ class SuiteCLI(LightningCLI):
         raise UserValueError(message)
 
     def _refuse_replacing(self, log_folder: str | None) -> None:
-        """See that nothing that was named is written over, and have the writer of predictions see to it, too."""
+        """Refuse to write over any file that was named, and have the writer of predictions do so, too."""
         inputs = [*self.configs, *named_files(self.config_dump)]
         output = self._get(self.config_init, "output") if self.verb == "predict" else None
         if output is not None:
@@ -408,22 +358,8 @@ class SuiteCLI(LightningCLI):
         super()._run_subcommand(subcommand)
 
 
-def _with_present_paths(config: Any) -> Any:
-    """Spell class paths as they are now, in place, so that the run's own files name no old ones."""
-    if isinstance(config, list):
-        for value in config:
-            _with_present_paths(value)
-    elif isinstance(config, Namespace):
-        for key, value in vars(config).items():
-            if key == "class_path":
-                config[key] = present_path(value)
-            else:
-                _with_present_paths(value)
-    return config
-
-
 def _quieten() -> None:
-    """Leave out what tells a user nothing about the run."""
+    """Silence warnings and messages that say nothing about the run."""
     for message in (
         "Be aware that when using `ckpt_path`",  # evaluation needs none of the training run's callbacks
         "Experiment logs directory .* exists and is not empty",  # the two loggers share one, on purpose

@@ -1,4 +1,4 @@
-"""`pcpad fit --help` and the like: what most runs need, by groups, the task's own options first.
+"""`pcpad fit --help` and similar: the options that most runs need, by groups, the task's own first.
 
 All options, some hundred of them Lightning's, are printed by `--help all`.
 """
@@ -162,7 +162,7 @@ def _chosen(args: list[str]) -> dict[str, tuple[str, Mapping[str, Any]]]:
 
 
 def _print_part(part: str, home: str, class_path: str, values: Mapping[str, Any]) -> None:
-    """The options of a task or data module, or which of them there are."""
+    """Print the options of a task or data module, or the available classes."""
     module = importlib.import_module(home)
     name = class_path.rpartition(".")[2]
     if name in module.__all__ and (class_path == name or class_path.startswith(f"{home}.")):

@@ -1,4 +1,4 @@
-"""A run's folder is its own, and nothing is left of one that failed before its first batch."""
+"""Each run gets a folder of its own, which is removed if the run fails before its first batch."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Began", "Start"]
 
 # What loggers and callbacks write when a run starts.
 _FIRST_FILES = ("config.yaml", "hparams.yaml", "metrics.csv", "events.out.tfevents.*", ".*")
-_PATIENCE = 100  # times that a folder may vanish between two lines
+_PATIENCE = 100  # how often a folder may vanish between two calls
 
 
 class Start:
-    """Takes folders for a run, remembers which were not there before, and removes them when it fails to start.
+    """Creates the folders of a run, remembers which are new, and removes those if the run fails to start.
 
     Attributes:
-        began: Whether a batch has been looked at, from when on all is kept.
+        began: Whether the first batch has started; from then on everything is kept.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Start:
         self._new: list[list[Path]] = []
 
     def watch(self, folder: str | Path) -> None:
-        """Remember which of a folder and those above it are missing.
+        """Remember which of a folder and its parents are missing.
 
         Args:
             folder: Where something of the run will be.
@@ -42,14 +42,14 @@ class Start:
             self._new.append(missing)
 
     def take(self, logger: Logger) -> None:
-        """Make the next `version_N` of a logger, which no other run has or gets, however close they start.
+        """Create the next `version_N` of a logger, which no other run gets even if both start at the same time.
 
-        Lightning counts the folders that are there and makes its own later, so that runs started by one script share
-        one, and each replaces the other's results.
+        Lightning counts the existing folders and creates its own later, so runs that one script starts together would
+        share a folder and replace each other's results.
 
         Args:
-            logger: Left as it is where it counts no versions, or was told which to use; and in all processes of a run
-                but the first, which learn the number by `Began`.
+            logger: Left as it is if it counts no versions or was given one, and in all processes of a run but the
+                first: the others get the number from `Began`.
 
         Raises:
             UserRuntimeError: The folder cannot be made.
@@ -70,7 +70,7 @@ class Start:
                     logger._version = int(logger.version) + 1  # type: ignore[attr-defined, arg-type]
                     continue
                 vanished += 1
-                # Between the two lines another run may have failed to start, and removed its folders.
+                # Between the two calls another run may have failed to start, and removed its folders.
                 if isinstance(error, FileNotFoundError) and vanished < _PATIENCE:
                     continue
                 message = (
@@ -82,7 +82,7 @@ class Start:
             return
 
     def undo(self) -> None:
-        """Remove the folders that were missing, and in them what a start writes, unless the run began.
+        """Remove the new folders with what a starting run writes into them, unless the run has begun.
 
         A folder that holds anything else stays.
         """
@@ -102,7 +102,7 @@ class Start:
 
 
 def _missing(path: Path) -> list[Path]:
-    """Which of a folder and those above it are not there, the innermost first."""
+    """The missing ones of a folder and its parents, the innermost first."""
     return [each for each in (path, *path.parents) if not each.exists()]
 
 
@@ -111,13 +111,13 @@ def _counts(logger: Logger) -> bool:
 
 
 def _is_first() -> bool:
-    """Whether this is the first of a run's processes, as far as the environment tells before they have met."""
+    """Whether this is the first of a run's processes, as far as the environment tells before they are connected."""
     first: bool = rank_zero_only.rank == 0  # type: ignore[attr-defined]  # set when Lightning is imported
     return first and LightningEnvironment().node_rank() == 0
 
 
 class Began(Callback):
-    """Notes in a `Start` that a run has begun, and tells all of its processes which folders the first has taken.
+    """Records in a `Start` that a run has begun, and tells all its processes which folders the first one created.
 
     Args:
         start: Where.

@@ -1,4 +1,4 @@
-"""What a user who stops a run is told: where it is saved, and how to resume it."""
+"""Tell a user who stops a run where it was saved, and how to resume it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["going_on", "telling_how_to_go_on"]
+__all__ = ["resume_command", "telling_how_to_resume"]
 
 _SIGINT, _SIGTERM = 130, 143  # 128 + the signal's number, as a shell reports it
 
 
 @contextmanager
-def telling_how_to_go_on(verb: str, args: Sequence[str]) -> Iterator[None]:
+def telling_how_to_resume(verb: str, args: Sequence[str]) -> Iterator[None]:
     """Say, when a run was stopped, how to resume it, in place of a traceback.
 
     Args:
@@ -32,7 +32,7 @@ def telling_how_to_go_on(verb: str, args: Sequence[str]) -> Iterator[None]:
     except KeyboardInterrupt:
         _leave(verb, "SIGINT", _SIGINT)
     except SystemExit as end:
-        # Of `Interrupted` this module cannot know without importing Lightning, which may be what was interrupted.
+        # `Interrupted` cannot be imported here without Lightning, whose import may be what was interrupted.
         if hasattr(end, "where"):
             _tell(end, verb, args)
             raise SystemExit(end.code) from None
@@ -43,7 +43,7 @@ def telling_how_to_go_on(verb: str, args: Sequence[str]) -> Iterator[None]:
         raise
 
 
-def going_on(verb: str, args: Sequence[str], checkpoint: Path) -> str:
+def resume_command(verb: str, args: Sequence[str], checkpoint: Path) -> str:
     """The command that resumes a run.
 
     Args:
@@ -71,7 +71,7 @@ def _tell(stop: SystemExit, verb: str, args: Sequence[str]) -> None:
     lines = [f"pcpad: stopped by {stop.signal} {stop.where}."]  # type: ignore[attr-defined]
     lines += stop.notes  # type: ignore[attr-defined]
     if file is not None:
-        lines += [f"Saved in {file}. Resume with:", f"  {going_on(verb, args, file)}"]
+        lines += [f"Saved in {file}. Resume with:", f"  {resume_command(verb, args, file)}"]
     print(*lines, sep="\n", file=sys.stderr)
 
 

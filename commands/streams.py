@@ -1,4 +1,4 @@
-"""Standard output and standard error that end no run: what they cannot take is left out, and said at the end."""
+"""Standard output and standard error whose failure ends no run: what cannot be printed is dropped and reported last."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BROKEN_PIPE = 141  # as a shell reports programs that SIGPIPE ended
 
 
 class _Lasting(io.FileIO):
-    """Writes to a file descriptor until that fails, and drops all that comes then.
+    """Writes to a file descriptor until a write fails, and drops everything after that.
 
     Attributes:
         lost: Why it failed; None while it has not.
@@ -40,16 +40,16 @@ class _Lasting(io.FileIO):
 
 @contextmanager
 def lasting_streams() -> Iterator[None]:
-    """While it lasts, a full disk behind `> log.txt` or a reader that has gone (`| head`) ends nothing.
+    """In this block, a full disk behind `> log.txt` or a closed pipe (`| head`) does not end the run.
 
-    Training goes on, and its files are written, though nobody can read what is printed any more.
+    Training continues and its files are written; only what is printed is lost.
 
     Yields:
         Nothing.
 
     Raises:
-        SystemExit: At the end, where something could not be printed: 141 when the reader had gone, as usual in pipes,
-            else 1, said on standard error.
+        SystemExit: At the end, if something could not be printed: 141 if the reader closed the pipe, as is usual, else
+            1 with a message on standard error.
     """
     before = {name: getattr(sys, name) for name in ("stdout", "stderr")}
     raws = {name: _Lasting(stream.fileno()) for name, stream in before.items() if _is_own(name, stream)}
@@ -84,5 +84,5 @@ def lasting_streams() -> Iterator[None]:
 
 
 def _is_own(name: str, stream: object) -> bool:
-    """Whether a stream is the process's, and nobody's stand-in: of tests, of a notebook."""
+    """Whether a stream is the process's own, and not a replacement as tests and notebooks install them."""
     return stream is getattr(sys, f"__{name}__") and isinstance(stream, io.TextIOWrapper) and stream.buffer is not None

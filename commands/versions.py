@@ -1,4 +1,4 @@
-"""`pcpad --version`: the versions that matter, from what installers have written down; nothing is imported."""
+"""`pcpad --version`: the versions that matter, read from package metadata; nothing is imported."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def installed(package: str) -> str | None:
 
 
 def opencv_packages() -> list[str]:
-    """Those packages with `cv2` that are installed; more than one overwrite each other's files."""
+    """The installed packages that provide `cv2`; several of them overwrite each other's files."""
     return [name for name in OPENCV if installed(name) is not None]
 
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
-import multiprocessing
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, ClassVar, Self, TypeVar, overload
 
 import torch
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset, default_collate
-from torch.utils.data.distributed import DistributedSampler
 
 from pcpad.datamodules.datasets.augmentations import Augment, Augmentations, AugmentedItems
 from pcpad.datamodules.datasets.epochs import (
@@ -26,14 +21,14 @@ from pcpad.datamodules.datasets.epochs import (
     run_seed,
 )
 from pcpad.datamodules.reading.failures import UsableItems, UsableLoader, WhatCanBeRead, raise_failures
+from pcpad.datamodules.unrepeated import UnrepeatedSampler, evaluation_sampler, need_length
+from pcpad.datamodules.worker_processes import start_opencv_worker, start_worker
 from pcpad.deprecation import warn_renamed
-from pcpad.errors import UserRuntimeError, UserTypeError, UserValueError
+from pcpad.errors import UserRuntimeError, UserValueError
 from pcpad.files import PathName, at_home
 from pcpad.trust import loading
 
 __all__ = ["DataModule", "UnrepeatedSampler", "evaluation_sampler", "expanded", "listed", "require"]
-
-_PATIENCE = 0.5  # seconds, in which a process that heeds SIGTERM ends
 
 T = TypeVar("T")
 
@@ -42,13 +37,13 @@ def require(fine: bool, name: str, expected: str, value: object) -> None:
     """Refuse an argument.
 
     Args:
-        fine: Whether the value will do.
+        fine: Whether the value is valid.
         name: The argument.
-        expected: What would, in words.
-        value: What came.
+        expected: What would be valid, in words.
+        value: The argument's value.
 
     Raises:
-        ValueError: The value won't do.
+        ValueError: The value is not valid.
     """
     if not fine:
         message = f"Expected argument `{name}` to be {expected}, but got {value}"
@@ -367,7 +362,7 @@ class DataModule(LightningDataModule):
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
             "pin_memory": torch.cuda.is_available(),
-            "worker_init_fn": _start_opencv_worker if self.reads_by_opencv else _start_worker,
+            "worker_init_fn": start_opencv_worker if self.reads_by_opencv else start_worker,
             # Drawn from for the workers' seeds: from the global generator, a resumed run would draw more often.
             "generator": torch.Generator().manual_seed(run_seed()),
         }
@@ -390,105 +385,3 @@ class DataModule(LightningDataModule):
                 f"{self.batch_size} x {devices} devices x {accumulated} accumulated batches): set data.batch_size, or "
                 "scale the learning rate and set data.effective_batch"
             )
-
-
-def _start_worker(worker: int) -> None:
-    # A terminal sends Ctrl-C, and a batch system its SIGTERM, to all processes at once. The run still needs its workers
-    # until its state is saved. They end with it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _end_at_the_next)
-
-
-def _end_at_the_next(signum: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-@atexit.register
-def _end_workers() -> None:
-    # Of a run that an error ended. By itself `multiprocessing`, whose turn comes after this, sends them one SIGTERM,
-    # which they take for that of a batch system, and waits for ever.
-    left = [child for child in multiprocessing.active_children() if child.daemon]
-    if not left:
-        return
-    if hasattr(signal, "SIGCHLD"):  # not on Windows
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would take their end for a failure
-    for child in left:
-        child.terminate()
-    for child in left:
-        child.join(_PATIENCE)
-        if child.is_alive():
-            child.kill()
-
-
-def _start_opencv_worker(worker: int) -> None:
-    import cv2
-
-    cv2.setNumThreads(0)
-    _start_worker(worker)
-
-
-class UnrepeatedSampler(DistributedSampler[int]):
-    """Every sample to exactly one process, in order: process r of R takes r, r + R, r + 2R, ….
-
-    Lightning's default for validation and test repeats samples until all processes have equally many, which
-    biases the metrics. Being a `DistributedSampler`, this one is left in place by Lightning.
-    Processes may differ by one sample, and so by one batch: a step must not communicate by itself (metrics
-    synchronize when they are computed, at the end of the epoch).
-
-    Args:
-        dataset: A data set with a length.
-        num_replicas: How many processes.
-        rank: Which one this is, from 0.
-    """
-
-    def __init__(self, dataset: Dataset[Any], num_replicas: int, rank: int) -> None:
-        super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=False)
-        self.total_size = len(dataset)  # type: ignore[arg-type]
-        self.num_samples = len(range(rank, self.total_size, num_replicas))
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.rank, self.total_size, self.num_replicas))
-
-
-def need_length(dataset: Dataset[Any]) -> None:
-    """Refuse a data set whose items cannot be numbered, and so neither shuffled nor shared out.
-
-    Args:
-        dataset: Any data set.
-
-    Raises:
-        UserTypeError: It has no length, as PyTorch's `IterableDataset` has none.
-    """
-    if not hasattr(dataset, "__len__"):
-        message = (
-            f"Expected a data set with a length, whose items have numbers, but got {type(dataset).__name__}, which has "
-            "none: give it `__len__` and `__getitem__`, or return a DataLoader of your own"
-        )
-        raise UserTypeError(message)
-
-
-def evaluation_sampler(dataset: Dataset[Any], trainer: Trainer | None) -> UnrepeatedSampler | None:
-    """Choose the sampler of a validation, test or prediction loader.
-
-    Args:
-        dataset: A data set with a length.
-        trainer: The trainer the loader is for; None outside of one.
-
-    Returns:
-        None (all samples in order) for one process, else this process's share.
-
-    Raises:
-        ValueError: Fewer samples than processes. A process without a batch leaves Lightning's evaluation loop at
-            once and the others would wait for it forever where metrics are synchronized; so all of them stop.
-    """
-    if trainer is None or trainer.world_size == 1:
-        return None
-    need_length(dataset)
-    size = len(dataset)  # type: ignore[arg-type]
-    if size < trainer.world_size:
-        message = (
-            f"{size} images cannot be shared out over {trainer.world_size} processes, each needs at least one: "
-            f"run with at most {size} (--trainer.devices {size} --trainer.num_nodes 1)"
-        )
-        raise UserValueError(message)
-    return UnrepeatedSampler(dataset, num_replicas=trainer.world_size, rank=trainer.global_rank)

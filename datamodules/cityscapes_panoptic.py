@@ -1,5 +1,7 @@
 """Cityscapes for image synthesis: images with label ids and instance ids."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 from torch.utils.data import DataLoader
@@ -36,9 +38,10 @@ class CityscapesPanopticDataModule(DataModule):
 
     Batches: `image` (N, 3, H, W) uint8 RGB; `label` (N, 1, H, W) int64 label ids 0 … 33, and 34 for -1 (255 in the
     files); `instance` (N, 1, H, W) int64, the label id, or 1000 times it and a number where single objects are told
-    apart; `path`, a list of the label maps' names. Images are resized bicubically, ids by picking the nearest. When
-    evaluating also `label_full` (N, 1, H0, W0) uint8, the labels at the files' own size, in [0, 34]. When predicting,
-    as when evaluating, without `image`.
+    apart; `path`, a list of the label maps' names; with `plans`, where the task asks for them, `plans`: by stride the
+    `PanopticPlan` of label and instance, see `pcpad.models.spade.plans_of_strides`. Images are resized bicubically,
+    ids by picking the nearest. When evaluating also `label_full` (N, 1, H0, W0) uint8, the labels at the files' own
+    size, in [0, 34]. When predicting, as when evaluating, without `image`.
 
     An epoch's images, their order and mirroring depend on nothing but the seed of `seed_everything` (0 without one)
     and the epoch's number: not on the number of processes or workers. A run resumed from a checkpoint made within an
@@ -55,6 +58,7 @@ class CityscapesPanopticDataModule(DataModule):
         predict_maps: For `predict`, a folder with `NAME_labelIds.png` and `NAME_instanceIds.png`.
         effective_batch: Images per step over all devices that the recipe assumes; another one warns. None: no check.
         augment: Further transforms of training images and maps, see `DataModule`.
+        plans: Have workers compare ids for a panoptic network; false: the network does it. Results are equal.
 
     Raises:
         ValueError: A value out of range, here; in `setup` an unknown city, a split without images, images and labels
@@ -80,6 +84,7 @@ class CityscapesPanopticDataModule(DataModule):
         predict_maps: PathName | None = None,
         effective_batch: int | None = None,
         augment: Augment | None = None,
+        plans: bool = True,
     ) -> None:
         super().__init__(
             root,
@@ -95,6 +100,7 @@ class CityscapesPanopticDataModule(DataModule):
         self.split = split
         self.image_size = (image_size[0], image_size[1])
         self.flip = flip
+        self.plans = plans
         self.predict_maps = expanded(predict_maps)
         self._train: PanopticScenes | None = None
         self._eval: PanopticScenes | None = None
@@ -124,16 +130,24 @@ class CityscapesPanopticDataModule(DataModule):
 
     def train_dataloader(self) -> CropLoader:
         """Images in random order, mirrored at random; the last, smaller batch is left out where there is a full one."""
-        return self.training_loader(listed(self._train, "the training images", "fit"), collate_fn=collate_scenes)
+        return self.training_loader(
+            listed(self._train, "the training images", "fit"), collate_fn=self._collate("training")
+        )
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The split's validation images, each once."""
         dataset = listed(self._eval, "the images", "fit", "validate", "test")
-        return self.evaluation_loader(dataset, collate_fn=collate_scenes)
+        return self.evaluation_loader(dataset, collate_fn=self._collate("inference"))
 
     test_dataloader = val_dataloader
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """The maps to predict from that can be read, each once."""
         maps = listed(self._eval, "the maps", "predict")
-        return self.prediction_loader(maps, self._left_out, collate_fn=collate_scenes)
+        return self.prediction_loader(maps, self._left_out, collate_fn=self._collate("inference"))
+
+    def _collate(self, made_for: Literal["inference", "training"]) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
+        """What makes batches; without workers plans would be made in the same process either way."""
+        task = self.trainer.lightning_module if self.trainer else None
+        asked = self.plans and self.num_workers > 0 and getattr(task, "panoptic_plans", False)
+        return partial(collate_scenes, plans=made_for if asked else "no")

@@ -3,7 +3,8 @@
     python docs/build_site.py            # build/docs/site; ends with exit code 1 if anything is wrong
 
 What is checked of the built pages, whatever built them: every link and anchor leads somewhere, nothing is loaded from
-other hosts, and every public name of pcpad has its place in the reference.
+other hosts, and every public name of pcpad and every verb of the command has its place in the reference. Pictures and
+what the verbs print are taken from `build/`, where docs/draw.py and docs/command_pages.py write them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from urllib.parse import unquote, urldefrag
 
 import yaml
 from public_names import ROOT, package_names, public_modules
-from reference import lay_out, made_pages, reference_navigation
+from reference import lay_out, made_pages, reference_navigation, verbs
 
 __all__ = ["broken_links", "lay_out_site", "loaded_from_elsewhere", "main", "names_without_page"]
 
@@ -43,6 +44,8 @@ def lay_out_site(folder: Path) -> Path:
     shutil.copytree(ROOT / "benchmarks" / "pictures", pages / "measured" / "pictures")
     if (ROOT / "build" / "pictures").is_dir():  # what docs/draw.py has drawn
         shutil.copytree(ROOT / "build" / "pictures", pages / "pictures", dirs_exist_ok=True)
+    if (ROOT / "build" / "commands").is_dir():  # what docs/command_pages.py has written
+        shutil.copytree(ROOT / "build" / "commands", pages / "commands")
     for path, text in made_pages().items():
         (pages / path).parent.mkdir(parents=True, exist_ok=True)
         (pages / path).write_text(text, encoding="utf-8")
@@ -172,6 +175,7 @@ def main(args: list[str] | None = None) -> int:
     missing, count = names_without_page(site)
     wrong = broken_links(site) + loaded_from_elsewhere(site)
     wrong += [f"{name} has no place in the reference" for name in missing]
+    wrong += [f"pcpad {verb} has no page" for verb in verbs() if not (site / "commands" / f"{verb}.html").is_file()]
     for line in wrong:
         print(line, file=sys.stderr)
     print(f"{len(list(site.rglob('*.html')))} pages in {site}; {count} public names, {len(missing)} without a page")

@@ -1,11 +1,12 @@
-"""Pages that are made: one reference page per public module, one per verb of the command, and files from elsewhere.
+"""Pages that are made: one reference page per public module, one per notebook of `examples/`, and files from elsewhere.
 
 The reference is read from a copy of the sources laid out as they are installed (`tasks/` inside `pcpad/`), so that
-building the pages imports nothing of pcpad.
+building the pages imports nothing of pcpad. What verbs print is written before, by `docs/command_pages.py`.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from public_names import PARTS, ROOT, first_line, package_names, public_modules
 
-__all__ = ["ELSEWHERE", "lay_out", "made_pages", "reference_navigation"]
+__all__ = ["ELSEWHERE", "example_page", "lay_out", "made_pages", "reference_navigation", "verbs"]
 
 # Pages that are files of the repository elsewhere: what they are called here.
 ELSEWHERE = {
@@ -81,7 +82,15 @@ def _overview() -> str:
     lines = [
         "# Reference",
         "",
-        "Every public name has its place here. First what packages offer under short names:",
+        "Every verb of the [command](../command.md) and every public name has its place here.",
+        "",
+        "## Verbs of the command",
+        "",
+        "| verb | |",
+        "|---|---|",
+        *(f"| [`{verb}`](../commands/{verb}.md) | {text} |" for verb, text in verbs().items()),
+        "",
+        "What packages offer under short names comes next, then all modules.",
         "",
     ]
     package = ""
@@ -116,6 +125,37 @@ def _moved(path: str, text: str) -> str:
     return re.sub(r"(!?\[[^\]]*\])\(([^)\s]+)\)", link, text)
 
 
+@cache
+def verbs() -> dict[str, str]:
+    """The verbs of the command, read from the sources.
+
+    Returns:
+        Verb to what `pcpad --help` says of it.
+    """
+    tree = ast.parse((ROOT / "commands" / "__init__.py").read_text(encoding="utf-8"))
+    assigned = {node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)}
+    return ast.literal_eval(assigned["TRAINER_VERBS"]) | ast.literal_eval(assigned["VERBS"])
+
+
+def example_page(text: str) -> str:
+    """A notebook in percent format as a page.
+
+    Args:
+        text: The file's; cells begin with `# %%` or `# %% [markdown]`.
+
+    Returns:
+        Markdown; cells of code are `python` blocks.
+    """
+    lines: list[str] = []
+    for cell in re.split(r"^# %%", text, flags=re.MULTILINE)[1:]:
+        kind, _, body = cell.partition("\n")
+        if kind.strip() == "[markdown]":
+            lines += [re.sub("^# ?", "", line) for line in body.strip().splitlines()] + [""]
+        else:
+            lines += ["```python", *body.strip().splitlines(), "```", ""]
+    return "\n".join(lines)
+
+
 def reference_navigation() -> dict[str, list]:
     """The reference's part of the navigation, as `mkdocs.yml` has it.
 
@@ -123,7 +163,8 @@ def reference_navigation() -> dict[str, list]:
         One entry, its overview first.
     """
     groups = [{title: [_page(module) for module in inside]} for title, inside in _grouped()]
-    return {"Reference": ["reference/index.md", *groups]}
+    commands = {"Verbs of the command": [f"commands/{verb}.md" for verb in verbs()]}
+    return {"Reference": ["reference/index.md", commands, *groups]}
 
 
 @cache
@@ -134,5 +175,7 @@ def made_pages() -> dict[str, str]:
         Path within the site's sources to Markdown.
     """
     made = {"reference/index.md": _overview()}
+    for file in sorted((ROOT / "examples").glob("*.py")):
+        made[f"examples/{file.stem}.md"] = example_page(file.read_text(encoding="utf-8"))
     made |= {_page(module): f"# `{module}`\n\n::: {module}\n" for module in public_modules()}
     return made | {to: _moved(path, (ROOT / path).read_text(encoding="utf-8")) for path, to in ELSEWHERE.items()}

@@ -24,8 +24,10 @@ import io
 import multiprocessing
 import os
 import re
+import resource
 import sys
 import tempfile
+import time
 import tomllib
 import traceback
 from collections import Counter
@@ -39,18 +41,18 @@ from typing import Any
 from page_blocks import Block, Line, blocks_of, complaints, lines_of
 from public_names import sources
 
-__all__ = ["main", "run_page"]
+__all__ = ["all_pages", "import_once", "lacking", "main", "run_command", "run_page", "shortened"]
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 1800
 # What a line gets behind it, so that all pages take minutes; unless it says itself how long.
 SHORTER = {
     "fit": ("--trainer.max_steps", "6"),
-    "compare": ("--trainer.max_steps", "6"),
+    "compare": ("--seeds", "1", "--trainer.max_steps", "6"),
     "adapt": ("--steps", "4", "--search_steps", "2"),
     "bench": ("--rounds", "2"),
 }
-LONG_ALREADY = re.compile(r"--(trainer\.(max_|fast_dev_run)|steps|rounds|report|list|help|print_config)")
+LONG_ALREADY = re.compile(r"--(trainer\.(max_|fast_dev_run)|steps|rounds|report|help|print_config)")
 _FORK = multiprocessing.get_context("fork")
 
 
@@ -110,20 +112,21 @@ def _captured(do: Callable[[], object], log: str) -> None:
     os._exit(code)
 
 
-def _command(words: tuple[str, ...]) -> None:
-    os.environ |= {"CUDA_VISIBLE_DEVICES": "", "COLUMNS": "200", "PYTHONSAFEPATH": "1"}
+def _command(words: tuple[str, ...], columns: int) -> None:
+    os.environ |= {"CUDA_VISIBLE_DEVICES": "", "COLUMNS": str(columns), "PYTHONSAFEPATH": "1"}
     sys.argv = list(words)
     from pcpad.cli import main as pcpad
 
     pcpad(list(words[1:]))
 
 
-def run_command(words: tuple[str, ...], folder: Path) -> tuple[int | None, str]:
+def run_command(words: tuple[str, ...], folder: Path, columns: int = 200) -> tuple[int | None, str]:
     """Run one command in a process of its own.
 
     Args:
         words: `pcpad` and its arguments.
         folder: Where.
+        columns: How wide it takes the terminal for.
 
     Returns:
         Its exit code, None if it took too long, and what it printed.
@@ -132,7 +135,7 @@ def run_command(words: tuple[str, ...], folder: Path) -> tuple[int | None, str]:
 
         def do() -> None:
             os.chdir(folder)
-            _command(words)
+            _command(words, columns)
 
         child = _FORK.Process(target=_captured, args=(do, log.name))
         child.start()
@@ -293,15 +296,26 @@ def run_page(page: Path, full: bool = False, show: bool = False) -> tuple[Counte
     return +state.counts, state.wrong
 
 
+def _timed(page: Path, full: bool, show: bool) -> tuple[Counter[str], list[str], str]:
+    """Run a page; beside what `run_page` returns, how long it took, also where a busy machine makes all take longer."""
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    found = run_page(page, full, show)
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return *found, f"{seconds:.0f} s, {used:.0f} s of CPU time"
+
+
 def _run_pages(pages: list[Path], full: bool, show: bool, jobs: int) -> tuple[Counter[str], list[str]]:
     """Run pages, some side by side. The processes that they run in compute nothing, so their children may fork them."""
     counts: Counter[str] = Counter()
     wrong: list[str] = []
     with ProcessPoolExecutor(jobs, mp_context=_FORK) as pool:
-        for page, (counted, failures) in zip(
-            pages, pool.map(partial(run_page, full=full, show=show), pages), strict=True
+        for page, (counted, failures, took) in zip(
+            pages, pool.map(partial(_timed, full=full, show=show), pages), strict=True
         ):
-            print(f"{page.name}: {', '.join(f'{n} {what}' for what, n in counted.items())}", flush=True)
+            told = ", ".join(f"{n} {what}" for what, n in counted.items()) or "nothing to run"
+            shown = page.relative_to(ROOT) if page.is_relative_to(ROOT) else page
+            print(f"{shown}: {told}; {took}", flush=True)
             for failure in failures:
                 print(failure, file=sys.stderr, flush=True)
             counts += counted
@@ -316,8 +330,10 @@ def _known() -> tuple[set[str], set[str]]:
     return set(targets), set(project["optional-dependencies"])
 
 
-def _import_once() -> None:
+def import_once() -> None:
     """Import what nearly every line needs before processes are forked from this one; nothing is computed here."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     names = ["torchvision", "timm", "segmentation_models_pytorch", "matplotlib.pyplot", "tensorboard", "pcpad.cli"]
     names += [module for module in sources() if module.startswith(("pcpad.tasks.", "pcpad.datamodules."))]
     names += [f"pcpad.commands.{verb}" for verb in ("run", "fill", "compare", "bench", "borders", "export", "figure")]
@@ -358,9 +374,7 @@ def main(args: list[str] | None = None) -> int:
     if wrong:
         print("\n".join(wrong), file=sys.stderr)
         return 1
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-    _import_once()
+    import_once()
     counts, wrong = _run_pages(pages, chosen.full, chosen.show, chosen.jobs)
     print(f"{len(pages)} pages: {', '.join(f'{n} {what}' for what, n in counts.items())}; {len(wrong)} wrong")
     return 1 if wrong else 0

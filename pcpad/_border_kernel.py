@@ -74,6 +74,6 @@ def scale_border_(y: Tensor, bias: Tensor | None, places: Tensor, ratios: Tensor
 
 
 def _planes_are_whole(y: Tensor, dims: int) -> bool:
-    """Whether the places of a plane lie in memory in their order, at equal distances."""
+    """Whether the positions of a plane are in memory order with a constant stride."""
     sizes, steps = y.shape[-dims:], y.stride()[-dims:]
     return all(steps[axis] == steps[axis + 1] * sizes[axis + 1] for axis in range(dims - 1))

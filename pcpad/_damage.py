@@ -1,4 +1,4 @@
-"""What decoders let pass: pictures cut short, headers that claim too much, channels that nobody named."""
+"""Find what decoders accept: truncated pictures, headers that claim too much, channels of unknown meaning."""
 
 from __future__ import annotations
 

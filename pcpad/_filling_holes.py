@@ -162,7 +162,7 @@ class Filler:
             left &= ~part
 
     def _parts(self, hole: np.ndarray, own: np.ndarray, depth: np.ndarray) -> dict[str, np.ndarray]:
-        """Which pixels of the window's holes which method shall fill; holes without anything to fill are left out."""
+        """The pixels of the window's holes that each method fills; holes with nothing to fill are left out."""
         import cv2
 
         count, labels = cv2.connectedComponents(hole.view(np.uint8), connectivity=8, ltype=cv2.CV_32S)
@@ -181,7 +181,7 @@ class Filler:
         return {name: numbers[labels] for name, numbers in chosen.items()}
 
     def _coarser(self, pixels: Pixels, hole: np.ndarray, deep: np.ndarray) -> Pixels:
-        """The window as it is filled at half its size, brought back to its own."""
+        """The window, filled at half its size and enlarged again."""
         half, half_hole = reduced(pixels, hole, 2)
         wanted = reduced(deep[..., None].astype(np.float32), np.zeros_like(hole), 2)[0][..., 0] > 0
         if (wanted & half_hole).any():
@@ -244,7 +244,7 @@ def _reached_by(network: Any) -> Callable[[np.ndarray], np.ndarray] | None:
 
 
 def _device_of(network: Any, device: torch.device | str | None) -> torch.device | str | None:
-    """Where a network is run: where it is wanted, or where its parameters are."""
+    """The device that a network runs on: the one asked for, or that of its parameters."""
     if device is not None or not isinstance(network, torch.nn.Module):
         return device
     return next((parameter.device for parameter in network.parameters()), None)

@@ -1,4 +1,4 @@
-"""Pictures with holes at a fraction of their size, and back."""
+"""Reduce pictures with holes, and enlarge them again."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def counted_once() -> Iterator[None]:
 
 
 def _found_of(mask: Tensor) -> _Found | None:
-    """What was counted of a mask as it is now; None where nothing is kept."""
+    """The cached counts of an unchanged mask; None without any."""
     masks = _PASS.get()
     if masks is None:
         return None
@@ -126,7 +126,7 @@ def _found_of(mask: Tensor) -> _Found | None:
 
 
 def _version(mask: Tensor) -> int | None:
-    """Torch's number of changes in place, which it does not take of what is made under `inference_mode`."""
+    """Torch's count of changes in place, which it does not keep for tensors made under `inference_mode`."""
     return None if mask.is_inference() else mask._version
 
 

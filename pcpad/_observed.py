@@ -1,4 +1,4 @@
-"""What is seen of a network that pads outside of its convolutions, and how paddings add up."""
+"""Observations of a network that pads outside of its convolutions, and how paddings add up."""
 
 from __future__ import annotations
 

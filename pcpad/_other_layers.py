@@ -1,4 +1,4 @@
-"""What other people's code does to our layers. What would silently lose their padding is refused here.
+"""Other libraries' operations on our layers; those that would silently lose the padding are refused here.
 
 Most code that changes a network keeps the layer, and with it what the layer does: averaging, pruning, norms, LoRA.
 Some code takes only a convolution's numbers (`weight`, `stride`, `padding`) and convolves by itself: with zeros.

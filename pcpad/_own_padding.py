@@ -119,7 +119,7 @@ _METHODS = ("forward", "_conv_forward")
 
 
 def _handed_on(function: Any) -> bool:
-    """Whether a function calls its class's convolution, by `super()` or `self`, and never in another way."""
+    """Whether a function calls its class's convolution, always by `super()` or `self`."""
     code = getattr(function, "__code__", None)
     if code is None:
         return False

@@ -1,4 +1,4 @@
-"""Damage in the middle of JPEG files that decoders pass over: what their structure gives away.
+"""Find damage in the middle of JPEG files that decoders ignore, by the files' structure.
 
 A JPEG has no checksums, and a decoder that lost its way finds back within some blocks, so that a flipped bit mostly
 leaves a valid file of other pixels: nothing can notice that (libjpeg and FFmpeg complain about one flipped bit in six).

@@ -113,7 +113,7 @@ def kept_for(plan: Plan, like: Tensor, weight: Tensor, bias: Tensor | None) -> K
 
 
 def _alone(plan: Plan, input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether to scale only the border: of maps whose ratio is not kept, and of large ones on a CPU.
+    """Whether to scale only the border: for maps whose ratio is not cached, and for large ones on a CPU.
 
     Memory is slow on a CPU, so leaving the interior alone pays. Where a gradient is wanted, which is copied once in
     any case, it pays where the ratio would have to be made anew. On a GPU it does where a kernel for it was measured

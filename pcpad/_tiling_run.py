@@ -234,7 +234,7 @@ def assembled(blocks: Iterator[tuple[Window, Tensor]], run: TiledRun, output: An
 
 
 def _weights(size: int, blend: Blend, device: torch.device) -> Tensor:
-    """How much a tile counts along one axis, in float64."""
+    """A tile's weights along one axis, in float64."""
     if blend == "mean":
         return torch.ones(size, dtype=torch.float64, device=device)
     place = (torch.arange(size, dtype=torch.float64, device=device) + 0.5) / size
@@ -242,7 +242,7 @@ def _weights(size: int, blend: Blend, device: torch.device) -> Tensor:
 
 
 def _sums(starts: Iterable[int], size: int, length: int, blend: Blend, device: torch.device) -> Tensor:
-    """How much all tiles together count at each position of one axis."""
+    """The sum of all tiles' weights at each position of one axis."""
     sums = torch.zeros(length, dtype=torch.float64, device=device)
     for start in starts:
         sums[start : start + size] += _weights(size, blend, device)

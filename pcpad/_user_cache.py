@@ -1,4 +1,4 @@
-"""Where what is worked out once is kept for the user. Private to the suite."""
+"""The folder in which the suite caches computed results for the user."""
 
 from __future__ import annotations
 

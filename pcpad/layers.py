@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -11,7 +10,8 @@ from torch import Tensor, nn
 from torch.overrides import handle_torch_function, has_torch_function
 
 from pcpad import functional
-from pcpad._border import Geometry, interior
+from pcpad._border import Geometry
+from pcpad._explicit import explicit_conv2d
 from pcpad._exponent import Exponent
 from pcpad._other_layers import Guarded, check_dense, check_unfused
 from pcpad.errors import UserValueError
@@ -366,58 +366,4 @@ class ExplicitPadConv2d(Guarded, nn.Conv2d):
 
     def _convolve(self, input: Tensor, weight: Tensor, border_weight: Tensor, padding: Any) -> Tensor:
         where = (self.stride, padding, self.dilation, self.groups)
-        return _explicit_conv2d(input, weight, border_weight, self.bias, *where)
-
-
-def _explicit_conv2d(
-    input: Tensor,
-    weight: Tensor,
-    border_weight: Tensor,
-    bias: Tensor | None,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    groups: int,
-) -> Tensor:
-    """The nine filters of `ExplicitPadConv2d`, without state."""
-    tensors, where = (input, weight, border_weight, bias), (stride, padding, dilation, groups)
-    if has_torch_function(tensors):  # torch.fx's proxies: the whole is one node, whatever the input's size
-        return handle_torch_function(_explicit_conv2d, tensors, *tensors, *where)
-    check_dense(input)
-    geometry = Geometry.of(2, weight.shape[2:], stride, padding, dilation)
-    size = input.shape[-2:]
-    windows = geometry.output_size(size)
-    padded = F.pad(input, geometry.pads_of_f_pad)
-    # Taken apart at once: each slice of it would cost a gradient of the whole size in the backward pass.
-    filters = list(border_weight.unbind())
-    filters.insert(4, weight)
-    rows, columns = (
-        _thirds(*span, count) for span, count in zip(interior(size, windows, geometry), windows, strict=True)
-    )
-    lines = []
-    for row, band in enumerate(rows):
-        if band.stop > band.start:
-            patches = [
-                _region(padded, filters[3 * row + column], bias, (band, side), geometry, groups)
-                for column, side in enumerate(columns)
-                if side.stop > side.start
-            ]
-            lines.append(torch.cat(patches, dim=-1))
-    return torch.cat(lines, dim=-2)
-
-
-def _region(
-    padded: Tensor, weight: Tensor, bias: Tensor | None, windows: tuple[slice, slice], geometry: Geometry, groups: int
-) -> Tensor:
-    """The outputs of a rectangle of windows, from the padded input that these windows read."""
-    reads: list[Any] = [...]
-    for where, k, s, d in zip(windows, geometry.kernel, geometry.stride, geometry.dilation, strict=True):
-        reads.append(slice(where.start * s, (where.stop - 1) * s + d * (k - 1) + 1))
-    return F.conv2d(padded[tuple(reads)], weight, bias, geometry.stride, 0, geometry.dilation, groups)
-
-
-def _thirds(start: int, end: int, count: int) -> list[slice]:
-    """Windows before, inside and after the interior; those that reach out on both sides go to the nearer one."""
-    if end < start:
-        start = end = (start + end + 1) // 2
-    return list(itertools.starmap(slice, ((0, start), (start, end), (end, count))))
+        return explicit_conv2d(input, weight, border_weight, self.bias, *where)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pcpad import functional
 from pcpad._border import Geometry, window_sum
-from pcpad._mask_counts import ask_for_mask, asked_mask, counted_once
+from pcpad._mask_counts import ask_for_mask, asked_mask, counted_once, full_mask, known_full
 from pcpad.errors import UserValueError
 from pcpad.layers import PartialConv1d, PartialConv2d, PartialConv3d
 
@@ -167,7 +167,10 @@ def _partial_convolution(module: PartialConv2d, input: Tensor, mask: Tensor | No
             found: Masked = output
             return found
         window = (module.kernel_size, module.stride, module.padding_for(input), module.dilation)
-        new_mask = asked_mask(mask, Geometry.of(input.dim() - 2, *window), input.dtype)
+        geometry = Geometry.of(input.dim() - 2, *window)
+        if known_full(mask) and not geometry.may_miss:
+            return output, _full(mask, output)
+        new_mask = asked_mask(mask, geometry, input.dtype)
         return output, functional.update_mask(mask, *window) if new_mask is None else new_mask.to(mask.dtype)
 
 
@@ -190,7 +193,7 @@ def _convolution(module: nn.modules.conv._ConvNd, input: Tensor, mask: Tensor | 
 @apply_masked.register(nn.modules.batchnorm._BatchNorm)
 def _batch_norm(module: nn.modules.batchnorm._BatchNorm, input: Tensor, mask: Tensor | None) -> Masked:
     batch_statistics = module.training or module.running_mean is None
-    if mask is None or not batch_statistics:
+    if mask is None or not batch_statistics or known_full(mask):
         return module(input), mask
     if isinstance(module, nn.SyncBatchNorm):
         raise _NoRule(module)
@@ -228,6 +231,11 @@ def _max_pool(module: nn.modules.pooling._MaxPoolNd, input: Tensor, mask: Tensor
         return module(input), None
     if module.return_indices:
         raise _NoRule(module)
+    if known_full(mask) and not module.ceil_mode:
+        window = (module.kernel_size, module.stride, module.padding, module.dilation)
+        if not Geometry.of(input.dim() - 2, *window).may_miss:
+            output = module(input)
+            return output, _full(input, output)
     new_mask = module((mask != 0).to(input.dtype))
     return torch.where(new_mask != 0, module(torch.where(mask != 0, input, -torch.inf)), 0), new_mask
 
@@ -257,8 +265,16 @@ def _average_pool(module: nn.AvgPool2d, input: Tensor, mask: Tensor | None) -> M
 def _adaptive_average_pool(module: nn.modules.pooling._AdaptiveAvgPoolNd, input: Tensor, mask: Tensor | None) -> Masked:
     if mask is None:
         return module(input), None
+    if known_full(mask):
+        output = module(input)
+        return output, _full(input, output)
     # Both are divided by the same window's size, which cancels.
     return _over(module(torch.where(mask != 0, input, 0)), module((mask != 0).to(input.dtype)))
+
+
+def _full(like: Tensor, output: Tensor) -> Tensor:
+    """A mask without holes for an output, of the dtype of `like`."""
+    return full_mask(like, (1, 1, *output.shape[2:]))
 
 
 def _over(total: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,18 +25,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from pcpad._checkpoint_content import check_layout, plain_settings, refuse_many, state_of_run
+from pcpad._named_values import named_in, named_values
 from pcpad._renamed import present_path
-from pcpad.bounded_yaml import (
-    LETTERS as _LETTERS,
-)
-from pcpad.bounded_yaml import (
-    MOST_VALUES,
-    TooManyValuesError,
-    bound_jsonargparse,
-    config_text,
-    read_config,
-    read_yaml,
-)
+from pcpad.bounded_yaml import TooManyValuesError, bound_jsonargparse, read_yaml
 from pcpad.errors import UserRuntimeError, UserValueError
 
 __all__ = [
@@ -69,12 +61,7 @@ _HARMLESS = {
     "torch.optim.lr_scheduler.LRScheduler",
     "lightning.pytorch.core.datamodule.LightningDataModule",
 }
-_PLAIN = (bool, int, float, str, type(None))
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
-# Keys under which Lightning 0.7 kept arguments, and still looks for them. No version of pcpad has written them.
-_OLD_KEYS = ("hparams", "module_arguments", "hparams_type", "datamodule_hparams_type")
-_DEEPEST = 50
-_MOST_SETTINGS = MOST_VALUES  # of a checkpoint, and of all that one command names, texts in texts included
 
 loaded_modules: set[str] = set()
 """The modules that the user had loaded by name."""
@@ -205,7 +192,7 @@ class Trust:
         stack, seen = [settings], 0
         while stack:
             value, seen = stack.pop(), seen + 1
-            _refuse_many(seen, self.source)
+            refuse_many(seen, self.source)
             if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
                 try:
                     value = read_yaml(value, f"{self.source}: a value")
@@ -356,210 +343,3 @@ def imported(path: str) -> Any:
     if trust is not None and not trust.may_use(path, found):
         raise UserValueError(trust.refusal(path))
     return found
-
-
-def plain_settings(value: Any, source: str | Path, name: str = "hyper_parameters") -> Any:
-    """What a checkpoint holds as settings, as dicts, lists and plain values of exactly these types.
-
-    Args:
-        value: Anything that a weights-only pickle can carry. There one list may stand in many places, of another one
-            that does so too: each counts wherever it stands.
-        source: The checkpoint, for the error.
-        name: Of the value, for the error.
-
-    Returns:
-        A copy.
-
-    Raises:
-        UserValueError: Something else is among them, such as bytes or tensors, it contains itself, or stands for
-            endlessly many values.
-    """
-    return _Plain(source).copy(value, name, 0)
-
-
-class _Plain:
-    """Copies settings, and counts them."""
-
-    def __init__(self, source: str | Path) -> None:
-        self.source = source
-        self.count = 0
-
-    def copy(self, value: Any, name: str, depth: int) -> Any:
-        self.count += 1 + (len(value) // _LETTERS if isinstance(value, str) else 0)
-        _refuse_many(self.count, self.source)
-        if type(value) in _PLAIN:
-            return value
-        if depth < _DEEPEST and isinstance(value, Mapping) and all(type(key) in _PLAIN for key in value):
-            return {key: self.copy(item, f"{name}.{key}", depth + 1) for key, item in value.items()}
-        if depth < _DEEPEST and isinstance(value, (list, tuple)):
-            return [self.copy(item, f"{name}[{index}]", depth + 1) for index, item in enumerate(value)]
-        what = "nested too deeply" if depth >= _DEEPEST else f"of type {type(value).__name__}"
-        message = (
-            f"{self.source}: {name[:80]} is {what}. Expected the settings of a checkpoint to be numbers, words, lists "
-            "and dicts of these: was it written by `pcpad fit`, or by a task of `pcpad.tasks`?"
-        )
-        raise UserValueError(message)
-
-
-def _refuse_many(count: int, source: str | Path) -> None:
-    """Settings are a few hundred values; a million are the same ones over and over, or will be."""
-    if count > _MOST_SETTINGS:
-        message = (
-            f"{source} stands for more than {_MOST_SETTINGS:,} settings, by parts that repeat parts: no task has so "
-            "many. Write out what is meant"
-        )
-        raise TooManyValuesError(message)
-
-
-def check_layout(content: Mapping[str, Any], source: str | Path, *, weights: bool = False) -> None:
-    """Refuse what is no checkpoint of Lightning's, and entries that Lightning would take arguments from unasked.
-
-    Args:
-        content: Of the file.
-        source: Its path, for the error.
-        weights: Whether it must have some.
-
-    Raises:
-        UserValueError: One of these, or no weights.
-    """
-    version = content.get("pytorch-lightning_version")
-    if not (isinstance(version, str) and re.match(r"\d+\.\d+", version)):
-        message = f"{source} is no checkpoint of Lightning's: its `pytorch-lightning_version` is {version!r}"
-        raise UserValueError(message)
-    if weights and not isinstance(content.get("state_dict"), Mapping):
-        message = (
-            f"{source} is a checkpoint without weights: it has no `state_dict`. Was it written whole? Expected a "
-            "checkpoint of `pcpad fit`."
-        )
-        raise UserValueError(message)
-    old = [key for key in _OLD_KEYS if key in content and not _is_empty(content[key])]
-    if old:
-        message = (
-            f"{source} keeps arguments under `{old[0]}`, as Lightning did before version 1: no version of pcpad has "
-            "written that, so it is refused"
-        )
-        raise UserValueError(message)
-    for key in ("hyper_parameters", "datamodule_hyper_parameters"):
-        if not isinstance(content.get(key, {}), Mapping):
-            message = f"{source}: expected `{key}` to be a dict, but got {type(content[key]).__name__}"
-            raise UserValueError(message)
-
-
-def _is_empty(value: Any) -> bool:
-    """Whether a value of a checkpoint says nothing; tensors, which cannot be asked, say something."""
-    return value is None or (isinstance(value, (bool, int, float, str, list, tuple, Mapping)) and not value)
-
-
-def named_values(args: Iterable[str], configs: Iterable[Path] = ()) -> set[str]:
-    """What the user named: the words among the values on a command line and in configs, each whole.
-
-    Args:
-        args: The arguments.
-        configs: Files among them; further ones are read where an option's value is the name of one.
-
-    Returns:
-        The values. Comments, options' names, and parts of words are none.
-
-    Raises:
-        UserValueError: A value or a file is no YAML that can be read.
-    """
-    named = _Named()
-    option = ""
-    for arg in args:
-        if arg.startswith("--"):
-            option, equals, arg = arg.removeprefix("--").partition("=")
-            if not equals:
-                continue
-        named.collect(arg, option.rstrip("+"), Path(), 0)
-    for config in configs:
-        named.collect(read_config(config), "", config.parent, 0)
-    return named.found
-
-
-def named_in(settings: Any) -> set[str]:
-    """The words among a checkpoint's settings, each whole; no file is opened whatever they say.
-
-    Args:
-        settings: See `plain_settings`.
-
-    Returns:
-        The words, those in texts of YAML or JSON included.
-    """
-    named = _Named(files=False)
-    named.collect(settings, "", Path(), 0)
-    return named.found
-
-
-class _Named:
-    """Collects words from values, from texts in them and from files that they name, and counts them.
-
-    Args:
-        files: Whether files are looked into.
-    """
-
-    def __init__(self, files: bool = True) -> None:
-        self.found: set[str] = set()
-        self._files = files
-        self._count = 0
-        self._within: set[Path] = set()
-
-    def collect(self, value: Any, option: str, folder: Path, depth: int) -> None:
-        self._count += 1
-        _refuse_many(self._count, "What the command names")
-        if depth > _DEEPEST:
-            return
-        if isinstance(value, Mapping):
-            for key, item in value.items():
-                name = option if key == "init_args" else f"{option}.{key}".lstrip(".")
-                self.collect(item, name, folder, depth + 1)
-        elif isinstance(value, (list, tuple)):
-            for item in value:
-                self.collect(item, option, folder, depth + 1)
-        elif isinstance(value, str):
-            self.found.add(value)
-            if value.lstrip()[:1] in ("{", "[") or "\n" in value:
-                self._collect_text(value, "a value", option, folder, depth)
-            # A list of annotations is data, whatever it says; a part of the configuration is configuration.
-            elif self._files and option and not option.startswith("data."):
-                self._collect_file(folder / value, option, depth)
-
-    def _collect_file(self, path: Path, option: str, depth: int) -> None:
-        if path.suffix in (".yaml", ".yml", ".json") and path not in self._within and path.is_file():
-            self._within.add(path)
-            self._collect_text(config_text(path), str(path), option, path.parent, depth)
-            self._within.remove(path)
-
-    def _collect_text(self, text: str, source: str, option: str, folder: Path, depth: int) -> None:
-        try:
-            content = read_yaml(text, source)
-        except TooManyValuesError:
-            raise
-        except UserValueError:
-            return  # whoever uses the value says what is wrong with it, if anything is
-        if not isinstance(content, str):
-            self.collect(content, option, folder, depth + 1)
-
-
-def state_of_run(states: Any, folder: Path) -> None:
-    """Keep the files that a checkpoint's callbacks remember, and will remove, to its own folder; in place.
-
-    `ModelCheckpoint` removes what was the best so far when there is a better one, by the name in the checkpoint.
-
-    Args:
-        states: The checkpoint's `callbacks`.
-        folder: The checkpoint's.
-    """
-
-    def here(path: Any) -> str:
-        name = re.split(r"[/\\]", path)[-1] if isinstance(path, str) else ""
-        return str(folder / name) if name.endswith(".ckpt") and not re.search(r"[:\0]", name) else ""
-
-    for state in states.values() if isinstance(states, Mapping) else ():
-        if not isinstance(state, dict):
-            continue
-        for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
-            if key in state:
-                state[key] = here(state[key])
-        best = state.get("best_k_models")
-        if isinstance(best, Mapping):
-            state["best_k_models"] = {here(path): score for path, score in best.items() if here(path)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -12,11 +11,10 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from pcpad.class_counts import check_num_classes
-from pcpad.convert import convert_padding
 from pcpad.deprecation import warn_renamed
 from pcpad.distributed import averaged
 from pcpad.errors import UserValueError
-from pcpad.models.weights import mismatch
+from pcpad.tasks.checkpoint_weights import fit_checkpoint
 from pcpad.tasks.counting import count_each_once, over_all_samples
 from pcpad.tasks.finite import FiniteLoss, NonFiniteLossError, check_finite
 from pcpad.tasks.hyperparameters import is_plain, plain
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FiniteLoss", "NonFiniteLossError", "Task", "check_finite", "is_plain", "plain", "unit"]
 
-# Weights of explicit padding may lose their border filters here, on a copy.
-_DROP: dict[str, Any] = {"drop_border_filters": True}
 _OLD_OFFERS = {"class_names": "classes", "class_colors": "class_colours"}
 
 
@@ -68,6 +64,7 @@ class Task(LearningParts):
 
     Example:
         >>> from torch import nn
+        >>> from pcpad import convert_padding
         >>> class Shades(Task):
         ...     def __init__(self, width: int = 4, padding: str = "partial", optimizer=None, scheduler=None):
         ...         super().__init__(padding=padding, optimizer=optimizer, scheduler=scheduler)
@@ -166,10 +163,10 @@ class Task(LearningParts):
         self.hparams.setdefault("_class_path", f"{type(self).__module__}.{type(self).__qualname__}")
 
     def keep_resolved(self, **values: Any) -> None:
-        """Keep what was worked out in place of what was given: None that stood for the data's, one number for all.
+        """Keep resolved values in place of those given: the data's for None, a list for a single number.
 
         Args:
-            values: By the arguments' names; those that are no hyper-parameters are passed over.
+            values: By the arguments' names; those that are no hyper-parameters are ignored.
         """
         self.hparams.update({name: plain(value) for name, value in values.items() if name in self.hparams})
 
@@ -215,7 +212,7 @@ class Task(LearningParts):
     # Training
 
     def setup(self, stage: str) -> None:
-        """Compare the data's classes with the network's before hours are spent on them; have samples counted once.
+        """Check that the data's classes and channels fit the network, and have each sample counted once.
 
         Raises:
             UserValueError: The data states another number.
@@ -317,12 +314,12 @@ class Task(LearningParts):
         self._finite.check(f"epoch {self.current_epoch}")
 
     def on_validation_start(self) -> None:
-        """Class 3 of the network should be class 3 of the data."""
+        """Warn if the data's classes are not those that the network was trained on."""
         if self.trainer.state.fn == "validate":
             self._warn_of_other_classes()
 
     def on_test_start(self) -> None:
-        """Class 3 of the network should be class 3 of the data."""
+        """Warn if the data's classes are not those that the network was trained on."""
         self._warn_of_other_classes()
 
     def _warn_of_other_classes(self) -> None:
@@ -390,43 +387,8 @@ class Task(LearningParts):
             UserValueError: The weights are those of another network; or training is to be resumed under a padding that
                 differs in parameters, whose optimizer's state is that of the others.
         """
-        network = self._modules.get("network")
-        if network is None or self.padding is None:
-            return
-        state = checkpoint["state_dict"]
-        weights = {key.removeprefix("network."): state[key] for key in state if key.startswith("network.")}
-        # By the weights' names: `load_from_checkpoint(path, padding=...)` has overwritten the hyper-parameter by now.
-        explicit = any(name.endswith("border_weight") for name in weights)
-        other = explicit != (self.padding == "explicit")
-        if other and self._trainer is not None and self.trainer.state.fn == "fit":
-            message = (
-                f"The checkpoint was trained with {'explicit' if explicit else self.trained_with} padding and "
-                f"training is to continue with {self.padding}: they differ in parameters, so the optimizer's state "
-                "does not fit. Start a new run with --model.weights CHECKPOINT instead"
-            )
-            raise UserValueError(message)
-        if other:
-            network = convert_padding(copy.deepcopy(network), "explicit" if explicit else "zeros", **_DROP)
-        problem = mismatch(network, weights)
-        if problem:
-            raise UserValueError(self._other_network(problem, checkpoint.get("hyper_parameters", {})))
-        if other:
-            network.load_state_dict(weights)
-            weights = convert_padding(network, self.padding, **_DROP).state_dict()
-            checkpoint["state_dict"] = {f"network.{key}": value for key, value in weights.items()}
-
-    def _other_network(self, problem: str, made: Mapping[str, Any]) -> str:
-        """Say which weights don't fit, and why: PyTorch would list all 300."""
-        built = self.hparams
-        # Padding is another matter, and neither learning rates nor means have shaped the network.
-        changed = [
-            f"{name.removeprefix('_')}={made[name]!r} and not {built[name]!r}"
-            for name in built
-            if name in made and isinstance(built[name], (str, int)) and made[name] != built[name] and name != "padding"
-        ]
-        remedy = f"The checkpoint was made with {', '.join(changed)}: leave that as it was" if changed else ""
-        head = f"The checkpoint's weights are not those of this network ({self.network_name})."
-        return f"{head}\n{problem}\n{remedy}".rstrip()
+        resuming = self._trainer is not None and self.trainer.state.fn == "fit"
+        fit_checkpoint(self, checkpoint, resuming=resuming)
 
     # Offers
 

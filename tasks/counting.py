@@ -1,4 +1,4 @@
-"""What makes the numbers of an evaluation those of one process, on however many it runs."""
+"""Make the numbers of an evaluation independent of the number of processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a task and the file that its weights come from say of each other."""
+"""Compare a task with the file that its weights come from."""
 
 from __future__ import annotations
 

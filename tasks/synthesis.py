@@ -18,6 +18,7 @@ from pcpad.losses.gan import GeneratorLoss, discriminator_hinge
 from pcpad.models.averaging import AveragedNetwork
 from pcpad.models.patch_discriminator import patch_discriminator
 from pcpad.models.spade import Upsampling, spade_generator
+from pcpad.panoptic import PanopticPlan
 from pcpad.tasks.base import Task, check_finite, plain, unit
 from pcpad.tasks.callbacks.synthesized import SynthesizedPictures
 from pcpad.tasks.judges.synthesis import JudgeFiles, SynthesisJudges
@@ -34,14 +35,16 @@ _OPTIONS = ("generator_optimizer", "discriminator_optimizer", "scheduler")
 class SynthesisTask(Task):
     """Train, test and apply a SPADE generator against a multi-scale discriminator.
 
-    A batch is a dict: `image` (N, 3, H, W), uint8 or float in [0, 1]; `label` (N, 1, H, W) integers in [0, num_labels);
-    `instance` (N, 1, H, W) integers, different for objects of one label; for the judge also `label_full`
+    A batch is a dict: `image` (N, 3, H, W), uint8 or float in [0, 1]; `label` (N, 1, H, W) integers in [0,
+    num_labels); `instance` (N, 1, H, W) integers, different for objects of one label; for the judge also `label_full`
     (N, 1, H0, W0), the labels at their own size; in prediction no image but `path`, a list of names. H and W are
-    divisible by 64. Logged: `train/loss` (the generator's) and its terms `train/hinge`, `train/feature_matching`,
-    `train/vgg`, and `train/discriminator`; the same for `val`, and `val/l1`, the mean distance to the real image in
-    [0, 1]; with `judge` `val/mIoU`, and for `test` `test/PROTOCOL/mIoU`, `…/accuracy`, `…/real_mIoU`,
-    `…/real_accuracy`; with `detector` `test/PROTOCOL/detAP`, `…/detAP50`, `…/real_detAP`, `…/real_detAP50`; with
-    `inception` `test/fid` and `test/inception_score`. All but training uses the average.
+    divisible by 64. It may hold `plans`, see `pcpad.models.spade.plans_of_strides`, of `panoptic_ids(label,
+    instance)`: a data module makes them in its workers where `panoptic_plans` says so. Logged: `train/loss` (the
+    generator's) and its terms `train/hinge`, `train/feature_matching`, `train/vgg`, and `train/discriminator`; the
+    same for `val`, and `val/l1`, the mean distance to the real image in [0, 1]; with `judge` `val/mIoU`, and for
+    `test` `test/PROTOCOL/mIoU`, `…/accuracy`, `…/real_mIoU`, `…/real_accuracy`; with `detector` `test/PROTOCOL/detAP`,
+    `…/detAP50`, `…/real_detAP`, `…/real_detAP50`; with `inception` `test/fid` and `test/inception_score`. All but
+    training uses the average.
 
     Args:
         num_labels: One-hot channels; the edge map is one more.
@@ -172,9 +175,14 @@ class SynthesisTask(Task):
             while config.interval == "epoch" and config.scheduler.last_epoch < self.current_epoch:
                 config.scheduler.step()  # type: ignore[call-arg]  # none that waits for a metric
 
-    def forward(self, label: Tensor, instance: Tensor) -> Tensor:
+    @property
+    def panoptic_plans(self) -> bool:
+        """Whether batches are better off with `plans`."""
+        return self.generator.partial
+
+    def forward(self, label: Tensor, instance: Tensor, plans: dict[int, PanopticPlan] | None = None) -> Tensor:
         """Maps (N, 1, H, W) of label and instance ids to images (N, 3, H, W) in [0, 1], by the average, in float32."""
-        image = self.average(*conditioning(label, instance, self.num_labels))
+        image = self.average(*conditioning(label, instance, self.num_labels), plans)
         unit: Tensor = (image.float() + 1) / 2
         return unit
 
@@ -191,7 +199,7 @@ class SynthesisTask(Task):
         real = 2 * unit(batch["image"]) - 1
 
         with generator_optimizer.toggle_model():
-            fake = self.generator(semantics, ids)
+            fake = self.generator(semantics, ids, batch.get("plans"))
             terms = self.loss(fake, real, *judge_both(self.discriminator, semantics, fake, real))
             loss = terms.pop("loss")
             self._step(generator_optimizer, loss)
@@ -213,7 +221,7 @@ class SynthesisTask(Task):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Losses and, with a judge, mIoU of the average's images."""
         semantics, ids = conditioning(batch["label"], batch["instance"], self.num_labels)
-        real, fake = 2 * unit(batch["image"]) - 1, self.average(semantics, ids)
+        real, fake = 2 * unit(batch["image"]) - 1, self.average(semantics, ids, batch.get("plans"))
         terms = {"l1": (fake.float() - real).abs().mean() / 2}
         check_finite(terms["l1"], "The distance of generated from real images")
         judged = judge_both(self.discriminator, semantics, fake, real)
@@ -225,7 +233,7 @@ class SynthesisTask(Task):
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Show the judges one batch, generated and real."""
-        fake, truth = self(batch["label"], batch["instance"]), unit(batch["image"]).float()
+        fake, truth = self(batch["label"], batch["instance"], batch.get("plans")), unit(batch["image"]).float()
         check_finite(fake.mean(), "The mean of the generated images")
         each = (fake - truth).abs().mean(dim=(1, 2, 3))
         self.log("test/l1", each.mean(), batch_size=len(fake))
@@ -253,7 +261,7 @@ class SynthesisTask(Task):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Synthesize images: `path` list and `image` (N, 3, H, W) uint8."""
-        image = self(batch["label"], batch["instance"])
+        image = self(batch["label"], batch["instance"], batch.get("plans"))
         check_finite(image.mean(), "The mean of the generated images")
         return {"path": list(batch["path"]), "image": (image.clamp(0, 1) * 255).round().byte()}
 

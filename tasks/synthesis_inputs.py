@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pcpad.errors import UserTypeError, UserValueError
+from pcpad.panoptic import panoptic_ids
 
 
 def conditioning(label: Tensor, instance: Tensor, num_labels: int) -> tuple[Tensor, Tensor]:
@@ -39,7 +40,7 @@ def conditioning(label: Tensor, instance: Tensor, num_labels: int) -> tuple[Tens
         differs = instance.narrow(axis, 1, length) != instance.narrow(axis, 0, length)
         edges.narrow(axis, 1, length).logical_or_(differs)
         edges.narrow(axis, 0, length).logical_or_(differs)
-    return torch.cat([one_hot, edges.to(one_hot.dtype)], dim=1), label * 2**32 + instance
+    return torch.cat([one_hot, edges.to(one_hot.dtype)], dim=1), panoptic_ids(label, instance)
 
 
 def judge_both(

@@ -1,4 +1,4 @@
-"""Where the networks of synthesis have their first weights from."""
+"""The initial weights of the networks of synthesis."""
 
 from __future__ import annotations
 

@@ -72,6 +72,33 @@ def kinetics_sample(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="session")
+def cityscapes_sample(tmp_path_factory):
+    """A small `pcpad sample cityscapes`, written once for all processes of a run; to be copied before it is changed."""
+    from pcpad.datamodules.samples import SAMPLES
+    from pcpad.files import locked
+
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cityscapes_sample"
+    with locked(root.with_suffix(".lock")):
+        new = not root.exists()
+        summary = SAMPLES["cityscapes"](root, image_height=128, images_per_city=1)
+    assert summary.written == new
+    assert summary.counts == {
+        "gtCoarse/train": 36,
+        "gtCoarse/train_extra": 9,
+        "gtCoarse/val": 9,
+        "gtFine/test": 6,
+        "gtFine/train": 36,
+        "gtFine/val": 9,
+        "leftImg8bit/test": 2,
+        "leftImg8bit/train": 12,
+        "leftImg8bit/train_extra": 3,
+        "leftImg8bit/val": 3,
+    }
+    return root
+
+
 class _ByHand(nn.Conv2d):
     """Convolves as a function, so that nobody can know what it does."""
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,8 +21,6 @@ from pcpad import cli
 from pcpad.commands import TRAINER_VERBS, VERBS
 from pcpad.commands.recipes import packaged_recipes
 from pcpad.commands.run import main as run
-from pcpad.datamodules.samples.cityscapes import write_cityscapes
-from pcpad.datamodules.samples.kinetics import write_kinetics
 
 NETWORK = "squeezenet1_1"
 # Every recipe is run with its network and data swapped for these; a new task's recipes need a line here.
@@ -83,19 +82,15 @@ def unlabelled(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def streets(tmp_path_factory):
+def streets(cityscapes_sample, tmp_path_factory):
     """A few drawn streets in Cityscapes' format."""
-    root = tmp_path_factory.mktemp("streets") / "cityscapes"
-    write_cityscapes(root, image_height=128, images_per_city=1)
-    return root
+    return shutil.copytree(cityscapes_sample, tmp_path_factory.mktemp("streets") / "cityscapes")
 
 
 @pytest.fixture(scope="session")
-def motion(tmp_path_factory):
+def motion(kinetics_sample, tmp_path_factory):
     """A few encoded videos of moving scenes, in Kinetics' folders."""
-    root = tmp_path_factory.mktemp("motion") / "kinetics"
-    write_kinetics(root, train_videos=1, val_videos=1, height=32)
-    return root
+    return shutil.copytree(kinetics_sample, tmp_path_factory.mktemp("motion") / "kinetics")
 
 
 def data(root):
@@ -205,7 +200,13 @@ def test_sample(elsewhere, capsys):
 # Recipes
 
 
-@pytest.mark.parametrize("recipe", sorted(packaged_recipes()))
+SLOW = {"syn_cityscapes.yaml"}  # syn_demo.yaml is its like
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in sorted(packaged_recipes())],
+)
 def test_every_recipe_runs_two_steps(recipe, elsewhere, request):
     path, task = packaged_recipes()[recipe], recipe.split("_")[0]
     folder = request.getfixturevalue(DATA.get(task, "folder"))

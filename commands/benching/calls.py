@@ -25,7 +25,10 @@ _RATE = 1e-6
 
 @dataclass(frozen=True)
 class Setting:
-    """What one table is about. In half precision inference casts the weights, training runs under autocast."""
+    """The setting that one table is measured in.
+
+    In half precision, inference casts the weights and training runs under autocast.
+    """
 
     batch: int
     mode: str = "inference"
@@ -38,7 +41,7 @@ class Setting:
 
     @property
     def input_dtype(self) -> torch.dtype:
-        """What the input comes in: autocast takes float32."""
+        """The input's dtype: float32 under autocast."""
         return DTYPES[self.dtype] if self.mode == "inference" else torch.float32
 
 
@@ -53,11 +56,11 @@ class Ready:
 
 
 class CannotRunError(UserError):
-    """What was asked for does not work here; the message says why in words."""
+    """The setting does not work here; the message says why."""
 
 
 def check(setting: Setting, device: torch.device) -> None:
-    """Refuse what no network can do here.
+    """Refuse settings that do not work on this machine.
 
     Args:
         setting: What is asked for.
@@ -170,7 +173,7 @@ def _capture(
 
 
 def in_words(error: Exception) -> str:
-    """Why a network did not run, in a line."""
+    """Why a network did not run, in one line."""
     inner = getattr(error, "inner_exception", None) or error
     name = type(inner).__name__
     if isinstance(inner, torch.OutOfMemoryError):

@@ -47,7 +47,7 @@ CASES = tuple(
 
 
 class Timer(Protocol):
-    """What `pcpad.commands.benching.timing.alternate` is."""
+    """The signature of `pcpad.commands.benching.timing.alternate`."""
 
     def __call__(
         self, calls: dict[str, Callable[[], object]], rounds: int, *, device: torch.device
@@ -132,7 +132,7 @@ def _check(case: Case, calls: dict[str, Callable[[], Tensor]]) -> None:
 
 
 def table(choice: Choice) -> Table:
-    """What was measured, a line a case and one for all.
+    """The measurements, one line per case and one for all.
 
     Args:
         choice: What `choose` returned.

@@ -103,7 +103,7 @@ LAYERS: dict[str, Callable[[int, bool], tuple[nn.Module, Prepared]]] = {
 
 
 def counts_of(case: Case) -> tuple[Counts, Counts]:
-    """Count one case, what is kept between calls being there.
+    """Count one case with warm caches.
 
     Args:
         case: The layer and its setting.

@@ -1,4 +1,4 @@
-"""What a call does, counted: arithmetic kernels and the bytes they move, which no other process makes noisy."""
+"""Count a call's arithmetic kernels and the bytes they move, which other processes do not disturb."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TWO = {"constant_pad_nd"}
 
 @dataclass
 class Counts:
-    """What was counted during some calls.
+    """The counts of some calls.
 
     Args:
         kernels: How often each operation ran that computes or copies; views and empty memory are none.
@@ -80,7 +80,7 @@ def _bytes(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], 
 
 
 def _size(tensor: Tensor) -> int:
-    """Bytes of a tensor's elements, those that an expanded axis repeats once."""
+    """Bytes of a tensor's elements; an expanded axis counts once."""
     elements = 1
     for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
         elements *= size if stride or not size else 1
@@ -88,7 +88,7 @@ def _size(tensor: Tensor) -> int:
 
 
 def count(call: Callable[[], object]) -> Counts:
-    """Run something once and count its operations, those of a backward pass within it too.
+    """Run a function once and count its operations, including those of a backward pass.
 
     Args:
         call: What to run. What is kept between calls has to be there already for its count: call it once before.
@@ -111,6 +111,6 @@ def count(call: Callable[[], object]) -> Counts:
 
 @contextmanager
 def as_on_a_gpu() -> Iterator[None]:
-    """Have partial convolution take the ways on a CPU's tensors that it takes on a GPU's, to count these."""
+    """Have partial convolution take its GPU code paths for CPU tensors, to count them."""
     with mock.patch.object(_border, "on_cpu", return_value=False):
         yield

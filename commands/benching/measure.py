@@ -92,7 +92,7 @@ def measure(
 def input_for(
     made: Contestants, setting: Setting, size: tuple[int, int], frames: int, device: torch.device
 ) -> torch.Tensor:
-    """What networks are called with: their own input, or noise; the arguments are `measure`'s."""
+    """The input of a network, its own or noise; the arguments are those of `measure`."""
     if made.input is None:
         return example(made.dims, setting.batch, size, frames, setting.layout, setting.input_dtype, device)
     layout = memory_format(made.dims, setting.layout)
@@ -100,7 +100,7 @@ def input_for(
 
 
 def _with_first_calls(calls: dict[str, Callable[[], object]], rows: dict[str, Row]) -> dict[str, Any]:
-    """Partial padding twice: with nothing remembered, and as later calls are."""
+    """Partial padding twice: with cold and with warm caches."""
     later = calls["partial"]
 
     def first() -> None:

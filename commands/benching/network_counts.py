@@ -1,4 +1,4 @@
-"""What a network's call does under each padding, counted: `pcpad bench --count`."""
+"""Count what one call of a network does under each padding: `pcpad bench --count`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class CountRow(NamedTuple):
 
 
 def count_networks(made: Contestants, setting: Setting, x: Tensor) -> list[CountRow]:
-    """Count one call of a network under each padding, what is kept between calls being there.
+    """Count one call of a network under each padding, with warm caches.
 
     Args:
         made: The network under its paddings.
@@ -75,7 +75,7 @@ def _counts(network: nn.Module, setting: Setting, x: Tensor) -> tuple[Counts, Co
 
 
 def counts_table(rows: list[CountRow]) -> Table:
-    """Kernels and bytes of what was counted.
+    """A table of kernels and bytes.
 
     Args:
         rows: Without notes, zero padding's first.

@@ -53,7 +53,7 @@ def published(network: str, setting: Setting, size: tuple[int, int]) -> Known:
 
 
 def show(console: Console, title: str, rows: list[Row], known: Known) -> None:
-    """Print one setting's table, and below it in words what could not be measured.
+    """Print one setting's table, and below it what could not be measured.
 
     Args:
         console: Where to.
@@ -99,7 +99,7 @@ def _memory(row: Row) -> float:
 
 
 def show_both_papers(console: Console, found: dict[str, tuple[list[Row], Known]]) -> None:
-    """Print the papers' Table 1: what was measured beside what they say, networks side by side.
+    """Print the papers' Table 1 with the measured values next to the published ones.
 
     Args:
         console: Where to.
@@ -124,7 +124,7 @@ def show_both_papers(console: Console, found: dict[str, tuple[list[Row], Known]]
 
 
 def show_counts(console: Console, title: str, rows: list[CountRow]) -> None:
-    """Print what was counted of one setting, and below it what could not be.
+    """Print the counts of one setting, and below them what could not be counted.
 
     Args:
         console: Where to.

@@ -20,12 +20,12 @@ from pcpad.errors import UserValueError
 
 
 def default_device() -> torch.device:
-    """Where things are timed if nobody says: the GPU if there is one."""
+    """The default device: the GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def device_named(name: str) -> torch.device:
-    """A device by the name that was typed.
+    """The device of a name that was typed.
 
     Args:
         name: As torch has it.
@@ -44,7 +44,7 @@ def device_named(name: str) -> torch.device:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done all it was given; a CPU has already.
+    """Wait until the device has finished all work; a CPU always has.
 
     Args:
         device: Where the work was sent.
@@ -63,7 +63,7 @@ def alternate(
     on_round: Callable[[], object] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Time calls in turn, in an order redrawn in each round, each until its device is done.
+    """Time calls alternately, in a new random order per round, each until its device is done.
 
     Args:
         calls: What to time, by name.
@@ -115,7 +115,7 @@ def ratio(of: list[float], to: list[float], resamples: int = 2000, seed: int = 0
 
 
 def machine(device: torch.device | None = None) -> dict[str, str | int | bool]:
-    """Say what numbers are taken on.
+    """Describe the machine and the versions that numbers are measured with.
 
     Args:
         device: Where; `default_device()` if None.

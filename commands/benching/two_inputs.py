@@ -1,4 +1,4 @@
-"""The networks of two inputs that `pcpad bench` times: their own masked layers beside ordinary ones."""
+"""The networks of two inputs that `pcpad bench` times: their own masked layers, compared with ordinary ones."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def _fitted(image: Tensor, resize: int | None, largest: int) -> Tensor:
 
 
 def _say_smallest(sizes: list[tuple[int, Path]], resize: int | None) -> None:
-    """One small image decides how large the crops of all can be."""
+    """Name the smallest image, which decides how large the crops of all images can be."""
     least, path = min(sizes)
     usual = sorted(size for size, _ in sizes)[len(sizes) // 2]
     if resize is None and 2 * least < usual:

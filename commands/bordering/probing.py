@@ -1,4 +1,4 @@
-"""The literature's probes, as `pcpad borders --probe` runs and says them."""
+"""The literature's probes, as `pcpad borders --probe` runs and prints them."""
 
 from __future__ import annotations
 

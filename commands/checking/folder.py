@@ -1,4 +1,4 @@
-"""`pcpad check folder`: what is wrong with images and masks of one's own, eight samples, the classes' shares."""
+"""`pcpad check folder`: problems of one's own images and masks, eight samples, and the share of each class."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _GREY = (150, 150, 150)  # of what is ignored
 
 
 class _Looked(NamedTuple):
-    """What there is in an image and its mask.
+    """What was found in an image and its mask.
 
     Attributes:
         problem: What is wrong; empty where nothing is.
@@ -137,14 +137,14 @@ def _look_at(scenes: ScenePairs, index: int) -> _Looked:
 
 
 def _sum(values: np.ndarray, power: int) -> np.ndarray:
-    """Sums of a power of each column, without a copy of all in double precision."""
+    """Sums of a power of each column, without a copy of everything in double precision."""
     strips = (values[at : at + (1 << 20)].astype(np.float64) ** power for at in range(0, len(values), 1 << 20))
     sums: np.ndarray = np.sum([strip.sum(axis=0) for strip in strips], axis=0)
     return sums
 
 
 def _shares(values: ClassValues, splits: Sequence[str], looked: Sequence[_Looked]) -> Table:
-    """Which part of each split's pixels, and how many of its images, hold a class."""
+    """The share of each split's pixels and the number of its images that hold a class."""
     names = [split for split in ("train", "val", "test") if split in splits]
     of = {split: [each for part, each in zip(splits, looked, strict=True) if part == split] for split in names}
     totals = {split: np.sum([each.counts for each in of[split]], axis=0) for split in names}
@@ -166,7 +166,7 @@ def _shares(values: ClassValues, splits: Sequence[str], looked: Sequence[_Looked
 
 
 def _advice(data: FolderSegmentationDataModule, looked: Sequence[_Looked]) -> list[str]:
-    """What the images' values suggest to type."""
+    """Options that the images' values suggest."""
     pixels = sum(each.pixels for each in looked)
     sums = np.sum([each.sums for each in looked], axis=0) / pixels
     mean, square = sums[:, 0], sums[:, 1]

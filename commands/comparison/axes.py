@@ -59,7 +59,7 @@ def read_axes(given: argparse.Namespace, typed_options: Sequence[str]) -> dict[s
 
 
 def refuse_typed(options: Iterable[str], typed_options: Sequence[str]) -> None:
-    """Raise an error where an option that varies is typed for all runs too."""
+    """Raise an error if an option that varies is also typed for all runs."""
     for option in options:
         if any(part.partition("=")[0] == f"--{option}" for part in typed_options):
             message = f"--{option} is typed and varies too: leave one of them out"
@@ -67,7 +67,7 @@ def refuse_typed(options: Iterable[str], typed_options: Sequence[str]) -> None:
 
 
 def split_values(option: str, text: str) -> tuple[str, ...]:
-    """Different values, split at the commas that are not inside brackets."""
+    """Distinct values, split at the commas that are not inside brackets."""
     values, depth = [""], 0
     for letter in text:
         depth += (letter in "[{(") - (letter in "]})")
@@ -98,7 +98,7 @@ def _seeds(text: str | None) -> tuple[str, ...]:
 
 
 def refuse_reserved(argument: str) -> None:
-    """Raise an error where somebody says what the grid itself says of each run."""
+    """Raise an error if an option is given that the grid sets for each run."""
     name = argument.partition("=")[0]
     if name in RESERVED:
         message = f"{name} cannot be given to compare: {RESERVED[name]}"

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pcpad.commands.comparison.grid import PADDING, UNREADABLE, Cell, Grid, path_word
+from pcpad.commands.comparison.grid import CRASH_FILE, PADDING, UNREADABLE, Cell, Grid, path_word
+from pcpad.commands.comparison.grid import LOCK_FILE as LOCK_FILE  # its earlier place
 from pcpad.commands.comparison.templates import filled, predecessor
 from pcpad.commands.comparison.tuning import tuned_arguments
 from pcpad.errors import UserValueError
 from pcpad.files import read_bytes, read_text, refuse_irregular, write_text
 
-CRASH_FILE = "crashed.json"
 LOG_FILE = "log.txt"
-LOCK_FILE = ".lock"
 ITEMS_FILE = "items.csv"
 
 
@@ -43,12 +42,12 @@ class Step:
     writes: Path | None = None
 
     def done(self) -> bool:
-        """Whether a run of it has come to its end, and what it leaves is there."""
+        """Whether a run of it has finished and its files are there."""
         left = self.writes is None or self.writes.is_file()
         return left and finished_entry(self.folder, self.verb) is not None
 
     def command(self) -> list[str]:
-        """The arguments of `pcpad`, going on from the last checkpoint if there is one."""
+        """The arguments of `pcpad`, resuming from the last checkpoint if there is one."""
         resume = [f"--ckpt_path={self.checkpoint}"] if self.checkpoint and self.checkpoint.is_file() else []
         return [self.verb, *self.arguments, *resume]
 
@@ -138,7 +137,7 @@ def run_folders(folder: Path) -> list[Path]:
 
 
 def finished_entry(folder: Path, verb: str) -> dict[str, Any] | None:
-    """What the newest run of a verb in a folder that came to its end wrote into `results.json`; None without one.
+    """The `results.json` entry of the newest finished run of a verb in a folder; None without one.
 
     A damaged file is no result: its step is done again.
     """
@@ -196,7 +195,7 @@ def _number(value: float | None) -> float:
 
 
 def failures(folder: Path) -> list[dict[str, str]]:
-    """How a cell's last attempt failed: `step` and `error` of each step that did; none where it is not known."""
+    """How a cell's last attempt failed: `step` and `error` of each failed step; empty if not known."""
     path = folder / CRASH_FILE
     try:
         found = json.loads(read_bytes(path)) if path.is_file() else []

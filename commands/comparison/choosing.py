@@ -17,13 +17,13 @@ from pcpad.tables import Table
 
 
 def tune_cells_for(root: Path, grid: Grid, cells: Sequence[Cell]) -> list[Cell]:
-    """The runs that tune for those of some cells that nothing is chosen for yet: what lost by failing stays lost."""
+    """The tuning runs of cells for which nothing is chosen yet; a candidate that failed stays rejected."""
     groups = {group_of(grid, cell) for cell in cells} - read_choices(root, grid).keys()
     return [cell for cell in grid.tune_cells if group_of(grid, cell) in groups]
 
 
 def decide(root: Path, grid: Grid) -> list[str]:
-    """Choose for each group whose runs are all done, and write it down; what was chosen before stays.
+    """Choose for each group whose runs are all done, and record it; earlier choices are kept.
 
     The best epoch of each candidate's run by the monitored validation metric is compared; of equal ones the first that
     was typed is taken. A run whose loss became infinite or NaN has lost. Tests have no part in it.
@@ -57,7 +57,7 @@ def decide(root: Path, grid: Grid) -> list[str]:
 
 
 def _choose(grid: Grid, runs: Sequence[Run]) -> tuple[dict[str, Any] | None, str]:
-    """The choice of one group; else None, and why there is none."""
+    """The choice of one group; or None, and the reason."""
     assert grid.tuning is not None
     assert grid.monitor is not None
     metric = Metric(grid.monitor, grid.mode)
@@ -83,7 +83,7 @@ def _choose(grid: Grid, runs: Sequence[Run]) -> tuple[dict[str, Any] | None, str
 
 
 def tuned_table(root: Path, grid: Grid) -> Table | None:
-    """What was chosen for whom, with what it was chosen by."""
+    """The choices, with the scores they are based on."""
     choices = read_choices(root, grid)
     if grid.tuning is None or not choices:
         return None

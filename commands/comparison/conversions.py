@@ -1,4 +1,4 @@
-"""Whether the paddings of a grid reach its networks, asked before anything is trained."""
+"""Check before training that the paddings of a grid reach its networks."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def add_engines(parser: argparse.ArgumentParser) -> None:
 
 
 def check_engine(given: argparse.Namespace) -> None:
-    """Raise an error where options say nothing about where cells are run.
+    """Raise an error if an option has no effect where the cells are run.
 
     Raises:
         UserValueError: One is wrong, or has no effect.
@@ -99,7 +99,7 @@ def engine(given: argparse.Namespace, grid: Grid) -> Iterator[Callable[[Path, Gr
 
 
 def gpus_of_cell(grid: Grid) -> int:
-    """How many GPUs each run of a grid uses, as far as its configuration says it; else one."""
+    """How many GPUs each run of a grid uses according to its configuration; one if that does not say."""
     trainer = grid.resolved.get("trainer", {})
     devices = trainer.get("devices", "auto")
     if trainer.get("accelerator") == "cpu":
@@ -110,7 +110,7 @@ def gpus_of_cell(grid: Grid) -> int:
 
 
 def _gpus_here(grid: Grid) -> int:
-    """How many GPUs there are to share out among runs side by side."""
+    """The number of GPUs that parallel runs share."""
     import torch
 
     return 0 if grid.resolved.get("trainer", {}).get("accelerator") == "cpu" else torch.cuda.device_count()

@@ -1,4 +1,4 @@
-"""Which runs a comparison consists of, and the file in its folder that remembers them."""
+"""The runs of a comparison, and the file in its folder that lists them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from typing import Any
 
 from pcpad.errors import UserFileExistsError, UserFileNotFoundError, UserValueError
 from pcpad.files import locked, read_bytes, refuse_irregular, write_text
+from pcpad.terminal import say
 
 GRID_FILE = "grid.json"
+CRASH_FILE = "crashed.json"
+LOCK_FILE = ".lock"  # of the folder, and of each cell
 PADDING = "model.padding"
 SEED = "seed_everything"
 # What reading a JSON file raises that is cut off, of another encoding, or nested without end.
@@ -146,7 +149,7 @@ class Grid:
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """The options between: a table for each of their combinations."""
+        """The other options: one table per combination of their values."""
         return self.axes[1:-1]
 
     @property
@@ -194,7 +197,7 @@ class Grid:
         return list(dict.fromkeys(cell.values[option] for cell in self.cells))
 
     def check_baseline(self, baseline: str | None) -> None:
-        """Raise an error where others are to be compared with what is not in the grid."""
+        """Raise an error if the baseline is not in the grid."""
         values = self.values(self.compared)
         if baseline is not None and baseline not in values:
             message = f"--baseline {baseline!r} is none of what is compared: {', '.join(values)}"
@@ -207,13 +210,13 @@ def short_name(option: str) -> str:
 
 
 def path_word(text: str) -> str:
-    """A text as part of a path; what had to be changed or cut is told apart by a hash."""
+    """A text as part of a path; if it had to be changed or cut, a hash keeps it distinct."""
     word = re.sub(r"[^\w.,=+-]+", "-", text)[:80]
     return word if word == text else f"{word}~{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def expand(axes: Mapping[str, Sequence[str]]) -> tuple[Cell, ...]:
-    """Every combination of the axes, seed last; the first seed's come first, so that pairs are there soon."""
+    """Every combination of the axes, seed last; those of the first seed come first, so that pairs are soon complete."""
     *others, seed = axes
     rows = itertools.product(axes[seed], *(axes[option] for option in others))
     return tuple(Cell({**dict(zip(others, values, strict=True)), seed: number}) for number, *values in rows)
@@ -251,7 +254,7 @@ def _differing(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str 
 
 
 def read_grid(folder: Path) -> Grid:
-    """What a folder remembers.
+    """Read the grid of a folder.
 
     Args:
         folder: The grid's.
@@ -328,9 +331,15 @@ def enter_grid(folder: Path, grid: Grid, completed: Callable[[Grid], Mapping[str
         raise UserFileExistsError(message)
     if not (folder / GRID_FILE).is_file():
         grid.check_baseline(grid.baseline)  # before there is a folder
-    with locked(folder / ".lock"):
+    with locked(folder / LOCK_FILE):
         if (folder / GRID_FILE).is_file():
-            grid = _merge(folder, read_grid(folder), grid, completed)
+            old = read_grid(folder)
+            try:
+                grid = _merge(folder, old, grid, completed)
+            except UserValueError:
+                if not _only_crashed(folder):
+                    raise
+                say(f"All runs in {folder} had crashed before they trained: it takes what is asked for now.")
         grid.check_baseline(grid.baseline)
         content = {
             "config": grid.config,
@@ -351,11 +360,25 @@ def enter_grid(folder: Path, grid: Grid, completed: Callable[[Grid], Mapping[str
 
 
 def _foreign(folder: Path) -> bool:
-    return not folder.is_dir() or any(path.name != ".lock" for path in folder.iterdir())
+    return not folder.is_dir() or any(path.name != LOCK_FILE for path in folder.iterdir())
+
+
+def _only_crashed(folder: Path) -> bool:
+    """Whether runs were tried, none has got as far as a checkpoint or result, and none is under way.
+
+    A folder whose runs were only listed has none that crashed: its lines may wait in a queue, and are kept to.
+    """
+    if not any(folder.rglob(CRASH_FILE)) or any(any(folder.rglob(name)) for name in ("*.ckpt", "results.json")):
+        return False
+    for path in set(folder.rglob(LOCK_FILE)) - {folder / LOCK_FILE}:
+        with locked(path, wait=False) as free:
+            if not free:
+                return False
+    return True
 
 
 def _check_same_origin(folder: Path, old: Grid, new: Grid) -> None:
-    """Raise an error where options follow from something else, or are chosen from other values."""
+    """Raise an error if options have other templates, or are chosen from other values."""
     for option, name in (("--set", "templates"), ("--after", "after"), ("--tune", "tuning")):
         one, two = (getattr(grid, name) for grid in (old, new))
         if one != two:

@@ -44,6 +44,7 @@ examples:
   pcpad compare --config seg_rn50.yaml --paddings zeros,partial --seeds 5 --tune model.optimizer.lr=0.1,0.03,0.01
   pcpad compare --config seg_rn50.yaml --paddings zeros,partial --seeds 5 --after runs/compare/cls_rn50 \\
       --set model.encoder_weights={after}       # each run starts from that of its padding and seed
+  pcpad compare --stages stages.txt            # the same two comparisons as lines of a file: one after the other
   pcpad compare --report --output runs/compare/cls_rn50 --reach 0.749
 """
 
@@ -138,6 +139,9 @@ def parser() -> Parser:
     text = "the folder of an earlier comparison; {after} in --set is the best checkpoint of its run with the same "
     text += "padding, seed and so on, {after_last} the last"
     add("--after", type=file_name, metavar="DIR", help=text)
+    text = "a file of comparisons, one in each line as typed here, run in this order; all lines are checked before the "
+    text += "first is run, and further options hold for all of them"
+    add("--stages", type=file_name, metavar="FILE", help=text)
     text = "an option of fit to choose on validation first, for each padding by itself: by the monitored metric, in "
     text += "one run of full length per value; repeatable, for all combinations"
     add("--tune", action="append", default=[], metavar="OPTION=A,B", help=text)

@@ -22,8 +22,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pcpad.commands.comparison.cells import CRASH_FILE, LOCK_FILE, LOG_FILE, last_error, remaining, write_failures
-from pcpad.commands.comparison.grid import read_grid
+from pcpad.commands.comparison.cells import LOG_FILE, last_error, remaining, write_failures
+from pcpad.commands.comparison.grid import CRASH_FILE, LOCK_FILE, read_grid
 from pcpad.files import locked
 from pcpad.terminal import for_terminal, say
 

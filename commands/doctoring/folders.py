@@ -1,4 +1,4 @@
-"""The folders in which weights and indices are kept, and what lies there."""
+"""The folders of weights and indices, and their contents."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def look_at_folders() -> Section:
 
 
 def _places(home: Path | None) -> Iterator[tuple[str, Path | None, str]]:
-    """Name, folder and the variable that moves it, by the rules of the libraries, which are not asked."""
+    """Name, folder and the variable that moves it, by the libraries' rules and without importing them."""
     torch = os.environ.get("TORCH_HOME") or (home and home / "torch")
     yield "torch hub", Path(torch).expanduser() / "hub" / "checkpoints" if torch else None, "TORCH_HOME"
     hub = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
@@ -68,7 +68,7 @@ def _holds(name: str, folder: Path) -> str:
 
 
 def _weights(folder: Path) -> Iterator[Path]:
-    """Files of weights, at whatever depth; the hub's are links to others without endings."""
+    """Files of weights at any depth; those of the hub are links to files without endings."""
     for root, folders, files in os.walk(folder):
         folders.sort()
         for name in sorted(files):
@@ -90,7 +90,7 @@ def _listed(files: Iterator[Path] | list[Path]) -> Iterator[str]:
 
 
 def _writable(folder: Path) -> bool:
-    """Whether a folder, or the nearest one above that is there, can be written to."""
+    """Whether a folder, or its nearest existing parent, can be written to."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)

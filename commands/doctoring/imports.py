@@ -1,4 +1,4 @@
-"""Whether what pcpad stands on can be imported, tried in a process of its own."""
+"""Whether pcpad's dependencies can be imported, tried in a process of its own."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _KNOWN = (
 
 
 def look_at_imports() -> tuple[Section, dict[str, Any] | None]:
-    """Import everything, and say what fails.
+    """Import everything, and report what fails.
 
     Returns:
         The section, and what torch found of the machine; None where it could not be imported.
@@ -83,7 +83,7 @@ def look_at_imports() -> tuple[Section, dict[str, Any] | None]:
 
 
 def import_all(names: list[str]) -> dict[str, dict[str, Any]]:
-    """Import modules in another process, and in a further one what comes after one that ended it.
+    """Import modules in another process, and after one that ended it the rest in a new process.
 
     Args:
         names: Of the modules.

@@ -72,7 +72,7 @@ def _look_at_shared_memory(section: Section) -> None:
             "docker run --shm-size=8g (or --ipc=host), or --data.num_workers 0",
         )
     elif space.free < _LEAST_SHARED // 4:
-        section.warn(f"/dev/shm has {size(space.free)} left", "end other programs, or remove what they left there")
+        section.warn(f"/dev/shm has {size(space.free)} left", "close other programs, or remove what they left there")
     if not os.access(_SHARED, os.W_OK):
         section.warn("/dev/shm cannot be written to", "--data.num_workers 0, or change who may write to it")
 
@@ -103,7 +103,7 @@ def _look_at_devices(section: Section, torch: dict[str, Any]) -> None:
 
 
 def _runs_on(capability: list[int], architectures: list[str]) -> bool:
-    """Whether kernels built for some architectures run on a card: those of its generation that are no newer, or PTX."""
+    """Whether kernels for some architectures run on a GPU: those of its generation and no newer, or PTX."""
     major, minor = capability
     for name in architectures:
         kind, _, number = name.partition("_")

@@ -29,7 +29,7 @@ _RELEASE = re.compile(r"(\d+)\.(\d+)")
 
 
 def look_at_packages() -> Section:
-    """The versions that matter, and what of them does not go together."""
+    """The versions that matter, and conflicts between them."""
     section = Section("Packages")
     section.add("pcpad", f"{pcpad.__version__} in {short(Path(pcpad.__file__).parent)}")
     section.add("Python", f"{platform.python_version()} ({sys.executable}), {platform.platform()}")
@@ -46,7 +46,7 @@ def look_at_packages() -> Section:
 
 
 def look_at_extras() -> Section:
-    """What may be installed beside, and how."""
+    """The optional extras, and how to install them."""
     section = Section("Extras")
     for extra, packages in extras().items():
         missing = sorted(package for package in packages if installed(package) is None)
@@ -60,7 +60,7 @@ def look_at_extras() -> Section:
 
 
 def stated_requirements() -> list[str]:
-    """What pcpad says that it needs, extras included: of the checkout, else of the installed package."""
+    """The requirements that pcpad states, extras included: of the checkout, else of the installed package."""
     file = Path(pcpad.__file__).resolve().parent.parent / "pyproject.toml"
     if file.is_file():
         project = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {})
@@ -86,7 +86,7 @@ def extras() -> dict[str, list[str]]:
 
 
 def _look_at_requirements(section: Section) -> None:
-    """Hold what is installed against what pcpad, and what it stands on, say that they need."""
+    """Compare the installed versions with the requirements of pcpad and of its dependencies."""
     try:
         from packaging.requirements import InvalidRequirement, Requirement
     except ImportError:
@@ -172,7 +172,7 @@ def _look_at_torchvision(section: Section) -> None:
 
 
 def _look_at_twins(section: Section) -> None:
-    """Packages that share a module's name overwrite each other's files."""
+    """Find packages that share a module's name and so overwrite each other's files."""
     _refuse_twins(section, "cv2", opencv_packages(), "opencv-python-headless")
     both = [name for name in ("albumentations", "albumentationsx") if installed(name) is not None]
     _refuse_twins(section, "albumentations", both, "albumentations")

@@ -1,4 +1,4 @@
-"""A process of its own that imports packages, and says of each whether that worked; run as a file, not imported.
+"""Import packages, and report for each whether that worked; run as a file of its own, not imported.
 
 An import may end its process: a library built for another processor, say. Whoever started it then knows where.
 """

@@ -1,4 +1,4 @@
-"""What the parts of `pcpad doctor` hand over: lines to print, and what is wrong."""
+"""The results of the parts of `pcpad doctor`: lines to print, and problems."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class Section:
         self.lines.append((name, text))
 
     def fault(self, text: str, advice: str) -> None:
-        """Add what keeps pcpad from working."""
+        """Add a problem that keeps pcpad from working."""
         self.findings.append(Finding(text, advice, fatal=True))
 
     def warn(self, text: str, advice: str) -> None:
-        """Add what will cause trouble sooner or later."""
+        """Add a problem that does not keep pcpad from working."""
         self.findings.append(Finding(text, advice))

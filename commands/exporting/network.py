@@ -1,4 +1,4 @@
-"""A task as a network to export: its inputs, the sizes it takes, and what is said of it in the file."""
+"""A task as a network to export: its inputs, the sizes it takes, and its description in the file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LARGEST_STEP = 64
 
 
 class Exported(nn.Module):
-    """A copy of a task that is its `forward`, normalization included, and nothing else of it.
+    """A copy of a task with nothing but its `forward`, normalization included.
 
     Args:
         task: Left as it is.
@@ -40,7 +40,7 @@ class Exported(nn.Module):
 
 
 class Normalized(Task):
-    """A network by name as a task: its images are normalized, and nothing else of a task is there.
+    """A network by name as a task that normalizes its images and has nothing else.
 
     Args:
         network: The network, in its padding.
@@ -60,12 +60,12 @@ class Normalized(Task):
         self.trained_with = padding
 
     def forward(self, image: Tensor) -> Any:
-        """Images (N, 3, H, W) in [0, 1] to what the network puts out."""
+        """The network's output for images (N, 3, H, W) in [0, 1]."""
         return self.network(self.normalize(image))
 
 
 def need_task(module: LightningModule) -> Task:
-    """Refuse what does not say how it is exported, before any work.
+    """Refuse a model that does not say how it is exported, before any work.
 
     Args:
         module: What a checkpoint holds.

@@ -26,7 +26,7 @@ METADATA = "pcpad.json"
 
 
 def need_onnx() -> None:
-    """See that what ONNX needs is installed, before minutes are spent.
+    """Check early that ONNX's packages are installed.
 
     Raises:
         ModuleNotFoundError: It is not.
@@ -109,7 +109,7 @@ def write(
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Leave out the exporters' advice to developers; their errors stay.
+    """Silence the exporters' advice to developers; their errors stay.
 
     Yields:
         Nothing.

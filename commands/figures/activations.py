@@ -1,4 +1,4 @@
-"""Images that all runs of one padding get right and all of another wrong, and what the networks make of them.
+"""Images that all runs of one padding classify correctly and all of another do not, with the networks' activations.
 
 Activations are summed over channels (2018 paper, Figures 4 and 5; 2022 paper, Figure 11), averaged over the runs of a
 padding, and shown relative to the map's own mean, so that 1 is average for every network.
@@ -54,7 +54,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Found:
-    """An image that one group gets right and the other wrong.
+    """An image that one group classifies correctly and the other does not.
 
     Args:
         index: Its place among the images looked at.

@@ -1,4 +1,4 @@
-"""Which part of each padded convolution's output positions reaches out of its input, in the order of execution.
+"""The share of each padded convolution's output positions whose window exceeds the input, in order of execution.
 
 Below it, how many padded entries a row of windows reads on its left and on its right: with stride 2 and an even input
 the left reads more (2022 paper, Figure 10). Nothing is computed but sizes, so it takes seconds at any size.

@@ -23,7 +23,7 @@ def network_of(task: LightningModule) -> nn.Module:
 
 @torch.no_grad()
 def spatial_layers(task: LightningModule, image: Tensor) -> dict[str, tuple[int, ...]]:
-    """The layers that put out a map of more than one position.
+    """The layers whose output is a map of more than one position.
 
     Args:
         task: In evaluation mode.
@@ -59,7 +59,7 @@ def spatial_layers(task: LightningModule, image: Tensor) -> dict[str, tuple[int,
 
 
 def last_map(layers: dict[str, tuple[int, ...]]) -> str:
-    """The layer that puts out the last feature map."""
+    """The layer whose output is the last feature map."""
     return list(layers)[-1]
 
 

@@ -44,7 +44,7 @@ _CELL = 320  # pixels that a crop is enlarged to at least, so that the lines dra
 
 @dataclass(frozen=True)
 class SeamCrop:
-    """A place, and what is to be seen there.
+    """A place, and its pictures.
 
     Args:
         image: The image's place among those looked at.
@@ -232,7 +232,7 @@ def mark_edges(picture: np.ndarray, window: Window, windows: Sequence[Window]) -
 
 
 def _legend(found: Sequence[SeamCrop], colours: np.ndarray, names: Any) -> dict[str, tuple[int, int, int]]:
-    """The classes that are to be seen, and what has no label."""
+    """A legend of the visible classes, and of pixels without a label."""
     seen = sorted({int(value) for item in found for part in item.pictures[1:] for value in part.unique()})
     legend = {str(names[index]) if names else f"class {index}": tuple(map(int, colours[index])) for index in seen
               if index < len(colours)}  # fmt: skip

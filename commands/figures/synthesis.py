@@ -1,4 +1,4 @@
-"""Maps, what generators make of them, and on request what a detector finds in that (2022 paper, Figure 8).
+"""Maps, the generators' pictures of them, and on request a detector's boxes (2022 paper, Figure 8).
 
 Of the folder given with --maps, or else of the data set's test images, which are shown too.
 """
@@ -162,7 +162,7 @@ def map_picture(label: Tensor, instance: Tensor, colours: np.ndarray) -> np.ndar
 def mark_boxes(
     picture: np.ndarray, found: Mapping[str, Tensor], colours: np.ndarray, names: Mapping[int, str]
 ) -> np.ndarray:
-    """Enlarge or reduce a picture to what a sheet shows, and draw boxes into it, the surest on top.
+    """Enlarge or reduce a picture to what a sheet shows, and draw boxes into it, the most confident on top.
 
     Args:
         picture: (H, W, 3) uint8.

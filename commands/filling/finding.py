@@ -47,7 +47,7 @@ class Job:
 
 @dataclass
 class Found:
-    """What there is to do.
+    """The pictures to be filled, and notes.
 
     Attributes:
         jobs: The pictures.
@@ -103,7 +103,7 @@ def find_jobs(pictures: Sequence[Path], masks: Masks, output: Path) -> Found:
 
 
 def _key(name: str) -> str:
-    """What names have in common that file systems may have one place for: a and A, é and e with an accent."""
+    """A key that is equal for names that some file systems take for the same: a and A, é and e with an accent."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
@@ -159,7 +159,7 @@ def _shortened(stem: str) -> str:
 
 
 class _Matching:
-    """Finds the mask of a picture: beside it, in a folder of masks, or the one file that there is."""
+    """Finds the mask of a picture: next to it, in a folder of masks, or the only file given."""
 
     def __init__(self, masks: Masks, found: Found) -> None:
         self.masks = masks

@@ -39,7 +39,7 @@ NAMED_COLORS = {
 
 @dataclass(frozen=True)
 class MaskReading:
-    """How holes are told.
+    """How holes are recognized.
 
     Args:
         source: None where masks are files; `alpha`, `scratches` or a color.
@@ -72,13 +72,13 @@ def color_of(text: str) -> tuple[int, int, int] | None:
 
 
 def hole_of(picture: Picture, source: Path, mask: Path | None, reading: MaskReading) -> np.ndarray:
-    """Find out what of a picture is to be filled.
+    """Find the part of a picture that is to be filled.
 
     Args:
         picture: The picture.
         source: Its file.
         mask: Its mask's file, where it has one.
-        reading: How holes are told.
+        reading: How holes are recognized.
 
     Returns:
         (H, W) uint8, 1 = to be filled.
@@ -117,7 +117,7 @@ def hole_of(picture: Picture, source: Path, mask: Path | None, reading: MaskRead
 
 
 def _of_file(picture: Picture, source: Path, path: Path, reading: MaskReading) -> np.ndarray:
-    """The hole that a mask's file tells, by the rules that data sets of pictures with masks have."""
+    """The hole of a mask's file, by the rules of data sets of pictures with masks."""
     threshold = _THRESHOLD if reading.threshold is None else reading.threshold
     soft = (_RINGING if _is_lossy(path) else 0) if reading.threshold is None else None
     believed = picture.size[0] * picture.size[1]
@@ -190,7 +190,7 @@ def _is_lossy(path: Path) -> bool:
 
 
 def has_bled(picture: Picture, source: Path, hole: np.ndarray) -> bool:
-    """Whether what is in a hole was compressed with the picture, and has colored what is next to it.
+    """Whether a hole's content was compressed with the picture, and so has colored the pixels around it.
 
     Args:
         picture: Before it is filled.

@@ -52,7 +52,7 @@ def filled(
     *,
     opaque: bool = False,
 ) -> tuple[Picture, Summary]:
-    """Fill a picture, which is used up by it.
+    """Fill a picture in place.
 
     Args:
         picture: The picture; its pixels change.
@@ -74,7 +74,7 @@ def filled(
 
 
 def _with_soft_edges(hole: np.ndarray, translucent: np.ndarray) -> np.ndarray:
-    """What becomes opaque: holes, and what is translucent up to 16 pixels around them and touches them.
+    """The pixels that become opaque: holes, and translucent pixels that touch them, up to 16 pixels away.
 
     What was erased with a soft brush would stay to be seen by its edge. The colors there are what they were.
     """
@@ -101,7 +101,7 @@ def said(summary: Summary, size: int) -> str:
 
 @dataclass(frozen=True)
 class SheetRow:
-    """A row of a sheet: small copies, so that many pictures' take little memory.
+    """A row of a sheet: small copies, so that many rows take little memory.
 
     Args:
         name: What stands below.

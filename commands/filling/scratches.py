@@ -1,4 +1,4 @@
-"""A proposal for where a picture is scratched: thin lines that are brighter or darker than what is around them."""
+"""Propose where a picture is scratched: thin lines that are brighter or darker than their surroundings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def find_scratches(rgb: np.ndarray, white: int) -> np.ndarray:
-    """Propose what is a scratch, a crease or a hair.
+    """Propose scratches, creases and hairs.
 
     The picture minus itself opened by a small disc (white top-hat) is what is bright and thin, and the picture closed
     minus itself (black top-hat) what is dark and thin. Of both, an opening along lines in 18 directions leaves what
@@ -69,7 +69,7 @@ def find_scratches(rgb: np.ndarray, white: int) -> np.ndarray:
 
 
 def _thin(rgb: np.ndarray, white: int, band: tuple[int, int], scale: int, sign: int) -> np.ndarray:
-    """How far what is thin and bright (sign 1), or thin and dark (-1), stands out, of a band of rows."""
+    """The contrast of thin structures in a band of rows: bright ones (sign 1) or dark ones (-1)."""
     side = 2 * (_WIDEST * scale // 2) + 1
     top, bottom = band
     above, below = max(0, top - 2 * side), min(len(rgb), bottom + 2 * side)

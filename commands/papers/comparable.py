@@ -48,7 +48,7 @@ def differences(
 
 
 def _said(texts: Iterable[str]) -> str:
-    """Each once; several where runs differ."""
+    """Each value once; several if runs differ."""
     return "; or ".join(dict.fromkeys(texts))
 
 

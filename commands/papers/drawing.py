@@ -81,7 +81,7 @@ DRAWN = {
 
 
 def made_by(figure: PublishedFigure) -> str:
-    """What a figure is drawn of, and by what."""
+    """The data of a figure, and what draws it."""
     how = DRAWN[figure.drawn]
     return f"yes, from {how.takes}" + (f", by `pcpad figure {how.figure}`" if how.figure else "")
 

@@ -72,7 +72,7 @@ class Groups:
 
     @property
     def networks(self) -> list[str]:
-        """What there is anything of."""
+        """The networks with any results."""
         trained = [one.network for one in self.trained]
         return list(dict.fromkeys([*trained, *(one.network for one in self.timings)]))
 
@@ -99,7 +99,7 @@ class Groups:
         return {seed: value for seed, value in found.items() if value is not None}
 
     def remark(self, text: str) -> None:
-        """Say something below the table, once."""
+        """Add a remark below the table, once."""
         self.remarks[text] = None
 
 
@@ -130,7 +130,7 @@ def plan(table: PublishedTable, groups: Groups) -> list[Line]:
 
 
 def _measured(groups: Groups) -> list[tuple[str, str]]:
-    """Every network and padding that there is anything of."""
+    """Every network and padding with any results."""
     timed = [(one.network, padding) for one in groups.timings for padding in one.relative]
     trained = [(one.network, one.padding) for one in groups.trained]
     kept = [(network, padding.partition(",")[0]) for network, padding in (*trained, *timed) if padding != "control"]

@@ -22,7 +22,7 @@ _MOST = 6
 
 
 def suitable(table: PublishedTable, found: Found) -> list[Trained]:
-    """The runs that a table can be made of: of its task, or of a task of somebody's own, with its metric logged."""
+    """The runs that a table can be made of: those of its task or of a user's task, with its metric logged."""
     kind = KINDS[table.kind]
     return [one for one in found.trained if _of_task(kind, one) and _logged(kind, one)]
 
@@ -36,7 +36,7 @@ def _logged(kind: Kind, one: Trained) -> bool:
 
 
 def missing_runs(table: PublishedTable, found: Found) -> str | None:
-    """Why a table cannot be made of what there is, and how its runs are made; None where it can."""
+    """Why a table cannot be made of these runs, and how to make the missing ones; None if it can."""
     kind = KINDS[table.kind]
     how = f"Such are made by: {kind.takes}"
     if kind.task is None:

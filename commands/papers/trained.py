@@ -51,20 +51,20 @@ class Trained:
 
     @property
     def metrics(self) -> set[str]:
-        """Names of all that it logged."""
+        """Names of all logged metrics."""
         monitored = {self.run.monitor} if self.run.monitor else set()
         return {*monitored, *self.run.logs, *(name for found in self.run.tests.values() for name in found)}
 
     @property
     def checkpoint(self) -> Path | None:
-        """The best checkpoint; None where there is none any more."""
+        """The best checkpoint; None if it no longer exists."""
         path = self.where / "checkpoints" / "best.ckpt"
         return path if path.is_file() else None
 
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A training that did not come to its end, yet.
+    """A training run that has not finished yet.
 
     Args:
         where: Its folder.
@@ -77,7 +77,7 @@ class Unfinished:
 
 @dataclass
 class Found:
-    """All that lies in some folders.
+    """Everything found in some folders.
 
     Args:
         trained: Networks whose training came to its end, or that were tested.
@@ -108,7 +108,7 @@ def class_of(config: Mapping[str, Any], part: str) -> str:
 
 
 def read_folders(paths: Sequence[Path]) -> Found:
-    """Read what runs left.
+    """Read the results of runs.
 
     Args:
         paths: Folders of `pcpad compare`, of runs, or of several of these; files of `pcpad bench --json`.

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from pcpad.datamodules.reading.listing import Contents
 from pcpad.datamodules.reading.names import Names
 from pcpad.datamodules.reading.pngs import PngFile
 from pcpad.errors import UserFileNotFoundError, UserValueError
+from pcpad.models.spade import plans_of_strides
+from pcpad.panoptic import panoptic_ids
 
 UNKNOWN = 34
 """The label of what is -1 in Cityscapes' tables and 255 in its files: a vehicle's license plate."""
@@ -234,12 +236,21 @@ def _nearest(values: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
     return torch.from_numpy(values[rows[:, None], columns].astype(np.int64))[None]
 
 
-def collate_scenes(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Stack items to a batch, `path` to a list; label maps of several sizes raise ValueError."""
+def collate_scenes(items: list[dict[str, Any]], plans: Literal["no", "inference", "training"] = "no") -> dict[str, Any]:
+    """Stack items to a batch, `path` to a list; label maps of several sizes raise ValueError.
+
+    Args:
+        items: Of `PanopticScenes`.
+        plans: Whether the batch also gets `plans`, see `pcpad.models.spade.plans_of_strides`; with what a backward pass
+            asks for when training.
+    """
     sizes = {tuple(item["label_full"].shape[-2:]) for item in items if "label_full" in item}
     if len(sizes) > 1:
         held = ", ".join(f"{width}x{height}" for height, width in sorted(sizes))
         message = f"label maps of several sizes ({held}) don't fit into one batch: set data.eval_batch_size to 1"
         raise UserValueError(message)
     batch: dict[str, Any] = default_collate(items)
+    if plans != "no":
+        ids = panoptic_ids(batch["label"], batch["instance"])
+        batch["plans"] = plans_of_strides(ids, gradients=plans == "training")
     return batch

@@ -1,4 +1,4 @@
-"""Accuracy per video, of a network that sees windows of it."""
+"""Top-k accuracy per video, of a network that sees one window of it at a time."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _SPARE = 1024  # rows that may wait to be merged
 
 
 def true_class_rank(scores: Tensor, label: Tensor) -> Tensor:
-    """At which place the true class comes.
+    """The rank of the true class among all classes, by their scores.
 
     Args:
-        scores: (N, K), higher is likelier. Of classes with equal scores the first comes first.
+        scores: (N, K), higher is likelier. Classes with equal scores are ranked in their own order.
         label: (N,), the true classes, integers in [0, K).
 
     Returns:
@@ -40,11 +40,10 @@ def true_class_rank(scores: Tensor, label: Tensor) -> Tensor:
 class VideoAccuracy(KeepsPrecision):
     """Top-k accuracy over videos: each video's class scores are the mean of its windows' softmax.
 
-    Every video counts once, however many windows it has, in whatever order they come, and on whichever processes: a
-    video's number stands for it everywhere, so windows of one video may be spread over batches and processes. What is
-    kept is one row of K sums a video, in float64 (float32 on Apple's GPUs): memory grows with the number of videos
-    (63 MB for the 19 535 of Kinetics-400's validation set), not with that of windows. New windows are added to the rows
-    in place.
+    Every video counts once, regardless of how many windows it has and in which order they arrive. A video is identified
+    by its number, so its windows may be spread over batches and processes. The state is one row of K sums per video, in
+    float64 (float32 on Apple's GPUs): memory grows with the number of videos (63 MB for the 19 535 of Kinetics-400's
+    validation set), not with the number of windows. New windows are added to the rows in place.
 
     Args:
         num_classes: How many classes there are, K.
@@ -97,7 +96,7 @@ class VideoAccuracy(KeepsPrecision):
             return
         self.videos.append(video.detach().long())
         self.labels.append(label.detach().long())
-        # In float64 no class of a confident network vanishes: in float32 those 104 below the highest logit are all 0.
+        # In float32 the softmax of a class whose logit is 104 below the highest is exactly 0, in float64 it is not.
         self.sums.append(logits.detach().to(_precision(logits)).softmax(dim=1))
         tables = self._merged_already()
         if sum(map(len, self.videos[tables:])) > _SPARE:
@@ -126,7 +125,7 @@ class VideoAccuracy(KeepsPrecision):
         return {**scores, "videos": torch.tensor(len(rank), device=rank.device)}
 
     def per_video(self) -> tuple[Tensor, Tensor, Tensor]:
-        """What is known of each video so far, over all processes; every process has to ask.
+        """The mean scores of each video so far, over all processes; all of them must call this together.
 
         Returns:
             Numbers of the videos (V,), their labels (V,), and the means of their windows' softmax (V, K).
@@ -147,7 +146,7 @@ class VideoAccuracy(KeepsPrecision):
         self._tables = []
 
     def sync(self, *args: Any, **options: Any) -> None:
-        """Merge before rows travel between processes; a process without any sends an empty table, not nothing."""
+        """Merge before rows are sent between processes; a process without rows sends an empty table."""
         if not self._is_synced:
             self._merge()
             if not self.videos:
@@ -157,13 +156,13 @@ class VideoAccuracy(KeepsPrecision):
         super().sync(*args, **options)
 
     def _merged_already(self) -> int:
-        """How many of the first parts are merged; none where torchmetrics has put others in their places."""
+        """How many of the first parts are merged already; 0 after torchmetrics has replaced them."""
         parts = self.sums if isinstance(self.sums, list) else [self.sums]
         same = len(parts) >= len(self._tables) and all(map(operator.is_, parts, self._tables))
         return len(self._tables) if same else 0
 
     def _merge(self) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Add windows that wait to the rows of their videos.
+        """Add the waiting windows to the rows of their videos.
 
         Returns:
             Numbers of videos (v,), labels (v,) and sums (v, K): each video in one row of one table. Those of all

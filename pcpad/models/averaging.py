@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +57,7 @@ class AveragedNetwork(nn.Module):
             else:
                 ours.copy_(theirs_by_name[name])
 
-    def forward(self, *arguments: Tensor) -> Tensor:
+    def forward(self, *arguments: Any) -> Tensor:
         """Run the averaged network."""
         output: Tensor = self.network(*arguments)
         return output

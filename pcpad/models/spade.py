@@ -26,6 +26,7 @@ __all__ = [
     "Upsampling",
     "initialise_gan",
     "panoptic_upsample",
+    "plans_of_strides",
     "refuse_other_spade",
     "spade_generator",
 ]
@@ -139,7 +140,12 @@ class SpadeGenerator(nn.Module):
         self.conv_img = nn.Conv2d(channels, 3, 3, padding=1)
         initialise_gan(self)
 
-    def forward(self, semantics: Tensor, panoptic_ids: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        semantics: Tensor,
+        panoptic_ids: Tensor | None = None,
+        plans: Mapping[int, PanopticPlan] | None = None,
+    ) -> Tensor:
         """Synthesize images.
 
         Args:
@@ -147,6 +153,7 @@ class SpadeGenerator(nn.Module):
                 (32 for `normal`).
             panoptic_ids: (N|1, 1, H, W) of any integer type: one id an instance, or a class that has none. None for
                 a generator that uses no ids.
+            plans: Of these ids, by stride, as `plans_of_strides` makes them; those that are not there are built.
 
         Returns:
             (N, 3, H, W) in [-1, 1].
@@ -167,7 +174,9 @@ class SpadeGenerator(nn.Module):
                 x = self._upsample(x, ids, finer)
                 ids = finer
             condition = F.interpolate(semantics, (height // stride, width // stride))
-            plan = PanopticPlan.build(ids, 3, padding=1) if self.partial and ids is not None else None
+            plan = None
+            if self.partial and ids is not None:
+                plan = plans[stride] if plans and stride in plans else PanopticPlan.build(ids, 3, padding=1)
             x = self.get_submodule(name)(x, condition, plan)
         return torch.tanh(self.conv_img(F.leaky_relu(x, 0.2)))
 
@@ -201,6 +210,30 @@ class SpadeGenerator(nn.Module):
         elif ids.shape[1:] != (1, height, width) or ids.shape[0] not in (semantics.shape[0], 1):
             message = f"Expected panoptic ids ({semantics.shape[0]}, 1, {height}, {width}), but got {tuple(ids.shape)}."
             raise UserValueError(message)
+
+
+def plans_of_strides(ids: Tensor, *, gradients: bool = True) -> dict[int, PanopticPlan]:
+    """Make the plans of a generator's convolutions ahead of it, for instance in a data loader's workers.
+
+    Args:
+        ids: (N|1, 1, H, W) of any integer type, what the generator is given.
+        gradients: Whether there will be a backward pass.
+
+    Returns:
+        By stride, 64 to 1: a complete plan of the ids picked at that stride. Strides that do not divide H and W
+        are left out.
+
+    Example:
+        >>> plans = plans_of_strides(torch.zeros(1, 1, 96, 64, dtype=torch.int64))
+        >>> list(plans), plans[32].size
+        ([32, 16, 8, 4, 2, 1], (3, 2))
+    """
+    strides = [2**power for power in reversed(range(len(_STAGES)))]
+    fitting = [stride for stride in strides if not (ids.shape[-2] % stride or ids.shape[-1] % stride)]
+    return {
+        stride: PanopticPlan.build(ids[..., ::stride, ::stride], 3, padding=1).complete(gradients=gradients)
+        for stride in fitting
+    }
 
 
 class SpadeBlock(nn.Module):

@@ -4,6 +4,6 @@ At home here: what depends on instance ids. What depends on masks alone is in `p
 """
 
 from pcpad.panoptic.layer import PanopticPartialConv2d, panoptic_conv2d
-from pcpad.panoptic.plan import PanopticPlan
+from pcpad.panoptic.plan import PanopticPlan, panoptic_ids
 
-__all__ = ["PanopticPartialConv2d", "PanopticPlan", "panoptic_conv2d"]
+__all__ = ["PanopticPartialConv2d", "PanopticPlan", "panoptic_conv2d", "panoptic_ids"]

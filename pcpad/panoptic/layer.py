@@ -28,7 +28,13 @@ from pcpad._border import Geometry, make_plan
 from pcpad._other_layers import Guarded, check_dense
 from pcpad.errors import UserValueError
 from pcpad.panoptic.autograd import Convolve, Sum
-from pcpad.panoptic.plan import PanopticPlan, is_traced, tap_of
+from pcpad.panoptic.plan import (
+    NEVER_EVERYWHERE_FROM,
+    SOME_EVERYWHERE_FROM,
+    PanopticPlan,
+    is_traced,
+    tap_of,
+)
 
 if TYPE_CHECKING:
     from pcpad.functional import IntOrTuple, Padding
@@ -38,7 +44,7 @@ __all__ = ["PanopticPartialConv2d", "PanopticPlan", "panoptic_conv2d"]
 # Where more of the windows mix ids than this, all are computed from what they may see and no convolution runs. On one
 # EPYC core that costs 1.2 convolutions for 256 channels or more and 1.6 for 64; a convolution and then a fifth of the
 # windows costs 1.35. On a GPU, where convolutions are the fastest thing there is, half is a guess.
-_EVERYWHERE_FROM = {"wide": 0.2, "narrow": 0.4, "gpu": 0.5}
+_EVERYWHERE_FROM = {"wide": SOME_EVERYWHERE_FROM, "narrow": 0.4, "gpu": NEVER_EVERYWHERE_FROM}
 _WIDE = 256
 
 

@@ -17,6 +17,7 @@ from pcpad import _border
 from pcpad._border import Geometry
 from pcpad._mask_counts import ratio_of_counts
 from pcpad.errors import UserTypeError, UserValueError
+from pcpad.panoptic.packing import Packed, pack
 from pcpad.panoptic.rows import Places, Table
 
 if TYPE_CHECKING:
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 
     from pcpad.functional import IntOrTuple, Padding
 
-__all__ = ["PanopticPlan", "is_traced", "tap_of"]
+__all__ = ["NEVER_EVERYWHERE_FROM", "SOME_EVERYWHERE_FROM", "PanopticPlan", "is_traced", "panoptic_ids", "tap_of"]
 
 _HARDLY_SUPPORTED = (torch.uint16, torch.uint32, torch.uint64)
+# Between these shares of windows that mix ids it depends on the layer whether all are computed.
+SOME_EVERYWHERE_FROM, NEVER_EVERYWHERE_FROM = 0.2, 0.5
 _FLOATS = "Ids are compared exactly, which floating-point ones do not survive: 26001 equals 26002 in float16."
 
 
@@ -34,7 +37,8 @@ class PanopticPlan:
     """Which windows of a map mix ids, and what each of them may see: built once, used by all layers of a resolution.
 
     It depends on the ids and on where the windows lie, not on channels, dtype or weights. Build it with
-    `build` and hand it to layers in place of the ids.
+    `build` and hand it to layers in place of the ids. A data loader's workers may build it (see `complete`): it
+    pickles, is pinned with its batch, and Lightning moves it as it moves tensors, by `to`.
 
     Attributes:
         geometry: Kernel, stride, padding and dilation.
@@ -66,6 +70,7 @@ class PanopticPlan:
         self._tables: dict[tuple[bool, bool], Table] = {}
         self._ratios: dict[torch.dtype, Tensor] = {}
         self._mixed = Places.where(self.mixed) if form == "rows" else None
+        self._packed: Packed | None = None
 
     @classmethod
     def build(
@@ -147,8 +152,73 @@ class PanopticPlan:
                 count = count.to(dtype)
                 ratio = torch.where(count > 0, prod(self.geometry.kernel) / count, torch.zeros_like(count))
         if kept:
-            self._ratios[dtype] = ratio
+            self._ratios[dtype], self._packed = ratio, None
         return ratio
+
+    def complete(self, *, gradients: bool = True) -> PanopticPlan:
+        """Work out now what layers would ask for one by one, but for what one kernel makes of the rest.
+
+        Args:
+            gradients: Also what a backward pass asks for.
+
+        Returns:
+            The plan itself.
+
+        Example:
+            >>> ids = torch.tensor([[7, 7, 7, 9]]).expand(4, 4)[None, None]
+            >>> PanopticPlan.build(ids, kernel_size=3, padding=1).complete().to("cpu").size
+            (4, 4)
+        """
+        fraction = self.mixed_fraction
+        if self.form != "rows" or not fraction:
+            return self
+        # Where more windows mix than in `_EVERYWHERE_FROM` of the layer, all are computed.
+        for everywhere in [False] * (fraction <= NEVER_EVERYWHERE_FROM) + [True] * (fraction > SOME_EVERYWHERE_FROM):
+            self.table(everywhere=everywhere)
+            if gradients and not self._is_mutual:
+                self.table(transpose=True, everywhere=everywhere)
+        return self
+
+    @property
+    def _is_mutual(self) -> bool:
+        """Whether a position is read by the windows that its own window reads, having the same id being mutual."""
+        return set(self.geometry.stride) == {1} and self.windows == self.size and not self.may_be_void
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> PanopticPlan:
+        """The plan on a device, in one copy; itself if it is there.
+
+        Args:
+            device: Any.
+            non_blocking: Do not wait for the copy, which is one from or to pinned memory.
+        """
+        if self.mixed.device == torch.empty(0, device=device).device:
+            return self
+        return self._of(self._in_one(), lambda memory: memory.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self, device: torch.device | str | None = None) -> PanopticPlan:
+        """The plan in pinned memory, as `torch.utils.data.DataLoader(pin_memory=True)` asks for.
+
+        Args:
+            device: As of `torch.Tensor.pin_memory`.
+        """
+        return self._of(self._in_one(), lambda memory: memory.pin_memory(device) if device else memory.pin_memory())
+
+    def _in_one(self) -> Packed:
+        if self._packed is None:
+            self._packed = pack({name: value for name, value in vars(self).items() if name != "_packed"})
+        return self._packed
+
+    @classmethod
+    def _of(cls, packed: Packed, move: Callable[[Tensor], Tensor]) -> PanopticPlan:
+        plan = cls.__new__(cls)
+        plan.__setstate__(packed._replace(memory=move(packed.memory)))
+        return plan
+
+    def __getstate__(self) -> Packed:
+        return self._in_one()
+
+    def __setstate__(self, packed: Packed) -> None:
+        vars(self).update(packed.unpack(), _packed=packed)
 
     def __repr__(self) -> str:
         name = f"PanopticPlan(batch={self.batch}, size={self.size}, kernel_size={self.geometry.kernel}"
@@ -177,13 +247,12 @@ class PanopticPlan:
                     first = torch.add(first, row, alpha=ahead)
                 taps = _for_values(_tap_offsets, self.geometry, self.size, like=first)
                 table = Table.of(windows, first.unsqueeze(1) + taps, self.valid, prod(self.size))
-        self._tables[transpose, everywhere] = table
+        self._tables[transpose, everywhere], self._packed = table, None
         return table
 
     def _transposed_table(self, everywhere: bool) -> Table:
         kernel, stride, lead, _, dilation = self.geometry
-        if set(stride) == {1} and self.windows == self.size and not self.may_be_void:
-            # Having the same id is mutual: position p is read by the windows that p's own window reads.
+        if self._is_mutual:
             table = self.table(everywhere=everywhere)
             return table._replace(taps=table.taps.flip(1))
         valid, affected = _transposed_valid(self.valid, self.geometry, self.size)
@@ -195,6 +264,23 @@ class PanopticPlan:
             x = torch.div(positions.places % self.size[1] + shift[1], stride[1], rounding_mode="floor")
             targets.append(y * self.windows[1] + x)
         return Table.of(positions, torch.stack(targets, dim=1).add_(1), valid, prod(self.windows))
+
+
+def panoptic_ids(label: Tensor, instance: Tensor) -> Tensor:
+    """One id for each pair of label and instance.
+
+    Args:
+        label: Integers (N, 1, H, W) of at most 31 bits, at least 0.
+        instance: Likewise, of 32 bits.
+
+    Returns:
+        (N, 1, H, W) int64, equal where both are.
+
+    Example:
+        >>> panoptic_ids(torch.tensor([1, 1, 2]), torch.tensor([5, 5, 5])).unique().numel()
+        2
+    """
+    return label.long() * 2**32 + instance.long()
 
 
 def tap_of(padded: Tensor, tap: Sequence[int], geometry: Geometry, windows: Sequence[int]) -> Tensor:

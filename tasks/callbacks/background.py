@@ -1,4 +1,4 @@
-"""Writing while the network runs on: a few threads, none of whose results is lost."""
+"""Write files while the network runs, in a few threads whose errors are not lost."""
 
 from __future__ import annotations
 

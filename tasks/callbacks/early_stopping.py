@@ -1,4 +1,4 @@
-"""Ending a run that gets no better."""
+"""End a run that no longer improves."""
 
 from __future__ import annotations
 

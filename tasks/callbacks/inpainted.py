@@ -103,7 +103,7 @@ class InpaintedPictures(PictureFiles):
         return [f"{name}: {self.format} does not keep {' and '.join(lost)}"] if lost else []
 
     def _counts(self) -> tuple[int, int]:
-        """Of all processes: pictures written, and those of them that had something to fill."""
+        """Numbers over all processes: pictures written, and how many of them had something to fill."""
         counts = gathered((len(self._written), sum(self._written)))
         return sum(written for written, _ in counts), sum(filled for _, filled in counts)
 

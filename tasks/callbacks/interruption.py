@@ -1,4 +1,4 @@
-"""Stopping a run so that going on equals never having stopped."""
+"""Stop a run so that the resumed run equals one that never stopped."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ class Interruption(Callback):
         return self._training.received_sigterm or (self.signals is not None and self.signals.received is not None)
 
     def _all_asked(self) -> bool:
-        """Whether any process was told to stop; every process has to ask."""
+        """Whether any process was told to stop; all processes must call this together."""
         trainer = self._training
         if trainer.world_size == 1:
             return self._asked()
@@ -251,7 +251,7 @@ class Interruption(Callback):
         return path
 
     def _reservations(self, file: Path | None) -> list[str]:
-        """Where going on will not equal never having stopped."""
+        """Reasons why the resumed run will not equal one that never stopped."""
         trainer, saver = self._training, self._saver()
         if file is None:
             return ["Nothing was saved: this run keeps no checkpoints."]

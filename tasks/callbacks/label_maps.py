@@ -19,6 +19,8 @@ from pcpad.tasks.pictures.palette import palette
 from pcpad.tasks.pictures.segmentation import shown_as_rgb
 from pcpad.tasks.pictures.sheets import QUICK_PNG, save_png
 
+_ROWS = 256
+
 
 class LabelMaps(PictureFiles):
     """Writes three PNGs per picture, at its size: `NAME.png` (class indices), `NAME_colour.png`, `NAME_overlay.png`.
@@ -56,7 +58,7 @@ class LabelMaps(PictureFiles):
         for name, label, image in zip(prediction["path"], prediction["label"].cpu().numpy(), images, strict=True):
             with self.keeping_failures():
                 targets = self.targets(name)
-                size = 5 * image.nbytes  # it, its colors, the overlay, and what that is computed in
+                size = 4 * image.nbytes  # it, its colors or the overlay, and Pillow's copy of these
                 self.in_background(partial(_write, name, targets, (label, image, colors)), size)
 
 
@@ -70,8 +72,14 @@ def _write(name: str, targets: Sequence[Path], parts: tuple[np.ndarray, np.ndarr
         write_picture(indices, Picture(label[..., None], place=place), "tiff")
     else:
         save_png(Image.fromarray(label), indices, **QUICK_PNG)
-    colored = np.take(colors, label, axis=0)
-    mixed = (image.astype(np.uint16) + colored) // 2
-    for target, pixels in zip(pictures, (colored, mixed.astype(np.uint8)), strict=True):
-        save_png(Image.fromarray(pixels), target, **QUICK_PNG)
+    of_colors, of_overlay = pictures
+    # By bands, and the overlay in place: indexing and mixing take 8 and 12 bytes for each pixel.
+    bands = [slice(row, row + _ROWS) for row in range(0, len(label), _ROWS)]
+    pixels = np.empty(image.shape, np.uint8)  # in the order of rows, which Pillow need not copy
+    for band in bands:
+        np.take(colors, label[band], axis=0, out=pixels[band])
+    save_png(Image.fromarray(pixels), of_colors, **QUICK_PNG)
+    for band in bands:
+        pixels[band] = (image[band].astype(np.uint16) + pixels[band]) // 2
+    save_png(Image.fromarray(pixels), of_overlay, **QUICK_PNG)
     return [f"{name}: {note}"] if note else []

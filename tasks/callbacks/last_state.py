@@ -1,4 +1,4 @@
-"""The last state of a training run is looked at before it is kept."""
+"""Check the last state of a training run before it is kept."""
 
 from __future__ import annotations
 

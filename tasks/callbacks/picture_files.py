@@ -137,7 +137,7 @@ class PictureFiles(PredictionWriter):
         self._look_at_written()
 
     def _look_at_written(self, *, wait: bool = False) -> None:
-        """Hear of what was written in the background.
+        """Raise the errors of files that were written in the background.
 
         Raises:
             Exception: What a job raised that is neither the user's nor the disk's fault.

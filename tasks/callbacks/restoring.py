@@ -1,4 +1,4 @@
-"""Going on from a checkpoint whose states are not what a run would write: refused, before they do harm."""
+"""Refuse to resume from a checkpoint whose states are not what a run would write."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _guard(
     entry: str,
     look: Callable[[Trainer, dict[str, Any]], Callable[[], None] | None] | None = None,
 ) -> None:
-    """Have one of Lightning's steps looked at: `look` before it, and what that returns after it."""
+    """Wrap one of Lightning's steps: `look` is called before it, and what that returns after it."""
     plain = getattr(owner, method)
     if hasattr(plain, "guarded"):
         return
@@ -195,7 +195,7 @@ def _look_at_loops(trainer: Trainer, content: dict[str, Any]) -> None:
 
 
 def _refuse_odd_counters(fresh: Any, stored: Any, name: str) -> None:
-    """All that is stored becomes an attribute, and is counted on with."""
+    """Refuse odd counters: every stored value becomes an attribute that counting continues from."""
     refuse_odd(fresh, stored, name)
     if isinstance(fresh, Mapping):
         for key, value in stored.items():

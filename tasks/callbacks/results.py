@@ -151,7 +151,7 @@ class RunResults(Callback):
 
 
 def _entries(path: Path) -> dict[str, Any]:
-    """What earlier commands wrote; a file that is damaged is kept under another name, for these results to be kept."""
+    """The entries of earlier commands; a damaged file is kept under another name."""
     if not path.is_file():
         return {}
     try:

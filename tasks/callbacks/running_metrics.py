@@ -1,4 +1,4 @@
-"""What an epoch of training has measured so far, in types that load from a checkpoint without running code."""
+"""The metrics of an unfinished training epoch, in types that load from a checkpoint without running code."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ def check_columns(columns: Any, task: str) -> None:
 
 @contextmanager
 def _evaluating(module: LightningModule) -> Iterator[None]:
-    """Evaluation mode, and afterwards each part in the mode it was in."""
+    """Switch to evaluation mode, and afterwards restore each part's mode."""
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:
@@ -228,7 +228,7 @@ def _evaluating(module: LightningModule) -> Iterator[None]:
 
 
 def _first(batch: Mapping[str, Any], samples: int) -> dict[str, Any]:
-    """The first samples of a batch: of whatever in it has an entry a sample."""
+    """The first samples of a batch, in every value that has one entry per sample."""
     number = next((len(value) for value in batch.values() if isinstance(value, Tensor) and value.dim()), None)
     per_sample = (Tensor, list, tuple)
     return {

@@ -15,11 +15,13 @@ from torch import nn
 
 from benchmarks import evidence_runs
 from benchmarks.evidence_data import LAYOUTS
+from benchmarks.evidence_drawn import draw_movements, draw_streets
 from benchmarks.evidence_networks import SmallDeepLab, SmallResNet, replace_norms
 from benchmarks.evidence_rows import Cells
 from benchmarks.evidence_runs import EXPERIMENTS, RECIPES, best_rate, cells
-from benchmarks.evidence_scores import knows_place, shares_off
+from benchmarks.evidence_scores import instance_shares, knows_place, shares_off
 from pcpad import PartialConv2d, convert_padding
+from pcpad.datamodules.datasets.panoptic_scenes import TRAIN_IDS
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -83,6 +85,29 @@ def test_shares_off_are_apart_by_the_distance_to_seams():
     assert 0 < found["near"] < 1
 
 
+def test_single_instances_are_scored_by_their_size_and_class():
+    instance = torch.full((16, 16), 7)  # road, of which there are no single objects
+    instance[:8, :8] = 26001  # a car of 64 pixels
+    instance[8:12, :2] = 26002  # one of 8
+    instance[15, :3] = 26003  # one of 3, too few to ask
+    said = torch.zeros(16, 16, dtype=torch.long)
+    said[:4, :8] = 13
+    said[8:12, :2] = 13
+    found = instance_shares(said, instance, torch.tensor(TRAIN_IDS))
+    assert found == {"small": [1.0], "large": [0.5]}
+
+
+def test_what_is_drawn_needs_no_folder_of_published_data(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evidence_runs, "run", lambda name, *_: print(name))
+    monkeypatch.setattr(sys, "argv", ["evidence_runs", "act_demo", "syn_demo", "--work", str(tmp_path)])
+    evidence_runs.main()
+    assert capsys.readouterr().out.split() == ["act_demo", "syn_demo"]
+    monkeypatch.setattr(sys, "argv", ["evidence_runs", "act_demo", "cls_cifar", "--work", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        evidence_runs.main()
+    assert "--data for all that is not drawn" in capsys.readouterr().err
+
+
 def shorten(recipe, into):
     """A recipe of two steps of four images."""
     text = (RECIPES / recipe).read_text(encoding="utf-8")
@@ -91,7 +116,10 @@ def shorten(recipe, into):
     content["trainer"].pop("limit_train_batches", None)
     if "val_check_interval" in content["trainer"]:
         content["trainer"]["val_check_interval"] = 1
-    content["model"]["init_args"]["scheduler"]["init_args"]["total_iters"] = 2
+    if "check_val_every_n_epoch" in content["trainer"] and "val_check_interval" not in content["trainer"]:
+        content["trainer"]["check_val_every_n_epoch"] = 1
+    counted = content["model"]["init_args"]["scheduler"]["init_args"]
+    counted |= {name: 2 for name in ("total_iters", "total_steps") if name in counted}
     content["data"]["init_args"] |= {"batch_size": 4, "effective_batch": 4}
     (into / recipe).write_text(yaml.safe_dump(content))
 
@@ -114,17 +142,30 @@ def write_streets(source, root):
             Image.fromarray(picture).save(root / split / kind / f"{number}.png")
 
 
+def write_movements(source, root):
+    draw_movements(root, {"train": 1, "val": 1, "test": 1})
+
+
+def write_drawn_streets(source, root):
+    draw_streets(root, {"train": 3, "val": 1}, seed=0)
+    draw_streets(root / "test", {"val": 2}, seed=1)
+    draw_streets(root / "judge", {"train": 3, "val": 1}, seed=2)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "cell", "write", "there"),
     [
         ("position", "partial, seed 1", write_crops, {"correct", "moved", "activation", "place"}),
         ("seg_camvid", "partial, instance norm, seed 0", write_streets, {"near", "far"}),
+        ("act_demo", "partial, seed 1", write_movements, {"test"}),
+        ("syn_demo", "panoptic partial, seed 0", write_drawn_streets, {"small", "large", "real_small", "real_large"}),
     ],
 )
 def test_a_cell_is_run_once_and_scored(name, cell, write, there, tmp_path, monkeypatch):
     (tmp_path / "recipes").mkdir()
-    shorten(EXPERIMENTS[name].recipe, tmp_path / "recipes")
+    for recipe in filter(None, (EXPERIMENTS[name].recipe, EXPERIMENTS[name].judge)):
+        shorten(recipe, tmp_path / "recipes")
     monkeypatch.setattr(evidence_runs, "RECIPES", tmp_path / "recipes")
     monkeypatch.setitem(LAYOUTS, name, write)
     root = str(Path(__file__).parents[2])
@@ -137,8 +178,9 @@ def test_a_cell_is_run_once_and_scored(name, cell, write, there, tmp_path, monke
     content = json.loads(file.read_text())
     assert there <= set(content)
     assert content["test"]
-    assert content["rate"] in EXPERIMENTS[name].rates
+    assert content["rate"] in (EXPERIMENTS[name].rates or (None,))
     assert Cells(file.parent).hours > 0
+    assert (Cells(file.parent).judge is None) == (EXPERIMENTS[name].judge is None)
     before = file.stat().st_mtime_ns
     evidence_runs.main()
     assert file.stat().st_mtime_ns == before

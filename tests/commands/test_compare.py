@@ -111,6 +111,34 @@ def test_a_grid_is_run_once_grows_and_is_cross_tested(small, capsys):
 
 
 @pytest.mark.slow
+def test_stages_are_checked_before_the_first_is_run_and_depend_on_each_other(small, capsys):
+    common = "--config small.yaml --paddings zeros,partial --seeds 1 --trainer.max_epochs 1"
+    wrong = "--config small.yaml --paddings zeros,partial --seeds 1 --after pre --set model.nothing={after}"
+    Path("stages.txt").write_text(f"{common} --output pre\n{wrong} --output grid\n")
+    with pytest.raises(SystemExit):
+        cli.main(["compare", "--stages", "stages.txt", *QUIET])
+    assert InThisProcess.started == []
+    assert "stages.txt, line 2:" in capsys.readouterr().err
+    after = "--after pre --set model.weights={after} --output grid"
+    Path("stages.txt").write_text(f"pcpad compare {common} --output pre\n{common} \\\n  {after}\n")
+    cli.main(["compare", "--stages", "stages.txt", *QUIET])
+    assert InThisProcess.started == 2 * ["padding=zeros/seed=0", "padding=partial/seed=0"]
+    used = read_yaml(next(Path("grid/padding=partial/seed=0/fit").rglob("config.yaml")).read_text(), "config")
+    assert used["model"]["init_args"]["weights"] == "pre/padding=partial/seed=0/checkpoints/best.ckpt"
+    cli.main(["compare", "--stages", "stages.txt", *QUIET])
+    assert len(InThisProcess.started) == 4
+    # Of runs that crash nothing starts, and the exit code says so.
+    Path("stages.txt").write_text(
+        f"{common} --model.optimizer.lr 1e30 --output broken\n{common} {after.replace('pre', 'broken')}2\n"
+    )
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["compare", "--stages", "stages.txt", *QUIET])
+    assert ended.value.code == 1
+    assert len(InThisProcess.started) == 6
+    assert "starts from broken/padding=zeros/seed=0, which is not finished" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.slow
 def test_runs_start_from_earlier_ones_at_the_rate_that_validation_chose(small, capsys):
     short = ["--paddings", "zeros,partial", "--trainer.max_epochs", 1]
     after = ["--after", "pre", "--set", "model.weights={after}", "--tune", "model.optimizer.lr=1e6,0.001"]

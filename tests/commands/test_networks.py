@@ -19,6 +19,9 @@ def mine(tmp_path, monkeypatch):
         "from torch import nn\n"
         "def make():\n    return nn.Sequential(nn.Conv2d(1, 1, 3, padding=1))\n"
         "def other():\n    return 3\n"
+        "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.conv = nn.Conv2d(3, 2, 3, padding=1)\n"
+        "class Wide(nn.Conv2d):\n    def __init__(self, width, depth, *more, bias=True):\n        pass\n"
         "number = 4\n"
     )
     monkeypatch.chdir(tmp_path)
@@ -137,3 +140,34 @@ def test_a_segmentation_checkpoint_gives_its_network(tmp_path):
     trainer.strategy.connect(task)
     trainer.save_checkpoint(tmp_path / "s.ckpt")
     assert type(load_network(str(tmp_path / "s.ckpt")).module) is type(task.network)
+
+
+def test_a_class_with_the_checkpoint_of_its_own_project(mine, capsys):
+    from lightning.pytorch import LightningModule, Trainer
+
+    class Project(LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 2, 3, padding=1)
+
+    project = Project()
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False)
+    trainer.strategy.connect(project)
+    trainer.save_checkpoint("net.ckpt")
+    loaded = load_network(f"{mine}:Net", imports=[mine], weights="net.ckpt")
+    assert torch.equal(loaded.module.conv.weight, project.conv.weight)
+    assert "is a class" not in capsys.readouterr().err
+    with pytest.raises(UserValueError, match=r"--import mine --network mine:MyNetwork --weights net\.ckpt"):
+        load_network("net.ckpt")
+
+
+def test_a_class_without_weights_is_said_to_be_so(mine, capsys):
+    load_network(f"{mine}:Net", imports=[mine])
+    assert "my_nets:Net is a class, and there are no --weights" in capsys.readouterr().err
+
+
+def test_a_class_that_needs_arguments(mine):
+    with pytest.raises(
+        UserTypeError, match=r"needs width, depth, .*`def network\(\): return Wide\(width=…, depth=…\)`"
+    ):
+        load_network(f"{mine}:Wide", imports=[mine])

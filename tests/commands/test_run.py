@@ -1,6 +1,7 @@
 """`pcpad test --eval`: evaluators from the command line, on a small set in Cityscapes' format."""
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ from PIL import Image
 
 from pcpad import cli
 from pcpad.commands.run import main
-from pcpad.datamodules.samples.cityscapes import write_cityscapes
 from pcpad.errors import UserValueError
 from pcpad.models import inpainting_unet
 from pcpad.tasks import ClassificationTask, SegmentationTask
@@ -20,10 +20,8 @@ QUIET = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--
 
 
 @pytest.fixture(scope="module")
-def streets(tmp_path_factory):
-    root = tmp_path_factory.mktemp("eval") / "cityscapes"
-    write_cityscapes(root, image_height=128, images_per_city=1)
-    return root
+def streets(cityscapes_sample, tmp_path_factory):
+    return shutil.copytree(cityscapes_sample, tmp_path_factory.mktemp("eval") / "cityscapes")
 
 
 @pytest.fixture
@@ -70,9 +68,7 @@ def test_mistakes_are_one_message(arguments, asked, words, capsys):
 
 
 @pytest.mark.slow
-def test_fit_and_test_write_sample_pictures(tmp_path, monkeypatch, capsys):
-    streets = tmp_path / "streets"
-    write_cityscapes(streets, image_height=128, images_per_city=1)
+def test_fit_and_test_write_sample_pictures(streets, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     monkeypatch.chdir(tmp_path)
     args = ["--config=seg_demo.yaml", f"--data.root={streets}", "--data.batch_size=2", "--data.crop_size=32", *QUIET]

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from PIL import Image
 
-from pcpad.commands.stopping import going_on, telling_how_to_go_on
+from pcpad.commands.stopping import resume_command, telling_how_to_resume
 
 pytestmark = pytest.mark.faults
 
@@ -178,7 +178,7 @@ def unique(found):
 
 def test_the_command_that_goes_on():
     args = ["--config", "my run.yaml", "--ckpt_path", "old.ckpt", "--trainer.max_epochs=3", "--ckpt_path=older.ckpt"]
-    command = going_on("fit", args, Path("runs/a/last.ckpt"))
+    command = resume_command("fit", args, Path("runs/a/last.ckpt"))
     assert command == "pcpad fit --config 'my run.yaml' --trainer.max_epochs=3 --ckpt_path runs/a/last.ckpt"
 
 
@@ -202,19 +202,19 @@ def terminated():
     [(lightning_exits, 130, "SIGINT"), (interrupted, 130, "SIGINT"), (terminated, 143, "SIGTERM")],
 )
 def test_other_verbs_end_with_the_signals_code_and_without_a_traceback(capsys, stop, code, name):
-    with pytest.raises(SystemExit) as end, telling_how_to_go_on("test", []):
+    with pytest.raises(SystemExit) as end, telling_how_to_resume("test", []):
         stop()
     assert end.value.code == code
     assert capsys.readouterr().err == f"pcpad: stopped by {name}.\n"
 
 
 def test_before_training_there_is_nothing_to_go_on_from(capsys):
-    with pytest.raises(SystemExit), telling_how_to_go_on("fit", []):
+    with pytest.raises(SystemExit), telling_how_to_resume("fit", []):
         interrupted()
     assert "before training began; the same command starts it again" in capsys.readouterr().err
 
 
 def test_other_exits_pass():
-    with pytest.raises(SystemExit) as end, telling_how_to_go_on("fit", []):
+    with pytest.raises(SystemExit) as end, telling_how_to_resume("fit", []):
         sys.exit(2)
     assert end.value.code == 2

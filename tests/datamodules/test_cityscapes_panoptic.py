@@ -8,18 +8,17 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from PIL import Image
 
+from pcpad import PanopticPlan
 from pcpad.datamodules import CityscapesPanopticDataModule
 from pcpad.datamodules.datasets.panoptic_scenes import TRAIN_IDS, find_maps, read_maps
-from pcpad.datamodules.samples.cityscapes import write_cityscapes
+from pcpad.panoptic import panoptic_ids
 
 SIZE = (64, 128)
 
 
 @pytest.fixture(scope="module")
-def streets(tmp_path_factory):
-    root = tmp_path_factory.mktemp("streets") / "cityscapes"
-    write_cityscapes(root, image_height=128, images_per_city=1)
-    return root
+def streets(cityscapes_sample, tmp_path_factory):
+    return shutil.copytree(cityscapes_sample, tmp_path_factory.mktemp("streets") / "cityscapes")
 
 
 def module(root, **options):
@@ -233,3 +232,59 @@ def test_what_lies_beside_the_maps_is_named_in_the_end(maps):
         ValueError, match=r"2 files (.|\n)*b_instanceIds\.png: an instance map without(.|\n)*c_labels\.png: "
     ):
         data.teardown("predict")
+
+
+class Seen(LightningModule):
+    """Keeps the batches that reach a step, after Lightning moved them."""
+
+    def __init__(self, plans=True):
+        super().__init__()
+        self.batches, self.weight = [], torch.nn.Parameter(torch.zeros(()))
+        if plans:
+            self.panoptic_plans = True
+
+    def training_step(self, batch, batch_idx):
+        self.batches.append(batch)
+        return self.weight * 1
+
+    validation_step = training_step
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def run(data, task, **options):
+    options |= {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    options |= {"enable_model_summary": False, "accelerator": "cpu", "max_epochs": 1}
+    Trainer(**options).fit(task, data)
+    return task.batches
+
+
+@pytest.mark.slow
+def test_plans_come_from_the_workers_and_are_those_of_the_ids(streets):
+    batches = run(
+        module(streets, num_workers=1, image_size=(64, 96)), Seen(), limit_train_batches=2, limit_val_batches=1
+    )
+    assert len(batches) == 4  # a check before training, two steps, and a validation
+    assert {len(batch["label"]) for batch in batches} == {1, 2}
+    for batch in batches:
+        assert list(batch["plans"]) == [32, 16, 8, 4, 2, 1]
+        ids = panoptic_ids(batch["label"], batch["instance"])
+        for stride, plan in batch["plans"].items():
+            own = PanopticPlan.build(ids[..., ::stride, ::stride], 3, padding=1)
+            assert torch.equal(plan.valid, own.valid)
+            assert plan.mixed_fraction == own.mixed_fraction
+            assert plan.valid.is_shared(), "it was not made in a worker"
+
+
+@pytest.mark.parametrize(
+    ("options", "task"), [({"num_workers": 0}, Seen()), ({"plans": False}, Seen()), ({}, Seen(plans=False))]
+)
+def test_no_plans_are_made_that_nobody_asked_for(streets, options, task):
+    data = module(streets, **{"num_workers": 1} | options)
+    data.trainer = Trainer(logger=False, accelerator="cpu", enable_checkpointing=False)
+    data.trainer.strategy.connect(task)
+    data.setup("fit")
+    items = [data._train[0], data._train[1]]
+    assert "plans" not in data.train_dataloader().collate_fn(items)
+    assert "plans" not in data.val_dataloader().collate_fn(items)

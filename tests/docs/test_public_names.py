@@ -26,7 +26,8 @@ def test_every_name_that_a_package_offers_has_a_reference_page(package):
         assert f"({module}.md#{full})" in pages["reference/index.md"]
 
 
-def test_every_public_module_is_in_the_navigation():
+def test_every_verb_and_public_module_is_in_the_navigation():
     (groups,) = reference.reference_navigation().values()
-    listed = [page for group in groups[1:] for pages in group.values() for page in pages]
+    assert groups[1] == {"Verbs of the command": [f"commands/{verb}.md" for verb in reference.verbs()]}
+    listed = [page for group in groups[2:] for pages in group.values() for page in pages]  # behind overview and verbs
     assert sorted(listed) == sorted(f"reference/{module}.md" for module in public_names.public_modules())

@@ -1,14 +1,12 @@
 """The runner of pages: what it runs, and that it notices what is wrong."""
 
-import os
-
 import pytest
-import run_blocks
 from page_blocks import Line, blocks_of, complaints, lines_of
 
 from pcpad.commands import VERBS
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the pages are run where processes can be forked")
+# It imports `resource`, which Windows lacks, as it lacks forks.
+run_blocks = pytest.importorskip("run_blocks", reason="the pages are run where processes can be forked")
 
 
 @pytest.fixture
@@ -107,7 +105,9 @@ def test_lines_go_on_behind_a_backslash(tmp_path):
 
 def test_training_is_shortened_unless_the_page_says_how_long():
     words = ("pcpad", "compare", "--config", "x", "--test", "--eval+=Tile")
-    assert run_blocks.shortened(words) == (*words[:4], "--trainer.max_steps", "6", *words[4:])
+    assert run_blocks.shortened(words) == (*words[:4], "--seeds", "1", "--trainer.max_steps", "6", *words[4:])
+    listed = ("pcpad", "compare", "--config", "x", "--list")  # the same configuration as the line that runs
+    assert run_blocks.shortened(listed) == (*listed, "--seeds", "1", "--trainer.max_steps", "6")
     for said in (("pcpad", "fit", "--trainer.max_epochs", "2"), ("pcpad", "compare", "--report"), ("pcpad", "configs")):
         assert run_blocks.shortened(said) == said
     assert set(run_blocks.SHORTER) <= {"fit", *VERBS}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pcpad import cli, files
+from pcpad import bounded_yaml, cli, files
 from pcpad.bounded_yaml import MOST_VALUES, TooManyValuesError, bound_jsonargparse, read_yaml
 from pcpad.commands.checkpoint import remembered
 from pcpad.errors import UserValueError
@@ -42,10 +42,13 @@ def test_what_cannot_be_read_is_one_sentence(text, words):
     assert time.monotonic() - began < 20
 
 
-def test_plain_yaml_and_modest_aliases_are_read():
+def test_plain_yaml_and_modest_aliases_are_read(monkeypatch):
     assert read_yaml("a: &x {lr: 0.1}\nb: *x\nc: {<<: *x, d: 2}", "mine.yaml")["c"] == {"lr": 0.1, "d": 2}
-    many = read_yaml(str(list(range(MOST_VALUES + 10))), "mine.yaml")
-    assert len(many) == MOST_VALUES + 10, "what is written out is no more than it is"
+    monkeypatch.setattr(bounded_yaml, "MOST_VALUES", 1000)
+    many = read_yaml(str(list(range(1010))), "mine.yaml")
+    assert len(many) == 1010, "what is written out is no more than it is"
+    with pytest.raises(TooManyValuesError):
+        read_yaml("a: &x [1, 2]\nb: " + str(["*x"] * 600).replace("'", ""), "mine.yaml")
     assert read_yaml("", "mine.yaml") is None
 
 

@@ -186,12 +186,12 @@ def test_readers_of_sizes_that_count_are_read_tile_by_tile(network):
 
         def read(self, *, window):
             (top, bottom), (left, right) = window
-            assert max(bottom - top, right - left) <= 64 + 6
+            assert max(bottom - top, right - left) <= 256 + 6
             return np.ones((3, bottom - top, right - left))
 
-    blocks = tiled_blocks(network, Endless(), Tiling(64), margin=Margin("exact", network))
+    blocks = tiled_blocks(network, Endless(), Tiling(256), margin=Margin("exact", network))
     places = [next(blocks)[0] for _ in range(20)]
-    assert places[-1].left == 19 * 64
+    assert places[-1].left == 19 * 256
 
 
 SPARSE = """

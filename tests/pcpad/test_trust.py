@@ -10,7 +10,7 @@ import torch
 from jsonargparse import ArgumentError
 from lightning.pytorch import Trainer
 
-from pcpad import cli, trust
+from pcpad import _checkpoint_content, cli, trust
 from pcpad.commands.loading import load_datamodule, load_task
 from pcpad.datamodules import ImageNetDataModule
 from pcpad.errors import UserValueError
@@ -285,7 +285,7 @@ def repeated(value, times):
     ],
 )
 def test_settings_that_stand_for_more_than_they_are(content, folder, value, capsys, monkeypatch):
-    monkeypatch.setattr(trust, "_MOST_SETTINGS", 10_000)
+    monkeypatch.setattr(_checkpoint_content, "MOST_VALUES", 10_000)
     path = save(content, folder, optimizer=value)
     began = time.monotonic()
     with pytest.raises(UserValueError, match=r"x\.ckpt stands for more than 10,000 settings"):
@@ -300,7 +300,7 @@ def test_files_that_name_each_other_are_read_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, other in (("a.yaml", "b.yaml"), ("b.yaml", "a.yaml")):
         Path(name).write_text("".join(f"k{number}: {other}\n" for number in range(9)), encoding="utf-8")
-    monkeypatch.setattr(trust, "_MOST_SETTINGS", 10_000)
+    monkeypatch.setattr(_checkpoint_content, "MOST_VALUES", 10_000)
     began = time.monotonic()
     assert named_values(["--model=a.yaml"]) == {"a.yaml", "b.yaml"}
     Path("c.yaml").write_text("\n".join(f"k{n}: '[{', '.join(['1'] * 999)}]'" for n in range(99)), encoding="utf-8")

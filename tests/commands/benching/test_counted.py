@@ -77,6 +77,18 @@ def test_paddings_that_fill_the_border(padding, forward, setting):
     check(padding, setting, forward + widened, {"mean": 5, "extrapolate": 33}[padding])
 
 
+@pytest.mark.parametrize("setting", [s for s in SETTINGS if s.values[0][0] in KEPT], ids=str)
+def test_explicit_padding(setting):
+    """Padded (2), five convolutions, corners read together and multiplied row by row, and four joints.
+
+    Backward each of the five, two per product, nine for what is read of the padded copy, filters put together, sums.
+    """
+    size, _, bias, training = setting
+    _, back = check("explicit", setting, 14, 29 if bias else 23)
+    if training and size == "56x56":  # a gradient of the whole size for each slice was 16.4 times zeros' bytes
+        assert back.bytes <= 4.5 * counts_of(Case("zeros", *setting))[1].bytes
+
+
 @pytest.mark.parametrize("gpu", [False, True], ids=["cpu", "gpu"])
 @pytest.mark.parametrize("setting", SMALL, ids=str)
 def test_panoptic(setting, gpu):
@@ -212,6 +224,33 @@ def test_a_mask_that_the_layer_before_made_full_costs_nothing(guard):
     """The convolution and the ratio, as without a mask; and ones for the new mask."""
     found = chain(guard, lambda mask: mask)
     assert found.total == 3, dict(found.kernels)
+
+
+def masked_network():
+    torch.manual_seed(0)
+    stem = PartialConv2d(8, 8, 3, padding=1, return_mask=True)
+    layers = [PartialConv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    return stem, nn.Sequential(*layers, nn.Conv2d(8, 8, 3, bias=False), nn.AdaptiveAvgPool2d(1))
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("how", ["no mask", "of the layer before"])
+def test_a_network_without_holes_costs_what_it_does_without_masks(training, how):
+    """Each layer that moves windows makes ones for the next where a mask came, and that is all."""
+    stem, network = masked_network()
+    network.train(training)
+    masked, x = MaskedSequential(*network), torch.randn(2, 8, 24, 24)
+    with as_on_a_gpu(), torch.no_grad():
+        y, mask = stem(x)
+        mask = None if how == "no mask" else mask
+        plain = kernels(lambda: network(y))
+        found = kernels(lambda: masked(y, mask))
+        result = masked(y, mask)
+        result = result if mask is None else result[0]
+    assert torch.allclose(result, network(y), atol=1e-5)
+    more = found.kernels - plain.kernels
+    assert not plain.kernels - found.kernels
+    assert dict(more) == ({} if mask is None else {"ones": 4}), dict(found.kernels)
 
 
 def changed(mask):

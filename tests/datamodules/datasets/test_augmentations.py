@@ -1,6 +1,7 @@
 """Transforms of people's choice: images and maps move together, draws follow the seed, mistakes are early."""
 
 import pickle
+import shutil
 
 import pytest
 import torch
@@ -11,7 +12,6 @@ from pcpad.datamodules.base import DataModule
 from pcpad.datamodules.datasets.augmentations import Augmentations, AugmentedItems
 from pcpad.datamodules.datasets.epochs import Crop
 from pcpad.datamodules.datasets.filtered_crops import filter_inside, gaussian_kernel
-from pcpad.datamodules.samples.cityscapes import write_cityscapes
 from pcpad.trust import Trust
 
 A, V = "albumentations.", "torchvision.transforms.v2."
@@ -148,8 +148,8 @@ def test_a_checkpoint_s_words_import_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.faults
-def test_streets_are_augmented_with_their_labels(tmp_path):
-    write_cityscapes(tmp_path, image_height=128, images_per_city=1)
+def test_streets_are_augmented_with_their_labels(cityscapes_sample, tmp_path):
+    shutil.copytree(cityscapes_sample, tmp_path, dirs_exist_ok=True)
     options = {
         "batch_size": 2,
         "num_workers": 0,

@@ -273,8 +273,9 @@ def blank(path, height, width):
 
 def test_the_limit_is_1024_megapixels(tmp_path):
     assert image_size(blank(tmp_path / "largest.pgm", 32768, 32768)) == (32768, 32768)
+    (tmp_path / "larger.pgm").write_bytes(b"P5\n32769 32768\n255\n" + bytes(1000))  # not 1 GiB: its header is enough
     with pytest.raises(BrokenImageError, match=r"the header claims 32769x32768 pixels, more than the 1073741824"):
-        read_image(blank(tmp_path / "larger.pgm", 32768, 32769))
+        read_image(tmp_path / "larger.pgm")
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from pcpad import PanopticPartialConv2d, PanopticPlan
 from pcpad.models import drn_d_105, load_weights, patch_discriminator, spade_generator
-from pcpad.models.spade import panoptic_upsample
+from pcpad.models.spade import panoptic_upsample, plans_of_strides
 from pcpad.panoptic import panoptic_conv2d
 
 STAGES = ["head_0", "G_middle_0", "G_middle_1", "up_0", "up_1", "up_2", "up_3"]
@@ -355,3 +355,27 @@ def test_normal_and_more_have_the_same_weights_and_compute_different_things(tmp_
         more(torch.rand(1, 36, 32, 96))
     with pytest.raises(ValueError, match="more or normal, but got 'most'"):
         spade_generator(36, num_upsampling_layers="most")
+
+
+@pytest.mark.parametrize("upsampling", ["more", pytest.param("normal", marks=pytest.mark.slow)])
+def test_plans_made_ahead_change_nothing(upsampling, monkeypatch):
+    torch.manual_seed(0)
+    model = spade_generator(5, ngf=1, num_upsampling_layers=upsampling).eval()  # training turns the spectral norms
+    height = {"more": 64, "normal": 96}[upsampling]  # of a width and a height that are not alike
+    labels = torch.randint(0, 5, (1, 1, height, 128)) // 2
+    semantics = F.one_hot(labels[:, 0], 5).movedim(3, 1).float()
+
+    def results(plans):
+        model.zero_grad()
+        image = model(semantics, labels, plans)
+        image.square().sum().backward()
+        return [image.detach(), *(parameter.grad for parameter in model.parameters())]
+
+    expected = [one.clone() for one in results(None)]
+    plans = plans_of_strides(labels)
+    assert (64 in plans) == (upsampling == "more")
+    some = {stride: plan for stride, plan in plans.items() if stride > 2}  # the rest is built on the spot
+    for given in (plans, some):
+        assert all(map(torch.equal, results(given), expected))
+    monkeypatch.setattr(PanopticPlan, "build", None)
+    results(plans)

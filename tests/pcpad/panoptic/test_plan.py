@@ -1,11 +1,12 @@
 """Which windows a plan says mix ids, what each may see, and that the memos of a plan hold what a new one would."""
 
 import itertools
+import pickle
 
 import pytest
 import torch
 
-from pcpad import PanopticPlan
+from pcpad import PanopticPartialConv2d, PanopticPlan
 from pcpad._border import Geometry
 from pcpad.panoptic.plan import _compare, _compare_at_once
 
@@ -111,3 +112,58 @@ def test_all_taps_at_once_are_what_they_are_one_by_one(where, dtype):
     for came, wanted in zip(_compare_at_once(ids, geometry, windows), _compare(ids, geometry, windows), strict=True):
         assert came.dtype == wanted.dtype
         assert torch.equal(came, wanted)
+
+
+# Plans that travel
+
+
+def mixing(cell, size=(15, 21), batch=2):
+    """Random ids in squares of `cell`: the smaller these are, the more windows mix."""
+    torch.manual_seed(0)
+    ids = torch.randint(0, 9, (batch, 1, *size))
+    return ids if cell == 1 else ids.repeat_interleave(cell, 2).repeat_interleave(cell, 3)
+
+
+def sent(plan):
+    return pickle.loads(pickle.dumps(plan))
+
+
+WAYS = {"pickled": sent, "moved": lambda plan: plan._of(plan._in_one(), torch.clone), "twice": lambda p: sent(sent(p))}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("complete", [True, False], ids=["complete", "not yet"])
+@pytest.mark.parametrize(
+    ("ids", "stride"), [(mixing(1), 1), (mixing(7), 2), (mixing(9, (2, 3), 1), 1), (blocks() * 0, 1)]
+)
+def test_a_plan_that_travelled_computes_the_same(way, complete, ids, stride):
+    layer = PanopticPartialConv2d(3, 4, 3, stride, 1)
+    x = torch.randn(len(ids), 3, *ids.shape[2:], requires_grad=True)
+
+    def results(plan):
+        layer.zero_grad()
+        x.grad = None
+        y = layer(x, plan)
+        y.square().sum().backward()
+        return [y.detach(), x.grad, layer.weight.grad.clone(), layer.bias.grad.clone()]
+
+    plan = PanopticPlan.build(ids, 3, stride, 1)
+    travelled = WAYS[way](plan.complete() if complete else plan)
+    before = len(travelled._tables)
+    for own, expected in zip(results(travelled), results(ids), strict=True):
+        assert torch.equal(own, expected)
+    made = {key for key in travelled._tables if not (key[0] and travelled._is_mutual)}
+    assert not complete or len(made) <= before, "a table was left to make"
+    assert repr(travelled) == repr(plan)
+
+
+def test_a_plan_travels_in_one_piece():
+    """Each tensor would be a file descriptor between two processes, and a copy to a GPU."""
+    plan = sent(PanopticPlan.build(mixing(7), 3, padding=1).complete())
+    tensors = [plan.valid, plan.count, plan.mixed, plan._mixed.places, *plan._ratios.values(), plan.table().taps]
+    assert len({tensor.untyped_storage().data_ptr() for tensor in tensors}) == 1
+    assert plan.table().windows.places is plan._mixed.places
+    assert plan.to("cpu") is plan
+    assert plan.to("meta").valid.device.type == "meta"
+    plan.ratio(torch.float64)  # what is added later travels too
+    assert torch.float64 in sent(plan)._ratios
