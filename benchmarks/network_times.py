@@ -34,7 +34,7 @@ from pcpad.files import write_text
 NETWORKS = {  # by the names that `pcpad bench` takes: size of the input, and the goal of partial / zeros
     "resnet50": ((3, 224, 224), 1.01),
     "vgg16_bn": ((3, 224, 224), 1.01),
-    "resnet50_3d": ((3, 16, 112, 112), 1.01),
+    "resnet3d50": ((3, 16, 112, 112), 1.01),
     "mobilenet_v3_large": ((3, 224, 224), 1.02),
     "efficientnet_b0": ((3, 224, 224), 1.02),
     "convnext_tiny": ((3, 224, 224), 1.02),
