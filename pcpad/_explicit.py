@@ -24,7 +24,7 @@ from pcpad._other_layers import check_dense
 
 __all__ = ["explicit_conv2d"]
 
-_Place = tuple[int, int]  # on each axis 0, 1 or 2: reaches out before, lies inside, reaches out behind
+_Place = tuple[int, ...]  # of two: on each axis 0, 1 or 2: reaches out before, lies inside, reaches out behind
 _INSIDE = (1, 1)
 _AROUND = [place for place in itertools.product(range(3), repeat=2) if place != _INSIDE]
 
@@ -134,7 +134,7 @@ def _thirds(start: int, end: int, count: int) -> list[slice]:
 
 def _pieces(input: Tensor, layout: _Layout) -> dict[_Place, Tensor]:
     """What each region's windows read."""
-    found = {_INSIDE: input} if layout.reads.get(_INSIDE) == layout.whole else {}
+    found: dict[_Place, Tensor] = {_INSIDE: input} if layout.reads.get(_INSIDE) == layout.whole else {}
     cut = [place for place in layout.reads if place not in found]
     if not cut:
         return found
