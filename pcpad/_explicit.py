@@ -202,7 +202,7 @@ def _of_corners(
     pieces: dict[_Place, Tensor], pairs: dict[int, Tensor], bias: Tensor | None, layout: _Layout
 ) -> dict[_Place, Tensor]:
     """The outputs of corners that are windows: a product for those of a row. None of others."""
-    if not layout.corners:
+    if not layout.corners or len(layout.reads) == 1:  # a view of several would be returned, which nobody may overwrite
         return {}
     down, right = layout.geometry.dilation
     taken = [pieces[place] for row in layout.corners.values() for place in row]

@@ -32,6 +32,8 @@ _HARDLY_SUPPORTED = (torch.uint16, torch.uint32, torch.uint64)
 SOME_EVERYWHERE_FROM, NEVER_EVERYWHERE_FROM = 0.2, 0.5
 _FLOATS = "Ids are compared exactly, which floating-point ones do not survive: 26001 equals 26002 in float16."
 
+_Move = Callable[[Tensor], Tensor]  # by a name: torch.jit reads methods' annotations, and no list within one
+
 
 class PanopticPlan:
     """Which windows of a map mix ids, and what each of them may see: built once, used by all layers of a resolution.
@@ -209,7 +211,7 @@ class PanopticPlan:
         return self._packed
 
     @classmethod
-    def _of(cls, packed: Packed, move: Callable[[Tensor], Tensor]) -> PanopticPlan:
+    def _of(cls, packed: Packed, move: _Move) -> PanopticPlan:
         plan = cls.__new__(cls)
         plan.__setstate__(packed._replace(memory=move(packed.memory)))
         return plan

@@ -250,3 +250,13 @@ def test_explicit_moves_to_other_layouts_and_dtypes():
     assert torch.allclose(network(x.contiguous(memory_format=torch.channels_last)), expected, atol=1e-6)
     assert network.double()[0].border_weight.dtype == torch.float64
     assert network.to("meta")[0].border_weight.shape == (8, 6, 4, 3, 3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 2), (5, 1)], ids=str)
+def test_what_explicit_returns_may_be_overwritten_while_it_learns(size):
+    torch.manual_seed(0)
+    layer = ExplicitPadConv2d(2, 3, 3, padding=1)
+    x = torch.rand(2, 2, *size, requires_grad=True)
+    (by_layer,) = torch.autograd.grad(F.relu(layer(x)).sum(), x)
+    (in_place,) = torch.autograd.grad(F.relu_(layer(x)).sum(), x)
+    assert torch.equal(in_place, by_layer)
