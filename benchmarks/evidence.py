@@ -287,7 +287,7 @@ def _elsewhere() -> str:
 def _recovery(results: Path) -> str:
     folder = results / "recovery"
     parts = [
-        "## Recovery without labels\n\nNo claim of the papers; protocol `recovery.md`, whose runs are not all done. "
+        "## Recovery without labels\n\nNo claim of the papers; protocol `recovery.md`. "
         "`python -m benchmarks.recovery`.\n"
     ]
     parts += [recovered(network, folder).strip() + "\n" for network in ("ffdnet", "lite0")]
