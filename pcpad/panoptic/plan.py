@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pcpad.functional import IntOrTuple, Padding
 
-__all__ = ["NEVER_EVERYWHERE_FROM", "SOME_EVERYWHERE_FROM", "PanopticPlan", "is_traced", "panoptic_ids", "tap_of"]
+__all__ = ["PanopticPlan", "is_traced", "panoptic_ids", "tap_of"]
 
 _HARDLY_SUPPORTED = (torch.uint16, torch.uint32, torch.uint64)
 # Between these shares of windows that mix ids it depends on the layer whether all are computed.
