@@ -4,10 +4,12 @@ Networks are built and run on the device "meta", where nothing is computed but s
 a forward pass is watched below the layers, at the operators: no convolution may pad with zeros, and none may get an
 input that `constant_pad_nd` made, unless it is one of this package's layers or in the report.
 
-`python benchmarks/conversions.py [--filter "resnet*"] [--minutes 30] [--json FILE]`
+`python benchmarks/conversions.py [--filter "resnet*"] [--minutes 30] [--json FILE]`; networks that are in FILE are not
+looked at again.
 """
 
 import argparse
+import json
 import sys
 import time
 import warnings
@@ -190,15 +192,19 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
+    file = Path(arguments.json) if arguments.json else None
+    known = {row["name"]: row for row in json.loads(file.read_text())["rows"]} if file and file.is_file() else {}
     chosen, start, rows = names(arguments.filter), time.monotonic(), []
     for name in chosen:
-        if arguments.minutes and time.monotonic() - start > 60 * arguments.minutes:
-            break
-        rows.append(one(name))
-        print(f"{len(rows)} of {len(chosen)} {name} {rows[-1]}", file=sys.stderr, flush=True)
+        if name not in known:
+            if arguments.minutes and time.monotonic() - start > 60 * arguments.minutes:
+                continue
+            known[name] = one(name)
+            print(f"{len(known)} of {len(chosen)} {name} {known[name]}", file=sys.stderr, flush=True)
+            common.save(list(known.values()), arguments.json)
+        rows.append(known[name])
     print(f"{len(rows)} of {len(chosen)} networks of timm\n")
     common.show(table(rows))
-    common.save(rows, arguments.json)
 
 
 if __name__ == "__main__":
