@@ -25,28 +25,14 @@ def actions(cells: Cells) -> list[Row]:
     """2022 T5: how many runs converge, and how well those do, apart."""
     found = {arm: cells.metric(arm, VIDEO) for arm in ("partial", *_TOLD)}
     rows = _counts(found)
-    rows += corrected(
-        [
-            Claim(
-                Row(f"Of runs that converge, partial recognizes better than {other}", "2022 T5", published, ""),
-                cells.differences(_converged(found["partial"]), _converged(found[other])),
-                Form(),
-                prefix=_means(_converged(found["partial"]), _converged(found[other])),
-            )
-            for other, published in _TOLD.items()
-        ]
-    )
-    rows += corrected(
-        [
-            Claim(
-                Row(f"Of all runs, partial recognizes better than {other}", "2022 T5", published, ""),
-                cells.differences(found["partial"], found[other]),
-                Form(),
-                prefix=_means(found["partial"], found[other]),
-            )
-            for other, published in _TOLD.items()
-        ]
-    )
+    converged = {arm: _converged(accuracy) for arm, accuracy in found.items()}
+    for of, scores in (("runs that converge", converged), ("all runs", found)):
+        family = []
+        for other, published in _TOLD.items():
+            pair = scores["partial"], scores[other]
+            said = Row(f"Of {of}, partial recognizes better than {other}", "2022 T5", published, "")
+            family.append(Claim(said, cells.differences(*pair), Form(), prefix=_means(*pair)))
+        rows += corrected(family)
     return rows
 
 

@@ -96,9 +96,14 @@ def timed(name: str, within: float, minutes: float) -> dict[str, Any]:
         seconds = {key: [*seconds.get(key, []), *values] for key, values in more.items()}
         chunk += 1
         _, low, high = ratio(seconds["control"], seconds["zeros"])
-        there = max(1 - low, high - 1) <= within and len(seconds["zeros"]) >= AT_LEAST
+        there = _off(low, high) <= within and len(seconds["zeros"]) >= AT_LEAST
         if there or time.monotonic() > end:
             return {"clock": clock.__name__, "seconds": seconds}
+
+
+def _off(low: float, high: float) -> float:
+    """How far from 1 an interval reaches."""
+    return max(1 - low, high - 1)
 
 
 def row(name: str, found: dict[str, Any], within: float) -> dict[str, object]:
@@ -119,8 +124,8 @@ def row(name: str, found: dict[str, Any], within: float) -> dict[str, object]:
         middle, low, high = ratio(seconds[key], seconds[of])
         cells[f"{key} / {of}"] = f"{middle:.3f} [{low:.3f}, {high:.3f}]"
         ends[key, of] = (middle, low, high)
-    low, high = ends["control", "zeros"][1:]
-    cells["control within"] = "yes" if max(1 - low, high - 1) <= within else f"no (± {max(1 - low, high - 1):.3f})"
+    off = _off(*ends["control", "zeros"][1:])
+    cells["control within"] = "yes" if off <= within else f"no (± {off:.3f})"
     cells["goal"] = f"{goal}: {judged(ends['partial', 'control'], goal)}"
     cells[f"goal {FIRST_CALL}"] = judged(ends["partial, first call", "zeros"], FIRST_CALL)
     return cells

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pcpad import convert_padding
-from pcpad.commands.benching.networks import build, own_networks
+from pcpad.commands.benching.networks import build, own_networks, required_arguments
 from pcpad.commands.loading import NoTaskError, load_task
 from pcpad.commands.plugins import load_user_modules
 from pcpad.errors import UserTypeError, UserValueError
@@ -189,7 +188,7 @@ def _made(name: str, imports: Iterable[str], weighted: bool) -> nn.Module:
     if not callable(make):
         message = f"{name}: {home} has no function {function!r}"
         raise UserValueError(message)
-    if needed := _needed(make):
+    if needed := required_arguments(make):
         message = (
             f"{name} needs {', '.join(needed)}, but is called without arguments: name a function that gives them, "
             f"`def network(): return {function}({', '.join(f'{one}=…' for one in needed)})`"
@@ -203,16 +202,6 @@ def _made(name: str, imports: Iterable[str], weighted: bool) -> nn.Module:
         text = f"{name} is a class, and there are no --weights: its weights are those that {function}() begins with."
         say(text, file=sys.stderr)
     return made
-
-
-def _needed(make: Any) -> list[str]:
-    """The arguments that a function has to be given."""
-    try:
-        parameters = inspect.signature(make).parameters.values()
-    except (TypeError, ValueError):  # of builtins
-        return []
-    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [one.name for one in parameters if one.default is one.empty and one.kind not in several]
 
 
 def _by_name(name: str, weights: str | Path | None, num_classes: int | None) -> tuple[nn.Module, _Numbers, int | None]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from pcpad._renamed import moved
 from pcpad.errors import UserValueError
@@ -329,6 +330,11 @@ def forget() -> None:
     """Empty every memo, so that the next call is a first one again: for measuring first calls."""
     for memo in _MEMOS:
         memo.cache_clear()
+
+
+def is_recorded() -> bool:
+    """Whether a program is recorded, or derivatives are taken forward, which follow torch's operations alone."""
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None or forward_ad._current_level >= 0
 
 
 def is_ordinary(x: Tensor) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import Function, forward_ad
+from torch.autograd import Function
 from torch.overrides import handle_torch_function, has_torch_function
 
 from pcpad import _border
@@ -91,9 +91,7 @@ def explicit_conv2d(
 
 def _is_recorded(*tensors: Tensor | None) -> bool:
     """Whether somebody follows the call who knows operations alone, not a `Function` with nothing but a backward."""
-    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None or forward_ad._current_level >= 0:
-        return True
-    return any(t is not None and _border.is_wrapped(t) for t in tensors)
+    return _border.is_recorded() or any(t is not None and _border.is_wrapped(t) for t in tensors)
 
 
 def _layout(geometry: Geometry, size: tuple[int, ...]) -> _Layout:

@@ -83,10 +83,7 @@ class Valid(NamedTuple):
 
 def can_count(input: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> bool:
     """Whether a mask can be counted here; not by function transforms, nor while a program is recorded."""
-    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None or forward_ad._current_level >= 0:
-        return False
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-    if wrapped(weight) or (bias is not None and wrapped(bias)):
+    if _border.is_recorded() or any(t is not None and _border.is_wrapped(t) for t in (weight, bias)):
         return False
     known = input.dtype in _BITS and prod(geometry.kernel) <= _MOST_TAPS
     return known and mask.shape[1] == 1 and _border.is_ordinary(input) and _border.is_ordinary(mask)

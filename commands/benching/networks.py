@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -28,12 +28,24 @@ def own_networks() -> tuple[str, ...]:
 
 
 def _needs_nothing(builder: object) -> bool:
-    if not callable(builder):
-        return False
-    parameters = inspect.signature(builder).parameters
-    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    needed = [p for p in parameters.values() if p.default is p.empty and p.kind not in kinds]
-    return "padding" in parameters and not needed
+    return callable(builder) and "padding" in inspect.signature(builder).parameters and not required_arguments(builder)
+
+
+def required_arguments(function: Callable[..., object]) -> list[str]:
+    """The arguments without which a function cannot be called.
+
+    Args:
+        function: Any; a class is what makes it.
+
+    Returns:
+        Their names; none of a function without a signature, as some builtins are.
+    """
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [one.name for one in parameters if one.default is one.empty and one.kind not in several]
 
 
 def build(network: str) -> nn.Module:

@@ -20,8 +20,6 @@ from pcpad.datamodules.reading.listing import Contents
 from pcpad.datamodules.reading.names import Names
 from pcpad.datamodules.reading.pngs import PngFile
 from pcpad.errors import UserFileNotFoundError, UserValueError
-from pcpad.models.spade import plans_of_strides
-from pcpad.panoptic import panoptic_ids
 
 UNKNOWN = 34
 """The label of what is -1 in Cityscapes' tables and 255 in its files: a vehicle's license plate."""
@@ -251,6 +249,10 @@ def collate_scenes(items: list[dict[str, Any]], plans: Literal["no", "inference"
         raise UserValueError(message)
     batch: dict[str, Any] = default_collate(items)
     if plans != "no":
+        # Here, since data of other tasks would wait for them too; a task that asks for plans has loaded both.
+        from pcpad.models.spade import plans_of_strides
+        from pcpad.panoptic import panoptic_ids
+
         ids = panoptic_ids(batch["label"], batch["instance"])
         batch["plans"] = plans_of_strides(ids, gradients=plans == "training")
     return batch

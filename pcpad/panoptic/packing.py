@@ -7,6 +7,7 @@ processes, of which there are 1024, and a copy of its own to a GPU.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from math import prod
 from typing import Any, NamedTuple
 
@@ -41,8 +42,7 @@ class Packed(NamedTuple):
             size = prod(leaf.shape) * leaf.dtype.itemsize
             return self.memory[leaf.start : leaf.start + size].view(leaf.dtype).view(leaf.shape)
 
-        seen: dict[_Leaf, Tensor] = {}
-        found: dict[str, Any] = _mapped(self.attributes, _Leaf, lambda leaf: seen.setdefault(leaf, view(leaf)))
+        found: dict[str, Any] = _mapped(self.attributes, _Leaf, cache(view))
         return found
 
 
