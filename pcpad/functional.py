@@ -88,7 +88,7 @@ def partial_conv1d(
     if mask is None and mask_channels is None and not return_mask and exponent is None:
         kept = quickly_kept(1, input, weight, bias, stride, padding, dilation, groups)
         if kept is not None:
-            first = bias.detach() if kept.takes_bias and bias is not None else None
+            first = bias.detach() if bias is not None and kept.takes_bias else None
             y = F.conv1d(input, weight, first, stride, padding, dilation, groups)  # type: ignore[arg-type]
             return scaled(y, bias, kept)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
@@ -151,7 +151,7 @@ def partial_conv2d(
     if mask is None and mask_channels is None and not return_mask and exponent is None:
         kept = quickly_kept(2, input, weight, bias, stride, padding, dilation, groups)
         if kept is not None:
-            first = bias.detach() if kept.takes_bias and bias is not None else None
+            first = bias.detach() if bias is not None and kept.takes_bias else None
             y = F.conv2d(input, weight, first, stride, padding, dilation, groups)  # type: ignore[arg-type]
             return scaled(y, bias, kept)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
@@ -177,7 +177,7 @@ def partial_conv3d(
     if mask is None and mask_channels is None and not return_mask and exponent is None:
         kept = quickly_kept(3, input, weight, bias, stride, padding, dilation, groups)
         if kept is not None:
-            first = bias.detach() if kept.takes_bias and bias is not None else None
+            first = bias.detach() if bias is not None and kept.takes_bias else None
             y = F.conv3d(input, weight, first, stride, padding, dilation, groups)  # type: ignore[arg-type]
             return scaled(y, bias, kept)
     conv = _Conv(input, weight, bias, stride, padding, dilation, groups)

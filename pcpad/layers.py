@@ -94,6 +94,8 @@ class _PartialConv(Guarded, nn.modules.conv._ConvNd):
         Returns:
             The output, or `(output, new_mask)` with `return_mask=True`.
         """
+        if mask is None and mask_channels is None:  # the commonest call: the less Python, the better
+            return self._convolve(input, self.weight, self.bias, self.padding)
         if mask is not None:
             check_unfused(self)
         options = {"mask": mask, "mask_channels": mask_channels, "holes_are_zero": holes_are_zero}
@@ -107,8 +109,9 @@ class _PartialConv(Guarded, nn.modules.conv._ConvNd):
         self, input: Tensor, weight: Tensor, bias: Tensor | None, padding: Any, **options: Any
     ) -> Tensor | tuple[Tensor, Tensor]:
         where = (self.stride, padding, self.dilation, self.groups)
-        kept = {"exponent": self.exponent}
-        return type(self)._partial_conv(input, weight, bias, *where, return_mask=self.return_mask, **kept, **options)
+        if self.return_mask or self.exponent is not None:
+            options |= {"return_mask": self.return_mask, "exponent": self.exponent}
+        return type(self)._partial_conv(input, weight, bias, *where, **options)
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Any:
         # For subclasses of `nn.ConvNd` with a forward of their own, which call this with what they made of the weight.
