@@ -40,7 +40,8 @@ def differences(
         return lines
     ours = {"schedule": _said(one.setup for one in timings)}
     if runs:
-        ours = {"data": _said(map(_data, runs)), "schedule": _said(map(_schedule, runs)), "runs": _counts(runs)}
+        schedule = ", ".join(dict.fromkeys([_said(map(_schedule, runs)), *_chosen(runs)]))
+        ours = {"data": _said(map(_data, runs)), "schedule": schedule, "runs": _counts(runs)}
     for what, text in ours.items():
         if text != table.setup[what]:
             lines.append(f"{what}: ours {text}; the paper's {table.setup[what]}")
@@ -50,6 +51,11 @@ def differences(
 def _said(texts: Iterable[str]) -> str:
     """Each value once; several if runs differ."""
     return "; or ".join(dict.fromkeys(texts))
+
+
+def _chosen(runs: Sequence[Trained]) -> list[str]:
+    """What each padding has a value of its own for."""
+    return [f"{name} {value} with {one.padding}" for one in runs for name, value in one.chosen.items()]
 
 
 def _counts(runs: Sequence[Trained]) -> str:

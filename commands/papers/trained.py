@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ __all__ = ["Found", "Trained", "Unfinished", "arguments_of", "class_of", "read_f
 
 _PARTIAL = "model.partial"
 _SPLIT = "data.split"
+_NOT_CHOSEN = {PADDING, SEED, _PARTIAL, _SPLIT}
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Trained:
         split: Of the data, where that is said.
         run: Its numbers, with paddings tested with as names.
         config: What it was run with; empty where that is not known.
+        chosen: Options and their values that its grid has for its padding alone, such as a learning rate.
     """
 
     where: Path
@@ -43,6 +45,7 @@ class Trained:
     split: str | None
     run: Run
     config: Mapping[str, Any]
+    chosen: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seed(self) -> str:
@@ -161,6 +164,7 @@ def _folders_in(root: Path) -> tuple[list[Path], list[Path]]:
 
 def _read_grid_folder(root: Path, found: Found) -> None:
     grid = read_grid(root)
+    chosen = _chosen_per_padding(grid.cells)
     for cell in grid.cells:
         run = read_run(root, grid, cell)
         found.damaged += run.damaged
@@ -168,17 +172,31 @@ def _read_grid_folder(root: Path, found: Found) -> None:
         if entry is None:
             found.unfinished.append(Unfinished(root / cell.name, class_of(grid.resolved, "model") or None))
             continue
-        found.trained.append(_of_cell(root, grid, run, entry))
+        found.trained.append(_of_cell(root, grid, run, entry, chosen))
 
 
-def _of_cell(root: Path, grid: Grid, run: Run, entry: Mapping[str, Any]) -> Trained:
+def _chosen_per_padding(cells: Iterable[Cell]) -> set[str]:
+    """The options of which each padding has one value: no other networks, but what suits the padding."""
+    values: dict[str, dict[tuple[str | None, ...], set[str]]] = {}
+    for cell in cells:
+        padding = cell.values.get(PADDING), cell.values.get(_PARTIAL)
+        for option, value in cell.values.items():
+            values.setdefault(option, {}).setdefault(padding, set()).add(value)
+    return {
+        option
+        for option, by_padding in values.items()
+        if len(by_padding) > 1 and all(len(found) == 1 for found in by_padding.values())
+    } - _NOT_CHOSEN
+
+
+def _of_cell(root: Path, grid: Grid, run: Run, entry: Mapping[str, Any], chosen: Collection[str]) -> Trained:
     values = run.cell.values
     arguments = arguments_of(grid.resolved, "model")
     task = entry.get("task") or class_of(grid.resolved, "model") or None
     network = str(entry.get("network") or arguments.get("network") or "an unknown network")
     padding = str(values.get(PADDING) or entry.get("trained_with") or arguments.get("padding") or "unknown")
-    others = {option: value for option, value in values.items() if option not in (PADDING, SEED, _PARTIAL, _SPLIT)}
-    words = [network, *(f"{short_name(option)}={value}" for option, value in others.items())]
+    others = {option: value for option, value in values.items() if option not in _NOT_CHOSEN}
+    words = [network, *(f"{short_name(option)}={value}" for option, value in others.items() if option not in chosen)]
     split = values.get(_SPLIT) or arguments_of(grid.resolved, "data").get("split")
     return Trained(
         where=root / run.cell.name,
@@ -188,6 +206,7 @@ def _of_cell(root: Path, grid: Grid, run: Run, entry: Mapping[str, Any]) -> Trai
         split=None if split is None else str(split),
         run=replace(run, cell=Cell({PADDING: padding, SEED: run.cell.seed}), tests=_tests(root, grid, run, padding)),
         config=grid.resolved,
+        chosen={option: value for option, value in others.items() if option in chosen},
     )
 
 

@@ -504,3 +504,17 @@ def test_what_else_varies_in_a_grid_is_another_network(tmp_path, capsys):
     assert found["resnet50_zero"]["average"][1] == "missing"
     assert found["resnet50, model.norm=batch_zero"]["average"] == ("", "60.000")
     assert found["resnet50, model.norm=group_zero"]["average"] == ("", "70.000")
+
+
+def test_a_rate_that_goes_with_the_padding_makes_no_other_network(tmp_path, capsys):
+    root = tmp_path / "grid"
+    for padding, rate, top1 in (("zeros", "0.03", 0.6), ("partial", "0.1", 0.7)):
+        grid, about = make_grid(root, {PADDING: (padding,), "model.optimizer.init_args.lr": (rate,), SEED: ("0",)})
+        for cell in grid.cells:
+            if cell.values[PADDING] == padding:
+                write_fit(root, cell, about, [top1])
+    found = cells(capsys, "2018:T2", "--runs", root)
+    assert found["resnet50_zero"]["average"][1] == "60.000"
+    assert found["resnet50_partial"]["average"][1] == "70.000"
+    said = paper(capsys, "2018:T2", "--runs", root)
+    assert "model.optimizer.init_args.lr 0.03 with zeros, model.optimizer.init_args.lr 0.1 with partial" in said
