@@ -1,4 +1,4 @@
-"""The street itself: ground, rows of buildings and sky, each pixel's ray followed to what it meets first."""
+"""The street itself: ground, rows of buildings and sky, by casting a ray for each pixel."""
 
 from typing import NamedTuple
 
@@ -14,14 +14,14 @@ class Street(NamedTuple):
     """A straight street along z; distances in meters, positions along x.
 
     Attributes:
-        left: Where the road ends on the left.
-        right: Where the road ends on the right.
-        left_wall: Where the buildings on the left stand.
-        right_wall: Where the buildings on the right stand.
-        green: How wide the strips of grass beside the buildings are, left and right.
-        verge: How wide the strip of grass beside the road is, on the right.
-        rails: Where a tram's track begins and ends; None: no track.
-        parking: Where a parking strip begins and ends; None: none.
+        left: Left edge of the road.
+        right: Right edge of the road.
+        left_wall: Position of the buildings on the left.
+        right_wall: Position of the buildings on the right.
+        green: Widths of the strips of grass next to the buildings, left and right.
+        verge: Width of the strip of grass next to the road, on the right.
+        rails: Start and end of a tram track; None: no track.
+        parking: Start and end of a parking strip; None: none.
         end: Where the street ends.
     """
 
@@ -37,7 +37,7 @@ class Street(NamedTuple):
 
 
 def lay_street(canvas: Canvas, street: Street, random: np.random.Generator) -> None:
-    """Paint and label everything that no object stands in front of yet."""
+    """Paint and label the background, before any object."""
     across, down = np.broadcast_arrays(*canvas.camera.rays())
     with np.errstate(divide="ignore"):
         to_ground = np.where(down > 0, canvas.camera.eye / np.maximum(down, 1e-9), np.inf)
@@ -125,7 +125,7 @@ def _buildings(
     ):
         edges = np.cumsum(random.uniform(7, 20, 40))
         heights = random.uniform(7, 19, 41)
-        # A gap between houses, filled by trees further off.
+        # A gap between houses, filled by distant trees.
         gaps = random.random(41) < 0.15
         colours = (
             random.uniform(0.75, 1.2, (41, 1))
@@ -162,7 +162,7 @@ def _buildings(
 
 
 def _on_ground(random: np.random.Generator, x: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Noise that lies on the ground, so that its grain shrinks with distance."""
+    """Noise on the ground plane, whose grain shrinks with distance."""
     tile = random.normal(size=(256, 256)).astype(np.float32)
     total = np.zeros(x.shape, np.float32)
     for grain in (0.04, 0.25, 1.6):
