@@ -146,7 +146,7 @@ def _made(item: Any, fill: int) -> Any:
         raise UserValueError(message)
     other = set(item) - {"class_path", "init_args"}
     if other:
-        message = f"{_EXPECTED}, but got the further key {sorted(map(str, other))[0]!r} in {dict(item)!r}"
+        message = f"{_EXPECTED}, but got the unknown key {sorted(map(str, other))[0]!r} in {dict(item)!r}"
         raise UserValueError(message)
     path, given = item["class_path"], item.get("init_args") or {}
     kind = _class(path)

@@ -233,11 +233,11 @@ def check_cityscapes(root: Path, annotations: Annotations | None) -> Check:
                 pairs[label] = images[stem]
             else:
                 known.append(Finding(label, "missing", f"there is no image {stem}_leftImg8bit.png for this label"))
-    labelled = set(stems["gtFine"]) | set(stems["gtCoarse"])
+    labeled = set(stems["gtFine"]) | set(stems["gtCoarse"])
     known += [
         Finding(name, "missing", "there is no label map for this image")
         for stem, name in images.items()
-        if stem not in labelled and "/test/" not in name
+        if stem not in labeled and "/test/" not in name
     ]
     there = set(pictures)
     instances = {label: instance_of(label) for label in stems["gtFine"].values()}

@@ -35,7 +35,7 @@ _IMAGE_ENDING = "_leftImg8bit.png"
 _BROKEN = "troisdorf_000000_000073"
 
 _MISSING = """{what}: {path}
-Expected (as the official archives unpack; each may also lie in a folder of its own, root/leftImg8bit_trainvaltest/
+Expected (the layout of the official archives; each may also be in its own folder, root/leftImg8bit_trainvaltest/
 leftImg8bit/…, root/gtFine_trainvaltest/gtFine/…):
     {root}/leftImg8bit/{{train,val}}/<city>/<city>_<sequence>_<frame>_leftImg8bit.png
     {root}/gtFine/{{train,val}}/<city>/<city>_<sequence>_<frame>_gtFine_labelIds.png
@@ -174,8 +174,8 @@ def _find_part(root: Path, part: str, annotation: str) -> dict[str, list[Pair]]:
 def _say_removed(root: Path, city: str, what: str) -> None:
     """Report it once per run; `prepare_data` and `setup` both find it."""
     rank_zero_warn(
-        f"{root.absolute()}: the {what} of {city}/{_BROKEN}, whose image in Cityscapes is broken, is missing; "
-        "its other file is ignored"
+        f"{root.absolute()}: the {what} of {city}/{_BROKEN} is missing, and its other file is ignored: Cityscapes' "
+        "own image of that name is broken"
     )
 
 

@@ -127,7 +127,7 @@ class CropPlan:
     def __init__(self, images: int, centroids: Centroids | None, share: float, classes: int, seed: int) -> None:
         self.images = images
         self.seed = seed
-        self._centred = round(images * share) if centroids is not None else 0
+        self._centered = round(images * share) if centroids is not None else 0
         self._points = np.zeros((0, 3), np.int64)
         self._of_class = [np.zeros(0, np.int64)] * classes
         if centroids is not None:
@@ -147,17 +147,17 @@ class CropPlan:
             As many crops as there are fine images.
         """
         draws = np.random.default_rng([self.seed, epoch])
-        each, rest = divmod(self._centred, len(self._of_class))
+        each, rest = divmod(self._centered, len(self._of_class))
         extra = set(draws.permutation(len(self._of_class))[:rest].tolist())
         drawn = [
             self._points[_draw(draws, points, each + (train_id in extra))]
             for train_id, points in enumerate(self._of_class)
             if len(points)
         ]
-        centred = np.concatenate([np.zeros((0, 3), np.int64), *drawn])
-        anywhere = _draw(draws, np.arange(self.images), self.images - len(centred))
+        centered = np.concatenate([np.zeros((0, 3), np.int64), *drawn])
+        anywhere = _draw(draws, np.arange(self.images), self.images - len(centered))
         # Row -1 marks a crop without a center.
-        rows = np.concatenate([centred, np.stack([anywhere, *[np.full_like(anywhere, -1)] * 2], axis=1)])
+        rows = np.concatenate([centered, np.stack([anywhere, *[np.full_like(anywhere, -1)] * 2], axis=1)])
         seeds = draws.integers(2**63, size=self.images)
         return Crops(draws.permutation(rows), seeds)
 

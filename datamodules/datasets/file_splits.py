@@ -36,7 +36,7 @@ class Shares(NamedTuple):
     group: str | None = None
 
     def divide(self, found: Mapping[str, Sequence[Pair]], root: Path) -> dict[str, list[Pair]]:
-        """Assign splits to pairs without one, and hold out validation pairs if only training has some.
+        """Assign splits to pairs without one, and hold out part of training if there is no validation split.
 
         Args:
             found: Pairs by split; those without a split under `""`.
@@ -132,7 +132,7 @@ def by_lists(pairs: Sequence[Pair], lists: Mapping[str, Path], stem: Callable[[P
         if unknown:
             more = f", … ({len(unknown)} in all)" if len(unknown) > _SHOWN else ""
             message = (
-                f"{path} lists names without an image such as {pairs[0].image}: {'; '.join(unknown[:_SHOWN])}{more}"
+                f"{path} lists names of no image (images are {pairs[0].image}, …): {'; '.join(unknown[:_SHOWN])}{more}"
             )
             raise UserValueError(message)
         if split not in found:

@@ -70,26 +70,26 @@ def read_mask(
     """
     picture = read_picture(path, believed=believed)
     colour = picture.colour
-    grey = cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY) if colour.shape[2] == 3 else colour[..., 0]
-    white = 1 if int(grey.max()) == 1 else picture.white
+    gray = cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY) if colour.shape[2] == 3 else colour[..., 0]
+    white = 1 if int(gray.max()) == 1 else picture.white
     if polarity not in OTHER:
         return Bilevel(_other_than(picture, polarity, path, white).view(np.uint8), 0)
-    between = int(np.count_nonzero(grey)) - int(np.count_nonzero(grey == white))
-    is_white = grey > threshold * white
+    between = int(np.count_nonzero(gray)) - int(np.count_nonzero(gray == white))
+    is_white = gray > threshold * white
     if soft_edges is not None and between:
-        is_white = _with_soft_edges(grey, is_white, white, polarity, soft_edges)
+        is_white = _with_soft_edges(gray, is_white, white, polarity, soft_edges)
     unclear = _unclear(picture, is_white) if judge and white != 1 else ""
     return Bilevel((is_white if polarity == "white_valid" else ~is_white).view(np.uint8), between, unclear)
 
 
 def _with_soft_edges(
-    grey: np.ndarray, is_white: np.ndarray, white: int, polarity: Polarity, share: float
+    gray: np.ndarray, is_white: np.ndarray, white: int, polarity: Polarity, share: float
 ) -> np.ndarray:
     """The white pixels after holes, white or black, are grown by the partly covered pixels around them."""
     if polarity == "white_hole":
-        hole, covered = is_white, grey > share * white
+        hole, covered = is_white, gray > share * white
     else:
-        hole, covered = ~is_white, grey < (1 - share) * white
+        hole, covered = ~is_white, gray < (1 - share) * white
     near = cv2.dilate(hole.view(np.uint8), np.ones((2 * _SMOOTH + 1, 2 * _SMOOTH + 1), np.uint8)) != 0
     grown: np.ndarray = hole | (near & covered)
     return grown if polarity == "white_hole" else ~grown

@@ -63,15 +63,15 @@ def draw_mask(size: int, hole_ratio: tuple[float, float], draws: np.random.Gener
     most = math.floor(high * size**2 + 1e-9)
     target = min(most, math.floor(low * size**2 + 1e-9) + 1 + int(draws.random() * (high - low) * size**2))
     holes = np.zeros((size, size), np.uint8)
-    unit, left, centre = size / 256, 0, draws.uniform(0, size, 2)
+    unit, left, center = size / 256, 0, draws.uniform(0, size, 2)
     while int(holes.sum()) < target:
         if left == 0:
-            left, centre = int(draws.integers(_STROKES[0], _STROKES[1] + 1)), draws.uniform(0, size, 2)
+            left, center = int(draws.integers(_STROKES[0], _STROKES[1] + 1)), draws.uniform(0, size, 2)
         more = holes.copy()
         if draws.random() < _BOX_SHARE:
             _box(more, unit, draws)
         else:
-            _stroke(more, centre, unit, draws)
+            _stroke(more, center, unit, draws)
         left -= 1
         if int(more.sum()) <= min(most, target + _OVERSHOOT * size**2):
             holes = more
@@ -80,8 +80,8 @@ def draw_mask(size: int, hole_ratio: tuple[float, float], draws: np.random.Gener
     return 1 - holes
 
 
-def _stroke(holes: np.ndarray, centre: np.ndarray, unit: float, draws: np.random.Generator) -> None:
-    place = centre + draws.normal(0, 40 * unit, 2)
+def _stroke(holes: np.ndarray, center: np.ndarray, unit: float, draws: np.random.Generator) -> None:
+    place = center + draws.normal(0, 40 * unit, 2)
     heading = draws.uniform(0, 2 * math.pi)
     points = [place]
     for _ in range(int(draws.integers(_VERTICES[0], _VERTICES[1] + 1)) - 1):

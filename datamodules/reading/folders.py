@@ -20,7 +20,7 @@ class FileTable:
     """The paths of many files under one folder, in two flat buffers.
 
     A list of a million strings is copied into every worker process, page by page, as reading it touches the
-    reference counts (ImageNet: some 110 MB per worker); this table takes 45 MB once and is shared after a fork.
+    reference counts (ImageNet: about 110 MB per worker); this table takes 45 MB once and is shared after a fork.
 
     Args:
         folder: The folder the names are relative to.

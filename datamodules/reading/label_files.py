@@ -110,7 +110,7 @@ def _values(image: Image.Image, data: bytes) -> tuple[np.ndarray | None, np.ndar
         colors = np.ascontiguousarray(pixels[..., :3])
         red = colors[..., 0]
         # Gray values that were saved as RGB.
-        grey = bool((red == colors[..., 1]).all() and (red == colors[..., 2]).all())
-        return (red if grey else None), colors, f"an {mode} color" if mode == "RGB" else "an RGBA color", transparent
+        gray = bool((red == colors[..., 1]).all() and (red == colors[..., 2]).all())
+        return (red if gray else None), colors, f"an {mode} color" if mode == "RGB" else "an RGBA color", transparent
     message = f"pixels of Pillow's mode {mode!r} are neither class ids nor colors: save it as a PNG of 8 bits"
     raise UserValueError(message)

@@ -30,7 +30,7 @@ _STORED_BLOCK = 0xFFFF  # most bytes of an uncompressed block of a zlib stream
 
 
 class _Outline:
-    """Size and orientation of a PNG, which allow to rotate a label map with its image."""
+    """Size and orientation of a PNG, used to rotate a label map with its image."""
 
     path: Path
     orientation: int

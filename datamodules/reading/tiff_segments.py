@@ -36,7 +36,7 @@ def refuse_swelling(series: TiffPageSeries) -> None:
             should, decompressed piece by piece up to the expected size.
 
     Raises:
-        UserValueError: One does, or its compression does not allow to tell.
+        UserValueError: One does, or its compression does not reveal it in advance.
     """
     for page in series.pages:
         if page is None:

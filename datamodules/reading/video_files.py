@@ -92,7 +92,7 @@ class VideoIndex(NamedTuple):
             most: Largest number of frames to accept.
 
         Raises:
-            Exception: The data are not an index: ValueError, struct.error, zlib.error or ZeroDivisionError.
+            Exception: The data is not an index: ValueError, struct.error, zlib.error or ZeroDivisionError.
         """
         first, end, numerator, denominator, frames, height, width, rotation, letters = _HEADER.unpack_from(data)
         start = _HEADER.size + letters

@@ -26,10 +26,10 @@ _CITIES = {
     "train_extra": ("augsburg", "bad-honnef", "wurzburg"),
     "test": ("berlin", "bonn"),
 }
-_COLOURS = np.zeros((256, 4), np.uint8)
-_COLOURS[:, 3] = 255
+_COLORS = np.zeros((256, 4), np.uint8)
+_COLORS[:, 3] = 255
 for _label in LABELS:
-    _COLOURS[_label.id % 256, :3] = _label.colour
+    _COLORS[_label.id % 256, :3] = _label.colour
 
 
 class _Task(NamedTuple):
@@ -117,8 +117,8 @@ def _write(folder: Path, task: _Task, height: int, per_city: int, seed: int) -> 
         labels["gtFine"] = scene
     if task.part != "test":
         labels["gtCoarse"] = make_coarse(scene)
-    for kind, labelled in labels.items():
-        _write_labels(folder / kind / task.part / task.city, f"{stem}_{kind}", labelled)
+    for kind, labeled in labels.items():
+        _write_labels(folder / kind / task.part / task.city, f"{stem}_{kind}", labeled)
     return Counter({f"leftImg8bit/{task.part}": 1} | {f"{kind}/{task.part}": 3 for kind in labels})
 
 
@@ -126,7 +126,7 @@ def _write_labels(folder: Path, stem: str, scene: Scene) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(scene.ids).save(folder / f"{stem}_labelIds.png")
     Image.fromarray(scene.instances).save(folder / f"{stem}_instanceIds.png")
-    Image.fromarray(_COLOURS[scene.ids]).save(folder / f"{stem}_color.png")
+    Image.fromarray(_COLORS[scene.ids]).save(folder / f"{stem}_color.png")
 
 
 def _withheld(scene: Scene) -> Scene:

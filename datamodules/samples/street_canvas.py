@@ -157,7 +157,7 @@ class Brush:
     """Paints flat shapes of one object on a plane in space, in meters of that plane.
 
     Args:
-        canvas: What is painted on.
+        canvas: The canvas to paint on.
         origin: The plane's point (0, 0).
         across: Direction of the plane's first axis, `(x, z)`; the second points up.
         label: Label id of the object; None: none.

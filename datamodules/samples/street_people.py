@@ -18,8 +18,8 @@ _CLOTHES: tuple[Colour, ...] = (
 )
 
 
-def _pick(random: np.random.Generator, colours: tuple[Colour, ...]) -> Colour:
-    return colours[int(random.integers(len(colours)))]
+def _pick(random: np.random.Generator, colors: tuple[Colour, ...]) -> Colour:
+    return colors[int(random.integers(len(colors)))]
 
 
 def person(canvas: Canvas, x: float, z: float, random: np.random.Generator, group: bool = False) -> None:

@@ -23,7 +23,7 @@ class Box:
     """The visible faces of a box along the street.
 
     Args:
-        canvas: What is painted on.
+        canvas: The canvas to paint on.
         sides: Its start and end along x.
         ends: Its start and end along z.
         label: Label id.

@@ -44,7 +44,7 @@ def write_once(
 ) -> SampleSummary:
     """Write a sample data set to a new folder atomically.
 
-    The data are written to a hidden folder next to `root`, which is then renamed, so that a killed run leaves no
+    The data is written to a hidden folder next to `root`, which is then renamed, so that a killed run leaves no
     partial data set at `root`.
 
     Args:

@@ -109,7 +109,7 @@ def test_workers_and_processes_draw_the_same_and_epochs_differ():
         ([one("collections.OrderedDict")], "collections.OrderedDict is neither"),
         ([one(V + "MixUp", num_classes=3)], "MixUp is neither"),
         (["flip"], "but got 'flip'"),
-        ([{"class_path": A + "HorizontalFlip", "p": 1}], "further key 'p'"),
+        ([{"class_path": A + "HorizontalFlip", "p": 1}], "unknown key 'p'"),
         (one(A + "HorizontalFlip"), "to be a list of transforms"),
     ],
 )

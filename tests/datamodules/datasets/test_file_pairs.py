@@ -78,7 +78,7 @@ def test_lists_say_the_splits(tmp_path):
     with pytest.raises(UserValueError, match=r"val.txt, line 2: images/a.jpg is already listed for train"):
         found(tmp_path, lists="{split}.txt")
     (tmp_path / "val.txt").write_text("d\n")
-    with pytest.raises(UserValueError, match=r"lists names without an image such as images/a.jpg: line 1: d"):
+    with pytest.raises(UserValueError, match=r"lists names of no image \(images are images/a.jpg, …\): line 1: d"):
         found(tmp_path, lists="{split}.txt")
 
 

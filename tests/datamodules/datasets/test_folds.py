@@ -57,5 +57,5 @@ def test_class_folders_in_folds(tmp_path):
         assert str(val.files[0]).startswith(str(tmp_path / "train"))
         seen += val.files.names
     assert len(set(seen)) == len(seen) == 90
-    with pytest.raises(ValueError, match="left out without `fold`"):
+    with pytest.raises(ValueError, match="omitted without `fold`"):
         ImageNetDataModule(tmp_path, group="x")
