@@ -117,7 +117,7 @@ def by_lists(pairs: Sequence[Pair], lists: Mapping[str, Path], stem: Callable[[P
     for split, path in lists.items():
         unknown = []
         for number, line in enumerate(read_lines(path), 1):
-            # Some lists name the mask after the image.
+            # Some lists also name the mask, after the image.
             name = line if line in known else line.split()[0].removeprefix("./").lstrip("/")
             matches = known.get(name) or known.get(name.rpartition(".")[0]) or set()
             if len(matches) != 1:
