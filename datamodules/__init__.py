@@ -1,7 +1,7 @@
-"""LightningDataModules, one data set a file, and `base.py` with what all of them are.
+"""LightningDataModules, one data set per file, and `base.py` with their common base.
 
-At home here: what a run reads. A batch's form is stated in each class's docstring. Each class is imported when it is
-first asked for, so that street scenes need no video decoder.
+This folder holds what a run reads. Each class's docstring states the form of its batches. Classes are imported on
+access, so that street scenes need no video decoder.
 """
 
 from typing import TYPE_CHECKING

@@ -39,9 +39,9 @@ class CityscapesDataModule(DataModule):
     root/gtCoarse/train_extra/<city>/…_gtCoarse_labelIds.png
     ```
 
-    Each archive may also lie in a folder of its own (`root/gtFine_trainvaltest/gtFine/…`). Cityscapes is at
-    https://www.cityscapes-dataset.com and needs an account. Label ids become the 19 trainIds in memory; no
-    `*_labelTrainIds.png` are needed. `class_names` and `num_classes` are known at once.
+    Each archive may also be in its own folder (`root/gtFine_trainvaltest/gtFine/…`). Cityscapes is available at
+    https://www.cityscapes-dataset.com and needs an account. Label ids are converted to the 19 trainIds in memory; no
+    `*_labelTrainIds.png` are needed. `class_names` and `num_classes` are known before `setup`.
 
     Splits, by city over train/ and val/: "cv0" (the official one) validates on frankfurt, lindau, munster (2975
     images for training, 500 for validation), "cv1" on darmstadt, dusseldorf, erfurt (3060, 415), "cv2" on
@@ -49,18 +49,18 @@ class CityscapesDataModule(DataModule):
     of Cityscapes' own test images are not public.
 
     Batches: `image` `(N, 3, H, W)` uint8 RGB in [0, 255] (the task normalizes) and `label` `(N, H, W)` int64 trainIds,
-    255 = ignore; when training `crop_size`² pixels, when evaluating whole images. When predicting: `image` of one
-    image of any size and `path`, a list of one string; no label is looked for. What cannot be read is left out, and
-    named in an error when all others are done.
+    255 = ignore; crops of `crop_size`² pixels in training, whole images in evaluation. For prediction: `image` of any
+    size and `path`, a list of one string, without labels. Files that cannot be read are skipped, and named in an
+    error at the end.
 
-    An epoch has as many crops as the split has fine training images. The part `class_uniform` of them holds, anywhere
-    within, class centroids (one for each class in each tile of `tile_size`² pixels of each image), as many for every
-    class; the others are anywhere. Coarse images are only used through centroids of the rare classes truck, bus, train,
-    wall, rider, motorcycle, fence. The centroids are found once (minutes, with a progress bar) and kept in
-    `root/pcpad_centroids_*.npz`, or in the user's cache folder where `root` is read-only, until the labels change.
-    An epoch's crops, their order and augmentation depend on nothing but the seed of
-    `seed_everything` (0 without one) and the epoch's number: not on the number of processes or workers. A run resumed
-    from a checkpoint made within an epoch continues with the next crop.
+    An epoch has as many crops as the split has fine training images. A fraction `class_uniform` of them contains class
+    centroids (one per class and tile of `tile_size`² pixels of each image) at random places, equally often for every
+    class; the others are anywhere. Coarse images are only used for centroids of the rare classes truck, bus, train,
+    wall, rider, motorcycle, fence. The centroids are computed once (minutes, with a progress bar) and cached in
+    `root/pcpad_centroids_*.npz`, or in the user's cache folder if `root` is read-only, until the labels change.
+    An epoch's crops, their order and augmentation depend only on the seed of `seed_everything` (0 without one) and the
+    epoch's number, not on the number of processes or workers. A run resumed from a checkpoint made within an epoch
+    continues with the next crop.
 
     Augmentation (albumentations): scale, pad (image 0, label 255), crop, flip, color jitter, Gaussian blur.
 
@@ -71,26 +71,27 @@ class CityscapesDataModule(DataModule):
         eval_batch_size: Images per step when evaluating, per device; more than 1 needs images of equal size.
         num_workers: Processes that read images, per device; 0 reads in the training process.
         crop_size: Height and width of the training crops.
-        scale: Smallest and largest factor a training image is resized by.
+        scale: Smallest and largest factor by which training images are resized.
         class_uniform: Fraction of the crops drawn around class centroids; 0: none, and no index is built.
         tile_size: Height and width of the tiles that centroids are found in.
         coarse: Whether to use the coarse images of train_extra/.
         flip: Probability of mirroring.
-        color_jitter: Largest change of brightness, contrast, saturation (factors) and hue (of the circle); 0: none.
+        color_jitter: Largest change of brightness, contrast, saturation (factors) and hue (fraction of the color
+            circle); 0: none.
         blur: Smallest and largest σ of the Gaussian blur in pixels; None: none.
         predict_images: Folder of images, or one image, for `predict`.
-        effective_batch: Crops per step over all devices and accumulated batches that the recipe assumes; another
-            one warns. None: no check.
+        effective_batch: Crops per step, over all devices and accumulated batches, that the recipe assumes; warns if
+            the run's differs. None: no check.
         augment: Further transforms of training images and labels, see `DataModule`.
-        fold: `2/5` in place of `split`: of five parts of the cities over train/ and val/, the images of the second are
-            for validation, the others' for training.
-        split_seed: Decides which city is in which part of `fold`; the run's seed does not.
+        fold: Instead of `split`, for example `2/5`: of five parts of the cities in train/ and val/, the second is for
+            validation and the others for training.
+        split_seed: Seed of the parts of `fold`, independent of the run's seed.
 
     Raises:
-        ValueError: A value out of range, here; in `setup` an unknown city, a split without images, images and labels
-            that don't pair up or differ in size, labels that are no label ids.
-        FileNotFoundError: No data, in `setup`; says what was looked for and where to get it.
-        BrokenImageError: A file that cannot be read; labels for training in `setup`, others when they are read.
+        ValueError: A value is out of range; in `setup`, an unknown city, a split without images, images and labels
+            that don't match or differ in size, or labels that are not label ids.
+        FileNotFoundError: In `setup`, there is no data; says what was expected and where to get it.
+        BrokenImageError: A file cannot be read; for training labels in `setup`, for others when they are read.
     """
 
     class_names = CLASSES
@@ -127,13 +128,13 @@ class CityscapesDataModule(DataModule):
             augment=augment,
         )
         require(split in VAL_CITIES, "split", f"one of {', '.join(VAL_CITIES)}", split)
-        require(fold is None or split == "cv0", "split", "left out where `fold` is given", split)
+        require(fold is None or split == "cv0", "split", "omitted if `fold` is given", split)
         require(crop_size >= 1, "crop_size", "at least 1", crop_size)
         require(0 < scale[0] <= scale[1], "scale", "0 < smallest <= largest", scale)
         require(0 <= class_uniform <= 1, "class_uniform", "in [0, 1]", class_uniform)
         require(tile_size >= 1, "tile_size", "at least 1", tile_size)
-        # Coarse images are met through centroids alone: without them they would silently do nothing.
-        require(class_uniform > 0 or not coarse, "class_uniform", "above 0 where coarse is true", class_uniform)
+        # Coarse images are only used for centroids: without these, `coarse` would silently have no effect.
+        require(class_uniform > 0 or not coarse, "class_uniform", "positive if `coarse` is true", class_uniform)
         require(0 <= flip <= 1, "flip", "in [0, 1]", flip)
         require(0 <= color_jitter <= 0.5, "color_jitter", "in [0, 0.5]", color_jitter)
         if blur is not None:
@@ -151,12 +152,12 @@ class CityscapesDataModule(DataModule):
         self._predict: FileTable | None = None
 
     def prepare_data(self) -> None:
-        """Build the index of class centroids, in one process per machine, where training will need it."""
+        """Build the index of class centroids, in one process per machine, if training needs it."""
         if self.trainer is None or self.trainer.state.fn == "fit":
             self._prepare_training(find_fine(self.root))
 
     def setup(self, stage: str) -> None:
-        """List the files that a stage needs, so that what is missing stops the run before it starts.
+        """List the files that a stage needs, so that a run with missing files fails early.
 
         Args:
             stage: "fit", "validate", "test" or "predict".
@@ -177,7 +178,7 @@ class CityscapesDataModule(DataModule):
             self._train, self._centroids = self._prepare_training(fine)
 
     def train_dataloader(self) -> CropLoader:
-        """Augmented crops; the last, smaller batch is left out where there is a full one."""
+        """Augmented crops; a smaller last batch is dropped, unless it is the only one."""
         dataset = listed(self._train, "the training images", "fit")
         plan = CropPlan(len(dataset), self._centroids, self.class_uniform, len(CLASSES), run_seed())
         return self.training_loader(dataset, plan)
@@ -188,16 +189,16 @@ class CityscapesDataModule(DataModule):
         return self.evaluation_loader(dataset, collate_fn=collate_equal_sizes)
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """The split's validation images; Cityscapes keeps the labels of its test images to itself."""
+        """The split's validation images, since the labels of Cityscapes' test images are not public."""
         return self.val_dataloader()
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """All images of `predict_images`, each once and alone, sorted by path."""
+        """All images of `predict_images`, once each and in batches of one, sorted by path."""
         files = listed(self._predict, "the images", "predict")
         return self.prediction_loader(UnlabelledImages(files, _unchanged), files.passed_over, batch_size=1)
 
     def _prepare_training(self, fine: dict[str, list[Pair]]) -> tuple[SceneCrops, Centroids | None]:
-        """List the images crops are taken from, fine ones first, and find the centroids in them."""
+        """List the images that crops are taken from, fine ones first, and load their centroids."""
         held_out = self._held_out(fine)
         cities = [city for city in (CITIES if self.fold is None else sorted(fine)) if city not in held_out]
         train = select_cities(fine, cities, f"{self._division()} has no training images", self.root)
@@ -219,14 +220,14 @@ class CityscapesDataModule(DataModule):
         return dataset, centroids
 
     def _held_out(self, fine: dict[str, list[Pair]]) -> Sequence[str]:
-        """The cities that are for validation."""
+        """The cities for validation."""
         if self.fold is None:
             return VAL_CITIES[self.split]
         cities = sorted(fine)
         if len(cities) < self.fold.of:
             message = (
                 f"fold: {len(cities)} cities ({', '.join(cities)}) below {self.root.absolute()} cannot make "
-                f"{self.fold.of} folds, as a city's images stay together: ask for fewer"
+                f"{self.fold.of} folds, as a city's images stay together: choose fewer"
             )
             raise UserValueError(message)
         return [city for city, out in zip(cities, self.fold.held_out(cities), strict=True) if out]
@@ -235,7 +236,7 @@ class CityscapesDataModule(DataModule):
         return f"split {self.split}" if self.fold is None else f"fold {self.fold.number}/{self.fold.of}"
 
     def _check_ids(self, pairs: list[Pair]) -> None:
-        """Refuse labels of another kind, going by one file of each city."""
+        """Refuse labels of another kind, by checking one file per city."""
         looked_at = {Path(pair.label).parent: pair for pair in reversed(pairs)}.values()
         counts = sum((count_ids(read_checked_ids(self.root, pair)) for pair in looked_at), np.zeros(256, np.int64))
         others = f" and {len(looked_at) - 1} others" if len(looked_at) > 1 else ""

@@ -33,19 +33,19 @@ class CityscapesPanopticDataModule(DataModule):
     root/gtFine/{train,val}/<city>/<city>_<sequence>_<frame>_gtFine_instanceIds.png      16-bit instance ids
     ```
 
-    Where to get it, splits and other ways to unpack it: see `CityscapesDataModule`. `pcpad sample cityscapes
-    DIR` draws a stand-in.
+    See `CityscapesDataModule` for the source, splits and folder variants. `pcpad sample cityscapes DIR` draws a
+    stand-in.
 
     Batches: `image` (N, 3, H, W) uint8 RGB; `label` (N, 1, H, W) int64 label ids 0 … 33, and 34 for -1 (255 in the
-    files); `instance` (N, 1, H, W) int64, the label id, or 1000 times it and a number where single objects are told
-    apart; `path`, a list of the label maps' names; with `plans`, where the task asks for them, `plans`: by stride the
-    `PanopticPlan` of label and instance, see `pcpad.models.spade.plans_of_strides`. Images are resized bicubically,
-    ids by picking the nearest. When evaluating also `label_full` (N, 1, H0, W0) uint8, the labels at the files' own
-    size, in [0, 34]. When predicting, as when evaluating, without `image`.
+    files); `instance` (N, 1, H, W) int64, the label id, or 1000 times the label id plus a number for single objects;
+    `path`, a list of the label maps' names; with the argument `plans`, if the task asks for them, `plans`: by stride
+    the `PanopticPlan` of label and instance, see `pcpad.models.spade.plans_of_strides`. Images are resized by bicubic
+    and ids by nearest-neighbor interpolation. In evaluation also `label_full` (N, 1, H0, W0) uint8, the labels at
+    their original size, in [0, 34]. In prediction, the same without `image`.
 
-    An epoch's images, their order and mirroring depend on nothing but the seed of `seed_everything` (0 without one)
-    and the epoch's number: not on the number of processes or workers. A run resumed from a checkpoint made within an
-    epoch continues with the next image. `test` runs on the split's validation images.
+    An epoch's images, their order and mirroring depend only on the seed of `seed_everything` (0 without one) and the
+    epoch's number, not on the number of processes or workers. A run resumed from a checkpoint made within an epoch
+    continues with the next image. `test` runs on the split's validation images.
 
     Args:
         root: The folder with leftImg8bit/ and gtFine/.
@@ -53,18 +53,19 @@ class CityscapesPanopticDataModule(DataModule):
         batch_size: Images per training step, **per device**.
         eval_batch_size: Images per step when evaluating and predicting, per device.
         num_workers: Processes that read images, per device; 0 reads in the training process.
-        image_size: Height and width that all is resized to.
+        image_size: Height and width after resizing.
         flip: Probability of mirroring.
         predict_maps: For `predict`, a folder with `NAME_labelIds.png` and `NAME_instanceIds.png`.
-        effective_batch: Images per step over all devices that the recipe assumes; another one warns. None: no check.
+        effective_batch: Images per step over all devices that the recipe assumes; warns if the run's differs. None:
+            no check.
         augment: Further transforms of training images and maps, see `DataModule`.
-        plans: Have workers compare ids for a panoptic network; false: the network does it. Results are equal.
+        plans: Whether workers build the plans of panoptic networks; false: the network does. Results are equal.
 
     Raises:
-        ValueError: A value out of range, here; in `setup` an unknown city, a split without images, images and labels
-            that don't pair up; when files are read, maps of another kind or size, or values that are no label ids.
-        FileNotFoundError: No data or no instance maps, in `setup`.
-        BrokenImageError: A file that cannot be read, when it is read.
+        ValueError: A value is out of range; in `setup`, an unknown city, a split without images, or images and labels
+            that don't match; on reading, maps of another kind or size, or values that are not label ids.
+        FileNotFoundError: In `setup`, data or instance maps are missing.
+        BrokenImageError: On reading, a file cannot be read.
     """
 
     class_names = NAMES
@@ -107,7 +108,7 @@ class CityscapesPanopticDataModule(DataModule):
         self._left_out: list[str] = []
 
     def setup(self, stage: str) -> None:
-        """List the files that a stage needs, so that what is missing stops the run before it starts.
+        """List the files that a stage needs, so that a run with missing files fails early.
 
         Args:
             stage: "fit", "validate", "test" or "predict".
@@ -129,7 +130,7 @@ class CityscapesPanopticDataModule(DataModule):
             self._train = PanopticScenes(with_instances(self.root, train), self.image_size, self.flip)
 
     def train_dataloader(self) -> CropLoader:
-        """Images in random order, mirrored at random; the last, smaller batch is left out where there is a full one."""
+        """Images in random order, mirrored at random; a smaller last batch is dropped, unless it is the only one."""
         return self.training_loader(
             listed(self._train, "the training images", "fit"), collate_fn=self._collate("training")
         )
@@ -142,12 +143,12 @@ class CityscapesPanopticDataModule(DataModule):
     test_dataloader = val_dataloader
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """The maps to predict from that can be read, each once."""
+        """The readable maps to predict from, each once."""
         maps = listed(self._eval, "the maps", "predict")
         return self.prediction_loader(maps, self._left_out, collate_fn=self._collate("inference"))
 
     def _collate(self, made_for: Literal["inference", "training"]) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
-        """What makes batches; without workers plans would be made in the same process either way."""
+        """The collate function; without workers it makes no plans, as they would be made in the same process anyway."""
         task = self.trainer.lightning_module if self.trainer else None
         asked = self.plans and self.num_workers > 0 and getattr(task, "panoptic_plans", False)
         return partial(collate_scenes, plans=made_for if asked else "no")

@@ -1,4 +1,4 @@
-"""Inpainting of pictures with masks of their own, in folders of one's own."""
+"""Inpainting of user-provided pictures, each with its own mask."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -18,51 +18,52 @@ from pcpad.files import FileName, PathName
 
 
 class FolderInpaintingDataModule(Places2DataModule):
-    r"""Pictures with holes, each with its own mask: damaged ones whose damage was drawn over, watermarks, clouds.
+    r"""Pictures with holes, each with its own mask, such as annotated damage, watermarks or clouds.
 
     ```
-    root/{train,val,test}/images/<stem>.jpg    root/{train,val,test}/masks/<stem>.png   found
-    root/images/<stem>.jpg                     root/masks/<stem>.png                    found, split by share
+    root/{train,val,test}/images/<stem>.jpg    root/{train,val,test}/masks/<stem>.png   found automatically
+    root/images/<stem>.jpg                     root/masks/<stem>.png                    likewise, split by share
     root/<any>/<stem>.tif                      root/<other>/<stem>_holes.png            patterns: `images` and `masks`
     root/pairs.csv: image;mask;split                                                    `annotations`
     ```
 
-    For pictures without masks of their own, whose holes are drawn or taken from a folder, see `Places2DataModule`.
+    For pictures without their own masks, see `Places2DataModule`, which draws holes or takes them from a folder.
 
-    Batches, squares and predicting are those of `Places2DataModule`, with the mask of the picture: `image`
-    (N, 3, S, S) uint8 RGB in [0, 255], `mask` (N, 1, S, S) uint8, 1 = valid, 0 = hole, `path`, a list of N strings. The
-    mask is cut, resized and mirrored as its picture is; a resized pixel is valid where all that it stands for is. What
-    lies in the holes is what the network is to paint there, in training and in scores: whole pictures.
+    Batches, squares and prediction are as in `Places2DataModule`, with the picture's own mask: `image` (N, 3, S, S)
+    uint8 RGB in [0, 255], `mask` (N, 1, S, S) uint8, 1 = valid, 0 = hole, `path`, a list of N strings. The mask is
+    cropped, resized and mirrored with its picture; a resized pixel is valid if all pixels that it covers are. The
+    picture's content in the holes is the target, in training and in scores: pictures must be complete.
 
     Args:
         root: The folder with the data.
         mask_polarity: What white means in the masks.
         images: Pattern of the pictures below `root`, see `FolderSegmentationDataModule`; None: the usual folders.
-        masks: Likewise, of the masks.
-        annotations: A table of pairs instead, with the columns image and mask, and split if it has one.
-        columns: What its columns are called: `{image: photo, mask: holes}`.
-        roots: Further folders in which its names are looked for.
-        lists: Lists of names, a file per split: `splits/{split}.txt`.
-        val_share: Fraction of the pictures held out for validation where nothing says which.
+        masks: Likewise, for the masks.
+        annotations: A table of pairs instead, with the columns image and mask, and optionally split.
+        columns: The names of its columns: `{image: photo, mask: holes}`.
+        roots: Further folders to look for its files in.
+        lists: Lists of names, one file per split: `splits/{split}.txt`.
+        val_share: Fraction of the pictures held out for validation if nothing else defines the splits.
         test_share: Likewise for test; 0: none.
-        split_seed: Decides which.
-        group: A regular expression that finds in a picture's path what is to stay together.
+        split_seed: Seed of the division.
+        group: A regular expression that matches the part of a picture's path that identifies its group; groups stay
+            together.
         image_size: S.
         batch_size: Pictures per step, **per device**.
-        effective_batch: Pictures per step over all devices and accumulated batches that the recipe assumes; another
-            one warns. None: no check.
+        effective_batch: Pictures per step, over all devices and accumulated batches, that the recipe assumes; warns
+            if the run's differs. None: no check.
         augment: Further transforms of training pictures and masks, see `DataModule`.
-        num_workers: Processes that read pictures, per device; predicting reads in its own.
+        num_workers: Processes that read pictures, per device; prediction uses none.
         scale: Smallest and largest factor between a training picture's shorter side and S.
         flip: Probability of mirroring a training picture.
-        predict_images: Folder of pictures, or one, for `predict`.
-        predict_masks: Folder of masks named like the pictures, or one mask for all; of `mask_polarity`.
-        fit_masks: `nearest` resizes masks to predict with that have another size than their picture; None refuses them.
+        predict_images: Folder of pictures, or a single one, for `predict`.
+        predict_masks: Folder of masks named like the pictures, or one mask for all; with `mask_polarity`.
+        fit_masks: For `predict`, `nearest` resizes masks whose size differs from their picture's; None refuses them.
 
     Raises:
-        ValueError: A value out of range, here; in `setup` pictures and masks that don't pair up, or an empty split.
-        FileNotFoundError: No data, in `setup`; says what was looked for.
-        BrokenImageError: A file that cannot be read, when it is.
+        ValueError: A value is out of range; in `setup`, pictures and masks don't match, or a split is empty.
+        FileNotFoundError: In `setup`, there is no data; says what was expected.
+        BrokenImageError: On reading, a file cannot be read.
     """
 
     def __init__(
@@ -107,14 +108,14 @@ class FolderInpaintingDataModule(Places2DataModule):
         require(0 <= val_share < 1, "val_share", "in [0, 1)", val_share)
         require(0 <= test_share < 1 - val_share, "test_share", "in [0, 1 - val_share)", test_share)
         fine = annotations is None or (images is None and masks is None)
-        require(fine, "annotations", "None where `images` and `masks` are given", annotations)
+        require(fine, "annotations", "None if `images` and `masks` are given", annotations)
         others = [expanded(Path(each)) for each in roots or ()]
         self.layout = Layout(self.root, images, masks, annotations, columns or {}, others, lists)
         self.shares = Shares(val_share, test_share, split_seed, group)
         self._paired: dict[str, PicturesWithMasks] = {}
 
     def setup(self, stage: str) -> None:
-        """List the files that a stage needs, so that what is missing stops the run before it starts.
+        """List the files that a stage needs, so that a run with missing files fails early.
 
         Args:
             stage: "fit", "validate", "test" or "predict".
@@ -125,8 +126,8 @@ class FolderInpaintingDataModule(Places2DataModule):
         self._warn_of_other_batch()
         if self.mask_polarity is None:
             message = (
-                "What does white mean in the masks? --data.mask_polarity white_hole (white is to be painted) or "
-                "white_valid (white stays)"
+                "What does white mean in the masks? Pass --data.mask_polarity white_hole (white is filled) or "
+                "white_valid (white is kept)"
             )
             raise UserValueError(message)
         if not self._paired:
@@ -141,10 +142,10 @@ class FolderInpaintingDataModule(Places2DataModule):
                 message = f"{self.root.absolute()} has no pictures for {split}: every split needs some"
                 raise UserValueError(message)
         for pairs in self._paired.values():
-            pairs.read(0)  # what is wrong with all of them stops the run before it starts
+            pairs.read(0)  # so that a problem of all pictures fails early
 
     def train_dataloader(self) -> CropLoader:
-        """Random squares; the last, smaller batch is left out where there is a full one."""
+        """Random squares; a smaller last batch is dropped, unless it is the only one."""
         pairs = listed(self._paired.get("train"), "the pictures", "fit")
         return self.training_loader(PairedCrops(pairs, self.image_size, self.scale, self.flip))
 
@@ -154,6 +155,6 @@ class FolderInpaintingDataModule(Places2DataModule):
         return self.evaluation_loader(PairedSquares(pairs, self.image_size))
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """The pictures of test where there are some, else of val."""
+        """The pictures of test if there are any, else of val."""
         pairs = listed(self._paired.get("test") or self._paired.get("val"), "the pictures", "test")
         return self.evaluation_loader(PairedSquares(pairs, self.image_size))

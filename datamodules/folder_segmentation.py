@@ -1,4 +1,4 @@
-"""Semantic segmentation of images and masks in folders of one's own."""
+"""Semantic segmentation of user-provided images and masks in folders."""
 
 from __future__ import annotations
 
@@ -38,79 +38,81 @@ class FolderSegmentationDataModule(DataModule):
     r"""Semantic segmentation of your own images and masks, in any of the usual layouts.
 
     ```
-    root/{train,val,test}/images/<stem>.jpg    root/{train,val,test}/labels/<stem>.png   found
-    root/images/<stem>.jpg                     root/masks/<stem>.png                     found, split by share
+    root/{train,val,test}/images/<stem>.jpg    root/{train,val,test}/labels/<stem>.png   found automatically
+    root/images/<stem>.jpg                     root/masks/<stem>.png                     likewise, split by share
     root/<any>/<stem>_rgb.tif                  root/<other>/<stem>_gt.png                patterns: `images` and `masks`
     root/pairs.csv: image;mask;split                                                     `annotations`
     ```
 
-    Masks hold one id per pixel (gray or palette PNGs, whose indices are the ids, of up to 16 bits), or one color. What
-    `classes` has decides which: names by id, or colors by name. `class_names`, `num_classes` and `class_colors` are
-    known at once, so that the command builds a network of as many classes.
+    Masks hold one id per pixel (gray PNGs of up to 16 bits, or palette PNGs, whose indices are the ids), or one color,
+    according to `classes`: names by id, or colors by name. `class_names`, `num_classes` and `class_colors` are known
+    before `setup`, so that the command builds a network with that number of classes.
 
-    Batches: `image` `(N, channels, H, W)`, uint8 in [0, 255], or float in [0, 1] of files of more than 8 bits (the task
-    normalizes), and `label` `(N, H, W)` int64 classes, 255 = ignore; when training `crop_size`² pixels, when evaluating
-    whole images. When predicting: `image` of one image of any size and `path`, a list of one string. What cannot be
-    read is left out, and named in an error when all others are done.
+    Batches: `image` `(N, channels, H, W)`, uint8 in [0, 255], or float in [0, 1] for files of more than 8 bits (the
+    task normalizes), and `label` `(N, H, W)` int64 classes, 255 = ignore; crops of `crop_size`² pixels in training,
+    whole images in evaluation. For prediction: `image` of any size and `path`, a list of one string. Files that cannot
+    be read are skipped, and named in an error at the end.
 
-    Splits: by folders, lists or the table's column where these say so; else by share, as a file's name (or its group's)
-    and `split_seed` decide. Where there is no test split, `test` runs on the validation images.
+    Splits: by folders, lists or the table's column, if any of these define them; else by share, depending on a file's
+    (or its group's) name and `split_seed`. Without a test split, `test` runs on the validation images.
 
-    An epoch's crops, their order and augmentation depend on nothing but the seed of `seed_everything` (0 without one)
-    and the epoch's number: not on the number of processes or workers. A run resumed from a checkpoint made within an
-    epoch continues with the next crop.
+    An epoch's crops, their order and augmentation depend only on the seed of `seed_everything` (0 without one) and the
+    epoch's number, not on the number of processes or workers. A run resumed from a checkpoint made within an epoch
+    continues with the next crop.
 
-    `pcpad check folder --data.root …` says what is wrong with the files, shows eight of them, and counts the classes.
+    `pcpad check folder --data.root …` reports problems of the files, shows eight of them, and counts the classes.
 
     Args:
         root: The folder with the data.
         classes: A number of classes (ids from 0), names by id (`{0: road, 1: sky}`), a list of names, colors by name
-            (`{road: "#804080"}`), or a file with a name per line, the columns name,r,g,b, or `names:` in YAML.
-        ignore: The id or color that no loss and no metric looks at, a list of them, or `others`: whatever `classes`
-            does not name. None: 255 of ids.
-        images: Pattern of the images below `root`: `{split}/images/{stem}.jpg`, or a folder: `{split}/images`. In it
-            `{split}` is train, val or test, `{stem}` what an image and its mask have in common, folders included, and
-            any other `{word}` a part of a name that both have in common. None: the usual folders are looked for.
-        masks: Likewise, of the masks.
-        annotations: A table of pairs instead, of any delimiter, with the columns image and mask, and split if it has
-            one; `{split}` in its path stands for a split's name. Looked for here, then in `root`.
-        columns: What the table's columns are called: `{image: photo, mask: drawing, split: fold}`.
-        roots: Further folders in which the table's names are looked for.
-        lists: Lists of names, a file per split: `splits/{split}.txt`, each with a stem or an image's name per line.
-        val_share: Fraction of the images held out for validation where nothing says which.
+            (`{road: "#804080"}`), or a file with one name per line, the columns name,r,g,b, or `names:` in YAML.
+        ignore: The id or color that losses and metrics ignore, a list of them, or `others`: everything that `classes`
+            does not name. None: the id 255.
+        images: Pattern of the images below `root`: `{split}/images/{stem}.jpg`, or a folder: `{split}/images`.
+            `{split}` stands for train, val or test, `{stem}` for the part of the path that an image and its mask have
+            in common, folders included, and any other `{word}` for a further common part. None: the usual folders.
+        masks: Likewise, for the masks.
+        annotations: A table of pairs instead, with any delimiter, with the columns image and mask, and optionally
+            split; `{split}` in its path stands for a split's name. Relative to the working directory or to `root`.
+        columns: The names of the table's columns: `{image: photo, mask: drawing, split: fold}`.
+        roots: Further folders to look for the table's files in.
+        lists: Lists of names, one file per split: `splits/{split}.txt`, each with one stem or image name per line.
+        val_share: Fraction of the images held out for validation if nothing else defines the splits.
         test_share: Likewise for test; 0: none.
-        split_seed: Decides which.
-        group: A regular expression that finds in an image's path what is to stay together, a drive or a patient:
-            `^[^_]+` is the name up to the first `_`.
-        channels: Of the images, see `reading.channels.read_channels`: 3 is RGB, 1 gray, others are TIFF files'.
-        white: The value that becomes 1, of images of more than 8 bits: 4095 of 12 bits, 10000 of Sentinel-2. None: 255
-            of 8 bits, 65535 of 16.
+        split_seed: Seed of the division.
+        group: A regular expression that matches the part of an image's path that identifies its group, such as a
+            drive or a patient; groups stay together. `^[^_]+` is the name up to the first `_`.
+        channels: The images' number of channels, see `reading.channels.read_channels`: 3 for RGB, 1 for gray, others
+            for TIFF files.
+        white: The value that becomes 1, for images of more than 8 bits: 4095 for 12 bits, 10000 for Sentinel-2. None:
+            255 for 8 bits, 65535 for 16.
         batch_size: Crops per training step, **per device**.
         eval_batch_size: Images per step when evaluating, per device; more than 1 needs images of equal size.
         num_workers: Processes that read images, per device; 0 reads in the training process.
         crop_size: Height and width of the training crops.
-        crops: Crops of each image in an epoch; more than 1 for few or large images.
-        scale: Smallest and largest factor a training image is resized by.
+        crops: Crops per image and epoch; more than 1 for few or large images.
+        scale: Smallest and largest factor by which training images are resized.
         flip: Probability of mirroring.
-        color_jitter: Largest change of brightness, contrast, saturation (factors) and hue (of the circle); 0: none.
+        color_jitter: Largest change of brightness, contrast, saturation (factors) and hue (fraction of the color
+            circle); 0: none.
         blur: Smallest and largest σ of the Gaussian blur in pixels; None: none.
         predict_images: Folder of images, or one image, for `predict`.
-        effective_batch: Crops per step over all devices and accumulated batches that the recipe assumes; another
-            one warns. None: no check.
+        effective_batch: Crops per step, over all devices and accumulated batches, that the recipe assumes; warns if
+            the run's differs. None: no check.
         augment: Further transforms of training crops and their labels, see `DataModule`.
-        fold: `2/5`: of five equal parts of the images for training and validation together, the second is for
-            validation and the others are for training. `split_seed` and `group` decide what is in which.
-        class_uniform: Fraction of the crops drawn around class centroids, as many for every class, so that rare
-            classes are met often; 0: none. The centroids, one for each class in each tile of each image, are found once
-            and kept in `root/pcpad_centroids_folder_*.npz`, or in the user's cache folder where `root` is read-only,
-            until labels or classes change.
+        fold: For example `2/5`: of five equal parts of the training and validation images together, the second is for
+            validation and the others are for training. The parts depend on `split_seed` and `group`.
+        class_uniform: Fraction of the crops drawn around class centroids, equally often for every class, so that rare
+            classes are frequent; 0: none. The centroids, one per class and tile of each image, are computed once and
+            cached in `root/pcpad_centroids_folder_*.npz`, or in the user's cache folder if `root` is read-only, until
+            labels or classes change.
         tile_size: Height and width of the tiles that centroids are found in.
 
     Raises:
-        ValueError: A value out of range, here; in `setup` images and masks that don't pair up, an empty split, values
-            that are no classes in the first masks, and of the others when they are read.
-        FileNotFoundError: No data, in `setup`; says what was looked for.
-        BrokenImageError: A file that cannot be read, when it is.
+        ValueError: A value is out of range; in `setup`, images and masks that don't match, an empty split, or values
+            in the first masks that are not classes (in others when they are read).
+        FileNotFoundError: In `setup`, there is no data; says what was expected.
+        BrokenImageError: On reading, a file cannot be read.
     """
 
     reads_by_opencv = True
@@ -172,9 +174,9 @@ class FolderSegmentationDataModule(DataModule):
         require(tile_size >= 1, "tile_size", "at least 1", tile_size)
         patterns = images is not None or masks is not None
         require(
-            annotations is None or not patterns, "annotations", "None where `images` and `masks` are given", annotations
+            annotations is None or not patterns, "annotations", "None if `images` and `masks` are given", annotations
         )
-        require(annotations is not None or not columns, "columns", "None where `annotations` is None", columns)
+        require(annotations is not None or not columns, "columns", "None if `annotations` is None", columns)
         others = [expanded(Path(each)) for each in roots or ()]
         self.layout = Layout(self.root, images, masks, annotations, columns or {}, others, lists)
         self.shares = Shares(val_share, test_share, split_seed, group)
@@ -195,12 +197,12 @@ class FolderSegmentationDataModule(DataModule):
         self._centroids: Centroids | None = None
 
     def prepare_data(self) -> None:
-        """Build the index of class centroids, in one process per machine, where training will need it."""
+        """Build the index of class centroids, in one process per machine, if training needs it."""
         if self.class_uniform and (self.trainer is None or self.trainer.state.fn == "fit"):
             self._find_centroids()
 
     def setup(self, stage: str) -> None:
-        """List the files that a stage needs, so that what is missing stops the run before it starts.
+        """List the files that a stage needs, so that a run with missing files fails early.
 
         Args:
             stage: "fit", "validate", "test" or "predict".
@@ -219,7 +221,7 @@ class FolderSegmentationDataModule(DataModule):
         self._prepare("test" if stage == "test" and self.pairs()["test"] else "val")
 
     def pairs(self) -> dict[str, list[Pair]]:
-        """All images with their masks, by split; found once."""
+        """All images with their masks, by split; listed once."""
         if self._found is None:
             found = find_pairs(self.layout, self.shares)
             if self.fold is not None:
@@ -231,7 +233,7 @@ class FolderSegmentationDataModule(DataModule):
         return self._found
 
     def train_dataloader(self) -> CropLoader:
-        """Augmented crops; the last, smaller batch is left out where there is a full one."""
+        """Augmented crops; a smaller last batch is dropped, unless it is the only one."""
         pairs = listed(self._splits.get("train"), "the training images", "fit")
         dataset = FolderCrops(pairs, self.augment, self.crops)
         if self._centroids is None:
@@ -244,11 +246,11 @@ class FolderSegmentationDataModule(DataModule):
         return self._evaluated(listed(self._splits.get("val"), "the images", "fit", "validate"))
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """The test images where there are some, else the validation images."""
+        """The test images if there are any, else the validation images."""
         return self._evaluated(listed(self._splits.get("test") or self._splits.get("val"), "the images", "test"))
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """All images of `predict_images`, each once and alone, sorted by path."""
+        """All images of `predict_images`, once each and in batches of one, sorted by path."""
         files = listed(self._predict, "the images", "predict")
         images = UnlabelledImages(files, None, partial(image_tensor, channels=self.channels, white=self.white))
         return self.prediction_loader(images, files.passed_over, batch_size=1)
@@ -271,7 +273,7 @@ class FolderSegmentationDataModule(DataModule):
         self._look_at_some(self._splits[split])
 
     def _find_centroids(self) -> Centroids:
-        """Where which class lies in the training images: one index serves all folds."""
+        """The index of class centroids in the training images; one index serves all folds."""
         pairs, values = self.pairs(), self.values
         if values is None:
             raise UserValueError(self.no_classes(pairs["train"]))
@@ -285,7 +287,7 @@ class FolderSegmentationDataModule(DataModule):
         return found.moved(np.asarray([place.get(pair, -1) for pair in both], np.int32))
 
     def no_classes(self, pairs: list[Pair]) -> str:
-        """Say what the first masks hold, for whoever is to write down the classes."""
+        """The error message for missing `classes`, which lists the values in the first masks."""
         held: set[str] = set()
         for pair in pairs[:_LOOKED_AT]:
             file = read_label_file(self.root / pair.label)
@@ -302,13 +304,13 @@ class FolderSegmentationDataModule(DataModule):
         )
 
     def _look_at_some(self, pairs: ScenePairs) -> None:
-        """Read the first few, so that what is wrong with all of them stops the run before it starts."""
+        """Read the first few, so that a problem of all of them fails early."""
         step = max(1, len(pairs) // _LOOKED_AT)
         tops = [pairs.read(index)[0] for index in range(0, len(pairs), step)][:_LOOKED_AT]
         white = self.white or (255 if tops[0].pixels.dtype.kind == "u" else 65535)
         brightest = max(image.top for image in tops)
         if 0 < brightest < _DARK * white:
             rank_zero_warn(
-                f"The first images below {self.root} are nearly black: no value is above {brightest:g}, where "
-                f"{white:g} is taken for white. Pass --data.white {brightest:g}, or what their values end at"
+                f"The first images below {self.root} are nearly black: no value is above {brightest:g}, but "
+                f"{white:g} counts as white. Pass --data.white {brightest:g}, or the end of their value range"
             )

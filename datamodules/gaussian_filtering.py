@@ -1,4 +1,4 @@
-"""Pairs of a photograph's crop and its Gaussian-filtered self, which knows what lies outside of the crop."""
+"""Pairs of a photograph's crop and its Gaussian-filtered version, filtered with the pixels outside of the crop."""
 
 from typing import Any
 
@@ -19,27 +19,27 @@ class GaussianFilteringDataModule(DataModule):
 
     ```
     root/train/**      photographs at any depth, in any format that `read_image` knows
-    root/val/**        held-out ones; where one of the two is missing the other serves both
+    root/val/**        held-out ones; if one of the two is missing, the other serves as both
     root/test/**
-    root/**            or, without any of these folders, all photographs: `held_out` of them, chosen by name, serve
-                       val and test, the others train
+    root/**            or, without any of these folders, all photographs: a share `held_out` of them, chosen by name,
+                       serves as val and test, the others as train
     ```
 
-    The paper took ImageNet, whose folders will do as they are: https://image-net.org. `pcpad sample photos DIR`
-    writes 21 real photographs.
+    The paper used ImageNet (https://image-net.org), whose folders work unchanged. `pcpad sample photos DIR` writes 21
+    real photographs.
 
     Batches: `image` `(N, 3, crop_size, crop_size)` uint8 RGB in [0, 255] and `target` of the same shape, float in
-    [0, 1]. The filter is applied to a patch of (crop_size + kernel_size - 1)² pixels, (128 + 12)² in the paper, and
-    the result's crop_size² pixels are the target; the patch's center is the image. Photographs are taken at their own
-    resolution and neither mirrored nor otherwise changed, since the paper mentions neither.
+    [0, 1]. The filter is applied to a patch of (crop_size + kernel_size - 1)² pixels, (128 + 12)² in the paper, which
+    gives the target of crop_size² pixels; the patch's center is the image. Photographs are used at their original
+    resolution, without mirroring or other augmentation, since the paper mentions none.
 
-    An epoch has `crops_per_image` crops of each training photograph, at random places that depend on nothing but the
-    seed of `seed_everything` (0 without one) and the epoch's number: not on the number of processes or workers. A run
-    resumed from a checkpoint made within an epoch continues with the next crop. Evaluation's places depend on the
-    photographs' names alone, so that runs of any seed are scored on the same pixels.
+    An epoch has `crops_per_image` crops of each training photograph, at random positions that depend only on the seed
+    of `seed_everything` (0 without one) and the epoch's number, not on the number of processes or workers. A run
+    resumed from a checkpoint made within an epoch continues with the next crop. In evaluation, positions depend only on
+    the photographs' names, so that runs with any seed are scored on the same pixels.
 
-    Photographs smaller than the patch are skipped in training, with a warning that counts them, and left out when
-    evaluating, by their headers and likewise. A broken one raises, naming the file.
+    Photographs smaller than the patch are skipped in training, with a warning that counts them, and in evaluation
+    likewise by their headers. A broken photograph raises an error that names the file.
 
     Args:
         root: The folder of photographs.
@@ -47,20 +47,22 @@ class GaussianFilteringDataModule(DataModule):
         num_workers: Processes that read photographs, per device; 0 reads in the training process.
         crop_size: Height and width of the crops.
         kernel_size: Height and width of the filter, odd.
-        sigma: Of the Gaussian, in pixels. The paper gives none: 2 has 99.8 % of it inside 13×13 taps.
+        sigma: Standard deviation of the Gaussian, in pixels. The paper gives none: with 2, 99.8 % of it is inside a
+            13×13 kernel.
         crops_per_image: Crops of each training photograph per epoch; 1 for large sets.
         eval_crops: Crops of each held-out photograph.
-        keep_in_memory: Keep decoded photographs, for small sets; each worker keeps its own.
-        held_out: Of a folder without splits, the part that is not for training, in (0, 1).
-        split_seed: Of a folder without splits, decides which; no other seed does, so that runs can be compared.
-        effective_batch: Crops per step over all devices and accumulated batches that the recipe assumes; another
-            one warns. None: no check.
-        augment: Further transforms of training images, before they are filtered, see `DataModule`.
+        keep_in_memory: Whether each worker keeps decoded photographs in memory, for small sets.
+        held_out: For a folder without splits, the share that is not for training, in (0, 1).
+        split_seed: For a folder without splits, the seed of the division; independent of other seeds, so that runs can
+            be compared.
+        effective_batch: Crops per step, over all devices and accumulated batches, that the recipe assumes; warns if
+            the run's differs. None: no check.
+        augment: Further transforms of training images, applied before filtering, see `DataModule`.
 
     Raises:
-        ValueError: A value out of range, here; in `setup` no held-out photograph that is large enough.
-        FileNotFoundError: No photographs, in `setup`; says what was looked for.
-        BrokenImageError: A file that cannot be read; held-out ones without a header in `setup`, others when read.
+        ValueError: A value is out of range; in `setup`, no held-out photograph is large enough.
+        FileNotFoundError: In `setup`, there are no photographs; says what was expected.
+        BrokenImageError: A file cannot be read; in `setup` for headers of held-out ones, else on reading.
     """
 
     def __init__(
@@ -98,7 +100,7 @@ class GaussianFilteringDataModule(DataModule):
         self._files: dict[str, FileTable] = {}
 
     def setup(self, stage: str) -> None:
-        """List the photographs that a stage needs, so that what is missing stops the run before it starts.
+        """List the photographs that a stage needs, so that a run with missing files fails early.
 
         Args:
             stage: "fit", "validate" or "test".
@@ -108,28 +110,28 @@ class GaussianFilteringDataModule(DataModule):
         for split in splits.get(stage, ()):
             if split not in self._files:
                 files = find_photos(self.root, split, self.held_out, self.split_seed)
-                # A million headers are minutes on a network drive: small training pictures show when they are read.
+                # A million headers take minutes on a network drive: small training pictures are found on reading.
                 fitting = files if split == "train" else large_enough(files, self.crop_size + len(self.kernel) - 1)
                 self._files[split] = fitting
 
     def train_dataloader(self) -> CropLoader:
-        """Random crops; the last, smaller batch is left out where there is a full one."""
+        """Random crops; a smaller last batch is dropped, unless it is the only one."""
         dataset = TrainingCrops(self._listed("train"), *self._form(), self.crops_per_image)
         dataset.augment = self.augmentations
         return self.training_loader(dataset)
 
     def augmented(self, dataset: CropDataset[Any]) -> CropDataset[Any]:
-        """Unchanged: its crops are augmented before they are filtered, or the target would be another filter's."""
+        """Unchanged: crops are augmented before filtering, or the target would be that of another filter."""
         if self.augmentations is not None:
             dataset[0]
         return dataset
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """The same crops each time of the photographs of val/, each once."""
+        """Fixed crops of the photographs of val/, each once."""
         return self._fixed_crops("val")
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """The same crops each time of the photographs of test/, each once."""
+        """Fixed crops of the photographs of test/, each once."""
         return self._fixed_crops("test")
 
     def _fixed_crops(self, split: str) -> DataLoader[Any]:

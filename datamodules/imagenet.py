@@ -34,7 +34,7 @@ Expected (any names and image formats; one folder per class, the same names in e
     {root}/val/<class>/*.JPEG
     {root}/test/<class>/*.JPEG     optional; without it, `test` runs on val/
 ImageNet (ILSVRC2012) is available at https://image-net.org/download.php and needs an account. Its train archive
-holds one more archive per class, and its val images come without folders: both have to be sorted into class folders.
+holds one archive per class, and its val images come without folders: both have to be sorted into class folders.
 A small stand-in of real handwritten digits, written in a second:
     pcpad sample digits DIR        and then --data.root DIR"""
 
@@ -45,65 +45,68 @@ class ImageNetDataModule(DataModule):
     ```
     root/train/<class>/*.JPEG     1 281 167 images in 1000 folders n01440764 … n15075141
     root/val/<class>/*.JPEG          50 000 images
-    root/test/<class>/*.JPEG      optional: `test` uses it where there is one, else val/
+    root/test/<class>/*.JPEG      optional: `test` uses it if it exists, else val/
     ```
 
-    Any data set of one folder per class will do; `training`, `validation`, `valid` and the like are read as well, and
-    where class folders lie in no split's, `root/<class>/*.jpg`, `val_share` of each class is for validation.
+    Any data set with one folder per class works; `training`, `validation`, `valid` and similar names are recognized
+    too, and if class folders are not in split folders, `root/<class>/*.jpg`, `val_share` of each class is for
+    validation.
 
-    A class's index is the position of its folder among the sorted
-    folder names of train/ (where there is none, of val/, else of test/, for those who only evaluate); the other
-    splits may lack classes but not have others. Images may lie deeper; hidden files are left out. `class_names`
-    and `num_classes` are known after `setup`. ImageNet itself is at https://image-net.org and needs an account;
-    its own test images have no labels: a test/ without class folders is ignored, with a warning. So is what lies
-    in or beside class folders and is no image, but for lists, notes and the like; predicting ends in an error for it.
+    A class's index is the position of its folder among the sorted folder names of train/ (without train/, of val/, else
+    of test/, for evaluation only); the other splits may lack classes, but not add any. Images may be in subfolders;
+    hidden files are ignored. `class_names` and `num_classes` are known after `setup`. ImageNet itself is available at
+    https://image-net.org and needs an account; its test images have no labels: a test/ without class folders is
+    ignored, with a warning. Other files in or next to class folders are ignored with a warning too, except for lists,
+    notes and the like; prediction ends with an error for them.
 
     Batches: `image` `(N, 3, image_size, image_size)` uint8 RGB in [0, 255] (the task normalizes) and `label`
-    `(N,)` int64; when predicting `image` and `path`, a list of N strings.
+    `(N,)` int64; in prediction `image` and `path`, a list of N strings.
 
-    Training sees a random resized crop and a random flip, evaluation the center of the resized image: the
-    official PyTorch ImageNet example (bilinear, antialiased). An epoch's images, their order and crops
-    depend on nothing but the seed of `seed_everything` (0 without one) and the epoch's number: not on the number of
-    processes or workers. A run resumed from a checkpoint made within an epoch continues with the next image.
+    Training uses a random resized crop and a random flip, evaluation the center of the resized image, as in the
+    official PyTorch ImageNet example (bilinear, antialiased). An epoch's images, their order and crops depend only on
+    the seed of `seed_everything` (0 without one) and the epoch's number, not on the number of processes or workers. A
+    run resumed from a checkpoint made within an epoch continues with the next image.
 
-    An unreadable training image is skipped with a warning, up to `max_broken`; when validating or
-    testing it raises `BrokenImageError`, for a result on fewer images than stated would be no result. Predicting does
-    all that can be read and then stops with an error that lists the rest.
+    An unreadable training image is skipped with a warning, up to `max_broken`; in validation and test it raises
+    `BrokenImageError`, so that no result is computed on fewer images than stated. Prediction processes all readable
+    images, and then ends with an error that lists the others.
 
     Args:
         root: The folder with train/ and val/.
         batch_size: Images per step, **per device**.
         num_workers: Processes that read images, per device; 0 reads in the training process.
-        image_size: Height and width of the images handed out.
-        resize: What the shorter side is resized to before the center is cut out; at least `image_size`.
-        crop_scale: Smallest and largest part of the area that a random training crop covers. None: no random
-            crop, training images are cut like evaluation images (digits and other small images).
+        image_size: Height and width of the images in a batch.
+        resize: Length of the shorter side before the center crop; at least `image_size`.
+        crop_scale: Smallest and largest fraction of the area that a random training crop covers. None: training
+            images are cropped like evaluation images (digits and other small images).
         crop_ratio: Smallest and largest width / height of a random crop.
         horizontal_flip: Probability of mirroring a training image; 0 for digits and letters.
         predict_images: Folder of images, or one image, for `predict`.
         max_broken: How many unreadable training images to skip, in each worker process.
-        upright: Whether training and evaluation turn images as their EXIF orientation says, as predicting always does.
-            False reads them as they are stored, as the pipelines behind ImageNet's published numbers did.
-        effective_batch: Images per step over all devices and accumulated batches that the recipe assumes; another
-            one warns. None: no check.
-        annotations: A table instead of class folders, of any delimiter, with the columns image and label, and split if
-            it has one; `{split}` in its path stands for a split's name. Looked for here, then in `root`, which its
-            names are relative to, or to its own folder.
-        columns: What its columns are called: `{image: file, label: species, split: fold}`.
-        roots: Further folders in which its names are looked for.
-        val_share: Fraction of the images held out for validation where neither the table nor folders say which.
-        split_seed: Decides which images these are, and which are in which part of `fold`; the run's seed does not.
-        group: A regular expression that finds in an image's path what is to stay together: `^[^_]+`. None: each image
-            by itself.
-        channels: Of the images, see `reading.channels.read_channels`: 3 is RGB, 1 gray, others are TIFF files'.
-        white: The value that becomes 1, of images of more than 8 bits; None: as RGB of 8 bits where `channels` is 3.
+        upright: Whether training and evaluation apply the EXIF orientation, as prediction always does. False reads
+            images as stored, as the pipelines behind ImageNet's published numbers did.
+        effective_batch: Images per step, over all devices and accumulated batches, that the recipe assumes; warns if
+            the run's differs. None: no check.
+        annotations: A table instead of class folders, with any delimiter, with the columns image and label, and
+            optionally split; `{split}` in its path stands for a split's name. Relative to the working directory or to
+            `root`; its file names are relative to `root` or to its own folder.
+        columns: The names of its columns: `{image: file, label: species, split: fold}`.
+        roots: Further folders to look for its files in.
+        val_share: Fraction of the images held out for validation if neither the table nor folders define the splits.
+        split_seed: Seed of that division and of the parts of `fold`, independent of the run's seed.
+        group: A regular expression that matches the part of an image's path that identifies its group, such as
+            `^[^_]+`; groups stay together. None: each image by itself.
+        channels: The images' number of channels, see `reading.channels.read_channels`: 3 for RGB, 1 for gray, others
+            for TIFF files.
+        white: The value that becomes 1, for images of more than 8 bits. None: converted to 8-bit RGB if `channels` is
+            3.
         augment: Further transforms of training images, see `DataModule`.
-        fold: `2/5`: of five equal parts of train/, the second is for validation (and for `test`, where there is no
-            test/), the others are for training; val/ is not used. Each has its share of every class.
+        fold: For example `2/5`: of five equal parts of train/, the second is for validation (and for `test`, without a
+            test/), and the others are for training; val/ is not used. Each part has its share of every class.
 
     Raises:
-        ValueError: A value out of range, here; classes that don't match or empty folders, in `setup`.
-        FileNotFoundError: No data, in `setup`; says what was looked for and where to get it.
+        ValueError: A value is out of range; in `setup`, classes that don't match, or empty folders.
+        FileNotFoundError: In `setup`, there is no data; says what was expected and where to get it.
     """
 
     def __init__(
@@ -135,7 +138,7 @@ class ImageNetDataModule(DataModule):
             root, batch_size=batch_size, num_workers=num_workers, effective_batch=effective_batch, augment=augment
         )
         require(image_size >= 1, "image_size", "at least 1", image_size)
-        # A smaller one would make the center crop pad with black: a border made up by the data.
+        # With a smaller one, the center crop would pad with black: a border added by the data.
         require(resize >= image_size, "resize", f"at least image_size={image_size}", resize)
         if crop_scale is not None:
             require(0 < crop_scale[0] <= crop_scale[1] <= 1, "crop_scale", "0 < smallest <= largest <= 1", crop_scale)
@@ -148,7 +151,7 @@ class ImageNetDataModule(DataModule):
         require(
             annotations is not None or not (columns or roots),
             "annotations",
-            "given where `columns` or `roots` is",
+            "given if `columns` or `roots` is",
             None,
         )
         self.annotations = annotations
@@ -158,7 +161,7 @@ class ImageNetDataModule(DataModule):
         self.channels = channels
         self.read: Reader | None = None
         if channels != 3 or white is not None:
-            from pcpad.datamodules.reading.channels import image_tensor  # brings OpenCV
+            from pcpad.datamodules.reading.channels import image_tensor  # imports OpenCV
 
             self.read = partial(image_tensor, channels=channels, white=white)
         self.predict_images = expanded(predict_images)
@@ -167,10 +170,10 @@ class ImageNetDataModule(DataModule):
         self.eval_transform = evaluation_transform(resize, image_size)
         self.train_transform = training_transform(resize, image_size, crop_scale, crop_ratio, horizontal_flip)
         require(
-            fold is None or annotations is None, "fold", "left out with `annotations`, which defines the splits", fold
+            fold is None or annotations is None, "fold", "omitted with `annotations`, which defines the splits", fold
         )
         divided = fold is not None or annotations is not None
-        require(group is None or divided, "group", "left out without `fold` and `annotations`", group)
+        require(group is None or divided, "group", "omitted without `fold` and `annotations`", group)
         self.fold = None if fold is None else Fold.parse(fold, split_seed, group)
         self._splits: dict[str, LabelledFiles] = {}
         self._test_split = "val"
@@ -178,7 +181,7 @@ class ImageNetDataModule(DataModule):
         self._predict: FileTable | None = None
 
     def look_for_classes(self) -> None:
-        """Name the classes by their folders, without a look into these, or by the table."""
+        """Set the class names from the folder names, without reading the folders, or from the table."""
         if self.annotations is not None:
             table = (self.root, self.annotations, self.columns, self.roots, self.shares)
             self.class_names, self._splits = table_splits(*table)
@@ -190,7 +193,7 @@ class ImageNetDataModule(DataModule):
             self._undivided = bool(self.class_names)
 
     def setup(self, stage: str) -> None:
-        """List the files that a stage needs, so that what is missing stops the run before it starts.
+        """List the files that a stage needs, so that a run with missing files fails early.
 
         Args:
             stage: "fit", "validate", "test" or "predict".
@@ -212,7 +215,7 @@ class ImageNetDataModule(DataModule):
             self._scan(self._test_split)
 
     def train_dataloader(self) -> CropLoader:
-        """Shuffled, augmented batches; the last, smaller one is left out where there is a full one."""
+        """Shuffled, augmented batches; a smaller last one is dropped, unless it is the only one."""
         options: dict[str, Any] = {"upright": self.upright, "read": self.read}
         images = LabelledImages(self._split("train"), self.train_transform, self.max_broken, **options)
         return self.training_loader(images)
@@ -222,7 +225,7 @@ class ImageNetDataModule(DataModule):
         return self._evaluated("val")
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """All images of test/ where there is one, else of val/, each once."""
+        """All images of test/ if it exists, else of val/, each once."""
         return self._evaluated(self._test_split)
 
     def predict_dataloader(self) -> DataLoader[Any]:
@@ -250,7 +253,7 @@ class ImageNetDataModule(DataModule):
             self._splits[split] = scan_split(folder, self.class_names or ())
 
     def _divide(self, fold: Fold | None) -> None:
-        """Take training and validation from train/, or from class folders that lie in no split's."""
+        """Divide train/, or class folders without split folders, into training and validation."""
         if "train" in self._splits:
             return
         folder = self.root if self._undivided else split_folder(self.root, "train")
@@ -277,7 +280,7 @@ class ImageNetDataModule(DataModule):
         if class_folders(folder):
             return "test"
         if folder.is_dir():
-            rank_zero_warn(f"{folder.absolute()} has no class folders, so no labels: testing on val/ instead")
+            rank_zero_warn(f"{folder.absolute()} has no class folders, so no labels: val/ is used for testing")
         return "val"
 
     def _no_data(self, folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Kinetics: short videos of human actions, one class each."""
+"""Kinetics: short videos of human actions, with one class each."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -31,77 +31,77 @@ class KineticsDataModule(DataModule):
     r"""Action recognition on Kinetics-400, or on any videos with one class each.
 
     ```
-    root/{train,val,test}/<class>/<youtube id>_<start:06>_<end:06>.mp4   class folders; any video names will do
+    root/{train,val,test}/<class>/<youtube id>_<start:06>_<end:06>.mp4   class folders; any video names work
     root/{train,val,test}/<class>/<video>/image_00001.jpg, …             or folders of JPEG frames
     ```
 
-    The annotations of CVDF (https://github.com/cvdfoundation/kinetics-dataset, where the videos are too) or lists
-    can name videos and classes instead of the folders: see `annotations`. Kinetics-400 has some 240 000 training and
-    20 000 validation videos of 10 s; `test` runs on test/ where there is one with class folders or annotations, else
-    on val/. `class_names` and `num_classes` are known after `setup`.
+    The annotations of CVDF (https://github.com/cvdfoundation/kinetics-dataset, which also has the videos) or lists can
+    name videos and classes instead of the folders: see `annotations`. Kinetics-400 has about 240 000 training and
+    20 000 validation videos of 10 s; `test` runs on test/ if it has class folders or annotations, else on val/.
+    `class_names` and `num_classes` are known after `setup`.
 
     Batches: `clip` `(N, 3, clip_length, size, size)` uint8 RGB in [0, 255] (the task normalizes), `label` `(N,)` and
     `video` `(N,)` int64, the video's position among the split's usable ones. Training: one random clip per video and
     epoch. Validation: `val_clips` clips per video. Test: all windows of `clip_length` frames of all videos, without
-    overlap, the last one looped; all of a video's windows stay in one process, in order, in as many batches as it
-    takes. Predict: the same windows of a folder's videos, with `path`, a list of strings, and `start` and `end`, lists
-    of seconds, in place of the label.
+    overlap, the last one looped; a video's windows stay in one process, in order, over as many batches as needed.
+    Predict: the same windows of a folder's videos, with `path`, a list of strings, and `start` and `end`, lists of
+    seconds, instead of the label.
 
-    Frames are found by their presentation times, so clips are exact on variable frame rates too. The times are read
-    once (with a progress bar) and kept in `root/pcpad_videos.npz`, or in the user's cache where `root` is read-only;
-    files that change are read again. Rotation is applied, another shape of pixels than square is not.
+    Frames are located by their presentation times, so clips are also exact at variable frame rates. The times are read
+    once (with a progress bar) and cached in `root/pcpad_videos.npz`, or in the user's cache if `root` is read-only;
+    files that change are read again. Rotation is applied, a non-square pixel aspect ratio is not.
 
-    An epoch's clips, their order and augmentation depend on nothing but the seed of `seed_everything` (0 without one)
-    and the epoch's number: not on the number of processes or workers. A run resumed from a checkpoint made within an
-    epoch continues with the next clip.
+    An epoch's clips, their order and augmentation depend only on the seed of `seed_everything` (0 without one) and the
+    epoch's number, not on the number of processes or workers. A run resumed from a checkpoint made within an epoch
+    continues with the next clip.
 
-    What lies in class folders and is no video is named in a warning, in `predict_videos` in the error at the end;
-    lists, sounds and pictures named like a video may lie beside it. Whether a file holds all that its container says
-    is looked at when it is indexed; see `reading.containers` for what cannot be noticed before `pcpad check` decodes.
+    Other files in class folders are listed in a warning, those in `predict_videos` in the error at the end; lists,
+    sounds, and pictures with the name of a video are accepted. Files are checked for truncation by their container's
+    structure when they are indexed; see `reading.containers` for damage that only `pcpad check` detects, by decoding.
 
-    Missing (annotated) and broken videos are counted and listed in a warning. Training leaves them out and, where a
-    video fails only later, puts another in its place, up to `max_broken`. Evaluations never do: their scores are of
-    the videos that can be read, as the warning says, and one that fails only later stops them. Predicting does all that
-    can be decoded and then stops with an error that lists the rest.
+    Missing (annotated) and broken videos are counted and listed in a warning. Training skips them, and replaces videos
+    that fail later by others, up to `max_broken`. Evaluations never replace: their scores are computed on the readable
+    videos, as the warning says, and a video that fails later is an error. Prediction processes everything that can be
+    decoded, and then ends with an error that lists the rest.
 
     Args:
         root: The folder with train/ and val/.
         annotations: None: class folders. Else a table `label,youtube_id,time_start,time_end,split` whose videos are
             `<split>/<class>/<youtube id>_<start:06>_<end:06>.mp4`, a table with `path,label` among its columns, or a
-            list of `path class` lines, the class a word or a number; between them commas, semicolons or tabs, in lists
-            spaces too. A video of the name listed under another ending is taken. `{split}` in its path stands for
-            train, val or test. Looked for here, then in `root`.
-        batch_size: Clips per step, **per device**, in evaluations windows.
+            list of `path class` lines, with the class as a word or a number; separated by commas, semicolons or tabs,
+            in lists also by spaces. Videos may have another extension than listed. `{split}` in its path stands for
+            train, val or test. Relative to the working directory or to `root`.
+        batch_size: Clips (in evaluation windows) per step, **per device**.
         num_workers: Processes that decode, per device; 0 decodes in the training process.
         clip_length: Frames per clip.
-        stride: Every how many-th frame is taken.
-        fps: Frame rate that videos are brought to before that; None: as they are.
+        stride: Every `stride`-th frame is taken.
+        fps: Frame rate that videos are resampled to before that; None: not resampled.
         size: Height and width of the clips.
         crop: "multi_scale_corner" (the paper's) or "random_resized" (newer defaults), of a training clip.
         flip: Probability of mirroring a training clip.
-        val_clip: Whether validation on one clip per video takes its "centre" or its "start".
-        val_clips: Clips per video that validation takes. More than 1 are spread from the video's start to its end, as
-            the public code takes 3 (at 300 frames those from 0, 142 and 284); a video too short for them gives fewer.
+        val_clip: Whether validation with one clip per video takes the video's "centre" or its "start".
+        val_clips: Validation clips per video. More than 1 are spread from the video's start to its end, like the 3 of
+            the public code (for 300 frames those from 0, 142 and 284); short videos give fewer.
         jpeg_fps: Frame rate that folders of JPEG frames were written at.
         predict_videos: Folder of videos, or one video, for `predict`.
-        max_broken: How many broken training videos to put up with: in all when the run starts, later in each worker.
-        max_missing: Largest part of a split's annotated videos that may be missing.
-        effective_batch: Clips per step over all devices and accumulated batches that the recipe assumes; another one
-            warns. None: no check.
-        columns: What the columns of a table of one's own are called, of any delimiter: `{path: clip, label: action}`,
-            and `split` if it has one.
-        roots: Further folders in which the videos of `annotations` are looked for.
-        fold: `2/5`: of five equal parts of train/, the second is for validation (and for `test`, where there is no
-            test/), the others are for training; val/ is not used. Each has its share of every class.
-        split_seed: Decides which files are in which part; the run's seed does not.
-        group: A regular expression that finds in a file's name what is to stay in one part: `^[^_]+`. None: each file
-            by itself.
+        max_broken: How many broken training videos to tolerate: in total when the run starts, later in each worker.
+        max_missing: Largest fraction of a split's annotated videos that may be missing.
+        effective_batch: Clips per step, over all devices and accumulated batches, that the recipe assumes; warns if
+            the run's differs. None: no check.
+        columns: The names of the columns of a user-provided table, with any delimiter: `{path: clip, label: action}`,
+            and optionally `split`.
+        roots: Further folders to look for the videos of `annotations` in.
+        fold: For example `2/5`: of five equal parts of train/, the second is for validation (and for `test`, without a
+            test/), and the others are for training; val/ is not used. Each part has its share of every class.
+        split_seed: Seed of the parts, independent of the run's seed.
+        group: A regular expression that matches the part of a file's name that identifies its group, such as `^[^_]+`;
+            groups stay together. None: each file by itself.
 
     Raises:
-        ValueError: A value out of range, here; in `setup` annotations that cannot be understood or that lead out of
-            `root`, unknown classes, too many missing videos.
-        FileNotFoundError: No data, in `setup`; says what was looked for and where to get it.
-        BrokenVideoError: Too many broken training videos, no usable ones, or one that fails in an evaluation.
+        ValueError: A value is out of range; in `setup`, annotations that cannot be parsed or that point outside of
+            `root`, unknown classes, or too many missing videos.
+        FileNotFoundError: In `setup`, there is no data; says what was expected and where to get it.
+        BrokenVideoError: There are too many broken training videos, no usable ones, or one fails in an evaluation.
     """
 
     reads_by_opencv = True
@@ -139,13 +139,13 @@ class KineticsDataModule(DataModule):
         require(jpeg_fps > 0, "jpeg_fps", "above 0", jpeg_fps)
         require(crop in get_args(CropKind), "crop", f"one of {', '.join(get_args(CropKind))}", crop)
         require(val_clip in ("centre", "start"), "val_clip", "centre or start", val_clip)
-        require(val_clips == 1 or val_clip == "centre", "val_clip", "left out where `val_clips` is above 1", val_clip)
+        require(val_clips == 1 or val_clip == "centre", "val_clip", "omitted if `val_clips` is above 1", val_clip)
         require(0 <= flip <= 1, "flip", "in [0, 1]", flip)
         require(0 <= max_missing <= 1, "max_missing", "in [0, 1]", max_missing)
         require(
             annotations is not None or not (columns or roots),
             "annotations",
-            "given where `columns` or `roots` is",
+            "given if `columns` or `roots` is",
             None,
         )
         others = tuple(expanded(Path(each)) for each in roots or ())
@@ -158,24 +158,24 @@ class KineticsDataModule(DataModule):
         self.predict_videos = expanded(predict_videos)
         self.max_broken = max_broken
         self.max_missing = max_missing
-        require(group is None or fold is not None, "group", "left out without `fold`", group)
+        require(group is None or fold is not None, "group", "omitted without `fold`", group)
         self.fold = None if fold is None else Fold.parse(fold, split_seed, group)
         self._splits: dict[str, VideoTable] = {}
         self._predicted: Dataset[Any] | None = None
         self._left_out: list[str] = []
 
     def look_for_classes(self) -> None:
-        """Name the classes by their folders, or by the annotations."""
-        with suppress(FileNotFoundError):  # `setup` says more
+        """Set the class names from the folder names, or from the annotations."""
+        with suppress(FileNotFoundError):  # `setup` reports it in detail
             self.class_names = find_classes(self.root, self.annotations)
 
     def prepare_data(self) -> None:
-        """Index the videos, in one process per machine; the others then find the index in its file."""
+        """Index the videos, in one process per machine; the others read the index from its file."""
         stage = self.trainer.state.fn if self.trainer else None
         self.setup("fit" if stage is None else str(stage.value))
 
     def setup(self, stage: str) -> None:
-        """List and index the videos that a stage needs, so that what is missing stops the run before it starts.
+        """List and index the videos that a stage needs, so that a run with missing videos fails early.
 
         Args:
             stage: "fit", "validate", "test" or "predict".
@@ -194,12 +194,12 @@ class KineticsDataModule(DataModule):
         splits: dict[str, str] = {"train": "train"} if stage == "fit" else {}
         splits |= {"test": find_test_split(self.root, self.annotations)} if stage == "test" else {"val": "val"}
         splits = {split: source for split, source in splits.items() if split not in self._splits}
-        known = KnownVideos(self.root) if splits else None  # one look into the file for all splits
+        known = KnownVideos(self.root) if splits else None  # the file is read once for all splits
         for split, source in splits.items():
             self._load(split, source, known)
 
     def train_dataloader(self) -> CropLoader:
-        """Random clips; the last, smaller batch is left out where there is a full one."""
+        """Random clips; a smaller last batch is dropped, unless it is the only one."""
         clips = TrainingClips(self._split("train"), self.sampling, self.augment, self.max_broken)
         return self.training_loader(clips)
 
@@ -210,11 +210,11 @@ class KineticsDataModule(DataModule):
         return self.evaluation_loader(clips)
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """All windows of all videos of test/ where there is one, else of val/."""
+        """All windows of all videos of test/ if it exists, else of val/."""
         return self._window_loader("test")
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """All windows of all of `predict_videos`, sorted by path."""
+        """All windows of all videos of `predict_videos`, sorted by path."""
         loader = self._window_loader("predict")
         self._predicted = loader.dataset
         if isinstance(loader.dataset, Windows) and self.ranks[1] == 0:
@@ -222,7 +222,7 @@ class KineticsDataModule(DataModule):
         return loader
 
     def teardown(self, stage: str) -> None:
-        """Stop with an error where videos to predict, or parts of them, could not be read, when all else is done."""
+        """Raise an error at the end if videos to predict, or parts of them, could not be read."""
         if stage == "predict" and isinstance(self._predicted, Windows):
             self._predicted.raise_failures()
 

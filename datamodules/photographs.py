@@ -1,4 +1,4 @@
-"""Any folder of photographs, without labels."""
+"""Folders of photographs without labels."""
 
 from typing import Any
 
@@ -20,39 +20,39 @@ class PhotographsDataModule(DataModule):
 
     ```
     root/train/**      photographs at any depth, in any format that `read_image` knows
-    root/val/**        held-out ones; where one of the two is missing the other serves both
+    root/val/**        held-out ones; if one of the two is missing, the other serves as both
     root/test/**
-    root/**            or, without any of these folders, all photographs: `held_out` of them, chosen by name, serve
-                       val and test, the others train
+    root/**            or, without any of these folders, all photographs: a share `held_out` of them, chosen by name,
+                       serves as val and test, the others as train
     ```
 
-    Any photographs that are like what the network will see. `pcpad sample photos DIR` writes 21 real ones.
+    Use photographs that are similar to the network's later input. `pcpad sample photos DIR` writes 21 real ones.
 
-    Batches: `image` `(N, 3, size, size)` uint8 RGB in [0, 255]. Training takes squares at random places, half of them
-    mirrored, evaluation the middle ones; both at the photographs' own resolution, or after `resize`. The task cuts
-    what the student sees out of them. An epoch depends on nothing but the seed of `seed_everything` and its number, and
-    a run resumed from a checkpoint made within an epoch continues with the next square.
+    Batches: `image` `(N, 3, size, size)` uint8 RGB in [0, 255]. Training uses squares at random positions, half of them
+    mirrored, evaluation those at the center; both at the original resolution, or after `resize`. The task cuts the
+    student's input out of them. An epoch depends only on the seed of `seed_everything` and its number, and a run
+    resumed from a checkpoint made within an epoch continues with the next square.
 
-    Photographs smaller than `size` are skipped in training, with a warning that counts them, and left out when
-    evaluating; with `resize` none is. A broken one raises, naming the file.
+    Photographs smaller than `size` are skipped in training and evaluation, with a warning that counts them; with
+    `resize`, none is. A broken photograph raises an error that names the file.
 
     Args:
         root: The folder of photographs.
         batch_size: Squares per step, **per device**.
         num_workers: Processes that read photographs, per device; 0 reads in the training process.
-        size: Height and width of the squares: for maps the crop and twice the margin.
-        resize: What the shorter side is resized to first, at least `size`: for classifiers. None: as they are.
+        size: Height and width of the squares; for networks with maps as output, the crop and twice the margin.
+        resize: For classifiers, length of the shorter side after resizing, at least `size`. None: not resized.
         flip: Probability of mirroring a training square.
         crops_per_image: Squares of each training photograph per epoch.
-        held_out: Of a folder without splits, the part that is not for training, in (0, 1).
-        split_seed: Of a folder without splits, decides which.
-        effective_batch: Squares per step over all devices and accumulated batches that the recipe assumes; another
-            one warns. None: no check.
+        held_out: For a folder without splits, the share that is not for training, in (0, 1).
+        split_seed: For a folder without splits, the seed of the division.
+        effective_batch: Squares per step, over all devices and accumulated batches, that the recipe assumes; warns if
+            the run's differs. None: no check.
 
     Raises:
-        ValueError: A value out of range, here; in `setup` fewer than 16 photographs, or none that is large enough.
-        FileNotFoundError: No photographs, in `setup`; says what was looked for.
-        BrokenImageError: A file that cannot be read.
+        ValueError: A value is out of range; in `setup`, fewer than 16 photographs, or none that is large enough.
+        FileNotFoundError: In `setup`, there are no photographs; says what was expected.
+        BrokenImageError: A file cannot be read.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class PhotographsDataModule(DataModule):
         self._files: dict[str, FileTable] = {}
 
     def setup(self, stage: str) -> None:
-        """List the photographs that a stage needs, so that what is missing stops the run before it starts.
+        """List the photographs that a stage needs, so that a run with missing files fails early.
 
         Args:
             stage: "fit", "validate" or "test".
@@ -102,22 +102,22 @@ class PhotographsDataModule(DataModule):
         count = len(self._files["train"]) + len(self._files["val"])
         if count < _FEWEST:
             message = (
-                f"{self.root.absolute()} has {count} photographs: at least {_FEWEST} are needed to adapt a network and "
-                "to see whether it helps, and a few hundred are better"
+                f"{self.root.absolute()} has {count} photographs: adapting a network and measuring whether it helps "
+                f"needs at least {_FEWEST}, and a few hundred are better"
             )
             raise UserValueError(message)
 
     def train_dataloader(self) -> CropLoader:
-        """Random squares; the last, smaller batch is left out where there is a full one."""
+        """Random squares; a smaller last batch is dropped, unless it is the only one."""
         files = listed(self._files.get("train"), "the photographs of train", "fit")
         return self.training_loader(RandomSquares(files, self.size, self.resize, self.flip, self.crops_per_image))
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """The middle squares of val/, each once."""
+        """The center squares of val/, each once."""
         return self._middle("val", "fit", "validate")
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """The middle squares of test/, each once."""
+        """The center squares of test/, each once."""
         return self._middle("test", "test")
 
     def _middle(self, split: str, *stages: str) -> DataLoader[Any]:

@@ -1,4 +1,4 @@
-"""Places2, or any folder of images, with holes."""
+"""Places2, or any folder of images, with masks of holes."""
 
 from typing import Any, Literal
 
@@ -27,58 +27,58 @@ class Places2DataModule(DataModule):
     r"""Images with holes for inpainting: Places2, or any set of images with train/, val/ and test/.
 
     ```
-    root/data_large/a/airfield/00000001.jpg          or root/train/…: any images, in sub-folders or not
+    root/data_large/a/airfield/00000001.jpg          or root/train/…: any images, with or without subfolders
     root/val_large/Places365_val_00000001.jpg        or root/val/…
-    root/test_large/Places365_test_00000001.jpg      or root/test/…; val and test stand in for each other
+    root/test_large/Places365_test_00000001.jpg      or root/test/…; val and test can replace each other
     masks/*.png                                      irregular_mask.zip's disocclusion_img_mask/, white = valid
     test_masks/*.png                                 test_mask.zip's testing_mask_dataset/, white = hole
     ```
 
     Batches: `image` (N, 3, S, S) uint8 RGB in [0, 255], `mask` (N, 1, S, S) uint8, 1 = valid, 0 = hole, `path`, a list
-    of N strings; S is `image_size`. In training images are resized and squares cut out of them at random, mirrored, and
-    given an augmented mask (see `AugmentedMasks`); in evaluation the shorter side becomes S and the middle is cut out,
-    and each image has one mask for good, in a hole-ratio bin that is the next one for each image (see `FixedMasks`).
-    An epoch's crops and masks depend on the seed of `seed_everything` (0 without one) and its number alone; a run
-    resumed from a checkpoint made within an epoch continues with the next image.
+    of N strings; S is `image_size`. Training images are resized, cropped to random squares, mirrored, and given an
+    augmented mask (see `AugmentedMasks`); in evaluation the shorter side is resized to S, the center is cropped, and
+    each image has a fixed mask, with hole-ratio bins alternating from image to image (see `FixedMasks`). An epoch's
+    crops and masks depend only on the seed of `seed_everything` (0 without one) and the epoch's number; a run resumed
+    from a checkpoint made within an epoch continues with the next image.
 
-    When predicting: one picture of any size at a time, on the CPU, for `pcpad.filling.fill`; see `PictureLoader`. What
-    cannot be used is left out, and named in an error when all others are done.
+    For prediction: one picture of any size at a time, on the CPU, for `pcpad.filling.fill`; see `PictureLoader`.
+    Pictures that cannot be used are skipped, and named in an error at the end.
 
     Args:
         root: The folder with the images; not needed to predict.
         masks: Folder of training masks; None draws brush strokes and boxes.
-        mask_polarity: What white means in `masks` and `predict_masks`; checked against the masks.
+        mask_polarity: What white means in `masks` and `predict_masks`; checked for plausibility.
         test_masks: Folder of masks for validation and test; None draws them.
         test_mask_polarity: What white means in `test_masks`.
         image_size: S.
         batch_size: Images per step, **per device**.
-        effective_batch: Images per step over all devices and accumulated batches that the recipe assumes; another
-            one warns. None: no check.
-        num_workers: Processes that read images, per device; predicting reads in its own.
+        effective_batch: Images per step, over all devices and accumulated batches, that the recipe assumes; warns if
+            the run's differs. None: no check.
+        num_workers: Processes that read images, per device; prediction uses none.
         scale: Smallest and largest factor between a training image's shorter side and S.
         flip: Probability of mirroring a training image.
         hole_ratio: Smallest and largest hole share of masks drawn for training.
-        bins: Hole shares, each (low, high], that evaluated images have in turn.
-        mask_seed: Decides which evaluated image has which mask, whatever the run's seed.
-        predict_images: Folder of pictures, or one, for `predict`.
+        bins: Ranges (low, high] of hole shares, which evaluated images have in turn.
+        mask_seed: Seed of the masks of evaluated images, independent of the run's seed.
+        predict_images: Folder of pictures, or a single one, for `predict`.
         predict_masks: Folder of masks named like the pictures, or one mask for all.
-        predict_mask_polarity: What white means in `predict_masks`, where not as `mask_polarity` says; the share of
-            holes is then taken as it comes. `nonblack_hole`, `nonwhite_hole` and `transparent_hole` are for masks that
-            are not black and white, which are refused otherwise.
-        predict_mask_threshold: Share of white above which a pixel of `predict_masks` counts as white, given for masks
-            of grays; None: half, and masks that are neither black nor white for the most part are refused.
-        fit_masks: `nearest` resizes masks that have another size than their picture; None refuses them.
+        predict_mask_polarity: What white means in `predict_masks`, if it differs from `mask_polarity`; then any share
+            of holes is accepted. `nonblack_hole`, `nonwhite_hole` and `transparent_hole` are for masks that are not
+            black and white, which are refused otherwise.
+        predict_mask_threshold: For gray masks, the fraction of white above which a pixel of `predict_masks` counts as
+            white; None: half, and masks that are mostly neither black nor white are refused.
+        fit_masks: `nearest` resizes masks whose size differs from their picture's; None refuses them.
         augment: Further transforms of training images and masks, see `DataModule`.
 
     Raises:
-        ValueError: A value out of range, here; in `setup` a polarity by which most of each picture is a hole, pictures
-            with one name or no mask.
-        FileNotFoundError: No data, in `setup`; says what was looked for and where to get it.
-        BrokenImageError: A file of training or evaluation that cannot be read, when it is.
+        ValueError: A value is out of range; in `setup`, a polarity for which most of each picture is a hole, or
+            pictures with the same name or without a mask.
+        FileNotFoundError: In `setup`, there is no data; says what was expected and where to get it.
+        BrokenImageError: On reading, a file for training or evaluation cannot be read.
     """
 
     reads_by_opencv = True
-    unknown = 1  # what comes in from outside is no hole to be filled
+    unknown = 1  # pixels filled in from outside are not holes
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class Places2DataModule(DataModule):
         self._predict: DamagedPictures | None = None
 
     def setup(self, stage: str) -> None:
-        """List the files that a stage needs, so that what is missing stops the run before it starts.
+        """List the files that a stage needs, so that a run with missing files fails early.
 
         Args:
             stage: "fit", "validate", "test" or "predict".
@@ -158,7 +158,7 @@ class Places2DataModule(DataModule):
             self._evaluated[split] = MaskedSquares(self.splits[split], fixed)
 
     def train_dataloader(self) -> CropLoader:
-        """Random squares with random masks; the last, smaller batch is left out where there is a full one."""
+        """Random squares with random masks; a smaller last batch is dropped, unless it is the only one."""
         return self.training_loader(listed(self._train, "the images", "fit"))
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -170,20 +170,20 @@ class Places2DataModule(DataModule):
         return self.evaluation_loader(listed(self._evaluated.get("test"), "the images", "test"))
 
     def predict_dataloader(self) -> PictureLoader:
-        """The pictures of `predict_images` that can be used, one at a time, sorted by path."""
+        """The usable pictures of `predict_images`, one at a time, sorted by path."""
         dataset = listed(self._predict, "the pictures", "predict")
         if self.ranks[1] == 0:
             dataset.failures += dataset.left_out
-        # In this process: handing a picture of gigabytes from a worker takes as much shared memory.
+        # In this process: passing a picture of gigabytes from a worker takes as much shared memory.
         return PictureLoader(dataset, collate_fn=only, sampler=evaluation_sampler(dataset, self.trainer))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leave a picture to be filled on the CPU, from where `fill` takes it tile by tile."""
+        """Keep a picture to be filled on the CPU; `fill` moves it tile by tile."""
         if self.trainer is not None and self.trainer.predicting:
             return batch
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def teardown(self, stage: str) -> None:
-        """Stop with an error where pictures could not be used, when all others are done; `stage` as of `setup`."""
+        """Raise an error at the end if pictures could not be used; for `stage` see `setup`."""
         if stage == "predict" and self._predict is not None:
             self._predict.raise_failures()

@@ -1,4 +1,4 @@
-"""Photographs and dead-leaves images with drawn damage, for the network that comes with pcpad."""
+"""Photographs and dead-leaves images with drawn damage, for the network that is included in pcpad."""
 
 from typing import Any
 
@@ -12,41 +12,41 @@ from pcpad.files import PathName
 
 
 class RestorationDataModule(DataModule):
-    r"""Pictures with scratches, strokes, writing, blocks, dust and missing sides, in any number.
+    r"""An unlimited number of pictures with scratches, strokes, writing, blocks, dust and missing sides.
 
     ```
     root/train/**      photographs at any depth, in any format that `read_image` knows
-    root/val/**        held-out ones; where one of the two is missing the other serves both
+    root/val/**        held-out ones; if one of the two is missing, the other serves as both
     root/test/**
-    root/**            or, without any of these folders, all photographs: `held_out` of them, chosen by name, serve
-                       val and test, the others train
+    root/**            or, without any of these folders, all photographs: a share `held_out` of them, chosen by name,
+                       serves as val and test, the others as train
     ```
 
-    A few dozen photographs will do, since they also lend their colors and textures to dead-leaves images, which teach
-    edges and occlusion (see `pcpad.datamodules.datasets.dead_leaves`). `pcpad sample restoration DIR` gathers those of
-    the shipped weights that are installed; `pcpad/models/restoration.md` lists all of them.
+    A few dozen photographs are enough, since they also provide colors and textures for dead-leaves images, which teach
+    edges and occlusion (see `pcpad.datamodules.datasets.dead_leaves`). `pcpad sample restoration DIR` gathers the
+    installed ones of those that the included weights were trained on; `pcpad/models/restoration.md` lists all.
 
     Batches: `image` (N, 3, S, S) uint8 RGB in [0, 255], `mask` (N, 1, S, S) uint8, 1 = valid, 0 = hole; S is
-    `image_size`. What damage is drawn is said in `pcpad.datamodules.datasets.damages`. Evaluation takes the middle
-    square of each photograph, once with each kind of damage, the same in every run.
+    `image_size`. For the kinds of damage see `pcpad.datamodules.datasets.damages`. Evaluation uses the center square
+    of each photograph, once with each kind of damage, the same in every run.
 
     Args:
         root: The folder of photographs.
         image_size: S in training.
         eval_image_size: S in evaluation.
         batch_size: Pictures per step, **per device**.
-        effective_batch: Pictures per step over all devices and accumulated batches that the recipe assumes; another
-            one warns. None: no check.
+        effective_batch: Pictures per step, over all devices and accumulated batches, that the recipe assumes; warns
+            if the run's differs. None: no check.
         num_workers: Processes that draw pictures, per device; 0 draws in the training process.
         crops: Pictures per epoch.
         leaves: Share of them that are dead-leaves images.
-        held_out: Of a folder without splits, the part that is not for training, in (0, 1).
-        mask_seed: Decides which evaluated picture has which damage, whatever the run's seed.
+        held_out: For a folder without splits, the share that is not for training, in (0, 1).
+        mask_seed: Seed of the damage of evaluated pictures, independent of the run's seed.
 
     Raises:
-        ValueError: A value out of range.
-        FileNotFoundError: No photographs, in `setup`; says what was looked for.
-        BrokenImageError: A file that cannot be read.
+        ValueError: A value is out of range.
+        FileNotFoundError: In `setup`, there are no photographs; says what was expected.
+        BrokenImageError: A file cannot be read.
     """
 
     reads_by_opencv = True
@@ -81,7 +81,7 @@ class RestorationDataModule(DataModule):
         self._evaluated: dict[Split, DamagedSquares] = {}
 
     def setup(self, stage: str) -> None:
-        """List the photographs that a stage needs, so that what is missing stops the run before it starts.
+        """List the photographs that a stage needs, so that a run with missing files fails early.
 
         Args:
             stage: "fit", "validate" or "test".
@@ -96,13 +96,13 @@ class RestorationDataModule(DataModule):
             self._evaluated[split] = DamagedSquares(files, self.eval_image_size, self.mask_seed)
 
     def train_dataloader(self) -> CropLoader:
-        """Damaged crops; the last, smaller batch is left out where there is a full one."""
+        """Damaged crops; a smaller last batch is dropped, unless it is the only one."""
         return self.training_loader(listed(self._train, "the photographs", "fit"))
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """The middle squares of val/, each with every kind of damage."""
+        """The center squares of val/, each with every kind of damage."""
         return self.evaluation_loader(listed(self._evaluated.get("val"), "the photographs", "fit", "validate"))
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """The middle squares of test/, each with every kind of damage."""
+        """The center squares of test/, each with every kind of damage."""
         return self.evaluation_loader(listed(self._evaluated.get("test"), "the photographs", "test"))

@@ -1,4 +1,4 @@
-"""Evaluation on several processes: each sample goes to one of them, and is counted once."""
+"""Evaluation on several processes: each sample is assigned to one process, and counted once."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["UnrepeatedSampler", "evaluation_sampler", "need_length"]
 
 
 class UnrepeatedSampler(DistributedSampler[int]):
-    """Every sample to exactly one process, in order: process r of R takes r, r + R, r + 2R, ….
+    """Assigns each sample to exactly one process, in order: process r of R takes r, r + R, r + 2R, ….
 
-    Lightning's default for validation and test repeats samples until all processes have equally many, which
-    biases the metrics. Being a `DistributedSampler`, this one is left in place by Lightning.
-    Processes may differ by one sample, and so by one batch: a step must not communicate by itself (metrics
-    synchronize when they are computed, at the end of the epoch).
+    Lightning's default for validation and test repeats samples until all processes have the same number, which biases
+    the metrics. Lightning does not replace this sampler, because it is a `DistributedSampler`. Processes may differ by
+    one sample, and so by one batch: a step must not communicate (metrics synchronize when they are computed, at the end
+    of the epoch).
 
     Args:
         dataset: A data set with a length.
-        num_replicas: How many processes.
-        rank: Which one this is, from 0.
+        num_replicas: The number of processes.
+        rank: The index of this process, from 0.
     """
 
     def __init__(self, dataset: Dataset[Any], num_replicas: int, rank: int) -> None:
@@ -38,18 +38,18 @@ class UnrepeatedSampler(DistributedSampler[int]):
 
 
 def need_length(dataset: Dataset[Any]) -> None:
-    """Refuse a data set whose items cannot be numbered, and so neither shuffled nor shared out.
+    """Refuse a data set without a length, which can be neither shuffled nor distributed.
 
     Args:
         dataset: Any data set.
 
     Raises:
-        UserTypeError: It has no length, as PyTorch's `IterableDataset` has none.
+        UserTypeError: It has no length, such as PyTorch's `IterableDataset`.
     """
     if not hasattr(dataset, "__len__"):
         message = (
-            f"Expected a data set with a length, whose items have numbers, but got {type(dataset).__name__}, which has "
-            "none: give it `__len__` and `__getitem__`, or return a DataLoader of your own"
+            f"Expected a data set with a length and indexed items, but got {type(dataset).__name__}, which has none: "
+            "implement `__len__` and `__getitem__`, or return your own DataLoader"
         )
         raise UserTypeError(message)
 
@@ -59,14 +59,14 @@ def evaluation_sampler(dataset: Dataset[Any], trainer: Trainer | None) -> Unrepe
 
     Args:
         dataset: A data set with a length.
-        trainer: The trainer the loader is for; None outside of one.
+        trainer: The loader's trainer; None without one.
 
     Returns:
         None (all samples in order) for one process, else this process's share.
 
     Raises:
-        ValueError: Fewer samples than processes. A process without a batch leaves Lightning's evaluation loop at
-            once and the others would wait for it forever where metrics are synchronized; so all of them stop.
+        ValueError: There are fewer samples than processes. A process without a batch would leave Lightning's evaluation
+            loop at once, and the others would wait forever for it when metrics are synchronized.
     """
     if trainer is None or trainer.world_size == 1:
         return None
@@ -74,7 +74,7 @@ def evaluation_sampler(dataset: Dataset[Any], trainer: Trainer | None) -> Unrepe
     size = len(dataset)  # type: ignore[arg-type]
     if size < trainer.world_size:
         message = (
-            f"{size} images cannot be shared out over {trainer.world_size} processes, each needs at least one: "
+            f"{size} images cannot be distributed over {trainer.world_size} processes, which need at least one each: "
             f"run with at most {size} (--trainer.devices {size} --trainer.num_nodes 1)"
         )
         raise UserValueError(message)

@@ -1,4 +1,4 @@
-"""What one item of a data set is: which files, labels, masks, crops and clips it consists of.
+"""The items of data sets: the files, labels, masks, crops and clips that they consist of.
 
-At home here: anything that knows a data set's layout or classes. Turning bytes to pixels is in `reading`.
+This folder holds code that knows a data set's layout or classes. Decoding files is in `reading`.
 """

@@ -1,7 +1,7 @@
-"""Augmentation of people's own choice: lists of albumentations' or torchvision's transforms, on images and their maps.
+"""User-defined augmentation: lists of albumentations' or torchvision's transforms, for images and their maps.
 
-Each item is changed as a whole: label maps, masks and instance ids move with their image, by picking the nearest
-pixel, and what comes in from outside is unknown in them. What is drawn follows from the item's own seed.
+Label maps, masks and instance ids are transformed with their image, with nearest-neighbor interpolation, and pixels
+that are filled in from outside are unknown in them. Random numbers depend on the item's own seed only.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class Augmentations:
     """A list of transforms, ready to be applied to an image and its maps.
 
     Args:
-        items: Transforms, or how they are described in YAML. Classes are imported from `albumentations` and
-            `torchvision.transforms.v2`, and from elsewhere if they are such transforms.
-        fill: What maps hold where nothing is known: 255 for labels, 1 (valid) for masks.
+        items: Transforms, or their description as in YAML. Classes are imported from `albumentations` and
+            `torchvision.transforms.v2`, and from other packages if they are such transforms.
+        fill: The maps' value for unknown pixels: 255 for labels, 1 (valid) for masks.
 
     Raises:
-        UserValueError: Something is no such transform, or a transform refuses its arguments.
+        UserValueError: An item is not such a transform, or a transform refuses its arguments.
     """
 
     def __init__(self, items: Sequence[Any], fill: int = 255) -> None:
@@ -54,12 +54,12 @@ class Augmentations:
         self._composed: dict[tuple[int | str, ...], Any] = {}
 
     def __call__(self, image: Tensor, maps: Maps, seed: int) -> tuple[Tensor, Maps]:
-        """Apply them.
+        """Apply the transforms.
 
         Args:
             image: (C, H, W) uint8.
-            maps: By name, (H, W) or (1, H, W) of integers.
-            seed: Decides all that is drawn.
+            maps: By name, integers (H, W) or (1, H, W).
+            seed: Determines all random numbers.
 
         Returns:
             The image and the maps, of the same sizes and types.
@@ -78,20 +78,20 @@ class Augmentations:
                     image, maps = _by_albumentations(self._chain(number, tuple(maps)), image, maps, numbers)
             except UserError:
                 raise
-            except Exception as error:  # of a library, or of the user's own transform
+            except Exception as error:  # raised by a library, or by the user's own transform
                 message = f"augment: {_name(step)} fails on an image {tuple(shape)} {kind}: {error}"
                 raise UserValueError(message) from error
             if not isinstance(image, Tensor) or image.shape != shape or image.dtype != kind:
                 held = f"{tuple(image.shape)} {image.dtype}" if isinstance(image, Tensor) else type(image).__name__
                 message = (
-                    f"augment: {_name(step)} makes {held} of an image {tuple(shape)} {kind}. Transforms have to keep "
-                    "size and type: the data module crops and resizes, the task turns bytes to floats and normalizes"
+                    f"augment: {_name(step)} returns {held} for an image {tuple(shape)} {kind}. Transforms must keep "
+                    "size and type: the data module crops and resizes, the task converts bytes to floats and normalizes"
                 )
                 raise UserValueError(message)
         return image, maps
 
     def _chain(self, number: int, names: tuple[str, ...]) -> Any:
-        """A transform of albumentations as what takes maps of these names; making it takes as long as using it."""
+        """An albumentations transform that takes maps of these names, cached: creating it takes as long as using it."""
         from pcpad.datamodules.datasets.albumentation import compose
 
         key: tuple[int | str, ...] = (number, *names)
@@ -101,12 +101,12 @@ class Augmentations:
 
 
 class AugmentedItems(CropDataset[dict[str, Any]]):
-    """A training set whose items are augmented further.
+    """A training set with additional augmentation.
 
     Args:
         dataset: Its items hold `image` (C, H, W) and maps of the same height and width.
-        augment: What is done to them.
-        maps: Which of an item's values are maps, where they are there.
+        augment: The augmentation.
+        maps: The names of an item's maps; an item may lack some.
     """
 
     def __init__(self, dataset: Dataset[Any], augment: Augmentations, maps: Sequence[str]) -> None:
@@ -134,11 +134,11 @@ def _name(step: Any) -> str:
     return f"{type(step).__module__.partition('.')[0]}.{type(step).__name__}"
 
 
-# Making
+# Building transforms
 
 
 def _made(item: Any, fill: int) -> Any:
-    """One transform from its description, or as it is."""
+    """A transform built from its description; objects are returned unchanged."""
     if _is_transform(item):
         return item
     if not isinstance(item, Mapping) or not isinstance(item.get("class_path"), str):
@@ -146,7 +146,7 @@ def _made(item: Any, fill: int) -> Any:
         raise UserValueError(message)
     other = set(item) - {"class_path", "init_args"}
     if other:
-        message = f"{_EXPECTED}, but got the further key {sorted(map(str, other))[0]!r} in {dict(item)!r}"
+        message = f"{_EXPECTED}, but got the unknown key {sorted(map(str, other))[0]!r} in {dict(item)!r}"
         raise UserValueError(message)
     path, given = item["class_path"], item.get("init_args") or {}
     kind = _class(path)
@@ -187,7 +187,7 @@ def _class(path: str) -> Any:
         message = f"augment: there is no transform {path} ({error}).{hint}"
         raise UserValueError(message) from error
     if not _is_transform(kind):
-        message = f"{_EXPECTED}, but {path} is none of these"
+        message = f"{_EXPECTED}, but {path} is neither"
         raise UserTypeError(message)
     return kind
 
@@ -199,7 +199,7 @@ def _is_of_torchvision(value: Any) -> bool:
 
 
 def _is_transform(value: Any) -> bool:
-    """Whether something is a transform of either library; the slow one is not imported to tell that it is not."""
+    """Whether an object is a transform of either library, without importing the slow one if it is not."""
     if _is_of_torchvision(value):
         from torchvision.transforms import v2
 
@@ -213,7 +213,7 @@ def _is_transform(value: Any) -> bool:
 
 
 def _with_fill(kind: type, arguments: dict[str, Any], fill: int) -> dict[str, Any]:
-    """Torchvision's `fill` of 0, or of whatever is given, is for images alone here."""
+    """Apply torchvision's `fill`, by default or as given, to images only."""
     from torchvision import tv_tensors
 
     if "fill" not in inspect.signature(kind).parameters:
@@ -224,7 +224,7 @@ def _with_fill(kind: type, arguments: dict[str, Any], fill: int) -> dict[str, An
     return {**arguments, "fill": {tv_tensors.Image: given, tv_tensors.Mask: fill}}
 
 
-# Applying
+# Applying transforms
 
 
 def _by_torchvision(step: Any, image: Tensor, maps: Maps) -> tuple[Tensor, Maps]:
@@ -243,7 +243,7 @@ def _by_albumentations(steps: Any, image: Tensor, maps: Maps, numbers: np.random
     arrays = {f"map_{name}": _as_array(value) for name, value in maps.items()}
     done = steps(image=np.ascontiguousarray(image.permute(1, 2, 0).numpy()), **arrays)
     pixels = done["image"]
-    if isinstance(pixels, np.ndarray) and pixels.ndim == 2:  # of one channel
+    if isinstance(pixels, np.ndarray) and pixels.ndim == 2:  # a single channel
         pixels = pixels[..., None]
     changed = pixels
     if isinstance(pixels, np.ndarray):
@@ -253,7 +253,7 @@ def _by_albumentations(steps: Any, image: Tensor, maps: Maps, numbers: np.random
 
 
 def _as_array(values: Tensor) -> np.ndarray:
-    """(H, W), in the smallest type that OpenCV warps: it has none of 64 bits."""
+    """(H, W), in the smallest type that OpenCV can warp; it has no 64-bit type."""
     least, most = int(values.min()), int(values.max())
     kind = np.uint8 if least >= 0 and most < 2**8 else np.uint16 if least >= 0 and most < 2**16 else np.float64
     return np.ascontiguousarray(values.reshape(values.shape[-2:]).numpy().astype(kind))

@@ -1,4 +1,4 @@
-"""Where in which label map which class lies: an index built once, kept in a file, rebuilt when the labels change."""
+"""An index of where each class is in label maps: built once, cached in a file, rebuilt when the labels change."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -18,16 +18,16 @@ from pcpad.datamodules.datasets.label_maps import read_checked_ids
 from pcpad.datamodules.reading.caches import cache_places, cores, read_arrays, write_arrays
 from pcpad.pictures import MOST_PIXELS
 
-# Part of the key: raised when the same files would give another index.
+# Part of the key: increased whenever the same files would give another index.
 _FORMAT = 1
 _KINDS = {"key": "<U", "position": "<i4", "train_id": "|u1", "y": "<i4", "x": "<i4"}
 
 
 class Centroids(NamedTuple):
-    """Points in label maps, one for each class in each tile that holds it; four arrays `(M,)`, ordered by file.
+    """Points in label maps, one per class and tile that holds it; four arrays `(M,)`, ordered by file.
 
     Attributes:
-        file: int32, position of the label map in the list the index was made from.
+        file: int32, position of the label map in the list that the index was made from.
         train_id: uint8, the class.
         y: int32, row of the class's center of mass in the tile, in pixels of the whole map, rounded down.
         x: int32, its column.
@@ -49,14 +49,14 @@ class Centroids(NamedTuple):
 
 
 def find_centroids(train_ids: np.ndarray, tile: int) -> np.ndarray:
-    """Find the center of mass of each class in each tile of a label map.
+    """Compute the center of mass of each class in each tile of a label map.
 
     Args:
         train_ids: `(H, W)` uint8 trainIds, 255 = ignore.
-        tile: Height and width of the tiles, from the upper left; at the right and lower border they may be smaller.
+        tile: Height and width of the tiles, from the upper left; tiles at the right and lower border may be smaller.
 
     Returns:
-        `(K, 3)` int32 of trainId, row, column; tiles in reading order, then classes.
+        `(K, 3)` int32: trainId, row, column; ordered by tile in row-major order, then by class.
     """
     found = []
     for top in range(0, train_ids.shape[0], tile):
@@ -64,7 +64,7 @@ def find_centroids(train_ids: np.ndarray, tile: int) -> np.ndarray:
             part = np.ascontiguousarray(train_ids[top : top + tile, left : left + tile])
             rows, columns = np.arange(part.shape[0]), np.arange(part.shape[1])
             for train_id in np.flatnonzero(count_ids(part)[:IGNORE]):
-                # 0.3 ms per class for 1024 × 1024; scipy's center of mass takes 20. Sums of integers, so exact.
+                # 0.3 ms per class for 1024 × 1024; scipy's center of mass takes 20. Exact, as the sums are of integers.
                 where = cv2.inRange(part, int(train_id), int(train_id))
                 in_row = cv2.reduce(where, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() // 255
                 in_column = cv2.reduce(where, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() // 255
@@ -82,28 +82,28 @@ def load_centroids(
     classes: int = len(CLASSES),
     meaning: str = "",
 ) -> Centroids:
-    """Read the index of some label maps from its file, or build it and write the file.
+    """Read the index of label maps from its file, or build it and write the file.
 
-    The file is `root/pcpad_centroids_<name>_<tile>.npz`; where `root` cannot be written to, it lies below
-    `$XDG_CACHE_HOME/pcpad` (`~/.cache/pcpad`). It holds a key of the label files' names, sizes and times of change,
-    and is rebuilt when that no longer fits.
+    The file is `root/pcpad_centroids_<name>_<tile>.npz`, or if `root` is not writable one below
+    `$XDG_CACHE_HOME/pcpad` (`~/.cache/pcpad`). It holds a key made of the label files' names, sizes and modification
+    times, and is rebuilt when the key no longer matches.
 
     Args:
         root: The data set's folder.
-        name: Tells several indices of one data set apart.
+        name: Distinguishes several indices of one data set.
         pairs: Images and label maps, relative to `root`.
         tile: See `find_centroids`.
-        read: Gives the classes `(H, W)` uint8 of the label map at a position, 255 = ignore. None: as Cityscapes has
-            them, trainIds of label ids.
-        classes: How many there are.
-        meaning: What the label maps' values mean, in a word that another meaning changes.
+        read: Returns the classes `(H, W)` uint8 of the label map at a position, 255 = ignore. None: Cityscapes'
+            trainIds, from its label ids.
+        classes: The number of classes.
+        meaning: A text that changes whenever the meaning of the label maps' values does; part of the key.
 
     Returns:
-        The index; `file` counts through `pairs`.
+        The index; `file` is the position in `pairs`.
 
     Raises:
-        BrokenImageError: An image or label file that cannot be read.
-        ValueError: Values that are no label ids, or an image of another size than its label map.
+        BrokenImageError: An image or label file cannot be read.
+        ValueError: Values are not label ids, or an image and its label map differ in size.
     """
     key = _key(root, pairs, tile, meaning)
     places = cache_places(root, f"pcpad_centroids_{name}_{tile}.npz")
@@ -121,12 +121,12 @@ def load_centroids(
     file, train_id, y, x = centroids
     unkept = write_arrays(places, {"key": np.array(key), "position": file, "train_id": train_id, "y": y, "x": x})
     if unkept:
-        rank_zero_warn(f"the index of class centroids could not be kept and is built in each run: {unkept}")
+        rank_zero_warn(f"the index of class centroids could not be saved and is rebuilt in each run: {unkept}")
     return centroids
 
 
 def _build(read: Callable[[int], np.ndarray], files: int, tile: int, name: str) -> Centroids:
-    """Look through all label maps, in threads: decoding and OpenCV leave Python's lock."""
+    """Index all label maps in threads: decoding and OpenCV release the GIL."""
 
     def look(index: int) -> np.ndarray:
         return find_centroids(read(index), tile)
@@ -142,7 +142,7 @@ def _build(read: Callable[[int], np.ndarray], files: int, tile: int, name: str) 
             )
         )
     finally:
-        # After an error the other 20 000 files are of no interest.
+        # After an error, the remaining files (20 000) are not read.
         executor.shutdown(cancel_futures=True)
     points = np.concatenate(parts)
     file = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part) for part in parts])
@@ -150,7 +150,7 @@ def _build(read: Callable[[int], np.ndarray], files: int, tile: int, name: str) 
 
 
 def _key(root: Path, pairs: Sequence[Pair], tile: int, meaning: str) -> str:
-    """Name the state of the label files: another key, another index."""
+    """The key of the label files' state; an index with another key is rebuilt."""
     digest = hashlib.sha256(f"{_FORMAT} {tile}{meaning}".encode())
     for pair in pairs:
         state = (root / pair.label).stat()
@@ -159,7 +159,7 @@ def _key(root: Path, pairs: Sequence[Pair], tile: int, meaning: str) -> str:
 
 
 def _read(path: Path, key: str, files: int, classes: int) -> Centroids | None:
-    """What a file holds, which may have come with the data: looked at as any other, or not used."""
+    """Read an index file, which is not trusted, as it may come with the data; None if it is not usable."""
     stored = read_arrays(path, _KINDS)
     if stored is None or str(stored.pop("key")) != key:
         return None

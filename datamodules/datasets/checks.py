@@ -1,6 +1,6 @@
-"""Whether the files that training and evaluation read are whole: each decoded, and what is missing named.
+"""Check the files that training and evaluation read: decode each one, and report what is missing.
 
-`CHECKS[name](root, annotations)` lists what there is to check of a data set.
+`CHECKS[name](root, annotations)` lists the checks of a data set.
 """
 
 import re
@@ -27,17 +27,17 @@ from pcpad.datamodules.reading.video_files import BrokenVideoError, VideoIndex, 
 from pcpad.errors import UserFileNotFoundError, UserValueError
 
 _SPLITS = ("train", "val", "test")
-# What a video may fall short of its annotated seconds, and the frames of a clip.
+# Seconds that a video may be shorter than annotated, and the frames of a clip.
 _SHORT_SECONDS, _SHORT_FRAMES = 1.0, 16
 
 
 class Finding(NamedTuple):
-    """Something wrong.
+    """A problem with a file.
 
     Attributes:
         path: The file, relative to the root.
         problem: "broken", "short", "missing", "twice" or "unused".
-        detail: What exactly.
+        detail: The details.
     """
 
     path: str
@@ -46,12 +46,12 @@ class Finding(NamedTuple):
 
 
 class Check(NamedTuple):
-    """What there is to do.
+    """The checks of a data set.
 
     Attributes:
-        files: What `look` is asked for, one after the other.
-        look: Decodes one file; gives what is wrong with it. Can be pickled.
-        known: What is wrong already, without decoding.
+        files: The files to call `look` with.
+        look: Decodes one file and returns its problems. Picklable.
+        known: Problems that are found without decoding.
         note: Called with all findings at the end.
     """
 
@@ -62,7 +62,7 @@ class Check(NamedTuple):
 
 
 def check_kinetics(root: Path, annotations: Annotations | None) -> Check:
-    """Check all videos of all splits, against the annotations where there are some; see `KineticsDataModule`."""
+    """Check all videos of all splits, and compare them with the annotations if any; see `KineticsDataModule`."""
     find_classes(root, annotations)
     seconds: dict[str, float | None] = {}
     known = []
@@ -72,9 +72,9 @@ def check_kinetics(root: Path, annotations: Annotations | None) -> Check:
         try:
             listing = find_split(root, split, annotations, may_be_empty=True)
         except FileNotFoundError:
-            continue  # folders without videos, or no list of this split
+            continue  # folders without videos, or no list for this split
         seconds |= zip(listing.names, listing.seconds, strict=True)
-        known += [Finding(name, "missing", f"annotated in {split}, no such file") for name in listing.missing]
+        known += [Finding(name, "missing", f"annotated in {split}, but not found") for name in listing.missing]
         known += _unused("", listing.others)
     if not seconds and not any(found.problem == "missing" for found in known):
         raise UserFileNotFoundError(no_data("No videos in", root, root))
@@ -103,12 +103,12 @@ def _short(name: str, index: VideoIndex, annotated: float | None) -> list[Findin
         return [Finding(name, "short", f"{len(index.pts)} frames, less than a clip of {_SHORT_FRAMES}")]
     lasts = float(index.times[-1])
     if annotated is not None and lasts < annotated - _SHORT_SECONDS:
-        return [Finding(name, "short", f"lasts {lasts:.2f} s of the {annotated:.2f} s annotated")]
+        return [Finding(name, "short", f"lasts {lasts:.2f} s instead of the annotated {annotated:.2f} s")]
     return []
 
 
 def _note(root: Path, findings: list[Finding]) -> None:
-    """Have the index know what only decoding shows, so that evaluations leave it out and say so."""
+    """Add problems that only decoding shows to the index, so that evaluations leave these videos out and report it."""
     broken: dict[str, BrokenVideo] = {}
     for finding in findings:
         if finding.problem == "broken":
@@ -128,9 +128,9 @@ def _look_at_image(root: Path, name: str) -> list[Finding]:
 
 
 def check_imagenet(root: Path, annotations: Annotations | None) -> Check:
-    """Check all images of all class folders; a class that a split lacks is missing there; see `ImageNetDataModule`.
+    """Check all images of all class folders, and report classes that a split lacks; see `ImageNetDataModule`.
 
-    With annotations all images that the table names.
+    With annotations, check all images that the table names.
     """
     if annotations is not None:
         return _check_image_table(root, annotations)
@@ -154,7 +154,7 @@ def check_imagenet(root: Path, annotations: Annotations | None) -> Check:
         if names:
             known += _unused(folder, outside_of_folders(root / split))
             known += [
-                Finding(f"{folder}{name}", "missing", f"a class of {split if name in names else 'the others'} alone")
+                Finding(f"{folder}{name}", "missing", f"a class of {split if name in names else 'other splits'} only")
                 for name in sorted(set(names) ^ set(classes))
             ]
     return Check(files, partial(_look_at_image, root), known)
@@ -170,29 +170,28 @@ def _check_image_table(root: Path, table: Annotations) -> Check:
             try:
                 (file,) = find_below([root, path.parent, *table.roots], [(row, name)])
             except UserFileNotFoundError:
-                known.append(Finding(name, "missing", f"{line} names it, no such file"))
+                known.append(Finding(name, "missing", f"named in {line}, but not found"))
                 continue
-            except UserValueError as error:  # it leads out of the folders
+            except UserValueError as error:  # it is outside of the folders
                 known.append(Finding(name, "missing", str(error)))
                 continue
             if file in first:
                 other = first[file]
-                classes_differ = f", of class {other.cells['label']} and here {label}" * (other.cells["label"] != label)
-                known.append(Finding(name, "twice", f"{line} names it, as {_line_of(other)} does{classes_differ}"))
+                was = other.cells["label"]
+                classes_differ = f", with class {was} there and {label} here" * (was != label)
+                known.append(Finding(name, "twice", f"named in {line} and in {_line_of(other)}{classes_differ}"))
                 continue
             first[file] = row
             classes.setdefault(split or row.split(), set()).add(label)
     for split in set(classes) - {"train", ""} if "train" in classes else ():
         extra = sorted(classes[split] - classes["train"])
-        known += [Finding(label, "missing", f"a class of {split}, of which training has no image") for label in extra]
+        known += [Finding(label, "missing", f"a class of {split} without training images") for label in extra]
     home = root.absolute()
     files = [Path(file).relative_to(home).as_posix() if Path(file).is_relative_to(home) else file for file in first]
     if root.is_dir():
         images, others = look_for_images(root)
         used = set(files)
-        known += _unused(
-            "", [(name, "an image that no line of the table names") for name in images if name not in used]
-        )
+        known += _unused("", [(name, "an image that the table does not name") for name in images if name not in used])
         known += _unused("", [(name, reason) for name, reason in others if (root / name).name != Path(table.path).name])
     return Check(files, partial(_look_at_image, root), known)
 
@@ -202,7 +201,7 @@ def _line_of(row: TableRow) -> str:
 
 
 def check_photos(root: Path, annotations: Annotations | None) -> Check:
-    """Check all images below a folder, as Places2 and folders of photographs are."""
+    """Check all images below a folder, such as Places2 or a folder of photographs."""
     files, others = look_for_images(root) if root.is_dir() else Contents(Names(), [])
     if not files:
         message = f"no images below {root.absolute()}"
@@ -233,18 +232,18 @@ def check_cityscapes(root: Path, annotations: Annotations | None) -> Check:
             if stem in images:
                 pairs[label] = images[stem]
             else:
-                known.append(Finding(label, "missing", f"no image {stem}_leftImg8bit.png for this label"))
-    labelled = set(stems["gtFine"]) | set(stems["gtCoarse"])
+                known.append(Finding(label, "missing", f"there is no image {stem}_leftImg8bit.png for this label"))
+    labeled = set(stems["gtFine"]) | set(stems["gtCoarse"])
     known += [
-        Finding(name, "missing", "no label map for this image")
+        Finding(name, "missing", "there is no label map for this image")
         for stem, name in images.items()
-        if stem not in labelled and "/test/" not in name
+        if stem not in labeled and "/test/" not in name
     ]
     there = set(pictures)
     instances = {label: instance_of(label) for label in stems["gtFine"].values()}
-    if there & set(instances.values()):  # segmentation alone needs none
+    if there & set(instances.values()):  # segmentation needs none
         known += [
-            Finding(name, "missing", "no such file, beside the label map")
+            Finding(name, "missing", "there is no such file next to the label map")
             for name in instances.values()
             if name not in there
         ]
@@ -257,10 +256,10 @@ def check_cityscapes(root: Path, annotations: Annotations | None) -> Check:
 
 
 def _unused_scenes(pictures: Sequence[str], others: Sequence[tuple[str, str]], used: set[str]) -> list[tuple[str, str]]:
-    """What lies among images and labels without being any; other folders may hold what they like."""
+    """Unknown files in the folders of images and labels; other folders are not checked."""
     rooms = {"leftImg8bit", "gtFine", "gtCoarse"}
     ours = [name for name in pictures if name not in used and not re.search(r"_gt(fine|coarse)_[^/]*$", name.lower())]
-    found = [*((name, "no name of Cityscapes' images and labels") for name in ours), *others]
+    found = [*((name, "not a name of Cityscapes' images and labels") for name in ours), *others]
     return [(name, reason) for name, reason in found if rooms & set(name.split("/")[:-1])]
 
 
@@ -284,4 +283,4 @@ CHECKS: dict[str, Callable[[Path, Annotations | None], Check]] = {
     "photos": check_photos,
     "places2": check_photos,
 }
-"""By name; each takes the root and the annotations (None for data sets without)."""
+"""The checks by name; each takes the root and the annotations (None for data sets without them)."""

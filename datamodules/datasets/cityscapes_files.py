@@ -1,4 +1,4 @@
-"""Where the files of Cityscapes lie, which image goes with which label, and which city with which split."""
+"""The files of Cityscapes: where they are, which label belongs to which image, and which city to which split."""
 
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -30,16 +30,17 @@ CITIES = tuple(
 """The 21 cities of train/ and val/."""
 
 _IMAGE_ENDING = "_leftImg8bit.png"
-# The one image of train_extra/ that is broken in the official archive; its authors say to remove it. Its label stays.
+# The one image of train_extra/ that is broken in the official archive; its authors advise to remove it, and not its
+# label.
 _BROKEN = "troisdorf_000000_000073"
 
 _MISSING = """{what}: {path}
-Expected (as the official archives unpack; each may also lie in a folder of its own, root/leftImg8bit_trainvaltest/
+Expected (the layout of the official archives; each may also be in its own folder, root/leftImg8bit_trainvaltest/
 leftImg8bit/…, root/gtFine_trainvaltest/gtFine/…):
     {root}/leftImg8bit/{{train,val}}/<city>/<city>_<sequence>_<frame>_leftImg8bit.png
     {root}/gtFine/{{train,val}}/<city>/<city>_<sequence>_<frame>_gtFine_labelIds.png
-    {root}/leftImg8bit/train_extra/<city>/…_leftImg8bit.png       with data.coarse alone
-    {root}/gtCoarse/train_extra/<city>/…_gtCoarse_labelIds.png    with data.coarse alone
+    {root}/leftImg8bit/train_extra/<city>/…_leftImg8bit.png       only with data.coarse
+    {root}/gtCoarse/train_extra/<city>/…_gtCoarse_labelIds.png    only with data.coarse
 Cityscapes is available at https://www.cityscapes-dataset.com/downloads and needs an account: the archives
 leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip; for coarse images leftImg8bit_trainextra.zip and gtCoarse.zip.
 A small stand-in, drawn in seconds in the same format:
@@ -47,7 +48,7 @@ A small stand-in, drawn in seconds in the same format:
 
 
 class Pair(NamedTuple):
-    """An image and its label map, as paths relative to the root, `/` between their parts."""
+    """An image and its label map, as paths relative to the root, with `/` as separator."""
 
     image: str
     label: str
@@ -60,21 +61,21 @@ def find_fine(root: Path) -> dict[str, list[Pair]]:
         root: The data set's folder.
 
     Returns:
-        The pairs of each city that is there, by name.
+        The pairs by city, for the cities that are there.
 
     Raises:
-        FileNotFoundError: Neither folder; says what was looked for and where to get it.
-        ValueError: An unknown city, an image without label, or a label without image.
+        FileNotFoundError: Neither folder exists; says what was expected and where to get it.
+        ValueError: An unknown city, an image without a label, or a label without an image.
     """
     pairs: dict[str, list[Pair]] = {}
     for part in ("train", "val"):
-        # One of them alone will do where all cities asked for lie in it.
+        # One of them is enough if it holds all cities asked for.
         if _locate(root, "leftImg8bit", part) or _locate(root, "gtFine", part):
             for city, found in _find_part(root, part, "gtFine").items():
                 if city not in CITIES:
                     message = (
-                        f"unknown city {city!r} in {root.absolute()}, {part}/: the splits {', '.join(VAL_CITIES)} are "
-                        f"made of the 21 official cities {', '.join(CITIES)}"
+                        f"unknown city {city!r} in {root.absolute()}, {part}/: the splits {', '.join(VAL_CITIES)} "
+                        f"consist of the 21 official cities {', '.join(CITIES)}"
                     )
                     raise UserValueError(message)
                 pairs[city] = pairs.get(city, []) + found
@@ -84,12 +85,12 @@ def find_fine(root: Path) -> dict[str, list[Pair]]:
 
 
 def select_cities(pairs: dict[str, list[Pair]], cities: Sequence[str], problem: str, root: Path) -> list[Pair]:
-    """Take the pairs of some cities.
+    """Select the pairs of some cities.
 
     Args:
-        pairs: As `find_fine` gives them.
-        cities: Whose pairs to take; some may be missing.
-        problem: Start of the message where all are.
+        pairs: From `find_fine`.
+        cities: The cities to select; some may be missing.
+        problem: Start of the message if all are missing.
         root: The data set's folder, for the message.
 
     Returns:
@@ -115,8 +116,8 @@ def find_coarse(root: Path) -> list[Pair]:
         The pairs, by city and then by name.
 
     Raises:
-        FileNotFoundError: No such folders; says what was looked for and where to get it.
-        ValueError: An image without label, a label without image, or no images.
+        FileNotFoundError: The folders do not exist; says what was expected and where to get it.
+        ValueError: An image without a label, a label without an image, or no images.
     """
     pairs = [pair for found in _find_part(root, "train_extra", "gtCoarse").values() for pair in found]
     if not pairs:
@@ -125,7 +126,7 @@ def find_coarse(root: Path) -> list[Pair]:
 
 
 def _find_part(root: Path, part: str, annotation: str) -> dict[str, list[Pair]]:
-    """Pair the images of one official folder with one kind of labels, by city."""
+    """Pair the images of one official folder with one kind of label, by city."""
     image_folder = _locate(root, "leftImg8bit", part)
     label_folder = _locate(root, annotation, part)
     if image_folder is None:
@@ -144,7 +145,7 @@ def _find_part(root: Path, part: str, annotation: str) -> dict[str, list[Pair]]:
     for city in sorted({*class_folders(image_folder), *class_folders(label_folder)}):
         images, other_images = _stems(image_folder / city, _IMAGE_ENDING)
         labels, other_labels = _stems(label_folder / city, ending)
-        # The official archives have maps of colors and instances beside the labels.
+        # The official archives also hold maps of colors and instances next to the labels.
         kept = [(name, reason) for name, reason in other_labels if f"_{annotation}_".lower() not in name.lower()]
         for folder, found_there in ((image_folder, other_images), (label_folder, kept)):
             at = (folder / city).relative_to(root).as_posix()
@@ -171,10 +172,10 @@ def _find_part(root: Path, part: str, annotation: str) -> dict[str, list[Pair]]:
 
 @cache
 def _say_removed(root: Path, city: str, what: str) -> None:
-    """Once a run, which looks twice: to prepare the data, and to set it up."""
+    """Report it once per run; `prepare_data` and `setup` both find it."""
     rank_zero_warn(
-        f"{root.absolute()}: the {what} of {city}/{_BROKEN}, of which Cityscapes' own image is broken, is not "
-        "there, and what remains of it is left out"
+        f"{root.absolute()}: the {what} of {city}/{_BROKEN} is missing, and its other file is ignored: Cityscapes' "
+        "own image of that name is broken"
     )
 
 
@@ -187,7 +188,7 @@ def _locate(root: Path, kind: str, part: str) -> Path | None:
 
 
 def _stems(folder: Path, ending: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """Map what stands before an ending, in any case, to names; and name the folder's other files."""
+    """Map stems to the names with a given ending (in any case), and list the folder's other files."""
     if not folder.is_dir():
         return {}, []
     contents = look_through(folder, IMAGES, deep=False)

@@ -1,4 +1,4 @@
-"""What the pixels of a Cityscapes label map mean: ids on disk, trainIds in memory, names and colors."""
+"""The classes of Cityscapes label maps: ids on disk, trainIds in memory, names and colors."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +9,7 @@ import numpy as np
 from pcpad.errors import UserValueError
 
 IGNORE = 255
-"""The trainId of pixels that no loss and no metric looks at."""
+"""The trainId of pixels that losses and metrics ignore."""
 
 
 class Label(NamedTuple):
@@ -18,8 +18,8 @@ class Label(NamedTuple):
     Attributes:
         id: Its value in `*_labelIds.png`; -1 is stored as 255.
         name: The official name.
-        train_id: Its class index 0 … 18, or 255 where it is not evaluated.
-        countable: Whether single objects of it are told apart in `*_instanceIds.png`.
+        train_id: Its class index 0 … 18, or 255 if it is not evaluated.
+        countable: Whether `*_instanceIds.png` distinguishes single objects of it.
         colour: RGB in `*_color.png`.
     """
 
@@ -75,14 +75,14 @@ CLASS_COLOURS = tuple(label.colour for label in LABELS if label.train_id != IGNO
 """RGB of the 19 evaluated classes, by trainId."""
 
 RARE_TRAIN_IDS = (14, 15, 16, 3, 12, 17, 4)
-"""Truck, bus, train, wall, rider, motorcycle, fence: the classes that coarse images are drawn for."""
+"""Truck, bus, train, wall, rider, motorcycle, fence: the classes for which coarse images are sampled."""
 
-_NO_ID = 254  # in the tables below: no such id
+_NO_ID = 254  # marks unknown ids in the tables below
 _TRAIN_IDS = np.full(256, _NO_ID, np.uint8)
 for _label in LABELS:
     _TRAIN_IDS[_label.id % 256] = _label.train_id
 _UNKNOWN = np.flatnonzero(_TRAIN_IDS == _NO_ID)
-# The smallest id that no trainId (0 … 18) can be taken for.
+# The smallest id that cannot be a trainId (0 … 18).
 _ABOVE_TRAIN_IDS = len(CLASSES)
 
 
@@ -95,7 +95,7 @@ def count_ids(ids: np.ndarray) -> np.ndarray:
     Returns:
         `(256,)` int64.
     """
-    # 0.4 ms for 1024 × 2048, where np.bincount takes 9; exact up to 2^24 pixels per value, so by strips.
+    # 0.4 ms for 1024 × 2048, compared with 9 for np.bincount; exact up to 2^24 pixels per value, hence the strips.
     strips = (ids[start : start + 1024] for start in range(0, len(ids), 1024))
     counts = (cv2.calcHist([np.ascontiguousarray(strip)], [0], None, [256], [0, 256]) for strip in strips)
     return sum((count.ravel().astype(np.int64) for count in counts), np.zeros(256, np.int64))
@@ -105,12 +105,12 @@ def check_ids(counts: np.ndarray, path: str | Path) -> None:
     """Refuse a label map whose values are not label ids.
 
     Args:
-        counts: `(256,)` pixels of each value in all of the map, as `count_ids` gives them. A part of it may well show
-            a license plate without its vehicle.
+        counts: `(256,)` pixels per value of the whole map, from `count_ids`. (A part of it may show a license plate
+            without its vehicle.)
         path: The file, for the message.
 
     Raises:
-        ValueError: A value that is no id, or a map of trainIds.
+        ValueError: A value is not an id, or the map holds trainIds.
     """
     check_values(counts, path)
     if could_be_train_ids(counts):
@@ -118,38 +118,38 @@ def check_ids(counts: np.ndarray, path: str | Path) -> None:
 
 
 def check_values(counts: np.ndarray, path: str | Path) -> None:
-    """Refuse values that are no label ids, in a map or in a part of one; arguments as of `check_ids`."""
+    """Refuse values that are not label ids, in a map or a part of one; the arguments are those of `check_ids`."""
     unknown = [int(value) for value in _UNKNOWN if counts[value]]
     if unknown:
         pixels = int(counts[unknown].sum())
         values = ", ".join(map(str, unknown[:5])) + (", …" if len(unknown) > 5 else "")
-        message = f"{path}: {pixels} pixels hold {values}, which is no Cityscapes label id (0 … 33; 255: license plate)"
+        message = f"{path}: {pixels} pixels hold {values}, not a Cityscapes label id (0 … 33; 255: license plate)"
         raise UserValueError(message)
 
 
 def could_be_train_ids(counts: np.ndarray) -> bool:
-    """Whether a map, or a part of one, has 255 and else no value beyond the trainIds."""
-    # 255 in a map of ids is a license plate, and no plate comes without its vehicle, whose id is 26 or more.
+    """Whether a map, or a part of one, has 255 and otherwise only values in the range of trainIds."""
+    # 255 in a map of ids is a license plate, which always comes with its vehicle, whose id is 26 or more.
     return bool(counts[255]) and not counts[_ABOVE_TRAIN_IDS:255].any()
 
 
 def check_set_of_ids(counts: np.ndarray, what: str) -> None:
-    """Refuse label maps that are no ids only when seen together.
+    """Refuse label maps that only together turn out not to hold ids.
 
     Args:
-        counts: `(256,)` pixels of each value, over several files.
+        counts: `(256,)` pixels per value, over several files.
         what: The files, for the message.
 
     Raises:
-        ValueError: TrainIds in place of ids, or no class at all.
+        ValueError: The maps hold trainIds instead of ids, or no class at all.
     """
-    # Eight different ids from the lower half of the table, and neither sky, tree, person nor car.
+    # Eight distinct ids from the lower half of the table, but neither sky, tree, person nor car.
     if not counts[_ABOVE_TRAIN_IDS:255].any() and np.count_nonzero(counts[:_ABOVE_TRAIN_IDS]) > 8:
         raise UserValueError(_train_ids_message(what))
     if not counts[_TRAIN_IDS < _NO_ID].any():
         held = ", ".join(str(value) for value in np.flatnonzero(counts))
         message = (
-            f"{what}: no pixel of the {len(CLASSES)} evaluated classes; the only values are {held}. Are these "
+            f"{what}: no pixels of the {len(CLASSES)} evaluated classes; the only values are {held}. Are these "
             "*_labelIds.png as Cityscapes ships them?"
         )
         raise UserValueError(message)
@@ -157,19 +157,19 @@ def check_set_of_ids(counts: np.ndarray, what: str) -> None:
 
 def _train_ids_message(what: str) -> str:
     return (
-        f"{what}: these look like trainIds (values 0 … 18 and 255 alone), but label ids are expected (road 7, sky 23, "
+        f"{what}: these look like trainIds (only values 0 … 18 and 255), but label ids are expected (road 7, sky 23, "
         "car 26, …). Use the *_labelIds.png that Cityscapes ships; trainIds are made from them in memory"
     )
 
 
 def to_train_ids(ids: np.ndarray) -> np.ndarray:
-    """Turn label ids into trainIds.
+    """Convert label ids to trainIds.
 
     Args:
-        ids: `(H, W)` uint8 of ids that `check_ids` accepts.
+        ids: `(H, W)` uint8, ids that `check_ids` accepts.
 
     Returns:
-        `(H, W)` uint8: 0 … 18, and 255 for what is not evaluated.
+        `(H, W)` uint8: 0 … 18, and 255 for pixels that are not evaluated.
     """
-    # 0.5 ms for 1024 × 2048, where indexing the table takes 6.
+    # 0.5 ms for 1024 × 2048, compared with 6 for indexing the table.
     return cv2.LUT(ids, _TRAIN_IDS)

@@ -1,4 +1,4 @@
-"""What the pixels of one's own label maps mean: ids or colors on disk, classes 0, 1, … in memory."""
+"""The classes of user-provided label maps: ids or colors on disk, classes 0, 1, … in memory."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["EXPECTED", "OTHERS", "ClassValues", "Color", "parse_classes"]
 
 Color = tuple[int, int, int]
 OTHERS = "others"
-"""For `ignore`: whatever `classes` does not name."""
+"""A value of `ignore`: everything that `classes` does not name."""
 EXPECTED = (
     "a number of classes (11: the ids 0 … 10), names by id ({0: road, 1: sky}), a list of names ([road, sky]), colors "
-    "by name ({road: '#804080', sky: [70, 130, 180]}), or a file with a name per line, the columns name,r,g,b, or "
+    "by name ({road: '#804080', sky: [70, 130, 180]}), or a file with one name per line, the columns name,r,g,b, or "
     "`names:` in YAML"
 )
-_MOST = 255  # classes 0 … 254; 255 is what no loss looks at
+_MOST = 255  # classes 0 … 254; losses ignore 255
 _LARGEST_ID = 65535
 _UNKNOWN = 256
 _SHOWN = 5
@@ -34,14 +34,14 @@ _HEX = re.compile(r"#?([0-9a-fA-F]{6})")
 
 
 class ClassValues(NamedTuple):
-    """What the values of label maps mean.
+    """The meaning of label maps' values.
 
     Attributes:
-        names: Of the classes, by index.
-        colors: One per class, where label maps hold colors; else None.
-        table: For each id, or each color as red·65536 + green·256 + blue: the class, 255 where it is ignored, 256 where
-            it is not known.
-        ignored: Which values are ignored, in words.
+        names: The classes' names, by index.
+        colors: One per class if label maps hold colors; else None.
+        table: For each id, or each color as red·65536 + green·256 + blue: the class, 255 if it is ignored, 256 if it is
+            unknown.
+        ignored: The ignored values, in words.
     """
 
     names: list[str]
@@ -50,16 +50,16 @@ class ClassValues(NamedTuple):
     ignored: str
 
     def classes_of(self, file: LabelFile) -> np.ndarray:
-        """Turn a label map's values into classes.
+        """Convert a label map's values to classes.
 
         Args:
             file: The label map.
 
         Returns:
-            `(H, W)` uint8, as they are stored: classes 0, 1, …, and 255 for what is ignored.
+            `(H, W)` uint8, not rotated: classes 0, 1, …, and 255 for ignored values.
 
         Raises:
-            ValueError: Values that are neither classes nor ignored, or ids where colors are expected, or the other way.
+            ValueError: Values that are neither classes nor ignored, or ids instead of colors, or the reverse.
         """
         values = self._packed(file)
         found = self.table[np.clip(values, 0, len(self.table) - 1)]
@@ -84,14 +84,14 @@ class ClassValues(NamedTuple):
             return file.values
         if file.colors is None:
             message = (
-                f"{file.path}: expected a color per pixel, as `classes` has colors, but each pixel is {file.kind}: "
+                f"{file.path}: expected one color per pixel, as `classes` has colors, but each pixel is {file.kind}: "
                 "give names by id instead (--data.classes '{0: NAME, …}')"
             )
             raise UserValueError(message)
         return _pack(file.colors)
 
     def _unknown(self, file: LabelFile, unknown: np.ndarray) -> str:
-        """Say which values are not known, how many pixels hold them, and what to do."""
+        """Which values are unknown, how many pixels hold them, and what to do."""
         by_color = self.colors is not None
         what = "colors" if by_color else "ids"
         known = _ids(self.table, self.names)
@@ -102,39 +102,40 @@ class ClassValues(NamedTuple):
         ignored = f"; ignored: {self.ignored}" if self.ignored else ""
         message = (
             f"{len(unknown)} pixels hold {what} that `classes` does not name: {_counted(unknown, by_color)}. Expected "
-            f"{known}{ignored}. Name them (--data.classes), or leave them out (--data.ignore LIST, or --data.ignore "
+            f"{known}{ignored}. Name them (--data.classes), or ignore them (--data.ignore LIST, or --data.ignore "
             f"{OTHERS})"
         )
         if file.lossy:
             message += (
-                ". The file is a JPEG, which changes values where classes meet: save label maps as PNG, or leave these "
-                f"pixels out with --data.ignore {OTHERS}"
+                ". The file is a JPEG, which changes values where classes meet: save label maps as PNG, or ignore "
+                f"these pixels with --data.ignore {OTHERS}"
             )
         elif by_color and file.kind.startswith("one gray"):
             message += f". Each pixel is {file.kind}: if these are ids, give names by id (--data.classes '{{0: NAME}}')"
         elif file.transparent:
-            message += f". {file.transparent} pixels are transparent, which is not looked at: their color counts"
+            message += f". {file.transparent} pixels are transparent, which has no effect: their color counts"
         elif not by_color and file.kind.startswith("one index"):
-            message += ". The file has a palette, whose indices are taken for ids; colors by name take its colors"
+            message += ". The file has a palette, whose indices are used as ids unless `classes` has colors"
         elif not by_color and set(np.unique(unknown).tolist()) <= {255, 254, 128, 127} and len(self.names) <= 3:
             message += ". If white stands for a class, name that value: --data.classes '{0: background, 255: NAME}'"
         return message
 
 
 def parse_classes(classes: Any, ignore: Any, root: Path) -> ClassValues:
-    """Understand what `classes` and `ignore` say.
+    """Parse `classes` and `ignore`.
 
     Args:
-        classes: See `EXPECTED`. Ids, or colors, of one name are one class.
-        ignore: An id or a color, a list of them, `others`, or None: 255 of ids, where no class has it.
-        root: Where a file that `classes` names may lie.
+        classes: See `EXPECTED`. Several ids or colors of one name are one class.
+        ignore: An id or a color, a list of them, `others`, or None: the id 255, unless a class has it.
+        root: A folder in which a file that `classes` names is looked for.
 
     Returns:
-        What values mean.
+        The meaning of the values.
 
     Raises:
-        ValueError: Neither form, a value twice, too many classes, or a value that is a class and ignored.
-        FileNotFoundError: `classes` names a file that is not there.
+        ValueError: An unknown form, a value that is given twice, too many classes, or a value that is both a class and
+            ignored.
+        FileNotFoundError: `classes` names a file that does not exist.
     """
     if isinstance(classes, str) and classes.strip().isdigit():
         classes = int(classes)
@@ -147,7 +148,7 @@ def parse_classes(classes: Any, ignore: Any, root: Path) -> ClassValues:
     if isinstance(classes, Sequence):
         if len(set(map(str, classes))) < len(classes):
             twice = next(name for name in classes if list(classes).count(name) > 1)
-            message = f"`classes` names {twice!r} twice; ids of one class take the form {{0: {twice}, 1: {twice}}}"
+            message = f"`classes` names {twice!r} twice; to give a class several ids, write {{0: {twice}, 1: {twice}}}"
             raise UserValueError(message)
         classes = {number: str(name) for number, name in enumerate(classes)}
     if not isinstance(classes, Mapping) or not classes:
@@ -164,7 +165,7 @@ def parse_classes(classes: Any, ignore: Any, root: Path) -> ClassValues:
             message = f"`classes` gives {_hex(value) if by_color else value} to {names[table[value]]} and to {name}"
             raise UserValueError(message)
         table[value] = names.index(name)
-    # Of several colors of one class, pictures show the first.
+    # If a class has several colors, pictures show the first.
     first = {name: value for name, value in reversed(values)}
     colors = [(first[name] >> 16, first[name] >> 8 & 255, first[name] & 255) for name in names] if by_color else None
     return ClassValues(names, colors, *_ignoring(table, names, ignore, by_color))
@@ -223,7 +224,7 @@ def _by_color(classes: Mapping[Any, Any]) -> list[tuple[str, int]]:
 
 
 def _is_color(value: Any) -> bool:
-    """Whether a value is meant for a color; `_color` says whether it is one."""
+    """Whether a value is meant as a color; `_color` checks whether it is valid."""
     if isinstance(value, str):
         return value.startswith("#") and bool(_HEX.fullmatch(value))
     return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(part, int) for part in value)
@@ -245,12 +246,12 @@ def _color(value: Any, argument: str, name: Any = None) -> int:
 
 
 def _from_file(given: str, root: Path) -> Any:
-    """What a file says of classes."""
+    """The classes that a file lists."""
     places = [at_home(given), root / given]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         looked = " and ".join(str(place.absolute()) for place in dict.fromkeys(places))
-        message = f"`classes` is {given!r}, which is no file: looked for {looked}. Expected {EXPECTED}"
+        message = f"`classes` is {given!r}, which is not a file: looked for {looked}. Expected {EXPECTED}"
         raise UserFileNotFoundError(message)
     text = read_text(path)
     if path.suffix.lower() in (".yaml", ".yml", ".json"):

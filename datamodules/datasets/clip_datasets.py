@@ -1,4 +1,4 @@
-"""Clips of videos as data sets: random ones to train on, one or a few per video to validate, all windows to test."""
+"""Data sets of video clips: random clips for training, one or a few per video for validation, all windows for test."""
 
 import itertools
 import warnings
@@ -28,10 +28,10 @@ def read_clip(
 
     Args:
         videos: The table.
-        video: Which one.
-        positions: Frames, `(T,)`.
-        view: The part of them to show.
-        flip: Whether to mirror it.
+        video: The video's position in it.
+        positions: Frame numbers, `(T,)`.
+        view: The part of each frame to return.
+        flip: Whether to mirror the clip.
         least: See `Video`.
 
     Returns:
@@ -52,17 +52,17 @@ def _tensor(frames: np.ndarray, flip: bool = False) -> torch.Tensor:
 class TrainingClips(CropDataset[Item]):
     """Random clips: `{"clip": (3, T, size, size) uint8, "label": int, "video": int}`.
 
-    It is asked for a `Crop`, of which `file` and `seed` count; a bare position, which plain samplers give, always
-    gets the same clip of that video. A video that fails is replaced by another, drawn from the clip's seed.
+    Indexed with a `Crop`, whose `file` and `seed` are used; a plain position, as from standard samplers, always gives
+    the same clip of that video. A video that cannot be decoded is replaced by another, drawn from the clip's seed.
 
     Args:
         videos: The usable videos.
-        sampling: Which frames.
-        augment: Which part of them.
+        sampling: How frames are sampled.
+        augment: Random crop and flip.
         max_broken: How many failing videos to replace, counted in each process.
 
     Raises:
-        BrokenVideoError: More of them; names every one of this process.
+        BrokenVideoError: More videos fail; names all of this process.
     """
 
     def __init__(self, videos: VideoTable, sampling: Sampling, augment: ClipAugmentation, max_broken: int) -> None:
@@ -80,7 +80,7 @@ class TrainingClips(CropDataset[Item]):
             crop = Crop(crop, None, crop)
         video = crop.file
         for attempt in itertools.count(1):
-            # Anew for each video, so that the clip is the same whether or not one before it is known to fail.
+            # A new generator per video, so that the clip does not depend on whether a previous one is known to fail.
             draws = np.random.default_rng([crop.seed, attempt])
             if attempt > 1:
                 video = int(draws.integers(len(self.videos)))
@@ -88,7 +88,7 @@ class TrainingClips(CropDataset[Item]):
                 try:
                     clip = self._read(video, draws)
                 except BrokenVideoError as error:
-                    self._step_over(video, error)
+                    self._replace(video, error)
                 else:
                     break
         return {"clip": clip, "label": _label(self.videos, video), "video": video}
@@ -101,17 +101,17 @@ class TrainingClips(CropDataset[Item]):
         positions = self.sampling.clip(timeline, start)
         return read_clip(self.videos, video, positions, view, flip, min(view.height, view.width))
 
-    def _step_over(self, video: int, error: BrokenVideoError) -> None:
+    def _replace(self, video: int, error: BrokenVideoError) -> None:
         self._broken[video] = str(error)
         count = len(self._broken)
         if count > self.max_broken or count == len(self):
             message = (
-                f"{count} training videos cannot be decoded in one process, data.max_broken allows "
+                f"{count} training videos cannot be decoded in one process, but data.max_broken allows "
                 f"{self.max_broken} (of {len(self)}):\n  " + "\n  ".join(self._broken.values())
             )
             raise BrokenVideoError(message) from error
         warnings.warn(
-            f"training goes on with another video in place of one that cannot be decoded ({count} of at most "
+            f"a training video that cannot be decoded is replaced by another ({count} of at most "
             f"{self.max_broken} in this process): {error}",
             stacklevel=3,
         )
@@ -125,16 +125,16 @@ def _label(videos: VideoTable, video: int) -> int:
 
 
 class ValidationClips(Dataset[Item]):
-    """The same clips each time: `{"clip": (3, T, size, size) uint8, "label": int, "video": int}`.
+    """Fixed clips: `{"clip": (3, T, size, size) uint8, "label": int, "video": int}`.
 
-    A video that fails raises. The clips of one video follow one another.
+    A video that cannot be decoded raises an error. The clips of a video are consecutive.
 
     Args:
         videos: The usable videos.
-        sampling: Which frames.
+        sampling: How frames are sampled.
         size: Height and width of the clips.
-        place: Whether a single clip is the video's first or its middle one.
-        count: Clips per video; more than one are spread over it, and a video too short for so many has fewer.
+        place: Whether a single clip is taken from the video's start or its center.
+        count: Clips per video; more than one are spread over it, and short videos have fewer.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class ValidationClips(Dataset[Item]):
         self.sampling = sampling
         self.size = size
         starts = [_starts(sampling, videos.index(video), place, count) for video in range(len(videos))]
-        # Arrays, which worker processes share with this one; a list's items would be copied into each.
+        # Arrays are shared with worker processes; the items of a list would be copied into each.
         self.video = np.repeat(np.arange(len(videos)), [len(of_one) for of_one in starts])
         self.start = np.array([start for of_one in starts for start in of_one], dtype=np.int64)
 
@@ -174,36 +174,35 @@ def _starts(sampling: Sampling, index: VideoIndex, place: Literal["start", "cent
 
 
 class explained:
-    """Adds to the error of a video that fails in an evaluation what can be done about it."""
+    """Add advice to the error of a video that fails in an evaluation."""
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, BrokenVideoError):
             message = (
-                f"{error}\nAn evaluation does not replace it by another video. `pcpad check kinetics --data.root ROOT` "
-                "decodes all files and notes those that fail; the next evaluation then leaves them out, and says so."
+                f"{error}\nAn evaluation does not replace a video by another. `pcpad check kinetics --data.root ROOT` "
+                "decodes all files and records those that fail; the next evaluation leaves them out, with a warning."
             )
             raise BrokenVideoError(message) from error
 
 
 class Windows(Dataset[Item]):
-    """All windows of all videos, one after the other, without overlap; the last of a video is looped to its length.
+    """All windows of all videos in order, without overlap; the last window of a video is looped to its full length.
 
-    `{"clip": (3, T, size, size) uint8, "video": int}` with `label` where there are labels, else with `path`, and
-    `start` and `end` of the window in seconds. Asked for a batch, it opens each video once and decodes on from window
-    to window.
+    `{"clip": (3, T, size, size) uint8, "video": int}` with `label` if there are labels, else with `path`, and `start`
+    and `end` of the window in seconds. For a batch, each video is opened once and its windows are decoded in sequence.
 
-    With labels a window that cannot be decoded raises, as no score should go without it. Without, it is
-    `{"failure": str}`, for `WindowLoader` to keep.
+    With labels, a window that cannot be decoded raises an error, so that no score misses it. Without labels it becomes
+    `{"failure": str}`, for `WindowLoader` to collect.
 
     Args:
         videos: The usable videos.
-        sampling: Which frames.
+        sampling: How frames are sampled.
         size: Height and width of the clips.
 
     Attributes:
-        failures: What could not be decoded and why, filled by `WindowLoader`.
+        failures: The windows that could not be decoded and why, filled by `WindowLoader`.
     """
 
     def __init__(self, videos: VideoTable, sampling: Sampling, size: int) -> None:
@@ -218,7 +217,7 @@ class Windows(Dataset[Item]):
         return int(self.ends[-1]) if len(self.ends) else 0
 
     def input_files(self) -> Iterator[tuple[str, ...]]:
-        """The file of each video, for writers that must not replace them."""
+        """The file of each video, which writers must not overwrite."""
         return ((str(self.videos.paths[video]),) for video in range(len(self.videos)))
 
     def file_of(self, window: int) -> str:
@@ -245,10 +244,10 @@ class Windows(Dataset[Item]):
         return [items[window] for window in windows]
 
     def raise_failures(self) -> None:
-        """Raise what could not be decoded, by this process or another; every process has to ask.
+        """Raise an error for windows that no process could decode; every process has to call it.
 
         Raises:
-            BrokenVideoError: Something could not; names each part.
+            BrokenVideoError: Some windows could not be decoded; names each of them.
         """
         raise_failures(self.failures, "videos, or windows of some, could not be read", BrokenVideoError)
 
@@ -281,20 +280,20 @@ class Windows(Dataset[Item]):
 
 
 def collate_windows(items: list[Item]) -> Item:
-    """Make a batch of the windows that could be decoded; why others could not is under `failures`."""
+    """Collate the windows that could be decoded; `failures` holds why the others could not."""
     failures = [item["failure"] for item in items if "failure" in item]
     whole = [item for item in items if "failure" not in item]
     batch = default_collate(whole) if whole else {}
-    # As lists: precision bf16-true rounds all tensors of a batch, 10.24 s to 10.25.
+    # Lists, because precision bf16-true rounds all tensors of a batch, 10.24 s to 10.25.
     batch |= {name: [item[name] for item in whole] for name in ("start", "end") if name in batch}
     return batch | ({"failures": failures} if failures else {})
 
 
 class WindowLoader(DataLoader[Any]):
-    """Hands out the windows that can be decoded, and keeps in `Windows.failures` why others cannot."""
+    """Yields the windows that can be decoded, and collects in `Windows.failures` why others cannot."""
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """Read the windows."""
+        """Yield batches of windows."""
         for batch in super().__iter__():
             failures = batch.pop("failures", [])
             if isinstance(self.dataset, Windows):
@@ -304,25 +303,25 @@ class WindowLoader(DataLoader[Any]):
 
 
 class WholeVideoSampler(DistributedSampler[int]):
-    """The windows of whole videos for each process: process r of R takes videos r, r + R, r + 2R, …, in order.
+    """Distribute the windows of whole videos: process r of R takes videos r, r + R, r + 2R, …, in order.
 
-    So every video counts once, with all of its windows, and a process can average them without asking the others.
-    Being a `DistributedSampler`, this one is left in place by Lightning.
+    So each video counts once, and a process can average all of its windows without communication. Lightning does not
+    replace this sampler, because it is a `DistributedSampler`.
 
     Args:
         windows: All windows.
-        num_replicas: How many processes.
-        rank: Which one this is, from 0.
+        num_replicas: The number of processes.
+        rank: The index of this process, from 0.
 
     Raises:
-        ValueError: Fewer videos than processes; one without a batch would keep the others waiting forever.
+        ValueError: There are fewer videos than processes; the others would wait forever for one without a batch.
     """
 
     def __init__(self, windows: Windows, num_replicas: int = 1, rank: int = 0) -> None:
         videos = len(windows.videos)
         if videos < num_replicas:
             message = (
-                f"{videos} videos cannot be shared out over {num_replicas} processes, each needs at least one: "
+                f"{videos} videos cannot be distributed over {num_replicas} processes, which need at least one each: "
                 f"run with at most {videos} (--trainer.devices {videos} --trainer.num_nodes 1)"
             )
             raise UserValueError(message)

@@ -1,4 +1,4 @@
-"""Damaged pictures of their own sizes with their masks, one at a time, for `predict`."""
+"""Damaged pictures of any size with their masks, one at a time, for `predict`."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -28,21 +28,21 @@ def find_damaged(
     fit: Literal["nearest"] | None,
     threshold: float | None = None,
 ) -> "DamagedPictures":
-    """List pictures and masks and find everything wrong with them that can be found without reading them all.
+    """List pictures and masks, and check them as far as possible without reading all of them.
 
     Args:
         images: A folder of pictures, or one.
         masks: A folder of masks, or one.
         polarity: What white means in the masks.
-        sure: Take the polarity's word for it, without looking at the masks.
-        fit: As `DamagedPictures` takes it.
-        threshold: As `DamagedPictures` takes it.
+        sure: Accept the polarity without looking at the masks.
+        fit: See `DamagedPictures`.
+        threshold: See `DamagedPictures`.
 
     Returns:
         The pictures.
 
     Raises:
-        ValueError: An argument is missing, the polarity implausible, or as `match_masks`.
+        ValueError: An argument is missing, the polarity is implausible, or see `match_masks`.
         FileNotFoundError: No pictures or no masks.
     """
     if images is None or masks is None:
@@ -62,7 +62,7 @@ def find_damaged(
 
 
 def match_masks(images: FileTable, masks: str | Path) -> list[Path]:
-    """Find each picture's mask: the file of the same name but for its ending, or of that name with `_mask`.
+    """Find each picture's mask: the file of the same stem, or of that stem with `_mask`.
 
     Args:
         images: The pictures.
@@ -72,13 +72,13 @@ def match_masks(images: FileTable, masks: str | Path) -> list[Path]:
         One mask per picture.
 
     Raises:
-        ValueError: Two pictures have one name, so that their results would; a picture has no mask, or two.
+        ValueError: Two pictures have the same name, and so would their results; or a picture has no mask, or two.
         FileNotFoundError: There are no masks.
     """
     pictures = [images[index] for index in range(len(images))]
     names: dict[str, Path] = {}
     for path in pictures:
-        # File systems that don't tell a from A have one place for both results.
+        # On case-insensitive file systems, one result would overwrite the other.
         other = names.setdefault(path.stem.casefold(), path)
         if other != path:
             message = f"{other} and {path} have the same name, as would their results: rename one of them"
@@ -110,20 +110,20 @@ def match_masks(images: FileTable, masks: str | Path) -> list[Path]:
 
 
 class DamagedPictures(Dataset[dict[str, Any]]):
-    """Pictures with masks; one that cannot be used is `{"failure": str}`, others as `PictureLoader` gives them.
+    """Pictures with masks, as described at `PictureLoader`; one that cannot be used is `{"failure": str}`.
 
     Args:
         images: The pictures.
-        masks: The mask of each.
-        polarity: What white means in them.
-        fit: `nearest` resizes masks of another size than their picture; None refuses them.
-        threshold: Share of white above which a pixel counts as white; None: half, and masks that are neither black nor
-            white for the most part are refused.
-        left_out: What else lies in the folders of pictures and masks, a line each.
+        masks: The mask of each picture.
+        polarity: What white means in the masks.
+        fit: `nearest` resizes masks whose size differs from their picture's; None refuses them.
+        threshold: Gray level, as a fraction of white, above which a pixel counts as white; None: half, and masks that
+            are mostly neither black nor white are refused.
+        left_out: Other files in the folders of pictures and masks, one line each.
 
     Attributes:
         left_out: The same.
-        failures: What could not be used and why, filled by `PictureLoader`.
+        failures: The pictures that could not be used and why, filled by `PictureLoader`.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class DamagedPictures(Dataset[dict[str, Any]]):
         return len(self.images)
 
     def input_files(self) -> Iterator[tuple[str, ...]]:
-        """The picture and the mask of each sample, for writers that must not replace them."""
+        """The picture and the mask of each sample, which writers must not overwrite."""
         return ((str(self.images[index]), str(mask)) for index, mask in enumerate(self.masks))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -164,10 +164,10 @@ class DamagedPictures(Dataset[dict[str, Any]]):
         return {"image": image, "mask": valid, "path": [str(path)], "mask_path": [str(mask_path)], "picture": [picture]}
 
     def raise_failures(self) -> None:
-        """Raise what could not be used, by this process or another; every process has to ask.
+        """Raise an error for pictures that any process could not use; every process has to call it.
 
         Raises:
-            PictureError: Something could not; names each file.
+            PictureError: Some pictures could not be used; names each file.
         """
         raise_failures(self.failures, "pictures could not be used", PictureError)
 
@@ -178,16 +178,16 @@ class DamagedPictures(Dataset[dict[str, Any]]):
         valid, between, unclear = read_mask(mask_path, self.polarity, threshold, judge=True)
         if unclear and self.threshold is None:
             message = (
-                f"{path} is not filled: its mask {mask_path} does not say what is a hole, as {unclear}: "
-                f"{ways('--data.predict_mask_polarity')}; or where grays count as white: "
+                f"{path} is not filled: its mask {mask_path} does not define holes, as {unclear}: "
+                f"{ways('--data.predict_mask_polarity')}; or set the gray level above which pixels count as white: "
                 "--data.predict_mask_threshold 0.5"
             )
             raise PictureError(message)
         if between:
             share = between / valid.size
             warnings.warn(
-                f"{mask_path}: {between} of {valid.size} pixels ({share:.2%}) are neither black nor white; they count "
-                f"as white above {threshold}",
+                f"{mask_path}: {between} of {valid.size} pixels ({share:.2%}) are neither black nor white; those above "
+                f"{threshold} count as white",
                 stacklevel=3,
             )
         if valid.shape == (height, width):
@@ -198,22 +198,22 @@ class DamagedPictures(Dataset[dict[str, Any]]):
 
 
 def _refuse_other_size(path: Path, mask_path: Path, height: int, width: int) -> None:
-    """Refuse a mask by its header where it cannot fit, before it is decoded; as stored, it may lie on its side."""
+    """Refuse a mask of the wrong size by its header, before it is decoded; as stored, it may be rotated."""
     try:
         rows, columns = image_size(mask_path)
     except PictureError:
-        return  # whoever reads it says why
+        return  # reading it reports why
     if rows * columns != height * width:
         raise _other_size(path, mask_path, (height, width), (rows, columns))
 
 
 def _other_size(path: Path, mask_path: Path, size: tuple[int, int], came: tuple[int, int]) -> PictureError:
     sizes = f"{came[1]}x{came[0]} pixels, but {path} has {size[1]}x{size[0]}"
-    return PictureError(f"{mask_path} has {sizes}: make it so, or resize it with --data.fit_masks nearest")
+    return PictureError(f"{mask_path} has {sizes}: correct it, or resize it with --data.fit_masks nearest")
 
 
 def _as_tensor(picture: Picture) -> torch.Tensor:
-    """(1, 3, H, W): uint8 in the picture's own memory, or float32 in [0, 1] where it has 16 bits."""
+    """(1, 3, H, W): uint8 sharing the picture's memory, or float32 in [0, 1] for 16 bits."""
     colour = picture.colour
     if colour.dtype == np.uint16:
         colour = colour.astype(np.float32)
@@ -222,21 +222,22 @@ def _as_tensor(picture: Picture) -> torch.Tensor:
 
 
 def only(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """The one item of a batch of one, as it is."""
+    """The single item of a batch of one, unchanged."""
     (item,) = items
     return item
 
 
 class PictureLoader(DataLoader[dict[str, Any]]):
-    """Hands out the pictures of a `DamagedPictures` that can be used, and keeps the reasons for the others.
+    """Yields the pictures of a `DamagedPictures` that can be used, and collects the reasons for the others.
 
-    A batch: `image` (1, 3, H, W) uint8, or float32 in [0, 1] for 16-bit pictures; not to be written to, as it is the
-    original's memory; `mask` (1, 1, H, W) uint8, 1 = valid; `path`, `mask_path` lists of one string; `picture` a list
-    of the one original (`pcpad.pictures.Picture`), from which the result's valid pixels, alpha and profile come.
+    A batch: `image` (1, 3, H, W) uint8, or float32 in [0, 1] for 16-bit pictures, which shares the original's memory
+    and must not be written to; `mask` (1, 1, H, W) uint8, 1 = valid; `path`, `mask_path` lists of one string;
+    `picture` a list of the original (`pcpad.pictures.Picture`), which provides the result's valid pixels, alpha and
+    profile.
     """
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """Read the pictures."""
+        """Yield the pictures."""
         dataset = self.dataset
         for item in super().__iter__():
             if "failure" not in item:

@@ -1,4 +1,4 @@
-"""What damaged pictures have most: scratches, strokes, writing, blocks, missing parts of the page, dust."""
+"""Draw the most common damage of pictures: scratches, strokes, writing, blocks, missing parts of the page, dust."""
 
 import math
 
@@ -7,7 +7,7 @@ import numpy as np
 
 __all__ = ["DAMAGES", "draw_damage"]
 
-# How often each kind is drawn, and the share of the picture that its shapes are added up to.
+# How often each kind is drawn, and the share of the picture that its shapes cover in total.
 _KINDS: dict[str, tuple[float, tuple[float, float]]] = {
     "scratches": (0.24, (0.06, 0.16)),
     "strokes": (0.30, (0.14, 0.30)),
@@ -27,20 +27,20 @@ _FONTS = tuple(range(8))  # OpenCV's Hershey fonts
 
 
 def draw_damage(size: int, draws: np.random.Generator, kind: str | None = None) -> np.ndarray:
-    """Draw the mask of a damaged picture. Widths and lengths are in pixels, whatever the size.
+    """Draw the mask of a damaged picture. Widths and lengths are in pixels, independent of the size.
 
-    Scratches are lines of 1 to 3 pixels, strokes curves of 4 to 24, writing is lines of letters whose strokes are 1 to
-    6 wide, blocks are boxes and ellipses of 16 to 56, a page lacks one side or a corner along a straight or torn
-    edge, dust is many specks of 1 to 7. As most pictures are damaged in one way, one kind comes alone for the most
-    part; how much of it is drawn is more than pictures usually have, as each of its pixels teaches something.
+    Scratches are lines of 1 to 3 pixels, strokes curves of 4 to 24, writing is lines of letters with strokes of 1 to 6,
+    blocks are boxes and ellipses of 16 to 56, a page lacks one side or a corner along a straight or torn edge, dust is
+    many specks of 1 to 7. Most masks have a single kind, as most pictures are damaged in one way; the damage covers
+    more than is usual in pictures, since every hole pixel contributes to training.
 
     Args:
         size: Height and width.
-        draws: Where the randomness comes from.
-        kind: One of `DAMAGES`; None draws one by how often it is to come, and at times a second one.
+        draws: The random generator.
+        kind: One of `DAMAGES`; None draws one according to its frequency, and sometimes a second one.
 
     Returns:
-        `(size, size)` uint8, 1 = valid, 0 = hole; neither all nor nothing of it is a hole.
+        `(size, size)` uint8, 1 = valid, 0 = hole; with both holes and valid pixels.
     """
     shares = np.array([share for share, _ in _KINDS.values()])
     kinds = [kind] if kind else [DAMAGES[int(draws.choice(len(DAMAGES), p=shares / shares.sum()))]]
@@ -57,13 +57,13 @@ def draw_damage(size: int, draws: np.random.Generator, kind: str | None = None) 
 
 
 def _drawn(kind: str, size: int, draws: np.random.Generator) -> np.ndarray:
-    """Holes of one kind, 1 = hole."""
+    """Draw holes of one kind, 1 = hole."""
     target = draws.uniform(*_KINDS[kind][1])
     if kind == "page":
         return _page(size, target, draws)
     holes = np.zeros((size, size), np.uint8)
     shape = {"scratches": _scratch, "strokes": _stroke, "writing": _writing, "blocks": _block, "dust": _speck}[kind]
-    width = draws.random()  # shapes of one picture are alike
+    width = draws.random()  # the shapes of one picture have similar widths
     for _ in range(_MOST_SHAPES):
         before = holes.copy()
         shape(holes, width, draws)
@@ -75,7 +75,7 @@ def _drawn(kind: str, size: int, draws: np.random.Generator) -> np.ndarray:
 
 
 def _curve(holes: np.ndarray, thickness: int, step: float, turn: float, draws: np.random.Generator) -> None:
-    """A line of some steps from anywhere, whose heading changes by about `turn` rad at each."""
+    """Draw a random walk from a random point, whose direction changes by about `turn` rad per step."""
     place, heading = draws.uniform(0, len(holes), 2), draws.uniform(0, 2 * math.pi)
     points = [place]
     for _ in range(int(draws.integers(3, 12))):
@@ -119,7 +119,7 @@ def _speck(holes: np.ndarray, width: float, draws: np.random.Generator) -> None:
 
 
 def _page(size: int, share: float, draws: np.random.Generator) -> np.ndarray:
-    """One side of the page, up to a line that is straight along a side, or slanted and torn."""
+    """Draw a missing side of the page, up to a straight line along that side or a slanted and torn one."""
     rows, columns = np.mgrid[:size, :size].astype(np.float32)
     if draws.random() < 0.6:
         height = rows

@@ -1,4 +1,4 @@
-"""Dead-leaves images: opaque shapes of all sizes that fall over each other, as edges and occlusion come about."""
+"""Dead-leaves images: opaque shapes of all sizes that cover each other, a model of edges and occlusion."""
 
 import math
 from collections.abc import Sequence
@@ -8,26 +8,26 @@ import numpy as np
 
 __all__ = ["draw_dead_leaves"]
 
-_FINER = 2  # drawn at twice the size, then reduced: antialiased edges
-_SMALLEST = (2.0, 8.0)  # radius in pixels of the result, of one image
-_POWER = 3  # of the radii's density r^-3, by which an image looks the same at all scales
+_FINER = 2  # drawn at twice the size and downsampled, for antialiased edges
+_SMALLEST = (2.0, 8.0)  # range of an image's smallest radius, in pixels of the result
+_POWER = 3  # of the radii's density r^-3, which makes images scale invariant
 _MOST_LEAVES = 250
-_ROUNDS = 24  # leaves between two looks at what is still bare
+_ROUNDS = 24  # leaves between two checks for uncovered pixels
 
 
 def draw_dead_leaves(size: int, photographs: Sequence[np.ndarray], draws: np.random.Generator) -> np.ndarray:
-    """Draw an image of the dead-leaves model, which restoration networks learn edges from as from photographs.
+    """Draw an image of the dead-leaves model, which teaches restoration networks edges as photographs do.
 
-    Discs, ellipses and polygons fall until the image is covered. Radii have a density of r^-3, the law under which the
-    model is as invariant to scale as natural images are; colors are those of one photograph. A leaf is of one color,
-    shaded from one to another, or shows a part of a photograph in its color. Lee, Mumford & Huang, "Occlusion Models
-    for Natural Images" (IJCV 41, 2001); Achddou, Gousseau & Ladjal, "Synthetic Images as a Regularity Prior for Image
-    Restoration Neural Networks" (SSVM 2021).
+    Discs, ellipses and polygons are added until the image is covered. The radii's density is r^-3, for which the model
+    is scale invariant, like natural images; colors are those of one photograph. A leaf has one color, a gradient
+    between two, or the texture of a photograph in its color. Lee, Mumford & Huang, "Occlusion Models for Natural
+    Images" (IJCV 41, 2001); Achddou, Gousseau & Ladjal, "Synthetic Images as a Regularity Prior for Image Restoration
+    Neural Networks" (SSVM 2021).
 
     Args:
         size: Height and width.
         photographs: (H, W, 3) uint8, one or more, for colors and textures.
-        draws: Where the randomness comes from.
+        draws: The random generator.
 
     Returns:
         (size, size, 3) uint8.
@@ -41,7 +41,7 @@ def draw_dead_leaves(size: int, photographs: Sequence[np.ndarray], draws: np.ran
     for number in range(_MOST_LEAVES):
         if number % _ROUNDS == 0 and number and not bare.any():
             break
-        # What falls later is drawn first, and what comes after only where it is still bare: nothing is painted twice.
+        # Drawn from top to bottom, each leaf only on pixels that are still uncovered: no pixel is painted twice.
         _fall(canvas, bare, _radius(*radii, draws) * _FINER, palette, photographs, textured, draws)
     canvas[bare != 0] = _color(palette, draws)
     image = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
@@ -56,7 +56,7 @@ def draw_dead_leaves(size: int, photographs: Sequence[np.ndarray], draws: np.ran
 def _radius(smallest: float, largest: float, draws: np.random.Generator) -> float:
     power = 1 - _POWER
     low, high = smallest**power, largest**power
-    # Some of any size: drawn from the law alone nearly all would be of the smallest.
+    # Some of any size: by the density alone, nearly all would have the smallest.
     if draws.random() < 0.25:
         return math.exp(draws.uniform(math.log(smallest), math.log(largest)))
     length: float = (low + draws.random() * (high - low)) ** (1 / power)
@@ -72,7 +72,7 @@ def _fall(
     textured: float,
     draws: np.random.Generator,
 ) -> None:
-    """Draw one leaf where nothing lies yet."""
+    """Draw one leaf on the pixels that are still uncovered."""
     side = len(bare)
     x, y = draws.uniform(-radius / 2, side + radius / 2, 2)
     left, top = max(0, math.floor(x - radius)), max(0, math.floor(y - radius))
@@ -112,7 +112,7 @@ def _surface(
     textured: bool,
     draws: np.random.Generator,
 ) -> np.ndarray:
-    """What a leaf shows, (h, w, 3) float32 or what broadcasts to it."""
+    """A leaf's colors, float32, (h, w, 3) or broadcastable to it."""
     color = _color(palette, draws)
     if textured:
         photograph = photographs[int(draws.integers(len(photographs)))]
@@ -128,7 +128,7 @@ def _surface(
         return surface
     if draws.random() < 0.5:
         return np.broadcast_to(color, (*shape, 3))
-    # Shaded along any direction.
+    # A gradient along a random direction.
     angle = draws.uniform(0, 2 * math.pi)
     along = np.add.outer(math.cos(angle) * np.arange(shape[0]), math.sin(angle) * np.arange(shape[1]))
     along = ((along - along.min()) / max(1e-6, float(np.ptp(along)))).astype(np.float32)[..., None]

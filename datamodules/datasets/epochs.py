@@ -1,4 +1,4 @@
-"""A training epoch: its plan, the sampler of each process, the loader, and where an interrupted epoch resumes."""
+"""A training epoch: its plan, the sampler of each process, the loader, and resuming an interrupted epoch."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Crop(NamedTuple):
 
     Attributes:
         file: Position of the image in the list of images.
-        centre: Row and column of a pixel that the crop holds; None: anywhere.
-        seed: Decides everything else that is random about it.
+        centre: Row and column of a pixel that the crop has to contain; None: anywhere.
+        seed: Determines everything else that is random.
     """
 
     file: int
@@ -36,18 +36,18 @@ class Crop(NamedTuple):
 
 
 class CropDataset(Dataset[Item]):
-    """A training set that is asked for a `Crop`, whose seed decides everything random about an item.
+    """A training set that is indexed with a `Crop`, whose seed determines everything random about an item.
 
-    A bare position, which plain samplers give (Lightning's with `overfit_batches`), has to do as well.
+    It must also accept a plain position, as from standard samplers (Lightning's with `overfit_batches`).
     """
 
 
 class SeededItems(CropDataset[Any]):
-    """Any data set as a training set: whatever an item draws follows from the seed of its `Crop`.
+    """Any data set as a training set, with an item's random numbers determined by the seed of its `Crop`.
 
     Args:
-        dataset: It has a length and is asked for positions. What it draws from the global generators of torch (the
-            CPU's), NumPy and Python is the same in every process, worker and order.
+        dataset: Has a length and is indexed by position. Its random numbers from the global generators of torch (the
+            CPU's), NumPy and Python do not depend on process, worker or order.
     """
 
     def __init__(self, dataset: Dataset[Any]) -> None:
@@ -71,12 +71,12 @@ class SeededItems(CropDataset[Any]):
 
 @contextmanager
 def drawing_from(seed: int | None) -> Iterator[None]:
-    """Have torch's global generator, from which transforms draw, start from a seed, and go on afterwards as before."""
+    """Seed torch's global generator, which transforms use, and restore its state afterwards."""
     if seed is None:
         yield
         return
     state = torch.get_rng_state()
-    torch.default_generator.manual_seed(seed)  # the CPU's alone: torch.manual_seed would also restart a GPU's
+    torch.default_generator.manual_seed(seed)  # the CPU's only: torch.manual_seed would also reset the GPU's
     try:
         yield
     finally:
@@ -84,10 +84,10 @@ def drawing_from(seed: int | None) -> Iterator[None]:
 
 
 class Crops(Sequence[Crop]):
-    """Crops in a row, kept as arrays: eight million of them would be gigabytes of tuples.
+    """A sequence of crops, stored as arrays: eight million tuples would take gigabytes.
 
     Args:
-        rows: (n, 3) integers: file, and row and column of the center or -1.
+        rows: (n, 3) integers: file, and row and column of the center, or -1.
         seeds: (n,) integers.
     """
 
@@ -109,25 +109,25 @@ class Crops(Sequence[Crop]):
 
 
 class CropPlan:
-    """The crops of each epoch, a pure function of seed and epoch.
+    """The crops of each epoch, as a pure function of seed and epoch.
 
-    An epoch has as many crops as there are fine images. A part of them, spread evenly over the classes, holds
+    An epoch has as many crops as there are fine images. A share of them, spread evenly over the classes, contains
     class centroids drawn without repetition (as long as there are enough); the others are anywhere in fine images
-    drawn without repetition. Where the crops of a part don't divide evenly among the classes, the classes that get
-    one more are drawn in each epoch; a class without any centroid leaves its crops to the others anywhere.
+    drawn without repetition. If that share is not divisible by the number of classes, the classes that get one more
+    crop are drawn in each epoch; crops of classes without centroids become crops anywhere.
 
     Args:
-        images: How many fine images, the first ones in the list of images.
-        centroids: Where which class lies, in all images that crops may be drawn for it; None: no such crops.
-        share: Part of the crops that holds centroids, in [0, 1].
-        classes: How many classes.
+        images: The number of fine images, which come first in the list of images.
+        centroids: The centroids of all images that such crops may be taken from; None: no such crops.
+        share: Share of the crops that contain centroids, in [0, 1].
+        classes: The number of classes.
         seed: Any non-negative integer.
     """
 
     def __init__(self, images: int, centroids: Centroids | None, share: float, classes: int, seed: int) -> None:
         self.images = images
         self.seed = seed
-        self._centred = round(images * share) if centroids is not None else 0
+        self._centered = round(images * share) if centroids is not None else 0
         self._points = np.zeros((0, 3), np.int64)
         self._of_class = [np.zeros(0, np.int64)] * classes
         if centroids is not None:
@@ -138,7 +138,7 @@ class CropPlan:
         return self.images
 
     def epoch(self, epoch: int) -> Crops:
-        """Draw the crops of an epoch, in the order of training.
+        """Draw the crops of an epoch, in training order.
 
         Args:
             epoch: From 0.
@@ -147,49 +147,49 @@ class CropPlan:
             As many crops as there are fine images.
         """
         draws = np.random.default_rng([self.seed, epoch])
-        each, rest = divmod(self._centred, len(self._of_class))
+        each, rest = divmod(self._centered, len(self._of_class))
         extra = set(draws.permutation(len(self._of_class))[:rest].tolist())
         drawn = [
             self._points[_draw(draws, points, each + (train_id in extra))]
             for train_id, points in enumerate(self._of_class)
             if len(points)
         ]
-        centred = np.concatenate([np.zeros((0, 3), np.int64), *drawn])
-        anywhere = _draw(draws, np.arange(self.images), self.images - len(centred))
-        # A row of -1 marks a crop without a center.
-        rows = np.concatenate([centred, np.stack([anywhere, *[np.full_like(anywhere, -1)] * 2], axis=1)])
+        centered = np.concatenate([np.zeros((0, 3), np.int64), *drawn])
+        anywhere = _draw(draws, np.arange(self.images), self.images - len(centered))
+        # Row -1 marks a crop without a center.
+        rows = np.concatenate([centered, np.stack([anywhere, *[np.full_like(anywhere, -1)] * 2], axis=1)])
         seeds = draws.integers(2**63, size=self.images)
         return Crops(draws.permutation(rows), seeds)
 
 
 def _draw(draws: np.random.Generator, items: np.ndarray, count: int) -> np.ndarray:
-    """Draw items so that none comes a further time before all others have come as often."""
+    """Draw items such that none is repeated before all others have been drawn as often."""
     rounds = -(-count // len(items))
     return np.concatenate([items[:0], *(draws.permutation(items) for _ in range(rounds))])[:count]
 
 
 class CropSampler(DistributedSampler[Crop]):
-    """One process's share of a plan: crops r, r + R, r + 2R, … of each epoch for process r of R.
+    """The crops of one process: r, r + R, r + 2R, … of each epoch for process r of R.
 
-    The steps of R processes with batches of B thus see what one process with batches of R·B sees. All processes get
-    equally many crops: up to R - 1 at the end of an epoch are left out. Each pass is another epoch; `set_epoch`,
-    which Lightning calls, names it. (The base class makes Lightning leave this sampler in place.)
+    So a step of R processes with batches of B sees the same crops as one process with batches of R·B. All processes
+    get the same number of crops: up to R - 1 at the end of an epoch are dropped. Each pass is another epoch, set by
+    `set_epoch`, which Lightning calls. (Because of the base class, Lightning does not replace this sampler.)
 
     Args:
         plan: The crops of all processes.
-        num_replicas: How many processes.
-        rank: Which one this is, from 0.
+        num_replicas: The number of processes.
+        rank: The index of this process, from 0.
 
     Attributes:
-        seen: How many crops of the epoch have been handed out, over all processes; a pass starts after them.
+        seen: How many crops of the epoch have been yielded, over all processes; a pass starts after them.
 
     Raises:
-        ValueError: Fewer crops than processes.
+        ValueError: There are fewer crops than processes.
     """
 
     def __init__(self, plan: CropPlan, num_replicas: int = 1, rank: int = 0) -> None:
         if len(plan) < num_replicas:
-            message = f"{len(plan)} training images cannot be shared out over {num_replicas} processes: use fewer"
+            message = f"{len(plan)} training images cannot be distributed over {num_replicas} processes: use fewer"
             raise UserValueError(message)
         super().__init__(plan, num_replicas=num_replicas, rank=rank, shuffle=False)  # type: ignore[arg-type]
         self.plan = plan
@@ -199,13 +199,13 @@ class CropSampler(DistributedSampler[Crop]):
         self._passed = False
 
     def set_epoch(self, epoch: int) -> None:
-        """Name the epoch of the next pass."""
-        # The same one again, before a pass, is what Lightning says after `resume`.
+        """Set the epoch of the next pass."""
+        # After `resume`, Lightning sets the same epoch again before a pass.
         if epoch != self.epoch or self._passed:
             self.resume(epoch, 0)
 
     def resume(self, epoch: int, seen: int) -> None:
-        """Have the next pass be of an epoch of which some crops, counted over all processes, have been seen."""
+        """Continue an epoch in the next pass after the crops that were seen, counted over all processes."""
         self.epoch, self.seen, self._passed = epoch, seen, False
 
     def __iter__(self) -> Iterator[Crop]:
@@ -216,39 +216,39 @@ class CropSampler(DistributedSampler[Crop]):
 
 
 class CropLoader(DataLoader[Any]):
-    """A DataLoader over a `CropSampler` that knows how far it is.
+    """A DataLoader over a `CropSampler` that tracks its position.
 
-    Lightning saves and restores `state_dict` of loaders that have one, so that a run resumed from a checkpoint made
-    within an epoch continues with the next crop.
+    Lightning saves and restores the `state_dict` of such loaders, so that a run resumed from a checkpoint made within
+    an epoch continues with the next crop.
 
-    Unlike a DataLoader it starts reading at the first `next()`. Lightning makes the first iterator of a resumed run
-    before it names the epoch; workers would then already be reading crops of epoch 0.
+    Unlike a DataLoader, it starts reading at the first `next()`. Lightning creates the first iterator of a resumed run
+    before it sets the epoch; workers would already be reading crops of epoch 0.
     """
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """Read one epoch."""
+        """Yield the batches of one epoch."""
         for batch in super().__iter__():
-            # Counted before the batch is handed out: a checkpoint is saved while it is in use.
+            # Counted before the batch is yielded: a checkpoint is saved while it is in use.
             if isinstance(self.sampler, CropSampler):
                 self.sampler.seen += (self.batch_size or 1) * self.sampler.num_replicas
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Say how many crops of which epoch have been handed out, over all processes."""
-        # Lightning's overfit_batches puts a plain sampler in place.
+        """The epoch, and how many of its crops have been yielded, over all processes."""
+        # Lightning's overfit_batches replaces the sampler by a standard one.
         sampler = self.sampler
         return {"epoch": sampler.epoch, "seen": sampler.seen} if isinstance(sampler, CropSampler) else {}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Have the next pass go on where the state was saved; a pass of another epoch starts at its beginning."""
+        """Continue in the next pass where the state was saved; a pass of another epoch starts at its beginning."""
         if state_dict and isinstance(self.sampler, CropSampler):
             epoch, seen = state_dict["epoch"], state_dict["seen"]
             if not all(type(count) is int and count >= 0 for count in (epoch, seen)):
-                message = f"expected a position in the data, two counts, but got {epoch!r} and {seen!r}"
-                raise ValueError(message)  # whoever has read it, knows from which file
+                message = f"expected epoch and number of crops as integers, but got {epoch!r} and {seen!r}"
+                raise ValueError(message)  # the caller knows the file
             self.sampler.resume(epoch, seen)
 
 
 def run_seed() -> int:
-    """The seed of `seed_everything`, 0 without one: the same in all processes, which torch's own need not be."""
+    """The seed of `seed_everything`, 0 without one: the same in all processes, unlike torch's own."""
     return int(os.environ.get("PL_GLOBAL_SEED", "0"))

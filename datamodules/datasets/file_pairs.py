@@ -1,4 +1,4 @@
-"""Images with a mask each in folders of one's own: paired by stem, by patterns or by a table, and split."""
+"""Pair the images and masks of user-provided folders by stem, by patterns or by a table, and split them."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ LAYOUTS = (
     ("images", "annotations"),
     ("JPEGImages", "SegmentationClass"),
 )
-"""What is looked for where no patterns are given: the folders of images and of masks."""
+"""The usual folders of images and masks, which are looked for if no patterns are given."""
 _ENDINGS = ("_mask", "-mask", "_masks", "_label", "-label", "_labels", "_gt", "-gt", "_seg", "_segmentation", "_L")
-"""What the names of masks end with beside their image's stem, where no pattern says it."""
+"""Usual suffixes of mask names after their image's stem, used if no pattern is given."""
 _PLACE = re.compile(r"\{(\w+)\}")
 _SHOWN = 3
 
 
 class Layout(NamedTuple):
-    """Where images and masks lie.
+    """Where images and masks are.
 
     Attributes:
-        root: The folder of it all.
+        root: The data set's folder.
         images: A pattern below it, see `find_pairs`; None: one of `LAYOUTS`.
-        masks: Likewise.
-        annotations: A table of pairs instead, `{split}` in its path standing for a split's name; None: none.
-        columns: What the table's columns are called, by role.
-        roots: Further folders in which the table's names are looked for.
-        lists: Lists of stems, a file per split, `{split}` in its path; None: none.
-        mask: What masks are called in messages.
+        masks: Likewise, for the masks.
+        annotations: A table of pairs instead; `{split}` in its path stands for a split's name. None: no table.
+        columns: The names of the table's columns, by role.
+        roots: Further folders to look for the table's files in.
+        lists: Lists of stems, one file per split, with `{split}` in the path; None: no lists.
+        mask: The word for masks in messages.
     """
 
     root: Path
@@ -71,23 +71,23 @@ Note = Callable[[str, str, str], None]
 
 
 def find_pairs(layout: Layout, shares: Shares, note: Note | None = None) -> dict[str, list[Pair]]:
-    """Pair images with masks, and split them.
+    """Pair images with masks, and assign the pairs to splits.
 
-    In a pattern `{split}` stands for a split's name, `{stem}` for what an image and its mask have in common, folders
-    included, and any other `{word}` for a part of a name that both have in common too. A pattern that ends without
-    `{stem}` is a folder: any picture in it counts, by its name without the ending.
+    In a pattern, `{split}` stands for a split's name, `{stem}` for the part that an image and its mask have in common,
+    folders included, and any other `{word}` for a further common part. A pattern without `{stem}` at its end is a
+    folder: each picture in it counts, and its stem is its name without the extension.
 
     Args:
-        layout: Where they lie.
-        shares: Which go where, where neither folders, nor lists, nor the table say so.
-        note: Told of each file that is alone, a second one of its stem, or passed over, with its path, the problem and
-            a detail; the others are then paired. None: the first two raise, and the third warns.
+        layout: Where they are.
+        shares: How to split them if neither folders, nor lists, nor the table define splits.
+        note: Called for each file that is unpaired, a second one of its stem, or ignored, with its path, the problem
+            and a detail; the other files are paired. None: the first two raise an error, and the third warns.
 
     Returns:
-        The pairs by split, `train`, `val` and `test`, sorted; relative to the root where they lie below it.
+        The pairs by split, `train`, `val` and `test`, sorted; paths below the root are relative to it.
 
     Raises:
-        FileNotFoundError: No folder, no files, or no pair; says what was looked for.
+        FileNotFoundError: No folder, no files, or no pair; says what was expected.
         ValueError: Images without masks, masks without images, two files of one stem, or an empty split.
     """
     if not layout.root.is_dir():
@@ -118,7 +118,7 @@ def _by_table(layout: Layout) -> dict[str, list[Pair]]:
         first: dict[str, int] = {}
         for row, image, mask in zip(rows, images, masks, strict=True):
             if image in first:
-                message = f"{path}, line {row.line}: {row.cells['image']} is named in line {first[image]} already"
+                message = f"{path}, line {row.line}: {row.cells['image']} was already named in line {first[image]}"
                 raise UserValueError(message)
             first[image] = row.line
             found.setdefault(split or row.split(), []).append(
@@ -138,7 +138,7 @@ def _below(root: Path, path: str) -> str:
 def _by_patterns(layout: Layout, note: Note | None) -> dict[str, list[Pair]]:
     if (layout.images is None) != (layout.masks is None):
         given = "masks" if layout.images is None else "images"
-        message = f"--data.images and --data.masks go together: only `{given}` is given. {_expected(layout)}"
+        message = f"--data.images and --data.masks must be given together, but only `{given}` is. {_expected(layout)}"
         raise UserValueError(message)
     images, masks = _usual(layout) if layout.images is None else (layout.images, layout.masks or "")
     for name, pattern in (("images", images), ("masks", masks)):
@@ -146,7 +146,7 @@ def _by_patterns(layout: Layout, note: Note | None) -> dict[str, list[Pair]]:
             message = f"Expected argument `{name}` to be a pattern below `root`, but got {pattern!r}"
             raise UserValueError(message)
     if ("{split}" in images) != ("{split}" in masks):
-        message = f"{{split}} has to stand in both patterns or in none, but got {images!r} and {masks!r}"
+        message = f"{{split}} must be in both patterns or in none, but got {images!r} and {masks!r}"
         raise UserValueError(message)
     if "{split}" not in images:
         return {"": _pairs_of(layout, images, masks, note)}
@@ -159,7 +159,7 @@ def _by_patterns(layout: Layout, note: Note | None) -> dict[str, list[Pair]]:
                 break
     if not found:
         at = layout.root.absolute() / _fixed(images)
-        message = f"No such folder: {at} ({{split}} being train, val or test).\n{_expected(layout)}"
+        message = f"No such folder: {at} ({{split}} is train, val or test).\n{_expected(layout)}"
         raise UserFileNotFoundError(message)
     return found
 
@@ -169,7 +169,7 @@ def _spellings(names: Sequence[str]) -> list[str]:
 
 
 def _usual(layout: Layout) -> tuple[str, str]:
-    """The first of the usual layouts that is there."""
+    """The first of the usual layouts that exists."""
     for images, masks in LAYOUTS:
         for name in [spelled for names in SPLITS.values() for spelled in _spellings(names)]:
             if all((layout.root / part.replace("{split}", name)).is_dir() for part in (images, masks)):
@@ -187,7 +187,7 @@ def _usual(layout: Layout) -> tuple[str, str]:
 
 
 def _side_by_side(folder: Path) -> tuple[str, str] | None:
-    """Patterns of images with their masks beside them in one folder: `a.jpg`, `a_mask.png`."""
+    """Patterns for images and masks in the same folder: `a.jpg`, `a_mask.png`."""
     files = [Path(name) for name in sorted(os.listdir(folder)) if name.lower().endswith(SUFFIXES)]  # noqa: PTH208
     by_stem = {file.stem: file for file in files}
     for ending in _ENDINGS:
@@ -206,14 +206,14 @@ def _contents(folder: Path) -> str:
 def _expected(layout: Layout) -> str:
     usual = "\n".join(f"    {images}    {masks}" for images, masks in LAYOUTS)
     return (
-        f"Expected images and {layout.mask}s of the same names, but for their endings, in folders such as\n{usual}\n"
+        f"Expected images and {layout.mask}s of the same names, except for extensions, in folders such as\n{usual}\n"
         "({split} is train, val or test); or patterns: --data.images '{split}/images/{stem}.jpg' --data.masks "
         "'{split}/labels/{stem}.png'; or a table: --data.annotations pairs.csv with the columns image and mask."
     )
 
 
 def _fixed(pattern: str) -> str:
-    """The folders in front of a pattern's first place."""
+    """The folders before a pattern's first placeholder."""
     parts = Path(pattern if _has_stem(pattern) else f"{pattern}/{{stem}}").parent.parts
     fixed = next((at for at, part in enumerate(parts) if "{" in part), len(parts))
     return "/".join(parts[:fixed])
@@ -240,7 +240,7 @@ def _pairs_of(layout: Layout, images: str, masks: str, note: Note | None) -> lis
         message = (
             f"No image has a {layout.mask} of its stem: {len(image_files)} images as {at_images} (such as "
             f"{examples[0]}) and {len(mask_files)} {layout.mask}s as {at_masks} (such as {examples[1]}). Give "
-            "patterns that say what their names have in common: --data.images 'images/{stem}.jpg' --data.masks "
+            "patterns with the common part of their names: --data.images 'images/{stem}.jpg' --data.masks "
             "'masks/{stem}_mask.png'"
         )
         raise UserFileNotFoundError(message)
@@ -264,7 +264,7 @@ def _pairs_of(layout: Layout, images: str, masks: str, note: Note | None) -> lis
 def _matching(
     layout: Layout, pattern: str, what: str, also: re.Pattern[str], note: Note | None
 ) -> dict[tuple[str, ...], str]:
-    """Files that match a pattern, by what stands in its places; those that match `also` may lie among them."""
+    """Files that match a pattern, by the values of its placeholders; files that match `also` are allowed among them."""
     fixed = _fixed(pattern)
     folder = layout.root / fixed
     if not folder.is_dir():
@@ -288,7 +288,7 @@ def _matching(
         elif key in found:
             message = (
                 f"Two files of one stem among the {what} below {folder.absolute()}: {found[key]} and {name}. Remove "
-                f"one of them, or say by its ending which is meant: '{{stem}}{Path(name).suffix}'"
+                f"one of them, or choose one by its extension: '{{stem}}{Path(name).suffix}'"
             )
             raise UserValueError(message)
         found.setdefault(key, name)
@@ -306,7 +306,7 @@ def _matching(
 
 
 def _expression(pattern: str) -> re.Pattern[str]:
-    """A regular expression of a pattern's places by name."""
+    """A regular expression with a pattern's placeholders as named groups."""
     pattern = pattern if _has_stem(pattern) else f"{pattern.rstrip('/')}/{{stem}}.*"
     if pattern.endswith("{stem}"):
         pattern += ".*"

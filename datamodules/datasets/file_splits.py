@@ -1,4 +1,4 @@
-"""Which files are for training, validation and test: by lists, or by shares that keep groups together."""
+"""Split files into training, validation and test by lists, or by shares that keep groups together."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _SHOWN = 3
 
 
 class Shares(NamedTuple):
-    """How files without a split are divided.
+    """How to divide files without a split.
 
     Attributes:
-        val: Part that is for validation, in [0, 1).
-        test: Part that is for test, in [0, 1); 0: none.
-        seed: Decides which.
-        group: A regular expression; files in whose image's path it finds the same (its groups, if it has any, else all
-            of it) stay together. None: each file by itself.
+        val: Share for validation, in [0, 1).
+        test: Share for test, in [0, 1); 0: none.
+        seed: Seed of the division.
+        group: A regular expression; files stay together if it matches the same text (its groups, if it has any) in
+            their image's path. None: each file by itself.
     """
 
     val: float = 0.2
@@ -36,14 +36,14 @@ class Shares(NamedTuple):
     group: str | None = None
 
     def divide(self, found: Mapping[str, Sequence[Pair]], root: Path) -> dict[str, list[Pair]]:
-        """Give pairs without a split one, and training without validation some of it.
+        """Assign splits to pairs without one, and hold out part of training if there is no validation split.
 
         Args:
-            found: Pairs by split; under `""` those without one.
+            found: Pairs by split; those without a split under `""`.
             root: For messages.
 
         Returns:
-            `train`, `val` and `test`, of which a test that nobody asked for is empty.
+            `train`, `val` and `test`; the latter is empty unless asked for.
 
         Raises:
             ValueError: An empty split, or too few groups.
@@ -59,8 +59,8 @@ class Shares(NamedTuple):
         elif splits["train"] and not splits["val"]:
             parts = self._divided(splits["train"], self.val, 0, root)
             rank_zero_info(
-                f"{root}: no validation images of their own: {len(parts['val'])} of {len(splits['train'])} for "
-                f"training are held out (--data.val_share {self.val})"
+                f"{root} has no validation images: {len(parts['val'])} of {len(splits['train'])} training images "
+                f"are held out (--data.val_share {self.val})"
             )
             splits |= {split: parts[split] for split in ("train", "val")}
         return {split: sorted(pairs) for split, pairs in splits.items()}
@@ -73,17 +73,17 @@ class Shares(NamedTuple):
         if len(groups) <= len(wanted):
             what = f"groups (by --data.group {self.group!r})" if self.group else "pairs of image and mask"
             message = (
-                f"{len(pairs)} files below {root.absolute()} make {len(groups)} {what}, which is too few for training, "
-                f"{' and '.join(wanted)}: each needs one at least"
+                f"{len(pairs)} files below {root.absolute()} make {len(groups)} {what}, too few for training, "
+                f"{' and '.join(wanted)}: each needs at least one"
             )
             raise UserValueError(message)
-        # By a checksum, not by position: one file more would otherwise move half of the others.
+        # By a checksum instead of the position: otherwise one additional file would move half of the others.
         order = sorted(
             groups, key=lambda name: (zlib.crc32(f"{self.seed}/{name}".encode("utf-8", "surrogateescape")), name)
         )
         parts: dict[str, list[Pair]] = {"train": [], "val": [], "test": []}
         for split, share in wanted.items():
-            # Whole groups until the share is reached; training keeps one for itself and each split to come.
+            # Whole groups until the share is reached, leaving one for training and for each further split.
             reserve = 1 + sum(not parts[other] for other in wanted if other != split)
             while len(order) > reserve and (not parts[split] or len(parts[split]) < round(share * len(pairs))):
                 parts[split] += groups[order.pop(0)]
@@ -96,17 +96,17 @@ def by_lists(pairs: Sequence[Pair], lists: Mapping[str, Path], stem: Callable[[P
 
     Args:
         pairs: All of them.
-        lists: The file of each split: a name per line, the image's path, its name or its stem.
-        stem: Gives a pair's stem, folders included.
+        lists: The file of each split: one image path, name or stem per line.
+        stem: Returns a pair's stem, folders included.
 
     Returns:
-        Those that are listed, by split.
+        The listed pairs, by split.
 
     Raises:
-        ValueError: A name without a pair, or of several, or in two lists.
+        ValueError: A name matches no pair or several, or is in two lists.
     """
     if "" in lists:
-        message = f"--data.lists {lists['']} has to name a list per split: put {{split}} into its path"
+        message = f"--data.lists {lists['']} must name one list per split: put {{split}} into its path"
         raise UserValueError(message)
     known: dict[str, set[Pair]] = {}
     for pair in pairs:
@@ -117,7 +117,7 @@ def by_lists(pairs: Sequence[Pair], lists: Mapping[str, Path], stem: Callable[[P
     for split, path in lists.items():
         unknown = []
         for number, line in enumerate(read_lines(path), 1):
-            # Some lists name the mask beside the image.
+            # Some lists also name the mask, after the image.
             name = line if line in known else line.split()[0].removeprefix("./").lstrip("/")
             matches = known.get(name) or known.get(name.rpartition(".")[0]) or set()
             if len(matches) != 1:
@@ -125,22 +125,22 @@ def by_lists(pairs: Sequence[Pair], lists: Mapping[str, Path], stem: Callable[[P
                 continue
             (pair,) = matches
             if pair in taken:
-                message = f"{path}, line {number}: {pair.image} is listed for {taken[pair]} already"
+                message = f"{path}, line {number}: {pair.image} is already listed for {taken[pair]}"
                 raise UserValueError(message)
             taken[pair] = split
             found.setdefault(split, []).append(pair)
         if unknown:
             more = f", … ({len(unknown)} in all)" if len(unknown) > _SHOWN else ""
             message = (
-                f"{path} lists names that are no image's, such as {pairs[0].image}: {'; '.join(unknown[:_SHOWN])}{more}"
+                f"{path} lists names of no image (images are {pairs[0].image}, …): {'; '.join(unknown[:_SHOWN])}{more}"
             )
             raise UserValueError(message)
         if split not in found:
-            message = f"{path} lists nothing for {split}: expected a name per line"
+            message = f"{path} lists nothing for {split}: expected one name per line"
             raise UserValueError(message)
     return found
 
 
 def _names(image: str, stem: str) -> set[str]:
-    """What a list may call an image."""
+    """The names by which a list may refer to an image."""
     return {image, stem, image.rpartition("/")[2], stem.rpartition("/")[2]}

@@ -1,4 +1,4 @@
-"""Tables that name files: CSV of any delimiter, columns by name, paths below one or several folders."""
+"""Tables that name files: CSV with any delimiter and named columns, with paths below one or several folders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pcpad.files import at_home, read_bytes, read_text
 
 __all__ = ["SPLITS", "TableRow", "find_below", "find_table", "read_lines", "read_table", "split_named", "table_text"]
 
-# What columns are called where `columns` does not say.
+# The usual names of columns, used for roles that `columns` does not name.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "image": (
         *("image", "path", "image_path", "img", "file", "filename", "file_name", "filepath", "name"),
@@ -31,7 +31,7 @@ SPLITS: dict[str, tuple[str, ...]] = {
     "val": ("val", "valid", "validation", "validate", "dev"),
     "test": ("test", "testing", "eval"),
 }
-"""What the splits are called, in folders and tables, in any case."""
+"""The usual names of splits in folders and tables, in any case."""
 _SHOWN = 5
 
 
@@ -40,8 +40,8 @@ class TableRow(NamedTuple):
 
     Attributes:
         source: The file.
-        line: The line it stands in, from 1.
-        cells: By role: `image`, `mask`, `label`, `split`.
+        line: Its line number, from 1.
+        cells: The cells by role: `image`, `mask`, `label`, `split`.
     """
 
     source: Path
@@ -49,10 +49,10 @@ class TableRow(NamedTuple):
     cells: dict[str, str]
 
     def split(self) -> str:
-        """Which split its cell names; "" without one.
+        """The split that its cell names; "" without one.
 
         Raises:
-            ValueError: It names none.
+            ValueError: The cell does not name a split.
         """
         said = self.cells.get("split", "")
         named = split_named(said)
@@ -63,24 +63,24 @@ class TableRow(NamedTuple):
 
 
 def split_named(name: str) -> str | None:
-    """Which split a folder or a cell names: `train`, `val`, `test` or None."""
+    """The split that a folder or a cell names: `train`, `val`, `test` or None."""
     wanted = name.strip().lower()
     return next((split for split, names in SPLITS.items() if wanted in names), None)
 
 
 def find_table(given: str, root: Path, option: str = "annotations") -> dict[str, Path]:
-    """Find a table, here or below the root.
+    """Find a table, relative to the working directory or to the root.
 
     Args:
         given: Its path; `{split}` in it stands for a split's name.
         root: The data set's folder.
-        option: The argument, for the error.
+        option: The argument's name, for the error.
 
     Returns:
-        Files by split; one without `{split}` under `""`.
+        Files by split; a path without `{split}` under `""`.
 
     Raises:
-        FileNotFoundError: There is none.
+        FileNotFoundError: There is no such file.
     """
     found = {}
     for split, names in SPLITS.items() if "{split}" in given else [("", ("",))]:
@@ -91,8 +91,8 @@ def find_table(given: str, root: Path, option: str = "annotations") -> dict[str,
             found[split] = path
     if not found:
         looked = " and ".join(str(place.absolute()) for place in dict.fromkeys((at_home(given), root / given)))
-        also = " ({split} being train, val or test)" if "{split}" in given else ""
-        message = f"--data.{option} {given} is no file: looked for {looked}{also}"
+        also = " ({split} is train, val or test)" if "{split}" in given else ""
+        message = f"--data.{option} {given} is not a file: looked for {looked}{also}"
         raise UserFileNotFoundError(message)
     return found
 
@@ -103,22 +103,22 @@ def read_table(
     """Read a table whose first line names its columns.
 
     Args:
-        path: The file; between its cells stand commas, semicolons, tabs or bars.
-        needed: The roles it has to have columns for.
-        optional: The roles it may have columns for.
-        columns: What columns are called, by role; others go by their usual names, see `COLUMNS`.
+        path: The file; its cells are separated by commas, semicolons, tabs or bars.
+        needed: The roles that must have a column.
+        optional: The roles that may have a column.
+        columns: The columns' names, by role; other roles have the usual names, see `COLUMNS`.
 
     Returns:
         Its rows.
 
     Raises:
-        ValueError: A column is missing, or a cell is empty; names what is there.
+        ValueError: A column is missing, or a cell is empty; names the existing columns.
     """
     text = table_text(path, "tables")
     lines = text.splitlines()
     first = next((number for number, line in enumerate(lines) if line.strip()), None)
     if first is None:
-        message = f"{path} is empty: expected a first line of column names, and a line per file"
+        message = f"{path} is empty: expected a first line of column names, and one line per file"
         raise UserValueError(message)
     delimiter = max(",;\t|", key=lines[first].count)
     try:
@@ -134,16 +134,14 @@ def read_table(
                 found = {role: cells[at].strip() if at < len(cells) else "" for role, at in places.items()}
                 empty = [head[places[role]] for role in needed if not found[role]]
                 if empty:
-                    message = (
-                        f"{path}, line {line}: nothing in the column {', '.join(empty)}: {delimiter.join(cells)!r}"
-                    )
+                    message = f"{path}, line {line}: empty in the column {', '.join(empty)}: {delimiter.join(cells)!r}"
                     raise UserValueError(message)
                 rows.append(TableRow(path, line, found))
     except csv.Error as error:
-        message = f"{path} cannot be read as a table ({error}): is a quotation mark never closed?"
+        message = f"{path} cannot be read as a table ({error}): is a closing quotation mark missing?"
         raise UserValueError(message) from error
     if not rows:
-        message = f"{path} has a first line of column names, {delimiter.join(head)}, and no others"
+        message = f"{path} has a line of column names, {delimiter.join(head)}, but no further lines"
         raise UserValueError(message)
     return rows
 
@@ -171,7 +169,7 @@ def _places(
             hint = did_you_mean(columns[role], head) if role in columns else ""
             message = (
                 f"{path}: no column for the {role}: expected {wanted}, but the first line names "
-                f"{', '.join(head)}.{hint} Say which it is with --data.columns '{{{role}: NAME}}'"
+                f"{', '.join(head)}.{hint} Name the column with --data.columns '{{{role}: NAME}}'"
             )
             raise UserValueError(message)
     return places
@@ -180,19 +178,19 @@ def _places(
 def find_below(
     roots: Sequence[Path], names: Sequence[tuple[TableRow, str]], endings: Sequence[str] = SUFFIXES
 ) -> list[str]:
-    """Find files that a table names below some folders.
+    """Find the files that a table names below some folders.
 
     Args:
-        roots: Folders that names are relative to; the first that has a file of the name counts.
-        names: Rows, each with one of its names. An absolute one has to lie in one of the folders.
-        endings: What a name may lack at its end: of a table of ids, say.
+        roots: Folders that names are relative to; the first one with such a file is used.
+        names: Rows, each with one of its names. An absolute name must be in one of the folders.
+        endings: Extensions that names may lack, for example in a table of ids.
 
     Returns:
         Absolute paths.
 
     Raises:
-        ValueError: A name that leads out of the folders.
-        FileNotFoundError: Files that are not there; names them with their lines.
+        ValueError: A name is outside of the folders.
+        FileNotFoundError: Files do not exist; names them with their lines.
     """
     homes = list(dict.fromkeys(Path(os.path.normpath(root.absolute())) for root in roots))
     found, missing = [], []
@@ -201,8 +199,8 @@ def find_below(
         inside = [place for place in places if "\0" not in name and any(map(place.is_relative_to, homes))]
         if not inside:
             message = (
-                f"{row.source}, line {row.line}: {name!r} points outside of {', '.join(map(str, homes))}. Nothing "
-                "outside of the data's folders is read: correct the line, or name its folder too (--data.roots)"
+                f"{row.source}, line {row.line}: {name!r} is outside of {', '.join(map(str, homes))}. Nothing "
+                "outside of the data's folders is read: correct the line, or add its folder (--data.roots)"
             )
             raise UserValueError(message)
         path = next((place for place in inside if place.is_file()), None)
@@ -216,7 +214,7 @@ def find_below(
     if missing:
         more = f"\n  … and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         message = (
-            f"{len(missing)} of {len(names)} files that {names[0][0].source} names are not there, below "
+            f"{len(missing)} of {len(names)} files that {names[0][0].source} names do not exist below "
             f"{' or '.join(map(str, homes))}:\n  " + "\n  ".join(missing[:_SHOWN]) + more + _elsewhere(homes, names)
         )
         raise UserFileNotFoundError(message)
@@ -224,17 +222,17 @@ def find_below(
 
 
 def _elsewhere(homes: Sequence[Path], names: Sequence[tuple[TableRow, str]]) -> str:
-    """Where the first file lies that a table names without its folder, for the error; empty where nowhere near."""
+    """A hint where the first missing file is, if it is in another folder nearby; else empty."""
     _, name = names[0]
     for home in homes:
         for folder in sorted(each for each in home.glob("*") if each.is_dir()):
             if any((folder / f"{name}{ending}").is_file() for ending in ("", *SUFFIXES)):
-                return f"\n{name} lies in {folder}: pass --data.roots '[{folder}]'"
+                return f"\n{name} is in {folder}: pass --data.roots '[{folder}]'"
     return ""
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a list of names, without empty ones."""
+    """The non-empty lines of a list of names."""
     return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
@@ -243,20 +241,20 @@ def table_text(path: Path, what: str) -> str:
 
     Args:
         path: The file.
-        what: What it is called in messages: `tables`, `annotations`.
+        what: The word for such files in messages: `tables`, `annotations`.
 
     Raises:
-        UserValueError: It is no text in UTF-8.
+        UserValueError: It is not UTF-8 text.
     """
     try:
         text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         message = (
-            f'{path}: {what} have to be text in UTF-8, this file is not: {error}. Save it again as "CSV UTF-8", or '
+            f'{path}: {what} must be UTF-8 text, but this file is not: {error}. Save it again as "CSV UTF-8", or '
             f"`iconv -f WINDOWS-1252 -t UTF-8 {path.name} > utf8-{path.name}`"
         )
         raise UserValueError(message) from error
     if "\0" in text:
-        message = f"{path}: {what} have to be text, this file has zero bytes"
+        message = f"{path}: {what} must be text, but this file contains zero bytes"
         raise UserValueError(message)
     return text

@@ -1,4 +1,4 @@
-"""Crops of photographs, and what a Gaussian filter makes of them knowing what lies outside."""
+"""Crops of photographs, and the same crops after a Gaussian filter that sees beyond their borders."""
 
 import warnings
 import zlib
@@ -19,10 +19,10 @@ from pcpad.errors import UserValueError
 
 
 def gaussian_kernel(size: int, sigma: float) -> Tensor:
-    """A Gaussian, sampled at the pixels' centers and scaled to sum to 1.
+    """A Gaussian kernel, sampled at pixel centers and normalized to sum 1.
 
     Args:
-        size: Taps, odd.
+        size: Kernel size, odd.
         sigma: In pixels.
 
     Returns:
@@ -34,11 +34,11 @@ def gaussian_kernel(size: int, sigma: float) -> Tensor:
 
 
 def filter_inside(image: Tensor, kernel: Tensor) -> Tensor:
-    """Filter an image where the filter lies wholly inside of it; no padding is involved.
+    """Filter an image at the positions where the kernel is entirely inside; no padding is used.
 
     Args:
         image: `(C, H, W)` float.
-        kernel: `(K,)`, used along both axes.
+        kernel: `(K,)`, applied along both axes.
 
     Returns:
         `(C, H - K + 1, W - K + 1)` float.
@@ -49,16 +49,16 @@ def filter_inside(image: Tensor, kernel: Tensor) -> Tensor:
 
 
 class FilteredCrops(Dataset[dict[str, Tensor]]):
-    """Crops and their filtered selves: `{"image": (3, crop, crop) uint8, "target": (3, crop, crop) float in [0, 1]}`.
+    """Crops and their filtered versions: `{"image": (3, crop, crop) uint8, "target": (3, crop, crop) float in [0, 1]}`.
 
-    A patch of (crop + K - 1)² is cut out and filtered for the target, and its center is the image: near the border the
-    target depends on up to K // 2 pixels that the image does not show.
+    The target is a filtered patch of (crop + K - 1)² pixels, and the image is the patch's center: near the border, the
+    target depends on up to K // 2 pixels outside of the image.
 
     Args:
         files: The photographs.
         crop: Height and width.
         kernel: `(K,)`, K odd, see `gaussian_kernel`.
-        keep: Keep decoded photographs in memory, in each process that reads.
+        keep: Whether each reading process keeps decoded photographs in memory.
     """
 
     def __init__(self, files: FileTable, crop: int, kernel: Tensor, keep: bool) -> None:
@@ -66,12 +66,12 @@ class FilteredCrops(Dataset[dict[str, Tensor]]):
         self.crop = crop
         self.kernel = kernel
         self.keep = keep
-        self.augment: Augmentations | None = None  # of patches, before they are filtered
+        self.augment: Augmentations | None = None  # applied to patches before they are filtered
         self.patch = crop + len(kernel) - 1
         self._kept: dict[int, Tensor] = {}
 
     def read(self, number: int) -> Tensor:
-        """A photograph `(3, H, W)` uint8; BrokenImageError names the file."""
+        """Read a photograph, `(3, H, W)` uint8; BrokenImageError names the file."""
         if number in self._kept:
             return self._kept[number]
         photo = read_image(self.files[number])
@@ -80,34 +80,34 @@ class FilteredCrops(Dataset[dict[str, Tensor]]):
         return photo
 
     def cut(self, photo: Tensor, draws: np.random.Generator) -> dict[str, Tensor]:
-        """A crop anywhere in a photograph that is large enough."""
+        """Cut a random crop out of a photograph that is large enough."""
         top, left = (int(draws.integers(side - self.patch + 1)) for side in photo.shape[-2:])
         patch = photo[:, top : top + self.patch, left : left + self.patch]
         if self.augment is not None:
             patch, _ = self.augment(patch.contiguous(), {}, int(draws.integers(2**63)))
         reach = len(self.kernel) // 2
         image = patch[:, reach : reach + self.crop, reach : reach + self.crop]
-        # The target is not rounded to 8 bits: that alone would be an error of 1.3e-6.
+        # The target is not rounded to 8 bits: that would add an error of 1.3e-6.
         return {"image": image.contiguous(), "target": filter_inside(patch / 255, self.kernel)}
 
 
 class TrainingCrops(FilteredCrops, CropDataset[dict[str, Tensor]]):
-    """Random crops, several of each photograph per epoch.
+    """Random crops, several per photograph and epoch.
 
-    It is asked for a `Crop`, whose `file` counts photographs cyclically and whose `seed` decides the place; a bare
-    position, which plain samplers give, always gets the same crop. A photograph that is too small is skipped, for
-    the next one that is not, with a warning at the first, the 10th, the 100th of a process.
+    Indexed with a `Crop`, whose `file` counts photographs cyclically and whose `seed` determines the position; a plain
+    position, as from standard samplers, always gives the same crop. A photograph that is too small is replaced by the
+    next large enough one, with a warning at the first, the 10th and the 100th of a process.
 
     Args:
         files: The photographs.
         crop: Height and width.
         kernel: See `FilteredCrops`.
         keep: See `FilteredCrops`.
-        crops_per_image: How many crops of each photograph make an epoch.
+        crops_per_image: Crops of each photograph per epoch.
 
     Raises:
         BrokenImageError: On reading a file that cannot be read; names it.
-        ValueError: On reading, where no photograph is large enough.
+        ValueError: On reading, if no photograph is large enough.
     """
 
     def __init__(self, files: FileTable, crop: int, kernel: Tensor, keep: bool, crops_per_image: int) -> None:
@@ -130,30 +130,30 @@ class TrainingCrops(FilteredCrops, CropDataset[dict[str, Tensor]]):
                 if min(photo.shape[-2:]) >= self.patch:
                     return photo
                 example = f"{self.files[number]} is {photo.shape[-1]}x{photo.shape[-2]}"
-                self._step_over(number, example)
+                self._note_small(number, example)
             number = (number + 1) % len(self.files)
         raise UserValueError(too_small(len(self._small), len(self.files), self.patch, example))
 
-    def _step_over(self, number: int, example: str) -> None:
+    def _note_small(self, number: int, example: str) -> None:
         self._kept.pop(number, None)
         self._small.add(number)
         if len(self._small) in (1, 10, 100, 1000, 10_000, 100_000):
             warnings.warn(
-                f"{len(self._small)} training photographs so far, in this process, are smaller than {self.patch} and "
+                f"{len(self._small)} training photographs so far in this process are smaller than {self.patch} and "
                 f"are skipped ({example})",
                 stacklevel=4,
             )
 
 
 class FixedCrops(FilteredCrops):
-    """Crops at places that follow from a photograph's name: the same in every run and under every seed.
+    """Crops at positions that depend on a photograph's name: the same in every run and for every seed.
 
     Args:
         files: The photographs, all of them large enough.
         crop: Height and width.
         kernel: See `FilteredCrops`.
         keep: See `FilteredCrops`.
-        crops_per_image: How many crops of each photograph.
+        crops_per_image: Crops of each photograph.
 
     Raises:
         BrokenImageError: On reading a file that cannot be read; names it.
@@ -167,7 +167,7 @@ class FixedCrops(FilteredCrops):
         return len(self.files) * self.crops_per_image
 
     def file_of(self, index: int) -> str:
-        """The photograph of a sample, and which crop of it."""
+        """The photograph of a sample, and the number of its crop."""
         number, crop = divmod(index, self.crops_per_image)
         return str(self.files[number]) + (f" crop {crop + 1}" if self.crops_per_image > 1 else "")
 

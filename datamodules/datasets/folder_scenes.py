@@ -1,4 +1,4 @@
-"""Images with label maps of one's own: augmented crops for training, whole ones for evaluation, images to predict."""
+"""User-provided images with label maps: augmented crops for training, whole images for evaluation."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class ClassMap:
         self.classes = classes
 
     def grey(self, rows: slice = ALL, columns: slice = ALL) -> np.ndarray:
-        """A part of them."""
+        """A part of the classes."""
         return self.classes[rows, columns]
 
 
 class ScenePairs:
-    """Images and label maps, and how both are read.
+    """Images and label maps, and how to read both.
 
     Args:
         root: The data set's folder.
         pairs: Images and label maps, relative to it or absolute.
-        values: What the label maps' values mean.
+        values: The meaning of the label maps' values.
         channels: See `read_channels`.
         white: See `read_channels`.
     """
@@ -66,11 +66,11 @@ class ScenePairs:
             index: Its position.
 
         Returns:
-            Both, of one size.
+            Both, of the same size.
 
         Raises:
-            BrokenImageError: A file that cannot be read.
-            ValueError: Values that are no classes, or another size than the image's.
+            BrokenImageError: A file cannot be read.
+            ValueError: Values are not classes, or image and label map differ in size.
         """
         image = read_channels(self.images[index], self.channels, self.white)
         label = read_label_file(self.labels[index])
@@ -80,7 +80,7 @@ class ScenePairs:
             message = (
                 f"{image.path} has {image.width}x{image.height} pixels (width x height), but its mask {label.path} has "
                 f"{classes.shape[1]}x{classes.shape[0]}: resize the mask without new values in between (nearest "
-                "neighbor), or find the one that belongs to the image"
+                "neighbor), or replace it with the one of this image"
             )
             raise UserValueError(message)
         return image, ClassMap(classes)
@@ -89,12 +89,12 @@ class ScenePairs:
 class FolderCrops(CropDataset[dict[str, torch.Tensor]]):
     """Crops for training: `{"image": (C, crop, crop) uint8 or float, "label": (crop, crop) int64}`.
 
-    It is asked for a `Crop`; a bare position, which plain samplers give, always gets the same crop of that image.
+    Indexed with a `Crop`; a plain position, as from standard samplers, always gives the same crop of that image.
 
     Args:
         pairs: Images and label maps.
         augment: Cuts the crops.
-        repeats: How many crops of each image an epoch has.
+        repeats: Crops of each image per epoch.
     """
 
     def __init__(self, pairs: ScenePairs, augment: SceneAugmentation, repeats: int = 1) -> None:

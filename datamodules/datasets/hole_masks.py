@@ -17,13 +17,13 @@ Polarity = Literal["white_valid", "white_hole", "nonblack_hole", "nonwhite_hole"
 OTHER: dict[Polarity, Polarity] = {"white_valid": "white_hole", "white_hole": "white_valid"}
 
 _TRAIN_THRESHOLD = 0.6
-_DILATION = (9, 49)  # pixels, of a mask of 512
+_DILATION = (9, 49)  # pixels, for a mask of 512 pixels
 _MOST_HOLE = 0.9
 _LOOKED_AT = 64
-_PLAUSIBLE = 0.6  # the published test masks' largest share; their sets' medians are far below
+_PLAUSIBLE = 0.6  # the largest share of the published test masks; the medians of their sets are far below
 _TRIES = 200
 _SMOOTH = 2  # pixels
-_NEARLY = 1 / 8  # of the range: what JPEG makes of black and of white
+_NEARLY = 1 / 8  # of the value range: the error of black and white in JPEGs
 
 
 class Bilevel(NamedTuple):
@@ -31,8 +31,8 @@ class Bilevel(NamedTuple):
 
     Attributes:
         valid: (H, W) uint8, 1 = valid, 0 = hole.
-        between: How many pixels of the file were neither black nor white, where these two say what is a hole.
-        unclear: Why black and white say nothing here, in words; empty where they do.
+        between: How many pixels of the file were neither black nor white, if these two define holes.
+        unclear: Why black and white do not define holes here, in words; empty if they do.
     """
 
     valid: np.ndarray
@@ -52,54 +52,54 @@ def read_mask(
     """Read a mask file of up to 16 bits per channel.
 
     Args:
-        path: The file. Colors count by their luminance; a file that holds nothing but 0 and 1 counts as black and
-            white; alpha is left out, unless it is what the polarity asks for.
-        polarity: What is a hole: what white means; or `nonblack_hole`, `nonwhite_hole`: every pixel that is not
-            exactly black, not exactly white; or `transparent_hole`: every pixel of less than half opacity.
-        threshold: Share of white above which a pixel counts as white.
-        judge: Whether to find out if black and white say anything here.
-        soft_edges: The edge of what was drawn smoothly becomes a hole, too: pixels within two of a hole that are one by
-            more than this share. None where the threshold alone counts.
-        believed: As of `read_picture`.
+        path: The file. Colors count by luminance; a file with only the values 0 and 1 counts as black and white; alpha
+            is ignored, unless the polarity uses it.
+        polarity: What is a hole: either what white means; or `nonblack_hole`, `nonwhite_hole`: all pixels that are not
+            exactly black, not exactly white; or `transparent_hole`: all pixels of less than half opacity.
+        threshold: Gray level, as a fraction of white, above which a pixel counts as white.
+        judge: Whether to check that black and white define holes.
+        soft_edges: Antialiased edges of holes become holes too: pixels within two of a hole that belong to it by more
+            than this fraction. None to use the threshold only.
+        believed: See `read_picture`.
 
     Returns:
         The mask.
 
     Raises:
-        PictureError: The file cannot be read, or is to be transparent and has no alpha.
+        PictureError: The file cannot be read, or has no alpha although the polarity needs it.
     """
     picture = read_picture(path, believed=believed)
     colour = picture.colour
-    grey = cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY) if colour.shape[2] == 3 else colour[..., 0]
-    white = 1 if int(grey.max()) == 1 else picture.white
+    gray = cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY) if colour.shape[2] == 3 else colour[..., 0]
+    white = 1 if int(gray.max()) == 1 else picture.white
     if polarity not in OTHER:
         return Bilevel(_other_than(picture, polarity, path, white).view(np.uint8), 0)
-    between = int(np.count_nonzero(grey)) - int(np.count_nonzero(grey == white))
-    is_white = grey > threshold * white
+    between = int(np.count_nonzero(gray)) - int(np.count_nonzero(gray == white))
+    is_white = gray > threshold * white
     if soft_edges is not None and between:
-        is_white = _with_soft_edges(grey, is_white, white, polarity, soft_edges)
+        is_white = _with_soft_edges(gray, is_white, white, polarity, soft_edges)
     unclear = _unclear(picture, is_white) if judge and white != 1 else ""
     return Bilevel((is_white if polarity == "white_valid" else ~is_white).view(np.uint8), between, unclear)
 
 
 def _with_soft_edges(
-    grey: np.ndarray, is_white: np.ndarray, white: int, polarity: Polarity, share: float
+    gray: np.ndarray, is_white: np.ndarray, white: int, polarity: Polarity, share: float
 ) -> np.ndarray:
-    """What is white where holes, which white or black says, have grown by the partly covered pixels around them."""
+    """The white pixels after holes, white or black, are grown by the partly covered pixels around them."""
     if polarity == "white_hole":
-        hole, covered = is_white, grey > share * white
+        hole, covered = is_white, gray > share * white
     else:
-        hole, covered = ~is_white, grey < (1 - share) * white
+        hole, covered = ~is_white, gray < (1 - share) * white
     near = cv2.dilate(hole.view(np.uint8), np.ones((2 * _SMOOTH + 1, 2 * _SMOOTH + 1), np.uint8)) != 0
     grown: np.ndarray = hole | (near & covered)
     return grown if polarity == "white_hole" else ~grown
 
 
 def _other_than(picture: Picture, polarity: Polarity, path: str | Path, white: int) -> np.ndarray:
-    """What is valid by one of the polarities that don't ask for black and white."""
+    """The valid pixels for one of the polarities that are not about black and white."""
     if polarity == "transparent_hole":
         if picture.alpha is None:
-            message = f"{path}: nothing in it is transparent (no alpha channel), so transparent_hole finds no hole"
+            message = f"{path}: it has no alpha channel, so transparent_hole finds no hole"
             raise PictureError(message)
         return picture.alpha > picture.white // 2
     hole: np.ndarray = (picture.colour == (0 if polarity == "nonblack_hole" else white)).all(axis=2)
@@ -107,56 +107,56 @@ def _other_than(picture: Picture, polarity: Polarity, path: str | Path, white: i
 
 
 def _unclear(picture: Picture, is_white: np.ndarray) -> str:
-    """Why a mask's black and white say nothing, in words.
+    """Why black and white do not define a mask's holes, in words; empty if they do.
 
-    Of a mask, what is drawn and what it is drawn on are black and white: neither may be rarer than what is neither.
+    In a mask, foreground and background are black and white: neither may be rarer than other values.
     """
     colour, top = picture.colour, picture.white
     darkest, brightest = (int(pick(colour)) for pick in (np.min, np.max))
-    channels = [colour[..., channel] for channel in range(colour.shape[2])]  # along the last axis it takes ten times
+    channels = [colour[..., channel] for channel in range(colour.shape[2])]  # reducing the last axis: ten times slower
     low, high = reduce(np.maximum, channels), reduce(np.minimum, channels)
     black, white = (int(np.count_nonzero(found)) for found in (low <= _NEARLY * top, high >= (1 - _NEARLY) * top))
     pixels = low.size
     if pixels - black - white > min(black, white):
         return f"{pixels - black - white} of its {pixels} pixels are neither black nor white ({black} and {white} are)"
     if not white and brightest:
-        return f"nothing in it is white: its largest value is {brightest} of {top}"
+        return f"no pixel is white: its largest value is {brightest} of {top}"
     if not black and darkest < top:
-        return f"nothing in it is black: its smallest value is {darkest} of {top}"
+        return f"no pixel is black: its smallest value is {darkest} of {top}"
     if picture.alpha is not None:
         seen = picture.alpha > top // 2
         told = bool((seen == is_white).all() or (seen != is_white).all())
         if not seen.all() and not told:
-            return f"{int(np.count_nonzero(~seen))} of its {pixels} pixels are transparent, which its colors don't say"
+            return f"{int(np.count_nonzero(~seen))} of its {pixels} pixels are transparent, unlike its colors"
     return ""
 
 
 def ways(option: str) -> str:
-    """The ways to say what a mask means that is not black and white, with the option that says it."""
+    """The ways to define holes of a mask that is not black and white, with the option for it."""
     return (
-        "make it black and white, or say what is a hole: "
+        "make it black and white, or define holes with: "
         f"{option} nonblack_hole (all but pure black), nonwhite_hole (all but pure white) or "
-        "transparent_hole (what is transparent)"
+        "transparent_hole (all that is transparent)"
     )
 
 
 def hole_share(valid: np.ndarray) -> float:
-    """Which part of a mask is a hole."""
+    """The fraction of a mask that is hole."""
     return (valid.size - np.count_nonzero(valid)) / valid.size
 
 
 def check_polarity(files: Sequence[Path] | FileTable, polarity: Polarity, argument: str) -> None:
-    """Look at up to 64 masks of a set and refuse a polarity by which most of each picture would be a hole.
+    """Check up to 64 masks of a set, and refuse a polarity for which most of each picture would be a hole.
 
-    Masks that cover everything or nothing say nothing about it and are left out.
+    Masks that cover everything or nothing are ignored.
 
     Args:
         files: The set.
-        polarity: What white is said to mean.
-        argument: The argument that says so.
+        polarity: What white means.
+        argument: The name of the polarity's argument.
 
     Raises:
-        ValueError: The median hole share is beyond 0.6.
+        ValueError: The median hole share exceeds 0.6.
     """
     count = min(len(files), _LOOKED_AT)
     shares = []
@@ -165,7 +165,7 @@ def check_polarity(files: Sequence[Path] | FileTable, polarity: Polarity, argume
         try:
             mask = read_mask(path, polarity, 0.5, judge=True)
         except PictureError:
-            continue  # whoever needs it says so
+            continue  # reported when it is used
         share = hole_share(mask.valid)
         if 0 < share < 1 and not mask.unclear:
             shares.append(share)
@@ -173,46 +173,44 @@ def check_polarity(files: Sequence[Path] | FileTable, polarity: Polarity, argume
     if median > _PLAUSIBLE:
         other = OTHER.get(polarity)
         remedy = (
-            f"pass --data.{argument} {other}, by which it is {1 - median:.0%}."
-            if other
-            else "is that what their pixels mean?"
+            f"pass --data.{argument} {other}, with which it is {1 - median:.0%}." if other else "is the polarity right?"
         )
         message = (
-            f"With {argument}={polarity} the median mask is {median:.0%} hole ({len(shares)} masks looked at, such as "
-            f"{files[0]}), more than the {_PLAUSIBLE:.0%} that are plausible: {remedy}"
+            f"With {argument}={polarity}, the median mask is {median:.0%} hole ({len(shares)} masks checked, such as "
+            f"{files[0]}), more than the plausible {_PLAUSIBLE:.0%}: {remedy}"
         )
         raise UserValueError(message)
 
 
 def given_polarity(polarity: Polarity | None, argument: str, masks: str | Path) -> Polarity:
-    """Insist on being told what white means; both ways are common.
+    """Require that the meaning of white is given, as both conventions are common.
 
     Raises:
-        ValueError: It was not said.
+        ValueError: It is None.
     """
     if polarity is None:
         message = (
-            f"What is white in {masks}? Pass --data.{argument} white_valid (as in irregular_mask.zip) or white_hole "
-            "(as in test_mask.zip, and as most inpainting tools have it)."
+            f"What does white mean in {masks}? Pass --data.{argument} white_valid (as in irregular_mask.zip) or "
+            "white_hole (as in test_mask.zip and in most inpainting tools)."
         )
         raise UserValueError(message)
     return polarity
 
 
 def find_masks(folder: Path, polarity: Polarity | None, argument: str) -> tuple[FileTable, Polarity]:
-    """List the masks of a folder and check what white is said to mean in them.
+    """List the masks of a folder, and check the given meaning of white.
 
     Args:
-        folder: With masks, in sub-folders or not.
+        folder: A folder of masks, searched recursively.
         polarity: What white means.
-        argument: The argument that says so.
+        argument: The name of the polarity's argument.
 
     Returns:
         The masks and the polarity.
 
     Raises:
-        ValueError: No polarity, or an implausible one; or more than half of the masks are not black and white.
-        FileNotFoundError: No masks.
+        ValueError: There is no polarity, or an implausible one; or more than half of the masks are not black and white.
+        FileNotFoundError: There are no masks.
     """
     polarity = given_polarity(polarity, argument, folder)
     files = find_images(folder)
@@ -222,7 +220,7 @@ def find_masks(folder: Path, polarity: Polarity | None, argument: str) -> tuple[
 
 
 def _check_meaning(files: FileTable, polarity: Polarity, argument: str) -> None:
-    """Look at up to 64 masks and refuse a set of which most mean nothing."""
+    """Check up to 64 masks, and refuse a set if most of them do not define holes."""
     count = min(len(files), _LOOKED_AT)
     unclear = []
     for index in range(count):
@@ -230,47 +228,47 @@ def _check_meaning(files: FileTable, polarity: Polarity, argument: str) -> None:
         try:
             reason = read_mask(path, polarity, _TRAIN_THRESHOLD, judge=True).unclear
         except PictureError:
-            continue  # whoever needs it says so
+            continue  # reported when it is used
         if reason:
             unclear.append(f"{path}: {reason}")
     if 2 * len(unclear) > count:
-        message = f"{len(unclear)} of {count} masks looked at don't say what is a hole, such as {unclear[0]}: "
+        message = f"{len(unclear)} of {count} masks checked do not define holes, such as {unclear[0]}: "
         raise UserValueError(message + ways(f"--data.{argument}"))
 
 
 def fit_nearest(valid: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize a mask so that it stays one of two values."""
+    """Resize a mask, keeping it binary."""
     if valid.shape == (height, width):
         return valid
     return cv2.resize(valid, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 class MaskSource(Protocol):
-    """Makes the mask of a training image."""
+    """Creates the mask of a training image."""
 
     def __call__(self, draws: np.random.Generator) -> np.ndarray:
         """Draw `(size, size)` uint8, 1 = valid, 0 = hole."""
 
 
 class DrawnMasks:
-    """Brush strokes and boxes; see `draw_mask`, whose arguments these are."""
+    """Brush strokes and boxes; the arguments are those of `draw_mask`."""
 
     def __init__(self, size: int, hole_ratio: tuple[float, float]) -> None:
         self.size = size
         self.hole_ratio = hole_ratio
 
     def __call__(self, draws: np.random.Generator) -> np.ndarray:
-        """Draw one."""
+        """Draw a mask."""
         return draw_mask(self.size, self.hole_ratio, draws)
 
 
 class AugmentedMasks:
-    """Mask files, dilated, moved, turned and cropped at random.
+    """Mask files, randomly dilated, moved, rotated and cropped.
 
-    A file's values are cut at 0.6 of white and its holes dilated by a disc of 9 to 49 pixels (of a mask whose shorter
-    side is 512; in proportion for others). One nearest-neighbor warp then brings its shorter side to `size`, mirrors,
-    turns it by any angle, and moves it so that any of its points can be the middle; beyond its border it is mirrored.
-    A result without a hole, or with more than 0.9 of one, is drawn again, after ten attempts from the undilated file.
+    A file's values are thresholded at 0.6 of white, and its holes dilated by a disc of 9 to 49 pixels (for a shorter
+    side of 512; in proportion for others). One nearest-neighbor warp then scales its shorter side to `size`, mirrors
+    it, rotates it by any angle, and moves any of its points to the center; it is continued by reflection. A result
+    without holes, or with a share above 0.9, is drawn again, after ten attempts from the undilated file.
 
     Args:
         files: The mask files.
@@ -284,7 +282,7 @@ class AugmentedMasks:
         self.size = size
 
     def __call__(self, draws: np.random.Generator) -> np.ndarray:
-        """Draw one.
+        """Draw a mask.
 
         Raises:
             BrokenImageError: A mask cannot be read.
@@ -317,18 +315,18 @@ def _dilated(holes: np.ndarray, draws: np.random.Generator) -> np.ndarray:
 
 
 class FixedMasks:
-    """One mask for each evaluated image, the same in every run, batch, worker and process.
+    """One mask per evaluated image, the same in every run, batch, worker and process.
 
-    Image number i gets a hole share in bin i modulo the number of bins, so that each bin has as many images. Its mask
-    is the first one of that bin in an order of the files that is drawn again for each image, resized by nearest
-    neighbor; without files, brush strokes and boxes drawn for it.
+    Image number i gets a hole share in bin i modulo the number of bins, so that bins have equally many images. Its mask
+    is the first one in that bin in a random order of the files, drawn for each image, and is resized by nearest
+    neighbor; without files, brush strokes and boxes are drawn.
 
     Args:
         files: The mask files; None draws masks.
         polarity: What white means in them.
         size: Height and width of the results.
         bins: Hole shares, each (low, high].
-        seed: Decides all of it.
+        seed: Seed of the choice and the drawing.
     """
 
     def __init__(
@@ -346,10 +344,10 @@ class FixedMasks:
         self.seed = seed
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """The mask of the image with this number, `(size, size)` uint8, 1 = valid, 0 = hole.
+        """The mask of an image, by its number: `(size, size)` uint8, 1 = valid, 0 = hole.
 
         Raises:
-            ValueError: No file is in its bin.
+            ValueError: No mask file is in the image's bin.
             BrokenImageError: A mask cannot be read.
         """
         draws = np.random.default_rng([self.seed, index])
@@ -362,8 +360,8 @@ class FixedMasks:
             if low < hole_share(valid) <= high:
                 return valid
         message = (
-            f"none of {len(order)} masks looked at in {self.files.folder} has a hole share in ({low}, {high}] at "
-            f"{self.size}x{self.size} pixels: pass --data.bins that fit them, or other --data.test_masks"
+            f"none of {len(order)} masks checked in {self.files.folder} has a hole share in ({low}, {high}] at "
+            f"{self.size}x{self.size} pixels: choose --data.bins that match them, or other --data.test_masks"
         )
         raise UserValueError(message)
 
@@ -372,6 +370,6 @@ def _read(path: Path, polarity: Polarity) -> np.ndarray:
     try:
         return read_mask(path, polarity, _TRAIN_THRESHOLD).valid
     except PictureError as error:
-        from pcpad.datamodules.reading.images import BrokenImageError  # torchvision: seconds, which `pcpad fill` saves
+        from pcpad.datamodules.reading.images import BrokenImageError  # seconds, for torchvision
 
         raise BrokenImageError(str(error)) from error

@@ -1,4 +1,4 @@
-"""Folders of images, one per class or none: their labels, their items, and what happens to a broken file."""
+"""Folders of images with one folder per class or without classes: labels, items, and handling of broken files."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,25 +36,25 @@ class LabelledFiles(NamedTuple):
 
 
 def scan_split(folder: str | Path, classes: Sequence[str]) -> LabelledFiles:
-    """List the images of `folder/<class>/` with their class index; a warning names what else lies there.
+    """List the images of `folder/<class>/` with their class index; a warning lists other files.
 
     Args:
         folder: An existing folder with one folder per class.
-        classes: All class names; a file's label is its class's position here. Some may be missing in the folder.
+        classes: All class names; a file's label is its class's position here. The folder may lack some.
 
     Returns:
         The files, by class and then by name, and their labels.
 
     Raises:
-        ValueError: A folder that is not among the classes, a class folder without images, or none at all.
+        ValueError: A folder is not among the classes, a class folder has no images, or there are no class folders.
     """
     index = {name: position for position, name in enumerate(classes)}
     present = class_folders(folder)
     extra = [name for name in present if name not in index]
     if extra:
         message = (
-            f"{Path(folder).absolute()} holds {len(extra)} class folders that the {len(classes)} training classes "
-            f"({_some(classes)}) don't include: {_some(extra)}. Every split needs the same class folder names."
+            f"{Path(folder).absolute()} has {len(extra)} class folders that are not among the {len(classes)} training "
+            f"classes ({_some(classes)}): {_some(extra)}. Every split needs the same class folder names."
         )
         raise UserValueError(message)
     names = Names()
@@ -79,27 +79,27 @@ def scan_split(folder: str | Path, classes: Sequence[str]) -> LabelledFiles:
 
 
 def split_folder(root: Path, split: str) -> Path:
-    """A split's folder, by any of its usual names.
+    """A split's folder, under any of its usual names.
 
     Args:
         root: The data set's folder.
         split: train, val or test.
 
     Returns:
-        `root/training`, say, where that is there; `root/train` where none is.
+        For example `root/training` if it exists; `root/train` if none does.
     """
     names = (spelled for name in SPLITS[split] for spelled in (name, name.capitalize(), name.upper()))
     return next((root / name for name in names if (root / name).is_dir()), root / split)
 
 
 def undivided_classes(root: Path) -> list[str]:
-    """Class folders that lie in no split's, each with images directly in it; fewer than two are none.
+    """Class folders directly in the root, without splits, each with images directly in it; at least two.
 
     Args:
         root: The data set's folder.
 
     Returns:
-        Their names, sorted; none where there is a folder of a split, or one that holds no class by its name.
+        Their names, sorted; empty if there is a split's folder, or one with a name such as `images` or `labels`.
     """
     names = class_folders(root)
     others = {*_NO_CLASSES, *(name for names in SPLITS.values() for name in names)}
@@ -115,18 +115,18 @@ def table_splits(
 
     Args:
         root: The data set's folder.
-        annotations: The table, here or below `root`, with the columns image and label, and split if it has one;
-            `{split}` in its path stands for a split's name.
-        columns: What its columns are called, by role.
-        roots: Further folders in which its names are looked for.
-        shares: Which go where, where the table does not say.
+        annotations: The table, relative to the working directory or `root`, with the columns image and label, and
+            optionally split; `{split}` in its path stands for a split's name.
+        columns: The columns' names, by role.
+        roots: Further folders to look for its files in.
+        shares: How to split the images if the table does not define splits.
 
     Returns:
-        The classes, sorted (numbers by their size), and the files of each split, `train`, `val` and `test`.
+        The classes, sorted (numbers by value), and the files of each split, `train`, `val` and `test`.
 
     Raises:
-        FileNotFoundError: No table, or files that are not there.
-        ValueError: Missing columns or cells, an image twice, a class that training lacks, or an empty split.
+        FileNotFoundError: The table or files that it names do not exist.
+        ValueError: Missing columns or cells, a repeated image, a class that training lacks, or an empty split.
     """
     found: dict[str, list[Pair]] = {}
     for split, path in find_table(annotations, root).items():
@@ -135,7 +135,7 @@ def table_splits(
         first: dict[str, TableRow] = {}
         for row, file in zip(rows, files, strict=True):
             if file in first:
-                message = f"{path}, line {row.line}: {row.cells['image']} is named in line {first[file].line} already"
+                message = f"{path}, line {row.line}: {row.cells['image']} was already named in line {first[file].line}"
                 raise UserValueError(message)
             first[file] = row
             found.setdefault(split or row.split(), []).append(Pair(file, row.cells["label"]))
@@ -146,7 +146,7 @@ def table_splits(
     extra = sorted({pair.label for pairs in splits.values() for pair in pairs} - known)
     if extra:
         message = (
-            f"{annotations} has {len(extra)} classes that none of its training images has: {_some(extra)}. "
+            f"{annotations} has {len(extra)} classes without training images: {_some(extra)}. "
             f"Training has {_some(classes)}"
         )
         raise UserValueError(message)
@@ -166,19 +166,18 @@ def _some(names: Sequence[str], most: int = 5) -> str:
 class LabelledImages(CropDataset[dict[str, Any]]):
     """Images with class labels: `{"image": (3, H, W) uint8, "label": int}`.
 
-    It is asked for a `Crop`, whose seed decides what the transform draws, or for a bare position.
+    Indexed with a `Crop`, whose seed determines the transform's random numbers, or with a plain position.
 
     Args:
         split: Files and labels.
-        transform: Applied to each `(3, H, W)` uint8 image; random draws must come from torch's global generator.
+        transform: Applied to each `(3, H, W)` uint8 image; random numbers must come from torch's global generator.
         upright: See `read_image`.
         read: Reads a file as `(C, H, W)`; None: `read_image`, as RGB.
-        max_broken: How many unreadable files to step over, each replaced by the next readable one, with one
-            warning a file, counted in each process (so with W workers up to W times as many can pass).
-            None: the first unreadable file raises.
+        max_broken: How many unreadable files to replace by the next readable one, with one warning per file, counted
+            in each process (so with W workers, up to W times as many). None: the first unreadable file raises an error.
 
     Raises:
-        BrokenImageError: On reading an unreadable file beyond the budget; names every file of this process.
+        BrokenImageError: More files are unreadable; names all of this process.
     """
 
     def __init__(
@@ -212,35 +211,35 @@ class LabelledImages(CropDataset[dict[str, Any]]):
                 except BrokenImageError as error:
                     if self.max_broken is None:
                         raise
-                    self._step_over(index, error)
+                    self._note_broken(index, error)
                 else:
                     with drawing_from(seed):
                         return {"image": self.transform(image), "label": int(self.split.labels[index])}
-            # The neighbor by name: the same choice in every run, and nearly always of the same class.
+            # The next by name: the same choice in every run, and nearly always of the same class.
             index = (index + 1) % len(self)
 
-    def _step_over(self, index: int, error: BrokenImageError) -> None:
+    def _note_broken(self, index: int, error: BrokenImageError) -> None:
         self._broken[index] = str(error)
         count = len(self._broken)
-        # All of a small set can be broken within the budget; the search for a neighbor must end.
+        # All files of a small set can be broken within the budget; the search must end.
         if count > (self.max_broken or 0) or count == len(self):
-            allowed = f"more than max_broken={self.max_broken} allows in one process"
-            reason = allowed if count > (self.max_broken or 0) else "and there are no others"
+            allowed = f"more than max_broken={self.max_broken} allows per process"
+            reason = allowed if count > (self.max_broken or 0) else "and there are no other images"
             message = f"{count} training images cannot be read, {reason}:\n  " + "\n  ".join(self._broken.values())
             raise BrokenImageError(message) from error
         warnings.warn(
-            f"training goes on without an image that cannot be read ({count} of at most {self.max_broken} in this "
+            f"training continues without an image that cannot be read ({count} of at most {self.max_broken} in this "
             f"process): {error}",
             stacklevel=3,
         )
 
 
 class UnlabelledImages(Dataset[dict[str, Any]]):
-    """Images to predict: `{"image": (3, H, W) uint8, "path": str}`; an unreadable file raises.
+    """Images to predict: `{"image": (3, H, W) uint8, "path": str}`; an unreadable file raises an error.
 
     Args:
         files: The files, in the order of the predictions.
-        transform: Applied to each `(3, H, W)` uint8 image; None: they stay as they are, each of its size.
+        transform: Applied to each `(3, H, W)` uint8 image; None: images keep their sizes.
         read: Reads a file as `(C, H, W)`; None: `read_image`, as RGB.
     """
 
@@ -253,7 +252,7 @@ class UnlabelledImages(Dataset[dict[str, Any]]):
         return len(self.files)
 
     def input_files(self) -> Iterator[tuple[str, ...]]:
-        """The file of each sample, for writers that must not replace them."""
+        """The file of each sample, which writers must not overwrite."""
         return ((str(self.files[index]),) for index in range(len(self)))
 
     def __getitem__(self, index: int) -> dict[str, Any]:

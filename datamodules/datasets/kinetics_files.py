@@ -1,4 +1,4 @@
-"""Which videos a split has, of which class, and which of the annotated ones are missing."""
+"""List the videos of a split with their classes, and the annotated videos that are missing."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ Expected one of (videos in any of {suffixes}, or folders of frames image_00001.j
     {root}/{{train,val,test}}/<class>/<name>.mp4                 test/ is optional; without it, `test` runs on val/
     {root}/{{train,val}}/<class>/<youtube id>_<start:06>_<end:06>.mp4 and --data.annotations FILE.csv, with the columns
         label,youtube_id,time_start,time_end,split
-    any files below {root}, --data.annotations 'lists/{{split}}.txt': a path and a class per line, or columns path,label
+    any files below {root} and --data.annotations 'lists/{{split}}.txt': path and class per line, or columns path,label
 Kinetics-400 is available at https://github.com/cvdfoundation/kinetics-dataset (annotations and videos).
 A small stand-in of real H.264 files, written in under a minute:
     pcpad sample kinetics DIR        and then --data.root DIR"""
@@ -41,12 +41,12 @@ class Listing(NamedTuple):
     """The videos of one split.
 
     Attributes:
-        names: Paths relative to the root, `/` between their parts.
-        labels: Their classes, by name.
-        seconds: How long each should be by the annotations; None: not said.
-        missing: Annotated ones that are not there.
-        by_path: Whether a list of paths names them, in which whole numbers as classes are their indices.
-        others: What else lies in the class folders, each with a word on it.
+        names: Paths relative to the root, with `/` as separator.
+        labels: The name of each video's class.
+        seconds: The annotated duration of each; None: unknown.
+        missing: Annotated videos that do not exist.
+        by_path: Whether they come from a list of paths, where integer classes are class indices.
+        others: Other files in the class folders, each with what it is.
     """
 
     names: list[str]
@@ -58,21 +58,21 @@ class Listing(NamedTuple):
 
 
 def list_videos(folder: str | Path) -> Names:
-    """List the videos below a folder by name, as `look_for_videos` does; what else lies there is said in a warning."""
+    """The names of the videos below a folder, as in `look_for_videos`; a warning lists other files."""
     contents = look_for_videos(folder)
     say_passed_over(folder, contents.others, "videos")
     return contents.names
 
 
 def look_for_videos(folder: str | Path) -> Contents:
-    """List the video files and folders of frames below a folder, links followed, hidden ones left out.
+    """List the video files and folders of frames below a folder, following links and ignoring hidden files.
 
     Args:
         folder: An existing folder.
 
     Returns:
-        Sorted names relative to the folder, `/` between their parts; and what else lies there. Pictures named like a
-        video beside them are well known there.
+        Sorted names relative to the folder, with `/` as separator, and the other files there, except for pictures with
+        the name of a video next to them.
     """
     contents = look_through(folder, VIDEOS)
     stems = {os.path.splitext(name)[0] for name in contents.names}  # noqa: PTH122 - of names, not of files
@@ -86,7 +86,7 @@ def look_for_videos(folder: str | Path) -> Contents:
             pictures.setdefault(parent, []).append(last)
     for parent, names in pictures.items():
         count = "a picture" if len(names) == 1 else f"one of {len(names)} pictures"
-        reason = f"{count} and no frames of a video, which are called image_00001.jpg, image_00002.jpg, …"
+        reason = f"{count}, not frames of a video, which are named image_00001.jpg, image_00002.jpg, …"
         others[f"{parent}/{names[0]}".removeprefix("/")] = reason
     return Contents(contents.names, sorted(others.items()))
 
@@ -97,15 +97,15 @@ def find_split(root: Path, split: str, annotations: str | Annotations | None, *,
     Args:
         root: The data set's folder.
         split: "train", "val" or "test".
-        annotations: None for class folders; else a csv or list file, `{split}` in its path standing for the split.
-        may_be_empty: Whether a file of which no video is there will do.
+        annotations: None for class folders; else a CSV or list file; `{split}` in its path stands for the split.
+        may_be_empty: Whether to accept a file none of whose videos exist.
 
     Returns:
-        The videos, by name for class folders, else in the file's order.
+        The videos, ordered by name for class folders, else as in the file.
 
     Raises:
-        FileNotFoundError: No such folder or file; says what was looked for and where to get it.
-        ValueError: A file that cannot be understood, or a row that points outside the root.
+        FileNotFoundError: The folder or file does not exist; says what was expected and where to get it.
+        ValueError: The file cannot be parsed, or a row points outside of the root.
     """
     if annotations is None:
         folder = root / split
@@ -128,14 +128,14 @@ def find_split(root: Path, split: str, annotations: str | Annotations | None, *,
     if not listing.names and not may_be_empty:
         count = len(listing.missing)
         what = (
-            f"None of the {count} videos of {split} that {path} lists is there. {gone}. Expected {EXPECTED}.\nLooked in"
+            f"None of the {count} videos of {split} that {path} lists exists. {gone}. Expected {EXPECTED}.\nLooked in"
         )
         raise UserFileNotFoundError(no_data(what if count else f"{gone}. Looked in", root.absolute(), root))
     return listing
 
 
 def no_data(what: str, path: Path, root: Path) -> str:
-    """What to say where data is missing."""
+    """The error message for missing data."""
     return NO_DATA.format(what=what, path=path.absolute(), root=root, suffixes=" ".join(SUFFIXES))
 
 
@@ -149,7 +149,7 @@ def _annotation_file(root: Path, split: str, annotations: str) -> Path:
 
 
 def _listed(root: Path, split: str, path: Path, annotations: Annotations) -> tuple[Listing, str]:
-    """The videos of a split that a file lists; and a word on the first that is missing, or on there being none."""
+    """The videos of a split that a file lists, and a message about the first missing one, or about an empty list."""
     places = VideoPlaces(root, annotations.roots)
     found = read_list(path, _is_there(root, split, places), annotations.columns)
     listing = Listing([], [], [], [], not found.official)
@@ -164,7 +164,7 @@ def _listed(root: Path, split: str, path: Path, annotations: Annotations) -> tup
         if there is None:
             gone = gone or (
                 f"{path}, line {row.line} is read as the video {names[0]!r} of class {row.label!r}, which is not below "
-                f"{root.absolute()}, nor under another ending"
+                f"{root.absolute()}, nor with another extension"
             )
             listing.missing.append(names[0])
             continue
@@ -176,12 +176,12 @@ def _listed(root: Path, split: str, path: Path, annotations: Annotations) -> tup
 
 
 def _only(found: Sequence[Sequence[str]], path: Path, line: int, name: str) -> str | None:
-    """The video that the first name that finds any leads to."""
+    """The video of the first name under which any is found."""
     several = next(iter(found), ())
     if len(several) > 1:
         message = (
-            f"{path}, line {line}: {name!r} is not there, and it could be any of {', '.join(several)}: correct the "
-            "line, or leave one of these"
+            f"{path}, line {line}: {name!r} does not exist, and could be any of {', '.join(several)}: correct the "
+            "line, or keep only one of these"
         )
         raise UserValueError(message)
     return several[0] if several else None
@@ -201,20 +201,20 @@ def _is_there(root: Path, split: str, places: VideoPlaces) -> Callable[[str], bo
 
 
 def find_classes(root: Path, annotations: str | Annotations | None) -> list[str]:
-    """Name the classes; a class's position is its index.
+    """The names of the classes; a class's position is its index.
 
     Args:
         root: The data set's folder.
-        annotations: As for `find_split`.
+        annotations: See `find_split`.
 
     Returns:
-        For class folders those of train/ (where there is none, of val/, else of test/), for a csv file the labels in
-        it, both alphabetically; for lists with class numbers all numbers up to the largest, called as the folder
-        that all videos of the class lie in where each class has one of its own.
+        For class folders, those of train/ (without it of val/, else of test/), and for a CSV file its labels, both in
+        alphabetical order; for lists with class numbers all numbers up to the largest, named after the folder of the
+        class's videos if each class has its own.
 
     Raises:
-        FileNotFoundError: No annotation file.
-        ValueError: Lists that contradict themselves, or number the classes from 1.
+        FileNotFoundError: The annotation file does not exist.
+        ValueError: Lists are contradictory, or number the classes from 1.
     """
     if annotations is None:
         return next((names for split in _SPLITS if (names := class_folders(root / split))), [])
@@ -248,7 +248,7 @@ def find_classes(root: Path, annotations: str | Annotations | None) -> list[str]
 
 
 def _place(root: Path, places: VideoPlaces, listed: Listed) -> str:
-    """Where the video of a line lies; of Kinetics' own the clip, which may lie in several places."""
+    """The path of a line's video; for Kinetics' own table the clip, which may be in several places."""
     split, path, row, official = listed
     if official:
         return PurePosixPath(row.names[0]).name
@@ -257,10 +257,10 @@ def _place(root: Path, places: VideoPlaces, listed: Listed) -> str:
 
 
 def class_indices(listing: Listing, classes: Sequence[str], annotations: str | Annotations | None) -> list[int]:
-    """Give each video its class's index.
+    """The class index of each video.
 
     Raises:
-        ValueError: A class that `classes` does not have.
+        ValueError: A class is not in `classes`.
     """
     if listing.by_path and is_numbered(set(listing.labels)):
         return [int(label) for label in listing.labels]
@@ -268,7 +268,7 @@ def class_indices(listing: Listing, classes: Sequence[str], annotations: str | A
     others = sorted(set(listing.labels) - set(index))
     if others:
         message = (
-            f"{len(others)} classes of these videos are none of the {len(classes)} training classes: "
+            f"{len(others)} classes of these videos are not among the {len(classes)} training classes: "
             f"{', '.join(others[:5])}. Every split needs the same class names."
         )
         raise UserValueError(message)
@@ -276,5 +276,5 @@ def class_indices(listing: Listing, classes: Sequence[str], annotations: str | A
 
 
 def is_numbered(labels: set[str]) -> bool:
-    """Whether all of some labels are whole numbers from 0."""
+    """Whether all labels are non-negative integers."""
     return bool(labels) and all(label.isascii() and label.isdigit() for label in labels)

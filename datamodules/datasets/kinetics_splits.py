@@ -1,4 +1,4 @@
-"""A split's usable videos, and a plain word on those that are not."""
+"""Load a split's usable videos, and report the others."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ def load_split(
     max_broken: int | None,
     known: KnownVideos | None = None,
 ) -> VideoTable:
-    """List and index the videos of a split; warn of those missing or broken.
+    """List and index the videos of a split; warn about missing and broken ones.
 
     Args:
         root: The data set's folder.
@@ -39,55 +39,55 @@ def load_split(
         annotations: See `find_split`.
         classes: Class names.
         jpeg_fps: See `VideoTable`.
-        max_missing: Largest part of the annotated videos that may be missing.
-        max_broken: How many may be broken; None: any number, for evaluations, which say what they leave out.
-        known: What the cache file knows, where it has been read already.
+        max_missing: Largest fraction of the annotated videos that may be missing.
+        max_broken: How many may be broken; None: any number, for evaluations, which report what they leave out.
+        known: The content of the cache file, if it has been read already.
 
     Returns:
         The usable videos.
 
     Raises:
         FileNotFoundError: No data.
-        ValueError: Annotations that cannot be understood, unknown classes, too many missing videos.
-        BrokenVideoError: Too many broken videos, or no others.
+        ValueError: Annotations cannot be parsed, classes are unknown, or too many videos are missing.
+        BrokenVideoError: Too many videos are broken, or all are.
     """
     listing = find_split(root, split, annotations)
     annotated = len(listing.names) + len(listing.missing)
     if len(listing.missing) > max_missing * annotated:
         message = (
             f"{len(listing.missing)} of the {annotated} annotated videos of {split} are missing below "
-            f"{root.absolute()}, data.max_missing={max_missing} allows {int(max_missing * annotated)}:"
+            f"{root.absolute()}, but data.max_missing={max_missing} allows {int(max_missing * annotated)}:"
             f"{_some(listing.missing)}\n`pcpad check kinetics` lists them all."
         )
         raise UserValueError(message)
     labels = class_indices(listing, classes, annotations)
-    # Evaluations look at all indices when they start; training steps over a video that turns out to have none.
+    # Evaluations check all indices when they start; training replaces a video that turns out to have none.
     lazily = max_broken is not None
     table, broken = load_videos(root, listing.names, labels, jpeg_fps, known=known, lazily=lazily)
     _judge(root, split, broken, len(table), max_broken)
     say_passed_over(root, listing.others, "videos of a class")
     if listing.missing or broken:
-        use = "training goes on with" if max_broken is not None else "scores are of"
+        use = "training continues with" if max_broken is not None else "scores are computed on"
         rank_zero_warn(
-            f"{split}: {len(listing.missing)} videos are missing and {len(broken)} broken of {annotated}; {use} the "
+            f"{split}: of {annotated} videos, {len(listing.missing)} are missing and {len(broken)} broken; {use} the "
             f"{len(table)} others:{_some([*(f'{name}: missing' for name in listing.missing), *_lines(broken)])}"
         )
     return table
 
 
 def load_unlabelled(path: Path, jpeg_fps: float) -> tuple[VideoTable, list[str]]:
-    """List and index the videos below a folder, or one video.
+    """List and index the videos below a folder, or a single video.
 
     Args:
         path: A folder, or a video.
         jpeg_fps: See `VideoTable`.
 
     Returns:
-        The usable videos, and a line about each of the others, of which a warning tells, too.
+        The usable videos, and one line about each other file; a warning reports these too.
 
     Raises:
-        FileNotFoundError: Neither, or a folder without videos; names it.
-        BrokenVideoError: None that is usable.
+        FileNotFoundError: The path does not exist, or is a folder without videos; names it.
+        BrokenVideoError: No video is usable.
     """
     root, contents = path, Contents(Names(), [])
     if not path.is_dir():
@@ -105,12 +105,12 @@ def load_unlabelled(path: Path, jpeg_fps: float) -> tuple[VideoTable, list[str]]
     table, broken = load_videos(root, names, None, jpeg_fps, beside=False)
     _judge(root, "predict_videos", broken, len(table), None)
     if broken:
-        rank_zero_warn(f"{len(broken)} of {len(names)} videos are broken and left out:{_some(_lines(broken))}")
+        rank_zero_warn(f"{len(broken)} of {len(names)} videos are broken and skipped:{_some(_lines(broken))}")
     return table, [f"{root / name}: {reason}" for name, reason in [*broken, *others]]
 
 
 def find_test_split(root: Path, annotations: str | Annotations | None) -> str:
-    """Choose test where it has class folders or annotated videos that are there, else val."""
+    """Choose test if it has class folders or existing annotated videos, else val."""
     if annotations is None:
         return "test" if class_folders(root / "test") else "val"
     try:
@@ -123,7 +123,7 @@ def _judge(root: Path, split: str, broken: Sequence[BrokenVideo], usable: int, m
     if most is not None and len(broken) > most:
         reason = f"more than data.max_broken={most} allows"
     elif not usable:
-        reason = "and there are no others"
+        reason = "and there are no other videos"
     else:
         return
     message = f"{len(broken)} videos of {split} below {root.absolute()} are broken, {reason}:{_some(_lines(broken))}"

@@ -1,4 +1,4 @@
-"""Reading Cityscapes' label maps, held against what label ids are and against their images' sizes."""
+"""Read Cityscapes' label maps, and check their ids and sizes."""
 
 from pathlib import Path
 
@@ -11,18 +11,18 @@ from pcpad.errors import UserValueError
 
 
 def read_checked_ids(root: Path, pair: Pair) -> np.ndarray:
-    """Read a label map that fits its image and holds ids alone.
+    """Read a label map, and check its size and ids.
 
     Args:
         root: The data set's folder.
-        pair: Image and label map; of the image no pixel is looked at.
+        pair: Image and label map; no pixel of the image is read.
 
     Returns:
-        `(H, W)` uint8 label ids, upright as the image is.
+        `(H, W)` uint8 label ids, upright like the image.
 
     Raises:
-        BrokenImageError: A file that cannot be read.
-        ValueError: Values that are no label ids, or an image of another size.
+        BrokenImageError: A file cannot be read.
+        ValueError: Values are not label ids, or the image has another size.
     """
     label = PngFile(root / pair.label)
     match(PngOutline(root / pair.image), label)
@@ -32,15 +32,15 @@ def read_checked_ids(root: Path, pair: Pair) -> np.ndarray:
 
 
 def check_part(part: np.ndarray, label: PngFile) -> None:
-    """Hold a part of a label map against what label ids are; all of the map only where the part looks like trainIds.
+    """Check the ids in a part of a label map, and in the whole map only if the part looks like trainIds.
 
     Args:
-        part: `(rows, columns)` uint8 as they are in the file: 255 that was padded around them is no value of it.
+        part: `(rows, columns)` uint8 as in the file, without padding of 255.
         label: The file.
 
     Raises:
-        ValueError: A value that is no label id, or a map of trainIds.
-        BrokenImageError: The rest of the map is asked for, and damaged.
+        ValueError: A value is not a label id, or the map holds trainIds.
+        BrokenImageError: The rest of the map is needed, and damaged.
     """
     counts = count_ids(part)
     check_values(counts, label.path)
@@ -49,13 +49,13 @@ def check_part(part: np.ndarray, label: PngFile) -> None:
 
 
 def match(image: PngFile | PngOutline, label: PngFile) -> None:
-    """Turn a label map with its image, see `PngFile.turn_with`; ValueError where they differ in size even so."""
+    """Rotate a label map with its image, see `PngFile.turn_with`; ValueError if they still differ in size."""
     label.turn_with(image)
     check_sizes(image.path, (image.height, image.width), label)
 
 
 def check_sizes(image: Path, size: tuple[int, int], label: PngFile) -> None:
-    """Raise ValueError where an image, of a size (height, width), and its label map differ in size."""
+    """Raise ValueError if an image of a given size (height, width) and its label map differ in size."""
     if size != (label.height, label.width):
         message = (
             f"{image} has {size[1]}x{size[0]} pixels (width x height), but its label {label.path} has "

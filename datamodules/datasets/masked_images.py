@@ -17,12 +17,12 @@ from pcpad.datamodules.reading.images import read_image
 class MaskedCrops(CropDataset[dict[str, Any]]):
     """For training: `{"image": (3, S, S) uint8, "mask": (1, S, S) uint8, 1 = valid, "path": str}`.
 
-    It is asked for a `Crop`, whose seed decides everything random; a bare position, which plain samplers give, always
-    gets the same crop and mask of that image.
+    Indexed with a `Crop`, whose seed determines everything random; a plain position, as from standard samplers, always
+    gives the same crop and mask of that image.
 
     Args:
         files: The images.
-        masks: Makes the masks.
+        masks: The source of the masks.
         size: S.
         scale: Smallest and largest factor between the resized image's shorter side and S, drawn uniformly; the square
             is anywhere in the resized image.
@@ -48,7 +48,7 @@ class MaskedCrops(CropDataset[dict[str, Any]]):
         return _item(image, self.masks(draws), str(path))
 
     def _square(self, image: torch.Tensor, draws: np.random.Generator) -> torch.Tensor:
-        # Cutting first what the resized image's square will show costs only the square's own pixels.
+        # Cropping before resizing costs only the square's own pixels.
         side = max(1, round(min(image.shape[-2:]) / draws.uniform(*self.scale)))
         top, left = (int(draws.integers(length - side + 1)) for length in image.shape[-2:])
         square = tvf.resized_crop(image, top, left, side, side, [self.size, self.size], antialias=True)
@@ -57,7 +57,7 @@ class MaskedCrops(CropDataset[dict[str, Any]]):
 
 
 class MaskedSquares(Dataset[dict[str, Any]]):
-    """For evaluation, as `MaskedCrops`: the middle square of each image, its shorter side resized to S.
+    """For evaluation, like `MaskedCrops`: the center square of each image, with the shorter side resized to S.
 
     Args:
         files: The images.

@@ -1,4 +1,4 @@
-"""Images with a mask of holes each: the same squares of both."""
+"""Images with one mask of holes each, cropped together."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ _HALF = 0.5
 
 
 class PicturesWithMasks:
-    """Pictures, each with its own mask, and how both are read.
+    """Pictures, each with its own mask, and how to read both.
 
     Args:
         root: The data set's folder.
@@ -50,19 +50,19 @@ class PicturesWithMasks:
             `(3, H, W)` uint8 RGB, `(1, H, W)` uint8, 1 = valid, and the picture's path.
 
         Raises:
-            BrokenImageError: A picture that cannot be read.
-            ValueError: A mask that cannot be read, or of another size; or one that is all hole.
+            BrokenImageError: The picture cannot be read.
+            ValueError: The mask cannot be read, has another size, or is all hole.
         """
         path, mask = self.images[index], self.masks[index]
         image, valid = read_image(path), read_mask(mask, self.polarity, _HALF).valid
         if valid.shape != tuple(image.shape[-2:]):
             message = (
                 f"{path} has {image.shape[-1]}x{image.shape[-2]} pixels (width x height), but its mask {mask} has "
-                f"{valid.shape[1]}x{valid.shape[0]}: resize the mask, or find the one that belongs to the picture"
+                f"{valid.shape[1]}x{valid.shape[0]}: resize the mask, or replace it with the one of this picture"
             )
             raise UserValueError(message)
         if not valid.any():
-            message = f"{mask}: all of it is a hole, by --data.mask_polarity {self.polarity}: is it inverted?"
+            message = f"{mask}: all of it is a hole with --data.mask_polarity {self.polarity}: is it inverted?"
             raise UserValueError(message)
         return image, torch.from_numpy(np.ascontiguousarray(valid))[None], str(path)
 
@@ -70,8 +70,8 @@ class PicturesWithMasks:
 class PairedCrops(CropDataset[dict[str, Any]]):
     """For training: `{"image": (3, S, S) uint8, "mask": (1, S, S) uint8, 1 = valid, "path": str}`.
 
-    It is asked for a `Crop`, whose seed decides everything random; a bare position, which plain samplers give, always
-    gets the same crop of that picture.
+    Indexed with a `Crop`, whose seed determines everything random; a plain position, as from standard samplers, always
+    gives the same crop of that picture.
 
     Args:
         pairs: Pictures and masks.
@@ -105,7 +105,7 @@ class PairedCrops(CropDataset[dict[str, Any]]):
 
 
 class PairedSquares(Dataset[dict[str, Any]]):
-    """For evaluation, as `PairedCrops`: the middle square of each picture, its shorter side resized to S.
+    """For evaluation, like `PairedCrops`: the center square of each picture, with the shorter side resized to S.
 
     Args:
         pairs: Pictures and masks.
@@ -127,7 +127,7 @@ class PairedSquares(Dataset[dict[str, Any]]):
 
 
 def _resized(mask: torch.Tensor, size: int) -> torch.Tensor:
-    """A mask `(1, side, side)` at another size: a pixel is valid where all that it stands for is."""
+    """Resize a mask `(1, side, side)`: a pixel is valid if all pixels that it covers are."""
     side = mask.shape[-1]
     if side == size:
         return mask

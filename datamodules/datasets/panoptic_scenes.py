@@ -1,4 +1,4 @@
-"""Pictures of streets with label ids and instance ids, all at one size, for image synthesis."""
+"""Street images with label ids and instance ids, all of one size, for image synthesis."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from pcpad.datamodules.reading.pngs import PngFile
 from pcpad.errors import UserFileNotFoundError, UserValueError
 
 UNKNOWN = 34
-"""The label of what is -1 in Cityscapes' tables and 255 in its files: a vehicle's license plate."""
+"""The label for -1 in Cityscapes' tables and 255 in its files: license plates of vehicles."""
 
 _BY_ID = {label.id if label.id >= 0 else UNKNOWN: label for label in LABELS}
 NAMES = tuple(_BY_ID[number].name for number in range(UNKNOWN + 1))
@@ -30,16 +30,16 @@ NAMES = tuple(_BY_ID[number].name for number in range(UNKNOWN + 1))
 COLOURS = tuple(_BY_ID[number].colour for number in range(UNKNOWN + 1))
 """RGB of the 35 labels, by number."""
 TRAIN_IDS = tuple(_BY_ID[number].train_id for number in range(UNKNOWN + 1))
-"""For each of the 35 labels the class 0 ... 18 that segmentation is scored by, or 255."""
+"""For each of the 35 labels the class 0 ... 18 in segmentation, or 255."""
 
 _LABEL, _INSTANCE = "_labelIds.png", "_instanceIds.png"
 _LABEL_OF_ANY_CASE = re.compile(r"_labelIds(?=\.png$)", re.IGNORECASE)
-# What lies beside the maps in Cityscapes' archives, and what its scripts write there.
+# Other files next to the maps in Cityscapes' archives, and files that its scripts write.
 _BESIDE = re.compile(r"_(color|instanceIds|labelTrainIds|instanceTrainIds|leftImg8bit)\.png$", re.IGNORECASE)
 
 
 def instance_of(label: str) -> str:
-    """The name of the instance map beside a label map."""
+    """The name of the instance map that belongs to a label map."""
     return _LABEL_OF_ANY_CASE.sub("_instanceIds", label)
 
 
@@ -52,17 +52,17 @@ class Maps(NamedTuple):
 
 
 def with_instances(root: Path, pairs: Sequence[Pair]) -> list[Maps]:
-    """Find the instance map beside each label map.
+    """Find the instance map of each label map.
 
     Args:
-        root: What the pairs are relative to.
+        root: The folder that the pairs are relative to.
         pairs: Images and label maps.
 
     Returns:
-        The maps with their images, as absolute or as relative as `root` is.
+        The maps with their images, as paths that begin with `root`.
 
     Raises:
-        FileNotFoundError: Some have none.
+        FileNotFoundError: Some label maps have none.
     """
     found = [Maps(str(root / label), str(root / instance_of(label)), str(root / image)) for image, label in pairs]
     _all_there(found)
@@ -70,37 +70,37 @@ def with_instances(root: Path, pairs: Sequence[Pair]) -> list[Maps]:
 
 
 def find_maps(folder: Path, left_out: list[str] | None = None) -> list[Maps]:
-    """List the label maps of a folder, searched recursively, each with the instance map beside it.
+    """List the label maps of a folder recursively, each with its instance map next to it.
 
     Args:
         folder: Holds `NAME_labelIds.png` and `NAME_instanceIds.png`, as Cityscapes names them.
-        left_out: A line on each file that is neither, nor known to lie beside them, is added to it.
+        left_out: One line is added for each other file, except for kinds that are common next to maps.
 
     Returns:
         The maps, by path.
 
     Raises:
-        FileNotFoundError: No such folder, no label maps, or some without instance map.
-        ValueError: Maps of one name in several subfolders, whose pictures would replace each other.
+        FileNotFoundError: The folder does not exist, has no label maps, or some without instance map.
+        ValueError: Several subfolders hold maps of the same name, whose pictures would overwrite each other.
     """
     contents = look_for_images(folder) if folder.is_dir() else Contents(Names(), [])
     names = [name for name in contents.names if _LABEL_OF_ANY_CASE.search(name)]
     if not names:
-        what = "no label maps" if folder.is_dir() else "no such folder, where label maps"
-        message = f"{what} (NAME{_LABEL}, with NAME{_INSTANCE} beside each) are expected: {folder.absolute()}"
+        what = "no label maps in" if folder.is_dir() else "no such folder:"
+        message = f"{what} {folder.absolute()}: expected NAME{_LABEL}, each with a NAME{_INSTANCE} next to it"
         raise UserFileNotFoundError(message)
     found = [Maps(str(folder / name), str(folder / instance_of(name))) for name in names]
     _all_there(found)
     if left_out is not None:
         left_out += _others(folder, contents, found)
-    # Here, where all are known: each of several processes sees but its own.
+    # Checked here, where all maps are known: with several processes, each sees only its own.
     first: dict[str, str] = {}
     for name in names:
         other = first.setdefault(Path(name).name, name)
         if other != name:
             message = (
                 f"{folder / other} and {folder / name} have the same name, as would their pictures: rename one of "
-                "them, or take one of the folders at a time"
+                "them, or pass one folder at a time"
             )
             raise UserValueError(message)
     return found
@@ -121,7 +121,7 @@ def _all_there(maps: Sequence[Maps]) -> None:
     missing = [one.instance for one in maps if not Path(one.instance).is_file()]
     if missing:
         message = (
-            f"{len(missing)} of {len(maps)} label maps have no instance map beside them: {missing[0]} is missing. "
+            f"{len(missing)} of {len(maps)} label maps have no instance map next to them: {missing[0]} is missing. "
             "Cityscapes' gtFine archives hold them (16-bit *_instanceIds.png)."
         )
         raise UserFileNotFoundError(message)
@@ -130,9 +130,9 @@ def _all_there(maps: Sequence[Maps]) -> None:
 class PanopticScenes(CropDataset[dict[str, Any]]):
     """`{"image": (3, H, W) uint8, "label": (1, H, W) int64 in [0, 34], "instance": (1, H, W) int64}`, and more.
 
-    It is asked for a `Crop`, whose seed decides the mirroring, or for a bare position, which is never mirrored.
-    `label_full`, of evaluation and prediction, is the label map (1, H0, W0) uint8 as large as the file; `path` the
-    label map's. Without an image there is no `image`.
+    Indexed with a `Crop`, whose seed determines the mirroring, or with a plain position, which is never mirrored.
+    `label_full`, for evaluation and prediction, is the label map (1, H0, W0) uint8 at its original size; `path` is the
+    label map's path. Items without an image have no `image`.
 
     Args:
         maps: The files.
@@ -151,7 +151,7 @@ class PanopticScenes(CropDataset[dict[str, Any]]):
         return len(self.maps)
 
     def input_files(self) -> Iterator[tuple[str, ...]]:
-        """The label map and the instance map of each sample, for writers that must not replace them."""
+        """The label map and the instance map of each sample, which writers must not overwrite."""
         return ((one.label, one.instance) for one in self.maps)
 
     def __getitem__(self, crop: Crop | int) -> dict[str, Any]:
@@ -176,15 +176,15 @@ def read_maps(label: str | Path, instance: str | Path, image: PngFile | None = N
 
     Args:
         label: An 8-bit file of label ids 0 ... 33, 255 for -1.
-        instance: A 16-bit file of instance ids: the label id, or 1000 times it and a number.
-        image: Their image, with which they are turned upright.
+        instance: A 16-bit file of instance ids: the label id, or 1000 times the label id plus a number.
+        image: Their image, whose orientation is applied to them.
 
     Returns:
         `(H0, W0)` uint8 in [0, 34], -1 as 34; and `(H0, W0)` uint16.
 
     Raises:
-        BrokenImageError: A file that cannot be read.
-        ValueError: Files of other kinds, of two sizes, or with values that are no label ids.
+        BrokenImageError: A file cannot be read.
+        ValueError: The files are of another kind, differ in size, or have values that are not label ids.
     """
     file = PngFile(label)
     other = _instances_of(file, instance)
@@ -196,8 +196,8 @@ def read_maps(label: str | Path, instance: str | Path, image: PngFile | None = N
     if len(wrong):
         row, column = divmod(int(wrong[0]), file.width)
         message = (
-            f"{label}: row {row}, column {column} holds {ids[row, column]} ({len(wrong)} such pixels), which is no "
-            "Cityscapes label id (0 ... 33; 255 for -1)"
+            f"{label}: row {row}, column {column} holds {ids[row, column]} ({len(wrong)} such pixels), which is "
+            "not a Cityscapes label id (0 ... 33; 255 for -1)"
         )
         raise UserValueError(message)
     check_ids(count_ids(ids), label)
@@ -205,7 +205,7 @@ def read_maps(label: str | Path, instance: str | Path, image: PngFile | None = N
 
 
 def read_instances(label: str | Path, instance: str | Path) -> np.ndarray:
-    """Read an instance map alone; arguments and errors as of `read_maps`.
+    """Read only an instance map; see `read_maps` for arguments and errors.
 
     Returns:
         `(H0, W0)` uint16.
@@ -214,7 +214,7 @@ def read_instances(label: str | Path, instance: str | Path) -> np.ndarray:
 
 
 def _instances_of(labels: PngFile, instance: str | Path) -> PngFile:
-    """Open a label map's instance map; another size raises ValueError."""
+    """Open the instance map of a label map; ValueError if it has another size."""
     other = PngFile(instance)
     if (labels.height, labels.width) != (other.height, other.width):
         message = (
@@ -226,7 +226,7 @@ def _instances_of(labels: PngFile, instance: str | Path) -> PngFile:
 
 
 def _nearest(values: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
-    """The values at the centers of a coarser or finer grid's cells; by picking, so that ids stay what they are."""
+    """Resize by picking the nearest value, so that ids are not mixed."""
     rows, columns = (
         ((np.arange(new) + 0.5) * (old / new)).astype(np.int64).clip(max=old - 1)
         for new, old in zip(size, values.shape, strict=True)
@@ -235,12 +235,12 @@ def _nearest(values: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
 
 
 def collate_scenes(items: list[dict[str, Any]], plans: Literal["no", "inference", "training"] = "no") -> dict[str, Any]:
-    """Stack items to a batch, `path` to a list; label maps of several sizes raise ValueError.
+    """Collate items to a batch, with `path` as a list; label maps of several sizes raise ValueError.
 
     Args:
-        items: Of `PanopticScenes`.
-        plans: Whether the batch also gets `plans`, see `pcpad.models.spade.plans_of_strides`; with what a backward pass
-            asks for when training.
+        items: Items of `PanopticScenes`.
+        plans: Whether the batch also gets `plans`, see `pcpad.models.spade.plans_of_strides`; for training they include
+            the data for a backward pass.
     """
     sizes = {tuple(item["label_full"].shape[-2:]) for item in items if "label_full" in item}
     if len(sizes) > 1:
@@ -249,7 +249,7 @@ def collate_scenes(items: list[dict[str, Any]], plans: Literal["no", "inference"
         raise UserValueError(message)
     batch: dict[str, Any] = default_collate(items)
     if plans != "no":
-        # Here, since data of other tasks would wait for them too; a task that asks for plans has loaded both.
+        # Imported here, so that data of other tasks does not wait for it; a task that asks for plans has imported it.
         from pcpad.models.spade import plans_of_strides
         from pcpad.panoptic import panoptic_ids
 

@@ -1,4 +1,4 @@
-"""Folders of photographs without labels: which are for training, which are held out, which are large enough."""
+"""Folders of photographs without labels: split them, and leave out small ones."""
 
 import zlib
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ from pcpad.errors import UserFileNotFoundError, UserValueError
 
 Split = Literal["train", "val", "test"]
 
-# Where `val` and `test` look, in this order: one folder of held-out pictures serves both.
+# The folders for `val` and `test`, in order of preference: one folder of held-out pictures can serve as both.
 _FOLDERS: dict[Split, tuple[str, ...]] = {"train": ("train",), "val": ("val", "test"), "test": ("test", "val")}
 
 _NO_DATA = """{what}: {path}
 Expected photographs ({suffixes}), at any depth, in one of these layouts:
     {root}/train/**    {root}/val/** or {root}/test/** or both    such as ImageNet's folders
-    {root}/**          no such folders: a part of the pictures, chosen by name, is held out
+    {root}/**          without such folders: a share of the pictures, chosen by name, is held out
 Any photographs will do. The papers took ImageNet's (ILSVRC2012), available at https://image-net.org/download.php.
-Real photographs that scikit-image and scikit-learn bring along, written in a second:
+Real photographs from scikit-image and scikit-learn, written in a second:
     pcpad sample photos DIR        and then --data.root DIR"""
 
 
@@ -32,26 +32,26 @@ def find_photos(root: Path, split: Split, held_out: float, split_seed: int) -> F
     """List the photographs of a split.
 
     ```
-    root/train/**             if root has any of these three folders, these are the splits;
-    root/val/**               val takes test's pictures where there is no val/, and the other way round
+    root/train/**             if root has any of these three folders, they are the splits;
+    root/val/**               val uses test's pictures if there is no val/, and the reverse
     root/test/**
-    root/**                   else all pictures in one folder, split by their names
+    root/**                   else all pictures, split by their names
     ```
 
     Args:
         root: The folder.
-        split: Which pictures.
-        held_out: In one folder without splits, the part of the pictures that is not for training, in (0, 1). At least
-            one picture is held out, and one left. They serve `val` and `test` alike.
-        split_seed: Decides which. A picture's place follows from its name, so that other pictures, added or removed,
-            change it only where the number held out changes.
+        split: The split to list.
+        held_out: Without split folders, the share of the pictures that is not for training, in (0, 1). At least one
+            picture is held out, and one is kept for training. Held-out pictures serve as both `val` and `test`.
+        split_seed: Seed of the division. A picture's split depends on its name, so that adding or removing others
+            changes it only if the number of held-out pictures changes.
 
     Returns:
         The files, sorted by name.
 
     Raises:
-        FileNotFoundError: There are no such pictures.
-        ValueError: A single picture, of which none can be held out.
+        FileNotFoundError: There are no pictures.
+        ValueError: There is only one picture, so that none can be held out.
     """
     if any((root / folder).is_dir() for folder in _FOLDERS):
         folders = [root / folder for folder in _FOLDERS[split] if (root / folder).is_dir()]
@@ -68,7 +68,7 @@ def find_photos(root: Path, split: Split, held_out: float, split_seed: int) -> F
     if not names:
         raise UserFileNotFoundError(_no_data("No photographs below", root, root))
     if len(names) == 1:
-        message = f"{root.absolute()} holds one photograph, {names[0]}: training and evaluation need one each at least"
+        message = f"{root.absolute()} holds one photograph, {names[0]}: training and evaluation need at least one each"
         raise UserValueError(message)
     taken = _held_out(names, held_out, split_seed)
     if split == "train":
@@ -79,7 +79,7 @@ def find_photos(root: Path, split: Split, held_out: float, split_seed: int) -> F
 def _held_out(names: Sequence[str], share: float, seed: int) -> np.ndarray:
     """Which of sorted names are held out, `(names,)` bool."""
     count = min(max(1, round(share * len(names))), len(names) - 1)
-    # By a checksum of the name, not by position: one file more would otherwise move half the others.
+    # By a checksum of the name instead of the position: otherwise one additional file would move half of the others.
     sums = (zlib.crc32(f"{seed}/{name}".encode("utf-8", "surrogateescape")) for name in names)
     order = np.argsort(np.fromiter(sums, np.uint32, len(names)), kind="stable")
     held_out = np.zeros(len(names), bool)
@@ -92,11 +92,11 @@ def _no_data(what: str, path: Path, root: Path) -> str:
 
 
 def large_enough(files: FileTable, side: int) -> FileTable:
-    """Leave out photographs that are too small, by their headers, with a warning that counts them.
+    """Drop photographs whose headers say that they are too small, with a warning that counts them.
 
     Args:
         files: The photographs.
-        side: The fewest pixels that height and width may have.
+        side: The smallest allowed height and width in pixels.
 
     Returns:
         Those that are large enough, in the same order.
@@ -122,8 +122,8 @@ def large_enough(files: FileTable, side: int) -> FileTable:
 
 
 def too_small(count: int, of: int, side: int, example: str) -> str:
-    """What to say where no photograph is large enough."""
+    """The error message if no photograph is large enough."""
     return (
-        f"{count} of {of} photographs are too small: crops with what lies beyond their borders need {side} pixels in "
+        f"{count} of {of} photographs are too small: crops and the context beyond their borders need {side} pixels in "
         f"height and width, but {example}. Use larger photographs, or a smaller --data.crop_size"
     )

@@ -1,4 +1,4 @@
-"""Crops of photographs and dead-leaves images with drawn damage: what the restoration network learns from."""
+"""Crops of photographs and dead-leaves images with drawn damage, to train the restoration network."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from pcpad.datamodules.reading.images import read_image
 
 __all__ = ["DamagedCrops", "DamagedSquares"]
 
-_MOST_SHORT = 1280  # pixels of a photograph's shorter side that are kept in memory
+_MOST_SHORT = 1280  # longest shorter side of a photograph kept in memory, in pixels
 _GRAY = 0.05
 _MIXED_CHANNELS = 0.3
 _LIT = 0.3
 
 
 class DamagedCrops(CropDataset[dict[str, Any]]):
-    """For training: `{"image": (3, S, S) uint8, "mask": (1, S, S) uint8, 1 = valid}`; all photographs are in memory.
+    """For training: `{"image": (3, S, S) uint8, "mask": (1, S, S) uint8, 1 = valid}`; photographs are kept in memory.
 
-    Each crop is of another photograph or a dead-leaves image, by chance; a photograph comes the more often the more
-    pixels it has (by their square root), and shows anything from its own resolution to all of its shorter side. Of two
-    places the one with more in it is taken most of the time: skies are soon learned. Crops are turned and mirrored, at
-    times in gray, in other colors, lighter or darker.
+    Each crop is of a random photograph or a dead-leaves image. Photographs are drawn in proportion to the square root
+    of their pixels, at a scale between their own resolution and one at which the crop spans their shorter side. Of two
+    positions, usually the one with more detail is used, as skies are learned soon. Crops are rotated and mirrored, and
+    sometimes gray, recolored, lighter or darker.
 
     Args:
         files: The photographs.
         size: S.
-        count: How many crops an epoch has.
+        count: Crops per epoch.
         leaves: Share of them that are dead-leaves images, in [0, 1].
 
     Raises:
@@ -76,12 +76,12 @@ class DamagedCrops(CropDataset[dict[str, Any]]):
 
 
 class DamagedSquares(Dataset[dict[str, Any]]):
-    """For evaluation, as `DamagedCrops`: the middle square of each photograph, once with each kind of damage.
+    """For evaluation, like `DamagedCrops`: the center square of each photograph, once with each kind of damage.
 
     Args:
         files: The photographs.
-        size: S, which their shorter side is resized to.
-        seed: Decides the damage.
+        size: S, to which the shorter side is resized.
+        seed: Seed of the damage.
     """
 
     def __init__(self, files: FileTable, size: int, seed: int) -> None:
@@ -105,7 +105,7 @@ class DamagedSquares(Dataset[dict[str, Any]]):
 
 
 def _kept(image: torch.Tensor, size: int) -> np.ndarray:
-    """A photograph as it is kept, (H, W, 3): neither larger than is of use nor smaller than a crop."""
+    """A photograph to keep in memory, (H, W, 3): neither larger than is useful nor smaller than a crop."""
     short = min(image.shape[-2:])
     wanted = min(max(short, size), _MOST_SHORT)
     if wanted != short:

@@ -1,4 +1,4 @@
-"""Pictures of streets with their label maps: augmented crops for training, whole ones for evaluation."""
+"""Street images with their label maps: augmented crops for training, whole images for evaluation."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ from pcpad.errors import UserValueError
 
 
 class Span(NamedTuple):
-    """What a crop shows of one side of an image.
+    """The part of an image that a crop shows, along one axis.
 
     Attributes:
         start: The first pixel of the image that is shown.
@@ -37,21 +37,20 @@ class Span(NamedTuple):
 
 
 def choose_span(length: int, crop: int, scale: float, centre: int | None, draws: np.random.Generator) -> Span:
-    """Choose what a crop of a resized image shows, along one side, in pixels of the image as it is on disk.
+    """Choose the part that a crop of a resized image shows, along one axis, in pixels of the original image.
 
-    Resizing what is cut out gives, to within half a pixel, what cutting the resized image would, and costs only the
-    crop's own pixels.
+    Cropping before resizing equals resizing before cropping to within half a pixel, and costs only the crop's pixels.
 
     Args:
-        length: The image's pixels.
-        crop: The crop's pixels.
-        scale: How many pixels of the resized image one pixel becomes.
-        centre: A pixel that the crop holds, anywhere within as far as the image reaches; None: anywhere. (Public code
-            draws as much. In the crop's middle, what is rare would hardly ever lie near a border.)
-        draws: Where the random position comes from.
+        length: The image's size in pixels.
+        crop: The crop's size in pixels.
+        scale: Factor by which the image is resized.
+        centre: A pixel that the crop contains, at a random place within it as far as the image allows; None: anywhere.
+            (As in public code. Centered crops would hardly ever show rare classes near a border.)
+        draws: The random generator.
 
     Returns:
-        The part; where the resized image is smaller than the crop, all of the image, padded on both sides.
+        The part; if the resized image is smaller than the crop, all of the image, padded on both sides.
     """
     size = max(1, round(crop / scale))
     if size > length:
@@ -63,7 +62,7 @@ def choose_span(length: int, crop: int, scale: float, centre: int | None, draws:
 
 
 class Pixels(Protocol):
-    """An image of which parts are asked for."""
+    """An image that can be read in parts."""
 
     @property
     def height(self) -> int:
@@ -74,17 +73,17 @@ class Pixels(Protocol):
         """Columns, upright."""
 
     def rgb(self, rows: slice, columns: slice) -> np.ndarray:
-        """A part of it, `(rows, columns, channels)`: uint8 in [0, 255] or float32 in [0, 1]."""
+        """A part of the image, `(rows, columns, channels)`: uint8 in [0, 255] or float32 in [0, 1]."""
 
 
 LabelT = TypeVar("LabelT", bound="Labels")
 
 
 class Labels(Protocol):
-    """A label map of which parts are asked for."""
+    """A label map that can be read in parts."""
 
     def grey(self, rows: slice, columns: slice) -> np.ndarray:
-        """A part of it, `(rows, columns)` uint8."""
+        """A part of the label map, `(rows, columns)` uint8."""
 
 
 class SceneAugmentation:
@@ -95,10 +94,10 @@ class SceneAugmentation:
         scale: Smallest and largest factor an image is resized by, drawn uniformly.
         flip: Probability of mirroring.
         jitter: Largest change of brightness, contrast and saturation (a factor between 1 - jitter and 1 + jitter)
-            and of hue (part of the color circle); 0: none. Of other channels than gray or RGB alone brightness and
-            contrast change, of all alike.
+            and of hue (fraction of the color circle); 0: none. For images other than gray or RGB, only brightness and
+            contrast change, equally in all channels.
         blur: Smallest and largest σ of the Gaussian, in pixels of the crop; None: no blur.
-        channels: Of the images.
+        channels: The images' number of channels.
     """
 
     def __init__(
@@ -120,7 +119,7 @@ class SceneAugmentation:
             elif jitter:
                 steps.append(A.ColorJitter(factors, factors, factors, hue=(-jitter, jitter), p=1))
             if blur is not None:
-                # A limit of 0 takes as many pixels as the σ needs.
+                # A limit of 0 chooses the kernel size by σ.
                 steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=blur, p=1))
             self.steps = compose(steps)
 
@@ -137,18 +136,18 @@ class SceneAugmentation:
             image: The image.
             label: Its label map, of the same size.
             crop: Its `centre` and `seed` are used. The same seed gives the same crop, in any process.
-            check: Looks at what is shown of the label map before it is padded: the padding's 255 is a value of no file.
+            check: Called with the part of the label map before it is padded with 255, which the file does not hold.
 
         Returns:
-            `(crop, crop, channels)` of the image's type, padded with 0, and label ids `(crop, crop)` uint8, padded with
-            255.
+            `(crop, crop, channels)` in the image's dtype, padded with 0, and label ids `(crop, crop)` uint8, padded
+            with 255.
         """
         draws = np.random.default_rng(crop.seed)
         scale = draws.uniform(*self.scale)
         y, x = crop.centre or (None, None)
         down = choose_span(image.height, self.crop, scale, y, draws)
         right = choose_span(image.width, self.crop, scale, x, draws)
-        # Smoothed where it shrinks, as PIL and torchvision do it; bilinear alone would skip pixels.
+        # Antialiased when shrinking, as in PIL and torchvision; plain bilinear interpolation would skip pixels.
         smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         part = (slice(down.start, down.start + down.size), slice(right.start, right.start + right.size))
         pixels = self._place(image.rgb(*part), down, right, smooth, 0)
@@ -170,7 +169,7 @@ class SceneAugmentation:
 
 
 def _resized(part: np.ndarray, size: tuple[int, int], interpolation: int) -> np.ndarray:
-    """OpenCV's resizing, which leaves out an axis of one channel, and takes no more than four by area."""
+    """Resize with OpenCV, which drops the axis of a single channel, and supports at most four channels by area."""
     if part.ndim == 2 or part.shape[2] in (3, 4):
         return cv2.resize(part, size, interpolation=interpolation)
     groups = (np.ascontiguousarray(part[..., at : at + 4]) for at in range(0, part.shape[2], 4))
@@ -195,12 +194,12 @@ class _Pairs:
 class SceneCrops(CropDataset[dict[str, torch.Tensor]]):
     """Crops for training: `{"image": (3, crop, crop) uint8, "label": (crop, crop) int64 trainIds}`.
 
-    It is asked for a `Crop`; a bare position, which plain samplers give, always gets the same crop of that image.
+    Indexed with a `Crop`; a plain position, as from standard samplers, always gives the same crop of that image.
 
     Args:
         root: The data set's folder.
         pairs: Images and label maps, relative to it.
-        length: How many crops make an epoch.
+        length: Crops per epoch.
         augment: Cuts the crops.
     """
 
@@ -242,18 +241,18 @@ class WholeScenes(Dataset[dict[str, torch.Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         pair = self.pairs[index]
-        ids = read_checked_ids(Path(), pair)  # the pair's paths begin with the root already
+        ids = read_checked_ids(Path(), pair)  # the pair's paths include the root
         return scene_item(PngFile(pair.image).rgb(), to_train_ids(ids))
 
 
 def scene_item(pixels: np.ndarray, train_ids: np.ndarray) -> dict[str, torch.Tensor]:
-    """What a data set hands out of pixels `(H, W, channels)` and classes `(H, W)` uint8."""
+    """An item of a data set from pixels `(H, W, channels)` and classes `(H, W)` uint8."""
     image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
     return {"image": image, "label": torch.from_numpy(np.ascontiguousarray(train_ids)).long()}
 
 
 def collate_equal_sizes(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Stack items to a batch, as a DataLoader does; images of several sizes raise ValueError."""
+    """Collate items to a batch, as a DataLoader does; images of several sizes raise ValueError."""
     sizes = {tuple(item["image"].shape[-2:]) for item in items}
     if len(sizes) > 1:
         held = ", ".join(f"{width}x{height}" for height, width in sorted(sizes))
@@ -263,8 +262,8 @@ def collate_equal_sizes(items: list[dict[str, Any]]) -> dict[str, Any]:
     return batch
 
 
-if not TYPE_CHECKING:  # to whom any name would exist
+if not TYPE_CHECKING:  # else type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
-        """What was here in earlier versions."""
+        """Names that were here in earlier versions."""
         return moved(__name__, name)

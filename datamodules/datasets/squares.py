@@ -1,4 +1,4 @@
-"""Squares of unlabeled photographs: at random places for training, the middle ones for evaluation."""
+"""Squares of unlabeled photographs: at random positions for training, at the center for evaluation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,11 +16,11 @@ _NO_FILTER = torch.ones(1)
 
 
 class Photographs(Sequence[Tensor]):
-    """Photographs by number, read when they are asked for: (3, H, W) uint8.
+    """A sequence of photographs that are read on access: (3, H, W) uint8.
 
     Args:
         files: Their files.
-        resize: What the shorter side is resized to, bilinear and antialiased; None: as they are.
+        resize: New length of the shorter side, bilinear and antialiased; None: not resized.
 
     Raises:
         BrokenImageError: On reading a file that cannot be read; names it.
@@ -38,7 +38,7 @@ class Photographs(Sequence[Tensor]):
         return image if self.resize is None else tvf.resize(image, [self.resize], antialias=True)
 
     def size_of(self, number: int) -> tuple[int, int]:
-        """Height and width, by the file's header."""
+        """Height and width, from the file's header."""
         height, width = image_size(self.files[number])
         if self.resize is None:
             return height, width
@@ -47,16 +47,16 @@ class Photographs(Sequence[Tensor]):
 
 
 class RandomSquares(TrainingCrops):
-    """For training: `{"image": (3, size, size) uint8}`, several of each photograph per epoch, half of them mirrored.
+    """For training: `{"image": (3, size, size) uint8}`, several per photograph and epoch, mirrored at random.
 
-    What is asked for and what happens to small photographs is as with `TrainingCrops`.
+    Indices and small photographs are handled as in `TrainingCrops`.
 
     Args:
         files: The photographs.
         size: Height and width.
         resize: See `Photographs`.
         flip: Probability of mirroring.
-        crops_per_image: How many squares of each photograph make an epoch.
+        crops_per_image: Squares of each photograph per epoch.
     """
 
     def __init__(self, files: FileTable, size: int, resize: int | None, flip: float, crops_per_image: int) -> None:
@@ -65,19 +65,19 @@ class RandomSquares(TrainingCrops):
         self.flip = flip
 
     def read(self, number: int) -> Tensor:
-        """A photograph, resized where that is asked for."""
+        """Read a photograph, resized if asked for."""
         photo: Tensor = self.photographs[number]
         return photo
 
     def cut(self, photo: Tensor, draws: np.random.Generator) -> dict[str, Tensor]:
-        """A square anywhere in a photograph that is large enough."""
+        """Cut a random square out of a photograph that is large enough."""
         top, left = (int(draws.integers(side - self.crop + 1)) for side in photo.shape[-2:])
         square = photo[:, top : top + self.crop, left : left + self.crop]
         return {"image": (square.flip(-1) if draws.random() < self.flip else square).contiguous()}
 
 
 class MiddleSquares(FixedCrops):
-    """For evaluation: `{"image": (3, size, size) uint8}`, the middle of each photograph.
+    """For evaluation: `{"image": (3, size, size) uint8}`, the center of each photograph.
 
     Args:
         files: The photographs, all of them large enough.
@@ -90,10 +90,10 @@ class MiddleSquares(FixedCrops):
         self.photographs = Photographs(files, resize)
 
     def read(self, number: int) -> Tensor:
-        """A photograph, resized where that is asked for."""
+        """Read a photograph, resized if asked for."""
         photo: Tensor = self.photographs[number]
         return photo
 
     def cut(self, photo: Tensor, draws: np.random.Generator) -> dict[str, Tensor]:
-        """The middle of a photograph."""
+        """Cut out the center of a photograph."""
         return {"image": tvf.center_crop(photo, [self.crop, self.crop]).contiguous()}

@@ -1,4 +1,4 @@
-"""What happens to an image between its file and its batch; uint8 tensors all the way."""
+"""Transforms of images between file and batch, on uint8 tensors."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,12 +23,12 @@ def training_transform(
     crop_ratio: tuple[float, float],
     horizontal_flip: float,
 ) -> Transform:
-    """Random resized crop and random flip, each only where asked for.
+    """Random resized crop and random flip, each optional.
 
     Args:
-        resize: As in `resize_and_crop`, for images that are not cropped at random.
-        size: Height and width handed out.
-        crop_scale: Smallest and largest part of the area that a random crop covers; None: evaluation's cut.
+        resize: See `resize_and_crop`; used without random crops.
+        size: Height and width of the result.
+        crop_scale: Smallest and largest fraction of the area that a random crop covers; None: the crop of evaluation.
         crop_ratio: Smallest and largest width / height of a random crop.
         horizontal_flip: Probability of mirroring.
 
@@ -53,7 +53,7 @@ def resize_and_crop(image: torch.Tensor, resize: int, size: int) -> torch.Tensor
     Returns:
         `(3, size, size)` uint8.
     """
-    # A strip of 1 × 10 000 pixels would grow to 256 × 2 560 000; what the crop cannot see is left out before.
+    # A strip of 1 × 10 000 pixels would become 256 × 2 560 000; parts outside of the crop are removed before.
     longest = 8 * min(image.shape[-2:])
     if max(image.shape[-2:]) > longest:
         image = tvf.center_crop(image, [min(side, longest) for side in image.shape[-2:]])

@@ -1,4 +1,4 @@
-"""What is known of videos: the index of each, kept in one file beside the data and written while it is made."""
+"""The indices of videos, in one file next to the data that is also written while it is built."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from pcpad.datamodules.reading.video_files import VideoIndex
 __all__ = ["Entry", "KnownVideos", "is_index"]
 
 FILE_NAME = "pcpad_videos.npz"
-MOST_FRAMES = 1 << 20  # of a folder of frames: ten hours
+MOST_FRAMES = 1 << 20  # in a folder of frames: ten hours
 UNREADABLE = (ValueError, ArithmeticError, struct.error, zlib.error)
-"""What `VideoIndex.unpack` raises on bytes that are no index."""
+"""The errors that `VideoIndex.unpack` raises for bytes that are not an index."""
 
-# Raised when the same file would give another index.
+# Increased whenever the same file would give another index.
 _FORMAT = 3
 _KINDS = {
     **{"format": "<i8", "names": "|u1", "reasons": "|u1", "sizes": "<i8", "changed": "<i8", "ends": "<i8"},
     "packed": "|u1",
 }
-# Between two writes of what was found. All that is known is written each time, 2 s for 240 000 videos, which then is a
-# twentieth of the time at most.
+# Seconds between two writes. Each writes all entries, which takes 2 s for 240 000 videos: at most a twentieth of the
+# time.
 _SECONDS = 10.0
 _SHARE = 20
 
 
 class Entry(NamedTuple):
-    """What is known of a file: its size and time of change then, and its index or why it has none."""
+    """What is known of a file: its size and modification time at that time, and its index or why it has none."""
 
     size: int
     changed: int
@@ -46,14 +46,14 @@ class Entry(NamedTuple):
 
 
 class KnownVideos:
-    """What the cache files of a data set know, read once, and what is found out in addition.
+    """The content of a data set's cache files, read once, and new entries.
 
-    The file is `root/pcpad_videos.npz`; where `root` cannot be written to, it lies below `$XDG_CACHE_HOME/pcpad`
+    The file is `root/pcpad_videos.npz`, or if `root` is not writable one below `$XDG_CACHE_HOME/pcpad`
     (`~/.cache/pcpad`).
 
     Args:
         root: The data set's folder.
-        beside: Whether a file may be left in `root`; else it lies in the cache folder.
+        beside: Whether to write the file to `root`; else it is in the cache folder.
     """
 
     def __init__(self, root: Path, *, beside: bool = True) -> None:
@@ -66,26 +66,26 @@ class KnownVideos:
         self._refresh()
 
     def find(self, name: str, state: tuple[int, int]) -> Entry | None:
-        """What is known of a file in that state: size and time of change.
+        """Look up a file in its current state.
 
         Args:
             name: The file, relative to the root.
-            state: As it is now.
+            state: Its current size and modification time.
 
         Returns:
-            It; None where the file is new, or has changed.
+            Its entry; None if the file is new or has changed.
         """
-        # What is unchanged in both places and broken in one was found to be so by decoding all of it.
+        # If it is unchanged in both places but broken in one, decoding the whole file found that.
         places = (entry for _, kept in self._read.values() if (entry := kept.get(name)))
         found = [entry for entry in (self._found.get(name), *places) if entry and entry[:2] == state]
         return next((entry for entry in found if not entry.packed), found[0] if found else None)
 
     def add(self, name: str, entry: Entry) -> None:
-        """Take note of a file; now and then all that is known is written, so that an interrupted start continues.
+        """Add an entry; all entries are written from time to time, so that an interrupted start can continue.
 
         Args:
             name: The file, relative to the root.
-            entry: What was found out.
+            entry: Its entry.
         """
         self._found[name] = entry
         if time.monotonic() >= self._due:
@@ -94,16 +94,16 @@ class KnownVideos:
             self._due = time.monotonic() + max(_SECONDS, _SHARE * (time.monotonic() - began))
 
     def write(self, *, quietly: bool = False) -> None:
-        """Write all that is known to the first place that can be written to.
+        """Write all entries to the first writable place.
 
         Args:
-            quietly: Whether to say nothing where there is none.
+            quietly: Whether not to warn if there is none.
         """
-        self._refresh()  # another run may have found out others
+        self._refresh()  # another run may have added entries
         known = _merged([kept for _, kept in self._read.values()]) | self._found
         unkept = write_arrays(self._places, _as_arrays(known))
         if unkept and not quietly:
-            rank_zero_warn(f"the index of videos could not be kept and is built in each run: {unkept}")
+            rank_zero_warn(f"the index of videos could not be saved and is rebuilt in each run: {unkept}")
         for place in self._places:
             if place in self._read and _version(place) != self._read[place][0]:
                 self._read[place] = (_version(place), self._read[place][1])  # our own
@@ -116,7 +116,7 @@ class KnownVideos:
 
 
 class _Kept:
-    """What one file knows: flat buffers, of which an entry is made when it is asked for."""
+    """The content of one file, in flat buffers from which entries are made on access."""
 
     def __init__(
         self,
@@ -143,13 +143,13 @@ class _Kept:
 
 
 def is_index(entry: Entry) -> bool:
-    """Whether an index can be read, which takes 20 µs where making one takes 5 ms. No frame takes less than a byte.
+    """Whether an entry's index can be unpacked, which takes 20 µs, while building one takes 5 ms.
 
     Args:
-        entry: Of a cache file, which may have come with the data and hold anything.
+        entry: From a cache file, which is not trusted, as it may come with the data.
 
     Returns:
-        False where it has to be rebuilt.
+        False if it has to be rebuilt.
     """
     try:
         VideoIndex.unpack(entry.packed, max(entry.size, MOST_FRAMES))
@@ -159,7 +159,7 @@ def is_index(entry: Entry) -> bool:
 
 
 def _version(place: Path) -> object:
-    """What tells a file from the one that stood there before; None where there is none."""
+    """A value that changes when a file is replaced; None if there is no file."""
     try:
         state = place.stat()
     except OSError:
@@ -168,7 +168,7 @@ def _version(place: Path) -> object:
 
 
 def _merged(kept: Sequence[_Kept]) -> dict[str, Entry]:
-    """What all places know; of a file that they know differently, the later state, else that it is broken."""
+    """Merge the entries of all places; if they differ for a file, use the later state, else the one that is broken."""
     merged: dict[str, Entry] = {}
     for name, entry in itertools.chain.from_iterable(kept):
         other = merged.get(name)
@@ -178,7 +178,7 @@ def _merged(kept: Sequence[_Kept]) -> dict[str, Entry]:
 
 
 def _read(place: Path) -> _Kept:
-    """What a file knows, which may have come with the data: nothing, where its parts do not fit together."""
+    """Read a cache file, which is not trusted, as it may come with the data; empty if it is inconsistent."""
     stored = read_arrays(place, _KINDS)
     if stored is None or {name for name, array in stored.items() if not array.shape} != {"format"}:
         return _Kept()

@@ -1,4 +1,4 @@
-"""What is wrong with lists of videos that no line alone shows: videos listed twice, odd class numbers."""
+"""Check lists of videos as a whole: videos that are listed twice, implausible class numbers."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pcpad.errors import UserValueError
 __all__ = ["Listed", "check_numbers", "check_twice", "listed_rows"]
 
 _SHOWN = 5
-_LARGEST = 10_000  # class numbers up to there need no further reason
+_LARGEST = 10_000  # class numbers up to this one are accepted
 
 
 class Listed(NamedTuple):
     """A line of a list.
 
     Attributes:
-        split: Of which it is read.
+        split: The split that the list is read for.
         path: The list.
-        row: What stands there.
+        row: The line's content.
         official: Whether it is Kinetics' own table.
     """
 
@@ -37,7 +37,7 @@ class Listed(NamedTuple):
 
 
 def listed_rows(lists: Mapping[str, tuple[Path, VideoList]]) -> list[Listed]:
-    """All lines of the lists of some splits, but for those of other splits than a list is read for."""
+    """All lines of the lists of some splits, without lines of splits that a list is not read for."""
     return [
         Listed(split, path, row, found.official)
         for split, (path, found) in lists.items()
@@ -47,13 +47,13 @@ def listed_rows(lists: Mapping[str, tuple[Path, VideoList]]) -> list[Listed]:
 
 
 def check_twice(rows: Sequence[Listed], place: Callable[[Listed], str]) -> None:
-    """Refuse a list that gives one file two classes; say which videos are in two splits.
+    """Refuse a list that gives one file two classes; report videos that are in two splits.
 
-    Kinetics' own tables have such clips here and there, so of these it is said alone.
+    Kinetics' own tables have a few such clips, which are only reported.
 
     Args:
-        rows: Of all splits.
-        place: Where the file of a line lies.
+        rows: The lines of all splits.
+        place: Returns the path of a line's file.
 
     Raises:
         UserValueError: Two lines of a split contradict each other.
@@ -63,22 +63,22 @@ def check_twice(rows: Sequence[Listed], place: Callable[[Listed], str]) -> None:
     if contradicting:
         text = f"{len(contradicting)} videos are listed with two classes: {_lines(contradicting)}"
         if not all(a.official for a, _ in contradicting):
-            message = f"{text}. Leave one line of each"
+            message = f"{text}. Keep one line of each"
             raise UserValueError(message)
         rank_zero_warn(text)
-    # Of Kinetics' own, what was uploaded as one video: another part of it shows the same people and place.
+    # For Kinetics' own tables by uploaded video: other parts of it show the same people and place.
     sources = [
         PurePosixPath(at).name.rsplit("_", 2)[0] if one.official else at for one, at in zip(rows, places, strict=True)
     ]
     shared = [(a, b) for a, b in _pairs(rows, sources) if a.split != b.split]
     if shared:
         rank_zero_warn(
-            f"{len(shared)} videos are in two splits, so that scores are of what was trained on: {_lines(shared)}"
+            f"{len(shared)} videos are in two splits, so that scores include training videos: {_lines(shared)}"
         )
 
 
 def _pairs(rows: Sequence[Listed], keys: Sequence[str]) -> Iterator[tuple[Listed, Listed]]:
-    """Each line with the first one of the same key."""
+    """Each line with the first line of the same key."""
     first: dict[str, Listed] = {}
     for one, key in zip(rows, keys, strict=True):
         other = first.setdefault(key, one)
@@ -92,20 +92,20 @@ def _lines(pairs: Sequence[tuple[Listed, Listed]]) -> str:
 
 
 def check_numbers(rows: Sequence[Listed]) -> None:
-    """Refuse class numbers that count from 1, which would make a class of no video, or that are out of all count.
+    """Refuse class numbers that start at 1, which would leave class 0 without videos, or that are implausibly large.
 
     Args:
-        rows: Of all splits; their labels are whole numbers.
+        rows: The lines of all splits; their labels are integers.
 
     Raises:
-        UserValueError: One of these.
+        UserValueError: Class numbers are refused.
     """
     least, most = min(rows, key=_number), max(rows, key=_number)
     classes = len({_number(one) for one in rows})
     if _number(least) == 1 and _number(most) == classes:
         message = (
-            f"The classes are counted from 1 to {classes}: {least} and {most}. Expected numbers from 0 to "
-            f"{classes - 1}: class 0 would have no video. Subtract 1 in every line, or write names instead"
+            f"The classes are numbered from 1 to {classes}: {least} and {most}. Expected numbers from 0 to "
+            f"{classes - 1}: class 0 would have no video. Subtract 1 in every line, or use names instead"
         )
         raise UserValueError(message)
     if _number(most) >= max(_LARGEST, 10 * classes):
@@ -115,7 +115,7 @@ def check_numbers(rows: Sequence[Listed]) -> None:
         )
         raise UserValueError(message)
     if _number(least) > 0:
-        rank_zero_warn(f"no video is of class 0: the smallest class number is in {least}; classes are counted from 0")
+        rank_zero_warn(f"no video has class 0: the smallest class number is in {least}; classes are numbered from 0")
 
 
 def _number(one: Listed) -> int:

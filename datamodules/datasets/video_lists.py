@@ -1,4 +1,4 @@
-"""Reading files that say which videos there are and of which class each is, in the formats that people have."""
+"""Read lists of videos and their classes, in the common formats."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ __all__ = ["EXPECTED", "Annotations", "VideoList", "VideoPlaces", "VideoRow", "i
 
 EXPECTED = (
     "a table whose first line names the columns label,youtube_id,time_start,time_end,split (Kinetics' own) or "
-    "path,label, or a path and a class per line; between them commas, semicolons or tabs, without a first line of "
-    "spaces too"
+    "path,label, or a path and a class per line; separated by commas, semicolons or tabs, and in lists without column "
+    "names also by spaces"
 )
 _OFFICIAL = ("label", "youtube_id", "time_start", "time_end", "split")
 _PATHS = ("path", "video_path", "video", "filename", "file_name", "file", "filepath", "clip", "name")
@@ -34,14 +34,14 @@ _SAMPLE = 64
 
 
 class VideoRow(NamedTuple):
-    """A video that is listed.
+    """A listed video.
 
     Attributes:
-        line: The line it stands in, from 1.
-        names: Where it may lie, as the line or the format says it; the first is what it is called where it is missing.
+        line: Its line number, from 1.
+        names: Paths at which it may be, from the line or the format; the first one names it if it is missing.
         label: Its class.
-        split: "train", "val" or "test"; None: not said, the file is of one split.
-        seconds: How long it should be; None: not said.
+        split: "train", "val" or "test"; None: unspecified, the file is for one split.
+        seconds: Its annotated duration; None: unknown.
     """
 
     line: int
@@ -52,12 +52,12 @@ class VideoRow(NamedTuple):
 
 
 class Annotations(NamedTuple):
-    """Where videos are listed, and how.
+    """The location and format of the lists of videos.
 
     Attributes:
-        path: Of the file; `{split}` in it stands for the split.
-        columns: What the columns of a table are called: `path`, `label` and `split`; empty: by the usual names.
-        roots: Further folders in which its videos are looked for.
+        path: The file's path; `{split}` in it stands for the split.
+        columns: The names of a table's columns, by `path`, `label` and `split`; empty: the usual names.
+        roots: Further folders to look for its videos in.
     """
 
     path: str
@@ -66,11 +66,11 @@ class Annotations(NamedTuple):
 
 
 class VideoList(NamedTuple):
-    """What a file lists.
+    """The content of a list.
 
     Attributes:
-        rows: Its videos; those of Kinetics' own table lie below the split's folder.
-        official: Whether it is Kinetics' own table, in which a class is a name even where it looks like a number.
+        rows: Its videos; those of Kinetics' own table are below the split's folder.
+        official: Whether it is Kinetics' own table, in which a class is a name even if it looks like a number.
     """
 
     rows: list[VideoRow]
@@ -78,11 +78,11 @@ class VideoList(NamedTuple):
 
 
 class VideoPlaces:
-    """Looks up where listed videos lie, by one look into each folder.
+    """Looks up the paths of listed videos, reading each folder once.
 
     Args:
         root: The data set's folder.
-        others: Further folders; what lies in them is given with its whole path.
+        others: Further folders; paths of videos in them are absolute.
     """
 
     def __init__(self, root: Path, others: Sequence[Path] = ()) -> None:
@@ -91,13 +91,13 @@ class VideoPlaces:
         self._folders: dict[str, tuple[set[str], dict[str, list[str]]]] = {}
 
     def find(self, name: str) -> list[str]:
-        """Find a video under its name, else under one that differs from it in case or in the ending alone.
+        """Find a video by its name, else by a name that differs only in case or extension.
 
         Args:
-            name: A path relative to the root, `/` between its parts.
+            name: A path relative to the root, with `/` as separator.
 
         Returns:
-            The one, none, or several of which it cannot be said which is meant.
+            One path, none, or several if the name is ambiguous.
         """
         places = [name] if name.startswith("/") else [name, *(f"{other}/{name}" for other in self.others)]
         return next((found for place in places if (found := self._find(place))), [])
@@ -131,13 +131,13 @@ def _is_video(name: str) -> bool:
 
 
 def _stem(name: str) -> str:
-    """What stands before a video's ending; names of videos may hold dots."""
+    """A video's name without its extension; names may contain dots."""
     ending = next((ending for ending in SUFFIXES if name.lower().endswith(ending)), "")
     return name[: len(name) - len(ending)].casefold()
 
 
 def inside(root: Path, name: str, source: Path, line: int, others: Sequence[Path] = ()) -> str:
-    """Give a path relative to the root, and refuse one that leads out of it; a whole one may lie in another folder."""
+    """Make a path relative to the root, refusing paths outside of it; absolute paths may be in the other folders."""
     given = name.replace("\\", "/")
     absolute = os.path.normpath(root.absolute() / given)
     home = os.path.normpath(root.absolute())
@@ -145,8 +145,8 @@ def inside(root: Path, name: str, source: Path, line: int, others: Sequence[Path
         return absolute
     if "\0" in given or not PurePosixPath(absolute).is_relative_to(home) or absolute == home:
         message = (
-            f"{source}, line {line}: {name!r} points outside of {home}. Nothing outside of the data set's folder "
-            "is read: correct the line, or name a folder above as --data.root"
+            f"{source}, line {line}: {name!r} is outside of {home}. Nothing outside of the data set's folder "
+            "is read: correct the line, or pass a parent folder as --data.root"
         )
         raise UserValueError(message)
     return PurePosixPath(absolute).relative_to(home).as_posix()
@@ -156,16 +156,16 @@ def read_list(path: Path, is_there: Callable[[str], bool], columns: Mapping[str,
     """Read a file that lists videos.
 
     Args:
-        path: The file; see `EXPECTED` for what it may be.
-        is_there: Whether a video of this name is there: paths may hold spaces and commas, so that it takes this to
-            tell where a path ends.
-        columns: What a table's columns are called, by `path`, `label` and `split`; None or empty: by the usual names.
+        path: The file; see `EXPECTED` for its formats.
+        is_there: Whether a video of this name exists; needed to tell where a path ends, as paths may contain spaces and
+            commas.
+        columns: The names of a table's columns, by `path`, `label` and `split`; None or empty: the usual names.
 
     Returns:
         Its rows.
 
     Raises:
-        ValueError: It is in another format, or one of its lines is; says which.
+        ValueError: The file, or one of its lines, has another format; says which.
     """
     if columns:
         rows = read_table(path, ("path", "label"), ("split",), columns)
@@ -177,7 +177,7 @@ def read_list(path: Path, is_there: Callable[[str], bool], columns: Mapping[str,
     except csv.Error as error:
         message = (
             f"{path} cannot be read as a table ({error}): a field of more than {csv.field_size_limit()} characters "
-            f"mostly comes of a quotation mark that is never closed. Expected {EXPECTED}"
+            f"usually means that a closing quotation mark is missing. Expected {EXPECTED}"
         )
         raise UserValueError(message) from error
 
@@ -207,30 +207,30 @@ def _unexpected(path: Path, line: int, text: str, what: str) -> UserValueError:
 
 
 def _official_rows(path: Path, text: str, delimiter: str) -> Iterator[VideoRow]:
-    """The CVDF format; the csv module reads class names with commas and quotes."""
+    """Rows of the CVDF format; the csv module handles class names with commas and quotes."""
     with io.StringIO(text, newline="") as file:
         table = csv.DictReader(file, delimiter=delimiter)
         table.fieldnames = [name.strip().lower() for name in table.fieldnames or []]
         lacking = [name for name in _OFFICIAL if name not in table.fieldnames]
         if lacking:
-            message = f"{path}: expected the columns {','.join(_OFFICIAL)}, but {', '.join(lacking)} is not in line 1"
+            message = f"{path}: expected the columns {','.join(_OFFICIAL)}, but line 1 lacks {', '.join(lacking)}"
             raise UserValueError(message)
         for row in table:
             line = table.line_num
             if not row["label"] or not row["youtube_id"]:
-                message = f"{path}, line {line}: expected a label and a youtube_id, but came {row}"
+                message = f"{path}, line {line}: expected a label and a youtube_id, but got {row}"
                 raise UserValueError(message)
             split = _SPLITS.get((row["split"] or "").strip().lower())
             if split is None:
-                message = f"{path}, line {line}: expected a split among {', '.join(_SPLITS)}, but came {row['split']!r}"
+                message = f"{path}, line {line}: expected a split among {', '.join(_SPLITS)}, but got {row['split']!r}"
                 raise UserValueError(message)
             try:
                 start, end = float(row["time_start"]), float(row["time_end"])
                 name = f"{row['youtube_id']}_{int(start):06}_{int(end):06}.mp4"
             except (TypeError, ValueError, OverflowError) as error:
-                message = f"{path}, line {line}: time_start and time_end have to be seconds, but came {row}"
+                message = f"{path}, line {line}: expected time_start and time_end in seconds, but got {row}"
                 raise UserValueError(message) from error
-            # As annotated; with underscores, as some archives name the folders; or without folders, as CVDF packs them.
+            # As annotated; with underscores, as in some archives; or without folders, as in CVDF's.
             label = row["label"]
             names = (f"{split}/{label}/{name}", f"{split}/{label.replace(' ', '_')}/{name}", f"{split}/{name}")
             yield VideoRow(line, names, label, split, end - start)
@@ -246,14 +246,14 @@ def _table_rows(path: Path, text: str, delimiter: str, at_path: int, at_label: i
             if not heads:
                 name, label = (cells[at].strip() if at < len(cells) else "" for at in (at_path, at_label))
                 if not name or not label:
-                    message = f"{path}, line {table.line_num}: expected a path and a class, but came {cells}"
+                    message = f"{path}, line {table.line_num}: expected a path and a class, but got {cells}"
                     raise UserValueError(message)
                 yield VideoRow(table.line_num, (name,), label)
             heads = False
 
 
 def _list_rows(path: Path, text: str, is_there: Callable[[str], bool]) -> Iterator[VideoRow]:
-    """Lines of a path and a class, split from the right, as paths may hold spaces."""
+    """Rows from lines of a path and a class, split from the right, as paths may contain spaces."""
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     delimiter = _delimiter([line for _, line in lines[:_SAMPLE]], is_there)
     for number, line in lines:
@@ -268,7 +268,7 @@ def _list_rows(path: Path, text: str, is_there: Callable[[str], bool]) -> Iterat
 
 
 def _delimiter(lines: Sequence[str], is_there: Callable[[str], bool]) -> str:
-    """What stands between path and class: what makes most paths be there, else what stands in all lines."""
+    """The separator between path and class: the one for which most paths exist, else one that is in all lines."""
     counts = {mark: sum(is_there(line.rpartition(mark)[0].strip()) for line in lines) for mark in " \t;,"}
     best = max(counts, key=lambda mark: counts[mark])
     if counts[best]:
@@ -276,8 +276,8 @@ def _delimiter(lines: Sequence[str], is_there: Callable[[str], bool]) -> str:
     return next((mark for mark in "\t;," if all(line.rpartition(mark)[0] for line in lines)), " ")
 
 
-if not TYPE_CHECKING:  # to whom any name would exist
+if not TYPE_CHECKING:  # else type checkers would accept any name
 
     def __getattr__(name: str) -> Any:
-        """What was here in earlier versions."""
+        """Names that were here in earlier versions."""
         return moved(__name__, name)

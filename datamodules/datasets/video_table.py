@@ -20,31 +20,31 @@ __all__ = ["BrokenVideo", "VideoTable", "index_any", "load_videos", "note_broken
 
 
 class BrokenVideo(NamedTuple):
-    """A file that is no usable video, and why."""
+    """A file that is not a usable video, and why."""
 
     name: str
     reason: str
 
 
 class PassingReason(str):
-    """Why a file cannot be read now; it may be tomorrow, with other permissions or a disk that answers."""
+    """A temporary reason why a file cannot be read, such as permissions or a disk that does not respond."""
 
     __slots__ = ()
 
 
 class VideoTable:
-    """The usable videos of a split, in three flat buffers, shared after a fork; see `FileTable`.
+    """The usable videos of a split, in three flat buffers that are shared after a fork; see `FileTable`.
 
     Args:
         root: The folder the names are relative to.
-        names: One for each video.
-        packed: The index of each, packed.
+        names: The name of each video.
+        packed: The packed index of each video.
         labels: Class indices; None: unknown.
         jpeg_fps: Frame rate of videos that are folders of frames.
-        sizes: Of the files, in bytes, where indices were not looked at yet and may be anything.
+        sizes: The files' sizes in bytes, if the indices have not been checked yet.
 
     Attributes:
-        paths: Where each video lies.
+        paths: The path of each video.
         labels: `(videos,)` int64, or None.
     """
 
@@ -69,13 +69,13 @@ class VideoTable:
         return len(self.paths)
 
     def index(self, video: int) -> VideoIndex:
-        """The index of a video; one that turns out to be none is rebuilt.
+        """The index of a video; an invalid one is rebuilt.
 
         Args:
             video: Its position.
 
         Raises:
-            BrokenVideoError: It is rebuilt, and there is none.
+            BrokenVideoError: It cannot be rebuilt.
         """
         packed = self._anew.get(video) or self._packed[self._ends[video] : self._ends[video + 1]]
         most = None if self._sizes is None else max(int(self._sizes[video]), MOST_FRAMES)
@@ -95,7 +95,7 @@ class VideoTable:
         return found
 
     def select(self, wanted: np.ndarray) -> "VideoTable":
-        """The videos for which an array of bools is true."""
+        """Select the videos for which a boolean array is true."""
         packed = [self._packed[self._ends[video] : self._ends[video + 1]] for video in np.flatnonzero(wanted)]
         labels = None if self.labels is None else self.labels[wanted].tolist()
         names = self.paths.select(wanted).names
@@ -103,7 +103,7 @@ class VideoTable:
         return VideoTable(Path(self.paths.folder), names, packed, labels, self.jpeg_fps, sizes)
 
     def open(self, video: int, index: VideoIndex, least: int = 0) -> Video | FrameFolder:
-        """Open a video, which raises BrokenVideoError; see `Video`."""
+        """Open a video; may raise BrokenVideoError, see `Video`."""
         return (FrameFolder if index.codec == CODEC else Video)(self.paths[video], index, least)
 
 
@@ -115,7 +115,7 @@ def index_any(root: Path, name: str) -> bytes | str:
         name: The file.
 
     Returns:
-        The packed index, or as a str the reason why there is none; a `PassingReason` where the file is not to blame.
+        The packed index, or a str with the reason why there is none; a `PassingReason` if it may be temporary.
     """
     path = root / name
     try:
@@ -135,24 +135,23 @@ def load_videos(
     known: KnownVideos | None = None,
     lazily: bool = False,
 ) -> tuple[VideoTable, list[BrokenVideo]]:
-    """Index videos; those that are known unchanged from the cache file, see `KnownVideos`.
+    """Index videos, using the cache file for those that are unchanged, see `KnownVideos`.
 
-    It knows each file's path, size and time of change; other files, and those that changed, are looked through in
-    parallel, with a progress bar. What was found is written every few seconds, so that an interrupted start
-    continues where it was.
+    The cache holds each file's path, size and modification time; new and changed files are indexed in parallel, with a
+    progress bar. Results are written every few seconds, so that an interrupted start continues where it stopped.
 
     Args:
         root: The data set's folder.
         names: Files and folders of frames, relative to it.
         labels: The class index of each; None: unknown.
         jpeg_fps: Frame rate of folders of frames.
-        beside: Whether a file may be left in `root`; else it lies in the cache folder.
-        known: What the cache file knows, where it has been read already.
-        lazily: Whether an index from the cache file is looked at when it is used, instead of now: 20 µs each. Then one
-            that is none is rebuilt, and a video that has none is heard of from `VideoTable.index`.
+        beside: Whether to write the cache file to `root`; else it is in the cache folder.
+        known: The content of the cache file, if it has been read already.
+        lazily: Whether to check a cached index when it is used instead of now (20 µs each). Then an invalid one is
+            rebuilt, and `VideoTable.index` raises the error of a video that has none.
 
     Returns:
-        The usable videos in the order given, and the others.
+        The usable videos in the given order, and the others.
     """
     known = known or KnownVideos(root, beside=beside)
     entries: list[Entry | None] = []
@@ -181,7 +180,7 @@ def load_videos(
 def _index_others(
     known: KnownVideos, names: Sequence[str], entries: list[Entry | None], unknown: list[tuple[int, tuple[int, int]]]
 ) -> None:
-    """Index the videos at some places, whose states are given; what was found is written, whatever ends it."""
+    """Index the videos at some positions, with given states; the results are written even after an error."""
     if not unknown:
         return
     others = [names[place] for place, _ in unknown]
@@ -200,11 +199,11 @@ def _index_others(
 
 
 def note_broken(root: Path, broken: Sequence[BrokenVideo]) -> None:
-    """Keep in the cache file that videos are broken, until they change.
+    """Record in the cache file that videos are broken, until they change.
 
     Args:
         root: The data set's folder.
-        broken: Videos that are indexed already but turned out not to decode.
+        broken: Indexed videos that turned out not to decode.
     """
     known = KnownVideos(root)
     for name, reason in broken:
@@ -213,7 +212,7 @@ def note_broken(root: Path, broken: Sequence[BrokenVideo]) -> None:
 
 
 def _state(path: str) -> tuple[int, int]:
-    """Size and time of change; of a folder of frames the time alone, which new and removed files change."""
+    """Size and modification time; for a folder of frames only the time, which new and removed files change."""
     try:
         state = os.stat(path)  # noqa: PTH116  # `Path.stat` would build a path for each of 240 000 files
     except OSError:

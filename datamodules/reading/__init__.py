@@ -1,4 +1,4 @@
-"""Bytes to pixels: images, PNGs, videos, folders of them, and caches of what was found out about them.
+"""Bytes to pixels: images, PNGs, videos, folders of them, and caches of what was read from them.
 
-At home here: anything that opens a file and knows no data set. What the pixels mean is in `datasets`.
+This folder holds code that opens files without knowing any data set. What the pixels mean is in `datasets`.
 """

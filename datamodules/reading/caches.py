@@ -1,4 +1,4 @@
-"""What is found out about many files once: in parallel, with a progress bar, kept in a file beside the data."""
+"""Caches: work through many files once, in parallel and with a progress bar, and keep the results next to the data."""
 
 import hashlib
 import math
@@ -18,21 +18,21 @@ from pcpad._user_cache import user_cache
 from pcpad.errors import UserValueError
 from pcpad.files import opened, whole_file
 
-# What is read of a cache without further questions, and then for each byte of its file. Names, times and indices of
-# videos are compressed to a tenth at most, points in label maps to a third.
+# Bytes that a cache may decompress to: a fixed amount, plus a factor per byte of its file. Names, times and indices of
+# videos compress to no less than a tenth, points in label maps to a third.
 _MOST_CACHED = 1 << 24
 _MOST_OF_A_BYTE = 100
-# Below this, starting processes takes longer than the work.
+# For fewer items than this, starting processes takes longer than the work.
 _ALONE = 64
 
 
 def cores() -> int:
-    """How many processor cores this process may use."""
+    """The number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cache_places(root: Path, file_name: str) -> list[Path]:
-    """Where to look for a data set's cache file and try to write it, best first.
+    """The places to read a data set's cache file from and to write it to, best first.
 
     Args:
         root: The data set's folder.
@@ -40,7 +40,7 @@ def cache_places(root: Path, file_name: str) -> list[Path]:
 
     Returns:
         The file in `root`, then one below `$XDG_CACHE_HOME/pcpad` (`~/.cache/pcpad`) for folders that cannot be
-        written to; not that one where the user has no home folder.
+        written to; the latter is left out if the user has no home folder.
     """
     name = f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]}_{file_name}"
     kept = user_cache()
@@ -55,7 +55,7 @@ def write_arrays(places: Sequence[Path], arrays: dict[str, np.ndarray]) -> str |
         arrays: What to write; none may be called `file`.
 
     Returns:
-        None when written, else why no place would do.
+        None if written, else why no place could be written to.
     """
     reasons = []
     for place in places:
@@ -69,22 +69,22 @@ def write_arrays(places: Sequence[Path], arrays: dict[str, np.ndarray]) -> str |
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    # Several processes or machines may build at once; each puts a whole file in place.
+    # Several processes or machines may write at once; each replaces the file as a whole.
     with whole_file(path, "wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def read_arrays(place: Path, kinds: Mapping[str, str]) -> dict[str, np.ndarray] | None:
-    """Read arrays of one axis, or of none, that `write_arrays` wrote; the file may be of whoever made the data.
+    """Read scalars and one-dimensional arrays that `write_arrays` wrote, from a file that is not trusted.
 
-    What it claims to hold is looked at before memory is taken for it.
+    The stated sizes are checked before memory is allocated.
 
     Args:
         place: The npz file.
         kinds: The arrays to read, each with its type: "<i8"; "<U" for text of any length.
 
     Returns:
-        The arrays; None where there is no such file, or it holds something else.
+        The arrays; None if there is no such file, or it holds something else.
     """
     try:
         with opened(place) as file, zipfile.ZipFile(file) as archive:
@@ -94,7 +94,7 @@ def read_arrays(place: Path, kinds: Mapping[str, str]) -> dict[str, np.ndarray] 
             if sum(part.file_size for part in chosen) > _MOST_CACHED + _MOST_OF_A_BYTE * held:
                 return None
             arrays = {name: _array(archive, parts[f"{name}.npy"], kind) for name, kind in kinds.items()}
-    # zipfile, zlib and NumPy raise whatever their parsing runs into; any of it means: no usable file.
+    # zipfile, zlib and NumPy raise many kinds of errors on damaged files; each means that the file is not usable.
     except Exception:
         return None
     return arrays
@@ -106,7 +106,7 @@ def _array(archive: zipfile.ZipFile, part: zipfile.ZipInfo, kind: str) -> np.nda
         shape, _, dtype = read_header[npy.read_magic(file)](file)
         right = dtype.str.startswith(kind) and not dtype.hasobject and len(shape) <= 1
         if not right or math.prod(shape) * dtype.itemsize != part.file_size - file.tell():
-            message = f"expected {kind} of one axis, but got {dtype} of shape {shape} in {part.file_size} bytes"
+            message = f"expected {kind} of one dimension, but got {dtype} of shape {shape} in {part.file_size} bytes"
             raise UserValueError(message)
         return np.frombuffer(bytearray(file.read()), dtype).reshape(shape)
 
@@ -124,16 +124,16 @@ class _Work(Dataset[Any]):
 
 
 def work_through(function: Callable[[Any], Any], items: Sequence[Any], what: str, quiet: bool = False) -> Iterator[Any]:
-    """Apply a function to many items, in processes on all cores, with a progress bar on stderr.
+    """Apply a function to many items in parallel processes on all cores, with a progress bar on stderr.
 
-    Processes, not threads: demuxing and decoding return to Python for every packet and frame, and so to its lock.
-    They are a DataLoader's, which start and die as those of training do, on every system.
+    Processes instead of threads, since demuxing and decoding return to Python, and so to the GIL, for each packet and
+    frame. They are a DataLoader's workers, which start and end as those of training do, on every system.
 
     Args:
-        function: Can be pickled; raises for nothing that can be expected in an item.
-        items: What it is applied to.
-        what: Names the work.
-        quiet: Whether to leave the bar out.
+        function: Picklable; does not raise for problems that are expected in an item.
+        items: The function's arguments.
+        what: The progress bar's description.
+        quiet: Whether to show no progress bar.
 
     Yields:
         The results, in the items' order.

@@ -1,4 +1,4 @@
-"""Images of any number of channels and up to 16 bits, or floats: gray, RGB, RGBA, and TIFF files of many channels."""
+"""Images of any number of channels, of up to 16 bits or floats: gray, RGB, RGBA, and multi-channel TIFF files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ChannelImage:
     Args:
         path: The file.
         pixels: `(height, width, channels)`, uint8 in [0, 255] or float32 in [0, 1].
-        orientation: The EXIF orientation they were turned by, 1 … 8; 1 is as stored.
+        orientation: The EXIF orientation that was applied, 1 … 8; 1 is as stored.
         top: The largest value in the file.
 
     Attributes:
@@ -45,28 +45,28 @@ class ChannelImage:
         self.height, self.width = pixels.shape[:2]
 
     def rgb(self, rows: slice = ALL, columns: slice = ALL) -> np.ndarray:
-        """A part of the pixels, all channels of it."""
+        """A part of the pixels, with all channels."""
         return self.pixels[rows, columns]
 
 
 def read_channels(path: str | Path, channels: int = 3, white: float | None = None) -> ChannelImage:
-    """Read an image of so many channels.
+    """Read an image with a given number of channels.
 
     Args:
-        path: A picture that `pictures.read_picture` reads or, by the extra `tiff`, a TIFF file of any number of
-            channels, one after the other or side by side, of integers or floats.
-        channels: How many to hand out. 1 makes gray of colors, 3 repeats gray; both leave alpha out. 4 is RGB with
-            alpha or a TIFF file's four, 2 gray with alpha or a TIFF file's two; of others the file has to have as many.
-        white: The value that becomes 1; what is above becomes 1 and what is below 0 becomes 0. None: 255 of 8 bits, and
-            65535 of 16. Floats and integers of another type need one.
+        path: An image that `pictures.read_picture` reads or, with the extra `tiff`, a TIFF file with any number of
+            channels, planar or interleaved, of integers or floats.
+        channels: How many to return. 1 converts colors to gray, 3 repeats gray; both drop alpha. 4 is RGB with alpha or
+            a TIFF file's four, 2 gray with alpha or a TIFF file's two; for any other number the file must have as many.
+        white: The value that becomes 1; values above it become 1, and values below 0 become 0. None: 255 for 8 bits and
+            65535 for 16. Required for floats and other integer types.
 
     Returns:
-        The image: uint8 of a file of 8 bits where `white` is None, else float32 in [0, 1].
+        The image: uint8 for 8-bit files if `white` is None, else float32 in [0, 1].
 
     Raises:
         BrokenImageError: The file is missing, damaged, larger than `pictures.MOST_PIXELS`, has another number of
             channels, no known range, or values that are not finite.
-        ModuleNotFoundError: It takes `tifffile`, which is not installed.
+        ModuleNotFoundError: The file needs `tifffile`, which is not installed.
     """
     path = Path(path)
     try:
@@ -78,27 +78,27 @@ def read_channels(path: str | Path, channels: int = 3, white: float | None = Non
             except PictureError:
                 if not _is_tiff(path) or find_spec("tifffile") is None:
                     raise
-                values, orientation = _of_tiff(path, channels), 1  # Pillow knows few kinds of them
+                values, orientation = _of_tiff(path, channels), 1  # Pillow reads only few kinds of TIFF
         return _scaled(path, values, orientation, white)
     except (Warning, UserModuleNotFoundError, BrokenImageError):
         raise
-    except Exception as error:  # whatever decoders run into
+    except Exception as error:  # decoders raise many kinds
         message = str(error) if str(error).startswith(f"{path}: ") else f"{path}: {why_unreadable(error, 'an image')}"
         raise BrokenImageError(message) from error
 
 
 def image_tensor(path: str | Path, channels: int = 3, white: float | None = None) -> torch.Tensor:
-    """Read an image as `read_channels` does.
+    """Read an image into a tensor; see `read_channels`.
 
     Args:
-        path: See there.
-        channels: See there.
-        white: See there.
+        path: See `read_channels`.
+        channels: See `read_channels`.
+        white: See `read_channels`.
 
     Returns:
         `(channels, H, W)`, uint8 in [0, 255] or float32 in [0, 1].
     """
-    # torch.from_numpy needs memory in order that it may write to.
+    # torch.from_numpy needs contiguous, writable memory.
     return torch.from_numpy(read_channels(path, channels, white).pixels.transpose(2, 0, 1).copy())
 
 
@@ -110,13 +110,13 @@ def _is_tiff(path: Path) -> bool:
 def _of_picture(path: Path, channels: int, white: float | None) -> tuple[np.ndarray, int]:
     picture = read_picture(path)
     with open_header(path) as header:
-        # Pillow turns TIFF files by itself, masks of this kind too.
+        # Pillow applies the orientation of TIFF files itself, masks included.
         orientation = 1 if header.format == "TIFF" else orientation_of(header)
     color = picture.colour
     if picture.top is not None and "taken for 12" not in " ".join(picture.notes) and white is None:
-        color = (color.astype(np.float32) * (65535 / picture.top)).round().astype(np.uint16)  # 12 bits by its header
+        color = (color.astype(np.float32) * (65535 / picture.top)).round().astype(np.uint16)  # 12 bits, by its header
     if channels == 1:
-        import cv2  # which data modules of RGB images do without
+        import cv2  # imported late: not needed for RGB images
 
         return (color if color.shape[2] == 1 else cv2.cvtColor(color, cv2.COLOR_RGB2GRAY)[..., None]), orientation
     if channels == 3:
@@ -140,7 +140,7 @@ def _of_tiff(path: Path, channels: int) -> np.ndarray:
     try:
         import tifffile
     except ModuleNotFoundError as error:
-        message = f"{path}: TIFF files of {channels} channels are read by tifffile: pip install 'pcpad[tiff]'"
+        message = f"{path}: TIFF files of {channels} channels are read with tifffile: pip install 'pcpad[tiff]'"
         raise UserModuleNotFoundError(message, name="tifffile") from error
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
@@ -151,9 +151,9 @@ def _of_tiff(path: Path, channels: int) -> np.ndarray:
         height, width = shape[axes.index("Y")], shape[axes.index("X")]
         there = int(np.prod([size for size, axis in zip(shape, axes, strict=True) if axis not in "YX"]))
         if there != channels and len(shape) == 3 and axes[1:] == "YX" and shape[2] == channels:
-            axes = "YXS"  # written as (H, W, C) without saying so, of which tifffile makes a page a row
+            axes = "YXS"  # written as (H, W, C) without metadata: tifffile takes each row for a page
             height, width, there = shape
-        # Each channel counts: as many pixels are decoded. What it takes in memory, counted in bytes, is believed less.
+        # Each channel counts, since all are decoded.
         size = path.stat().st_size
         refuse_too_large(width, height * max(1, there), size)
         refuse_empty_claim(width, height * max(1, there) * series.dtype.itemsize, size)
@@ -165,7 +165,7 @@ def _of_tiff(path: Path, channels: int) -> np.ndarray:
         except ValueError as error:
             if "imagecodecs" not in str(error):
                 raise
-            message = f"its compression is read by another package ({error}): pip install imagecodecs"
+            message = f"its compression needs another package ({error}): pip install imagecodecs"
             raise UserValueError(message) from error
     values = np.moveaxis(values, (axes.index("Y"), axes.index("X")), (0, 1))
     pixels: np.ndarray = values.reshape(height, width, channels)
@@ -179,7 +179,7 @@ def _scaled(path: Path, values: np.ndarray, orientation: int, white: float | Non
         raise UserValueError(message)
     if kind.kind == "f" and not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())
-        message = f"{count} of its values are not finite (NaN or infinite): write a number in their place"
+        message = f"{count} of its values are not finite (NaN or infinite): replace them with numbers"
         raise UserValueError(message)
     top = float(values.max(initial=0))
     if white is None and kind == np.uint8:
@@ -187,8 +187,8 @@ def _scaled(path: Path, values: np.ndarray, orientation: int, white: float | Non
     if white is None and kind != np.uint16:
         low = float(values.min())
         message = (
-            f"its values are of type {kind}, here from {low:g} to {top:g}, which has no known range: say which value "
-            f"becomes 1 with --data.white NUMBER"
+            f"its values are of type {kind}, here from {low:g} to {top:g}, which has no known range: set the value "
+            f"that becomes 1 with --data.white NUMBER"
         )
         raise UserValueError(message)
     scaled = values.astype(np.float32) / np.float32(65535 if white is None else white)

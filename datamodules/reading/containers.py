@@ -1,10 +1,10 @@
-"""Whether a video file holds all that its own structure says: what FFmpeg passes over in silence.
+"""Detect truncated and damaged video files by their container's structure, which FFmpeg does not report.
 
-FFmpeg takes the end of a file for the end of the video, and looks for the next thing it knows where something else
-stands. But most containers say how long each of their parts is. What cannot be noticed so: a stream that was never
-finished (live recordings state no length) and was cut between two of its parts; MPEG transport and program streams cut
-between two packets; other bytes within a frame, where no checksum stands beside them (Ogg has them, and Matroska as
-FFmpeg writes it). `pcpad check` decodes all frames, by which most of that shows.
+FFmpeg takes the end of a file for the end of the video, and skips bytes it does not know. But most containers state
+the length of each of their parts. Not detected this way: a stream that was never finished (live recordings state no
+length) and was cut between two parts; MPEG transport and program streams cut between two packets; changed bytes within
+a frame without a checksum (Ogg has checksums, and Matroska as FFmpeg writes it). `pcpad check` decodes all frames,
+which detects most of these.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _IN_CLUSTER = {0xE7, 0xA3, 0xA0, 0xAB, 0xA7, 0xEC, 0xAF, 0x5854, _CRC}
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _MXF = bytes.fromhex("060e2b34020501010d01020101")
-_BITS_TURNED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
+_BITS_REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 _END = 1 << 16
-_MOST = 1 << 28  # bytes that are taken into memory at once, of a file that is as large
+_MOST = 1 << 28  # bytes that are read into memory at once, if the file is that large
 
 
 def refuse_incomplete(path: str | Path) -> None:
-    """Refuse a video file that ends before its parts do, or in which something else stands between them.
+    """Refuse a video file that ends before its parts do, or has unknown bytes between them.
 
     Args:
-        path: The file. Of containers that are not known here nothing is said.
+        path: The file. Unknown containers are accepted.
 
     Raises:
         ValueError: It is truncated or damaged.
@@ -68,11 +68,11 @@ def _checker(head: bytes) -> Callable[[BinaryIO, int], None] | None:
 
 
 def _truncated(size: int, stated: int) -> UserValueError:
-    return UserValueError(f"truncated: {size} bytes of the {stated} that its parts take")
+    return UserValueError(f"truncated: {size} of the {stated} bytes that its parts take")
 
 
 def _damaged(at: int) -> UserValueError:
-    return UserValueError(f"damaged: what stands at byte {at} is no part of such a file")
+    return UserValueError(f"damaged: the bytes at {at} are not part of such a file")
 
 
 def _element(file: BinaryIO) -> tuple[int, int | None] | None:
@@ -94,7 +94,7 @@ def _element(file: BinaryIO) -> tuple[int, int | None] | None:
 
 def _look_at_matroska(file: BinaryIO, size: int) -> None:
     inside = False
-    in_cluster = False  # one of unknown size, whose parts stand where the next cluster would
+    in_cluster = False  # a cluster of unknown size, whose parts are at the level of clusters
     while (at := file.tell()) < size:
         element = _element(file)
         if element is None:
@@ -114,7 +114,7 @@ def _look_at_matroska(file: BinaryIO, size: int) -> None:
         if kind == _CLUSTER and length is None:
             in_cluster = True
             continue
-        if kind in (_EBML, _SEGMENT):  # another file appended, which FFmpeg reads on in
+        if kind in (_EBML, _SEGMENT):  # another file appended, which FFmpeg reads too
             inside = kind == _SEGMENT
             file.seek(start + (length or 0) if kind == _EBML else start)
             continue
@@ -131,7 +131,7 @@ def _look_at_matroska(file: BinaryIO, size: int) -> None:
 
 
 def _look_at_cluster(data: bytes, start: int) -> None:
-    """Walk over the blocks of a cluster, and hold it against its checksum where it has one."""
+    """Walk over the blocks of a cluster, and verify its checksum if it has one."""
     at = 0
     while at < len(data):
         first = data[at]
@@ -145,7 +145,7 @@ def _look_at_cluster(data: bytes, start: int) -> None:
         at = place + sizes + size
         if at > len(data):
             raise _damaged(start + place)
-        # A checksum is of all that follows, and comes first.
+        # A checksum comes first and covers everything after it.
         stated = int.from_bytes(data[at - 4 : at], "little")
         if kind == _CRC and size == 4 and zlib.crc32(memoryview(data)[at:]) != stated:
             message = f"damaged: the part from byte {start} to {start + len(data)} does not match its checksum"
@@ -153,14 +153,14 @@ def _look_at_cluster(data: bytes, start: int) -> None:
 
 
 def _look_at_boxes(file: BinaryIO, size: int) -> None:
-    """MP4 and QuickTime: boxes one after the other."""
+    """MP4 and QuickTime: a sequence of boxes."""
     at = 0
     while at + 8 <= size:
         file.seek(at)
         head = file.read(16)
         length = int.from_bytes(head[:4], "big")
         if length == 0:
-            return  # to the end of the file
+            return  # the box extends to the end of the file
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
         if length < 8:
@@ -177,13 +177,13 @@ def _look_at_boxes(file: BinaryIO, size: int) -> None:
 
 
 def _look_at_riff(file: BinaryIO, size: int) -> None:
-    """AVI: large ones are several, one after the other."""
+    """AVI: large files are a sequence of several RIFF chunks."""
     at = 0
     while at + 12 <= size:
         file.seek(at)
         head = file.read(12)
         length = int.from_bytes(head[4:8], "little")
-        # Writers that never came back to fill it in leave 0 or a round number.
+        # Writers that never filled it in leave 0 or a round number.
         if head[:4] != b"RIFF" or length in (0, 0xFFFFFFFF, 0x7FFFFFFF):
             return
         if at + 8 + length > size:
@@ -192,7 +192,7 @@ def _look_at_riff(file: BinaryIO, size: int) -> None:
 
 
 def _look_at_ogg(file: BinaryIO, size: int) -> None:
-    """Ogg: pages with checksums, one after the other; the last of each stream is marked."""
+    """Ogg: a sequence of pages with checksums; the last page of each stream is marked."""
     if size > _MOST:
         return
     data = file.read()
@@ -216,9 +216,9 @@ def _look_at_ogg(file: BinaryIO, size: int) -> None:
 
 
 def _ogg_sum(data: bytes) -> int:
-    """Ogg's CRC, which is zlib's with the bits of all bytes, and of the result, the other way round."""
-    turned = zlib.crc32(data.translate(_BITS_TURNED), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return int(f"{turned:032b}"[::-1], 2)
+    """Ogg's CRC: zlib's with the bits of each byte, and of the result, reversed."""
+    reversed_data = zlib.crc32(data.translate(_BITS_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{reversed_data:032b}"[::-1], 2)
 
 
 def _look_at_gif(file: BinaryIO, size: int) -> None:
@@ -259,7 +259,7 @@ def _look_at_asf(file: BinaryIO, size: int) -> None:
 
 
 def _look_at_mxf(file: BinaryIO, size: int) -> None:
-    """MXF: keys, lengths and values one after the other; the first says where the last part stands."""
+    """MXF: a sequence of keys, lengths and values; the first states where the last part is."""
     at, footer = 0, 0
     while at + 17 <= size:
         file.seek(at)

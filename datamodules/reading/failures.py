@@ -1,4 +1,4 @@
-"""What could not be read while all else was done."""
+"""Skip samples that cannot be read, and keep the reasons."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -12,13 +12,13 @@ __all__ = ["UsableItems", "UsableLoader", "WhatCanBeRead", "raise_failures"]
 
 
 class WhatCanBeRead(Dataset[dict[str, Any]]):
-    """A data set of which an item that raises a `UserError` is `{"failure": str}`, for `UsableLoader` to keep.
+    """A data set whose items are `{"failure": str}` where reading raises a `UserError`, for `UsableLoader` to collect.
 
     Args:
-        dataset: Asked for positions; its items are dicts.
+        dataset: Indexed by position; its items are dicts.
 
     Attributes:
-        failures: What could not be read and why, filled by `UsableLoader`.
+        failures: The items that could not be read and why, filled by `UsableLoader`.
     """
 
     def __init__(self, dataset: Dataset[Any]) -> None:
@@ -29,7 +29,7 @@ class WhatCanBeRead(Dataset[dict[str, Any]]):
         return len(self.dataset)  # type: ignore[arg-type]
 
     def input_files(self) -> Iterator[Sequence[str]]:
-        """The files of each sample, where the data set tells."""
+        """The files of each sample, if the data set knows them."""
         listed = getattr(self.dataset, "input_files", None)
         return iter(()) if listed is None else listed()
 
@@ -42,13 +42,13 @@ class WhatCanBeRead(Dataset[dict[str, Any]]):
 
 
 class UsableLoader(DataLoader[Any]):
-    """Hands out the batches of a `WhatCanBeRead`, collated by `UsableItems`, and keeps in its `failures` the reasons.
+    """Yields the batches of a `WhatCanBeRead`, collated by `UsableItems`, and collects the reasons in its `failures`.
 
-    Its arguments are a DataLoader's, as Lightning makes another one of them.
+    Its arguments are those of a DataLoader, since Lightning re-creates loaders from them.
     """
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """Read the items."""
+        """Yield batches of the items that can be read."""
         for batch, failures in super().__iter__():
             if isinstance(self.dataset, WhatCanBeRead):
                 self.dataset.failures += failures
@@ -57,16 +57,16 @@ class UsableLoader(DataLoader[Any]):
 
 
 class UsableItems:
-    """Makes a batch of what could be read, or None of nothing, and a list of the failures.
+    """Collates the items that could be read, None if there are none, and lists the failures.
 
     Args:
-        collate: Makes a batch of items.
+        collate: Makes a batch from items.
     """
 
     def __init__(self, collate: Callable[[list[Any]], Any] = default_collate) -> None:
         self.collate = collate
 
     def __call__(self, items: list[dict[str, Any]]) -> tuple[Any, list[str]]:
-        """Sort the items."""
+        """Separate items from failures."""
         whole = [item for item in items if "failure" not in item]
         return (self.collate(whole) if whole else None), [item["failure"] for item in items if "failure" in item]

@@ -1,4 +1,4 @@
-"""Listing folders of images: fast, and in compact file tables."""
+"""List folders of images, fast and in compact file tables."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from pcpad.errors import UserFileNotFoundError
 from pcpad.file_kinds import IMAGE_ENDINGS as SUFFIXES
 from pcpad.files import is_folder, refuse_irregular
 
-# Others that are pictures, too, and cannot be read: they are named by the reader, with what to do.
+# Image formats that cannot be read: the reader names them, with what to do.
 IMAGES = Wanted("image", SUFFIXES, lambda kind: kind.what == "image")
 
 
@@ -20,12 +20,12 @@ class FileTable:
     """The paths of many files under one folder, in two flat buffers.
 
     A list of a million strings is copied into every worker process, page by page, as reading it touches the
-    reference counts (ImageNet: some 110 MB per worker); this table takes 45 MB once and is shared after a fork.
+    reference counts (ImageNet: about 110 MB per worker); this table takes 45 MB once and is shared after a fork.
 
     Args:
         folder: The folder the names are relative to.
-        names: Relative names, `/` between their parts; `Names` are taken as they are, without a copy.
-        passed_over: A line on each other file that lies there.
+        names: Relative names, with `/` as separator; `Names` are used without a copy.
+        passed_over: One line about each other file in the folder.
 
     Attributes:
         names: The names.
@@ -44,21 +44,21 @@ class FileTable:
         return Path(self.folder, self.names[index])
 
     def select(self, wanted: np.ndarray) -> "FileTable":
-        """The files for which an array of bools is true."""
+        """Select the files for which a boolean array is true."""
         return FileTable(self.folder, [name for name, take in zip(self.names, wanted, strict=True) if take])
 
 
 def list_images(folder: str | Path) -> Names:
-    """List the images below a folder, recursively, links followed; hidden files and folders are left out.
+    """List the images below a folder recursively, following links; hidden files and folders are ignored.
 
-    Hidden ones, because the `._name.JPEG` that macOS leaves in archives end like images and are none. What else lies
-    there and is not well known beside images is said in a warning.
+    Hidden files are ignored because the `._name.JPEG` files that macOS leaves in archives look like images but are not.
+    A warning lists other files, except for kinds that are common next to images.
 
     Args:
         folder: An existing folder.
 
     Returns:
-        Sorted names relative to the folder, `/` between their parts.
+        Sorted names relative to the folder, with `/` as separator.
     """
     contents = look_for_images(folder)
     say_passed_over(folder, contents.others, "images")
@@ -66,21 +66,21 @@ def list_images(folder: str | Path) -> Names:
 
 
 def look_for_images(folder: str | Path) -> Contents:
-    """List the images below a folder as `list_images` does, and what else lies there; see `look_through`."""
+    """List the images below a folder as `list_images` does, and the other files there; see `look_through`."""
     return look_through(folder, IMAGES)
 
 
 def find_images(path: str | Path) -> FileTable:
-    """List the images of a folder, as `list_images` does, or take the one image a path names.
+    """List the images of a folder as `list_images` does, or take the single image at a path.
 
     Args:
         path: A folder or a file.
 
     Returns:
-        The files, sorted; `passed_over` of it says what else lies in the folder.
+        The files, sorted; its `passed_over` lists the other files in the folder.
 
     Raises:
-        FileNotFoundError: Neither, or a folder without images; names it.
+        FileNotFoundError: The path does not exist, or is a folder without images; names it.
     """
     path = Path(path)
     if not path.is_dir():
@@ -97,7 +97,7 @@ def find_images(path: str | Path) -> FileTable:
 
 
 def class_folders(folder: str | Path) -> list[str]:
-    """Name the folders directly inside a folder, sorted; hidden ones are left out. None there: an empty list."""
+    """The names of the folders directly in a folder, sorted; hidden ones are ignored. May be empty."""
     if not Path(folder).is_dir():
         return []
     with os.scandir(folder) as entries:
@@ -106,14 +106,14 @@ def class_folders(folder: str | Path) -> list[str]:
 
 
 def outside_of_folders(folder: str | Path, wanted: Wanted = IMAGES) -> list[tuple[str, str]]:
-    """Name what lies directly in a folder where everything should lie in a folder of its own within.
+    """Find files directly in a folder whose files should all be in subfolders.
 
     Args:
-        folder: A folder of class folders, say.
-        wanted: What should lie in those.
+        folder: For example a folder of class folders.
+        wanted: The files that should be in those.
 
     Returns:
-        Names, each with a word on what is wrong.
+        Names, each with what is wrong.
     """
     contents = look_through(folder, wanted, deep=False)
     misplaced = [(name, f"{_article(wanted.what)} outside of the folders that are read") for name in contents.names]

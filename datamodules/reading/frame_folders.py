@@ -1,4 +1,4 @@
-"""Videos as folders of JPEG frames, `image_00001.jpg`, `image_00002.jpg`, …, read like video files."""
+"""Read folders of JPEG frames, `image_00001.jpg`, `image_00002.jpg`, …, as videos."""
 
 import os
 import re
@@ -24,12 +24,12 @@ _REDUCED = (cv2.IMREAD_COLOR, cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_COL
 
 
 def holds_frames(folder: str | Path) -> bool:
-    """Whether a folder is a video: one look mostly, as a data set has 240 000 of them."""
+    """Whether a folder holds a video's frames: usually one file lookup, as a data set has 240 000 folders."""
     return any(Path(folder, f"image_00001{ending}").is_file() for ending in _ENDINGS)
 
 
 def frame_path(folder: str | Path, number: int) -> Path:
-    """Where a frame lies, counted from 1, whichever way its ending is written."""
+    """The path of a frame, counted from 1, whatever the case of its extension."""
     path = Path(folder, f"image_{number:05d}{_ENDINGS[0]}")
     return next((other for ending in _ENDINGS if (other := path.with_suffix(ending)).exists()), path)
 
@@ -38,13 +38,13 @@ def index_folder(folder: str | Path) -> VideoIndex:
     """List the frames of a folder.
 
     Args:
-        folder: Holds `image_%05d.jpg`, counted from 1 without gaps; other files are passed over.
+        folder: Holds `image_%05d.jpg`, counted from 1 without gaps; other files are ignored.
 
     Returns:
-        The index; times count frames, as a folder does not know its frame rate: see `at_rate`.
+        The index; its times count frames, since a folder has no frame rate: see `at_rate`.
 
     Raises:
-        BrokenVideoError: A gap, no frames, or a first frame that cannot be decoded.
+        BrokenVideoError: A frame is missing, there are none, or the first cannot be decoded.
     """
     with os.scandir(folder) as entries:
         frames = [match for entry in entries if (match := _NAME.fullmatch(entry.name))]
@@ -52,7 +52,7 @@ def index_folder(folder: str | Path) -> VideoIndex:
         match[0] for match in frames if f".{match[2]}" not in _ENDINGS and f".{match[2].lower()}" in SUFFIXES
     )
     if other:
-        message = f"{folder}: {other[0]}, and {len(other) - 1} more like it, are not JPEG files, as frames must be"
+        message = f"{folder}: {other[0]}, and {len(other) - 1} more like it, are not JPEG files: frames must be JPEGs"
         raise BrokenVideoError(message)
     numbers = sorted(int(match[1]) for match in frames if f".{match[2]}" in _ENDINGS)
     if numbers != list(range(1, len(numbers) + 1)) or not numbers:
@@ -65,7 +65,7 @@ def index_folder(folder: str | Path) -> VideoIndex:
 
 
 def at_rate(index: VideoIndex, rate: float) -> VideoIndex:
-    """Give an index of a folder the frame rate its frames were written at."""
+    """Set the frame rate of a folder's index to the rate that its frames were written at."""
     return index._replace(time_base=Fraction(1 / rate).limit_denominator(10**6))
 
 
@@ -74,8 +74,8 @@ class FrameFolder:
 
     Args:
         path: The folder.
-        index: What `index_folder` says of it.
-        least: Shortest side that decoded pictures may be reduced to; 0: no reduction.
+        index: The folder's index, from `index_folder`.
+        least: Shortest side that decoded frames may be reduced to; 0: no reduction.
     """
 
     def __init__(self, path: str | Path, index: VideoIndex, least: int = 0) -> None:
@@ -112,17 +112,17 @@ def _read(folder: str | Path, number: int, reduced: int) -> np.ndarray:
         message = f"{path}: {error.strerror or error}"
         raise BrokenVideoError(message) from error
     if not data.rstrip(b"\0").endswith(b"\xff\xd9"):
-        # OpenCV would fill the rest with gray.
+        # OpenCV would fill the missing part with gray.
         message = f"{path}: {'truncated: no end mark' if data else 'the file is empty'}"
         raise BrokenVideoError(message)
     try:
-        # OpenCV takes memory by what a header claims, so this one is looked at first.
+        # OpenCV allocates whatever size a header claims, so the header is checked first.
         with open_header(data) as header:
             picture = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[reduced])
             if picture is None:
                 raise UserValueError(_NO_JPEG)
             refuse_rot(data, header.format)
-            refuse_cut_scan(data, header, _greyest_corner(picture))
+            refuse_cut_scan(data, header, _grayest_corner(picture))
     except UserValueError as error:
         message = f"{path}: {error}"
         raise BrokenVideoError(message) from error
@@ -134,8 +134,8 @@ def _read(folder: str | Path, number: int, reduced: int) -> np.ndarray:
     return picture[:, :, ::-1]
 
 
-def _greyest_corner(picture: np.ndarray) -> list[int]:
-    """Of a turned picture the one that is stored last may be any."""
+def _grayest_corner(picture: np.ndarray) -> list[int]:
+    """The corner nearest to gray; in a rotated image, the corner that is stored last may be any of the four."""
     corners = picture[[0, 0, -1, -1], [0, -1, 0, -1]].astype(int)
     corner: list[int] = corners[np.abs(corners - 128).max(axis=1).argmin()].tolist()
     return corner

@@ -1,4 +1,4 @@
-"""Label maps of any picture format: one value per pixel, or one color, exactly as they are in the file."""
+"""Read label maps of any image format: one value or one color per pixel, exactly as stored."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pcpad.pictures import decode, open_header, orientation_of, refuse_cut_off, 
 
 __all__ = ["LabelFile", "read_label_file"]
 
-_SCALE = {2: 85, 4: 17}  # what Pillow multiplies gray of so many bits by
+_SCALE = {2: 85, 4: 17}  # Pillow's factor for gray values of 2 and 4 bits
 
 
 class LabelFile(NamedTuple):
-    """What a label map holds, as it is stored.
+    """The content of a label map, as stored.
 
     Attributes:
         path: The file.
-        values: `(H, W)` integers: gray values, or the palette's indices; None of a file of colors.
-        colors: `(H, W, 3)` uint8 RGB; gray repeated; None of more than 8 bits.
+        values: `(H, W)` integers: gray values or palette indices; None for a file of colors.
+        colors: `(H, W, 3)` uint8 RGB, gray repeated; None for more than 8 bits.
         kind: What a pixel is, in words.
         orientation: Its EXIF orientation.
         lossy: Whether its format changes values.
-        transparent: How many pixels are not opaque; of a file with alpha.
+        transparent: How many pixels are not opaque, in a file with alpha.
     """
 
     path: Path
@@ -40,15 +40,15 @@ class LabelFile(NamedTuple):
     transparent: int
 
     def upright_with(self, orientation: int, size: tuple[int, int], found: np.ndarray) -> np.ndarray:
-        """Turn what was made of the map as its image was turned, where it was drawn on the pixels as they are stored.
+        """Apply its image's orientation to an array made from this map, if the map was drawn on the pixels as stored.
 
         Args:
-            orientation: By which the image was turned.
+            orientation: The orientation that was applied to the image.
             size: The image's height and width, upright.
-            found: `(H, W)` of the map's pixels, as they are stored.
+            found: `(H, W)`, made from the map's pixels as stored.
 
         Returns:
-            A view of it.
+            A view of the array.
         """
         stored = size[::-1] if orientation >= 5 else size
         if self.orientation == 1 and orientation != 1 and found.shape == stored:
@@ -57,16 +57,16 @@ class LabelFile(NamedTuple):
 
 
 def read_label_file(path: str | Path) -> LabelFile:
-    """Read a label map without changing a value: a palette's indices stay, gray of few bits is not stretched.
+    """Read a label map without changing any value: palette indices are kept, and few-bit gray is not stretched.
 
     Args:
         path: PNG, TIFF, BMP, GIF or another format that Pillow reads.
 
     Returns:
-        What it holds.
+        Its content.
 
     Raises:
-        BrokenImageError: The file is missing, damaged, no picture, or larger than `pictures.MOST_PIXELS`.
+        BrokenImageError: The file is missing, damaged, not an image, or larger than `pictures.MOST_PIXELS`.
     """
     path = Path(path)
     try:
@@ -80,7 +80,7 @@ def read_label_file(path: str | Path) -> LabelFile:
             lossy = image.format in ("JPEG", "MPO")
     except Warning:
         raise
-    except Exception as error:  # whatever Pillow's plug-ins run into
+    except Exception as error:  # Pillow's plugins raise many kinds
         message = f"{path}: {why_unreadable(error, 'a label map')}"
         raise BrokenImageError(message) from error
     return LabelFile(path, values, colors, kind, orientation, lossy, transparent)
@@ -109,8 +109,8 @@ def _values(image: Image.Image, data: bytes) -> tuple[np.ndarray | None, np.ndar
         transparent = int((pixels[..., 3] < 255).sum()) if mode == "RGBA" else 0
         colors = np.ascontiguousarray(pixels[..., :3])
         red = colors[..., 0]
-        # Gray that was saved as colors says the same.
-        grey = bool((red == colors[..., 1]).all() and (red == colors[..., 2]).all())
-        return (red if grey else None), colors, f"an {mode} color" if mode == "RGB" else "an RGBA color", transparent
+        # Gray values that were saved as RGB.
+        gray = bool((red == colors[..., 1]).all() and (red == colors[..., 2]).all())
+        return (red if gray else None), colors, f"an {mode} color" if mode == "RGB" else "an RGBA color", transparent
     message = f"pixels of Pillow's mode {mode!r} are neither class ids nor colors: save it as a PNG of 8 bits"
     raise UserValueError(message)

@@ -1,4 +1,4 @@
-"""What lies in a folder: what is wanted, what is well known beside it, and the rest, which is never silent."""
+"""List a folder's files: the wanted ones, kinds that are common next to them, and the rest, which is reported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pcpad.files import is_folder
 __all__ = ["FOLDERS_BESIDE", "Contents", "Wanted", "look_through", "say_passed_over"]
 
 _SHOWN = 10
-# Lists, descriptions, settings, checksums and thumbnails' tables, which lie beside pictures and videos.
+# Lists, descriptions, settings, checksums and thumbnail tables, which are common next to images and videos.
 _BESIDE = (
     *(".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".md", ".rst"),
     *(".html", ".htm", ".log", ".lst", ".list", ".db", ".xmp", ".aae", ".thm", ".pp3", ".dop", ".url", ".lnk", ".py"),
@@ -32,14 +32,14 @@ FOLDERS_BESIDE = {
 
 
 class Wanted(NamedTuple):
-    """What is looked for.
+    """The kind of files to look for.
 
     Attributes:
         what: In words: "image".
-        endings: Of the names of such files, in lower case, with the dot.
-        holds: Whether a file of another name is one, by its content.
-        is_one: Whether a folder is one itself, as a file would be, instead of what it holds.
-        beside: Endings of files that are well known beside such ones, but not beside others.
+        endings: Their file extensions, in lower case, with the dot.
+        holds: Whether a file with another extension is one, according to its content.
+        is_one: Whether a folder counts as one such file, instead of its content.
+        beside: Extensions of files that are common next to this kind only.
     """
 
     what: str
@@ -50,11 +50,11 @@ class Wanted(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """What lies below a folder.
+    """The files below a folder.
 
     Attributes:
-        names: What was looked for, sorted, relative to the folder, `/` between their parts.
-        others: What is neither that nor well known beside it: relative names, each with a word on what it is.
+        names: The wanted files, sorted, relative to the folder, with `/` as separator.
+        others: Files that are neither wanted nor common next to wanted ones: relative names, each with what it is.
     """
 
     names: Names
@@ -62,18 +62,18 @@ class Contents(NamedTuple):
 
 
 def look_through(folder: str | Path, wanted: Wanted, *, deep: bool = True) -> Contents:
-    """List the files below a folder, links followed, hidden ones left out.
+    """List the files below a folder, following links and ignoring hidden files.
 
-    Names with the endings wanted are taken at their word; of names with others, but for those that are well known
-    beside pictures and videos (lists, notes, checksums), the content decides.
+    Files with a wanted extension are taken without a look at their content. For other extensions the content decides,
+    except for kinds that are common next to images and videos (lists, notes, checksums).
 
     Args:
         folder: An existing folder.
         wanted: What to look for.
-        deep: Whether to look into the folders in it, too.
+        deep: Whether to include subfolders.
 
     Returns:
-        What lies there.
+        The files found.
     """
     contents = Contents(Names(), [])
     for prefix, names, others in _walk(str(folder), "", frozenset(), wanted, deep):
@@ -86,12 +86,12 @@ def look_through(folder: str | Path, wanted: Wanted, *, deep: bool = True) -> Co
 def _walk(
     folder: str, prefix: str, above: frozenset[str], wanted: Wanted, deep: bool
 ) -> Iterator[tuple[str, list[str], list[tuple[str, str]]]]:
-    """Yield what stands before some names, names of what is wanted, and others with what they are instead.
+    """Yield triples of a prefix, the wanted names it belongs to, and other files with what they are.
 
-    All names together are in the order in which `sorted` has them, from lists of one folder: in each, the folders in it
-    are sorted by their names with the `/` that stands behind them in names of files.
+    All names together are in the order of `sorted`, made from lists of one folder each: for that, subfolders are sorted
+    by their names with the `/` that follows them in file names.
     """
-    # A link to a folder that it stands in would never end.
+    # A link to one of its own parent folders would never end.
     real = os.path.realpath(folder)
     if real in above:
         return
@@ -100,7 +100,7 @@ def _walk(
     except OSError as error:
         if not prefix:
             raise
-        yield "", [], [(prefix.removesuffix("/"), f"cannot be looked into: {error.strerror}")]
+        yield "", [], [(prefix.removesuffix("/"), f"cannot be opened: {error.strerror}")]
         return
     there, folders, others = _sort_out(entries, wanted, deep)
     there.sort()
@@ -117,7 +117,7 @@ def _walk(
 def _sort_out(
     entries: AbstractContextManager[Iterator[os.DirEntry[str]]], wanted: Wanted, deep: bool
 ) -> tuple[list[str], list[str], list[tuple[str, str]]]:
-    """The names in a folder: of what is wanted, of folders to look into, with a `/` behind, and of others."""
+    """The names in a folder: wanted files, subfolders to visit (with a trailing `/`), and others."""
     there: list[str] = []
     folders: list[str] = []
     others: list[tuple[str, str]] = []
@@ -126,7 +126,7 @@ def _sort_out(
             if entry.name.startswith("."):
                 continue
             lower = entry.name.lower()
-            # The ending is asked first: it needs no look at the disk, of which ImageNet would take 1.3 million.
+            # The extension is checked first, as it needs no disk access: ImageNet would need 1.3 million.
             if lower.endswith(wanted.endings) or (is_folder(entry) and wanted.is_one(entry.path)):
                 there.append(entry.name)
             elif is_folder(entry):
@@ -142,30 +142,30 @@ def _sort_out(
 
 
 def _judge(entry: os.DirEntry[str], wanted: Wanted) -> str | None:
-    """None where a file of an unknown ending is one of those wanted by its content, else what it is."""
+    """None if the content of a file with an unknown extension is of the wanted kind, else what the file is."""
     try:
         if not entry.is_file():
-            return "a link that leads to no file" if entry.is_symlink() else "no file"
+            return "a broken link" if entry.is_symlink() else "not a regular file"
         kind = kind_of_file(Path(entry.path))
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     if kind is not None and wanted.holds(kind):
         return None
-    return named(kind) if kind is not None else f"no {wanted.what} in a known format"
+    return named(kind) if kind is not None else f"not in a known {wanted.what} format"
 
 
 def say_passed_over(folder: str | Path, others: Sequence[tuple[str, str]], what: str) -> None:
-    """Warn once of files that nothing is done with; a run that goes on without them is the user's to judge.
+    """Warn once about files that are ignored, so that users can judge whether the run should continue.
 
     Args:
-        folder: What the names are relative to.
-        others: As `Contents` has them.
-        what: What was looked for, in the plural: "images".
+        folder: The folder that the names are relative to.
+        others: As in `Contents`.
+        what: The wanted kind, in the plural: "images".
     """
     if not others:
         return
-    from lightning.pytorch.utilities import rank_zero_warn  # a second of imports, of which `pcpad fill` needs none
+    from lightning.pytorch.utilities import rank_zero_warn  # takes a second, which `pcpad fill` saves
 
     shown = "".join(f"\n  {name}: {reason}" for name, reason in sorted(others)[:_SHOWN])
     more = f"\n  … and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
-    rank_zero_warn(f"{len(others)} files below {Path(folder).absolute()} are no {what} and left out:{shown}{more}")
+    rank_zero_warn(f"{len(others)} files below {Path(folder).absolute()} are not {what} and are ignored:{shown}{more}")

@@ -1,4 +1,4 @@
-"""Many names in little memory."""
+"""A memory-efficient list of names."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import overload
 
 __all__ = ["Names"]
 
-# Names of files may hold bytes that are no UTF-8, which Python keeps as lone surrogates.
+# File names may hold bytes that are not UTF-8, which Python keeps as lone surrogates.
 _CODEC = ("utf-8", "surrogateescape")
 
 
 class Names(Sequence[str]):
-    """Names of files in two flat buffers, which are used as a list of them would be.
+    """File names in two flat buffers, with the interface of a list.
 
-    A list of eight million names takes 0.7 GB, and each worker process copies it page by page, as reading it touches
+    A list of eight million names takes 0.7 GB, and each worker process copies it page by page, as reading it changes
     the reference counts; this takes 0.3 GB and is shared after a fork.
 
     Args:
-        names: The first ones.
+        names: The initial names.
 
     Example:
         >>> names = Names(["a.jpg", "b.jpg"])
@@ -28,7 +28,7 @@ class Names(Sequence[str]):
         ('c.jpg', 3, True)
     """
 
-    __hash__ = None  # type: ignore[assignment]  # as of a list
+    __hash__ = None  # type: ignore[assignment]  # as for a list
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._text = bytearray()

@@ -1,4 +1,4 @@
-"""PNG files of a data set: header first, then only the pixels that are needed."""
+"""Read PNG files of a data set: the header first, then only the pixels that are needed."""
 
 import struct
 import threading
@@ -26,11 +26,11 @@ _KINDS = {0: "gray", 2: "RGB", 3: "palette", 4: "gray and alpha", 6: "RGBA"}
 # Rows filtered by these two don't refer to the row above; 2, 3 and 4 do.
 _INDEPENDENT = (0, 1)
 _LAST_FILTER = 4
-_STORED_BLOCK = 0xFFFF  # the most bytes that an uncompressed block of a zlib stream holds
+_STORED_BLOCK = 0xFFFF  # most bytes of an uncompressed block of a zlib stream
 
 
 class _Outline:
-    """How large a PNG is and which way up, by which a map of values may be turned with its picture."""
+    """Size and orientation of a PNG, used to rotate a label map with its image."""
 
     path: Path
     orientation: int
@@ -48,20 +48,20 @@ class _Outline:
         return self._rows if self.orientation >= 5 else self._columns
 
     def turn_with(self, picture: "_Outline") -> None:
-        """Turn a map of values as its picture is turned, where it was drawn on the picture's pixels as they are stored.
+        """Apply the image's orientation to this label map, if the map was drawn on the image's pixels as stored.
 
-        That shows by its size; where a picture is as wide as it is high, or upside down, a map of its size without an
-        orientation of its own is taken for one drawn on the stored pixels.
+        That is decided by its size; if the image is square or upside down, a map of its size without an orientation is
+        assumed to be drawn on the stored pixels.
 
         Args:
-            picture: The picture.
+            picture: The image.
         """
         if self.orientation == 1 and (self._rows, self._columns) == (picture._rows, picture._columns):
             self.orientation = picture.orientation
 
 
 class PngOutline(_Outline):
-    """What stands before the pixels of a PNG file, which is all that is read.
+    """The part of a PNG file before its pixels, without reading the rest.
 
     Args:
         path: The file.
@@ -73,34 +73,34 @@ class PngOutline(_Outline):
         orientation: See `PngFile`.
 
     Raises:
-        BrokenImageError: Missing, empty, no PNG, or larger than `pictures.MOST_PIXELS`.
+        BrokenImageError: The file is missing, empty, not a PNG, or larger than `pictures.MOST_PIXELS`.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         data = _read(self.path, _FIRST_BYTES)
         self._rows, self._columns, _ = _header(self.path, data)
-        if data.find(b"IDAT") < 0 and len(data) == _FIRST_BYTES:  # a color profile, say
+        if data.find(b"IDAT") < 0 and len(data) == _FIRST_BYTES:  # for example after a large color profile
             data = _read(self.path, -1)
         self.orientation = _orientation(data)
 
 
 class PngFile(_Outline):
-    """A PNG file in memory, its header read, its pixels not yet decoded.
+    """A PNG file in memory, with its header parsed and its pixels not yet decoded.
 
     Args:
         path: The file.
 
     Attributes:
         path: The file.
-        orientation: The EXIF orientation by which `rgb`, `grey` and `grey16` turn the pixels, 1 … 8; 1 is as stored.
-            It is looked for before the pixels, where it is written.
+        orientation: The EXIF orientation that `rgb`, `grey` and `grey16` apply to the pixels, 1 … 8; 1 is as stored.
+            It is only looked for before the pixels, where it is usually written.
         height: Rows, upright.
         width: Columns, upright.
         kind: What a pixel is, in words: "8-bit gray", "16-bit gray", "8-bit RGB", ….
 
     Raises:
-        BrokenImageError: Missing, empty, truncated, no PNG, or larger than `pictures.MOST_PIXELS`.
+        BrokenImageError: The file is missing, empty, truncated, not a PNG, or larger than `pictures.MOST_PIXELS`.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -115,14 +115,14 @@ class PngFile(_Outline):
         """Decode colors.
 
         Args:
-            rows: The rows to decode, without a step. What lies below them costs nothing.
-            columns: Likewise; what lies to the right of them costs little.
+            rows: The rows to decode, with step 1. Rows below them cost nothing.
+            columns: The columns to decode, with step 1; columns to the right of them cost little.
 
         Returns:
             `(rows, columns, 3)` uint8; may be read-only.
 
         Raises:
-            BrokenImageError: Damaged. Pixel data that is not needed is still held against its checksums.
+            BrokenImageError: The file is damaged. Pixel data that is not needed is checked against its checksums too.
         """
         if self.kind != "8-bit RGB":
             return turned(self._by_pil(), self.orientation)[rows, columns]
@@ -135,8 +135,8 @@ class PngFile(_Outline):
             `(rows, columns)` uint8; may be read-only.
 
         Raises:
-            ValueError: The file has other pixels.
-            BrokenImageError: Damaged.
+            ValueError: The file has pixels of another kind.
+            BrokenImageError: The file is damaged.
         """
         if self.kind != "8-bit gray":
             message = f"{self.path}: expected 8-bit gray pixels, one id each, but the file has {self.kind} pixels"
@@ -144,22 +144,22 @@ class PngFile(_Outline):
         return self._turned(rows, columns, 1)
 
     def grey16(self) -> np.ndarray:
-        """Decode the values of a 16-bit gray file, which no conversion to 8 bits or to floats may touch.
+        """Decode the values of a 16-bit gray file without conversion to 8 bits or floats.
 
         Returns:
             `(height, width)` uint16.
 
         Raises:
-            ValueError: The file has other pixels.
-            BrokenImageError: Damaged.
+            ValueError: The file has pixels of another kind.
+            BrokenImageError: The file is damaged.
         """
         if self.kind != "16-bit gray":
             message = (
                 f"{self.path}: expected 16-bit gray pixels, one id each, but the file has {self.kind} pixels"
-                + ", whose ids end at 255 (instance ids are as large as 33999)" * self.kind.startswith("8-bit")
+                + ", whose ids end at 255 (instance ids go up to 33999)" * self.kind.startswith("8-bit")
             )
             raise UserValueError(message)
-        self._stream()  # OpenCV returns what it could read of a damaged file
+        self._stream()  # OpenCV returns the readable part of a damaged file
         pixels = cv2.imdecode(_bytes(self._data), cv2.IMREAD_UNCHANGED)
         if pixels is None or pixels.dtype != np.uint16 or pixels.shape != (self._rows, self._columns):
             raise _broken(self.path, "damaged: its 16-bit pixels cannot be decoded")
@@ -171,9 +171,9 @@ class PngFile(_Outline):
         return np.ascontiguousarray(turned(self._decode(ALL, ALL, channels), self.orientation)[rows, columns])
 
     def _decode(self, rows: slice, columns: slice, channels: int) -> np.ndarray:
-        """Inflate down to the last row needed, and take back the filters down to there and up to the last column."""
+        """Decompress up to the last row needed, and undo the filters up to there and up to the last column."""
         length = 1 + self._columns * channels
-        if self._data[28] or length > _STORED_BLOCK:  # interlaced, so all rows lie all over the file, or very wide
+        if self._data[28] or length > _STORED_BLOCK:  # interlaced, with each row spread over the file; or very wide
             pixels = self._by_pil()[rows, columns]
             return pixels if channels == 3 else pixels[..., 0]
         top, bottom, _ = rows.indices(self._rows)
@@ -189,8 +189,8 @@ class PngFile(_Outline):
     def _inflate(self, count: int) -> memoryview:
         """The first `count` bytes of the filtered rows."""
         try:
-            # One byte more than needed: at the end of the data it then reads on and compares the checksum.
-            # isal inflates 2.4 MB in 10 ms, zlib in 21.
+            # One byte more than needed: at the end of the data, it then reads on and verifies the checksum.
+            # isal decompresses 2.4 MB in 10 ms, zlib in 21.
             rows = isal_zlib.decompressobj().decompress(self._stream(), count + 1)
         except isal_zlib.error as error:  # type: ignore[misc]  # its stubs call it an instance
             raise _broken(self.path, f"damaged: {error}") from error
@@ -199,7 +199,7 @@ class PngFile(_Outline):
         return memoryview(rows)[:count]
 
     def _stream(self) -> bytes:
-        """The compressed pixels of all chunks, every chunk compared with its checksum."""
+        """The compressed pixels of all chunks, each verified by its checksum."""
         data, parts, at = memoryview(self._data), [], len(_SIGNATURE)
         while at + 12 <= len(data):
             length, kind = struct.unpack_from(">I4s", data, at)
@@ -208,7 +208,7 @@ class PngFile(_Outline):
                 raise _broken(self.path, f"damaged: the chunk at byte {at} claims {length} bytes, more than there are")
             if kind == b"IDAT":
                 parts.append(data[at + 8 : end])
-            # Others are not looked at: some programs write odd things there.
+            # Other chunks are not verified: some programs write invalid ones.
             if kind in (b"IHDR", b"IDAT") and data[end : end + 4] != _checksum(data[at + 4 : end]):
                 raise _broken(self.path, f"damaged: wrong checksum of the {kind.decode()} chunk at byte {at}")
             at = end + 4
@@ -216,25 +216,25 @@ class PngFile(_Outline):
 
     def _by_pil(self) -> np.ndarray:
         """Decode any other kind of file, as `(height, width, 3)` uint8."""
-        self._stream()  # of 1500 files with one flipped bit PIL 13 let 3 pass
+        self._stream()  # PIL 13 accepts 3 of 1500 files with one flipped bit
         try:
             return decode_image(self._data, upright=False).permute(1, 2, 0).numpy()
         except Warning:
             raise  # the user's `-W error`
-        # PIL's parsing raises SyntaxError, struct.error, zlib.error and more.
+        # PIL raises SyntaxError, struct.error, zlib.error and more.
         except Exception as error:
             raise _broken(self.path, why_unreadable(error, "an image")) from error
 
 
 def _unfilter(filtered: np.ndarray, channels: int) -> np.ndarray:
-    """Turn rows as they are in a PNG file into pixels.
+    """Convert filtered PNG rows to pixels.
 
-    FFmpeg does it, handed an uncompressed PNG of these rows: the filters refer to the pixel before, so NumPy cannot,
-    and FFmpeg's vector code takes 7 ms for 1024 × 2048 × 3, where the libpng in OpenCV takes 30 and PIL 37. Damage
-    cannot reach it: all that it is given is written here.
+    FFmpeg does it, given an uncompressed PNG of these rows: the filters refer to the previous pixel, so NumPy cannot,
+    and FFmpeg's SIMD code takes 7 ms for 1024 × 2048 × 3, compared with 30 for OpenCV's libpng and 37 for PIL. Damaged
+    files cannot reach FFmpeg, since all of its input is written here.
 
     Args:
-        filtered: `(H, 1 + W * channels)` uint8; first in each row its filter, 0 … 4.
+        filtered: `(H, 1 + W * channels)` uint8; each row starts with its filter, 0 … 4.
         channels: 1 or 3.
 
     Returns:
@@ -249,13 +249,13 @@ def _unfilter(filtered: np.ndarray, channels: int) -> np.ndarray:
     png = _workspace(len(head) + size + 8 + len(_END))
     png[: len(head)] = _bytes(head)
     pixels = png[len(head) : len(head) + size].reshape(height, 5 + length)
-    pixels[:, :5] = _bytes(struct.pack("<BHH", 0, length, length ^ _STORED_BLOCK))  # one block a row
+    pixels[:, :5] = _bytes(struct.pack("<BHH", 0, length, length ^ _STORED_BLOCK))  # one block per row
     pixels[-1, 0] = 1  # the last one
     pixels[:, 5:] = filtered
     tail = len(head) + size
     png[tail : tail + 4] = _bytes(struct.pack(">I", isal_zlib.adler32(np.ascontiguousarray(filtered))))
     png[tail + 4 :] = _bytes(_checksum(png[len(head) - 6 : tail + 4]) + _END)
-    # A new decoder each time (30 µs): one that has seen a picture takes the next for a difference to it.
+    # A new decoder for each image (30 µs): a used one takes the next image for a difference to the previous.
     decoder = av.CodecContext.create("png", "r")
     decoder.thread_count = 1
     (frame,) = decoder.decode(av.Packet(png))  # type: ignore[arg-type]  # takes any buffer
@@ -266,7 +266,7 @@ _scratch = threading.local()
 
 
 def _workspace(size: int) -> np.ndarray:
-    """Bytes to write in, the same ones at each call: fresh memory for a whole image takes 7 ms to come by."""
+    """A buffer that is reused by each call: allocating memory for a whole image takes 7 ms."""
     held = getattr(_scratch, "bytes", None)
     if held is None or len(held) < size:
         held = _scratch.bytes = np.empty(size, np.uint8)
@@ -282,7 +282,7 @@ def _checksum(data: Any) -> bytes:
 
 
 def _orientation(data: bytes) -> int:
-    """The EXIF orientation that stands before the pixels of a PNG."""
+    """The EXIF orientation that is stored before the pixels of a PNG."""
     at, parts, kinds = _HEADER_BYTES, [data[:_HEADER_BYTES]], set()
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -291,20 +291,20 @@ def _orientation(data: bytes) -> int:
         parts.append(data[at : at + 12 + length])
         kinds.add(kind)
         at += 12 + length
-    if not kinds & {b"eXIf", b"zTXt", b"tEXt", b"iTXt"}:  # as text, it comes from ImageMagick and as XMP
+    if not kinds & {b"eXIf", b"zTXt", b"tEXt", b"iTXt"}:  # as text, ImageMagick and XMP write it
         return 1
     try:
         with open_header(b"".join([*parts, _END])) as image:
-            image.info.setdefault("exif", b"")  # else Pillow would decode the pixels to look behind them
+            image.info.setdefault("exif", b"")  # else Pillow would decode the pixels to look after them
             return orientation_of(image)
     except Warning:
         raise  # the user's `-W error`
-    except Exception:  # what is damaged is found, and named, when it is decoded
+    except Exception:  # damage is found and reported when the file is decoded
         return 1
 
 
 def png_size(path: str | Path) -> tuple[int, int]:
-    """Read height and width from a PNG's header, as they are stored.
+    """Read height and width from a PNG's header, as stored.
 
     Args:
         path: The file.
@@ -313,7 +313,7 @@ def png_size(path: str | Path) -> tuple[int, int]:
         Rows and columns.
 
     Raises:
-        BrokenImageError: Missing, empty, no PNG, or larger than `pictures.MOST_PIXELS`.
+        BrokenImageError: The file is missing, empty, not a PNG, or larger than `pictures.MOST_PIXELS`.
     """
     return _header(Path(path), _read(Path(path), _HEADER_BYTES))[:2]
 

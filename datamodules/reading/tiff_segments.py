@@ -1,7 +1,7 @@
-"""Strips and tiles of TIFF files: how many bytes each becomes, found out before memory is taken for it.
+"""Strips and tiles of TIFF files: check the decompressed size of each before memory is allocated for it.
 
-A TIFF file's header is held against the file's size before (`pcpad.pictures.refuse_too_large`); but what a strip
-becomes is what its compressed bytes say, and decoders take memory for all of that before they look at its size.
+A TIFF file's header is compared with the file's size before (`pcpad.pictures.refuse_too_large`). But the size of a
+decompressed strip depends on its compressed bytes, and decoders allocate all of it before they check the size.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 __all__ = ["refuse_swelling"]
 
-# What a segment may become whatever the header says. Those of which a byte's worth of compression could not make more
-# are not looked at: looking costs as much as inflating once more.
+# Bytes that a segment may decompress to, whatever the header states. Segments that cannot exceed it at the largest
+# compression ratio are not checked, as a check costs as much as decompressing again.
 _FREE = 1 << 26
 _STEP = 1 << 20
-_DICTIONARY = 1 << 28  # of LZMA
+_DICTIONARY = 1 << 28  # of LZMA, in bytes
 
 
 def refuse_swelling(series: TiffPageSeries) -> None:
-    """Refuse an image of which a strip or tile becomes more bytes than its header says.
+    """Refuse an image with a strip or tile that decompresses to more bytes than its header states.
 
     Args:
-        series: As `tifffile` knows it, not decoded. The compressed bytes are read and, where they could become far more
-            than they should, inflated piece by piece, up to what they should become.
+        series: From `tifffile`, not decoded. The compressed bytes are read and, if they could become far more than they
+            should, decompressed piece by piece up to the expected size.
 
     Raises:
-        UserValueError: One does; or its compression is one of which nobody can say it before.
+        UserValueError: One does, or its compression does not reveal it in advance.
     """
     for page in series.pages:
         if page is None:
@@ -54,8 +54,8 @@ def refuse_swelling(series: TiffPageSeries) -> None:
             file.seek(offset)
             if size_of(file.read(count), allowed) > allowed:
                 message = (
-                    f"damaged: {count} compressed bytes become more than {allowed}, where the header has "
-                    f"{_segment_bytes(key)} for them"
+                    f"damaged: {count} compressed bytes become more than {allowed}, but the header states "
+                    f"{_segment_bytes(key)}"
                 )
                 raise UserValueError(message)
 
@@ -69,7 +69,7 @@ def _segment_bytes(key: TiffPage) -> int:
 
 
 def _image_bytes(key: TiffPage) -> int:
-    """Of an image, and twice that: its last tiles stand out by less than the image is wide, mostly."""
+    """Twice the bytes of the image, as its last tiles may exceed it, usually by less than its width."""
     pixels = int(key.imagewidth) * int(key.imagelength) * max(1, int(key.imagedepth))
     return 2 * pixels * key.samplesperpixel * _item_bytes(key)
 
@@ -79,7 +79,7 @@ def _item_bytes(key: TiffPage) -> int:
 
 
 def _of_deflate(data: bytes, allowed: int) -> int:
-    """Bytes that data become, or some number above what is allowed."""
+    """The decompressed size of data in bytes, or some number above the allowed one."""
     stream, total = zlib.decompressobj(), 0
     while data and not stream.eof and total <= allowed:
         total += len(stream.decompress(data, _STEP))
@@ -92,7 +92,7 @@ def _of_lzma(data: bytes, allowed: int) -> int:
 
 
 def _inflated(stream: Any, data: bytes, allowed: int) -> int:
-    """Of a decompressor that keeps what it has not used, as lzma's and zstd's do."""
+    """The decompressed size, by a decompressor that keeps unused input, such as lzma's and zstd's."""
     total = 0
     while not stream.eof and total <= allowed:
         found = len(stream.decompress(data, _STEP))
@@ -129,7 +129,7 @@ def _of_zstd(data: bytes, allowed: int) -> int:
 
 def _of_zstd_by_python(data: bytes, allowed: int) -> int:
     if sys.version_info < (3, 14):
-        return 0  # nobody here can read it, which tifffile says
+        return 0  # nothing installed can read it, which tifffile reports
     from compression.zstd import ZstdDecompressor
 
     return _inflated(ZstdDecompressor(), data, allowed)
@@ -144,7 +144,7 @@ def _of_lzw(data: bytes, allowed: int) -> int:
 
 
 def _size_of_picture(data: bytes, allowed: int) -> int:
-    """Of a picture in the file, a JPEG or the like: four bytes per pixel, by its own header."""
+    """The size of an embedded image such as a JPEG: four bytes per pixel, according to its own header."""
     from PIL import Image
 
     from pcpad._damage import unlimited_pillow
@@ -153,11 +153,11 @@ def _size_of_picture(data: bytes, allowed: int) -> int:
         with unlimited_pillow() as pillow, pillow.open(io.BytesIO(data)) as picture:
             return int(picture.width) * int(picture.height) * 4
     except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        message = "its compression does not say how large its parts become: save it again, compressed by deflate or not"
+        message = "its compression does not state the size of its parts: save it again, uncompressed or with deflate"
         raise UserValueError(message) from error
 
 
-# What a byte becomes at most, by the number that a TIFF file has for its compression.
+# The most bytes that one byte can become, by the compression's number in TIFF files.
 _DEFLATE, _LZW, _PACKBITS = (1032, _of_deflate), (2560, _of_lzw), (64, _of_packbits)
 _XZ, _ZSTD = (None, _of_lzma), (None, _of_zstd)
 _KINDS: dict[int, tuple[int | None, Callable[[bytes, int], int]]] = {

@@ -1,4 +1,4 @@
-"""Decoding: exactly the frames asked for, whatever the frame rate does."""
+"""Decode exactly the frames asked for, also at variable frame rates."""
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -21,12 +21,12 @@ from pcpad.datamodules.reading.video_files import (
 )
 from pcpad.errors import UserValueError
 
-# Decoders that can reconstruct 1/2, 1/4, 1/8 of the size from part of each block. H.264, HEVC, VP9 and AV1 cannot.
+# Decoders that can decode at 1/2, 1/4 and 1/8 of the size, from part of each block. H.264, HEVC, VP9 and AV1 cannot.
 _LOWRES = {"mjpeg": 3, "mpeg4": 3, "mpeg2video": 3, "mpeg1video": 3, "h263": 3, "msmpeg4v3": 3, "flv": 3}
 
 
 class View(NamedTuple):
-    """The part of the pictures that is wanted: the whole, resized to height × width, and a box cut out of that."""
+    """The part of the frames to return: a box of the whole frame after resizing it to height × width."""
 
     height: int
     width: int
@@ -38,20 +38,20 @@ class View(NamedTuple):
 
 @lru_cache(maxsize=8)
 def _reformatter(*_: object) -> VideoReformatter:
-    """One converter for each size and format: setting one up takes longer than converting a small picture."""
+    """One converter per size and format: creating one takes longer than converting a small frame."""
     return VideoReformatter()
 
 
 class Video:
-    """A file opened to decode frames of; to be closed, which `with` does.
+    """A file opened for decoding; close it, or use it in a `with` statement.
 
-    Opened in the process that decodes, never before a fork.
+    Open it in the process that decodes, never before a fork.
 
     Args:
         path: The file.
-        index: What `index_video` says of it.
-        least: Shortest side that decoded pictures may be reduced to, where the codec can decode at 1/2, 1/4 or 1/8 of
-            the size (`_LOWRES`: MPEG-4 part 2, Motion JPEG and older; H.264 cannot). 0: no reduction.
+        index: Its index, from `index_video`.
+        least: Shortest side that decoded frames may be reduced to, if the codec can decode at 1/2, 1/4 or 1/8 of the
+            size (`_LOWRES`: MPEG-4 part 2, Motion JPEG and older; H.264 cannot). 0: no reduction.
 
     Raises:
         BrokenVideoError: The file cannot be opened.
@@ -92,28 +92,28 @@ class Video:
         self._file.container.close()
 
     def read(self, positions: Sequence[int] | np.ndarray, view: View | None = None, more: bool = False) -> np.ndarray:
-        """Decode frames, exactly those asked for, whatever the frame rate does.
+        """Decode exactly the frames asked for, also at variable frame rates.
 
-        Decoding starts at the key frame before the first of them, or goes on where the last call ended. Pictures that
-        are not wanted and that no other picture is predicted from are not decoded at all.
+        Decoding starts at the key frame before the first of them, or continues where the last call ended. Frames that
+        are neither requested nor references of other frames are not decoded.
 
         Args:
-            positions: Which frames, counted in order of presentation; any order, repetitions allowed.
-            view: The part wanted of each; None: all of it.
-            more: Whether later frames will be asked for next: the decoder is then left as it is, not emptied.
+            positions: Frame numbers in order of presentation, given in any order, with repetitions allowed.
+            view: The part of each frame to return; None: all of it.
+            more: Whether later frames will be read next: then the decoder is not flushed.
 
         Returns:
-            `(len(positions), rows, columns, 3)` uint8 RGB, rotated as the file says.
+            `(len(positions), rows, columns, 3)` uint8 RGB, rotated as the file states.
 
         Raises:
-            BrokenVideoError: A frame that cannot be decoded.
+            BrokenVideoError: A frame cannot be decoded.
         """
         places = sorted(set(map(int, positions)))
         times = [int(self.index.pts[place]) for place in places]
         view = view or View(*(self.index.height, self.index.width, 0, 0), self.index.height, self.index.width)
         self._wanted, self._last, self._more = set(times), times[-1], more
         reason: Exception | None = None
-        # A file whose key frames, order or reference marks are not what they seem costs time, not exactness.
+        # Wrong key frames, order or reference marks in a file cost time, not exactness.
         for attempt in range(3):
             try:
                 self._start(places[0], attempt)
@@ -130,9 +130,9 @@ class Video:
         raise BrokenVideoError(message) from reason
 
     def _start(self, place: int, attempt: int) -> None:
-        """Get ready to decode from a position: go on, or seek to the key frame before it, or to the start."""
+        """Prepare to decode from a position: continue, or seek to the key frame before it, or to the start."""
         keys = self.index.keys
-        # Containers without a table of their key frames may be a little late after a seek: then the one before.
+        # Containers without a table of key frames may seek a little too far: then use the previous key frame.
         before = int(np.searchsorted(keys, place, side="right")) - 1 - attempt
         key = int(keys[before]) if before >= 0 and attempt < 2 else 0
         start = int(self.index.pts[key])
@@ -149,7 +149,7 @@ class Video:
         self._frames = self._decode(after_seek=key > 0) if len(keys) else self._count()
 
     def _count(self) -> Iterator[av.VideoFrame]:
-        """Decode from the start, each frame with the index's time in place of its own."""
+        """Decode from the start, replacing each frame's time with that of the index."""
         frames = self._file.container.decode(self._file.stream)
         for time, frame in zip(self.index.pts.tolist(), frames, strict=False):
             frame.pts = time
@@ -162,10 +162,10 @@ class Video:
         missing = set(self._wanted)
         for packet in self._file.container.demux(self._file.stream):
             if after_seek and not packet.is_keyframe:
-                continue  # some decoders make pictures of what they have no reference for
+                continue  # some decoders output frames whose reference is missing
             after_seek = False
             time = packet.pts
-            # Later ones may be wanted by the next call, after they have passed here.
+            # The next call may need later frames, which have passed through the decoder by then.
             skip = not self._all and time is not None and time not in self._wanted and time < self._last
             if skip != skipping:
                 context.skip_frame, skipping = ("NONREF" if skip else "DEFAULT"), skip
@@ -173,7 +173,7 @@ class Video:
             if not self._more and not self._all and time is not None:
                 missing.discard(time)
                 if not missing:
-                    # All are in the decoder; emptying it is quicker than pushing them out with further frames.
+                    # All are in the decoder; flushing it is faster than decoding further frames.
                     yield from self._file.stream.decode(None)
                     return
 
@@ -181,8 +181,8 @@ class Video:
         found = {}
         for frame in self._frames:
             if frame.is_corrupt:
-                # FFmpeg fills in what is damaged, and predicts the following pictures from that.
-                message = "a picture is damaged"
+                # FFmpeg fills in damaged parts, and predicts the following frames from them.
+                message = "a frame is damaged"
                 raise UserValueError(message)
             if frame.pts is None:
                 continue
@@ -194,8 +194,8 @@ class Video:
         return found
 
     def _convert(self, frame: av.VideoFrame, view: View) -> np.ndarray:
-        # Without a change of size FFmpeg converts 16 pictures of 320×240 in 0.5 ms, with one in 3.5 ms, OpenCV takes
-        # 0.5 ms for resizing what is cut out.
+        # FFmpeg converts 16 frames of 320×240 in 0.5 ms without resizing and in 3.5 ms with it, while OpenCV resizes
+        # the cut-out part in 0.5 ms.
         size = (frame.width, frame.height)
         scaler = _reformatter(*size, frame.format.name)
         rgb = scaler.reformat(frame, *size, format="rgb24", threads=1).to_ndarray()
@@ -205,11 +205,11 @@ class Video:
 
 
 def cut(picture: np.ndarray, view: View) -> np.ndarray:
-    """Cut a view out of a picture of any size.
+    """Cut a view out of a frame of any size.
 
     Args:
         picture: `(H, W, 3)` uint8.
-        view: What is wanted.
+        view: The part to return.
 
     Returns:
         `(rows, columns, 3)` uint8.
@@ -221,7 +221,7 @@ def cut(picture: np.ndarray, view: View) -> np.ndarray:
     top, left = round(view.top * down), round(view.left * right)
     bottom = max(top + 1, round((view.top + view.rows) * down))
     part = picture[top:bottom, left : max(left + 1, round((view.left + view.columns) * right))]
-    # Below a factor of 2 bilinear resizing skips no pixel; averaging blocks of 2×2 before takes a tenth of the time of
+    # Bilinear resizing skips no pixel at factors below 2; averaging 2×2 blocks first takes a tenth of the time of
     # averaging over areas of any size.
     while part.shape[0] >= 2 * view.rows and part.shape[1] >= 2 * view.columns:
         even = part[: part.shape[0] // 2 * 2, : part.shape[1] // 2 * 2]

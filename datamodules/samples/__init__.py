@@ -1,7 +1,7 @@
-"""Writers of small data sets in the true on-disk formats, for trying things out and for tests.
+"""Writers of small data sets in the original on-disk formats, for experiments and tests.
 
 `SAMPLES[name](folder)` writes the sample data set of that name and returns a `SampleSummary`. A writer's module is
-imported when it is asked for, and says by itself which optional packages it needs.
+imported on access, and reports itself which optional packages it needs.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class _Writers(Mapping[str, Callable[..., SampleSummary]]):
-    """The function `write_NAME` of the module NAME, for some names; imported when it is asked for."""
+    """A mapping from names to the functions `write_NAME` of the modules NAME, imported on access."""
 
     def __init__(self, *names: str) -> None:
         self._names = names
@@ -53,7 +53,7 @@ class _Writers(Mapping[str, Callable[..., SampleSummary]]):
 SAMPLES: Mapping[str, Callable[..., SampleSummary]] = _Writers(
     "cityscapes", "digits", "kinetics", "photos", "restoration"
 )
-"""Writers by name. Each takes the folder to write first, and options by keyword."""
+"""Writers by name. Each takes the folder to write as its first argument, and options by keyword."""
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,7 @@ from pcpad.datamodules.samples.streets import OUT_OF_ROI, Scene, draw_scene
 from pcpad.datamodules.samples.writing import SampleSummary, write_once
 from pcpad.errors import UserValueError
 
-# Three cities for each split's validation, then others; a city with a hyphen, as the real set has one.
+# Three validation cities for each split, then others; one with a hyphen, as in the real set.
 _CITIES = {
     "val": ("frankfurt", "lindau", "munster"),
     "train": (
@@ -26,14 +26,14 @@ _CITIES = {
     "train_extra": ("augsburg", "bad-honnef", "wurzburg"),
     "test": ("berlin", "bonn"),
 }
-_COLOURS = np.zeros((256, 4), np.uint8)
-_COLOURS[:, 3] = 255
+_COLORS = np.zeros((256, 4), np.uint8)
+_COLORS[:, 3] = 255
 for _label in LABELS:
-    _COLOURS[_label.id % 256, :3] = _label.colour
+    _COLORS[_label.id % 256, :3] = _label.colour
 
 
 class _Task(NamedTuple):
-    """One image to write: its place, its number over all, and which labels go with it."""
+    """One image to write: its location, its number in the whole set, and the kinds of its labels."""
 
     part: str
     city: str
@@ -47,7 +47,7 @@ def write_cityscapes(
     images_per_city: int = 2,
     seed: int = 0,
 ) -> SampleSummary:
-    """Write a small set of drawn street scenes in Cityscapes' format, in half a minute at most.
+    """Write a small set of drawn street scenes in Cityscapes' format, in at most half a minute.
 
     ```
     root/leftImg8bit/{train,val,train_extra,test}/<city>/<city>_<sequence>_<frame>_leftImg8bit.png    8-bit RGB
@@ -56,19 +56,20 @@ def write_cityscapes(
     ```
 
     Streets in perspective with houses, trees, walls, fences, poles, lights, signs, people, riders and all kinds of
-    vehicles, which hide each other and are cut by the image's borders; groups of people, bicycles and far cars bear
-    the bare id. Train has 12 cities and val 3, such that the three cities that cv0, cv1 or cv2 validate on show all
-    19 classes, and the others do too. Coarse labels are rough polygons made from the fine ones; train_extra has no
-    others. As in the real set, the labels of test hold no classes. `*_polygons.json` are not written.
+    vehicles, which occlude each other and are cut by the image's borders; groups of people, bicycles and distant cars
+    have the plain label id as instance id. Train has 12 cities and val 3; the three validation cities of cv0, cv1 and
+    cv2 show all 19 classes, and so do the other cities. Coarse labels are rough polygons made from the fine ones;
+    train_extra has only those. As in the real set, the labels of test hold no classes. `*_polygons.json` are not
+    written.
 
     Args:
-        root: A new or empty folder; with the same scenes already in it nothing is written.
+        root: A new or empty folder; if it already holds the same scenes, nothing is written.
         image_height: Rows of the images, at least 128; they are twice as wide. The real ones have 1024.
         images_per_city: Images of each city.
-        seed: Decides what is drawn.
+        seed: Seed of the drawing.
 
     Returns:
-        What the folder holds.
+        A summary of the folder.
 
     Raises:
         FileExistsError: The folder holds something else.
@@ -87,7 +88,7 @@ def write_cityscapes(
 
 
 def _fill(folder: Path, height: int, per_city: int, seed: int) -> Mapping[str, int]:
-    """Write all images and labels; return how many files each folder has."""
+    """Write all images and labels; return the number of files per folder."""
     tasks = [
         _Task(part, city, place * per_city + number)
         for part, cities in _CITIES.items()
@@ -100,8 +101,8 @@ def _fill(folder: Path, height: int, per_city: int, seed: int) -> Mapping[str, i
 
 
 def _write(folder: Path, task: _Task, height: int, per_city: int, seed: int) -> Counter[str]:
-    """Draw one scene and write its files; return how many went where."""
-    # Scenes of three consecutive numbers show all classes, so each part counts for itself.
+    """Draw one scene and write its files; return the number of files per folder."""
+    # Any three consecutive scenes show all classes, so each part has its own numbers.
     part_number = list(_CITIES).index(task.part)
     scene = draw_scene(task.number, (height, 2 * height), seed * len(_CITIES) + part_number)
     frame = task.number % per_city
@@ -116,8 +117,8 @@ def _write(folder: Path, task: _Task, height: int, per_city: int, seed: int) -> 
         labels["gtFine"] = scene
     if task.part != "test":
         labels["gtCoarse"] = make_coarse(scene)
-    for kind, labelled in labels.items():
-        _write_labels(folder / kind / task.part / task.city, f"{stem}_{kind}", labelled)
+    for kind, labeled in labels.items():
+        _write_labels(folder / kind / task.part / task.city, f"{stem}_{kind}", labeled)
     return Counter({f"leftImg8bit/{task.part}": 1} | {f"{kind}/{task.part}": 3 for kind in labels})
 
 
@@ -125,30 +126,30 @@ def _write_labels(folder: Path, stem: str, scene: Scene) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(scene.ids).save(folder / f"{stem}_labelIds.png")
     Image.fromarray(scene.instances).save(folder / f"{stem}_instanceIds.png")
-    Image.fromarray(_COLOURS[scene.ids]).save(folder / f"{stem}_color.png")
+    Image.fromarray(_COLORS[scene.ids]).save(folder / f"{stem}_color.png")
 
 
 def _withheld(scene: Scene) -> Scene:
-    """Labels as Cityscapes ships them for its test images: the car and the margin, but no class."""
+    """Labels like those of Cityscapes' test images: the ego vehicle and the margin, but no classes."""
     ids = np.where(scene.ids <= OUT_OF_ROI, scene.ids, 0)
     return scene._replace(ids=ids, instances=ids.astype(np.uint16))
 
 
 def make_coarse(scene: Scene) -> Scene:
-    """Make coarse labels of fine ones: rough polygons well inside of each region, and none for small regions.
+    """Make coarse labels from fine ones: rough polygons well inside of each region, and none for small regions.
 
     Args:
         scene: A scene with fine labels.
 
     Returns:
-        The scene with coarse labels; what no polygon covers is unlabeled (0).
+        The scene with coarse labels; pixels outside of all polygons are unlabeled (0).
     """
     height, width = scene.ids.shape
     ids, instances = np.zeros_like(scene.ids), np.zeros_like(scene.instances)
     margin = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * (height // 128) + 1,) * 2)
     for instance in np.unique(scene.instances).tolist():
         region = (scene.instances == instance).astype(np.uint8)
-        # The picture's border is no border of the region.
+        # The picture's border does not count as a border of the region.
         inner = cv2.erode(region, margin, borderType=cv2.BORDER_CONSTANT, borderValue=1)
         outlines, _ = cv2.findContours(inner, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         covered = np.zeros_like(region)
@@ -156,7 +157,7 @@ def make_coarse(scene: Scene) -> Scene:
             rough = cv2.approxPolyDP(outline, height / 85, closed=True)
             if len(rough) > 2 and cv2.contourArea(rough) > height * width / 3000:
                 cv2.fillPoly(covered, [rough], 1)
-        # Not what the polygon surrounds, such as the cars on a road.
+        # Without objects that the polygon surrounds, such as cars on a road.
         kept = (covered & inner).astype(bool)
         ids[kept] = instance // 1000 if instance >= 1000 else instance
         instances[kept] = instance

@@ -11,7 +11,7 @@ from pcpad.errors import UserModuleNotFoundError, UserValueError
 
 
 def write_digits(root: str | Path, *, image_size: int = 32, seed: int = 0) -> SampleSummary:
-    """Write 1797 handwritten digits (1078 train, 360 val, 359 test) as gray PNGs, in about a second.
+    """Write 1797 handwritten digits (1078 train, 360 val, 359 test) as gray PNGs, in about one second.
 
     ```
     root/train/<digit>/<digit>_<number>.png     digit 0 … 9; number: position in scikit-learn's set, from 0000
@@ -20,16 +20,16 @@ def write_digits(root: str | Path, *, image_size: int = 32, seed: int = 0) -> Sa
     ```
 
     The images are scikit-learn's 8×8 ones (17 levels of ink, from the test part of UCI's "Optical Recognition of
-    Handwritten Digits", E. Alpaydin and C. Kaynak, 1998), bicubically enlarged, without a margin: the ink runs
-    into the upper and lower border of nearly every image, where padding has to invent what lies beyond.
+    Handwritten Digits", E. Alpaydin and C. Kaynak, 1998), enlarged bicubically without a margin: the ink touches the
+    upper and lower border of nearly every image, where padding has to invent what is beyond.
 
     Args:
-        root: A new or empty folder; with the same digits already in it nothing is written.
+        root: A new or empty folder; if it already holds the same digits, nothing is written.
         image_size: Height and width of the images.
-        seed: Decides which digits go into which split, 60/20/20 of each class.
+        seed: Seed of the split, 60/20/20 of each class.
 
     Returns:
-        What the folder holds.
+        A summary of the folder.
 
     Raises:
         ModuleNotFoundError: scikit-learn is not installed.
@@ -44,11 +44,11 @@ def write_digits(root: str | Path, *, image_size: int = 32, seed: int = 0) -> Sa
 
 
 def _fill(folder: Path, image_size: int, seed: int) -> Mapping[str, int]:
-    """Write all splits; return how many images each has."""
+    """Write all splits; return the number of images per split."""
     images, labels = _load()
     counts = dict.fromkeys(("train", "val", "test"), 0)
     for digit in range(10):
-        # One generator a class, so a class's split depends on nothing but the seed.
+        # One generator per class, so that a class's split depends on the seed only.
         numbers = np.random.default_rng([seed, digit]).permutation(np.flatnonzero(labels == digit))
         cuts = [round(0.6 * len(numbers)), round(0.8 * len(numbers))]
         for split, members in zip(counts, np.split(numbers, cuts), strict=True):
@@ -62,12 +62,12 @@ def _fill(folder: Path, image_size: int, seed: int) -> Mapping[str, int]:
 
 
 def _load() -> tuple[np.ndarray, np.ndarray]:
-    """Return the digits as `(1797, 8, 8)` uint8 in [0, 255], ink bright, and their classes `(1797,)`."""
+    """Return the digits as `(1797, 8, 8)` uint8 in [0, 255], with bright ink, and their classes `(1797,)`."""
     try:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError as error:
         message = "the digits come with scikit-learn: pip install 'pcpad[samples]'"
         raise UserModuleNotFoundError(message, name=error.name) from error
     digits = load_digits()
-    # Ink comes as counts 0 … 16 of a 4×4 block.
+    # Ink is given as counts 0 … 16 of 4×4 blocks.
     return np.rint(digits.images * (255 / 16)).astype(np.uint8), digits.target

@@ -15,7 +15,7 @@ from pcpad.errors import UserValueError
 from pcpad.tables import write_csv
 
 MOTIONS = ("growing", "moving down", "moving up", "shaking sideways", "shrinking", "spinning")
-"""The classes. None becomes another one when a clip is mirrored, as left and right would."""
+"""The classes. Mirroring a clip does not change its class, as it would with left and right."""
 
 _RATE = 25
 
@@ -55,19 +55,20 @@ def write_kinetics(
     root/annotations/{train,val}.csv                          label,youtube_id,time_start,time_end,split
     ```
 
-    A scene of textured things is seen by a moving camera. Looks, place, size, pace and a slow drift are drawn alike for
-    all classes: a single picture does not tell the class, a few in a row do, in any part of the picture.
+    A moving camera sees a scene of textured objects. Appearance, position, size, speed and a slow drift have the same
+    distribution for all classes: a single frame does not show the class, but a few consecutive ones do, in any part of
+    the frame.
 
     Args:
-        root: A new or empty folder; with the same videos already in it nothing is written.
+        root: A new or empty folder; if it already holds the same videos, nothing is written.
         train_videos: Videos of each class in train/.
         val_videos: Videos of each class in val/.
-        height: Rows, even and at least 32; there are 4/3 as many columns.
+        height: Height of the frames, even and at least 32; the width is 4/3 of it.
         seconds: Shortest and longest duration.
-        seed: Decides what is drawn.
+        seed: Seed of the drawing.
 
     Returns:
-        What the folder holds.
+        A summary of the folder.
 
     Raises:
         FileExistsError: The folder holds something else.
@@ -123,13 +124,13 @@ def _write(folder: Path, task: _Task, height: int, seconds: tuple[float, float])
 
 
 def draw_motion(motion: str, frames: int, size: tuple[int, int], draws: np.random.Generator) -> Iterator[np.ndarray]:
-    """Draw the pictures of one video.
+    """Draw the frames of one video.
 
     Args:
         motion: One of `MOTIONS`.
-        frames: How many.
+        frames: The number of frames.
         size: Rows and columns.
-        draws: Where the random numbers come from.
+        draws: The random generator.
 
     Yields:
         `(rows, columns, 3)` uint8.
@@ -138,7 +139,7 @@ def draw_motion(motion: str, frames: int, size: tuple[int, int], draws: np.rando
     pace, drift, place = draws.uniform(0.7, 1.3), draws.uniform(-0.3, 0.3, 2), draws.uniform(-0.2, 0.2, 2) * size[0]
     scale, angle, turn, phase = draws.uniform(0.8, 1.25), draws.uniform(0, 360), draws.choice((-1, 1)), draws.uniform()
     for number in range(frames):
-        # Before the middle negative: no class starts or ends at a place or a size of its own.
+        # Negative before the middle, so that no class starts or ends at a characteristic position or size.
         moment = pace * (number - frames / 2)
         at, seen, turned = place + drift * number, scale, angle
         if motion in ("growing", "shrinking"):
@@ -153,7 +154,7 @@ def draw_motion(motion: str, frames: int, size: tuple[int, int], draws: np.rando
 
 
 def _scene(side: int, largest: int, draws: np.random.Generator) -> np.ndarray:
-    """Things scattered over a ground, `(side, side, 3)` uint8."""
+    """Objects scattered over a background, `(side, side, 3)` uint8."""
     scene = _texture(side, side, draws, 0.2)
     for _ in range(draws.integers(20, 32)):
         move = cv2.getRotationMatrix2D((largest / 2, largest / 2), draws.uniform(0, 360), draws.uniform(0.5, 1.0))
@@ -166,7 +167,7 @@ def _scene(side: int, largest: int, draws: np.random.Generator) -> np.ndarray:
 
 
 def _view(scene: np.ndarray, at: np.ndarray, scale: float, angle: float, size: tuple[int, int]) -> np.ndarray:
-    """The scene, turned, scaled and moved, through a window on its middle."""
+    """The scene, rotated, scaled and moved, cropped to a window at its center."""
     move = cv2.getRotationMatrix2D((len(scene) / 2, len(scene) / 2), angle, scale)
     move[:, 2] += np.asarray(size[::-1]) / 2 - len(scene) / 2 + at
     return cv2.warpAffine(scene, move, size[::-1], borderMode=cv2.BORDER_REFLECT)
@@ -183,7 +184,7 @@ def _texture(height: int, width: int, draws: np.random.Generator, contrast: floa
 
 
 def _thing(side: int, draws: np.random.Generator) -> np.ndarray:
-    """A textured polygon with a bright rim: `(side, side, 4)` uint8, the last channel its cover."""
+    """A textured polygon with a bright edge: `(side, side, 4)` uint8, with alpha as the last channel."""
     corners = int(draws.integers(3, 7))
     angles = 2 * np.pi * (np.arange(corners) + draws.uniform(-0.15, 0.15, corners)) / corners
     reach = side * draws.uniform((0.3,) * corners, (0.46,) * corners)

@@ -1,4 +1,4 @@
-"""Real photographs that come with scikit-image and scikit-learn, for whatever learns from photographs alone."""
+"""Real photographs from scikit-image and scikit-learn, for tasks that need photographs without labels."""
 
 import importlib.util
 import shutil
@@ -8,8 +8,8 @@ from pathlib import Path
 from pcpad.datamodules.samples.writing import SampleSummary, write_once
 from pcpad.errors import UserFileNotFoundError, UserModuleNotFoundError
 
-# By package and, within it, where its pictures lie. Every photograph that is in the packages' wheels, none that they
-# would fetch. Left out are drawings (horse, logo, phantom, chessboards, color wheel) and the tiny cut-out of an eye.
+# By package and folder within it. All photographs in the packages' wheels, without those that would be downloaded,
+# drawings (horse, logo, phantom, chessboards, color wheel) and the tiny crop of an eye.
 _TRAIN = {
     ("skimage", "data"): (
         "brick.png",  # a pavement, gray
@@ -28,14 +28,14 @@ _TRAIN = {
     ),
     ("sklearn", "datasets/images"): ("china.jpg", "flower.jpg"),
 }
-# A person, an animal, a thing, a night sky with lights, a gray photograph of a landscape with a person, a texture.
+# A person, an animal, an object, a night sky with lights, a gray photograph of a landscape with a person, a texture.
 _TEST = {
     ("skimage", "data"): ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "gravel.png", "rocket.jpg"),
 }
 
 
 def write_photos(root: str | Path) -> SampleSummary:
-    """Write 21 real photographs (15 train, 6 test), 5.4 MB, the files as scikit-image and scikit-learn ship them.
+    """Write 21 real photographs (15 train, 6 test), 5.4 MB, the original files of scikit-image and scikit-learn.
 
     ```
     root/train/*.png, *.jpg      brick, cell, china, clock_motion, coins, flower, grass, hubble_deep_field, ihc, moon,
@@ -44,25 +44,25 @@ def write_photos(root: str | Path) -> SampleSummary:
     ```
 
     From 448×172 to 1411×1411 pixels, eleven in color and ten gray. There is no val/: with so few pictures, data
-    modules validate on test/'s. Where the pictures are from and under which licenses is said in the documentation of
-    `skimage.data` and in scikit-learn's `datasets/images/README.txt` (china and flower: CC BY 2.0).
+    modules validate on test/. Sources and licenses of the pictures are in the documentation of `skimage.data` and in
+    scikit-learn's `datasets/images/README.txt` (china and flower: CC BY 2.0).
 
     Args:
-        root: A new or empty folder; with the same photographs already in it nothing is written.
+        root: A new or empty folder; if it already holds the same photographs, nothing is written.
 
     Returns:
-        What the folder holds.
+        A summary of the folder.
 
     Raises:
         ModuleNotFoundError: scikit-image or scikit-learn is not installed.
-        FileNotFoundError: The installed version of one does not have a picture; nothing has been written then.
+        FileNotFoundError: An installed version lacks a picture; nothing is written.
         FileExistsError: The folder holds something else.
     """
     return write_once(root, "photos", {}, _fill)
 
 
 def _fill(folder: Path) -> Mapping[str, int]:
-    """Copy all pictures; return how many each split has."""
+    """Copy all pictures; return the number of pictures per split."""
     counts = {}
     for split, sources in (("train", _TRAIN), ("test", _TEST)):
         (folder / split).mkdir()
@@ -80,7 +80,7 @@ def _fill(folder: Path) -> Mapping[str, int]:
 
 
 def _package(name: str) -> Path:
-    """Where a package is installed. It need not be imported, and `skimage.data_dir` may be the download cache."""
+    """Where a package is installed, without importing it; `skimage.data_dir` may be the download cache."""
     found = importlib.util.find_spec(name)
     if found is None or found.origin is None:
         message = "the photographs come with scikit-image and scikit-learn: pip install 'pcpad[samples]'"

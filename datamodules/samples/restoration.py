@@ -1,4 +1,4 @@
-"""The photographs that the shipped restoration network was trained on, as far as they are on this machine."""
+"""The photographs that the included restoration network was trained on, as far as they are installed."""
 
 import hashlib
 import importlib.util
@@ -22,15 +22,15 @@ _SCIPY = ("SciPy 1.9.3 (scipy/misc/*.dat, decoded)", "")
 
 
 class Source(NamedTuple):
-    """A photograph, whose it is, and where it comes from.
+    """A photograph with its author and origin.
 
     Attributes:
-        name: The file's.
-        package: What brings it along.
-        folder: Where its package puts it: below Python's packages, or an absolute path; empty where it is no file.
-        license: Under which it is given away.
-        author: Who made it.
-        sha256: Of the file; of what is no picture file by itself, of the package's data file.
+        name: The file's name.
+        package: The package that contains it.
+        folder: The package's folder: below Python's packages, or an absolute path; empty if it is not a file.
+        license: Its license.
+        author: Its author.
+        sha256: The checksum of the file, or of the package's data file that contains it.
     """
 
     name: str
@@ -190,31 +190,31 @@ TRAINED_ON = (
         "9d8b0b4d081313e2b485748c770472e5a95ed1738146883d84c7030493e82886",
     ),
 )
-"""What the shipped weights were trained on. `pcpad/models/restoration.md` is the list for people."""
+"""The photographs that the included weights were trained on. `pcpad/models/restoration.md` lists them too."""
 
 HELD_OUT = ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.jpg")
-"""Of scikit-image: what the recipe validates on."""
+"""The photographs of scikit-image that the recipe validates on."""
 
 
 def write_restoration(root: str | Path) -> SampleSummary:
-    """Write the photographs of `inp_restore.yaml` that are on this machine, and five held-out ones of scikit-image's.
+    """Write the photographs of `inp_restore.yaml` that are installed, and five held-out ones from scikit-image.
 
     ```
-    root/train/*.png, *.jpg      of the 21 that the shipped weights were trained on: eight with the extra `samples`, one
-                                 more with `figures`, ten more where Debian's lomiri-wallpapers-16.04 is installed
+    root/train/*.png, *.jpg      of the 21 that the included weights were trained on: eight with the extra `samples`,
+                                 one more with `figures`, ten more with Debian's lomiri-wallpapers-16.04
     root/val/*.png, *.jpg        astronaut, camera, chelsea, coffee, rocket
     ```
 
-    A warning names those that are not here, and where they come from; any photographs can be added.
+    A warning lists the missing ones and their sources; any photographs can be added.
 
     Args:
-        root: A new or empty folder; with the same sample already in it nothing is written.
+        root: A new or empty folder; if it already holds the same sample, nothing is written.
 
     Returns:
-        What the folder holds.
+        A summary of the folder.
 
     Raises:
-        FileNotFoundError: Not even scikit-image's are there.
+        FileNotFoundError: The photographs of scikit-image are missing too.
         FileExistsError: The folder holds something else.
     """
     found = {source: path for source in TRAINED_ON if (path := _found(source)) is not None}
@@ -228,8 +228,8 @@ def write_restoration(root: str | Path) -> SampleSummary:
     if missing:
         packages = ", ".join(sorted({source.package for source in missing}))
         rank_zero_warn(
-            f"{len(missing)} of the {len(TRAINED_ON)} photographs of the shipped weights' training are not here: "
-            f"{', '.join(source.name for source in missing)}. They come with {packages}."
+            f"{len(missing)} of the {len(TRAINED_ON)} photographs that the included weights were trained on are "
+            f"missing: {', '.join(source.name for source in missing)}. They come with {packages}."
         )
     return summary
 
@@ -244,7 +244,7 @@ def _fill(folder: Path, train: list[Path], held_out: list[Path]) -> Mapping[str,
 
 
 def _found(source: Source) -> Path | None:
-    """Where the very file is; None where it is not, or is another one of that name."""
+    """The path of the exact file; None if it is missing, or is another file of that name."""
     path = _place(f"{source.folder}/{source.name}") if source.folder else None
     if path is None or hashlib.sha256(path.read_bytes()).hexdigest() != source.sha256:
         return None
@@ -252,7 +252,7 @@ def _found(source: Source) -> Path | None:
 
 
 def _place(name: str) -> Path | None:
-    """A file by its absolute name, or within a Python package that need not be imported."""
+    """The path of a file given by absolute path, or within a Python package, which is not imported."""
     path = Path(name)
     if not path.is_absolute():
         package, _, rest = name.partition("/")

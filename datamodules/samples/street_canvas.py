@@ -1,4 +1,4 @@
-"""Painting in perspective: polygons in space become pixels, label ids and instance ids at once."""
+"""Paint in perspective: polygons in space become pixels, label ids and instance ids at once."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,8 +10,8 @@ import numpy as np
 Colour = tuple[float, float, float]
 Points = Sequence[tuple[float, float]]
 
-_NEAR = 0.4  # meters; what is closer to the camera is cut away
-_OVER = 2  # pictures are painted twice as large and averaged, which smooths the edges
+_NEAR = 0.4  # meters; polygons are clipped at this distance from the camera
+_OVER = 2  # pictures are painted at twice the size and averaged, for antialiased edges
 _HAZE: Colour = (196, 204, 214)
 
 
@@ -22,9 +22,9 @@ class Camera(NamedTuple):
         height: Rows of the picture.
         width: Columns of the picture.
         focal: Focal length in pixels.
-        centre: Column that x = 0 runs to.
+        centre: Column of x = 0.
         horizon: Row of the horizon.
-        eye: Height of the camera over the ground.
+        eye: Height of the camera above the ground.
     """
 
     height: int
@@ -53,7 +53,7 @@ class Canvas:
 
     Args:
         camera: The view.
-        random: Where textures and numbers of instances come from.
+        random: The random generator for textures and instance numbers.
     """
 
     def __init__(self, camera: Camera, random: np.random.Generator) -> None:
@@ -63,12 +63,12 @@ class Canvas:
         self.ids = np.zeros(size, np.uint8)
         self.instances = np.zeros(size, np.int32)
         self._counts: dict[int, int] = {}
-        # Grain of two sizes, so that no surface is of one color.
+        # Noise of two grain sizes, so that no surface is of a single color.
         self.grain = _noise(random, size, (1, 2, 12)) + 0.5 * _noise(random, size, (40,))
         self.leaves = _noise(random, size, (2, 5, 14))
 
     def new_instance(self, label: int, group: bool = False) -> int:
-        """Number an object: id · 1000 + k; a group of objects bears the bare id."""
+        """The id of a new instance: label · 1000 + k; for a group of objects, the plain label id."""
         if group:
             return label
         count = self._counts.get(label, 0)
@@ -88,18 +88,18 @@ class Canvas:
 
         Args:
             points: `(n, 3)`, in one plane.
-            colour: RGB; None changes the labels alone.
-            label: Its label id; None changes the pixels alone.
-            instance: Its instance id; None: the bare label id.
+            colour: RGB; None changes only the labels.
+            label: Its label id; None changes only the pixels.
+            instance: Its instance id; None: the plain label id.
             grain: How much the brightness varies.
-            leafy: Whether it varies like leaves do.
+            leafy: Whether it varies like foliage.
         """
         found = self._cover(points)
         if found is None:
             return
         window, inside, distance = found
         if colour is not None:
-            # Distance pales.
+            # Colors fade with distance.
             pale = 1 - np.exp(-distance / 260)
             mixed = np.asarray(colour, np.float32) * (1 - pale) + np.asarray(_HAZE, np.float32) * pale
             noise = (self.leaves if leafy else self.grain)[window][inside]
@@ -109,14 +109,14 @@ class Canvas:
             self.instances[window][inside] = label if instance is None else instance
 
     def darken(self, points: np.ndarray, factor: float) -> None:
-        """Cast a shadow in the shape of a polygon in space; labels stay."""
+        """Cast a shadow in the shape of a polygon in space; labels are kept."""
         found = self._cover(points)
         if found is not None:
             window, inside, _ = found
             self.pixels[window][inside] *= factor
 
     def _cover(self, points: np.ndarray) -> tuple[tuple[slice, slice], np.ndarray, float] | None:
-        """Find a polygon's pixels: a window, a mask in it, and the mean distance; None outside of the picture."""
+        """A polygon's pixels: a window, a mask in it, and the mean distance; None if it is outside of the picture."""
         points = _clip_near(points)
         if len(points) < 3:
             return None
@@ -126,7 +126,7 @@ class Canvas:
         if (high <= low).any():
             return None
         mask = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
-        # Far outside of the picture the fixed-point numbers of OpenCV would overflow.
+        # Far outside of the picture, OpenCV's fixed-point numbers would overflow.
         local = np.clip((corners - low - 0.5) * 16, -(2**22), 2**22)
         cv2.fillPoly(mask, [np.rint(local).astype(np.int32)], 1, shift=4)
         return (slice(low[1], high[1]), slice(low[0], high[0])), mask.astype(bool), float(points[:, 2].mean())
@@ -135,7 +135,7 @@ class Canvas:
         """Take the picture.
 
         Args:
-            random: Where the camera's noise comes from.
+            random: The random generator for the camera's noise.
             light: Brightness.
 
         Returns:
@@ -144,7 +144,7 @@ class Canvas:
         size = (self.camera.width, self.camera.height)
         picture = cv2.resize(self.pixels, size, interpolation=cv2.INTER_AREA) * light
         picture += random.normal(0, 2.5, picture.shape).astype(np.float32)
-        # Nearest to the upper left of the four; the polygons above are shifted by half a painted pixel likewise.
+        # Take the upper left of the four pixels; the polygons above are shifted by half a painted pixel accordingly.
         nearest = (slice(None, None, _OVER), slice(None, None, _OVER))
         return (
             np.clip(np.rint(picture), 0, 255).astype(np.uint8),
@@ -157,12 +157,12 @@ class Brush:
     """Paints flat shapes of one object on a plane in space, in meters of that plane.
 
     Args:
-        canvas: What is painted on.
+        canvas: The canvas to paint on.
         origin: The plane's point (0, 0).
-        across: Direction of the plane's first axis, `(x, z)`; the second is upwards.
+        across: Direction of the plane's first axis, `(x, z)`; the second points up.
         label: Label id of the object; None: none.
-        instance: Its instance id; None: the bare label id.
-        light: Factor on all colors: how much light the plane gets.
+        instance: Its instance id; None: the plain label id.
+        light: Factor on all colors, for the light that the plane receives.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class Brush:
         self._light = light
 
     def polygon(self, points: Points, colour: Colour | None, grain: float = 0.06, leafy: bool = False) -> None:
-        """Fill a polygon; color None changes the labels alone."""
+        """Fill a polygon; a color of None changes only the labels."""
         lit = None if colour is None else (colour[0] * self._light, colour[1] * self._light, colour[2] * self._light)
         in_space = self._origin + np.asarray(points, np.float64) @ self._axes
         self.canvas.paint(in_space, lit, self.label, self.instance, grain, leafy)
@@ -205,7 +205,7 @@ class Brush:
 
 
 def _clip_near(points: np.ndarray) -> np.ndarray:
-    """Cut a polygon in space off where it comes too near to the camera (Sutherland and Hodgman)."""
+    """Clip a polygon in space near the camera (Sutherland and Hodgman)."""
     if (points[:, 2] >= _NEAR).all():
         return points
     kept = []
@@ -218,7 +218,7 @@ def _clip_near(points: np.ndarray) -> np.ndarray:
 
 
 def _noise(random: np.random.Generator, size: tuple[int, int], grains: Sequence[int]) -> np.ndarray:
-    """Add up smoothed noise of several grain sizes in pixels, to a standard deviation near 1."""
+    """The sum of smoothed noise of several grain sizes in pixels, with a standard deviation near 1."""
     total = np.zeros(size, np.float32)
     for grain in grains:
         coarse = random.normal(size=(size[0] // grain + 2, size[1] // grain + 2)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The street itself: ground, rows of buildings and sky, each pixel's ray followed to what it meets first."""
+"""The street itself: ground, rows of buildings and sky, by casting a ray for each pixel."""
 
 from typing import NamedTuple
 
@@ -14,14 +14,14 @@ class Street(NamedTuple):
     """A straight street along z; distances in meters, positions along x.
 
     Attributes:
-        left: Where the road ends on the left.
-        right: Where the road ends on the right.
-        left_wall: Where the buildings on the left stand.
-        right_wall: Where the buildings on the right stand.
-        green: How wide the strips of grass beside the buildings are, left and right.
-        verge: How wide the strip of grass beside the road is, on the right.
-        rails: Where a tram's track begins and ends; None: no track.
-        parking: Where a parking strip begins and ends; None: none.
+        left: Left edge of the road.
+        right: Right edge of the road.
+        left_wall: Position of the buildings on the left.
+        right_wall: Position of the buildings on the right.
+        green: Widths of the strips of grass next to the buildings, left and right.
+        verge: Width of the strip of grass next to the road, on the right.
+        rails: Start and end of a tram track; None: no track.
+        parking: Start and end of a parking strip; None: none.
         end: Where the street ends.
     """
 
@@ -37,7 +37,7 @@ class Street(NamedTuple):
 
 
 def lay_street(canvas: Canvas, street: Street, random: np.random.Generator) -> None:
-    """Paint and label everything that no object stands in front of yet."""
+    """Paint and label the background, before any object."""
     across, down = np.broadcast_arrays(*canvas.camera.rays())
     with np.errstate(divide="ignore"):
         to_ground = np.where(down > 0, canvas.camera.eye / np.maximum(down, 1e-9), np.inf)
@@ -77,18 +77,18 @@ def _ground(
         if strip is not None:
             ids[(x > strip[0]) & (x < strip[1])] = label
     tint = random.uniform(0.85, 1.15)
-    colours = np.zeros((256, 3), np.float32)
-    colours[ROAD] = np.asarray((92, 92, 96)) * tint
-    colours[SIDEWALK] = np.asarray((152, 144, 136)) * random.uniform(0.9, 1.1)
-    colours[PARKING] = (126, 112, 106)
-    colours[RAIL_TRACK] = (120, 110, 98)
-    colours[TERRAIN] = np.asarray((104, 128, 62)) * random.uniform(0.85, 1.15)
+    colors = np.zeros((256, 3), np.float32)
+    colors[ROAD] = np.asarray((92, 92, 96)) * tint
+    colors[SIDEWALK] = np.asarray((152, 144, 136)) * random.uniform(0.9, 1.1)
+    colors[PARKING] = (126, 112, 106)
+    colors[RAIL_TRACK] = (120, 110, 98)
+    colors[TERRAIN] = np.asarray((104, 128, 62)) * random.uniform(0.85, 1.15)
     brightness = 1 + _on_ground(random, x, z) * np.where(ids == TERRAIN, 0.16, 0.07)
     near = np.exp(-z / 30)  # fine patterns fade with distance
     slabs = ((x % 0.6 < 0.05) | (z % 0.6 < 0.05)) & (ids == SIDEWALK)
     bricks = ((x % 0.25 < 0.04) | (z % 0.5 < 0.06)) & (ids == PARKING)
     brightness -= 0.22 * near * (slabs | bricks)
-    paint = colours[ids] * brightness[:, None]
+    paint = colors[ids] * brightness[:, None]
     kerb = (np.abs(x - street.left) < 0.12) | (np.abs(x - street.right) < 0.12)
     paint[kerb] = _rgb(178, 176, 170) * brightness[kerb][:, None]
     if street.rails is not None:
@@ -125,9 +125,9 @@ def _buildings(
     ):
         edges = np.cumsum(random.uniform(7, 20, 40))
         heights = random.uniform(7, 19, 41)
-        # A gap between houses, filled by trees further off.
+        # A gap between houses, filled by distant trees.
         gaps = random.random(41) < 0.15
-        colours = (
+        colors = (
             random.uniform(0.75, 1.2, (41, 1))
             * np.asarray(
                 [(186, 164, 132), (168, 152, 140), (196, 190, 176), (150, 112, 92), (170, 174, 178), (206, 178, 120)]
@@ -139,7 +139,7 @@ def _buildings(
         house = np.searchsorted(edges, along_chosen)
         trees = gaps[house]
         top = np.where(trees, 4.5 + canvas.leaves[chosen], heights[house])
-        paint = (colours[house] * light).astype(np.float32)
+        paint = (colors[house] * light).astype(np.float32)
         start = np.concatenate([[0.0], edges])[house]
         u, v = (along_chosen - start - 0.9) % 2.4 / 2.4, (up - 1.0) % 3.1 / 3.1
         glass = (u > 0.25) & (u < 0.7) & (v > 0.2) & (v < 0.75) & (up > 3.9) & (up < top - 0.9)
@@ -162,7 +162,7 @@ def _buildings(
 
 
 def _on_ground(random: np.random.Generator, x: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Noise that lies on the ground, so that its grain shrinks with distance."""
+    """Noise on the ground plane, whose grain shrinks with distance."""
     tile = random.normal(size=(256, 256)).astype(np.float32)
     total = np.zeros(x.shape, np.float32)
     for grain in (0.04, 0.25, 1.6):

@@ -1,4 +1,4 @@
-"""Who walks and rides: persons, and riders on bicycles and motorcycles."""
+"""Persons, and bicycles and motorcycles with and without riders."""
 
 import numpy as np
 
@@ -18,12 +18,12 @@ _CLOTHES: tuple[Colour, ...] = (
 )
 
 
-def _pick(random: np.random.Generator, colours: tuple[Colour, ...]) -> Colour:
-    return colours[int(random.integers(len(colours)))]
+def _pick(random: np.random.Generator, colors: tuple[Colour, ...]) -> Colour:
+    return colors[int(random.integers(len(colors)))]
 
 
 def person(canvas: Canvas, x: float, z: float, random: np.random.Generator, group: bool = False) -> None:
-    """A person on foot, standing or in the middle of a step; `group`: one of several that count as one."""
+    """A person, standing or walking; `group`: one of several that count as one."""
     size = random.uniform(0.9, 1.06) * (0.66 if random.random() < 0.12 else 1)
     brush = Brush(canvas, (x, 0, z), (size, 0), PERSON, canvas.new_instance(PERSON, group))
     skin, coat, trousers = _pick(random, _SKINS), _pick(random, _CLOTHES), _pick(random, _CLOTHES)
@@ -46,7 +46,7 @@ def person(canvas: Canvas, x: float, z: float, random: np.random.Generator, grou
 
 
 def bicycle(canvas: Canvas, x: float, z: float, random: np.random.Generator, rider: bool, group: bool = False) -> None:
-    """A bicycle seen obliquely, with or without its rider; what is seen through the wheels counts as bicycle."""
+    """A bicycle seen obliquely, with or without its rider; the background seen through its wheels counts as bicycle."""
     across = _direction(random)
     brush = Brush(canvas, (x, 0, z), across, BICYCLE, canvas.new_instance(BICYCLE, group))
     frame = _pick(random, _CLOTHES[1:])
@@ -91,7 +91,7 @@ def _rider(
     random: np.random.Generator,
     helmet: bool = False,
 ) -> None:
-    """Somebody who sits on a saddle, leaning forward to the handlebar."""
+    """A rider on a saddle, leaning forward to the handlebar."""
     brush = Brush(canvas, (place[0], 0, place[1] - 0.02), across, RIDER, canvas.new_instance(RIDER))
     skin, coat, trousers = _pick(random, _SKINS), _pick(random, _CLOTHES), _pick(random, _CLOTHES)
     top = saddle + 0.62
@@ -115,6 +115,6 @@ def _head(brush: Brush, x: float, y: float, skin: Colour, random: np.random.Gene
 
 
 def _direction(random: np.random.Generator) -> tuple[float, float]:
-    """Somewhere between crossing the view and coming along the street."""
+    """A random direction between across the view and along the street."""
     angle = random.uniform(0.0, 1.0)
     return (float(np.cos(angle)) * (1 if random.random() < 0.5 else -1), float(np.sin(angle)))

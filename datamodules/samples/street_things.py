@@ -1,4 +1,4 @@
-"""What stands along a street: poles, lights, signs, trees, walls, fences, bins."""
+"""Objects along a street: poles, lights, signs, trees, walls, fences, bins."""
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def traffic_light(canvas: Canvas, x: float, z: float, random: np.random.Generato
 
 
 def traffic_sign(canvas: Canvas, x: float, z: float, random: np.random.Generator) -> None:
-    """A round, three-cornered, square or wide sign on its pole."""
+    """A round, triangular, square or wide sign on its pole."""
     Brush(canvas, (x, 0, z), (1, 0), POLE).box(-0.05, 0, 0.05, 2.5, _METAL)
     brush = Brush(canvas, (x, 0, z), (1, 0), SIGN)
     red, white, blue, yellow = (198, 30, 36), (236, 236, 232), (26, 76, 168), (240, 196, 30)
@@ -85,7 +85,7 @@ def wall(canvas: Canvas, x: float, near: float, far: float, random: np.random.Ge
 
 
 def fence(canvas: Canvas, x: float, near: float, far: float, random: np.random.Generator) -> None:
-    """A railing along the street: what is seen between the bars counts as fence, as in Cityscapes."""
+    """A railing along the street: the background seen between its bars counts as fence, as in Cityscapes."""
     height = random.uniform(1.0, 1.5)
     brush = Brush(canvas, (x, 0, 0), (0, 1), FENCE)
     brush.box(near, 0, far, height, None)
@@ -97,7 +97,7 @@ def fence(canvas: Canvas, x: float, near: float, far: float, random: np.random.G
 
 
 def bin_or_box(canvas: Canvas, x: float, z: float, random: np.random.Generator) -> None:
-    """A litter bin (dynamic) or a switch box (static)."""
+    """A trash can (dynamic) or a utility box (static)."""
     if random.random() < 0.5:
         Brush(canvas, (x, 0, z), (1, 0), DYNAMIC).box(-0.28, 0, 0.28, 1.0, (60, 64, 60))
     else:

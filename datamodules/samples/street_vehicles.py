@@ -1,4 +1,4 @@
-"""What drives: cars, trucks, buses, trams, as boxes with windows, wheels and lights."""
+"""Cars, trucks, buses and trams, as boxes with windows, wheels and lights."""
 
 import numpy as np
 
@@ -20,19 +20,19 @@ _PAINTS: tuple[Colour, ...] = (
 
 
 class Box:
-    """The faces of a box standing along the street that the camera sees.
+    """The visible faces of a box along the street.
 
     Args:
-        canvas: What is painted on.
-        sides: Where it begins and ends along x.
-        ends: Where it begins and ends along z.
+        canvas: The canvas to paint on.
+        sides: Its start and end along x.
+        ends: Its start and end along z.
         label: Label id.
         instance: Instance id.
 
     Attributes:
         end: Brush for the face towards the camera; x from the box's left.
-        side: Brush for the long face towards the camera; its first axis is z from the near end. None where the
-            camera looks straight at the end.
+        side: Brush for the long face towards the camera; its first axis is z from the near end. None if the camera
+            looks straight at the end.
     """
 
     def __init__(
@@ -49,12 +49,12 @@ class Box:
         self.width, self.length = sides[1] - sides[0], ends[1] - ends[0]
         self.end = Brush(canvas, (sides[0], 0, ends[0]), (1, 0), label, instance)
         seen = sides[1] if sides[1] < 0 else sides[0] if sides[0] > 0 else None
-        # A side in the sun and one in the shade, so that edges show.
+        # One face in the sun and one in the shade, so that edges are visible.
         light = 0.82 if seen is not None and seen > 0 else 1.08
         self.side = None if seen is None else Brush(canvas, (seen, 0, ends[0]), (0, 1), label, instance, light)
 
     def fill(self, low: float, high: float, colour: Colour, near: float = 0, far: float | None = None) -> None:
-        """Paint the box between two heights and two distances from its near end, its lid included."""
+        """Paint the box between two heights and two distances from its near end, including its top."""
         far = self.length if far is None else far
         (left, right), z = self.sides, self.ends[0]
         if high < self.canvas.camera.eye:
@@ -67,7 +67,7 @@ class Box:
         face.box(0, low, self.width, high, colour)
 
     def wheels(self, places: tuple[float, ...], radius: float) -> None:
-        """Paint wheels on the side, and the two that are seen from the end."""
+        """Paint the wheels on the side, and the two that are visible from the end."""
         for place in places:
             if self.side is not None:
                 self.side.disc(place, radius, radius, _TYRE)
@@ -76,14 +76,14 @@ class Box:
             self.end.box(left, 0, left + 0.22, radius, _TYRE)
 
     def shadow(self) -> None:
-        """Darken the ground below and beside it."""
+        """Darken the ground below and next to it."""
         (left, right), (near, far) = self.sides, self.ends
         under = [(left - 0.3, 0, near - 0.2), (right + 0.3, 0, near - 0.2), (right + 0.3, 0, far), (left - 0.3, 0, far)]
         self.canvas.darken(np.asarray(under, np.float64), 0.55)
 
 
 def car(canvas: Canvas, x: float, z: float, random: np.random.Generator, towards: bool = False) -> None:
-    """A car whose near end is at z and whose middle is at x; `towards`: it comes, so its lights are white."""
+    """A car with its near end at z and its center at x; `towards`: it is oncoming, so its lights are white."""
     instance = canvas.new_instance(CAR, group=z > 55)
     paint = _PAINTS[int(random.integers(len(_PAINTS)))]
     length, roof = random.uniform(3.9, 4.7), random.uniform(1.42, 1.62)
@@ -105,7 +105,7 @@ def car(canvas: Canvas, x: float, z: float, random: np.random.Generator, towards
 
 
 def truck(canvas: Canvas, x: float, z: float, random: np.random.Generator) -> None:
-    """A lorry seen from behind: load first, then the cab."""
+    """A truck seen from behind: its cargo box, then the cab."""
     instance = canvas.new_instance(TRUCK)
     paint = _PAINTS[int(random.integers(len(_PAINTS)))]
     top = random.uniform(3.1, 3.7)

@@ -1,4 +1,4 @@
-"""Composing street scenes: who stands where, what each scene must show, and the car the camera sits in."""
+"""Compose street scenes: the positions of objects, the classes that each scene must show, and the camera's car."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,7 +16,7 @@ EGO_VEHICLE, OUT_OF_ROI = 1, 3
 
 # Label ids that every scene shows: road, sidewalk, building, pole, light, sign, vegetation, terrain, sky, person, car.
 _ALWAYS = (7, 8, 11, 17, 19, 20, 21, 22, 23, 24, 26)
-# Of three scenes in a row each shows another of these, so that any three show all classes.
+# Each of three consecutive scenes shows another of these sets, so that any three show all classes.
 _IN_TURN = (
     (people.RIDER, people.BICYCLE, vehicles.BUS, things.WALL),
     (people.RIDER, people.MOTORCYCLE, vehicles.TRAIN, things.FENCE),
@@ -31,7 +31,7 @@ class Scene(NamedTuple):
     Attributes:
         image: `(H, W, 3)` uint8 RGB.
         ids: `(H, W)` uint8 label ids.
-        instances: `(H, W)` uint16: id · 1000 + k for single objects, the bare id for all else.
+        instances: `(H, W)` uint16: id · 1000 + k for single objects, the plain label id for everything else.
     """
 
     image: np.ndarray
@@ -43,9 +43,9 @@ def draw_scene(number: int, size: tuple[int, int], seed: int) -> Scene:
     """Draw a street scene; any three consecutive numbers together show all 19 classes.
 
     Args:
-        number: Which one.
+        number: The scene's number.
         size: Height and width.
-        seed: With `number` it decides everything.
+        seed: With `number`, determines the scene.
 
     Returns:
         The scene.
@@ -54,7 +54,7 @@ def draw_scene(number: int, size: tuple[int, int], seed: int) -> Scene:
         ValueError: The size is too small for the classes the scene must show.
     """
     wanted = _IN_TURN[number % len(_IN_TURN)]
-    # A class counts as shown from a patch of 1/5000 of the picture, 5 × 5 pixels of 256 × 512.
+    # A class counts as shown if it covers at least 1/5000 of the picture, 5 × 5 pixels of 256 × 512.
     enough = max(size[0] * size[1] / 5000, 4)
     for attempt in range(_ATTEMPTS):
         random = np.random.default_rng([seed, number, attempt])
@@ -67,7 +67,7 @@ def draw_scene(number: int, size: tuple[int, int], seed: int) -> Scene:
 
 
 def _compose(size: tuple[int, int], wanted: tuple[int, ...], random: np.random.Generator) -> Scene:
-    """Draw one scene; something else may hide what is wanted."""
+    """Draw one scene; wanted classes may turn out to be occluded."""
     height, width = size
     camera = Camera(
         height,
@@ -79,7 +79,7 @@ def _compose(size: tuple[int, int], wanted: tuple[int, ...], random: np.random.G
     )
     canvas = Canvas(camera, random)
     shown = {label for label in (*_IN_TURN[0], *_IN_TURN[1], *_IN_TURN[2]) if random.random() < 0.25} | set(wanted)
-    if shown >= {vehicles.BUS, vehicles.TRUCK}:  # the one would hide the other
+    if shown >= {vehicles.BUS, vehicles.TRUCK}:  # one would hide the other
         shown.discard(vehicles.TRUCK if vehicles.BUS in wanted else vehicles.BUS)
     street = _plan_street(vehicles.TRAIN in shown, random)
     lay_street(canvas, street, random)
@@ -87,7 +87,7 @@ def _compose(size: tuple[int, int], wanted: tuple[int, ...], random: np.random.G
     actions = _on_road(canvas, street, shown, random)
     left, right = (_on_sidewalk(canvas, street, side, shown, random) for side in (0, 1))
     if street.rails is not None:
-        # So long a thing has no one distance; what is beyond it is drawn before.
+        # Such a long object has no single distance; objects beyond it are drawn first.
         _draw(left)
         left = []
         vehicles.train(canvas, sum(street.rails) / 2, random.uniform(9, 20), random)
@@ -100,7 +100,7 @@ _Action = tuple[float, Callable[[], None]]
 
 
 def _draw(actions: list[_Action]) -> None:
-    """Draw from far to near; of two equally far ones the first comes first."""
+    """Draw from far to near; equally distant objects in the given order."""
     for _, draw in sorted(actions, key=lambda action: -action[0]):
         draw()
 
@@ -124,8 +124,8 @@ def _plan_street(rails: bool, random: np.random.Generator) -> Street:
 
 
 def _along_buildings(canvas: Canvas, street: Street, shown: set[int], random: np.random.Generator) -> None:
-    """Draw what runs along the street in front of the buildings; everything else stands nearer than these."""
-    # A tram would hide what stands on its side.
+    """Draw walls, fences and the like in front of the buildings; all other objects are nearer."""
+    # A tram would hide the objects on its side.
     left = street.rails is None and random.random() < 0.5
     near = random.uniform(6, 10)
     for label, draw in ((things.WALL, things.wall), (things.FENCE, things.fence)):
@@ -158,7 +158,7 @@ def _on_road(canvas: Canvas, street: Street, shown: set[int], random: np.random.
         add(vehicles.car, own + random.uniform(-0.3, 0.3), z + random.uniform(-3, 3))
     for z in np.arange(random.uniform(9, 24), 75, 15):
         add(vehicles.car, other + random.uniform(-0.3, 0.3), z + random.uniform(-3, 3), towards=True)
-    # Parked at the right, the first one cut by the picture's border.
+    # Cars parked on the right, the first one cut by the picture's border.
     parked = street.right + 1.05 if street.parking else street.right - 0.95
     for z in np.arange(random.uniform(2.4, 4.2), 55, 6.2):
         # A row without gaps would hide the sidewalk.
@@ -170,7 +170,7 @@ def _on_road(canvas: Canvas, street: Street, shown: set[int], random: np.random.
             add(people.bicycle, random.uniform(lane - 1.5, own - 0.2), random.uniform(6, 11), rider=True)
         if both[1]:
             add(people.motorcycle, random.uniform(other - 0.5, lane + 0.5), random.uniform(6, 11), rider=True)
-    # Somebody at the left border, half in the picture.
+    # A person at the left border, half in the picture.
     edge = random.uniform(5.5, 8)
     add(people.person, -canvas.camera.centre / canvas.camera.focal * edge, edge)
     if random.random() < 0.4:
@@ -181,7 +181,7 @@ def _on_road(canvas: Canvas, street: Street, shown: set[int], random: np.random.
 def _on_sidewalk(
     canvas: Canvas, street: Street, side: int, shown: set[int], random: np.random.Generator
 ) -> list[_Action]:
-    """Draw what stands on the left (side 0) or right (side 1) sidewalk."""
+    """Draw the objects on the left (side 0) or right (side 1) sidewalk."""
     actions: list[_Action] = []
     if side == 0:
         kerb = (street.rails[0] if street.rails else street.left) - 0.5
@@ -222,7 +222,7 @@ def _on_sidewalk(
 
 
 def _own_car(scene: Scene, random: np.random.Generator) -> Scene:
-    """Lay the bonnet of the camera's car into the picture, and the margin outside of the region of interest."""
+    """Paint the hood of the camera's car, and the margin outside of the region of interest."""
     image, ids, instances = scene
     height, width = ids.shape
     rows, columns = (np.arange(height) + 0.5)[:, None] / height, (np.arange(width) + 0.5)[None] / width

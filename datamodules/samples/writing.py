@@ -1,4 +1,4 @@
-"""Writing a sample data set whole or not at all, and never over the user's files."""
+"""Write a sample data set completely or not at all, and never over the user's files."""
 
 import json
 import shutil
@@ -11,18 +11,18 @@ from pcpad.errors import UserFileExistsError
 from pcpad.files import at_home, read_text
 
 MARKER = "pcpad_sample.json"
-"""The file by which a folder is known as a sample data set written here, and with which settings."""
+"""The file that marks a folder as a sample data set, with its settings."""
 
 
 @dataclass(frozen=True)
 class SampleSummary:
-    """What a sample data set holds.
+    """Summary of a sample data set.
 
     Attributes:
         name: The sample's name.
         root: The folder, absolute.
         counts: Files in each split.
-        written: False where the complete data set already stood there.
+        written: False if the complete data set already existed.
     """
 
     name: str
@@ -31,7 +31,7 @@ class SampleSummary:
     written: bool
 
     def __str__(self) -> str:
-        """Say in one line what was written where."""
+        """One line about what was written where."""
         counts = ", ".join(f"{count} {split}" for split, count in self.counts.items())
         return f"{self.name}: {counts} in {self.root}{'' if self.written else ' (already there)'}"
 
@@ -42,20 +42,19 @@ def write_once(
     settings: Mapping[str, object],
     fill: Callable[[Path], Mapping[str, int]],
 ) -> SampleSummary:
-    """Have a sample data set written in a folder of its own, in one step as seen from outside.
+    """Write a sample data set to a new folder atomically.
 
-    The data is written in a hidden folder beside `root` and renamed, so a run that is killed leaves no half data
-    set under the name asked for.
+    The data is written to a hidden folder next to `root`, which is then renamed, so that a killed run leaves no
+    partial data set at `root`.
 
     Args:
-        root: The folder to write: a new one, an empty one, or one with the same sample in it (nothing is done).
+        root: The folder to write: a new one, an empty one, or one with the same sample (then nothing is done).
         name: The sample's name.
-        settings: What the content depends on, as JSON types.
-        fill: Writes the data set in the folder it is given; returns the number of files in each split, a split
-            being a folder.
+        settings: The settings that determine the content, as JSON types.
+        fill: Writes the data set to the given folder; returns the number of files per split, which is a folder.
 
     Returns:
-        What the data set holds.
+        A summary of the data set.
 
     Raises:
         FileExistsError: `root` is a file, or holds something else, the sample with other settings, or only part
@@ -73,10 +72,10 @@ def write_once(
         facts = {"sample": name, "settings": dict(settings), "counts": counts}
         (building / MARKER).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         if root.is_dir():
-            root.rmdir()  # an empty one; Windows does not rename over a folder
+            root.rmdir()  # it is empty; Windows cannot rename over a folder
         building.rename(root)
     except OSError:
-        # Another process may have been quicker; its result is as good.
+        # Another process may have finished first, with the same result.
         found = _find(root, name, settings)
         if found is None:
             raise
@@ -87,9 +86,9 @@ def write_once(
 
 
 def _find(root: Path, name: str, settings: Mapping[str, object]) -> SampleSummary | None:
-    """Return what stands in `root`, None where there is room to write; refuse everything else."""
+    """Return the sample in `root`, or None if it can be written there; refuse everything else."""
     if root.is_file():
-        message = f"{root} is a file; name a folder to write the sample {name!r} in"
+        message = f"{root} is a file: name a folder for the sample {name!r}"
         raise UserFileExistsError(message)
     if not root.is_dir() or not any(root.iterdir()):
         return None

@@ -1,6 +1,6 @@
-"""How tasks are evaluated: evaluators (`--eval`), and reports with their tables and files.
+"""Evaluation of tasks: evaluators (`--eval`), and reports with their tables and files.
 
-At home here: what is found out about a network at test time. Metrics themselves are in `pcpad.metrics`.
+This folder holds the evaluation of networks at test time. Metrics themselves are in `pcpad.metrics`.
 """
 
 from typing import TYPE_CHECKING

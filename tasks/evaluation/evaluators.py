@@ -1,6 +1,6 @@
-"""What `--eval` takes: how a segmentation network is run and scored at test time.
+"""Evaluators for `--eval`: how to run and score a segmentation network at test time.
 
-None of this is a property of the trained network, so none of it is in a checkpoint.
+Evaluators are not properties of the trained network, so they are not stored in checkpoints.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ MarginOption = Literal["exact"] | int | tuple[int, int]
 
 @dataclass(frozen=True)
 class Inference:
-    """One way of running the network; evaluators that agree on it share the pass.
+    """A way of running the network; evaluators with equal inferences share one pass.
 
     Args:
-        tiling: How images are cut; None for whole images.
-        average: What overlapping tiles, flips and scales average.
-        flip: Also run mirrored images.
-        scales: Sizes to run the image at.
-        margin: What tiles are given around them, see `pcpad.tiling.run_tiled`.
-        blend: How overlapping tiles are weighted, see there.
+        tiling: How images are tiled; None for whole images.
+        average: What is averaged over overlapping tiles, flips and scales.
+        flip: Whether to also run mirrored images.
+        scales: Scale factors to run the image at.
+        margin: Context around tiles, see `pcpad.tiling.run_tiled`.
+        blend: Weights of overlapping tiles, see `pcpad.tiling.run_tiled`.
     """
 
     tiling: Tiling | None = None
@@ -59,18 +59,18 @@ class Inference:
             message = f"Expected argument `blend` to be 'mean', 'linear' or 'hann', but got {self.blend!r}"
             raise UserValueError(message)
         if self.margin is not None:
-            Margin(self.margin)  # refuses what is none
+            Margin(self.margin)  # refuses invalid values
         if self.margin == "exact" and self.tiling is not None and self.tiling.overlap != 0:
             message = "Tiles with an exact margin need no overlap, which only makes more of them: choose overlap=0"
             raise UserValueError(message)
 
     def run(self, network: Callable[[Tensor], Tensor], image: Tensor, margin: Margin | None = None) -> Tensor:
-        """Predict by tiles; at one scale, in memory bounded by the tile.
+        """Predict the classes of images; with tiles at a single scale, memory is bounded by the tile size.
 
         Args:
             network: Maps images to logits.
             image: (N, C, H, W).
-            margin: What is known of the network for `self.margin`; found again if None.
+            margin: The network's margin for `self.margin`; computed if None.
 
         Returns:
             The predicted classes (N, H, W), of any integer type.
@@ -96,7 +96,7 @@ class Inference:
 
     @property
     def name(self) -> str:
-        """Such as `regular` or `tile1024_o0.33_probabilities_flip_x0.5-1-2`."""
+        """The name, such as `regular` or `tile1024_o0.33_probabilities_flip_x0.5-1-2`."""
         words = ["regular"]
         if self.tiling is not None:
             size = self.tiling.size if isinstance(self.tiling.size, tuple) else (self.tiling.size,) * 2
@@ -113,21 +113,21 @@ class Inference:
 
 
 class Evaluator:
-    """What one entry of `--eval` asks for: an inference, and a metric over what it predicts.
+    """An entry of `--eval`: an inference, and a metric for its predictions.
 
-    One of your own sets `inference`, and overrides what follows as far as it differs. Where only the metric is your
-    own, no evaluator is needed: `--eval` takes any metric of torchmetrics, see `OfMetric`.
+    Subclasses set `inference`, and override the methods below as needed. A custom metric alone needs no subclass:
+    `--eval` takes any metric of torchmetrics, see `OfMetric`.
     """
 
     inference: Inference
 
     @property
     def name(self) -> str:
-        """The results' name."""
+        """The name of the results."""
         return self.inference.name
 
     def metric(self, num_classes: int, ignore_index: int) -> Metric | MetricCollection:
-        """A new metric for that many classes."""
+        """A new metric for the given number of classes."""
         return SegmentationIoU(num_classes, ignore_index)
 
     def update(self, metric: Any, prediction: Tensor, label: Tensor) -> None:
@@ -135,24 +135,24 @@ class Evaluator:
         metric.update(prediction, label)
 
     def rows(self, found: Any, num_classes: int) -> list[ReportRow]:
-        """The rows of the report that tell what `metric` computed.
+        """The report's rows for the results of `metric`.
 
         Args:
-            found: What `metric.compute()` returned.
-            num_classes: How many classes there are.
+            found: The value of `metric.compute()`.
+            num_classes: The number of classes.
         """
         return [segmentation_row(self.name, None, found)]
 
 
 class OfMetric(Evaluator):
-    """Any metric of torchmetrics, or collection of them, on whole images.
+    """Any metric of torchmetrics, or a collection of them, on whole images.
 
-    It is updated with the predicted and the true classes, both (N, H, W) integers; true ones are 255 where there is
-    none (`ignore_index=255` for torchmetrics' own). What it computes may be one number, one per class, or a dict of
-    such, and stands in the table, in `evaluation.csv` and in `results.json` under the class's name.
+    It is updated with the predicted and the true classes, both (N, H, W) integers; unlabeled pixels are 255 (use
+    `ignore_index=255` for torchmetrics' own). It may compute one number, one per class, or a dict of these, which are
+    in the table, in `evaluation.csv` and in `results.json` under the name of the metric's class.
 
     Args:
-        metric: The metric; each test starts from a copy that was reset.
+        metric: The metric; each test starts with a reset copy.
     """
 
     def __init__(self, metric: Metric | MetricCollection) -> None:
@@ -165,13 +165,13 @@ class OfMetric(Evaluator):
         return type(self._metric).__name__
 
     def metric(self, num_classes: int, ignore_index: int) -> Metric | MetricCollection:
-        """A new one."""
+        """A reset copy of the metric."""
         metric = self._metric.clone()
         metric.reset()
         return metric
 
     def rows(self, found: Any, num_classes: int) -> list[ReportRow]:
-        """One row of all its numbers."""
+        """One row with all of its numbers."""
         named = isinstance(found, Mapping)
         scores: dict[str, float] = {}
         per_class: dict[str, Sequence[float]] = {}
@@ -187,12 +187,12 @@ class OfMetric(Evaluator):
 
 
 class Regular(Evaluator):
-    """Whole images.
+    """Evaluation on whole images.
 
     Args:
-        average: What flips and scales average: `logits` or `probabilities`.
-        flip: Also run each image mirrored.
-        scales: Sizes to run the image at, relative to its own.
+        average: What is averaged over flips and scales: `logits` or `probabilities`.
+        flip: Whether to also run each image mirrored.
+        scales: Scale factors to run the image at.
     """
 
     def __init__(self, average: Average = "logits", flip: bool = False, scales: Sequence[float] = (1.0,)) -> None:
@@ -200,17 +200,17 @@ class Regular(Evaluator):
 
 
 class Tile(Evaluator):
-    """Images cut into tiles, each run as an image of its own; see `pcpad.tiling`.
+    """Evaluation on tiles, each run as a separate image; see `pcpad.tiling`.
 
     Args:
-        size: Of a tile, in pixels.
-        overlap: Of neighboring tiles, in [0, 1): a number or text such as "1/3".
-        average: What overlapping tiles, flips and scales average: `logits` or `probabilities`.
-        flip: Also run each tile mirrored.
-        scales: Sizes to run the image at, relative to its own.
-        margin: What each tile is given around it: `exact`, as far as the network looks, so that tiles predict what the
-            whole image would; or this many pixels. None: nothing.
-        blend: How overlapping tiles are weighted: `mean`, or less towards their edges: `linear`, `hann`.
+        size: Size of the tiles in pixels.
+        overlap: Overlap of neighboring tiles as a fraction in [0, 1): a number or text such as "1/3".
+        average: What is averaged over overlapping tiles, flips and scales: `logits` or `probabilities`.
+        flip: Whether to also run each tile mirrored.
+        scales: Scale factors to run the image at.
+        margin: Context around each tile: `exact` for the network's receptive field, so that tiles predict the same as
+            the whole image; or a number of pixels. None: no context.
+        blend: Weights of overlapping tiles: `mean`, or decreasing towards their edges: `linear`, `hann`.
     """
 
     def __init__(
@@ -228,17 +228,17 @@ class Tile(Evaluator):
 
 
 class Border(Evaluator):
-    """Borders alone: what is left when the middle is left out, for several sizes of middle in one pass.
+    """Evaluation near borders: scores without the center of the image, for several sizes of the center in one pass.
 
-    The papers' Table 7 (2018) and Table 4 (2022) predict by tiles that do not overlap and leave out the middle of the
-    image.
+    The papers' Table 7 (2018) and Table 4 (2022) predict by non-overlapping tiles and leave out the image's center.
 
     Args:
-        leave_out: Sides of the rectangle left out as fractions of the image's or tile's, in [0, 1): numbers or text
-            such as "1/3".
-        of: What is predicted with: whole images (`regular`) or non-overlapping tiles (`tile`).
-        size: Of a tile, in pixels.
-        relative_to: Whether the middle is the image's or each tile's own, which tiles must cover without overlap.
+        leave_out: Sides of the rectangle that is left out, as fractions of the image's or tile's, in [0, 1): numbers or
+            text such as "1/3".
+        of: Whether to predict on whole images (`regular`) or non-overlapping tiles (`tile`).
+        size: Size of the tiles in pixels.
+        relative_to: Whether to leave out the center of the image or of each tile; tiles must cover the image without
+            overlap.
     """
 
     def __init__(
@@ -257,17 +257,17 @@ class Border(Evaluator):
         self.inference = Inference(Tiling(size) if of == "tile" else None)
         self.leave_out = tuple(as_fraction(value) for value in leave_out)
         self.relative_to: Literal["image", "tile"] = relative_to
-        self.metric(1, 255)  # a wrong argument is heard of now and not at the first image
+        self.metric(1, 255)  # validates the arguments early
 
     @property
     def name(self) -> str:
-        """Such as `border_regular` or `border_tile1024_by_tile`."""
+        """The name, such as `border_regular` or `border_tile1024_by_tile`."""
         tiling = self.inference.tiling
         of = self.inference.name.removesuffix("_o0") if tiling else "regular"
         return f"border_{of}" + ("_by_tile" if self.relative_to == "tile" else "")
 
     def metric(self, num_classes: int, ignore_index: int) -> BorderIoU:
-        """A new metric for that many classes."""
+        """A new metric for the given number of classes."""
         return BorderIoU(num_classes, self.leave_out, ignore_index, self.relative_to)
 
     def update(self, metric: BorderIoU, prediction: Tensor, label: Tensor) -> None:
@@ -276,20 +276,20 @@ class Border(Evaluator):
         metric.update(prediction, label, tiling.windows(*label.shape[-2:]) if tiling else None)
 
     def rows(self, found: Any, num_classes: int) -> list[ReportRow]:
-        """A row for each region."""
+        """One row per region."""
         return [segmentation_row(self.name, fraction, scores) for fraction, scores in found.items()]
 
 
 class Evaluators(nn.Module):
-    """All evaluators of a test: one forward pass per image and distinct inference feeds every metric on it.
+    """All evaluators of a test: one forward pass per image and distinct inference, shared by its metrics.
 
-    A module, so that the counts move with the task. They are not in the state dict.
+    A module, so that the metrics' states move with the task. They are not in the state dict.
 
     Args:
-        evaluators: What to do, metrics of torchmetrics included; `[Regular()]` if empty.
-        num_classes: How many classes the network tells apart.
+        evaluators: Evaluators, or metrics of torchmetrics; `[Regular()]` if empty.
+        num_classes: The number of classes that the network predicts.
         class_names: Their names in results; numbers if None.
-        ignore_index: True label of pixels that are not counted.
+        ignore_index: True label of pixels that are ignored.
 
     Raises:
         ValueError: Two evaluators have the same name, or the number of names is wrong.
@@ -316,7 +316,7 @@ class Evaluators(nn.Module):
         names = [evaluator.name for evaluator in self.evaluators]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            message = f"Evaluators must differ, but these came more than once: {', '.join(twice)}"
+            message = f"Evaluators must differ, but these were given more than once: {', '.join(twice)}"
             raise UserValueError(message)
         self.class_names = [str(name) for name in class_names or range(num_classes)]
         if len(self.class_names) != num_classes:
@@ -336,17 +336,17 @@ class Evaluators(nn.Module):
         module: Callable[[Tensor], Tensor] | None = None,
         each: bool = False,
     ) -> dict[str, list[float]]:
-        """Run the network as often as there are distinct inferences, and count.
+        """Run the network once per distinct inference, and update the metrics.
 
         Args:
             network: Maps images (n, C, h, w) to logits (n, K, h, w).
-            image: (N, C, H, W), as the network takes them.
-            label: (N, H, W) long, `ignore_index` where nothing is counted.
-            module: What margins are worked out from, if the network itself refuses values that are not finite.
-            each: Also score each image alone.
+            image: (N, C, H, W), the network's input.
+            label: (N, H, W) long, `ignore_index` for ignored pixels.
+            module: The module to compute margins from, if the network itself refuses values that are not finite.
+            each: Whether to also score each image separately.
 
         Returns:
-            With `each` the scores by name, N values each; else empty.
+            With `each`, the scores by name, N values each; else empty.
 
         Raises:
             ValueError: Images and labels differ in size, or labels are out of range.
@@ -364,7 +364,7 @@ class Evaluators(nn.Module):
             prediction = inference.run(network, image, self.margin(inference, module or network))
             for index in indices:
                 evaluator, metric = self.evaluators[index], self.metrics[index]
-                if not isinstance(metric, ConfusionMatrixMetric):  # others may multiply, or index by them
+                if not isinstance(metric, ConfusionMatrixMetric):  # others may multiply by labels, or index with them
                     prediction = prediction.long()
                 evaluator.update(metric, prediction, label)
                 if each:
@@ -372,7 +372,7 @@ class Evaluators(nn.Module):
         return found
 
     def report(self) -> EvaluationReport:
-        """The scores so far, over all processes; every process has to call it."""
+        """The current scores over all processes; every process has to call it."""
         rows = [
             row
             for evaluator, metric in zip(self.evaluators, self.metrics, strict=True)
@@ -381,20 +381,20 @@ class Evaluators(nn.Module):
         return EvaluationReport(rows, self.class_names)
 
     def margin(self, inference: Inference, network: Callable[[Tensor], Tensor]) -> Margin | None:
-        """What is known of a network for an inference's margin; until `reset` it must stay as it is."""
+        """The margin of a network for an inference, cached until `reset`; the network must not change until then."""
         if inference.margin is None:
             return None
         return self._margins.setdefault(inference, Margin(inference.margin, network))
 
     def reset(self) -> None:
-        """Forget all counts, and the network."""
+        """Reset all metrics, and forget the network's margins."""
         self._margins.clear()
         for metric in self.metrics:
             metric.reset()  # type: ignore[operator]
 
 
 def _smaller_than_tile(inference: Inference, height: int, width: int) -> bool:
-    """Whether images are smaller than the tiles asked for, which is said: their results are no longer by such tiles."""
+    """Whether images are smaller than the tiles; if so, warn that the results are not for tiles of that size."""
     if inference.tiling is None:
         return False
     tall, wide = inference.tiling.sides
@@ -402,7 +402,7 @@ def _smaller_than_tile(inference: Inference, height: int, width: int) -> bool:
         return False
     rank_zero_warn(
         f"{inference.name}: images of {height} x {width} pixels (height x width) are smaller than the tiles of "
-        f"{tall} x {wide}, so tiles of {min(height, tall)} x {min(width, wide)} are run. Nothing is resized, and "
-        "nothing but the network's own padding is added. For tiles within such images choose a smaller size"
+        f"{tall} x {wide}, so tiles of {min(height, tall)} x {min(width, wide)} are used, without resizing and "
+        "without any padding but the network's own. To split such images into tiles, choose a smaller size"
     )
     return True

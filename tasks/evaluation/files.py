@@ -1,4 +1,4 @@
-"""What a test found, in the terminal and as files."""
+"""Print test results and write them to files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["EvaluationFiles"]
 
 
 class EvaluationFiles(Callback):
-    """Prints a test's tables, and writes its report: `evaluation.csv`, `inpainting.csv`, and what it draws.
+    """Prints a test's tables, and writes its report: `evaluation.csv`, `inpainting.csv`, and pictures.
 
-    Reads the task's `report` once a test is over; without one there is nothing to write. Pictures need matplotlib
-    (`pip install 'pcpad[figures]'`) and are left out without it, since the CSV file holds their numbers.
+    Reads the task's `report` at the end of a test; without a report, nothing is written. Pictures need matplotlib
+    (`pip install 'pcpad[figures]'`) and are skipped without it, since the CSV file holds their numbers.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class EvaluationFiles(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the files into the run's log folder."""
-        folder = trainer.log_dir  # broadcast: every process has to ask
+        folder = trainer.log_dir  # broadcasts, so every process has to call it
         report = pl_module.report if isinstance(pl_module, Task) else None
         if report is None or not trainer.is_global_zero:
             return
@@ -41,7 +41,7 @@ class EvaluationFiles(Callback):
             self._closing.append("No pictures of the results: pip install 'pcpad[figures]'")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Print last of all, when the progress bar has closed."""
+        """Print at the very end, after the progress bar is closed."""
         closing, self._closing = self._closing, []
         for item in closing:
             tell(item)

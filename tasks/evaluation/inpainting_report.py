@@ -12,10 +12,10 @@ __all__ = ["InpaintingReport"]
 
 
 class InpaintingReport(Report):
-    """The results of a test: a row for each range of hole ratios that had images, and one for all images."""
+    """The results of a test: one row per range of hole ratios with images, and one for all images."""
 
     file = "inpainting"
-    title = "the composite against the truth, by the hole's share of the image"
+    title = "the composite compared with the original, by the hole's share of the image"
     labels = ("hole_ratio", "images")
     heads = ("hole ratio", "images")
     scales = {  # noqa: RUF012  # a ClassVar in the base
@@ -26,18 +26,18 @@ class InpaintingReport(Report):
 
     @classmethod
     def of(cls, scores: Mapping[str, Tensor | float]) -> InpaintingReport:
-        """Read what `pcpad.metrics.InpaintingScores` computed.
+        """Create the report from the results of `pcpad.metrics.InpaintingScores`.
 
         Args:
-            scores: By name: `l1`, `psnr`, `ssim`, `images`, and the same with `/<range>` behind for each range that
-                had images; of one metric, or of several in one.
+            scores: By name: `l1`, `psnr`, `ssim`, `images`, and the same with the suffix `/<range>` for each range with
+                images; from one metric or several.
 
         Returns:
-            The report: the ranges rising, those told by their place in the image after the others; then `all`.
+            The report: ranges in increasing order, those for a position in the image after the others; then `all`.
         """
         values = {name: float(value) for name, value in scores.items()}
         ranges = [name.removeprefix("l1/") for name in values if name.startswith("l1/")]
-        # Of the two sets of ranges the finer one has longer names.
+        # The finer of the two sets of ranges has longer names.
         ranges.sort(key=lambda name: (name.count("/"), name))
         rows = []
         for name, end in [*((name, f"/{name}") for name in ranges), ("all", "")]:

@@ -1,4 +1,4 @@
-"""Scores of single samples, which a test leaves where they are asked for."""
+"""Scores of single samples, which a test collects if asked for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Columns = dict[str, list[Any]]
 
 
 class ItemScores:
-    """Takes the scores of each sample of a test, from `test_step`; of groups of samples, once all are seen.
+    """Collects the scores of each sample of a test, from `test_step`, and those of groups of samples, at the end.
 
     Example:
         >>> items = ItemScores()
@@ -31,18 +31,18 @@ class ItemScores:
         self.grouped: Columns = {}
 
     def add(self, scores: Mapping[str, Tensor | Sequence[Any]]) -> None:
-        """Add what was found of one batch, in `test_step`.
+        """Add the scores of a batch, in `test_step`.
 
         Args:
-            scores: By name, a value for each sample.
+            scores: By name, one value per sample.
 
         Raises:
-            UserValueError: The columns are not of one length.
+            UserValueError: The columns differ in length.
         """
         self._columns = _columns(scores)
 
     def belong_to(self, groups: Tensor) -> None:
-        """Say which group each sample of a batch belongs to: which video a window.
+        """Set the group of each sample of a batch, such as the video of a window.
 
         Args:
             groups: (N,) integers.
@@ -50,21 +50,21 @@ class ItemScores:
         self._groups = groups.tolist()
 
     def add_groups(self, groups: Tensor, scores: Mapping[str, Tensor | Sequence[Any]]) -> None:
-        """Add what was found of groups, at the end of the test.
+        """Add the scores of groups, at the end of the test.
 
         Args:
-            groups: (G,) integers, each once.
-            scores: By name, a value for each group.
+            groups: (G,) distinct integers.
+            scores: By name, one value per group.
         """
         self.grouped = _columns({"group": groups, **scores})
 
     def take(self) -> Columns:
-        """What was added of this batch."""
+        """Return and clear the scores of this batch."""
         columns, self._columns = self._columns or {}, None
         return columns
 
     def take_groups(self) -> list[int]:
-        """Which groups this batch belongs to."""
+        """Return and clear the groups of this batch."""
         groups, self._groups = self._groups or [], None
         return groups
 
@@ -73,17 +73,17 @@ def _columns(scores: Mapping[str, Tensor | Sequence[Any]]) -> Columns:
     columns = {name: value.tolist() if isinstance(value, Tensor) else list(value) for name, value in scores.items()}
     if len({len(column) for column in columns.values()}) > 1:
         lengths = {name: len(column) for name, column in columns.items()}
-        message = f"Expected scores of samples to have a value for each sample, but got {lengths}"
+        message = f"Expected one score per sample, but got {lengths}"
         raise UserValueError(message)
     return columns
 
 
 def one_by_one(metric: Any, *batch: Tensor) -> list[Any]:
-    """What a metric computes of each sample alone, without asking other processes.
+    """Compute a metric of each sample separately, without communication between processes.
 
     Args:
-        metric: Of torchmetrics; it is left as it is.
-        batch: What it is updated with, each (N, …).
+        metric: A metric of torchmetrics; not changed.
+        batch: The arguments of its update, each (N, …).
 
     Returns:
         N results.
@@ -100,17 +100,17 @@ def one_by_one(metric: Any, *batch: Tensor) -> list[Any]:
 def of_each_image(
     evaluator: Any, metric: Any, batch: tuple[Tensor, Tensor], class_names: Sequence[str], prefixed: bool = True
 ) -> dict[str, list[float]]:
-    """What an evaluator finds of each image alone, without asking other processes.
+    """Compute an evaluator's scores of each image separately, without communication between processes.
 
     Args:
         evaluator: See `pcpad.tasks.evaluation.evaluators.Evaluator`.
-        metric: Its metric, which is left as it is.
+        metric: Its metric; not changed.
         batch: Predicted and true classes, each (N, H, W).
-        class_names: Of all classes.
-        prefixed: Whether names begin with the evaluator's.
+        class_names: The names of all classes.
+        prefixed: Whether names begin with the evaluator's name.
 
     Returns:
-        `regular/mIoU`, `regular/IoU/road`, …, N values each, NaN where there is none.
+        `regular/mIoU`, `regular/IoU/road`, …, N values each, NaN for missing ones.
     """
     alone = _alone(metric)
     found: dict[str, list[float]] = {}
@@ -128,7 +128,7 @@ def of_each_image(
 
 
 def _alone(metric: Any) -> Any:
-    """A copy that asks no other process when it computes; processes may have unequally many samples."""
+    """A copy that does not synchronize when it computes, as processes may have different numbers of samples."""
     alone = metric.clone()
     for each in alone.modules():
         if isinstance(each, Metric):

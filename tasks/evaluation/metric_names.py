@@ -1,4 +1,4 @@
-"""What the name of a number says of it: which direction is better, and in which unit it is."""
+"""Infer from a metric's name which direction is better, and its unit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 __all__ = ["is_fraction", "known_mode", "meaning_of", "unit_of"]
 
-# Words of names by which lower is better: losses, errors, distances; and those by which higher is.
+# Words in names of metrics for which lower is better (losses, errors, distances), and for which higher is better.
 _LOWER = re.compile(
     r"loss(es)?|err(or)?s?|r?mse|mae|mape|msle|nll|bce|l1|l2|fid|kid|lpips|dists|distances?|divergence|entropy|"
     r"perplexity|ece|brier|epe|hausdorff|wer|cer",
@@ -19,7 +19,7 @@ _HIGHER = re.compile(
     re.IGNORECASE,
 )
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*|\d+")
-# Fractions in [0, 1], which the papers' tables print in percent.
+# Fractions in [0, 1], which the papers' tables give in percent.
 _FRACTION = re.compile(r"(^|_)(top\d+|acc|accuracy|m?iou|(det)?ap(50|75)?)$", re.IGNORECASE)
 _BETTER = {"max": "higher", "min": "lower", None: None}
 _FRACTION_UNIT = "fraction of 1"
@@ -33,16 +33,16 @@ _UNITS = (
 
 
 def known_mode(name: str) -> str | None:
-    """Which way a metric is better, as far as its name says.
+    """The direction in which a metric is better, inferred from its name.
 
-    The whole path is looked at: in `test/l1/0.01-0.20` and `test/IoU/road` the last part is a part of the images. A
-    part that is a metric's name says more than one that holds such a word.
+    All parts of the path count: in `test/l1/0.01-0.20` and `test/IoU/road`, the last part is a subset of the images or
+    pixels. A part that is a metric's name takes precedence over one that contains such a word.
 
     Args:
-        name: As logged; words stand between slashes, underscores and changes of case.
+        name: As logged; words are separated by slashes, underscores and changes of case.
 
     Returns:
-        `max` or `min`; None where no part says it, or parts disagree.
+        `max` or `min`; None if no part determines it, or parts disagree.
 
     Example:
         >>> known_mode("test/l1/0.01-0.20"), known_mode("test/loss_of_tiles/mIoU"), known_mode("test/images")
@@ -59,7 +59,7 @@ def _word_mode(word: str) -> str | None:
 
 
 def _part_mode(part: str) -> str | None:
-    """By its last word that says it: `psnr_loss` is a loss."""
+    """The direction of its last word that has one: `psnr_loss` is a loss."""
     modes: list[str | None] = []
     for word in re.split(r"\W|_", part):
         whole = _word_mode(word)
@@ -68,7 +68,7 @@ def _part_mode(part: str) -> str | None:
 
 
 def is_fraction(name: str) -> bool:
-    """Whether a number is a fraction in [0, 1], as far as its name says: an accuracy, an IoU.
+    """Whether a number is a fraction in [0, 1], such as an accuracy or an IoU, inferred from its name.
 
     Args:
         name: As logged.
@@ -77,14 +77,14 @@ def is_fraction(name: str) -> bool:
 
 
 def unit_of(name: str, units: Mapping[str, str] | None = None) -> str | None:
-    """In which unit a number is.
+    """The unit of a number.
 
     Args:
         name: As logged, `test/top1` or `test/l1/0.01-0.20`.
-        units: Of the task's own numbers, by a part of their names; these come first.
+        units: Units of the task's own numbers, by a part of their names; these take precedence.
 
     Returns:
-        The unit in words; None where nothing says it.
+        The unit in words; None if it is unknown.
 
     Example:
         >>> unit_of("test/psnr/0.01-0.20"), unit_of("test/regular/mIoU"), unit_of("test/loss", {"loss": "nats"})
@@ -100,13 +100,13 @@ def unit_of(name: str, units: Mapping[str, str] | None = None) -> str | None:
 
 
 def meaning_of(name: str, units: Mapping[str, str] | None = None) -> dict[str, str | None]:
-    """Unit and direction of a number, for files of results.
+    """The unit and direction of a number, for result files.
 
     Args:
         name: As logged.
         units: See `unit_of`.
 
     Returns:
-        `unit`, and `better`, which is `higher` or `lower`; None where nothing says it.
+        `unit`, and `better`, which is `higher` or `lower`; None if unknown.
     """
     return {"unit": unit_of(name, units), "better": _BETTER[known_mode(name)]}

@@ -1,4 +1,4 @@
-"""What a test found: rows of scores, once for the terminal, the CSV file, the loggers and `results.json`."""
+"""Test results as rows of scores, for the terminal, the CSV file, the loggers and `results.json`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["Report", "ReportRow", "Scale", "shown"]
 
 @dataclass(frozen=True)
 class Scale:
-    """How a score is shown to people; files hold it as it is.
+    """How to display a score; files hold the raw value.
 
     Args:
-        heading: Of its column, with the unit.
-        factor: What it is multiplied by: 100 for percent.
-        digits: Behind the point.
+        heading: Heading of its column, with the unit.
+        factor: Factor for display: 100 for percent.
+        digits: Decimals.
     """
 
     heading: str
@@ -28,19 +28,19 @@ class Scale:
     digits: int = 3
 
     def text(self, value: float) -> str:
-        """The score, or a dash where there is none."""
+        """The score as text, or a dash if there is none."""
         return "–" if math.isnan(value) else f"{self.factor * value:.{self.digits}f}"
 
 
 @dataclass(frozen=True)
 class ReportRow:
-    """The scores of one part of a test: of one evaluator, one region, one range of hole ratios.
+    """The scores of one part of a test: one evaluator, one region, or one range of hole ratios.
 
     Args:
-        labels: What they are of, a value for each of the report's `labels`; None where one does not apply.
-        scores: By name; NaN where nothing was counted.
-        per_class: Name to one score per class; NaN for a class that was neither there nor predicted.
-        name: Of the row in loggers and `results.json`, `regular` or `border_tile1024/leave_0.500`; may be empty.
+        labels: One value for each of the report's `labels`; None if a label does not apply.
+        scores: By name; NaN if nothing was counted.
+        per_class: By name, one score per class; NaN for a class that was neither present nor predicted.
+        name: The row's name in loggers and `results.json`, `regular` or `border_tile1024/leave_0.500`; may be empty.
     """
 
     labels: tuple[Any, ...]
@@ -51,18 +51,18 @@ class ReportRow:
 
 @dataclass(frozen=True)
 class Report:
-    """The results of a test. A task of your own may leave one in its `report`: it is then printed and written.
+    """The results of a test. A custom task may set one as its `report`, which is then printed and written.
 
     Args:
-        rows: In the order in which they are told.
-        class_names: As many as there are scores per class.
+        rows: The rows in order.
+        class_names: Names for the scores per class.
 
     Attributes:
-        file: The CSV file's name, without its ending.
-        title: What stands above the table.
+        file: The CSV file's name, without extension.
+        title: The table's title.
         labels: Names of the rows' labels: the first columns of the CSV file.
-        heads: What stands above these in the table; the names themselves when not given.
-        scales: How scores are shown, by name; the others are shown as they are, under their names.
+        heads: Headings of these columns in the table; by default the names.
+        scales: How to display scores, by name; other scores are displayed unscaled, under their names.
 
     Example:
         >>> report = Report([ReportRow(("all",), {"accuracy": 0.5})])
@@ -81,15 +81,15 @@ class Report:
 
     @property
     def names(self) -> list[str]:
-        """Of all scores, in the order in which they first come."""
+        """The names of all scores, in order of first appearance."""
         return list(dict.fromkeys(name for row in self.rows for name in row.scores))
 
     def scalars(self, prefix: str = "", per_class: bool = False) -> dict[str, float]:
         """Named numbers, for loggers and `results.json`.
 
         Args:
-            prefix: Put in front of each name: `test/`.
-            per_class: Also `NAME/<class>` of scores per class.
+            prefix: Prefix of each name: `test/`.
+            per_class: Whether to include scores per class as `NAME/<class>`.
 
         Returns:
             `regular/mIoU`, `regular/accuracy`, …, NaN included.
@@ -98,16 +98,16 @@ class Report:
         for row in self.rows:
             head = prefix + (f"{row.name}/" if row.name else "")
             found |= {f"{head}{name}": value for name, value in row.scores.items()}
-            # A row that has nothing else is told by these in any case.
+            # Always included if the row has no other scores.
             for name, values in row.per_class.items() if per_class or not row.scores else ():
                 found |= {f"{head}{name}/{key}": value for key, value in zip(self.class_names, values, strict=True)}
         return found
 
     def table(self, title: str | None = None) -> Table:
-        """A row for each part, a column for each score, in the units of `scales`."""
+        """One row per part and one column per score, in the units of `scales`."""
         headings = [self.scales[name].heading if name in self.scales else name for name in self.names]
-        told = [row for row in self.rows if row.scores]
-        rows = [[*map(_label, row.labels), *(self._text(row, name) for name in self.names)] for row in told]
+        scored = [row for row in self.rows if row.scores]
+        rows = [[*map(_label, row.labels), *(self._text(row, name) for name in self.names)] for row in scored]
         heads = self.heads or self.labels
         return Table(self.title if title is None else title, [*heads, *headings], rows, texts=len(heads))
 
@@ -120,14 +120,14 @@ class Report:
         return "–" if math.isnan(value) else shown(value)
 
     def tables(self) -> list[Table]:
-        """All that is printed."""
+        """All tables to print."""
         return [self.table()]
 
     def write_csv(self, path: Path) -> Path:
-        """Write everything: labels, scores, and those per class as `NAME_<class>`.
+        """Write labels, scores, and scores per class as `NAME_<class>`.
 
         Args:
-            path: The file; folders are made. All digits; empty where there is no value.
+            path: The file; parent folders are created. Numbers have all digits; missing values are empty.
 
         Returns:
             The path.
@@ -143,13 +143,13 @@ class Report:
         return write_csv(path, columns, rows)
 
     def draw(self, folder: Path) -> dict[str, Path]:
-        """Draw what there is to draw, if anything.
+        """Draw the report's pictures, if any.
 
         Args:
             folder: The run's log folder.
 
         Returns:
-            What each picture shows, and where it is.
+            Descriptions of the pictures, with their paths.
 
         Raises:
             ModuleNotFoundError: matplotlib is missing.
@@ -158,7 +158,7 @@ class Report:
 
 
 def shown(value: float) -> str:
-    """A metric for people to read: four decimals, or four digits of a number that these would not tell from others.
+    """A metric as readable text: with four decimals, or with four significant digits if it is below 0.01.
 
     Args:
         value: Any number.

@@ -17,24 +17,24 @@ __all__ = ["EvaluationReport", "plot_leave_out", "segmentation_row"]
 
 
 def segmentation_row(evaluation: str, leave_out: Fraction | None, scores: Mapping[str, Tensor]) -> ReportRow:
-    """A row of what `pcpad.metrics.confusion.segmentation_scores` returns.
+    """Create a row from the results of `pcpad.metrics.confusion.segmentation_scores`.
 
     Args:
         evaluation: The evaluator's name.
         leave_out: The fraction left out; None without regions.
-        scores: `mIoU`, `accuracy`, `class_accuracy`, and `IoU` of each class.
+        scores: `mIoU`, `accuracy`, `class_accuracy`, and `IoU` per class.
 
     Returns:
-        The row, called `regular` or `border_tile1024/leave_0.500`.
+        The row, named like `regular` or `border_tile1024/leave_0.500`.
     """
     name = evaluation if leave_out is None else f"{evaluation}/leave_{float(leave_out):.3f}"
-    iou = scores["IoU"].reshape(-1).tolist()  # torchmetrics makes numbers of one-element tensors
+    iou = scores["IoU"].reshape(-1).tolist()  # torchmetrics converts one-element tensors to numbers
     means = {key: float(scores[key]) for key in ("mIoU", "accuracy", "class_accuracy")}
     return ReportRow((evaluation, leave_out), means, {"IoU": iou}, name)
 
 
 class EvaluationReport(Report):
-    """The results of a segmentation test: a row for each evaluator and region."""
+    """The results of a segmentation test: one row per evaluator and region."""
 
     file = "evaluation"
     title = "evaluation"
@@ -47,7 +47,7 @@ class EvaluationReport(Report):
     }
 
     def class_table(self, title: str = "") -> Table:
-        """IoU of each class in percent, a column for each evaluator without regions; other metrics as they are."""
+        """IoU per class in percent, with one column per evaluator without regions; other metrics unscaled."""
         columns = [(row, name) for row in self.rows if row.labels[1] is None for name in row.per_class]
         lines = [
             [key, *(self._class_text(name, row.per_class[name][index]) for row, name in columns)]
@@ -59,12 +59,12 @@ class EvaluationReport(Report):
         return self.scales["mIoU"].text(value) if name == "IoU" else shown(value)
 
     def tables(self) -> list[Table]:
-        """The scores, and IoU of each class."""
+        """The scores, and the IoU per class."""
         others = any(name != "IoU" for row in self.rows for name in row.per_class)
         return [self.table(), self.class_table("by class; IoU in percent" if others else "IoU by class, in percent")]
 
     def curves(self) -> dict[str, tuple[list[float], list[float]]]:
-        """By evaluator with regions: the leave-out fractions, rising, and the mIoU of each."""
+        """By evaluator with regions: increasing leave-out fractions, and their mIoU."""
         found: dict[str, tuple[list[float], list[float]]] = {}
         regions = (row for row in self.rows if row.labels[1] is not None and "mIoU" in row.scores)
         for row in sorted(regions, key=lambda row: row.labels[1]):
@@ -74,7 +74,7 @@ class EvaluationReport(Report):
         return found
 
     def draw(self, folder: Path) -> dict[str, Path]:
-        """Draw `leave_out.png` where there are regions."""
+        """Draw `leave_out.png` if there are regions."""
         curves = self.curves()
         if not curves:
             return {}
@@ -82,12 +82,12 @@ class EvaluationReport(Report):
 
 
 def plot_leave_out(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: str | Path) -> Path:
-    """Draw mIoU against the fraction left out, a line per curve; curves of several checkpoints compare paddings.
+    """Plot mIoU against the fraction left out, one line per curve; curves of several checkpoints compare paddings.
 
     Args:
-        curves: By name: fractions in [0, 1), and mIoU in [0, 1]. A name that ends with a padding's, such as
+        curves: By name: fractions in [0, 1), and mIoU in [0, 1]. A name that ends with the name of a padding, such as
             `trained with partial`, gives the curve that padding's color.
-        path: The picture, of any format that matplotlib writes; folders are made.
+        path: The picture, in any format that matplotlib writes; parent folders are created.
 
     Returns:
         The path.
@@ -105,7 +105,7 @@ def plot_leave_out(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]
         axes.plot(fractions, [100 * value for value in values], label=figure_text(name), **curve_style(name, place))
     ticks = sorted({fraction for fractions, _ in curves.values() for fraction in fractions})
     axes.set_xticks(ticks, [str(Fraction(tick).limit_denominator(64)) for tick in ticks])
-    axes.set_xlabel("side of the middle left out, as a fraction of the image's")
+    axes.set_xlabel("side of the center left out, as a fraction of the image's")
     axes.set_ylabel("mIoU (%)")
     axes.grid(alpha=0.3)
     axes.legend()

@@ -86,12 +86,12 @@ def test_everything_wrong_at_once(root, capsys):
     }
     assert found[relative["growing"]][1] == "the file is empty"
     assert "1 frames, less than a clip of 16" in found[relative["moving down"]][1]
-    assert "of the 10.00 s annotated" in found[moved.relative_to(root).as_posix()][1]
+    assert "s instead of the annotated 10.00 s" in found[moved.relative_to(root).as_posix()][1]
     printed = capsys.readouterr().out
     assert "3 broken, 2 short, 1 missing. Listed in out/l.csv" in printed
     # What only decoding shows is known from now on.
     after = KineticsDataModule(root, num_workers=0)
-    with pytest.warns(UserWarning, match="0 videos are missing and 3 broken of 5"):
+    with pytest.warns(UserWarning, match="of 5 videos, 0 are missing and 3 broken"):
         after.setup("fit")
     assert len(after._split("train")) == 2
 
@@ -239,15 +239,15 @@ def test_a_table_of_images(tmp_path, monkeypatch, capsys):
     columns = ["--data.columns", "{image: file, label: species, split: fold}"]
     check("imagenet", "--data.root", "d", *table, *columns, code=1)
     found = listed("check_imagenet.csv")
-    assert found["gone.png"] == ("missing", "table.csv, line 6 names it, no such file")
+    assert found["gone.png"] == ("missing", "named in table.csv, line 6, but not found")
     assert found["a 1.png"] == (
         "twice",
-        "table.csv, line 7 names it, as table.csv, line 2 does, of class rose and here daisy",
+        "named in table.csv, line 7 and in table.csv, line 2, with class rose there and daisy here",
     )
     assert found["photos/broken.png"][0] == "broken"
-    assert found["photos/nobody.png"] == ("unused", "an image that no line of the table names")
-    assert found["tulip"] == ("missing", "a class of val, of which training has no image")
-    assert "points outside of" in found["../../etc.png"][1]
+    assert found["photos/nobody.png"] == ("unused", "an image that the table does not name")
+    assert found["tulip"] == ("missing", "a class of val without training images")
+    assert "is outside of" in found["../../etc.png"][1]
     assert len(found) == 6
     assert "imagenet: 4 files decoded: 1 broken, 0 short, 3 missing, 1 twice, 1 unused" in capsys.readouterr().out
 
@@ -259,7 +259,7 @@ def test_a_table_of_videos(root, tmp_path, capsys):
     Path("table.csv").write_text("clip|motion|set\n" + rows + "gone.mp4|spinning|train\n")
     options = ["--data.annotations", "table.csv", "--data.columns", "{path: clip, label: motion, split: set}"]
     check("kinetics", "--data.root", root, *options, code=1)
-    assert listed("check_kinetics.csv") == {"gone.mp4": ("missing", "annotated in train, no such file")}
+    assert listed("check_kinetics.csv") == {"gone.mp4": ("missing", "annotated in train, but not found")}
     assert f"kinetics: {len(names)} files decoded" in capsys.readouterr().out
 
 

@@ -311,7 +311,7 @@ def test_a_data_set_without_a_length_is_refused(loader):
         def __iter__(self):
             yield {"image": torch.zeros(1)}
 
-    with pytest.raises(UserTypeError, match=r"a data set with a length, .* got Stream"):
+    with pytest.raises(UserTypeError, match=r"a data set with a length and indexed items, but got Stream"):
         getattr(DataModule(), loader)(Stream())
     with pytest.raises(UserTypeError, match="got Stream"):
         evaluation_sampler(Stream(), trainer(2))
@@ -319,7 +319,7 @@ def test_a_data_set_without_a_length_is_refused(loader):
 
 @pytest.mark.parametrize("rank", [0, 1, 2])
 def test_fewer_samples_than_processes_stops_every_process(rank):
-    with pytest.raises(ValueError, match=r"2 images cannot be shared out over 3 processes.*--trainer\.devices 2"):
+    with pytest.raises(ValueError, match=r"2 images cannot be distributed over 3 processes.*--trainer\.devices 2"):
         evaluation_sampler(numbers(2), trainer(3, rank))
 
 

@@ -499,7 +499,7 @@ def test_value_that_is_no_id(root, part, number):
     ids[:2, :3] = 99
     ids[3, 3] = 34
     path = spoil(root, part, number, ids)
-    each_way(root, part, f"{path}: [1-9][0-9]* pixels hold 34, 99, which is no Cityscapes label id")
+    each_way(root, part, f"{path}: [1-9][0-9]* pixels hold 34, 99, not a Cityscapes label id")
 
 
 @pytest.mark.parametrize("part", ["train", "val"])
@@ -566,7 +566,7 @@ def test_train_ids_without_an_ignored_pixel(root):
 def test_labels_without_any_class(root):
     for path in root.glob("gtFine/*/*/*.png"):
         write_png(path, (np.arange(24 * 48).reshape(24, 48) % 3).astype(np.uint8))
-    with pytest.raises(ValueError, match="no pixel of the 19 evaluated classes; the only values are 0, 1, 2"):
+    with pytest.raises(ValueError, match="no pixels of the 19 evaluated classes; the only values are 0, 1, 2"):
         ready(root, "validate")
 
 
@@ -681,7 +681,7 @@ def test_other_names_and_cases_are_read_or_named(root):
     other.unlink()
     its_label.rename(its_label.with_name(its_label.name.replace("labelIds", "labels")))
     (its_label.parent / "x.png").write_bytes(other.with_suffix(".jpg").read_bytes())
-    with pytest.warns(UserWarning, match=r"(?s)2 files below .* left out:.*/x\.png: .*aachen_.*leftImg8bit\.jpg: "):
+    with pytest.warns(UserWarning, match=r"(?s)2 files below .* are ignored:.*/x\.png: .*aachen_.*leftImg8bit\.jpg: "):
         data = ready(root)
     assert len(data._train) == before - 1
 
@@ -697,7 +697,10 @@ def test_the_broken_coarse_image_may_be_removed_as_its_authors_say(root, gone):
         if number != gone:
             (folder / f"troisdorf_000000_000073{ending}").write_bytes(path.read_bytes())
         (folder / f"troisdorf_000000_000074{ending}").write_bytes(path.read_bytes())
-    with pytest.warns(UserWarning, match=r"the (image|label) of troisdorf/troisdorf_000000_000073, of which") as said:
+    with pytest.warns(
+        UserWarning,
+        match=r"the (image|label) of troisdorf/troisdorf_000000_000073 is missing, and its other file is ignored",
+    ) as said:
         data = ready(root, coarse=True)
     assert sum("troisdorf" in str(warning.message) for warning in said) == 1
     extra = [pair.image for pair in data.train_dataloader().dataset.pairs if "troisdorf" in pair.image]

@@ -59,7 +59,7 @@ def test_what_does_not_fit_is_refused(root):
         ready(root, mask_polarity=None)
     for path in (root / "masks").glob("*.png"):
         Image.new("L", (52, 40), 255).save(path)
-    with pytest.raises(UserValueError, match=r"all of it is a hole, by --data.mask_polarity white_hole"):
+    with pytest.raises(UserValueError, match=r"all of it is a hole with --data.mask_polarity white_hole"):
         ready(root)
     for path in (root / "masks").glob("*.png"):
         Image.new("L", (20, 20)).save(path)

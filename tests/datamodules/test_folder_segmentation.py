@@ -181,7 +181,7 @@ def test_images_that_are_nearly_black_are_said(tmp_path):
     for path in root.glob("*/images/*.png"):
         Image.fromarray(np.asarray(Image.open(path))[..., 0].astype(np.uint16) * 4).save(path)
     with pytest.warns(
-        UserWarning, match=r"nearly black: no value is above \d+, where 65535 is taken for white. Pass --data.white"
+        UserWarning, match=r"nearly black: no value is above \d+, but 65535 counts as white. Pass --data.white"
     ):
         ready(root, channels=1)
     data = ready(root, channels=1, white=1020)

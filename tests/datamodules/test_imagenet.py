@@ -103,7 +103,7 @@ def test_without_test_folder_val_is_tested(tmp_path):
 def test_unlabelled_test_folder_is_passed_over_with_a_warning(tmp_path):
     write_data(tmp_path, {"val": 1})
     write_picture(tmp_path / "test" / "ILSVRC2012_test_00000001.JPEG", 0)
-    with pytest.warns(UserWarning, match=r"test has no class folders, so no labels: testing on val/"):
+    with pytest.warns(UserWarning, match=r"test has no class folders, so no labels: val/ is used for testing"):
         data = ready(tmp_path, "test")
     assert len(labels_of(data.test_dataloader())) == 3
 
@@ -135,7 +135,9 @@ def test_subset_of_classes_in_val_keeps_the_training_labels(tmp_path):
 
 def test_class_that_training_lacks_is_named(root):
     write_picture(root / "val" / "n99999999" / "a.JPEG", 0)
-    with pytest.raises(ValueError, match=r"val holds 1 class folders that the 3 training classes .*: n99999999\."):
+    with pytest.raises(
+        ValueError, match=r"val has 1 class folders that are not among the 3 training classes .*: n99999999\."
+    ):
         ready(root, "fit")
 
 
@@ -286,7 +288,7 @@ def test_broken_training_images_are_stepped_over_with_one_warning_each(root):
 def test_budget_of_broken_images_ends_with_all_their_names(root):
     broken = [cut(root / "train" / CLASSES[0] / f"{CLASSES[0]}_{index}.JPEG") for index in range(3)]
     dataset = ready(root, max_broken=2).train_dataloader().dataset
-    with pytest.warns(UserWarning, match="goes on"), pytest.raises(BrokenImageError) as caught:
+    with pytest.warns(UserWarning, match="training continues without"), pytest.raises(BrokenImageError) as caught:
         dataset[0]
     assert "3 training images cannot be read, more than max_broken=2" in str(caught.value)
     assert all(str(path) in str(caught.value) for path in broken)
@@ -304,8 +306,8 @@ def test_search_for_a_readable_neighbour_ends_where_there_is_none(tmp_path):
         cut(path)
     dataset = ready(tmp_path, max_broken=10).train_dataloader().dataset
     with (
-        pytest.warns(UserWarning, match="goes on"),
-        pytest.raises(BrokenImageError, match=r"3 .* and there are no others"),
+        pytest.warns(UserWarning, match="training continues without"),
+        pytest.raises(BrokenImageError, match=r"3 .* and there are no other images"),
     ):
         dataset[0]
 
@@ -531,7 +533,7 @@ def test_what_training_leaves_out_is_said(root):
     (folder / CLASSES[0] / "more.zip").write_bytes(b"PK\3\4")
     write_picture(folder / "outside.png", 3)
     before = sum(len(list((folder / name).glob("*"))) for name in CLASSES) - 1
-    expected = r"(?s)2 files below .*/train are no images of a class .*more\.zip: a ZIP archive\n  outside\.png: an"
+    expected = r"(?s)2 files below .*/train are not images of a class .*more\.zip: a ZIP archive\n  outside\.png: an"
     with pytest.warns(UserWarning, match=expected):
         data = ready(root)
     assert len(data._split("train").files) == before
@@ -580,14 +582,14 @@ def test_tables_that_do_not_fit(tmp_path):
     write_picture(tmp_path / "1.jpg", [1])
     write_picture(tmp_path / "2.jpg", [2])
     for rows, said in (
-        ("path,label,split\n1.jpg,a,train\n2.jpg,b,val\n", r"has 1 classes that none of its training images has: b"),
-        ("path,label,split\n1.jpg,a,train\n1.jpg,a,val\n", "line 3: 1.jpg is named in line 2 already"),
+        ("path,label,split\n1.jpg,a,train\n2.jpg,b,val\n", r"has 1 classes without training images: b"),
+        ("path,label,split\n1.jpg,a,train\n1.jpg,a,val\n", "line 3: 1.jpg was already named in line 2"),
         ("path,size\n1.jpg,a\n", "no column for the label"),
     ):
         (tmp_path / "t.csv").write_text(rows)
         with pytest.raises(ValueError, match=said):
             ready(tmp_path, annotations="t.csv")
-    with pytest.raises(ValueError, match=r"given where `columns` or `roots` is"):
+    with pytest.raises(ValueError, match=r"given if `columns` or `roots` is"):
         make(tmp_path, columns={"image": "x"})
 
 
@@ -626,11 +628,11 @@ def test_tables_of_ids_find_their_files(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         ready(tmp_path, **options)
     folder = tmp_path / "train_images"
-    assert f"Bild 0 lies in {folder}: pass --data.roots '[{folder}]'" in str(caught.value)
+    assert f"Bild 0 is in {folder}: pass --data.roots '[{folder}]'" in str(caught.value)
     assert f"below {tmp_path}:" in str(caught.value), "each folder once"
     data = ready(tmp_path, **options, roots=[str(folder)])
     assert data.class_names == ["Birnen", "Äpfel"]
     assert len(data._split("train").files) + len(data._split("val").files) == 10
     (tmp_path / "latin.csv").write_bytes(("id;class\n" + rows).encode("latin-1"))
-    with pytest.raises(ValueError, match=r"latin.csv: tables have to be text in UTF-8.*iconv -f WINDOWS-1252"):
+    with pytest.raises(ValueError, match=r"latin.csv: tables must be UTF-8 text.*iconv -f WINDOWS-1252"):
         ready(tmp_path, annotations="latin.csv", roots=[str(folder)])

@@ -137,7 +137,7 @@ def test_validation_takes_several_clips_of_a_video(written, videos):
     first = torch.cat([batch["clip"] for batch in batches])[:3, :, 0].permute(0, 2, 3, 1).numpy()
     whole = np.pad(first, ((0, 0), (0, 0), (8, 8), (0, 0)), mode="edge")  # what the centre crop cut off
     assert [videos.number(picture) for picture in whole] == [0, 8, 16]
-    with pytest.raises(ValueError, match="`val_clip` to be left out where `val_clips` is above 1, but got start"):
+    with pytest.raises(ValueError, match="`val_clip` to be omitted if `val_clips` is above 1, but got start"):
         KineticsDataModule(written, val_clips=3, val_clip="start")
 
 
@@ -174,7 +174,7 @@ def test_every_video_is_whole_on_one_process(written, replicas):
     owners = [{int(np.searchsorted(windows.ends, window, side="right")) for window in share} for share in shares]
     assert sum(map(len, owners)) == 6, "no video on two processes"
     assert [len(WholeVideoSampler(windows, replicas, rank)) for rank in range(replicas)] == list(map(len, shares))
-    with pytest.raises(ValueError, match="6 videos cannot be shared out over 7 processes"):
+    with pytest.raises(ValueError, match="6 videos cannot be distributed over 7 processes"):
         WholeVideoSampler(windows, 7, 0)
 
 
@@ -266,7 +266,7 @@ def test_csv_annotations(root):
     (root / "all.csv").write_text(header + "\n".join(rows["train"] + rows["val"]) + "\n")
     with pytest.warns(
         UserWarning,
-        match=r"(?s)train: 1 videos are missing and 0 broken of 5; .* gonegonegon".replace(" gone", r".*gone"),
+        match=r"(?s)train: of 5 videos, 1 are missing and 0 broken; .* gonegonegon".replace(" gone", r".*gone"),
     ):
         data = module(root, annotations="all.csv")
     assert data.class_names == sorted(CLASSES)
@@ -276,16 +276,16 @@ def test_csv_annotations(root):
     with pytest.raises(ValueError, match="1 of the 5 annotated videos of train are missing"):
         module(root, annotations="all.csv", max_missing=0.1)
     (root / "bad.csv").write_text("label,youtube_id,split\n")
-    with pytest.raises(ValueError, match="time_start, time_end is not in line 1"):
+    with pytest.raises(ValueError, match="line 1 lacks time_start, time_end"):
         module(root, annotations="bad.csv")
     (root / "bad.csv").write_text(header + "a,b,soon,later,train\n")
-    with pytest.raises(ValueError, match=r"bad\.csv, line 2: time_start and time_end have to be seconds"):
+    with pytest.raises(ValueError, match=r"bad\.csv, line 2: expected time_start and time_end in seconds"):
         module(root, annotations="bad.csv")
     (root / "bad.csv").write_text("split,youtube_id,time_start,time_end,label\ntrain,a,0,10\n")
     with pytest.raises(ValueError, match=r"bad\.csv, line 2: expected a label and a youtube_id"):
         module(root, annotations="bad.csv")
     (root / "bad.csv").write_bytes(header.encode() + b"caf\xe9,b,0,10,train\n")
-    with pytest.raises(ValueError, match=r"bad\.csv: annotations have to be text in UTF-8"):
+    with pytest.raises(ValueError, match=r"bad\.csv: annotations must be UTF-8 text"):
         module(root, annotations="bad.csv")
 
 
@@ -305,7 +305,7 @@ def test_lists_with_spaces_and_numbers(root):
 def test_a_row_that_points_outside_is_refused(row, root):
     (root.parent / "secret.mp4").touch()
     (root / "train.txt").write_text(row + "\n")
-    with pytest.raises(ValueError, match=r"train\.txt, line 1: .* points outside of"):
+    with pytest.raises(ValueError, match=r"train\.txt, line 1: .* is outside of"):
         module(root, annotations="{split}.txt")
 
 
@@ -313,7 +313,7 @@ def test_a_row_that_points_outside_is_refused(row, root):
 def test_a_csv_row_that_points_outside_is_refused(row, root):
     header = "label,youtube_id,time_start,time_end,split\n"
     (root / "a.csv").write_text(header + f"{row},0,10,train\n")
-    with pytest.raises(ValueError, match=r"a\.csv, line 2: .* points outside of"):
+    with pytest.raises(ValueError, match=r"a\.csv, line 2: .* is outside of"):
         module(root, annotations="a.csv")
 
 
@@ -351,7 +351,9 @@ def test_folders_of_jpeg_frames(videos, tmp_path):
 def test_broken_training_videos_are_counted_against_the_budget(root):
     first = next((root / "train" / CLASSES[0]).iterdir())
     first.write_bytes(b"")
-    with pytest.warns(UserWarning, match=r"(?s)1 broken of 4; training goes on .*the file is empty"):
+    with pytest.warns(
+        UserWarning, match=r"(?s)of 4 videos, 0 are missing and 1 broken; training continues .*the file is empty"
+    ):
         data = module(root, max_broken=1)
     assert len(data._split("train")) == 3
     with pytest.raises(BrokenVideoError, match=r"1 videos of train .* more than data\.max_broken=0 allows"):
@@ -362,7 +364,7 @@ def test_a_training_video_that_fails_later_is_replaced(root):
     data = module(root, max_broken=1)
     clips = data.train_dataloader().dataset
     damage(next(path for path in (root / "train" / CLASSES[0]).iterdir() if "i-0" in path.name))
-    with pytest.warns(UserWarning, match=r"in place of one that cannot be decoded \(1 of at most 1"):
+    with pytest.warns(UserWarning, match=r"that cannot be decoded is replaced by another \(1 of at most 1"):
         item = clips[Crop(0, None, 5)]
     assert item["video"] != 0
     assert item["label"] == item["video"] // 2
@@ -378,11 +380,13 @@ def test_evaluations_never_substitute(root):
     damage(broken)
     for loader in (data.test_dataloader(), module(root, "validate").val_dataloader()):
         with pytest.raises(
-            BrokenVideoError, match=r"(?s)i-1_.*does not replace it by another video.*pcpad check kinetics"
+            BrokenVideoError, match=r"(?s)i-1_.*does not replace a video by another.*pcpad check kinetics"
         ):
             list(loader)
     broken.write_bytes(b"")
-    with pytest.warns(UserWarning, match="1 broken of 6; scores are of the 5 others"):
+    with pytest.warns(
+        UserWarning, match="of 6 videos, 0 are missing and 1 broken; scores are computed on the 5 others"
+    ):
         data = module(root, "test")
     assert {int(v) for batch in data.test_dataloader() for v in batch["video"]} == set(range(5))
 
@@ -394,7 +398,7 @@ def test_predicting_does_what_can_be_done(root, videos, tmp_path):
     alone = videos.write(folder / "c.mp4", 20)
     start = part.read_bytes().index(b"mdat") + 4
     (folder / "d.mp4").touch()
-    with pytest.warns(UserWarning, match="1 of 4 videos are broken and left out"):
+    with pytest.warns(UserWarning, match="1 of 4 videos are broken and skipped"):
         data = module(root, "predict", predict_videos=folder, clip_length=8, batch_size=2)
     content = bytearray(part.read_bytes())
     middle = start + (len(content) - start) // 2
@@ -507,7 +511,7 @@ def test_what_may_pass_is_not_kept(root, monkeypatch):
         return index(given)
 
     monkeypatch.setattr(table_module, "index_video", refuse)
-    with pytest.warns(UserWarning, match=r"1 broken of 4(.|\n)*: Permission denied"):
+    with pytest.warns(UserWarning, match=r"of 4 videos, 0 are missing and 1 broken(.|\n)*: Permission denied"):
         module(root)
     monkeypatch.setattr(table_module, "index_video", index)
     assert len(module(root)._split("train")) == 4
@@ -564,7 +568,7 @@ def test_what_lies_beside_the_videos_to_predict_is_named_in_the_end(root, tmp_pa
     data = module(root, "predict", predict_videos=folder)
     names = {Path(path).name for batch in data.predict_dataloader() for path in batch["path"]}
     assert names == {"a.MTS", "b"}
-    expected = r"3 videos(.|\n)*c\.zip: a ZIP archive(.|\n)*d\.mkv: (.|\n)*img_1\.jpg: one of 2 pictures and no frames"
+    expected = r"3 videos(.|\n)*c\.zip: a ZIP archive(.|\n)*d\.mkv: (.|\n)*img_1\.jpg: one of 2 pictures, not frames"
     with pytest.raises(BrokenVideoError, match=expected):
         data.teardown("predict")
 
@@ -575,7 +579,7 @@ def test_what_training_leaves_out_is_said(root):
     path.rename(root / "train" / "outside.mp4")
     (root / "train" / "it's" / "more.tar.gz").write_bytes(b"\x1f\x8b")
     expected = (
-        r"(?s)2 files below .* no videos of a class .*more\.tar\.gz: a gzip archive\n  train/outside\.mp4: a video"
+        r"(?s)2 files below .* are not videos of a class .*more\.tar\.gz: a gzip archive\n  train/outside\.mp4: a video"
     )
     with pytest.warns(UserWarning, match=expected):
         module(root)
@@ -588,10 +592,10 @@ def test_half_a_video_is_noticed_by_training_and_prediction(root, ending, videos
     videos.write(path, 40, codec="libvpx")
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    with pytest.warns(UserWarning, match=rf"(?s)1 broken of 5; .*{ending}: truncated: {len(data) // 2} bytes of"):
+    with pytest.warns(UserWarning, match=rf"(?s)of 5 videos, .* 1 broken; .*{ending}: truncated: {len(data) // 2} of"):
         module(root)
     films = path.parent
-    with pytest.warns(UserWarning, match=rf"(?s)1 of 3 videos are broken and left out.*{ending}: truncated"):
+    with pytest.warns(UserWarning, match=rf"(?s)1 of 3 videos are broken and skipped.*{ending}: truncated"):
         found = module(root, "predict", predict_videos=films)
     list(found.predict_dataloader())
     with pytest.raises(BrokenVideoError, match=rf"{ending}: truncated"):

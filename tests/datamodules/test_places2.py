@@ -88,7 +88,7 @@ def test_val_and_test_stand_in_for_each_other_which_is_said_once(tmp_path, there
         warnings.simplefilter("always")
         for stage in (asked, asked, "fit"):
             data.setup(stage)
-    assert len([one for one in said if f"{there}/ stands in for it" in str(one.message)]) == 1
+    assert len([one for one in said if f"{there}/ is used instead" in str(one.message)]) == 1
     assert len(batches(data, asked)) == 2
 
 
@@ -130,7 +130,7 @@ def test_masks_from_folders_with_their_polarities(root, tmp_path):
 
 def test_a_wrong_or_missing_polarity_stops_before_the_first_image(root, tmp_path):
     masks = write_masks(tmp_path / "m", count=6)
-    with pytest.raises(ValueError, match="What is white in"):
+    with pytest.raises(ValueError, match="What does white mean in"):
         module(root, masks=masks).setup("fit")
     write_masks(tmp_path / "thin", count=1)
     with pytest.raises(ValueError, match=r"pass --data\.test_mask_polarity white_valid"):

@@ -148,7 +148,7 @@ def test_index_that_can_be_kept_nowhere_is_used_with_a_warning(labelled, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(caches_module, "_write", refuse)
-    with pytest.warns(UserWarning, match="could not be kept and is built in each run: .*No space left"):
+    with pytest.warns(UserWarning, match="could not be saved and is rebuilt in each run: .*No space left"):
         assert len(cars(load_centroids(root, "fine", pairs, 40))) == 3
 
 
@@ -161,7 +161,7 @@ def test_a_failed_write_leaves_nothing(labelled, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez_compressed", fill_the_disk)
-    with pytest.warns(UserWarning, match="could not be kept"):
+    with pytest.warns(UserWarning, match="could not be saved"):
         load_centroids(root, "fine", pairs, 40)
     assert sorted(path.name for path in root.iterdir()) == ["images", "labels"]
 

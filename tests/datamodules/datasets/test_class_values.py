@@ -132,7 +132,7 @@ def test_classes_that_make_no_sense(tmp_path, given, ignore, said):
 
 @pytest.mark.faults
 def test_files_of_classes_that_are_none(tmp_path):
-    with pytest.raises(UserFileNotFoundError, match=r"`classes` is 'names.txt', which is no file: looked for"):
+    with pytest.raises(UserFileNotFoundError, match=r"`classes` is 'names.txt', which is not a file: looked for"):
         parse_classes("names.txt", None, tmp_path)
     (tmp_path / "names.txt").write_text("# nothing\n")
     with pytest.raises(UserValueError, match="names no classes"):

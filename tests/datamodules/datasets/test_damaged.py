@@ -21,7 +21,7 @@ def test_a_mask_of_another_size_is_refused_by_its_header(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "read_mask", decoded)
     files = FileTable(tmp_path, ["a.png"])
     item = DamagedPictures(files, [tmp_path / "mask.png"], "white_hole", None)[0]
-    expected = f"{tmp_path / 'mask.png'} has 4000x3000 pixels, but {tmp_path / 'a.png'} has 30x20: make it so"
+    expected = f"{tmp_path / 'mask.png'} has 4000x3000 pixels, but {tmp_path / 'a.png'} has 30x20: correct it"
     assert item["failure"].startswith(expected)
     with pytest.raises(AssertionError, match="was decoded"):
         DamagedPictures(files, [tmp_path / "mask.png"], "white_hole", "nearest")[0]

@@ -120,7 +120,7 @@ def test_processes_share_an_epoch(processes):
 
 
 def test_more_processes_than_images():
-    with pytest.raises(ValueError, match="2 training images cannot be shared out over 3 processes"):
+    with pytest.raises(ValueError, match="2 training images cannot be distributed over 3 processes"):
         CropSampler(plan_of(2), 3, 0)
 
 

@@ -75,10 +75,10 @@ def test_lists_say_the_splits(tmp_path):
     assert [pair[0] for pair in splits["train"]] == ["images/a.jpg", "images/c.jpg"]
     assert [pair[0] for pair in splits["val"]] == ["images/b.jpg"]
     (tmp_path / "val.txt").write_text("b\na\n")
-    with pytest.raises(UserValueError, match=r"val.txt, line 2: images/a.jpg is listed for train already"):
+    with pytest.raises(UserValueError, match=r"val.txt, line 2: images/a.jpg is already listed for train"):
         found(tmp_path, lists="{split}.txt")
     (tmp_path / "val.txt").write_text("d\n")
-    with pytest.raises(UserValueError, match=r"lists names that are no image's, such as images/a.jpg: line 1: d"):
+    with pytest.raises(UserValueError, match=r"lists names of no image \(images are images/a.jpg, …\): line 1: d"):
         found(tmp_path, lists="{split}.txt")
 
 
@@ -126,7 +126,7 @@ def test_no_pair_at_all(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"images": "images"}, "--data.images and --data.masks go together"),
+        ({"images": "images"}, "--data.images and --data.masks must be given together"),
         ({"images": "images", "masks": "../masks"}, "a pattern below `root`"),
         ({"images": "images", "masks": "images"}, "which file is which"),
         ({"images": "{split}/x", "masks": "y"}, "in both patterns or in none"),
@@ -147,21 +147,21 @@ def test_tables_that_cannot_be_read(tmp_path):
             "image,size\na.jpg,3\n",
             r"no column for the mask: expected one of mask, .* but the first line names image, size",
         ),
-        ("image,mask\n", "and no others"),
-        ("image,mask\na.jpg,\n", r"line 2: nothing in the column mask: 'a.jpg,'"),
-        ("image,mask\na.jpg,a.png\na.jpg,a.png\n", "line 3: a.jpg is named in line 2 already"),
+        ("image,mask\n", "but no further lines"),
+        ("image,mask\na.jpg,\n", r"line 2: empty in the column mask: 'a.jpg,'"),
+        ("image,mask\na.jpg,a.png\na.jpg,a.png\n", "line 3: a.jpg was already named in line 2"),
         ("image,mask,split\na.jpg,a.png,alpha\n", "expected a split among train, val and test, but got 'alpha'"),
-        ("image,mask\n../../etc/x,a.png\n", "points outside of"),
+        ("image,mask\n../../etc/x,a.png\n", "is outside of"),
     ):
         (tmp_path / "t.csv").write_text(text)
         with pytest.raises(UserValueError, match=said):
             found(tmp_path, annotations="t.csv")
     (tmp_path / "t.csv").write_text("image,mask\nb.jpg,a.png\n")
     with pytest.raises(
-        UserFileNotFoundError, match=r"1 of 1 files that .*t.csv names are not there.*\n  t.csv, line 2: b.jpg"
+        UserFileNotFoundError, match=r"1 of 1 files that .*t.csv names do not exist.*\n  t.csv, line 2: b.jpg"
     ):
         found(tmp_path, annotations="t.csv")
-    with pytest.raises(UserFileNotFoundError, match=r"--data.annotations u.csv is no file: looked for"):
+    with pytest.raises(UserFileNotFoundError, match=r"--data.annotations u.csv is not a file: looked for"):
         found(tmp_path, annotations="u.csv")
     with pytest.raises(UserValueError, match=r"Did you mean image\?"):
         found(tmp_path, annotations="t.csv", columns={"image": "imag"})

@@ -36,9 +36,9 @@ def test_training_gives_to_a_validation_that_is_missing(tmp_path):
 
 @pytest.mark.faults
 def test_too_few(tmp_path):
-    with pytest.raises(UserValueError, match=r"1 files below .* make 1 pairs of image and mask, which is too few"):
+    with pytest.raises(UserValueError, match=r"1 files below .* make 1 pairs of image and mask, too few"):
         divided(Shares(0.2), FRAMES[:1], tmp_path)
     with pytest.raises(UserValueError, match=r"20 files below .* make 1 groups \(by --data.group 'drive'\)"):
         divided(Shares(0.2, group="drive"), FRAMES[:20], tmp_path)
-    with pytest.raises(UserValueError, match=r"--data.group 'x' finds nothing in images/drive0_000"):
+    with pytest.raises(UserValueError, match=r"--data.group 'x' does not match images/drive0_000"):
         divided(Shares(0.2, group="x"), FRAMES, tmp_path)

@@ -128,7 +128,7 @@ def test_an_index_is_looked_at_when_it_is_used(root, looked):
     table, _ = load_videos(root, NAMES[1:], lazily=True)
     (root / "b.mp4").write_bytes(b"no video")
     table._packed = bytes(len(table._packed))
-    with pytest.raises(BrokenVideoError, match=r"b\.mp4: no video file"):
+    with pytest.raises(BrokenVideoError, match=r"b\.mp4: not a video file"):
         table.index(0)
 
 

@@ -35,11 +35,11 @@ def test_the_same_name_below_two_splits_is_two_files(tmp_path):
 
 
 def test_classes_counted_from_1_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="counted from 1 to 3") as caught:
+    with pytest.raises(ValueError, match="numbered from 1 to 3") as caught:
         classes(tmp_path, train="a.mp4 2\nb.mp4 1\n", val="c.mp4 3\n")
     assert f"{tmp_path / 'train.csv'}, line 2 (train, class '1')" in str(caught.value)
     assert f"{tmp_path / 'val.csv'}, line 1 (val, class '3')" in str(caught.value)
-    with pytest.warns(UserWarning, match="no video is of class 0"):
+    with pytest.warns(UserWarning, match="no video has class 0"):
         assert len(classes(tmp_path, train="a.mp4 1\n", val="c.mp4 3\n")) == 4
 
 

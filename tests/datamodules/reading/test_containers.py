@@ -61,7 +61,7 @@ def test_part_of_a_file_is_noticed(written, part, videos, tmp_path):
     path = write(tmp_path, videos, *written)
     data = path.read_bytes()
     path.write_bytes(data[: int(part * len(data))])
-    with pytest.raises(BrokenVideoError, match=r"(truncated|damaged|no video file)"):
+    with pytest.raises(BrokenVideoError, match=r"(truncated|damaged|not a video file)"):
         index_video(path)
 
 

@@ -79,11 +79,13 @@ def test_what_lies_in_a_folder_is_listed_or_named(tmp_path):
     assert found.passed_over == [
         f"{tmp_path / 'a' / 'clip.mp4'}: an MP4 or QuickTime video",
         f"{tmp_path / 'a' / 'letter.docx'}: a ZIP archive",
-        f"{tmp_path / 'a' / 'notes'}: no image in a known format",
-        f"{tmp_path / 'a' / 'nowhere'}: a link that leads to no file",
-        f"{tmp_path / 'a' / 'pipe'}: no file",
+        f"{tmp_path / 'a' / 'notes'}: not in a known image format",
+        f"{tmp_path / 'a' / 'nowhere'}: a broken link",
+        f"{tmp_path / 'a' / 'pipe'}: not a regular file",
     ]
-    with pytest.warns(UserWarning, match=r"(?s)5 files below .*/a are no images and left out:.*letter\.docx: a ZIP"):
+    with pytest.warns(
+        UserWarning, match=r"(?s)5 files below .*/a are not images and are ignored:.*letter\.docx: a ZIP"
+    ):
         assert sorted(list_images(tmp_path / "a")) == sorted(KINDS)
 
 

@@ -53,11 +53,11 @@ def test_empty_missing_and_foreign_files(videos, tmp_path):
     videos.write_sound(tmp_path / "sound.mp4")
     expected = {
         "empty": "the file is empty",
-        "text": "no video file in a known format",
-        "list": "(no video file in a known|a playlist, or another) format",
-        "concat": "a playlist, or another format",
+        "text": "not a video file in a known format",
+        "list": "(not a video file in a known format|a playlist, or a format that is not)",
+        "concat": "a playlist, or a format that is not supported",
         "absent": "No such file",
-        "sound": "no moving pictures, but audio",
+        "sound": "no video stream, but audio",
     }
     for name, reason in expected.items():
         with pytest.raises(BrokenVideoError, match=rf"{name}\.mp4: .*{reason}"):
@@ -70,7 +70,7 @@ def test_truncated_files(part, videos, tmp_path):
     path = videos.write(tmp_path / "a.mp4", 40, paint=lambda n, h, w: noise.integers(0, 256, (h, w, 3), dtype=np.uint8))
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * part)])
-    with pytest.raises(BrokenVideoError, match=r"a\.mp4: (truncated|no video file)"):
+    with pytest.raises(BrokenVideoError, match=r"a\.mp4: (truncated|not a video file)"):
         index_video(path)
 
 
@@ -96,7 +96,7 @@ def test_one_frame(videos, tmp_path):
 def test_impossible_sizes_are_refused_unread(videos, tmp_path, monkeypatch):
     path = videos.write(tmp_path / "a.mp4", 2)
     monkeypatch.setattr(module, "MOST_PIXELS", 3000)
-    with pytest.raises(BrokenVideoError, match="claims 3072 pixels per picture, more than the 3000 allowed"):
+    with pytest.raises(BrokenVideoError, match="claims 3072 pixels per frame, more than the 3000 allowed"):
         index_video(path)
 
 

@@ -225,7 +225,7 @@ def test_pictures_that_grow_beyond_the_limit_are_not_decoded(name, videos, tmp_p
     index = index_video(path)
     with Video(path, index) as video:
         assert videos.number(video.read([8])[0]) == 8
-        with pytest.raises(BrokenVideoError, match=r"or pictures of more than the 4096 pixels allowed \(PCPAD_MOST_P"):
+        with pytest.raises(BrokenVideoError, match=r"or frames of more than the 4096 pixels allowed \(PCPAD_MOST_P"):
             video.read([12])
     with pytest.raises(BrokenVideoError, match=r"decoding stops after 10 of 20 frames: .* more than the 4096 pixels"):
         decode_all(path, index)

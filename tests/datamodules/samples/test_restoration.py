@@ -25,7 +25,7 @@ def test_all_are_free_and_listed_in_the_model_card():
 
 def test_those_of_installed_packages_are_written(tmp_path):
     pytest.importorskip("skimage")
-    with pytest.warns(UserWarning, match="are not here"):  # SciPy's are no files
+    with pytest.warns(UserWarning, match="are missing: "):  # SciPy's are no files
         summary = SAMPLES["restoration"](tmp_path / "r")
     assert summary.counts["train"] >= 8
     assert summary.counts["val"] == len(HELD_OUT)

@@ -155,7 +155,7 @@ def test_the_wrong_polarity_stops_unless_insisted_on(folder):
         ValueError, match=r"pass --data.mask_polarity white_hole.*--data.predict_mask_polarity white_valid"
     ):
         predict(folder, mask_polarity="white_valid")
-    with pytest.raises(ValueError, match="What is white in"):
+    with pytest.raises(ValueError, match="What does white mean in"):
         predict(folder, mask_polarity=None)
     output = predict(folder, mask_polarity="white_hole", predict_mask_polarity="white_valid")
     check(read_picture(output / "a.png"), original, hole() == 0)
@@ -228,7 +228,7 @@ def test_what_a_mask_means_can_be_said(folder):
     output = predict(folder, mask_polarity=None, predict_mask_polarity="nonblack_hole")
     check(read_picture(output / "a.png"), original)
     original = add(folder, "a.png", mask=np.where(hole() > 0, 127, 0).astype(np.uint8))
-    with pytest.warns(UserWarning, match="count as white above 0.25"):
+    with pytest.warns(UserWarning, match="those above 0.25 count as white"):
         output = predict(folder, predict_mask_threshold=0.25)
     check(read_picture(output / "a.png"), original)
     with pytest.raises(ValueError, match="predict_mask_threshold"):

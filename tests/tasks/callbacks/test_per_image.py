@@ -181,7 +181,7 @@ def test_a_task_without_scores_is_refused(tmp_path):
 
 
 def test_scores_of_other_lengths_are_refused():
-    with pytest.raises(ValueError, match="a value for each sample"):
+    with pytest.raises(ValueError, match="Expected one score per sample"):
         ItemScores().add({"a": [1.0], "b": [1.0, 2.0]})
 
 

@@ -230,7 +230,7 @@ def test_tiles_larger_than_the_image_are_said_once_and_nothing_is_resized():
         evaluators.update(network, image, label)
     (message,) = (str(warning.message) for warning in warned)
     assert "tile16_o0: images of 12 x 24 pixels (height x width) are smaller than the tiles of 16 x 16, " in message
-    assert "so tiles of 12 x 16 are run" in message
+    assert "so tiles of 12 x 16 are used" in message
     assert set(seen) == {(12, 16), (8, 8), (12, 24)}
 
 
