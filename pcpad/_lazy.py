@@ -52,7 +52,7 @@ def attach(
     def get(name: str) -> Any:
         if name in names:
             value = getattr(import_module(names[name]), name)
-        elif name in parts or f"{package}.{name}" in MODULES:  # the second were here in earlier versions
+        elif name in parts or f"{package}.{name}" in MODULES:  # the second are paths of earlier versions
             value = import_module(f"{package}.{name}")
         else:
             message = f"module {package!r} has no attribute {name!r}"
@@ -72,8 +72,8 @@ def attach(
 def _public(names: Iterable[str], get: Callable[[str], Any]) -> type[ModuleType]:
     """A class of packages in which some public names are those of the modules that define them.
 
-    Importing such a module binds it in its package, where it would hide what is public under its name; a property is
-    not to be hidden.
+    Importing such a module binds it in its package, where it would hide what is public under its name; a property
+    cannot be hidden.
     """
 
     def value_of(name: str) -> property:

@@ -1,6 +1,6 @@
 """What a command line, configs or a checkpoint's settings name: every word among their values, whole.
 
-See `pcpad.trust`, which offers these functions to others.
+Others use these functions through `pcpad.trust`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def named_values(args: Iterable[str], configs: Iterable[Path] = ()) -> set[str]:
         configs: Files among them; further ones are read where an option's value is the name of one.
 
     Returns:
-        The values. Comments, options' names, and parts of words are none.
+        The values, without comments, options' names and parts of words.
 
     Raises:
-        UserValueError: A value or a file is no YAML that can be read.
+        UserValueError: A value or a file is not valid YAML.
     """
     named = _Named()
     option = ""

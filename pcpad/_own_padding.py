@@ -21,7 +21,7 @@ BY_HAND = "it calls `pad` before a convolution without padding"
 _PADS = [F.pad, torch.constant_pad_nd]
 _CONVOLUTIONS = [function for home in (F, torch) for function in (home.conv1d, home.conv2d, home.conv3d)]
 _CONVOLUTIONS += [torch.convolution]
-# What is called there is no padding that nobody asked for.
+# Calls into these do no padding that is unknown.
 _KNOWN = ("torch.", "pcpad.functional.", "pcpad.layers.", "pcpad.panoptic.", "pcpad.masked.")
 _DEPTH = 4  # of calls: from a forward to a helper, and to the helper's
 
@@ -92,7 +92,7 @@ def calls_pad(module: nn.Module) -> bool:
 
 
 def hands_on(base: type, kind: type) -> bool:
-    """Whether the forward that a class below `nn.ConvNd` has of its own convolves by `nn.ConvNd`'s methods alone.
+    """Whether the forward that a subclass of `nn.ConvNd` defines convolves only by `nn.ConvNd`'s methods.
 
     That is by `super().forward(x)` or `self._conv_forward(x, weight, bias)`, so that a class put behind it is asked.
 

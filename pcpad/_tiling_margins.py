@@ -1,4 +1,4 @@
-"""The margin of tiles: worked out from the network, and what it costs."""
+"""The margin of tiles: computed from the network, and what it costs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _GENEROUS = 4  # a tile of four margins a side costs (1 + 2/4)^2 = 2.25 times th
 
 
 class Margin:
-    """The pixels around tiles that a network is given beyond what is kept of its output.
+    """The pixels around tiles that a network reads beyond the part of its output that is kept.
 
-    What was found of the network is kept for the next images, so it must not be changed in between.
+    What was found of the network is cached for the next images, so the network must not be changed in between.
 
     Args:
         margin: `exact`: as far as the network looks, so that tiles equal the whole image; or pixels, one number or
             (vertically, horizontally).
-        network: What is looked through; the network that is run if None. For one that refuses NaN, the one within it.
+        network: The network to analyze; the one that is run if None. For one that refuses NaN, the network inside it.
 
     Raises:
         ValueError: It is neither.
@@ -172,10 +172,10 @@ def least_read(sides: Sequence[int], reach: Reach) -> tuple[int, int]:
 
 
 def _check(margin: Any) -> None:
-    """Refuse what is no margin.
+    """Refuse an invalid margin.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is neither `exact` nor pixels.
     """
     if isinstance(margin, (Reach, Margin)) or margin == "exact":
         return
@@ -199,6 +199,6 @@ def _no_margin(reach: Reach, size: tuple[int, int]) -> str:
         sizes = f" images whose sides are multiples of {reach.alignment[0]} and {reach.alignment[1]} ({near}),"
     return (
         f"No margin makes tiles of an image of {size[0]} x {size[1]} exact:\n{listed}\nParts and the whole differ by "
-        f"up to {reach.difference:.2g} of the largest value. Use{sizes} whole images, or, not exact, a margin of {far} "
-        "pixels for the rest of the network, with tiles that overlap and blend='hann'."
+        f"up to {reach.difference:.2g} of the largest value. Use{sizes} whole images or, if tiles need not be exact, a "
+        f"margin of {far} pixels for the rest of the network, with tiles that overlap and blend='hann'."
     )

@@ -27,7 +27,7 @@ Blend = Literal["mean", "linear", "hann"]
 
 @dataclass(frozen=True)
 class Options:
-    """What does not depend on the image."""
+    """Settings that do not depend on the image."""
 
     average: Average
     batch_size: int
@@ -126,7 +126,7 @@ class TiledRun:
                 window = Window(top, left, down, right)
                 done = tile[..., :down, :right]
                 if len(windows) > 1:
-                    # Of the mean: an exact whole number of at most 2^24, so one division rounds once.
+                    # The divisor of the mean is a whole number of at most 2^24, exact, so one division rounds once.
                     done = done / (rows[window.rows, None] * columns[window.columns]).to(done.dtype)
                 if down < tall:
                     below = tile.new_empty(*tile.shape[:2], tall - down, width) if below is None else below
@@ -193,7 +193,7 @@ class TiledRun:
         if not isinstance(output, Tensor):
             message = (
                 f"Expected the network to return a tensor, but it returned {type(output).__name__}: pass a function "
-                "that returns the one that is meant, such as lambda image: network(image)['out']"
+                "that returns one, such as lambda image: network(image)['out']"
             )
             raise UserTypeError(message)
         size = tuple(side * scale for side, scale in zip(batch.shape[2:], self.reach.scale, strict=True))

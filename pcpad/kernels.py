@@ -65,7 +65,7 @@ def border_kernel(device: torch.device | str) -> str:
     """Which code scales the border on a device, as it was set, else as the environment says, else as was measured.
 
     Args:
-        device: Where; of a CPU it is always torch's.
+        device: Where; on a CPU it is always torch's.
 
     Returns:
         `"torch"` or `"triton"`.
@@ -112,7 +112,7 @@ def choice_file() -> Path | None:
 
 
 def keep_choice(device: str, kernel: str, ratio: tuple[float, float, float]) -> Path | None:
-    """Keep what was measured on a GPU, beside what was measured on others.
+    """Save what was measured on a GPU, along with what was measured on others.
 
     Args:
         device: The GPU's name, as torch has it.
@@ -148,7 +148,7 @@ def _measured(device: torch.device) -> dict[str, Any] | None:
 
 
 def _kept(path: Path) -> dict[str, Any]:
-    """All choices; none where the file is missing, too long or damaged: it is measured anew in a minute."""
+    """All choices; none where the file is missing, too long or damaged: measuring again takes a minute."""
     from pcpad.files import opened
 
     try:

@@ -1,8 +1,8 @@
 """Images of several sizes in one batch: padded with their masks, and the masks threaded through a network.
 
 The 2018 paper's "case of big padding" (§3): the first layer's mask is 1 on each image and 0 on its padding, and
-each partial convolution hands the next the mask of Eq. 3. That rule speaks of convolutions alone. Where it is
-silent, what lies outside of the mask is left out as well: batch norm takes its statistics over valid positions,
+each partial convolution passes the mask of Eq. 3 to the next. That rule only covers convolutions. Other layers leave
+out what lies outside of the mask as well: batch norm takes its statistics over valid positions,
 max pooling sees minus infinity there, average pooling divides by the valid count.
 
 Validity grows with depth: a window that holds a single valid tap makes its output valid, so features beyond an
@@ -90,7 +90,7 @@ class MaskedSequential(nn.Sequential):
         """Run a batch (N, C, H, W) with its mask (N|1, 1, H, W), 1 valid.
 
         Returns:
-            The output, with the new mask beside it where the mask has not ended.
+            The output, and the new mask unless the mask has ended.
 
         Raises:
             TypeError: For a module that no rule is registered for, with its place.

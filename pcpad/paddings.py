@@ -61,7 +61,7 @@ def register_padding(
 
     Raises:
         ValueError: The name is taken.
-        TypeError: The name is no text.
+        TypeError: The name is not a string.
 
     Example:
         >>> @register_padding("symmetric", smallest=lambda before, after: max(before, after))

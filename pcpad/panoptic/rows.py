@@ -6,7 +6,7 @@ A table lists windows and, for each of their taps, the position of the source th
 that follows what is read. So what a window must not see is not multiplied by zero but never read: other
 windows' NaN, infinities and rounding stay out. Channels are gathered as rows of a channels-last copy, which is
 what makes this cheap (one EPYC core, 64 channels, 128x256, 19 % of the windows: gathered from planes 14.7 ms, from
-rows 1.3 for the copy and 0.4 for the gathering, beside a convolution of 39).
+rows 1.3 for the copy and 0.4 for the gathering, compared with 39 for a convolution).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Places(NamedTuple):
 
     @classmethod
     def where(cls, chosen: Tensor) -> Places:
-        """Those that are true in (N, 1, H, W); on a GPU this waits for it."""
+        """The positions that are true in (N, 1, H, W); on a GPU this waits for it."""
         samples, places = chosen.flatten(1).nonzero(as_tuple=True)
         if len(chosen) == 1:
             return cls(samples, places, (0, len(places)))
@@ -113,7 +113,7 @@ def _gathered(source: Tensor, table: Table) -> Iterator[tuple[slice, slice, Tens
             continue
         rows = source.new_empty(end - start + 1, channels)
         rows[0] = 0
-        everything = end - start == together * prod(size)  # then nothing is to be picked
+        everything = end - start == together * prod(size)  # then nothing has to be selected
         step = len(rows) if everything else max(256, budget // channels)
         for at in range(start, end, step):
             part = slice(at, min(at + step, end))
