@@ -20,7 +20,7 @@ def reduced(pixels: np.ndarray, hole: np.ndarray, scale: int) -> tuple[np.ndarra
 
     Returns:
         Pixels of the same type, 0 in holes, and the holes: squares of which less than a quarter is valid or, if that is
-            true of all, squares without a valid pixel.
+        true of all, squares without a valid pixel.
     """
     height, width, channels = pixels.shape
     rows, columns = -(-height // scale), -(-width // scale)

@@ -49,7 +49,7 @@ def fill(
     Returns:
         (N, 3, H, W) of the image's type and on its device: the image itself at valid pixels, bit by bit, and the
         network's output in the holes, rounded where the type is uint8. An image without any valid pixel is returned
-            unchanged.
+        unchanged.
 
     Raises:
         ValueError: Shapes do not fit, or the network's output is not finite.

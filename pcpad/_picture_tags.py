@@ -34,7 +34,7 @@ def exif_of(image: Image.Image) -> bytes | None:
 
     Returns:
         Starting with the byte order, as in PNG and TIFF: without orientation, thumbnail and what describes the file's
-            own pixels; None where nothing is left, or it cannot be read.
+        own pixels; None where nothing is left, or it cannot be read.
     """
     from PIL import Image
 

@@ -133,7 +133,7 @@ def safe_cell(value: Any) -> Any:
 
     Returns:
         The value; a text that begins with `=`, `+`, `-`, `@`, a tab or a line's end gets an apostrophe in front; see
-            `as_typed`.
+        `as_typed`.
     """
     if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
         return f"'{value}"
