@@ -27,8 +27,8 @@ def optimizer_and_scheduler(
         optimizer: Makes the optimizer from the parameters.
         scheduler: Makes the schedule from the optimizer; stepped once per epoch, or once per step for the schedules of
             PyTorch that are counted in steps (`OneCycleLR`, `CyclicLR`, and `PolynomialLR` as segmentation uses it).
-            A plateau's is Lightning's own class, which knows its metric, and looks at it once per epoch.
-        factors: Of each group, what its learning rate is multiplied by; empty for one rate.
+            A plateau's schedule must be Lightning's own class, which knows its metric, and is stepped once per epoch.
+        factors: The factor of each group's learning rate; empty for one rate.
 
     Returns:
         Lightning's dictionary.
