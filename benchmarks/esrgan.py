@@ -184,7 +184,7 @@ def packaged(archive: Path) -> tuple[Tensor, Tensor]:
 
 
 def psnr(one: Tensor, two: Tensor) -> float:
-    """In dB, for a range of 1; 999 for equal pictures."""
+    """PSNR in dB, for a range of 1; 999 for equal pictures."""
     error = float((one - two).double().square().mean())
     return 999.0 if error == 0 else -10 * float(np.log10(error))
 
@@ -243,7 +243,7 @@ def recover_all(given: argparse.Namespace) -> None:
 
 
 def ways(given: argparse.Namespace, network: nn.Module) -> dict[str, tuple[nn.Module, Tiling, dict[str, Any]]]:
-    """By name: network, tiles and options of `run_tiled`."""
+    """Network, tiles and options of `run_tiled`, by name."""
     none, some, exact = ({"margin": Reach((far, far), scale=(Fraction(2), Fraction(2)))} for far in (0, 8, REACH))
     plain = Tiling(TILE)
     found: dict[str, tuple[nn.Module, Tiling, dict[str, Any]]] = {

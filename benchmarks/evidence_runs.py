@@ -49,7 +49,7 @@ _TESTS = [
 
 @dataclass(frozen=True)
 class Arm:
-    """What is compared.
+    """One arm of an experiment.
 
     Args:
         name: In files and tables.

@@ -103,5 +103,5 @@ def _layers(arrays: Mapping[str, Any]) -> list[list[tuple[Tensor, Tensor]]]:
 
 
 def _kernels(weight: np.ndarray) -> Tensor:
-    """In the layout that is a fifth faster on CPUs."""
+    """The network in the memory layout that is a fifth faster on CPUs."""
     return torch.from_numpy(weight).permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)

@@ -106,7 +106,7 @@ class Ours(DataModule):
         return self.prediction_loader(self.unlabelled(), batch_size=1)
 
     def unlabelled(self) -> list[Item]:
-        """What is predicted from."""
+        """The data to predict from."""
         return [
             {"path": f"{number}.png", **{key: item[key] for key in self.case.predicts}}
             for number, item in enumerate(self.items)

@@ -78,7 +78,7 @@ METHODS = ("auto", "network", "biharmonic", "telea", "ns")
 
 
 def psnr(image: torch.Tensor, mask: torch.Tensor) -> float:
-    """In dB, over the holes."""
+    """PSNR in dB, over the holes."""
     holes = mask[0] == 0
     error = (image[:, holes].double() - truth[:, holes].double()).square().mean()
     return float(10 * torch.log10(255**2 / error))

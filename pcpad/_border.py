@@ -106,7 +106,7 @@ class Geometry(NamedTuple):
 
     @property
     def may_miss(self) -> bool:
-        """Whether a window could hold no valid tap for some input size (all of them hold one at any size otherwise)."""
+        """Whether a window could hold no valid tap for some input size (otherwise each holds one at any size)."""
         if any(map(is_symbol, self.lead + self.trail)):
             return True  # not known: comparing would bind a program to the size that it was exported with
         for kernel, _, lead, trail, dilation in zip(*self, strict=True):

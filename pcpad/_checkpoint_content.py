@@ -87,7 +87,7 @@ def check_layout(content: Mapping[str, Any], source: str | Path, *, weights: boo
     """Refuse a file that is not a Lightning checkpoint, and entries that Lightning would take arguments from unasked.
 
     content: The file's content.
-        content: Of the file.
+        content: The file's content.
         source: Its path, for the error.
         weights: Whether it must have weights.
 

@@ -1,4 +1,4 @@
-"""What a conversion of paddings did, as a table."""
+"""The result of a conversion of paddings, as a table."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class LayerRow(NamedTuple):
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What a conversion did: rows for the modules it converted and those it left, each with the reason.
+    """The result of a conversion: rows for the converted modules and for those left, each with the reason.
 
     Printed, it is a table.
 
@@ -85,7 +85,7 @@ class ConversionReport:
         """The rows' share of the network's multiply-adds; of its weights, if there was no example.
 
         Args:
-            rows: Of this report.
+            rows: Rows of this report.
 
         Returns:
             Between 0 and 1.

@@ -131,7 +131,7 @@ def _thirds(start: int, end: int, count: int) -> list[slice]:
 
 
 def _pieces(input: Tensor, layout: _Layout) -> dict[_Place, Tensor]:
-    """What each region's windows read."""
+    """The part of the input that each region's windows read."""
     found: dict[_Place, Tensor] = {_INSIDE: input} if layout.reads.get(_INSIDE) == layout.whole else {}
     cut = [place for place in layout.reads if place not in found]
     if not cut:
@@ -165,7 +165,7 @@ class _Cut(Function):
 
 
 def _filters(border_weight: Tensor) -> tuple[dict[_Place, Tensor], dict[int, Tensor]]:
-    """Those between two corners, and by row those of the two corners, (2, O, C / groups, kH, kW)."""
+    """The filters between two corners, and by row those of the two corners, (2, O, C / groups, kH, kW)."""
     followed = torch.is_grad_enabled() and border_weight.requires_grad
     above, top, left, right, bottom, below = (_Filters.apply if followed else _views)(border_weight)
     return {(0, 1): top, (1, 0): left, (1, 2): right, (2, 1): bottom}, {0: above, 2: below}

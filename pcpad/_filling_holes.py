@@ -42,7 +42,7 @@ class Summary:
 
 
 class Filler:
-    """The methods at hand, and the picture they work on."""
+    """The available methods, and the picture they work on."""
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ Pixels = np.ndarray
 Solver = Callable[[Pixels, np.ndarray], Pixels]
 """Maps pixels and a hole (H, W) bool to pixels of the same type with values in the hole, arbitrary elsewhere."""
 
-_RADIUS = 3  # pixels around a hole that OpenCV's methods look at, the value of its documentation's example
+_RADIUS = 3  # pixels around a hole that OpenCV's methods use, as in its documentation's example
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 REACH = {"telea": 48, "ns": 48, "biharmonic": 24}
@@ -37,7 +37,7 @@ def white_of(pixels: Pixels) -> float:
 
 
 def _telea(pixels: Pixels, hole: np.ndarray) -> Pixels:
-    """In 16 bits: OpenCV (5.0) adds the gradient's direction as if it were its step, up to 1.4 levels at each pixel.
+    """Run OpenCV in 16 bits: it (5.0) adds the gradient's direction as if it were its step, up to 1.4 levels per pixel.
 
     A gray of 200 becomes 199 to 202 in 8 bits, and floats in [0, 1] become anything.
     """

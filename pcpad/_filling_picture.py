@@ -131,9 +131,9 @@ def fill_pixels(
     Args:
         pixels: (H, W, C), 1, 3 or 4 channels, uint8, uint16 or float32 in [0, 1].
         hole: (H, W) uint8, anything but 0 is to be filled.
-        method: As of `fill_picture`.
-        network: As of `fill_picture`.
-        device: As of `fill_picture`.
+        method: See `fill_picture`.
+        network: See `fill_picture`.
+        device: See `fill_picture`.
         white: The largest value a pixel can have, where that is not the largest of its type.
         progress: Called with the number of hole pixels just filled.
 

@@ -17,7 +17,7 @@ Inpainter = Callable[[Tensor, Tensor], Tensor]
 
 TILING = Tiling(1024, "1/4")
 MOST_PIXELS_AT_ONCE = 1 << 21
-"""What the network is given in one piece: 1448² pixels, some 2 GB for the U-Net of the papers."""
+"""The most pixels that the network gets at once: 1448² pixels, some 2 GB for the U-Net of the papers."""
 
 
 @torch.no_grad()
@@ -101,10 +101,10 @@ def count_unreached(
 
     Args:
         reached: Maps a mask (n, 1, h, w) to the pixels of the network's output that depend on any valid pixel.
-        mask: As of `fill`.
-        tiling: As of `fill`.
-        max_pixels: As of `fill`.
-        device: As of `fill`.
+        mask: See `fill`.
+        tiling: See `fill`.
+        max_pixels: See `fill`.
+        device: See `fill`.
 
     Returns:
         The number for each of the N pictures; a pixel counts where no tile's valid pixels reached it.
@@ -125,7 +125,7 @@ class _TileRun:
 
     Attributes:
         blind: How many tiles had no valid pixel.
-        size: Of the tiles.
+        size: The tiles' size.
     """
 
     def __init__(self, network: Inpainter, whole: bool) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 __all__ = ["Group", "Piece", "groups", "pieces"]
 
 _CELL = 16  # pixels: holes are grouped by cells, so that 600 megapixels take a few megabytes
-_BAND = 64  # rows of cells looked at at once
+_BAND = 64  # rows of cells processed at once
 
 
 class Group(NamedTuple):
@@ -123,7 +123,7 @@ def pieces(group: Group, size: tuple[int, int], context: int, most: int) -> Iter
     Args:
         group: The group.
         size: Height and width of the picture.
-        context: Pixels to be seen around each piece.
+        context: Pixels of context around each piece.
         most: Pixels of a piece with its surroundings, at most (as far as `context` allows).
 
     Yields:

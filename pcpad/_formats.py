@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bits_of", "opened_by_pillow"]
 
-# Pillow would try every plug-in, the one that hands EPS files to Ghostscript among them.
+# Pillow would try every plug-in, including the one that passes EPS files to Ghostscript.
 _PLUGINS = {
     "JPEG": "JPEG",
     "PNG": "PNG",
@@ -52,7 +52,7 @@ def opened_by_pillow(source: Path | bytes, name: str = "") -> Iterator[Image.Ima
 
     Raises:
         ValueError: It is of a kind that cannot be read; the message says what to do.
-        Exception: Whatever Pillow raises on what is no picture.
+        Exception: Whatever Pillow raises on a file that is not a picture.
     """
     with io.BytesIO(source) if isinstance(source, bytes) else opened(source) as file:
         kind = _kind(file, name if isinstance(source, bytes) else source.name)

@@ -16,7 +16,7 @@ __all__ = ["attach"]
 def attach(
     package: str, names: Mapping[str, str], modules: Iterable[str] = ()
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """What a package's `__init__` needs so that importing it imports nothing else.
+    """Make what a package's `__init__` needs so that importing it imports nothing else.
 
     `import package` then costs nothing, and `package.name`, `from package import name`, `from package import *`,
     `dir(package)`, pickling and class paths in configs work as if everything had been imported. Type checkers do not

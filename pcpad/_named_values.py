@@ -1,4 +1,4 @@
-"""What a command line, configs or a checkpoint's settings name: every word among their values, whole.
+"""The names in a command line, configs or a checkpoint's settings: every word among their values, unsplit.
 
 Others use these functions through `pcpad.trust`.
 """
@@ -17,7 +17,7 @@ __all__ = ["named_in", "named_values"]
 
 
 def named_values(args: Iterable[str], configs: Iterable[Path] = ()) -> set[str]:
-    """What the user named: the words among the values on a command line and in configs, each whole.
+    """The names given by the user: the words among the values on a command line and in configs, unsplit.
 
     Args:
         args: The arguments.
@@ -43,7 +43,7 @@ def named_values(args: Iterable[str], configs: Iterable[Path] = ()) -> set[str]:
 
 
 def named_in(settings: Any) -> set[str]:
-    """The words among a checkpoint's settings, each whole; no file is opened whatever they say.
+    """The words among a checkpoint's settings, unsplit; no file is opened whatever they say.
 
     Args:
         settings: See `plain_settings`.
@@ -60,7 +60,7 @@ class _Named:
     """Collects words from values, from texts in them and from files that they name, and counts them.
 
     Args:
-        files: Whether files are looked into.
+        files: Whether to read files that the values name.
     """
 
     def __init__(self, files: bool = True) -> None:

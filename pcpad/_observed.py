@@ -80,7 +80,7 @@ class Observed:
         """The zeros that a convolution's input always comes with.
 
         Args:
-            name: Of the convolution.
+            name: The convolution's name.
 
         Returns:
             Pairs (before, after) per axis; or why they cannot be replaced; or None if there are none.

@@ -110,7 +110,7 @@ def _same(layer: Any, input: Tensor) -> Pairs:
 
 
 def _and_own(layer: Any, pairs: Pairs) -> Pairs:
-    """With what the convolution behind it pads: smp sets that when it dilates a network."""
+    """The padding of the convolution after it, which smp sets when it dilates a network."""
     own = pairs_of(layer)
     if not any(map(any, own)):
         return pairs
@@ -131,7 +131,7 @@ def _static(layer: Any, _input: Tensor) -> Pairs:
 
 
 def _pads_of(module: Any) -> list[int]:
-    """What a module pads, in the order of `torch.nn.functional.pad`; `nn.Identity` nothing."""
+    """A module's padding, in the order of `torch.nn.functional.pad`; none for `nn.Identity`."""
     return list(getattr(module, "padding", (0, 0, 0, 0)))
 
 
@@ -281,7 +281,7 @@ class _Front:
         return tuple((total // 2, total - total // 2) for total in totals)
 
     def padding_for(self, input: Tensor) -> Any:
-        """What is padded around an input without `zeros_before`."""
+        """The padding around an input without `zeros_before`."""
         layer: Any = self
         if self.rule.padding is not None:
             return self.rule.padding(layer, input)
@@ -315,7 +315,7 @@ class _Front:
 
 class _FrontPartial(_Front):
     def forward(self, input: Tensor, mask: Tensor | None = None, **options: Any) -> Any:
-        """As `PartialConv2d.forward`; the mask is as large as the input."""
+        """Like `PartialConv2d.forward`; the mask is as large as the input."""
         layer: Any = self
         if mask is not None:
             check_unfused(layer)
@@ -350,7 +350,7 @@ class _HandsOn:
     hands_on = True
 
     def forward(self, input: Tensor) -> Any:
-        """As `nn.ConvNd.forward`, through the methods of the class in front."""
+        """Like `nn.ConvNd.forward`, through the methods of the class in front."""
         layer: Any = self
         return layer._conv_forward(input, layer.weight, layer.bias)
 

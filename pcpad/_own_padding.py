@@ -27,9 +27,9 @@ _DEPTH = 4  # of calls: from a forward to a helper, and to the helper's
 
 
 def padding_of_its_own(module: nn.Module) -> str | None:
-    """Why a module that is no convolution of torch's may pad by itself, as far as its class says.
+    """Why a module that is not one of torch's convolutions may pad by itself, as far as its class shows.
 
-    Only code is looked at, none is run: whether a line is reached with this module's settings is not known. So a call
+    Code is only read, not run: whether a line is reached with this module's settings is not known. So a call
     of `F.pad` counts only above a convolution that takes borders off, as it does where "same" padding is made by hand.
 
     Args:
@@ -64,7 +64,7 @@ def padding_of_its_own(module: nn.Module) -> str | None:
 def borrows_padding(kind: type) -> bool:
     """Whether modules of a class convolve with another layer's `padding`, as a function that pads with zeros.
 
-    That is what adapters do that add a convolution of their own to the layer's. Code is looked at as above.
+    Adapters that add a convolution of their own to the layer's do that. Code is read as above.
 
     Args:
         kind: A class of modules.

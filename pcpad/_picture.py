@@ -32,7 +32,7 @@ class Picture:
             uint8: what each ink leaves white, so that 255 is no ink.
         alpha: (H, W) opacity in `colour`'s type; None where the picture has none.
         profile: Its ICC color profile; None where it has none, or one for a color space that it is no longer in.
-        notes: What was not kept as it was in the file, in words.
+        notes: In words, what was not kept as it was in the file.
         top: The largest value a pixel can have, where that is not the largest of `colour`'s type.
         place: Its georeference, of a GeoTIFF.
         exif: Its EXIF data, without the orientation, which is applied, and without what a format's own header says.

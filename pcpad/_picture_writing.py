@@ -31,7 +31,7 @@ def write_picture(path: str | Path, picture: Picture, format: PictureFormat = "p
     """Write a picture; the file appears under its name once it is complete.
 
     PNG and TIFF keep depth, alpha, color profile, EXIF data and resolution. JPEG has 8 bits and no alpha. TIFF and
-    JPEG keep inks (CMYK), of which PNG has the plain formula's RGB. TIFF alone keeps a georeference.
+    JPEG keep inks (CMYK), of which PNG has the plain formula's RGB. Only TIFF keeps a georeference.
 
     Args:
         path: Where to; its folder must exist.

@@ -97,7 +97,7 @@ def _memoised_table(plan: Plan, dtype: torch.dtype, device: torch.device, _strea
 
 
 def kept_for(plan: Plan, like: Tensor, weight: Tensor, bias: Tensor | None) -> Kept | None:
-    """What is kept for a call whose input, weight and bias are these; None where nothing may be kept."""
+    """The cached ratio for a call with this input, weight and bias; None where nothing may be cached."""
     if not (plan.memoise or plan.borders) or not _border.is_ordinary(like) or like.dtype not in _KEPT_DTYPES:
         return None
     if like.is_cuda and torch.cuda.is_current_stream_capturing():  # its memory holds no values until it is replayed

@@ -50,7 +50,7 @@ class Margin:
 
     @property
     def is_exact(self) -> bool:
-        """Whether tiles shall equal the whole image."""
+        """Whether tiles must equal the whole image."""
         return isinstance(self.margin, (str, Reach))
 
     def reach(
@@ -66,12 +66,12 @@ class Margin:
         """How far the network looks on images of this size, or the margin asked for, with the network's strides.
 
         Args:
-            height: Of the image.
-            width: Of the image.
-            channels: Of the image.
+            height: The image's height.
+            width: The image's width.
+            channels: The image's channels.
             device: See `receptive_field`.
             dtype: See `receptive_field`.
-            whole: Whether the image is run as a whole, so that nothing stands in the way.
+            whole: Whether the image is run as a whole, where there are no obstacles.
 
         Raises:
             ValueError: An exact one was asked for, and there is none.
@@ -136,7 +136,7 @@ MarginLike = Margin | Reach | Literal["exact"] | int | tuple[int, int]
 
 
 def margin_of(margin: MarginLike | None, network: Callable[[Tensor], Any]) -> Margin | None:
-    """The margin for a network; the same object, if it is one already, which then is for this network alone."""
+    """The margin for a network; the same object if it is a `Margin` already, which then only serves this network."""
     if margin is None:
         return None
     found = margin if isinstance(margin, Margin) else Margin(margin)
@@ -145,12 +145,12 @@ def margin_of(margin: MarginLike | None, network: Callable[[Tensor], Any]) -> Ma
 
 
 def overhead(sides: Sequence[int], reach: Reach, size: tuple[int, int]) -> float:
-    """How many pixels are run through the network for each of the image's.
+    """How many pixels are run through the network per pixel of the image.
 
     Args:
-        sides: Of a tile.
-        reach: Of the network.
-        size: Of the image.
+        sides: A tile's sides.
+        reach: The network's reach.
+        size: The image's size.
     """
     down, right = (max(step, side // step * step) for side, step in zip(sides, reach.alignment, strict=True))
     least = least_read((down, right), reach)
@@ -167,7 +167,7 @@ def overhead(sides: Sequence[int], reach: Reach, size: tuple[int, int]) -> float
 
 
 def least_read(sides: Sequence[int], reach: Reach) -> tuple[int, int]:
-    """What is read for a small tile at the image's end: no less than for the one at its start."""
+    """The pixels to read for a small tile at the image's end: no fewer than for the one at its start."""
     return sides[0] + reach.margin[0], sides[1] + reach.margin[1]
 
 

@@ -141,11 +141,11 @@ class TiledRun:
         return Window(int(top * down), int(left * right), int(height * down), int(width * right))
 
     def _outputs(self) -> Iterator[Tensor]:
-        """What each window contributes, in the windows' order: (N, K, h, w)."""
+        """The contribution of each window, in the windows' order: (N, K, h, w)."""
         flips = [False, True] if self.options.flip else [False]
         placed = [[self._read(window, flip) for flip in flips] for window in self.windows]
         first = 0
-        while first < len(placed):  # as many as are of one size, and no more than a batch
+        while first < len(placed):  # as many as have one size, and no more than a batch
             sizes = [read[2:] for read in placed[first]]
             last = first + 1
             while (
@@ -164,7 +164,7 @@ class TiledRun:
             first = last
 
     def _read(self, kept: Window, flip: bool) -> Window:
-        """What is read for a window; mirrored, the image's last column is the first, from which strides count."""
+        """The pixels read for a window; mirrored, the image's last column is the first, from which strides count."""
         if self.options.margin is None:
             return kept
         width = self.size[1]

@@ -32,7 +32,7 @@ class _Tracer(fx.Tracer):
 
 
 def traced(model: nn.Module) -> Observed | None:
-    """What `torch.fx` sees.
+    """Find the zeros that reach convolutions with `torch.fx`.
 
     Args:
         model: A copy in evaluation mode: its code is run with proxies in place of tensors, which it may keep.

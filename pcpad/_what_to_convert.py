@@ -28,7 +28,7 @@ def what_to_convert(
     Args:
         model: The network.
         padding: The padding to convert to.
-        count_include_pad: What average pooling is to be set to; None leaves it alone.
+        count_include_pad: The new value for average pooling; None leaves it alone.
         outside: What was seen of zeros padded outside of convolutions.
 
     Returns:
@@ -117,7 +117,7 @@ def own_of(module: nn.modules.conv._ConvNd) -> type:
 
 
 def padding_of(module: nn.Module) -> str | None:
-    """What a module pads by, as far as its class and attributes say.
+    """A module's padding, as far as its class and attributes show.
 
     Args:
         module: Any.

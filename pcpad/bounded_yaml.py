@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 MOST_VALUES = 100_000
-"""How many values a text with aliases may stand for. One without has no more than are written in it."""
+"""How many values a text with aliases may stand for. Without aliases there are no more than are written in it."""
 
 
 LETTERS = 100
@@ -106,7 +106,7 @@ class _EachKeyOnce(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no type
         """Make a dict of a mapping's node.
 
         Args:
-            node: What the file says.
+            node: The mapping's node.
             deep: Whether to make what lies within it at once.
 
         Returns:
@@ -163,7 +163,7 @@ def read_yaml(text: str, source: str, loader: type[yaml.SafeLoader] = yaml.SafeL
 def bound_jsonargparse() -> None:
     """Apply these limits in jsonargparse, which reads every argument and config as YAML; calling it twice is harmless.
 
-    It also reads only regular files then: it would open a pipe and wait for somebody to write to it.
+    It also reads only regular files then: it would open a pipe and wait for a writer.
     """
     from jsonargparse import _loaders_dumpers as loading
     from jsonargparse import _paths as paths
@@ -212,7 +212,7 @@ def _single_node(compose: Callable[[], Any], source: str) -> Any:
 
 
 def _constructed(construct: Callable[[yaml.Node], Any], node: yaml.Node, source: str) -> Any:
-    """Make what a node says; PyYAML looks into `!!int ""`, `!!bool maybe` and the like without asking if it may."""
+    """Construct a node's value; PyYAML evaluates `!!int ""`, `!!bool maybe` and the like without checking them."""
     try:
         return construct(node)
     except RecursionError:

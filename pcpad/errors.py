@@ -61,7 +61,7 @@ def did_you_mean(
         most: How many near names to give.
         cutoff: How near a name must be, in [0, 1]; 1 is equal.
         form: How a name is written: `"--model.{}"`, `"'{}'"`.
-        between: What stands between two names.
+        between: The text between two names.
 
     Returns:
         ` Did you mean X?` or ` Did you mean X or Y?`, with a space in front; nothing where no name is near.

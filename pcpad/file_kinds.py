@@ -22,7 +22,7 @@ IMAGE_ENDINGS = (
 
 
 class FileKind(NamedTuple):
-    """What a file is.
+    """The kind of a file.
 
     Attributes:
         what: Whether it is a picture, a video or something else.

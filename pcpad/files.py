@@ -130,7 +130,7 @@ def opened(path: Path) -> BinaryIO:
         NoRegularFileError: It is a pipe, a socket, a device or a folder, which is detected without waiting.
         OSError: It cannot be opened.
     """
-    # Something else may take its place after `regular`; without O_NONBLOCK a pipe waits until somebody writes to it.
+    # Another file may take its place after `regular`; without O_NONBLOCK a pipe waits for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
     try:
         regular(path)
@@ -163,7 +163,7 @@ def at_home(path: PathName) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        message = f"{path}: its `~` stands for a home folder, which is not known here: write the whole path"
+        message = f"{path}: its `~` means a home folder, which is not known: write the full path"
         raise UserValueError(message) from None
 
 
@@ -231,7 +231,7 @@ def whole_file(path: Path, mode: Literal["w", "wb"] = "w", *, make_folders: bool
         make_folders: Make missing folders of the path.
 
     Yields:
-        The file to write to. An exception leaves whatever stood at `path` as it was.
+        The file to write to. On an exception, an existing file at `path` is left as it was.
     """
     if make_folders:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -269,7 +269,8 @@ def fitting_name(stem: str, ending: str = "") -> str:
         ending: Stays whole: `_overlay.png`.
 
     Returns:
-        `stem + ending`, of at most 255 bytes; of a stem that was cut, a hash tells it from others that begin alike.
+        `stem + ending`, of at most 255 bytes; a stem that was cut gets a hash, which tells it from others that begin
+        alike.
 
     Example:
         >>> fitting_name("a" * 300, ".png")[-18:]
@@ -351,7 +352,7 @@ def refuse_no_folder(output: Path) -> None:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What all names of one file have in common; None where there is no file."""
+    """An identifier shared by all names of one file; None where there is no file."""
     try:
         state = path.stat()
     except (OSError, ValueError):

@@ -141,7 +141,7 @@ def partial_conv2d(
 
     Raises:
         ValueError: If a shape does not fit.
-        TypeError: If the mask is no tensor of bool, integers or floats.
+        TypeError: If the mask is not a tensor of bool, integers or floats.
 
     Example:
         >>> x, weight = torch.ones(1, 1, 4, 4), torch.ones(1, 1, 3, 3)
@@ -202,8 +202,8 @@ def padding_ratio(
         stride: As in `torch.nn.functional.conv2d`.
         padding: An int, one int per axis, a pair (before, after) per axis, `"valid"` or `"same"`.
         dilation: As in `torch.nn.functional.conv2d`.
-        dtype: Of the result, torch's default if None; divided in float32 or wider.
-        device: Of the result.
+        dtype: The result's dtype, torch's default if None; divided in float32 or wider.
+        device: The result's device.
 
     Returns:
         A tensor of the output's spatial size: taps in the window over valid taps; 1 in the interior, more at

@@ -46,7 +46,7 @@ class FusedRow(NamedTuple):
 
 @dataclass(frozen=True)
 class FusionReport:
-    """What was fused: a row for each batch norm. Printed, it is a table."""
+    """The result of fusion: a row for each batch norm. Printed, it is a table."""
 
     rows: tuple[FusedRow, ...]
 

@@ -122,7 +122,7 @@ def read_georeference(path: str | Path, size: tuple[int, int]) -> tuple[Georefer
 
     Args:
         path: Of any picture.
-        size: Height and width of what it is handed on to.
+        size: Height and width of the result that it is copied to.
 
     Returns:
         As `georeference_of`; nothing for a file that cannot be read, which is reported when its pixels are read.

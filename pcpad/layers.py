@@ -32,7 +32,7 @@ __all__ = [
 
 
 def f_pad_order(module: nn.modules.conv._ConvNd) -> list[int]:
-    """A convolution's padding as it stands now, in the order of `torch.nn.functional.pad`."""
+    """A convolution's current padding, in the order of `torch.nn.functional.pad`."""
     if module.padding == "same":  # torch puts the odd one last
         totals = [d * (k - 1) for k, d in zip(module.kernel_size, module.dilation, strict=True)]
         return [side for total in reversed(totals) for side in (total // 2, total - total // 2)]
@@ -152,10 +152,10 @@ class PartialConv2d(_PartialConv, nn.Conv2d):  # type: ignore[misc]  # forward t
         dilation: Step between taps.
         groups: Groups of channels that are convolved separately.
         bias: Whether a learned bias is added.
-        return_mask: Make the layer return `(output, new_mask)`. Off by default, so that the layer can stand
+        return_mask: Make the layer return `(output, new_mask)`. Off by default, so that the layer can be used
             in an `nn.Sequential`.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: The parameters' device.
+        dtype: The parameters' dtype.
 
     Example:
         >>> import torch

@@ -120,14 +120,14 @@ def open_header(source: Path | bytes, name: str = "", *, believed: int = 0) -> I
     Args:
         source: A file, or its content.
         name: The file's name where its content is given.
-        believed: As of `read_picture`.
+        believed: See `read_picture`.
 
     Yields:
         The picture as Pillow opens it: size, mode and format are known, no pixel is decoded (40 µs).
 
     Raises:
         ValueError: Empty, larger than `MOST_PIXELS`, or of a kind that cannot be read.
-        Exception: Whatever Pillow raises on what is no picture; see `why_unreadable`.
+        Exception: Whatever Pillow raises on a file that is not a picture; see `why_unreadable`.
     """
     size = len(source) if isinstance(source, bytes) else regular(source).st_size
     if not size:
@@ -158,7 +158,7 @@ def refuse_too_large(width: int, height: int, size: int | None = None, believed:
         width: What it claims.
         height: What it claims.
         size: The file's bytes, where they are known.
-        believed: As of `read_picture`.
+        believed: See `read_picture`.
 
     Raises:
         ValueError: It does.

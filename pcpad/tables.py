@@ -141,7 +141,7 @@ def safe_cell(value: Any) -> Any:
 
 
 def safe_path(path: str) -> str:
-    """A path for a CSV file's cell that can be opened as it stands there.
+    """A path for a CSV file's cell that opens as written there.
 
     Args:
         path: Of a file.

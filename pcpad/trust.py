@@ -116,7 +116,7 @@ def loading(checkpoint: Any, kind: type) -> Iterator[None]:
 
 
 class Trust:
-    """What one checkpoint may name.
+    """The names that one checkpoint may use.
 
     Args:
         source: The checkpoint, for errors.
@@ -154,7 +154,7 @@ class Trust:
             return False
         if inspect.isclass(found) or inspect.isroutine(found):
             return harmless or self._in_loaded(home)
-        # An object that stands in such a module itself, not in one that it imports: `mine.logging.root`.
+        # An object defined in that module itself, not in one that it imports: `mine.logging.root`.
         return not inspect.ismodule(found) and _owner(path) is not None
 
     def _is_named(self, path: str) -> bool:
@@ -331,7 +331,7 @@ def imported(path: str) -> Any:
         The object.
 
     Raises:
-        UserValueError: A checkpoint asks for it, and nobody named it.
+        UserValueError: A checkpoint asks for it, and the user did not name it.
         ImportError: There is no such module.
         AttributeError: It has no such name.
     """

@@ -38,7 +38,7 @@ class ActionRecognitionTask(Task):
 
     Args:
         network: `resnet3d18`, `resnet3d34`, `resnet3d50` or `resnet3d101`, see `pcpad.models.resnet3d`.
-        num_classes: How many classes the network tells apart; must be the data's.
+        num_classes: Number of classes; must match the data's.
         padding: The padding of the network's convolutions, see `pcpad.convert_padding`.
         fallback: What `padding` does where a feature map is too small for it, such as `replicate` for `reflect`.
         weights: Where training starts from: None or a local file, with the names of 3D-ResNets-PyTorch or of

@@ -38,7 +38,7 @@ class AdaptationTask(Task):
 
     Args:
         network: A torchvision or timm name, see `pcpad.models.classifier`, or `smp/Unet-resnet18`.
-        num_classes: How many classes the network tells apart.
+        num_classes: Number of classes.
         padding: The network's new padding.
         fallback: What `padding` does where a feature map is too small for it, such as `replicate` for `reflect`.
         weights: The original's trained weights: `published`, or a local file. A checkpoint contains the original's

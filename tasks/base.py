@@ -45,7 +45,7 @@ class Task(LearningParts):
     Args:
         network_name: The network's name in results; the class's name when not given.
         padding: The network's padding; None where there is none.
-        num_classes: How many classes the network tells apart; must be the data's. None for tasks without classes.
+        num_classes: Number of classes; must match the data's. None for tasks without classes.
         mean: Of each channel of images in [0, 1], see `normalize`.
         std: Of each channel of images in [0, 1], see `normalize`.
         optimizer: Makes the optimizer from the parameters; needed to train.
@@ -86,7 +86,7 @@ class Task(LearningParts):
     padding: str | None
     """The network's padding."""
     num_classes: int | None
-    """How many classes the network tells apart."""
+    """Number of classes."""
     class_names: list[str] | None
     """The names of the classes it was trained on; None where they are not known."""
     trained_with: str | None
@@ -239,7 +239,7 @@ class Task(LearningParts):
         raise UserValueError(message)
 
     def data_offer(self, name: str) -> Any:
-        """What the data module states about its data.
+        """A value that the data module states about its data.
 
         Args:
             name: `class_names`, `class_colors`, `train_ids`, `num_classes` or `channels`, see
@@ -432,7 +432,7 @@ class Task(LearningParts):
         """Cut pictures like this in the next predictions, as `--tiling.size` and related options ask for.
 
         Args:
-            size: Of a tile, in pixels; None leaves the task's own.
+            size: A tile's size, in pixels; None leaves the task's own.
             overlap: Of neighboring tiles, a fraction of them; None likewise.
             margin: The context around tiles, see `pcpad.tiling.run_tiled`.
 

@@ -30,7 +30,7 @@ class ClassificationTask(Task):
 
     Args:
         network: A torchvision or timm name, see `pcpad.models.classifier`.
-        num_classes: How many classes the network tells apart; must be the data's. None: the data's number, on the
+        num_classes: Number of classes; must match the data's. None: the data's number, on the
             command line; else ImageNet's 1000.
         padding: The padding of the network's convolutions, see `pcpad.convert_padding`.
         fallback: What `padding` does where a feature map is too small for it, such as `replicate` for `reflect`.
@@ -38,7 +38,7 @@ class ClassificationTask(Task):
             one of torchvision's sets (`IMAGENET1K_V2`), timm's (`timm/resnet50.a1_in1k`). Not kept in checkpoints.
         label_smoothing: In [0, 1), for the training loss only.
         mean: Of each channel of images in [0, 1], or one number for all; subtracted. Where `in_channels` is not 3, the
-            default's average stands for each.
+            default's average is used for each.
         std: Likewise; divided by.
         optimizer: Makes the optimizer from the parameters; needed to train.
         scheduler: Makes the learning-rate schedule from the optimizer.

@@ -27,7 +27,7 @@ def freeze_parts(network: nn.Module, freeze: Sequence[str], encoder: Sequence[st
     Args:
         network: Changed: what is frozen gets no gradients, and its norms are in evaluation mode.
         freeze: `encoder`, `norms` (all normalization layers), and names of parts: `layer1`, `mod2.block1`.
-        encoder: The parts that `encoder` stands for.
+        encoder: The parts that `encoder` means.
 
     Returns:
         The names of the norms that have to stay in evaluation mode.
@@ -82,7 +82,7 @@ def rate_groups(
         network: The network.
         rates: Factors of the optimizer's rate: of `encoder` and of parts by name, of which the longest counts; and
             `decay`, by which each block's rate is smaller than that of the block after it.
-        encoder: The parts that `encoder` stands for.
+        encoder: The parts that `encoder` means.
 
     Returns:
         Factors with groups for the optimizer, in the order of the network.

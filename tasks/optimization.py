@@ -1,4 +1,4 @@
-"""What every task's `configure_optimizers` returns."""
+"""The return value of every task's `configure_optimizers`."""
 
 from __future__ import annotations
 

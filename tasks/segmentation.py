@@ -39,7 +39,7 @@ class SegmentationTask(Task):
         architecture: `deeplabv3plus`, the papers'; an architecture of segmentation-models-pytorch: `Unet`, `FPN`, …;
             `torchvision/deeplabv3` or `torchvision/fcn`.
         encoder: See `pcpad.models.deeplabv3plus`, or smp's or torchvision's name for their architectures.
-        num_classes: How many classes a pixel can have; must be the data's. None: the data's number, on the command
+        num_classes: Number of classes; must match the data's. None: the data's number, on the command
             line; else Cityscapes' 19.
         padding: The padding of the network's convolutions, see `pcpad.convert_padding`.
         fallback: What `padding` does where a feature map is too small for it, such as `replicate` for `reflect`.
@@ -48,7 +48,7 @@ class SegmentationTask(Task):
         class_weights: One weight per class for the training loss; None: equal weights.
         label_relaxation: Near class boundaries, any class within this many pixels counts as right in training; 0: none.
         mean: Of each channel of images in [0, 1], or one number for all; subtracted. Where `in_channels` is not 3, the
-            default's average stands for each.
+            default's average is used for each.
         std: Likewise; divided by.
         optimizer: Makes the optimizer from the parameters; needed to train.
         scheduler: Makes the learning-rate schedule from the optimizer.
@@ -244,7 +244,7 @@ class SegmentationTask(Task):
         """Cut pictures like this in the next predictions.
 
         Args:
-            size: Of a tile, in pixels; 1024 if None.
+            size: A tile's size, in pixels; 1024 if None.
             overlap: Of neighboring tiles, a fraction of them; 1/3 if None, and 0 with a margin.
             margin: The context around tiles: `exact`, as far as the network looks, so that the prediction is that of
                 the whole picture; or this many pixels.

@@ -127,7 +127,7 @@ class _Transpose(Function):
 
 
 class _Weight(Function):
-    """`Q(x, g)`, of the weight's shape; `spent` says that nobody needs `g` any more, so it is overwritten."""
+    """`Q(x, g)`, of the weight's shape; `spent` says that `g` is no longer needed, so it is overwritten."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gradient: Tensor, call: Sum, shape: Sequence[int], spent: bool) -> Tensor:

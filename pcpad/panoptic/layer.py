@@ -63,8 +63,8 @@ class PanopticPartialConv2d(Guarded, nn.Conv2d):
         dilation: Step between taps.
         groups: Groups of channels that are convolved separately.
         bias: Whether a learned bias is added.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: The parameters' device.
+        dtype: The parameters' dtype.
 
     Raises:
         ValueError: For an even kernel, which has no center.

@@ -136,7 +136,7 @@ class PanopticPlan:
         """`r` of Eq. 2, 0 where no tap is valid.
 
         Args:
-            dtype: Of the result, which is at least float32.
+            dtype: The result's dtype, which is at least float32.
             at: Some windows alone.
 
         Returns:
@@ -183,7 +183,7 @@ class PanopticPlan:
 
     @property
     def _is_mutual(self) -> bool:
-        """Whether a position is read by the windows that its own window reads, having the same id being mutual."""
+        """Whether a position is read by the windows that its own window reads; having the same id is mutual."""
         return set(self.geometry.stride) == {1} and self.windows == self.size and not self.may_be_void
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PanopticPlan:
@@ -201,7 +201,7 @@ class PanopticPlan:
         """The plan in pinned memory, as `torch.utils.data.DataLoader(pin_memory=True)` asks for.
 
         Args:
-            device: As of `torch.Tensor.pin_memory`.
+            device: See `torch.Tensor.pin_memory`.
         """
         return self._of(self._in_one(), lambda memory: memory.pin_memory(device) if device else memory.pin_memory())
 
@@ -286,7 +286,7 @@ def panoptic_ids(label: Tensor, instance: Tensor) -> Tensor:
 
 
 def tap_of(padded: Tensor, tap: Sequence[int], geometry: Geometry, windows: Sequence[int]) -> Tensor:
-    """What one tap of every window reads of a padded map (..., H, W): (..., H', W')."""
+    """The values that one tap of every window reads from a padded map (..., H, W): (..., H', W')."""
     y, x = tap[0] * geometry.dilation[0], tap[1] * geometry.dilation[1]
     down, right = geometry.stride
     if torch.compiler.is_compiling():
@@ -364,7 +364,7 @@ def _compare_at_once(ids: Tensor, geometry: Geometry, windows: Sequence[int]) ->
 
 
 def _for_values(function: Any, geometry: Geometry, size: tuple[int, ...], *, like: Tensor) -> Any:
-    """What follows from a geometry and a size, kept, on the device of a tensor that has values."""
+    """The cached result for a geometry and a size, on the device of a tensor that has values."""
     if not like.is_cuda:
         return function(geometry, size, like.device, 0)
     if torch.cuda.is_current_stream_capturing():  # its memory holds no values until it is replayed

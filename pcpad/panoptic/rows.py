@@ -97,7 +97,7 @@ def _place_(y: Tensor, samples: Tensor, places: Tensor, values: Tensor) -> None:
 
 
 def _gathered(source: Tensor, table: Table) -> Iterator[tuple[slice, slice, Tensor]]:
-    """What the table's windows read: which samples, which windows, and (m, K, C), overwritten by the next.
+    """The values that the table's windows read: samples, windows, and (m, K, C), overwritten by the next.
 
     One sample at a time on a CPU, where that keeps the copies small; all at once on a GPU, where a launch is the cost.
     """

@@ -1,4 +1,4 @@
-"""What happens around a task: checkpoints, results, predictions, sample pictures.
+"""Callbacks around a task: checkpoints, results, predictions, sample pictures.
 
 This folder holds Lightning callbacks. Test results are reported by `pcpad.tasks.evaluation`.
 """
