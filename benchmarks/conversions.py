@@ -38,7 +38,7 @@ _SMALL = (
 
 
 class ZeroPadded(TorchDispatchMode):
-    """The names of modules in which a convolution, or what is unfolded for one, is padded with zeros.
+    """The modules in which a convolution, or an input unfolded for one, is padded with zeros, by name.
 
     Args:
         model: Watched in forward passes within the context.

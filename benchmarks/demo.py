@@ -153,7 +153,7 @@ def streets(folder: Path) -> tuple[list[str], list[Path]]:
     pcpad("figure", "seams", "--checkpoints", *checkpoints, "--size", "128", "--output", pictures[1])
 
     lines = [
-        "Drawn streets, a small DeepLabV3+, one seed, a minute of training: what is measured, not which is better.\n",
+        "Drawn streets, a small DeepLabV3+, one seed, a minute of training: a demonstration, not a ranking.\n",
         "| mIoU | " + " | ".join(PADDINGS) + " |",
         "|---|" + "---|" * len(PADDINGS),
     ]

@@ -150,7 +150,7 @@ EXPERIMENTS = {
 
 
 def main() -> None:
-    """Run what is not finished."""
+    """Run the unfinished cells."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("experiments", nargs="*", metavar="EXPERIMENT", help=f"of {', '.join(EXPERIMENTS)}, in this order")

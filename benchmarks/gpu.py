@@ -102,7 +102,7 @@ def _parsed(args: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run(given: argparse.Namespace, device: torch.device) -> int:
-    """Every cell in turn. Returns the exit status."""
+    """Run the cells one after the other. Returns the exit status."""
     start, here, wanting = time.monotonic(), machine(device), 0
     for number, cell in enumerate(given.cells, start=1):
         path = file_of(given.results, str(here["device"]), cell.name)

@@ -109,7 +109,7 @@ def backwards(call: Callable[[], torch.Tensor]) -> None:
 
 
 def memory(_rounds: int) -> list[dict[str, object]]:
-    """Peak of what one layer allocates, forward + backward, beyond its input and parameters."""
+    """Peak memory of one layer, forward + backward, beyond its input and parameters."""
     rows = []
     for ins, outs, height, width, mixed in LAYERS[:2]:
         ids, ours = street(height, width, mixed), PanopticPartialConv2d(ins, outs, 3, padding=1).to(DEVICE)

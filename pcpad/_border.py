@@ -231,7 +231,7 @@ class Plan(NamedTuple):
     pads: bool
     may_miss: bool  # a window may hold no valid tap
     strips: bool  # on a CPU, scaling the border alone beats one multiply over the whole map
-    memoise: bool  # the ratio is small enough to be kept
+    memoise: bool  # the ratio is small enough to be cached
     borders: bool  # the border's ratio is, and the border is at most half of the map
     numbers: bool  # sizes are plain numbers, so that something can be kept for them
 

@@ -24,7 +24,7 @@ from pcpad._other_layers import check_dense
 
 __all__ = ["explicit_conv2d"]
 
-_Place = tuple[int, ...]  # one entry per axis: 0 before the interior, 1 inside, 2 behind
+_Place = tuple[int, ...]  # one entry per axis: 0 before the interior, 1 inside, 2 after it
 _INSIDE = (1, 1)
 _AROUND = [place for place in itertools.product(range(3), repeat=2) if place != _INSIDE]
 

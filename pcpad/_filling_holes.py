@@ -23,7 +23,7 @@ __all__ = ["Filler", "Summary"]
 _CONTEXT = 64  # pixels of context for a network that does not state its own
 _LEAST_CONTEXT, _CONTEXT_OF_DEPTH = 24, 6.0  # a thin hole needs less: 6 times its half thickness, 24 at least
 _MOST = 1 << 19  # pixels of a piece with its surroundings
-_MOST_BIHARMONIC = 1 << 16  # its time grows faster than what it fills
+_MOST_BIHARMONIC = 1 << 16  # its time grows faster than the hole
 _LEAST = 8  # a side of this length is not halved further
 
 
@@ -56,7 +56,7 @@ class Filler:
         self.pixels = pixels
         self.size = (hole.shape[0], hole.shape[1])
         self.hole = hole
-        self.left = (hole != 0).view(np.uint8)  # what is still a hole; a copy, as it shrinks
+        self.left = (hole != 0).view(np.uint8)  # the remaining holes; a copy, as it shrinks
         self.method = method
         self.solvers = dict(CLASSICAL)
         self.reach = dict(REACH)
@@ -244,7 +244,7 @@ def _reached_by(network: Any) -> Callable[[np.ndarray], np.ndarray] | None:
 
 
 def _device_of(network: Any, device: torch.device | str | None) -> torch.device | str | None:
-    """The device that a network runs on: the one asked for, or that of its parameters."""
+    """The device that a network runs on: the requested one, or that of its parameters."""
     if device is not None or not isinstance(network, torch.nn.Module):
         return device
     return next((parameter.device for parameter in network.parameters()), None)

@@ -130,7 +130,7 @@ def fill_pixels(
 
     Args:
         pixels: (H, W, C), 1, 3 or 4 channels, uint8, uint16 or float32 in [0, 1].
-        hole: (H, W) uint8, anything but 0 is to be filled.
+        hole: (H, W) uint8, anything but 0 is filled.
         method: See `fill_picture`.
         network: See `fill_picture`.
         device: See `fill_picture`.

@@ -54,7 +54,7 @@ def enlarged(pixels: np.ndarray, scale: int, size: tuple[int, ...]) -> np.ndarra
     Args:
         pixels: (h, w, C), uint8, uint16 or float32.
         scale: How many times.
-        size: Height and width of the result; what is beyond is cut off.
+        size: Height and width of the result; pixels beyond are cut off.
 
     Returns:
         (*size, C) of the same type.

@@ -41,7 +41,7 @@ _SIZ, _PIXI = b"\xff\x4f\xff\x51", b"pixi"
 
 @contextmanager
 def opened_by_pillow(source: Path | bytes, name: str = "") -> Iterator[Image.Image]:
-    """Open a picture, whose content decides what it is.
+    """Open a picture; its content decides its format.
 
     Args:
         source: A file, or its content.

@@ -101,6 +101,6 @@ class _Named:
         except TooManyValuesError:
             raise
         except UserValueError:
-            return  # whoever uses the value says what is wrong with it, if anything is
+            return  # the value's user reports what is wrong with it, if anything
         if not isinstance(content, str):
             self.collect(content, option, folder, depth + 1)

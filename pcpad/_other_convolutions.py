@@ -75,7 +75,7 @@ def same_padding(
     *,
     spread: bool = False,
 ) -> Pairs:
-    """TensorFlow's "SAME" padding: the least that gives one output per `stride` inputs, the odd one behind.
+    """TensorFlow's "SAME" padding: the least that gives one output per `stride` inputs, the odd one last.
 
     Args:
         input: (…, *spatial).

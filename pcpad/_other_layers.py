@@ -38,8 +38,8 @@ class Guarded:
     def named_children(self) -> Iterator[tuple[str, nn.Module]]:
         """As in `nn.Module`: there are none; refuses `torch.utils.mkldnn`.
 
-        That has no hook: it makes its own convolution from the parameters of each `nn.ConvNd`, and asks for children
-        next.
+        That function has no hook: it builds its own convolution from the parameters of each `nn.ConvNd`, then asks for
+        children.
         """
         if _called_by("torch.utils.mkldnn") and _loses(self):
             message = (

@@ -94,7 +94,7 @@ def calls_pad(module: nn.Module) -> bool:
 def hands_on(base: type, kind: type) -> bool:
     """Whether the forward that a subclass of `nn.ConvNd` defines convolves only by `nn.ConvNd`'s methods.
 
-    That is by `super().forward(x)` or `self._conv_forward(x, weight, bias)`, so that a class put behind it is asked.
+    That is by `super().forward(x)` or `self._conv_forward(x, weight, bias)`, so that a class placed after it is called.
 
     Args:
         base: A class that defines `forward` or `_conv_forward`.

@@ -74,7 +74,7 @@ def run(model: nn.Module, example: Any, *, exact: bool = True) -> Observed | Non
     Args:
         model: The network.
         example: What it takes.
-        exact: Whether the example is what the user says that the network takes, and the network is the user's.
+        exact: Whether the example is the user's own, for the user's network.
 
     Returns:
         What was seen.

@@ -2,10 +2,10 @@
 
 `pcpad.tasks.evaluators.Tile` in a `config.yaml` is found where it is now, as the very same class. A `FutureWarning`,
 which Python shows to whoever runs the command, says where that is. Importing this module sets this up, as `pcpad` does;
-nothing else is imported before an old path is asked for.
+nothing else is imported before an old path is used.
 
 When a module moves, add it to `MODULES`; when a single name moves out of a module or is renamed, add it to `NAMES`.
-`tests/old_names.json` lists what has to be found.
+`tests/old_names.json` lists the names that must be found.
 """
 
 from __future__ import annotations

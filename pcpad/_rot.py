@@ -24,7 +24,7 @@ _AFTER_SCANS = {0xC4, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)}
 
 
 def refuse_rot(data: bytes, format: str | None) -> None:
-    """Refuse a JPEG file whose pixel data cannot be what was written (JPEG of 500x375: 2 % of decoding it).
+    """Refuse a JPEG file whose pixel data cannot be as it was written (JPEG of 500x375: 2 % of the time to decode it).
 
     Args:
         data: The whole file.
@@ -126,7 +126,7 @@ class _Jpeg:
         if len(kinds) < expected:
             message = f"truncated: its pixel data end at restart mark {len(kinds)} of {expected}"
             raise UserValueError(message)
-        # One more before the end mark is what some encoders write.
+        # Some encoders write one more before the end mark.
         if len(kinds) > expected + bool(self.interval):
             raise _damaged(start, f"hold {len(kinds)} restart marks for {expected}")
 

@@ -63,7 +63,7 @@ class Margin:
         *,
         whole: bool = False,
     ) -> Reach:
-        """How far the network looks on images of this size, or the margin asked for, with the network's strides.
+        """The network's reach on images of this size, or the requested margin, with the network's strides.
 
         Args:
             height: The image's height.
@@ -74,7 +74,7 @@ class Margin:
             whole: Whether the image is run as a whole, where there are no obstacles.
 
         Raises:
-            ValueError: An exact one was asked for, and there is none.
+            ValueError: An exact one was requested, and there is none.
         """
         if isinstance(self.margin, Reach):
             if self.margin.obstacles and not whole:

@@ -1,4 +1,4 @@
-"""Where tiles lie: what is kept of each, and what is read for it."""
+"""The places of tiles: the kept part of each, and the pixels read for it."""
 
 from __future__ import annotations
 

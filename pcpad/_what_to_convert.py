@@ -23,7 +23,7 @@ _OURS = {*_PARTIAL, layers.PaddedConv1d, layers.PaddedConv2d, layers.PaddedConv3
 def what_to_convert(
     model: nn.Module, padding: str, count_include_pad: bool | None, outside: Observed
 ) -> tuple[list[tuple[LayerRow, nn.modules.conv._ConvNd]], list[LayerRow]]:
-    """The convolutions to convert, with a row of a report each; and rows for what is left.
+    """The convolutions to convert, each with its row of a report; and rows for the modules that are left.
 
     Args:
         model: The network.

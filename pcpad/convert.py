@@ -243,7 +243,7 @@ def _family(padding: str, module: nn.modules.conv._ConvNd) -> type:
 def _swap_class(module: nn.Module, cls: type) -> None:
     """Swapping the class keeps what a new module would lose: hooks, keys, sharing, dtype, device."""
     if parametrize.is_parametrized(module):
-        # The class in front holds a property a parametrized tensor; the same ones go in front of the new class.
+        # The class in front has one property per parametrized tensor; the same ones go in front of the new class.
         own = {k: v for k, v in vars(type(module)).items() if k not in ("__dict__", "__weakref__", "__doc__")}
         cls = type(f"Parametrized{cls.__name__}", (cls,), own)
     module.__class__ = cls

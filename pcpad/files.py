@@ -332,7 +332,7 @@ def refuse_dear(output: Path, say: str = "--output FILE") -> None:
     """
     what = _DEAR.get(output.suffix.lower())
     if what is not None and output.is_file():
-        message = f"{output} is there already and holds {what}, which would be lost: pass another {say}"
+        message = f"{output} exists already and holds {what}, which would be lost: pass another {say}"
         raise UserValueError(message)
 
 

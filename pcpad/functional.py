@@ -461,7 +461,7 @@ def _check_mask(conv: _Conv, mask: Tensor, mask_channels: Sequence[int] | None) 
         )
         raise UserValueError(message)
     batched = x.dim() == conv.dims + 2
-    # No set: while torch.jit traces, sizes are tensors, which are equal but hash apart.
+    # No set: while torch.jit traces, sizes are tensors, which can be equal with different hashes.
     allowed = [1, channels] if sizes is None else [len(sizes)]
     fits = mask.dim() == x.dim() and mask.shape[-conv.dims :] == x.shape[-conv.dims :]
     fits = fits and mask.shape[-conv.dims - 1] in allowed and (not batched or mask.shape[0] in (1, x.shape[0]))

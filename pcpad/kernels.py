@@ -43,7 +43,7 @@ def set_border_kernel(name: str | None) -> None:
     """Say which code scales borders on GPUs, in this process.
 
     Args:
-        name: `"torch"`, `"triton"`, or `"auto"` for what was measured on this machine. None goes back to the
+        name: `"torch"`, `"triton"`, or `"auto"` for the choice measured on this machine. None goes back to the
             environment variable `PCPAD_BORDER_KERNEL`, and without it to `"auto"`.
 
     Raises:
@@ -112,7 +112,7 @@ def choice_file() -> Path | None:
 
 
 def keep_choice(device: str, kernel: str, ratio: tuple[float, float, float]) -> Path | None:
-    """Save what was measured on a GPU, along with what was measured on others.
+    """Save the choice measured on a GPU, along with those of other GPUs.
 
     Args:
         device: The GPU's name, as torch has it.

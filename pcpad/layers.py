@@ -111,7 +111,8 @@ class _PartialConv(Guarded, nn.modules.conv._ConvNd):
         return type(self)._partial_conv(input, weight, bias, *where, return_mask=self.return_mask, **kept, **options)
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Any:
-        # For subclasses of `nn.ConvNd` with a forward of their own, which call this with what they made of the weight.
+        # For subclasses of `nn.ConvNd` with a forward of their own, which call this with a weight computed from their
+        # own.
         return self._convolve(input, weight, bias, self.padding)
 
     def extra_repr(self) -> str:
@@ -245,7 +246,7 @@ def _padded_conv(
     fallback: str | None,
     layer: str,
 ) -> Tensor:
-    """Pad by a registered function, then convolve; `layer` is what errors call it."""
+    """Pad by a registered function, then convolve; `layer` is the layer's name in errors."""
     conv = (input, weight, bias, stride, padding, dilation, groups)
     if has_torch_function(conv[:3]):  # torch.fx's proxies: the whole is one node, whatever the input's size
         options: dict[str, Any] = {"padding_mode": padding_mode, "fallback": fallback, "layer": layer}

@@ -247,7 +247,7 @@ def _average_pool(module: nn.AvgPool2d, input: Tensor, mask: Tensor | None) -> M
     if mask is None:
         return module(input), None
     valid = mask != 0
-    size = module(mask).shape[2:]  # with ceil_mode the last window may hang over: room for it is added behind
+    size = module(mask).shape[2:]  # with ceil_mode the last window may reach beyond: room for it is added at the end
     geometry = Geometry.of(len(size), module.kernel_size, module.stride, module.padding, 1)
     room = [
         max(0, (count - 1) * s + k - p - length)

@@ -115,7 +115,7 @@ def _checked(path: Path, image: Image.Image, data: bytes | None = None, *, keep_
 
 @contextmanager
 def open_header(source: Path | bytes, name: str = "", *, believed: int = 0) -> Iterator[Image.Image]:
-    """Read the header of a picture, which is what every reader here begins with; decoding is up to the caller.
+    """Read the header of a picture, which every reader here starts with; decoding is up to the caller.
 
     Args:
         source: A file, or its content.
@@ -144,7 +144,7 @@ def open_header(source: Path | bytes, name: str = "", *, believed: int = 0) -> I
 
 def decode(image: Image.Image) -> None:
     """Decode the pixels of a picture that `open_header` opened, up to `MOST_PIXELS`."""
-    if image.format == "TIFF":  # whose plug-in asks for Pillow's limit once more
+    if image.format == "TIFF":  # its plug-in checks Pillow's limit once more
         with unlimited_pillow():
             image.load()
     else:

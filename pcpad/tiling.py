@@ -2,7 +2,7 @@
 
 The papers' tile evaluation cuts a 1024x2048 image into 1024x1024 tiles, with no overlap or one of 1/3, runs each as an
 image of its own and averages where tiles overlap. Nothing is padded: at a tile's edge the network's own padding acts,
-which is what that evaluation is about.
+and these borders are the subject of that evaluation.
 
 To avoid these edges, give tiles a margin: the network then also sees what lies around a tile, and only the inner
 part of its output is kept. With `margin="exact"` that is as far as the network looks, and tiles equal the whole image.
@@ -46,7 +46,7 @@ __all__ = [
 Image = Tensor | WindowReader | Any
 
 
-_BAND = 1 << 21  # pixels whose largest channel is looked for at once
+_BAND = 1 << 21  # pixels whose largest channel is found at once
 
 
 @torch.no_grad()
@@ -79,7 +79,7 @@ def run_tiled(
         image: (N, C, H, W), of whatever type and range the network takes. Or (C, H, W) or (H, W) of which parts are
             read when they are needed: a NumPy array or memory map, another array of which slices can be taken
             (zarr's, tifffile's), or a `WindowReader` such as rasterio's data sets.
-        tiling: How to cut; None runs whole images. With a margin its size is what is kept of a tile.
+        tiling: How to cut; None runs whole images. With a margin its size is that of the kept part of a tile.
         average: What is averaged where tiles overlap, and over flips and scales: the network's output, or its softmax
             over K.
         batch_size: Tiles of each image per call of the network.

@@ -203,7 +203,7 @@ class Trust:
             if isinstance(value, Mapping):
                 for key in ("class_path", "_class_path"):
                     path = value.get(key)
-                    # A name without dots is one of what is loaded already; `watch` looks at that.
+                    # A name without dots must be loaded already; `watch` checks it.
                     if path is None or (type(path) is str and "." not in path):
                         continue
                     if not self.may_import(path):

@@ -34,7 +34,7 @@ class ActionRecognitionTask(Task):
     Logged: `train/loss`; for `val` and `test` each `loss`, `clip_top1` and, with more than five classes, `clip_top5`,
     every clip counted once; for `test`, and for `val` where batches hold `video`, also `video_top1` and `video_top5`,
     of the mean softmax of each video's clips, every video counted once over all processes; `test/videos` is their
-    number. Accuracies are fractions in [0, 1]. That of videos is what papers report; that of clips is far lower.
+    number. Accuracies are fractions in [0, 1]. Papers report that of videos; that of clips is far lower.
 
     Args:
         network: `resnet3d18`, `resnet3d34`, `resnet3d50` or `resnet3d101`, see `pcpad.models.resnet3d`.

@@ -39,7 +39,7 @@ class Task(LearningParts):
     A task of your own passes its settings to `super().__init__`, builds `self.network`, and writes the steps; the rest
     is here: hyper-parameters, optimizer and schedule, ending runs whose loss is no longer finite, what the weights
     were trained with, checkpoints of other paddings, images as the network wants them. Each offer below has a default,
-    and what a task overrides is what the command's verbs and callbacks then find. A plain LightningModule can be
+    and the command's verbs and callbacks use what a task overrides. A plain LightningModule can be
     trained and tested too; a verb that needs more says which method is missing.
 
     Args:
@@ -92,7 +92,7 @@ class Task(LearningParts):
     trained_with: str | None
     """The padding its weights were trained with; None for weights of unknown origin."""
     random_parts: list[str] | None
-    """Parts of the network whose weights came from no file and no training; None where the task does not say."""
+    """Parts of the network whose weights are neither from a file nor trained; None where the task does not say."""
     report: Report | None
     """The result of the last test, for the callback that prints and writes it; None where `log` is enough."""
     item_metric: str | None = None
@@ -284,7 +284,7 @@ class Task(LearningParts):
         super().log(name, value, **options)
 
     def log_loss(self, loss: Tensor, batch_size: int, terms: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Log `train/loss`; on several processes the mean of their losses, whose gradient is what trains.
+        """Log `train/loss`; on several processes the mean of their losses, whose gradient is used.
 
         Args:
             loss: A scalar.
@@ -433,7 +433,7 @@ class Task(LearningParts):
 
         Args:
             size: A tile's size, in pixels; None leaves the task's own.
-            overlap: Of neighboring tiles, a fraction of them; None likewise.
+            overlap: Of neighboring tiles, as a fraction of them; None leaves the task's own.
             margin: The context around tiles, see `pcpad.tiling.run_tiled`.
 
         Raises:

@@ -90,7 +90,7 @@ def over_all_samples(task: LightningModule, value: Any, args: Sequence[Any], opt
     """Arguments of `log` that gather a value of an evaluation's step over all samples of all processes.
 
     Lightning's `sync_dist` gathers batch means, too, but it counts samples in whole numbers and halves them: the mean
-    of five samples on two processes came out as 5/4 of itself.
+    of five samples on two processes became 5/4 of itself.
 
     Args:
         task: The task that logs.

@@ -26,7 +26,7 @@ class LearningParts(LightningModule):
 
     num_classes: int | None
     random_parts: list[str] | None
-    """Parts of the network whose weights came from no file and no training; None where the task does not say."""
+    """Parts of the network whose weights are neither from a file nor trained; None where the task does not say."""
     optimizer: OptimizerCallable | None
     scheduler: LRSchedulerCallable | None
     frozen: list[str]

@@ -20,7 +20,7 @@ def optimizer_and_scheduler(
     scheduler: LRSchedulerCallable | None,
     factors: Sequence[float] = (),
 ) -> dict[str, Any]:
-    """Build one optimizer and, if asked for, its schedule.
+    """Build one optimizer and, if requested, its schedule.
 
     Args:
         parameters: What to optimize: parameters, or groups of them.
@@ -60,7 +60,7 @@ def optimizer_and_scheduler(
         config["monitor"] = schedule.monitor
     elif isinstance(schedule, ReduceLROnPlateau):
         message = (
-            "PyTorch's own ReduceLROnPlateau does not say of which metric: pass lightning.pytorch.cli.ReduceLROnPlateau"
+            "PyTorch's own ReduceLROnPlateau does not name its metric: pass lightning.pytorch.cli.ReduceLROnPlateau"
             '(optimizer, monitor="val/loss"), or on the command line --model.scheduler '
             "lightning.pytorch.cli.ReduceLROnPlateau --model.scheduler.monitor val/loss"
         )

@@ -8,9 +8,9 @@ of its taps::
     y = W · (x ⊙ m) · r + b,   r = |1| / |m|     where |m| > 0
     y = 0                                        where no tap is valid: the center lies in the padding
 
-Most windows lie within one instance. For these it is an ordinary convolution (with partial-convolution padding), so
-that is what runs, everywhere; windows that mix ids are then recomputed from what they may see. Where most
-windows mix, they are all computed in that second way and the convolution does not run.
+Most windows lie within one instance. For these it is an ordinary convolution (with partial-convolution padding),
+which runs everywhere; windows that mix ids are then recomputed from the taps they may see. Where most windows mix, all
+are computed in the second way and the convolution does not run.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PanopticPartialConv2d", "PanopticPlan", "panoptic_conv2d"]
 
-# Where more of the windows mix ids than this, all are computed from what they may see and no convolution runs. On one
-# EPYC core that costs 1.2 convolutions for 256 channels or more and 1.6 for 64; a convolution and then a fifth of the
-# windows costs 1.35. On a GPU, where convolutions are the fastest operation, half is a guess.
+# Where more of the windows mix ids than this, all are computed from the taps they may see and no convolution runs. On
+# one EPYC core that costs 1.2 convolutions for 256 channels or more and 1.6 for 64; a convolution and then a fifth of
+# the windows costs 1.35. On a GPU, where convolutions are the fastest operation, half is a guess.
 _EVERYWHERE_FROM = {"wide": SOME_EVERYWHERE_FROM, "narrow": 0.4, "gpu": NEVER_EVERYWHERE_FROM}
 _WIDE = 256
 

@@ -74,7 +74,7 @@ def pack(attributes: dict[str, Any]) -> Packed:
 
 
 def _mapped(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
-    """A value of the same structure with what is of a kind changed."""
+    """A value of the same structure, with all parts of one class replaced."""
     if isinstance(value, kind):
         return change(value)
     if isinstance(value, dict):

@@ -3,7 +3,7 @@
 Private to the package: `pcpad.panoptic` is the public face.
 
 A table lists windows and, for each of their taps, the position of the source that the tap reads, or the row of zeros
-that follows what is read. So what a window must not see is not multiplied by zero but never read: other
+after those that are read. So what a window must not see is not multiplied by zero but never read: other
 windows' NaN, infinities and rounding stay out. Channels are gathered as rows of a channels-last copy, which is
 what makes this cheap (one EPYC core, 64 channels, 128x256, 19 % of the windows: gathered from planes 14.7 ms, from
 rows 1.3 for the copy and 0.4 for the gathering, compared with 39 for a convolution).
@@ -166,7 +166,7 @@ def compute_rows_(
     scale: tuple[Tensor, Tensor | None] | None = None,
 ) -> None:
     """Overwrite the table's windows in `y`; `scale` is their ratio (n,) and what is then added, (1|n, O)."""
-    # With few windows it is cheaper to bring what they read into the weight's order than the weight into theirs.
+    # With few windows it is cheaper to reorder the values they read like the weight than the weight like these.
     few = not transpose and len(table.taps) * len(source) <= (len(table.windows.bounds) - 1) * len(weight)
     matrix = None if few else _matrix(weight, groups, transpose)
     for samples, part, cols in _gathered(source, table):

@@ -46,7 +46,7 @@ class Background(Generic[T]):
         """Submit a job; returns when there is room for it.
 
         Args:
-            job: What to do; what it raises is in its result.
+            job: The function to run; its exception is in its result.
             size: The bytes that it holds until it is done.
         """
         while self._waiting and (

@@ -277,7 +277,7 @@ class Interruption(Callback):
 
 
 def _check(entry: Any) -> None:
-    """Refuse what `Interruption.on_save_checkpoint` has not written; of what was measured see `set_running_metrics`."""
+    """Refuse a state that `Interruption.on_save_checkpoint` has not written; for metrics see `set_running_metrics`."""
     refuse_odd({"position": None, "callback_metrics": {}}, entry, "it")
     for name, value in entry.get("callback_metrics", {}).items():
         refuse_odd(0.0 if is_number(value) else Tensor(), value, f"callback_metrics.{name}")

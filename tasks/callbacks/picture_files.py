@@ -102,7 +102,7 @@ class PictureFiles(PredictionWriter):
             The files in `folder`, one for each of `endings`.
 
         Raises:
-            ValueError: One would replace one of them, or what was predicted from another.
+            ValueError: One would replace a source, or a picture predicted from another file.
         """
         targets = self._take(source)
         refuse_replacing(targets, (source, *inputs), _OPTION)
@@ -126,7 +126,7 @@ class PictureFiles(PredictionWriter):
         Outside of a run it is done immediately.
 
         job: Writes, without reading anything that changes meanwhile; returns its warnings.
-            job: Writes, without looking at anything that changes meanwhile; gives what there is to warn of.
+            job: Writes, without reading anything that changes meanwhile; returns its warnings.
             size: How many bytes it holds.
         """
         if self._background is None:
