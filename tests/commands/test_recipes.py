@@ -39,11 +39,11 @@ def test_what_departs_from_the_papers_is_said_at_the_key(recipe):
     for at, line in enumerate(lines):
         comment = " ".join(part.strip(" #") for part in lines[at - 2 : at] if part.strip().startswith("#"))
         if line.strip().startswith("precision:"):
-            assert "Not the papers'" in comment
+            assert "Not from the papers," in comment
             assert "--trainer.precision 32-true" in comment
         if line.strip().startswith("ema:"):
-            assert "Not the paper's" in comment
-            assert "0 does that" in comment
+            assert "Not from the paper," in comment
+            assert "0 turns it off" in comment
 
 
 @pytest.mark.faults
