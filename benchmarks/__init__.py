@@ -1,1 +1,1 @@
-"""Measurements side by side; what was seen is in RESULTS.md."""
+"""Measurements side by side; the results are in RESULTS.md."""

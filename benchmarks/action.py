@@ -32,7 +32,7 @@ def main() -> None:
     """Measure, print a table, write JSON where asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--batch", type=int, default=1, help="clips a call")
+    parser.add_argument("--batch", type=int, default=1, help="clips per call")
     parser.add_argument("--half", action="store_true", help="float16, for GPUs")
     parser.add_argument("--threads", type=int, help="CPU threads; all by default")
     parser.add_argument("--json", metavar="FILE")

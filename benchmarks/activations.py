@@ -20,7 +20,7 @@ _PUBLISHED = {"wide_resnet38": 15.5}  # GB for training at crop 800 with two ima
 
 
 def largest_block(model: torch.nn.Module, image: torch.Tensor) -> int:
-    """What recomputing one block keeps at most while the backward pass is inside it."""
+    """The most that recomputing one block keeps while the backward pass is inside it."""
     most = 0
 
     def measure(block: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:

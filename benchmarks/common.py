@@ -1,4 +1,4 @@
-"""What the benchmarks share: `pcpad bench`'s timing, and Markdown and JSON of what came out."""
+"""What the benchmarks share: the timing of `pcpad bench`, and results as Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def run_sections(
     Args:
         description: The benchmark's docstring.
         sections: By name; each takes a number of rounds.
-        rounds: How many, unless told otherwise.
-        note: Said of `--threads`.
+        rounds: How many; the default of `--rounds`.
+        note: Added to the help of `--threads`.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("sections", nargs="*", help=f"of {', '.join(sections)}; all by default")

@@ -1,11 +1,11 @@
 """timm's whole list under `convert_padding`: how many padded convolutions are converted, which are left, and why.
 
-Networks are built and run on the device "meta", where nothing is computed but sizes. After the conversion to `partial`
-a forward pass is watched below the layers, at the operators: no convolution may pad with zeros, and none may get an
+Networks are built and run on the device "meta", where only sizes are computed. After the conversion to `partial` the
+operators of a forward pass are checked, below the layers: no convolution may pad with zeros, and none may get an
 input that `constant_pad_nd` made, unless it is one of this package's layers or in the report.
 
-`python benchmarks/conversions.py [--filter "resnet*"] [--minutes 30] [--json FILE]`; networks that are in FILE are not
-looked at again.
+`python benchmarks/conversions.py [--filter "resnet*"] [--minutes 30] [--json FILE]`; networks that are already in FILE
+are skipped.
 """
 
 import argparse
@@ -38,7 +38,7 @@ _SMALL = (
 
 
 class ZeroPadded(TorchDispatchMode):
-    """The names of modules in which a convolution, or what is unfolded for one, is padded with zeros.
+    """The modules in which a convolution, or an input unfolded for one, is padded with zeros, by name.
 
     Args:
         model: Watched in forward passes within the context.
@@ -58,7 +58,7 @@ class ZeroPadded(TorchDispatchMode):
         return super().__enter__()
 
     def __exit__(self, *error: object) -> None:
-        """Leave the network as it was."""
+        """Remove the hooks from the network."""
         super().__exit__(*error)
         for handle in self.handles:
             handle.remove()
@@ -85,8 +85,8 @@ def unlisted(model: nn.Module, kept: set[str], example: Tensor) -> list[str]:
     """Modules that pad a convolution's input with zeros, and that no report names.
 
     Args:
-        model: After its conversion.
-        kept: The names that the report has as left with their own padding.
+        model: The converted network.
+        kept: The names that the report lists as left with their own padding.
         example: What the network takes.
 
     Returns:
@@ -99,13 +99,13 @@ def unlisted(model: nn.Module, kept: set[str], example: Tensor) -> list[str]:
 
 
 def one(name: str) -> dict[str, Any]:
-    """Convert a network of timm to `partial`, and look at what its forward pass does.
+    """Convert a network of timm to `partial`, and check what its forward pass does.
 
     Args:
-        name: As in `timm.list_models()`.
+        name: One of `timm.list_models()`.
 
     Returns:
-        The counts; the reasons with theirs; what was found unlisted, or the error if it does not run.
+        The counts; the reasons with theirs; the modules that no report names, or the error if it does not run.
     """
     import timm
 
@@ -127,7 +127,7 @@ def one(name: str) -> dict[str, Any]:
                 fresh = timm.create_model(name, pretrained=False).eval()
             _, report = convert_padding(fresh, "partial", example=example, return_report=True)
             row["share"] = report.share(report.kept)
-    except Exception as error:  # of whatever kind: some networks take no tensor alone, or compute on numbers
+    except Exception as error:  # of any kind: some networks need more than one tensor, or compute on values
         row["error"] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:120]
     return row
 
@@ -149,7 +149,7 @@ def names(pattern: str) -> list[str]:
 
 
 def _size_by_name(name: str) -> int:
-    """The first of these words that a name has: networks that are called small are cheap to look at."""
+    """The first of these words in a name: networks that are called small are cheap to check."""
     found = (rank for rank, word in enumerate(_SMALL) if word in f"{name}_")
     return next(found, len(_SMALL))
 
@@ -188,7 +188,7 @@ def main() -> None:
     """Convert, watch, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--filter", default="", help="names, as `timm.list_models` takes them")
-    parser.add_argument("--minutes", type=float, help="stop after so many; every family comes first")
+    parser.add_argument("--minutes", type=float, help="stop after this time; one network per family comes first")
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")

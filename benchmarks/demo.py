@@ -1,4 +1,4 @@
-"""The suite in small, under zero and partial padding: handwritten digits cross-tested, drawn streets by borders.
+"""The suite in small, under zero and partial padding: cross testing on handwritten digits, borders on drawn streets.
 
 Everything is done by the `pcpad` command, as a user would type it; this script only reads the results and draws.
 """
@@ -33,7 +33,7 @@ def run_folder(root: Path) -> Path:
 
 
 def train(recipe: str, padding: str, data: Path, *options: str) -> dict:
-    """Train under one padding, or read what an earlier call left."""
+    """Train under one padding, or read the results of an earlier call."""
     root = data.parent / f"{data.name}_{padding}"
     if root.exists():
         run = run_folder(root)
@@ -153,7 +153,7 @@ def streets(folder: Path) -> tuple[list[str], list[Path]]:
     pcpad("figure", "seams", "--checkpoints", *checkpoints, "--size", "128", "--output", pictures[1])
 
     lines = [
-        "Drawn streets, a small DeepLabV3+, one seed, a minute of training: what is measured, not which is better.\n",
+        "Drawn streets, a small DeepLabV3+, one seed, a minute of training: a demonstration, not a ranking.\n",
         "| mIoU | " + " | ".join(PADDINGS) + " |",
         "|---|" + "---|" * len(PADDINGS),
     ]

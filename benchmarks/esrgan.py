@@ -40,7 +40,7 @@ from pcpad.tiling import Tiling, run_tiled
 
 RESULTS = Path(__file__).parent / "results" / "esrgan.json"
 REACH = 18  # as far as the network looks, which `check` finds
-EVERY = 10  # of Urban100's photographs
+EVERY = 10  # take one of this many of Urban100's photographs
 TILE = 64
 PART = (64, 128)  # of the halved photograph: two tiles
 NEAR = 16  # pixels of the doubled photograph
@@ -98,7 +98,7 @@ class Rebuilt(nn.Module):
 
 
 def _channels(kind: str, config: dict[str, Any], sources: list[int]) -> int:
-    """Of a layer's output; what `Rebuilt` does not know is refused."""
+    """What a layer does to its output; what `Rebuilt` does not know is refused."""
     known = {
         "InputLayer": lambda: config["batch_input_shape"][-1],
         "Conv2D": lambda: config["filters"],
@@ -109,7 +109,7 @@ def _channels(kind: str, config: dict[str, Any], sources: list[int]) -> int:
     }
     found = known[kind]() if kind in known else None
     if found is None:
-        message = f"{config['name']}: a {kind} like this is not known here: {config}"
+        message = f"{config['name']}: unsupported {kind}: {config}"
         raise ValueError(message)
     return int(found)
 
@@ -121,7 +121,7 @@ def _convolution(config: dict[str, Any], channels: int) -> nn.Conv2d:
         plain and config["use_bias"] and config["activation"] == "linear" and config["data_format"] == "channels_last"
     )
     if not plain or height % 2 == 0 or width % 2 == 0:
-        message = f"{config['name']}: a convolution like this is not known here: {config}"
+        message = f"{config['name']}: unsupported convolution: {config}"
         raise ValueError(message)
     same = config["padding"] == "same"  # of odd kernels without strides the same zeros on all sides
     padding = (height // 2, width // 2) if same else 0
@@ -168,12 +168,12 @@ def halved(image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def photographs(folder: Path, every: int = 1) -> list[tuple[Tensor, Tensor]]:
-    """Of each the photograph and its half."""
+    """Each photograph with its half."""
     return [halved(read_image(path)) for path in sorted(folder.glob("*.jpg"))[::every]]
 
 
 def packaged(archive: Path) -> tuple[Tensor, Tensor]:
-    """The picture that comes with the weights, and what the package's own code has made of it, in [0, 1]."""
+    """The picture that comes with the weights, and the output of the package's own code for it, in [0, 1]."""
     found = []
     with tarfile.open(archive) as tar:
         for name in ("fixture.png", "samples/2x/result.png"):
@@ -184,19 +184,19 @@ def packaged(archive: Path) -> tuple[Tensor, Tensor]:
 
 
 def psnr(one: Tensor, two: Tensor) -> float:
-    """In dB, for a range of 1; of nothing between them 999."""
+    """PSNR in dB, for a range of 1; 999 for equal pictures."""
     error = float((one - two).double().square().mean())
     return 999.0 if error == 0 else -10 * float(np.log10(error))
 
 
 @torch.no_grad()
 def check(given: argparse.Namespace) -> None:
-    """The network beside what its package says that it gives, and beside bicubic interpolation."""
+    """Compare the network with what its package says that it gives, and with bicubic interpolation."""
     network = esrgan(given.weights)
     image, expected = packaged(given.weights)
     difference = 255 * ((network(image[None])[0].clamp(0, 1) * 255).round() / 255 - expected).abs()
     reach = receptive_field(network)
-    print(f"the network looks {reach.margin} pixels beyond its tiles; taken for granted: {REACH}; {reach.obstacles}")
+    print(f"the network looks {reach.margin} pixels beyond its tiles; assumed: {REACH}; {reach.obstacles}")
     same = float((difference == 0).double().mean())
     print(
         f"the package's sample: {same:.6%} of the values are the same, the largest difference is {difference.max():g}"
@@ -215,7 +215,7 @@ def check(given: argparse.Namespace) -> None:
 
 
 def recover_all(given: argparse.Namespace) -> None:
-    """Recover to each padding, and keep networks and figures in `--work`."""
+    """Recover to each padding, and keep networks and results in `--work`."""
     network = esrgan(given.weights).to(memory_format=torch.channels_last)
     images = [small for _, small in photographs(given.train)]
     given.work.mkdir(parents=True, exist_ok=True)
@@ -243,7 +243,7 @@ def recover_all(given: argparse.Namespace) -> None:
 
 
 def ways(given: argparse.Namespace, network: nn.Module) -> dict[str, tuple[nn.Module, Tiling, dict[str, Any]]]:
-    """Name: network, tiles and options of `run_tiled`."""
+    """Network, tiles and options of `run_tiled`, by name."""
     none, some, exact = ({"margin": Reach((far, far), scale=(Fraction(2), Fraction(2)))} for far in (0, 8, REACH))
     plain = Tiling(TILE)
     found: dict[str, tuple[nn.Module, Tiling, dict[str, Any]]] = {
@@ -268,20 +268,20 @@ def ways(given: argparse.Namespace, network: nn.Module) -> dict[str, tuple[nn.Mo
 
 
 class Counted(nn.Module):
-    """A network that counts the pixels that it is run on."""
+    """A network that counts the pixels it is run on."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network, self.pixels = network, 0
 
     def forward(self, image: Tensor) -> Tensor:
-        """As the network."""
+        """Run the network."""
         self.pixels += image.shape[-2] * image.shape[-1]
         return self.network(image)
 
 
 def seams(height: int, width: int) -> Tensor:
-    """Which pixels of a doubled photograph lie near a seam of plain tiles."""
+    """Which pixels of a doubled photograph are near a seam of plain tiles."""
     near = torch.zeros(height, width, dtype=torch.bool)
     for at in range(2 * TILE, height, 2 * TILE):
         near[at - NEAR : at + NEAR] = True
@@ -291,7 +291,7 @@ def seams(height: int, width: int) -> Tensor:
 
 
 def border(height: int, width: int) -> Tensor:
-    """Which pixels of a doubled photograph lie at its own border."""
+    """Which pixels of a doubled photograph are at its own border."""
     found = torch.ones(height, width, dtype=torch.bool)
     found[NEAR:-NEAR, NEAR:-NEAR] = False
     return found
@@ -310,7 +310,7 @@ def distances(found: Tensor, whole: Tensor, where: Tensor) -> dict[str, float]:
 
 @torch.no_grad()
 def tiles(given: argparse.Namespace) -> None:
-    """Score what is not there yet: each photograph by each way."""
+    """Score what is missing: each photograph in each way."""
     network = esrgan(given.weights).to(memory_format=torch.channels_last)
     ready = ways(given, network)
     content = json.loads(given.results.read_text()) if given.results.is_file() else {"scores": {}}
@@ -327,7 +327,7 @@ def tiles(given: argparse.Namespace) -> None:
             counted = Counted(other)
             if "margin" in options:
                 found = run_tiled(counted, small[None], tiling, **options)[0].clamp(0, 1)
-            else:  # tiles that overlap: four pixels as one of four times the channels, so that sizes are the image's
+            else:  # tiles that overlap: 2×2 pixels become channels, so that sizes are the image's
                 folded = nn.Sequential(counted, nn.PixelUnshuffle(2))
                 found = F.pixel_shuffle(run_tiled(folded, small[None], tiling, **options), 2)[0].clamp(0, 1)
             pixels = counted.pixels / small[0].numel()
@@ -339,7 +339,7 @@ def tiles(given: argparse.Namespace) -> None:
 
 
 def scored(found: Tensor, whole: Tensor, own: Tensor, image: Tensor) -> dict[str, Any]:
-    """One photograph by one way: against the original's whole, the same network's, and the photograph itself."""
+    """One photograph in one way: compared with the original network's whole, the same network's, and the photograph."""
     near, edge = seams(*image.shape[-2:]), border(*image.shape[-2:])
     return {
         "seams": distances(found, whole, near),
@@ -360,13 +360,13 @@ def part(image: Tensor, small: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def recoveries(given: argparse.Namespace) -> dict[str, Any]:
-    """What recovering came to, by padding, where it is done."""
+    """The results of recovery by padding, where it is done."""
     files = {padding: given.work / f"{padding}.json" for padding in PADDINGS} if given.work is not None else {}
     return {padding: json.loads(file.read_text()) for padding, file in files.items() if file.is_file()}
 
 
 def summary(given: argparse.Namespace) -> None:
-    """Markdown tables of what was scored."""
+    """Markdown tables of the scores."""
     content = json.loads(given.results.read_text())
     rows: list[dict[str, object]] = []
     for name, by_photograph in content["scores"].items():
@@ -415,9 +415,9 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--photographs", type=Path)
     parser.add_argument("--train", type=Path)
-    parser.add_argument("--work", type=Path, help="where recovered networks are kept")
+    parser.add_argument("--work", type=Path, help="folder for recovered networks")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--limit", type=int, help="photographs, all by default")
+    parser.add_argument("--limit", type=int, help="number of photographs; default: all")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)

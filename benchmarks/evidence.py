@@ -1,7 +1,7 @@
-"""What was found about the papers' claims, from the results in this repository.
+"""What was found about the papers' claims, made from the results in this repository.
 
     python -m benchmarks.evidence            writes benchmarks/EVIDENCE.md
-    python -m benchmarks.evidence --check    exits with 1 where it is not what the results make of it
+    python -m benchmarks.evidence --check    exits with 1 if the file differs from what the results give
 
 Nothing is run: results are the JSON files in `benchmarks/results`, which the commands in the page make.
 """
@@ -36,19 +36,19 @@ _INPAINTING = {
 }
 
 _HEAD = """\
-# Evidence: the papers' claims, and what came out here
+# Evidence: the papers' claims, and the results here
 
-Written by `python -m benchmarks.evidence` from the results in `benchmarks/results`; nothing in it is typed by hand but
-the claims and the papers' numbers. 2018 is arXiv 1811.11718, 2022 is the article in IEEE TPAMI; T and F are tables and
+Written by `python -m benchmarks.evidence` from the results in `benchmarks/results`; only the claims and the papers'
+numbers are typed by hand. 2018 is arXiv 1811.11718, 2022 is the article in IEEE TPAMI; T and F are tables and
 figures.
 
-What is behind it is small: networks of 0.08 to 5 million parameters on photographs of 32² to 192×288 pixels, and on
-drawn videos and streets, trained for minutes. A confirmation says that an effect is there at this size too;
-"undecided" says that so many runs cannot tell, not that there is no effect. Question, data, design, test and stopping
-of each experiment are in `benchmarks/protocols`, committed before its results. Intervals are 95 %; differences are
-paired by seed, or by photograph where it says so. p is Holm's, over the rows that the protocol names. A claim is
-*confirmed* or *contradicted* below .05 (inpainting and seams: below .01, and the seeds agree). Hours are of one
-processor core, the choice of learning rates included.
+The experiments are small: networks of 0.08 to 5 million parameters on photographs of 32² to 192×288 pixels, and on
+drawn videos and streets, trained for minutes. "Confirmed" means that an effect is also present at this size;
+"undecided" means that this number of runs cannot decide, not that there is no effect. Question, data, design, test and
+stopping rule of each experiment are in `benchmarks/protocols`, committed before its results. Intervals are 95 %;
+differences are paired by seed, or by photograph where stated. p is corrected by Holm's method over the rows that the
+protocol names. A claim is *confirmed* or *contradicted* if p is below .05 (inpainting and seams: below .01, and the
+seeds agree). Hours are of one processor core and include the choice of learning rates.
 """
 
 
@@ -60,7 +60,7 @@ class Section:
         title: Its heading.
         experiment: A key of `EXPERIMENTS`, by which runs are counted.
         rows: Makes its rows.
-        note: What stands above them.
+        note: The text above them.
     """
 
     title: str
@@ -77,15 +77,15 @@ SECTIONS = (
         "Action recognition",
         "act_demo",
         actions,
-        "Drawn videos of six movements of a camera; protocol `act_demo.md`. A run converges if it knows half of the "
-        "192 test videos, where chance knows a sixth. How many do is tested by Fisher's exact test, and accuracy over "
+        "Drawn videos of six movements of a camera; protocol `act_demo.md`. A run converges if it recognizes half of "
+        "the 192 test videos; chance is a sixth. Their number is tested by Fisher's exact test, accuracy over "
         "the seeds whose runs converge with both paddings.",
     ),
     Section(
         "Image synthesis",
         "syn_demo",
         synthesis,
-        "Drawn streets, judged by a segmentation network that was trained on other ones; protocol `syn_demo.md`. "
+        "Drawn streets, judged by a segmentation network trained on other streets; protocol `syn_demo.md`. "
         "Instances are small below 64 pixels at 64×128.",
     ),
 )
@@ -94,32 +94,32 @@ FURTHER = (
         "Norm or padding: where artifacts of tiles come from",
         "seg_camvid",
         norms,
-        "No claim of the papers: arXiv 2503.19545 says that they come from the norm. Share of pixels within 8 of a "
-        "seam in which tiles name another class than the whole photograph; protocol `seg_camvid.md`.",
+        "No claim of the papers: arXiv 2503.19545 attributes them to the norm. Share of pixels within 8 of a "
+        "seam in which tiles predict another class than the whole photograph; protocol `seg_camvid.md`.",
     ),
     Section(
         "What padding does to position",
         "position",
         position,
-        "No claim of the papers, but for the last two rows. Which of 21 photographs is a crop from; protocol "
+        "Only the last two rows are claims of the papers. Which of 21 photographs a crop is from; protocol "
         "`position.md`.",
     ),
 )
 
 
 def main() -> None:
-    """Write the page, or compare it."""
+    """Write the page, or compare it with the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--output", type=Path, default=PAGE)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where the file differs")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the file differs")
     given = parser.parse_args()
     text = page(given.results)
     if not given.check:
         write_text(given.output, text)
         print(f"Written to {given.output}")
     elif not given.output.is_file() or given.output.read_text(encoding="utf-8") != text:
-        print(f"{given.output} is not what the results make: python -m benchmarks.evidence", file=sys.stderr)
+        print(f"{given.output} does not match the results: python -m benchmarks.evidence", file=sys.stderr)
         raise SystemExit(1)
 
 
@@ -264,7 +264,7 @@ _ELSEWHERE = (
         verdict="costs are measured there",
     ),
     Row(
-        "Detections in what a generator with panoptic partial convolution draws are better",
+        "Detection in images of a generator with panoptic partial convolution is better",
         "2022 T7",
         "detAP +0.53 points",
         "needs a detector's trained weights; the mIoU of that table is above",

@@ -106,7 +106,7 @@ def _spread(cells: Cells) -> Row:
 
 
 def _seeds_of_ratio(ratio: float) -> str:
-    """How many runs of each an F-test takes to find a ratio of variances."""
+    """How many runs of each an F-test needs to find a ratio of variances."""
     wide = max(ratio, 1 / ratio)
     for count in range(3, 2001):
         limit = stats.f.ppf(0.975, count - 1, count - 1)
@@ -139,7 +139,7 @@ def _epochs(cells: Cells) -> Row:
 
 
 def crossed(cells: Cells) -> list[Row]:
-    """Weights under another padding than their own, of which the last two rows are comparisons of zeros and partial."""
+    """Weights under other paddings than their own; the last two rows compare zeros with partial."""
 
     def loss(arm: str, tested: str) -> dict[int, float]:
         own, other = cells.top1(arm, arm), cells.top1(arm, tested)
@@ -239,7 +239,7 @@ def _active(cells: Cells, arm: str) -> dict[int, float]:
 
 
 def border_log(values: Sequence[Sequence[float]]) -> float:
-    """The logarithm of the mean at a map's border places over that of the others."""
+    """The logarithm of the mean at a map's border positions over that of the others."""
     found = np.asarray(values)
     inside = np.zeros(found.shape, dtype=bool)
     inside[1:-1, 1:-1] = True

@@ -17,9 +17,9 @@ from pcpad.datamodules.samples.photos import write_photos
 __all__ = ["DRAWN", "LAYOUTS", "lay_out"]
 
 CROP = 64
-CROPS = {"train": 160, "val": 32, "test": 96}  # of each photograph
+CROPS = {"train": 160, "val": 32, "test": 96}  # per photograph
 HEIGHT, WIDTH = 192, 288
-_LARGEST = 512  # longer photographs' shorter side
+_LARGEST = 512  # the shorter side of larger photographs
 
 
 def lay_out(name: str, source: Path | None, root: Path) -> Path:
@@ -79,9 +79,9 @@ def _camvid(source: Path, root: Path) -> None:
 
 
 def _position(source: Path, root: Path) -> None:
-    """Crops of `pcpad sample photos`' 21 photographs.
+    """Crops of the 21 photographs of `pcpad sample photos`.
 
-    Training crops lie in the outer thirds of a photograph's width; of the middle third the upper 40 % of the height
+    Training crops are from the outer thirds of a photograph's width; in the middle third, the upper 40 % of the height
     is for validation and the rest for the test, so that no pixel is in two of them.
     """
     photos = root / "photographs"
@@ -113,12 +113,12 @@ def _position(source: Path, root: Path) -> None:
 
 
 def _movements(_: Path, root: Path) -> None:
-    """Drawn videos, of which each part has its own."""
+    """Drawn videos, different ones for each part."""
     draw_movements(root)
 
 
 def _streets(_: Path, root: Path) -> None:
-    """Drawn streets for training and validation, others in `test/`, and others again in `judge/`."""
+    """Drawn streets for training and validation, others in `test/`, and further ones in `judge/`."""
     draw_streets(root, {split: STREETS[split] for split in ("train", "val")}, seed=0)
     draw_streets(root / "test", {"val": STREETS["test"]}, seed=1)
     draw_streets(root / "judge", JUDGED_ON, seed=2)

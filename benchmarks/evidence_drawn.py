@@ -14,25 +14,25 @@ from pcpad.datamodules.samples.streets import Scene, draw_scene
 
 __all__ = ["JUDGED_ON", "STREETS", "draw_movements", "draw_streets"]
 
-VIDEOS = {"train": 24, "val": 8, "test": 32}  # of each of the six movements
+VIDEOS = {"train": 24, "val": 8, "test": 32}  # per movement, of six
 FRAME = (64, 84)
-FRAMES = (38, 75)  # of a video; 1.5 to 3 s as `pcpad sample kinetics` writes them
+FRAMES = (38, 75)  # per video; 1.5 to 3 s as `pcpad sample kinetics` writes them
 STREET = (128, 256)
 STREETS = {"train": 60, "val": 12, "test": 100}
 """How many maps each part of the synthesis experiment has."""
 JUDGED_ON = {"train": 120, "val": 12}
-"""How many its judge is trained on, none of which is among those."""
+"""How many its judge is trained on; none of them is among those above."""
 # Any of the official cities that split cv0 has in the part; scenes need one.
 _CITY = {"train": "aachen", "val": "frankfurt"}
 
 
 def draw_movements(root: Path, videos: Mapping[str, int] = VIDEOS, seed: int = 0) -> None:
-    """Draw the videos of `pcpad sample kinetics` as folders of JPEG frames, which cost a fraction to read.
+    """Draw the videos of `pcpad sample kinetics` as folders of JPEG frames, which are much faster to read.
 
     Args:
-        root: Gets `{train,val,test}/<movement>/<number>/image_00001.jpg` and so on.
-        videos: How many of each movement a part has.
-        seed: With part, movement and number it decides everything; pilot runs take other seeds than 0.
+        root: Receives `{train,val,test}/<movement>/<number>/image_00001.jpg` and so on.
+        videos: How many videos of each movement a part has.
+        seed: With part, movement and number it determines everything; pilot runs use other seeds than 0.
     """
     for part, split in enumerate(videos):
         for kind, motion in enumerate(MOTIONS):
@@ -50,9 +50,9 @@ def draw_streets(root: Path, counts: Mapping[str, int], seed: int) -> None:
     """Draw streets in Cityscapes' format, 128×256, without coarse labels.
 
     Args:
-        root: Gets `leftImg8bit` and `gtFine`.
+        root: Receives `leftImg8bit` and `gtFine`.
         counts: How many `train` and `val` have.
-        seed: Of the drawings; streets of two seeds have nothing in common but how they are drawn.
+        seed: Of the drawings; streets of two seeds only share how they are drawn.
     """
     for part, split in enumerate(counts):
         for number in range(counts[split]):

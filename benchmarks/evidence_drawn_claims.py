@@ -17,12 +17,12 @@ __all__ = ["CONVERGED", "actions", "runs_needed", "synthesis"]
 
 VIDEO = "test/video_top1"
 CONVERGED = 0.5
-"""The accuracy by video from which a run counts as converged; chance is 1/6."""
+"""The accuracy by video at which a run counts as converged; chance is 1/6."""
 _TOLD = {"zeros": "60.5 → 62.0 % of videos, two rounds", "replicate": "59.8 → 62.0 % of videos, two rounds"}
 
 
 def actions(cells: Cells) -> list[Row]:
-    """2022 T5: how many runs converge, and how well those do, apart."""
+    """2022 T5: how many runs converge, and, separately, how accurate those are."""
     found = {arm: cells.metric(arm, VIDEO) for arm in ("partial", *_TOLD)}
     rows = _counts(found)
     converged = {arm: _converged(accuracy) for arm, accuracy in found.items()}
@@ -94,14 +94,14 @@ def runs_needed(first: float, second: float) -> int | None:
     z = float(stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
     variance = first * (1 - first) + second * (1 - second)
     count = max(2, math.ceil(z**2 * variance / (first - second) ** 2))
-    # By the approximation it is too few: the exact test is conservative.
+    # The approximation's number is too small: the exact test is conservative.
     while count <= 200 and _power(first, second, count) < 0.8:
         count += 1
     return count
 
 
 def _power(first: float, second: float, count: int) -> float:
-    """How often Fisher's exact test of so many runs of each is below .05."""
+    """How often Fisher's exact test of this many runs of each is below .05."""
     places = np.arange(count + 1)
     found = np.zeros((count + 1, count + 1))
     for total in range(2 * count + 1):
@@ -113,7 +113,7 @@ def _power(first: float, second: float, count: int) -> float:
 
 
 def synthesis(cells: Cells) -> list[Row]:
-    """2022 T7 by the judge's mIoU, and single instances, small ones apart."""
+    """2022 T7 by the judge's mIoU, and single instances, small and large ones separately."""
     arms = ("panoptic partial", "convolution")
     scores = {
         what: [{seed: score(run) for seed, run in cells.runs.get(arm, {}).items()} for arm in arms]
@@ -150,12 +150,12 @@ def synthesis(cells: Cells) -> list[Row]:
 
 
 def _over_instances(maps: Sequence[Sequence[float]]) -> float:
-    """The mean over all instances, of each map's number of them and mean."""
+    """The mean over all instances, from each map's number of instances and mean."""
     return sum(count * mean for count, mean in maps) / max(1.0, sum(count for count, _ in maps))
 
 
 def _real(cells: Cells) -> dict[str, str]:
-    """What the judge makes of the real images, which is the same for every run."""
+    """The judge's scores of the real images, which are the same for every run."""
     runs: list[dict[str, Any]] = [run for by_seed in cells.runs.values() for run in by_seed.values()]
     if not runs:
         return dict.fromkeys(("mIoU", "small", "large"), "")

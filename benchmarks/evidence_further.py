@@ -1,4 +1,4 @@
-"""Questions that no paper has answered, by the runs of `benchmarks.evidence_runs` as the protocols say."""
+"""Questions that the papers do not answer, tested on the runs of `benchmarks.evidence_runs` as the protocols say."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["norms", "position"]
 
 
 def norms(cells: Cells) -> list[Row]:
-    """Norm × padding, by the disagreement of tiles with whole images near seams."""
+    """Norm × padding, by how much tiles disagree with whole images near seams."""
 
     def near(arm: str) -> np.ndarray | None:
         runs = cells.runs.get(arm, {})
@@ -105,7 +105,7 @@ def _means(known: dict[str, dict[int, float]], arm: str) -> str:
 
 
 def _better(row: Row) -> str:
-    """In a question that nobody has answered, what is seen is said instead of whether it was claimed."""
+    """The verdict on an open question: what was seen, instead of whether it was claimed."""
     if "undecided" in row.verdict or row.verdict == "not run yet":
         return row.verdict.replace(", as claimed,", "").replace(", against the claim,", "")
     up = ("confirmed" in row.verdict) == (not row.claim.startswith("R²"))

@@ -1,6 +1,6 @@
-"""Networks small enough for dozens of runs on one CPU core, for `benchmarks/protocols`; named by `--import`.
+"""Networks small enough for dozens of runs on one CPU core, for `benchmarks/protocols`; loaded by `--import`.
 
-Each has last feature maps of 8×8, so that most of their places are at borders and not all of them.
+Each has last feature maps of 8×8, so that most of their positions are at borders, but not all.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _GROUPS = 8
 
 
 class _Block(nn.Module):
-    """Two 3×3 convolutions beside a shortcut, as in ResNet-18."""
+    """Two 3×3 convolutions and a shortcut, as in ResNet-18."""
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
@@ -50,8 +50,8 @@ class SmallResNet(nn.Module):
     """A residual network of three stages, seven padded convolutions.
 
     Args:
-        num_classes: How many logits it puts out.
-        stride: Of the first convolution; features are at `4 * stride`.
+        num_classes: Number of logits.
+        stride: Of the first convolution; the last features have stride `4 * stride`.
         widths: Channels of the stages.
     """
 
@@ -81,30 +81,30 @@ class SmallResNet(nn.Module):
 
 @register_model
 def small_resnet_s4(pretrained: bool = False, num_classes: int = 10, **_: Any) -> nn.Module:
-    """At stride 4: 8×8 of 32²."""
+    """At stride 4: 8×8 features for 32²."""
     return SmallResNet(num_classes)
 
 
 @register_model
 def small_resnet_s8(pretrained: bool = False, num_classes: int = 10, **_: Any) -> nn.Module:
-    """At stride 8: 8×8 of 64²."""
+    """At stride 8: 8×8 features for 64²."""
     return SmallResNet(num_classes, stride=2)
 
 
 class SmallDeepLab(smp.DeepLabV3Plus):
-    """smp's DeepLabV3+, with dilations for last maps of 6×6 instead of 56×56: 2, 4 and 6 instead of 12, 24 and 36."""
+    """smp's DeepLabV3+, with dilations 2, 4 and 6 instead of 12, 24 and 36: last maps are 6×6 instead of 56×56."""
 
     def __init__(self, encoder_name: str = "tu-test_resnet", **options: Any) -> None:
         options = {"decoder_channels": 64, "decoder_atrous_rates": (2, 4, 6)} | options
         super().__init__(encoder_name, **options)
 
 
-# Where smp looks an architecture's name up; `SegmentationTask` takes every name that is there.
+# smp looks up an architecture by its name here; `SegmentationTask` takes every name in this table.
 smp.MODEL_ARCHITECTURES_MAPPING["smalldeeplab"] = SmallDeepLab
 
 
 class NormedSegmentationTask(SegmentationTask):
-    """Segmentation whose batch norms are replaced by another norm, all other initial weights being the same.
+    """Segmentation whose batch norms are replaced by another norm, with all other initial weights unchanged.
 
     Args:
         norm: `batch` leaves the network as it is; `group` takes 8 groups; `instance` has learned factors and no
@@ -122,9 +122,9 @@ class NormedSegmentationTask(SegmentationTask):
 
 
 def replace_norms(network: nn.Module, norm: Norm) -> None:
-    """Put group or instance norms in the place of a network's batch norms, in place.
+    """Replace a network's batch norms by group or instance norms, in place.
 
-    Behind a global pooling there is one pixel, of which an instance norm would leave nothing: it is left out there.
+    After a global pooling there is one pixel, which an instance norm would set to zero: the norm is left out there.
     """
     for parent in list(network.modules()):
         pooled = any(isinstance(child, nn.AdaptiveAvgPool2d) for child in parent.children())

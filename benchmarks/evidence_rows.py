@@ -1,4 +1,4 @@
-"""Rows of EVIDENCE.md: what a paper claims, what came out here, and what follows from that."""
+"""Rows of EVIDENCE.md: what a paper claims, the result here, and the verdict."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Row:
     """A row of the page.
 
     Args:
-        claim: What is said.
-        source: Where.
+        claim: The claim.
+        source: Table or figure of the paper.
         published: The paper's numbers.
-        ours: Ours, with interval; why there is nothing where there is nothing.
+        ours: Ours, with interval; or why there are none.
         p: Corrected, as text.
-        verdict: What follows.
+        verdict: The verdict.
     """
 
     claim: str
@@ -43,10 +43,10 @@ class Form:
     """How differences are printed.
 
     Args:
-        digits: Behind the point.
+        digits: After the decimal point.
         factor: What they are multiplied by, 100 for percentage points.
-        unit: What stands behind them.
-        ratio: Whether they are logarithms, to be printed as factors.
+        unit: Printed after them.
+        ratio: Whether they are logarithms, printed as factors.
     """
 
     digits: int = 2
@@ -71,12 +71,12 @@ class Claim:
     """A claim's test.
 
     Args:
-        row: What of it is known before the test.
-        differences: Of the pairs, positive where they speak for the claim unless `sign` says otherwise.
+        row: The row before the test.
+        differences: Of the pairs; positive ones support the claim unless `sign` says otherwise.
         form: How they are printed.
         sign: −1 where the claim is that they are negative.
-        prefix: What stands before the difference.
-        flips: Whether the test by flips decides too; of five pairs it cannot be below .0625.
+        prefix: Printed before the difference.
+        flips: Whether the sign-flip test decides too; with five pairs its p cannot be below .0625.
         word: What is paired.
     """
 
@@ -90,11 +90,11 @@ class Claim:
 
 
 def corrected(family: Sequence[Claim], alpha: float = ALPHA) -> list[Row]:
-    """The rows of tests that belong together, their p by Holm's correction over those that have pairs.
+    """The rows of tests that belong together; their p is corrected by Holm's method over those that have pairs.
 
     Args:
         family: The tests.
-        alpha: What corrected p has to be below.
+        alpha: The corrected p must be below this.
 
     Returns:
         Their rows, in order.
@@ -137,9 +137,9 @@ def verdict(differences: Sequence[float], sign: int, p: float, alpha: float = AL
 
     Args:
         differences: Of the pairs.
-        sign: Of the mean that the claim asks for.
+        sign: The sign of the mean that the claim predicts.
         p: Corrected.
-        alpha: What it has to be below.
+        alpha: What p must be below.
 
     Returns:
         `confirmed`, `contradicted`, or `undecided` with the number of seeds that would find what was seen.
@@ -178,7 +178,7 @@ class Cells:
 
     @property
     def hours(self) -> float:
-        """Of processor time, the choice of learning rates and the judge included."""
+        """Hours of processor time, the choice of learning rates and the judge included."""
         runs = [run for by_seed in self.runs.values() for run in by_seed.values()]
         others = [*self.rates.values(), self.judge or {}]
         return sum(run.get("cpu_seconds", 0.0) for run in [*runs, *others]) / 3600
@@ -188,7 +188,7 @@ class Cells:
         return len(self.runs.get(arm, {}))
 
     def metric(self, arm: str, name: str) -> dict[int, float]:
-        """A test metric by seed, of runs in which it is finite."""
+        """A test metric by seed, for runs in which it is finite."""
         found = {seed: float(run["test"][name]) for seed, run in self.runs.get(arm, {}).items() if name in run["test"]}
         return {seed: value for seed, value in found.items() if math.isfinite(value)}
 

@@ -1,4 +1,4 @@
-"""The experiments of `benchmarks/protocols` that are about padding: each run with the rate that validation chose.
+"""The experiments of `benchmarks/protocols` on padding: each run uses the learning rate that validation chose.
 
     python -m benchmarks.evidence_runs position gauss_unet cls_cifar seg_camvid --data REAL --work DIR
     python -m benchmarks.evidence_runs act_demo syn_demo --work DIR
@@ -8,7 +8,7 @@
 REAL holds `bsds500/`, `camvid/`, `cifar10/` and `urban100/` as `benchmarks/evidence_data.py` reads them; `position`
 takes the photographs of `pcpad sample photos`, and `act_demo` and `syn_demo` draw theirs. Runs are made by
 `pcpad compare` in DIR; each that is finished, its tests included, is one JSON file in `benchmarks/results/EXPERIMENT`,
-and one that is there is not run again. It may be stopped at any time: the same line goes on where it was.
+and one that is there is not run again. It may be stopped at any time: the same command resumes.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ _TESTS = [
 
 @dataclass(frozen=True)
 class Arm:
-    """What is compared.
+    """One arm of an experiment.
 
     Args:
         name: In files and tables.
         options: Of `pcpad fit`, by name.
         seeds: How many runs it gets, seeds 0 and up.
-        rates: Which arm's tuning decides its learning rate; its own when None.
+        rates: The arm whose tuning determines its learning rate; its own if None.
     """
 
     name: str
@@ -76,10 +76,10 @@ class Experiment:
     Args:
         recipe: In `benchmarks/recipes`.
         arms: What is compared.
-        rates: The learning rates that validation chooses from; the recipe's own is taken where there are none.
+        rates: The learning rates that validation chooses from; if empty, the recipe's own is used.
         mode: Whether the `max` or the `min` of the monitored metric is best.
         tests: Further options of `pcpad compare`, in which `{data}` is the data's folder.
-        score: What else is measured of a run: checkpoint, data, and the paddings that it is tested under.
+        score: Further measurements of a run, from checkpoint, data, and the paddings that it is tested under.
         rate: The option of `pcpad fit` that is the learning rate.
         judge: The recipe of a judge that is trained before the first run, on `judge/` of the data.
     """
@@ -94,7 +94,7 @@ class Experiment:
     judge: str | None = None
 
     def crossed(self, arm: Arm) -> list[str]:
-        """The paddings that an arm is tested under, its own first; one that adds parameters only under itself."""
+        """The paddings that an arm is tested under, its own first; one with parameters only under itself."""
         if arm.padding == "explicit":
             return [arm.padding]
         others = [each.padding for each in self.arms if each.padding != "explicit"]
@@ -150,16 +150,16 @@ EXPERIMENTS = {
 
 
 def main() -> None:
-    """Run what is not finished."""
+    """Run the unfinished cells."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("experiments", nargs="*", metavar="EXPERIMENT", help=f"of {', '.join(EXPERIMENTS)}, in this order")
-    add("--data", type=Path, help="the folder of the published data sets; nothing for what is drawn")
-    add("--work", type=Path, help="where the runs are")
+    add("--data", type=Path, help="the folder of the published data sets; not needed for drawn data")
+    add("--work", type=Path, help="folder for the runs")
     add("--results", type=Path, default=RESULTS)
     add("--cell", help="only this run, such as 'partial, seed 3'")
-    add("--limit-minutes", type=float, default=float("inf"), help="begin no run after that")
-    add("--list", action="store_true", help="say which runs are finished, and run none")
+    add("--limit-minutes", type=float, default=float("inf"), help="start no run after this time")
+    add("--list", action="store_true", help="list which runs are finished, and run none")
     given = parser.parse_args()
     unknown = [name for name in given.experiments if name not in EXPERIMENTS]
     if unknown:
@@ -173,14 +173,14 @@ def main() -> None:
         return
     read = [name for name in given.experiments if name not in DRAWN]
     if given.work is None or not given.experiments or (read and given.data is None):
-        parser.error("experiments and --work are needed, and --data for all that is not drawn")
+        parser.error("experiments and --work are needed, and --data unless the data are drawn")
     until = time.monotonic() + 60 * given.limit_minutes
     for name in given.experiments:
         run(name, given, until)
 
 
 def cells(experiment: Experiment) -> list[tuple[Arm, int]]:
-    """Every run, seed by seed, so that whenever it ends there are pairs."""
+    """Every run, seed by seed, so that there are pairs whenever it stops."""
     most = max(arm.seeds for arm in experiment.arms)
     return [(arm, seed) for seed in range(most) for arm in experiment.arms if seed < arm.seeds]
 
@@ -224,7 +224,7 @@ def run(name: str, given: argparse.Namespace, until: float) -> None:
 
 
 def chosen_rate(name: str, arm: Arm, given: argparse.Namespace, data: Path, until: float) -> float | None:
-    """The learning rate that did best on validation, with a seed that is none of the experiment's; None in no time."""
+    """The learning rate that did best on validation, with a seed outside the experiment; None when time is up."""
     experiment = EXPERIMENTS[name]
     tuned = arm.rates or arm.name
     (arm,) = (each for each in experiment.arms if each.name == tuned)
@@ -251,7 +251,7 @@ def train_judge(name: str, results: Path, data: Path) -> None:
     """Train the judge of an experiment, unless it is there.
 
     Raises:
-        SystemExit: Its training did not come to its end.
+        SystemExit: Its training did not finish.
     """
     recipe = EXPERIMENTS[name].judge
     folder = (data / JUDGE).parents[1]
@@ -281,7 +281,7 @@ def best_rate(found: Mapping[float, float], mode: str) -> float:
 
 
 def _fit(experiment: Experiment, arm: Arm, rate: float, folder: Path, data: Path) -> list[str]:
-    """The command that trains an arm to see how well a rate does."""
+    """The command that trains an arm to score a learning rate."""
     return [
         *(sys.executable, "-m", "pcpad", "fit", "--config", str(RECIPES / experiment.recipe), f"--data.root={data}"),
         *(f"--{option}={value}" for option, value in _axes(experiment, arm, rate).items()),

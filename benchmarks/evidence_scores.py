@@ -1,4 +1,4 @@
-"""What a finished run is asked besides its test: features by place, what they know of places, and tiles' seams."""
+"""Further scores of a finished run: features by position, what they encode of positions, and tiles' seams."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import benchmarks.evidence_networks  # noqa: F401  # what checkpoints name is looked up there
+import benchmarks.evidence_networks  # noqa: F401  # registers the networks that checkpoints name
 from pcpad.commands.loading import load_datamodule, load_task
 from pcpad.datamodules.datasets.panoptic_scenes import TRAIN_IDS
 from pcpad.tasks.base import Task, unit
@@ -33,7 +33,7 @@ JUDGE = "judge/run/checkpoints/last.ckpt"
 """Where the judge of synthesized images is, in the data's folder."""
 TILE = 96
 SEAM = 8  # pixels on each side of a seam
-SMALLEST, LARGE = 4, 64  # pixels of an instance at 64×128: fewer are not asked for, as many are no longer small
+SMALLEST, LARGE = 4, 64  # pixels of an instance at 64×128: smaller ones are not scored; from 64 on they are not small
 _PENALTY = 1e-3
 _TRUSTED = ["benchmarks.evidence_networks.NormedSegmentationTask"]
 _PLACED = 256  # images whose features are kept for the regression
@@ -51,8 +51,8 @@ def classification_scores(checkpoint: Path, root: Path, paddings: Sequence[str])
     Returns:
         `correct`: padding to a text of a 0 or 1 for each test image. `moved`: padding to the mean absolute difference
         of the last maps to those under its own padding, by place, (H, W). `activation`: the mean of the last maps over
-        channels and images, (H, W). `place`: R² of what a linear regression from the vector of one place in the last
-        maps says of its row and of its column, on test images.
+        channels and images, (H, W). `place`: R² of a linear regression from the vector of one position in the last
+        maps to its row and to its column, on test images.
     """
     scores: dict[str, Any] = {"correct": {}, "moved": {}}
     own: list[Tensor] = []
@@ -78,14 +78,14 @@ def classification_scores(checkpoint: Path, root: Path, paddings: Sequence[str])
 
 
 def knows_place(fitted_on: Tensor, scored_on: Tensor) -> dict[str, float]:
-    """How well the vector of one place says which place it is.
+    """How well the vector of one position tells which position it is.
 
     Args:
         fitted_on: Maps (N, C, H, W) that a linear regression is fitted to.
         scored_on: Maps of other images.
 
     Returns:
-        R² of the row, of the column, and of the distance to the nearest border; 0 is what the mean would do.
+        R² of the row, of the column, and of the distance to the nearest border; 0 is the R² of the mean.
     """
     found = {}
     for name, target in _places(*fitted_on.shape[-2:]).items():
@@ -136,7 +136,7 @@ def _rounded(values: Tensor) -> list[list[float]]:
 
 @torch.inference_mode()
 def segmentation_scores(checkpoint: Path, root: Path, paddings: Sequence[str]) -> dict[str, Any]:
-    """How often non-overlapping tiles say another class than the whole image, near seams and away from them.
+    """How often non-overlapping tiles predict another class than the whole image, near seams and away from them.
 
     Args:
         checkpoint: The run's.
@@ -174,7 +174,7 @@ def _near(size: int, tile: int, seam: int) -> Tensor:
 
 @torch.inference_mode()
 def synthesis_scores(checkpoint: Path, root: Path, paddings: Sequence[str]) -> dict[str, Any]:
-    """How well a judge finds single instances in generated images, small ones apart.
+    """How well a judge finds single instances in generated images, small and large ones separately.
 
     Args:
         checkpoint: The run's.
@@ -196,7 +196,7 @@ def synthesis_scores(checkpoint: Path, root: Path, paddings: Sequence[str]) -> d
         images = {"": task(batch["label"], batch["instance"]), "real_": unit(batch["image"]).float()}
         for kind, image in images.items():
             large = F.interpolate(image, (height, width), mode="bilinear", align_corners=False)
-            # Where the maps at the images' size were picked from.
+            # The positions from which the maps at the images' size were picked.
             seen = judge(large).argmax(1)[:, step // 2 :: step, step // 2 :: step]
             for said, instance in zip(seen, batch["instance"][:, 0], strict=True):
                 for size, shares in instance_shares(said, instance, train_ids).items():
@@ -210,7 +210,7 @@ def instance_shares(said: Tensor, instance: Tensor, train_ids: Tensor) -> dict[s
 
     Args:
         said: Classes (H, W).
-        instance: Instance ids (H, W), 1000 times the label and a number; smaller ones are no single objects.
+        instance: Instance ids (H, W), 1000 times the label plus a number; smaller ids are no single objects.
         train_ids: The class of each label, 255 for none.
 
     Returns:

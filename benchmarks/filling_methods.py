@@ -1,4 +1,4 @@
-"""What `benchmarks.filling` compares: each fills the hole of a picture of 8 bits."""
+"""The methods that `benchmarks.filling` compares: each fills the hole of a picture of 8 bits."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Filler:
 
     Attributes:
         run: (H, W, 3) uint8 RGB and hole (H, W) bool to the filled picture, of the same type.
-        version: What its results depend on beside the picture; results of another one are made again.
-        took: For `fill` alone: how many pixels it gave to which method in its last picture.
+        version: What its results depend on besides the picture; results of another version are recomputed.
+        took: For `fill` only: how many pixels it filled by which method in its last picture.
     """
 
     run: Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -51,7 +51,7 @@ def filler(name: str) -> Filler:
         The method.
 
     Raises:
-        FileNotFoundError: Its network is not there.
+        FileNotFoundError: Its network is missing.
         ValueError: There is no such method.
     """
     kind, _, radius = name.partition("@")
@@ -65,7 +65,7 @@ def filler(name: str) -> Filler:
     if name not in OURS:
         message = f"Expected a method of {', '.join(NAMES)}, ns@RADIUS or telea@RADIUS, but got {name!r}"
         raise ValueError(message)
-    network = shipped_network()  # `auto` would do without, and this would be another row
+    network = shipped_network()  # `auto` would work without it, which would be another row
     made = Filler(lambda picture, hole: picture, _weights(network))
     made.run = partial(_ours, method="auto" if name == "fill" else "network", made=made)
     return made
@@ -94,7 +94,7 @@ def _ours(picture: np.ndarray, hole: np.ndarray, *, method: Method, made: Filler
 
 
 def _weights(network: object) -> str:
-    """Names a network by its weights."""
+    """Identifies a network by its weights."""
     found = hashlib.sha256()
     if isinstance(network, nn.Module):
         for name, tensor in network.state_dict().items():

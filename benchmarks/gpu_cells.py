@@ -27,8 +27,8 @@ class Network(NamedTuple):
     """One network and its small stand-in.
 
     Args:
-        make: From the paddings and the batch to the networks.
-        make_small: The same of the stand-in.
+        make: Makes the networks from the paddings and the batch.
+        make_small: The same for the stand-in.
         size: Height and width.
         small_size: The stand-in's.
         batches: Of inference and of training; the stand-in's is 2.
@@ -60,7 +60,7 @@ def _tiny_clips(paddings: Sequence[str], batch: int) -> Contestants:
 def _inpainting(size: int, **options: int) -> Callable[[Sequence[str], int], Contestants]:
     def make(_paddings: Sequence[str], _batch: int) -> Contestants:
         mask = torch.ones(1, 1, size, size)
-        for top, left in itertools.product((1, 4, 6), (0, 3, 5)):  # a fifth of the picture, of its border too
+        for top, left in itertools.product((1, 4, 6), (0, 3, 5)):  # a fifth of the picture, its border included
             mask[..., top * size // 8 :, left * size // 8 :][..., : size // 7, : size // 7] = 0
         torch.manual_seed(0)
         return alike(inpainting_unet(**options), inpainting_unet(partial=False, **options), "masked", mask)
@@ -108,12 +108,12 @@ class Cell(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What it is called on the command line, and its file."""
+        """Its name on the command line and of its file."""
         network = self.network.replace("/", "-")
         return f"table1-{network}" if self.table_1 else f"{network}-{self.mode}-{self.backend}-{self.dtype}"
 
     def setting(self, small: bool = False) -> Setting:
-        """Its batch, mode and so on. Half precision is measured in the layout that it is fast in."""
+        """Its batch, mode and so on. Half precision is measured in its faster memory layout."""
         if self.table_1:
             return Setting(batch=1)
         batch = 2 if small else NETWORKS[self.network].batches[self.mode == "training"]
@@ -147,7 +147,7 @@ def all_cells() -> list[Cell]:
     made = itertools.product(
         MAIN, ("inference", "training"), ("eager", "compile", "cudagraphs"), ("bfloat16", "float32")
     )
-    # A plan's lists are read back from the GPU, which a graph cannot do.
+    # A plan's lists are read back from the GPU, which a CUDA graph cannot do.
     rest = [Cell(*each) for each in made if each[0] != "spade" or each[2] != "cudagraphs"]
     others = [name for name in NETWORKS if name not in MAIN]
     rest += [Cell(*each) for each in itertools.product(others, ("inference", "training"), ("eager", "compile"))]

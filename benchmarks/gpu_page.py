@@ -1,4 +1,4 @@
-"""The files that `benchmarks.gpu` keeps, and the section of RESULTS.md that is made of them."""
+"""The files that `benchmarks.gpu` keeps, and the section of RESULTS.md that is made from them."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def file_of(folder: Path, device: str, cell: str) -> Path:
 
 
 def kept(folder: Path) -> list[dict[str, Any]]:
-    """All cells of all devices, in the order in which they are measured; what cannot be read is none."""
+    """All cells of all devices, in the order in which they are measured; unreadable files are skipped."""
     order = {cell.name: place for place, cell in enumerate(all_cells())}
     found = []
     for path in sorted(folder.glob("*/*.json")):
         try:
             found.append(json.loads(path.read_text(encoding="utf-8")))
         except ValueError:
-            continue  # cut off by what stopped it; measured again by the next call
+            continue  # cut off by an interruption; measured again by the next call
     return sorted(found, key=lambda content: order.get(content["cell"], len(order)))
 
 

@@ -1,8 +1,8 @@
 """What the masks cost the inpainting U-Net: ``python -m benchmarks.inpainting [section …]``.
 
-The network of partial convolutions beside the same of ordinary ones, with the same weights, and an identical twin of
-the latter as the control, timed in alternation in one process at 256² with brush strokes over about 30 % of the image;
-the ratio's median with its 95 % interval. ``--json FILE`` keeps it.
+The network with partial convolutions against the same with ordinary ones, with the same weights, and an identical twin
+of the latter as the control, timed in alternation in one process at 256² with brush strokes over about 30 % of the
+image; the ratio's median with its 95 % interval. ``--json FILE`` keeps it.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def row(what: str, seconds: dict[str, list]) -> dict[str, object]:
 
 @torch.inference_mode()
 def inference(rounds: int) -> list[dict[str, object]]:
-    """One image in evaluation mode: with holes, without any, and a small hole, after which all is soon valid."""
+    """One image in evaluation mode: with holes, without any, and with a small hole, which soon closes."""
     nets = {name: net.eval() for name, net in trio().items()}
     image, small = torch.randn(1, 3, SIZE, SIZE, device=DEVICE), torch.ones(1, 1, SIZE, SIZE, device=DEVICE)
     small[..., 100:120, 100:120] = 0
@@ -101,7 +101,7 @@ def training(rounds: int) -> list[dict[str, object]]:
 
 
 def memory(rounds: int) -> list[dict[str, object]]:
-    """Peak memory of a training step, batch 4: bytes of tensors beyond the weights, which does not vary."""
+    """Peak memory of a training step, batch 4: bytes of tensors beyond the weights, which are deterministic."""
     inputs = _training_inputs()
     peaks = {name: peak_memory(net.train(), inputs) for name, net in trio().items()}
     cells: dict[str, object] = {"what": "peak memory of a training step", "ordinary": f"{peaks['ordinary']:.1f} MiB"}

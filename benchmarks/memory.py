@@ -1,12 +1,12 @@
 """How much memory metrics and predictions need at their peak: `python -m benchmarks.memory`.
 
-Each case runs in a child process: what it is given is made first, then the peak that the system keeps of the process
-(VmHWM) is set back, the case runs, and the difference to what was resident before is printed, in MB of 10^6 bytes.
-`--code DIR` (repeatable) runs other checkouts too; `--case` some cases alone. Linux. `--json FILE` keeps the table.
+Each case runs in a child process: its inputs are made first, then the process's peak as Linux keeps it (VmHWM) is
+reset, the case runs, and the difference to the resident memory before is printed, in MB of 10^6 bytes.
+`--code DIR` (repeatable) runs other checkouts too; `--case` only some cases. Linux. `--json FILE` keeps the table.
 
-`predict`, which is not among the cases unless it is named, writes a picture of `--side` pixels square and runs `pcpad
-predict` on it, with a network of one convolution: the whole process's peak, imports and picture included. Workers of
-loaders are processes of their own.
+`predict`, which only runs if it is named, writes a picture of `--side` pixels square and runs `pcpad
+predict` on it, with a network of one convolution: the whole process's peak, imports and picture included. Loaders'
+workers are separate processes.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ _CASES = {
 
 
 def child(case: str, side: int) -> None:
-    """Run one case and print what it took.
+    """Run one case and print its memory.
 
     Args:
         case: Its name.
@@ -128,7 +128,7 @@ def child(case: str, side: int) -> None:
         side = 0
     warm = _CASES[case](min(side, 64))
     if case not in ("VideoAccuracy", "Inception Score"):
-        warm()  # what is loaded at a first call
+        warm()  # loads what is loaded at a first call
     call = _CASES[case](side)
     before = status_bytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
@@ -189,9 +189,9 @@ def main() -> None:
     here = Path(__file__).resolve()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", nargs="+", choices=[*_CASES, "predict"], default=list(_CASES))
-    parser.add_argument("--side", type=int, default=8192, help="of maps and pictures; default 8192")
-    parser.add_argument("--code", type=Path, action="append", metavar="DIR", help="checkouts; this one by default")
-    parser.add_argument("--folder", type=Path, help="for the picture and what is predicted")
+    parser.add_argument("--side", type=int, default=8192, help="of maps and pictures; default: 8192")
+    parser.add_argument("--code", type=Path, action="append", metavar="DIR", help="checkouts; default: this one")
+    parser.add_argument("--folder", type=Path, help="folder for the picture and the predictions")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     given = parser.parse_args()

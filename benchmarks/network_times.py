@@ -1,15 +1,15 @@
-"""What whole networks take under partial padding beside zeros: `python -m benchmarks.network_times [network …]`.
+"""Times of whole networks under partial padding against zeros: `python -m benchmarks.network_times [network …]`.
 
     python -m benchmarks.network_times --json times.json --threads 1
 
-Of each network four calls are timed in one process, in an order drawn anew in each round: with zero padding, the same
-again by an identical copy (the control), with partial padding, and with partial padding where nothing is kept from an
-earlier call (the first call at a size). Rounds go on until the interval of control / zeros lies within 1 ± `--within`,
-or for `--minutes`; a network whose control does not get there is marked. A network that is in `--json` is not timed
-again, so that a run that was stopped goes on.
+For each network four calls are timed in one process, in an order drawn in each round: with zero padding, the same
+by an identical copy (the control), with partial padding, and with partial padding without anything cached by an
+earlier call (the first call at a size). Rounds continue until the interval of control / zeros lies within 1 ±
+`--within`, or for `--minutes`; a network whose control stays wider is marked. A network that is in `--json` is not
+timed again, so an interrupted run resumes.
 
-Times are of the processor where one thread computes, so that other processes take part by the caches alone; with more
-threads they are of the clock.
+With one thread, times are processor times, so that other processes only matter through shared caches; with more
+threads they are wall-clock times.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pcpad import _border
 from pcpad.commands.benching.networks import contestants
 from pcpad.files import write_text
 
-NETWORKS = {  # by the names that `pcpad bench` takes: size of the input, and the goal of partial / zeros
+NETWORKS = {  # by name of `pcpad bench`: input size, and the goal of partial / zeros
     "resnet50": ((3, 224, 224), 1.01),
     "vgg16_bn": ((3, 224, 224), 1.01),
     "resnet3d50": ((3, 16, 112, 112), 1.01),
@@ -46,13 +46,13 @@ AT_LEAST = 20
 
 
 def main() -> None:
-    """Time what is not there yet, and print all."""
+    """Time what is missing, and print everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("networks", nargs="*", help=f"of {', '.join(NETWORKS)}; all by default")
+    parser.add_argument("networks", nargs="*", help=f"of {', '.join(NETWORKS)}; default: all")
     parser.add_argument("--within", type=float, default=0.005, help="of the control's interval; default %(default)s")
-    parser.add_argument("--minutes", type=float, default=20, help="at most, for each network; default %(default)s")
+    parser.add_argument("--minutes", type=float, default=20, help="at most, per network; default %(default)s")
     parser.add_argument("--threads", type=int, default=1, help="default %(default)s")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where finished networks are kept")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="file for finished networks")
     given = parser.parse_args()
     unknown = sorted(set(given.networks) - set(NETWORKS))
     if unknown:
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def calls(name: str, size: tuple[int, ...]) -> dict[str, Callable[[], object]]:
-    """One network's four calls, in evaluation, of one picture or clip of noise."""
+    """One network's four calls in evaluation mode, on one picture or clip of noise."""
     networks = {padding: network.eval() for padding, network in contestants(name, ["partial"]).networks.items()}
     x = torch.randn(1, *size, generator=torch.Generator().manual_seed(0))
 

@@ -1,12 +1,12 @@
-"""Does what people saved still work? Checkpoints, configs and import paths of one version, tried with another.
+"""Does what people saved still work? Checkpoints, configs and import paths of one version, tested with another.
 
     PYTHONPATH=OLD python benchmarks/old_checkpoints.py make DIR      train, with the old version
     PYTHONPATH=NEW python benchmarks/old_checkpoints.py check DIR     load, run, test and resume, with the new one
     PYTHONPATH=OLD python benchmarks/old_checkpoints.py names FILE    list class paths, arguments and public names
 
-OLD and NEW are checkouts. The file itself is the same for both, so it uses only what every version has: the command,
-`load_task`, and torch. All runs on the CPU, on one thread, so that equal means equal to the last bit; `check` ends with
-exit code 1 and one line per failure.
+OLD and NEW are checkouts. This file runs with both, so it only uses what every version has: the command,
+`load_task`, and torch. Everything runs on the CPU, on one thread, so that results are equal to the last bit; `check`
+ends with exit code 1 and one line per failure.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Inputs = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Case:
-    """One checkpoint: the recipe it is trained by, on which sample, and what its task is called with."""
+    """One checkpoint: its recipe, its sample data, and its task's inputs."""
 
     recipe: str
     sample: str
@@ -66,7 +66,7 @@ def _street() -> Inputs:
 _LITTLE = ("--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--trainer.check_val_every_n_epoch=1")
 _DEEPLAB = ("--model.architecture=deeplabv3plus", "--model.encoder=resnet18", "--data.batch_size=2")
 _SMALL_STREETS = ("--data.crop_size=64", "--data.effective_batch=null")
-# Callbacks and loggers stand in a config by their class paths too.
+# Callbacks and loggers are also named in a config by their class paths.
 _WRITTEN_OUT = (
     "--trainer.callbacks+=pcpad.tasks.callbacks.SampleImages",
     "--trainer.callbacks+=lightning.pytorch.callbacks.LearningRateMonitor",
@@ -95,7 +95,7 @@ def command(*args: str) -> str:
     """Run `pcpad` in this process, silently.
 
     Raises:
-        RuntimeError: It did not end well; with what it said.
+        RuntimeError: It failed; with its output.
     """
     from pcpad.cli import main
 
@@ -113,32 +113,32 @@ def command(*args: str) -> str:
 
 
 def run(verb: str, folder: Path, *args: str) -> Path:
-    """Run a trainer's verb on the CPU; where it wrote."""
+    """Run a trainer's verb on the CPU; returns the folder that it wrote to."""
     quiet = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
     command(verb, *args, "--trainer.accelerator=cpu", f"--trainer.default_root_dir={folder}", *quiet)
     return next(folder.glob("*/version_0"))
 
 
 def train(case: Case, folder: Path) -> Path:
-    """Two steps by the recipe."""
+    """Train two steps with the recipe."""
     ends = ("--trainer.max_steps=-1", "--trainer.max_epochs=1", "--data.num_workers=0")
     return run("fit", folder, "--config", f"{case.recipe}.yaml", *_LITTLE, *ends, *case.options)
 
 
 def resume(folder: Path, into: Path) -> Path:
-    """Two more steps from a checkpoint, by the config saved beside it."""
+    """Train two more steps from a checkpoint, with the config saved next to it."""
     from_there = ("--config", str(folder / "config.yaml"), "--ckpt_path", str(folder / "last.ckpt"))
     return run("fit", into, *from_there, "--trainer.max_epochs=2")
 
 
 def test(name: str, folder: Path, into: Path) -> Path:
-    """Test a checkpoint by what it remembers."""
+    """Test a checkpoint with the settings that it keeps."""
     options = EVALUATED if name == "smp" else ()
     return run("test", into, "--ckpt_path", str(folder / "last.ckpt"), "--trainer.limit_test_batches=1", *options)
 
 
 def outputs(case: Case, checkpoint: Path) -> dict[str, Any]:
-    """What the loaded task says about seeded inputs, and what it is."""
+    """The loaded task's outputs for seeded inputs, and its settings."""
     from pcpad.commands.loading import load_task
 
     task: Any = load_task(checkpoint)
@@ -150,12 +150,12 @@ def outputs(case: Case, checkpoint: Path) -> dict[str, Any]:
 
 
 def metrics(folder: Path, verb: str) -> dict[str, float]:
-    """Of a run's `results.json`."""
+    """The metrics of a run's `results.json`."""
     return json.loads((folder / "results.json").read_text(encoding="utf-8"))[verb]["metrics"]
 
 
 def make() -> None:
-    """Write samples, train, and keep what came out, all in the current folder."""
+    """Write samples, train, and save the results, all in the current folder."""
     for sample, name in SAMPLES.items():
         command("sample", sample, f"data/{name}")
     for name, case in CASES.items():
@@ -179,10 +179,10 @@ def make() -> None:
 
 
 def check() -> int:
-    """Try everything in the current folder.
+    """Check everything in the current folder.
 
     Returns:
-        How many failures were printed.
+        The number of failures printed.
     """
     failures = 0
     for name, case in CASES.items():
@@ -220,7 +220,7 @@ def _problems(name: str, case: Case, folder: Path) -> Iterator[tuple[str, str | 
 
 
 def _difference(expected: Any, got: Any) -> str | None:
-    """None if they are the same to the last bit."""
+    """None if both are equal to the last bit, else the difference."""
     if isinstance(expected, dict) and isinstance(got, dict):
         lacking = sorted(set(expected) ^ set(got))
         parts = [f"{key}: {_difference(expected[key], got[key])}" for key in expected if key in got]
@@ -236,12 +236,12 @@ def _difference(expected: Any, got: Any) -> str | None:
 
 
 def names() -> dict[str, Any]:
-    """Every name of this version that a checkpoint, a config or someone's program can hold.
+    """Every name of this version that a checkpoint, a config or someone's program can contain.
 
     Returns:
-        `classes`: the import paths of each class that takes a class path's place, its own and its packages', with the
-        names of its arguments; `short_names`: those that the command knows without a path; `modules`: every module's
-        public names, by `__all__` where there is one, else those defined in it.
+        `classes`: the import paths of each class that can be given as a class path, its own and its packages', with the
+        names of its arguments; `short_names`: those that the command knows without a path; `modules`: every
+        module's public names, from `__all__` if it has one, else those defined in it.
     """
     importlib.import_module("pcpad.commands.run")
     short = sorted({kind.__name__ for kind in _kinds()})
@@ -259,7 +259,7 @@ def names() -> dict[str, Any]:
 def _import_all(package: str) -> Iterator[str]:
     yield package
     for info in pkgutil.iter_modules(getattr(importlib.import_module(package), "__path__", []), f"{package}."):
-        # In a checkout the suite's folders stand beside others, which `pcpad.__path__` reaches too.
+        # In a checkout the suite's folders lie next to others, which `pcpad.__path__` reaches too.
         if info.name not in ("pcpad.pcpad", "pcpad.benchmarks"):
             yield from _import_all(info.name)
 
@@ -270,7 +270,7 @@ def _packages(module: str) -> list[str]:
 
 
 def _kinds() -> set[type]:
-    """The public classes of pcpad, as far as imported, that a class path can ask for."""
+    """The public classes of pcpad, as far as imported, that a class path can name."""
     from lightning.pytorch import Callback, LightningDataModule, LightningModule
     from lightning.pytorch.loggers import Logger
     from lightning.pytorch.plugins import Precision
@@ -330,7 +330,7 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     given.target.mkdir(parents=True, exist_ok=True)
-    os.chdir(given.target)  # where the recipes' `data/…` is
+    os.chdir(given.target)  # the recipes' `data/…` is relative to it
     if given.command == "make":
         make()
     else:

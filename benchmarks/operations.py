@@ -1,10 +1,10 @@
 """How many kernels layers run and how many bytes these move: `python -m benchmarks.operations`.
 
-Arithmetic kernels (views and empty memory are none) and bytes read and written, for each layer beside the zero-padded
-convolution, forward and backward apart, once everything is there that is kept between calls. Counts are the same on
-every machine; no device is needed. `--gpu` counts the ways that are taken on a GPU. `--format` prints text, Markdown
-or JSON. `--brief` prints a row for each layer, size and dtype, forward + backward; `--before` puts what an earlier
-version's JSON files say beside it.
+Arithmetic kernels (without views and empty memory) and bytes read and written, for each layer and for the zero-padded
+convolution, forward and backward separately, once everything is cached that is kept between calls. Counts are the same
+on every machine; no device is needed. `--gpu` counts the code paths taken on a GPU. `--format` prints text, Markdown
+or JSON. `--brief` prints one row per layer, size and dtype, forward + backward; `--before` adds the numbers of an
+earlier version's JSON files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pcpad.commands.benching.counting import as_on_a_gpu
 
 
 def rows(arguments: argparse.Namespace) -> list[dict[str, object]]:
-    """One for each case asked for."""
+    """The rows of each requested case."""
     cases = itertools.product(arguments.size, arguments.dtype, (True, False), (False, True), arguments.layer)
     with as_on_a_gpu() if arguments.gpu else nullcontext():
         return [
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--dtype", nargs="+", choices=list(DTYPES), default=list(DTYPES))
     parser.add_argument("--gpu", action="store_true", help="count what runs on a GPU")
     parser.add_argument("--format", choices=("text", "markdown", "json"), default="text")
-    parser.add_argument("--brief", action="store_true", help="a row for each layer, size and dtype")
+    parser.add_argument("--brief", action="store_true", help="one row per layer, size and dtype")
     parser.add_argument("--before", nargs="+", type=Path, default=[], help="an earlier version's JSON; implies --brief")
     arguments = parser.parse_args()
     before = [row for path in arguments.before for row in json.loads(path.read_text(encoding="utf-8"))]

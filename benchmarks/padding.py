@@ -1,4 +1,4 @@
-"""What partial-convolution padding costs beside zero padding: ``python -m benchmarks.padding [section …]``.
+"""What partial-convolution padding costs compared with zero padding: ``python -m benchmarks.padding [section …]``.
 
 A training step, single layers of several sizes, and the start of the command; whole networks in evaluation are in
 `benchmarks.network_times`. The same weights under both paddings, and an identical twin of the zero-padded network as
@@ -54,7 +54,7 @@ def training_step(net: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> None
 
 
 def training(rounds: int) -> list[dict[str, object]]:
-    """A ResNet-50 training step, batch 4 at 224²: time, and peak memory in processes of their own."""
+    """A ResNet-50 training step, batch 4 at 224²: time, and peak memory in separate processes."""
     x, labels = torch.randn(4, 3, 224, 224, device=DEVICE), torch.randint(0, 1000, (4,), device=DEVICE)
     calls = {
         key: partial(training_step, net.train(), x, labels) for key, net in trio(lambda: get_model("resnet50")).items()
@@ -92,7 +92,7 @@ def sizes(rounds: int) -> list[dict[str, object]]:
 
 
 def start_up(rounds: int) -> list[dict[str, object]]:
-    """``pcpad --help`` beside ``import lightning`` (under "zero") and the same again (under "control")."""
+    """``pcpad --help`` against ``import lightning`` (under "zero") and the same again (under "control")."""
 
     def call(*command: str) -> Callable[[], object]:
         return lambda: subprocess.run(command, check=True, capture_output=True)

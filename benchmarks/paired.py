@@ -1,4 +1,4 @@
-"""Two ways of doing the same to the same pictures: the mean difference, its interval, and two tests."""
+"""Two methods on the same pictures: the mean difference, its interval, and two tests."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Comparison:
     Args:
         count: How many pictures both have.
         difference: The mean of `values - baseline`.
-        low: Where its 95 % interval by Student's t begins.
-        high: Where it ends.
+        low: Lower end of its 95 % interval by Student's t.
+        high: Its upper end.
         p_t: Of the two-sided paired t-test.
         p_flips: Of the two-sided test by random flips of the differences' signs; at least 0.0002.
         larger: The share of pictures whose value is the larger one.
@@ -42,7 +42,7 @@ def compare(values: Mapping[str, float], baseline: Mapping[str, float]) -> Compa
 
     Args:
         values: Picture to finite number.
-        baseline: The same of what it is compared with; pictures that only one has do not count.
+        baseline: The same for the baseline; pictures that only one of them has do not count.
 
     Returns:
         The comparison. Where all differences are equal there is no spread to test against: the interval is the

@@ -1,7 +1,7 @@
-"""What panoptic partial convolution costs beside a convolution: ``python -m benchmarks.panoptic [section …]``.
+"""What panoptic partial convolution costs compared with a convolution: ``python -m benchmarks.panoptic [section …]``.
 
 The layer with its plan, against an ordinary convolution with the same weights, an identical twin of that as the
-control, and the usual way to compute it, unfold and a product; and the whole SPADE generator. Timed in alternation in
+control, and the common implementation by unfold and a product; and the whole SPADE generator. Timed in alternation in
 one process; the ratio's median with its 95 % interval. ``--json FILE`` keeps it.
 """
 
@@ -33,7 +33,7 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def street(height: int, width: int, mixed: float) -> torch.Tensor:
-    """Ids (1, 1, H, W) of overlapping rectangles, as many as give this share of 3x3 windows that mix ids."""
+    """Ids (1, 1, H, W) of overlapping rectangles, enough to give this share of 3x3 windows that mix ids."""
     draw = torch.Generator().manual_seed(0)
     ids = torch.zeros(1, 1, height, width, dtype=torch.int32)
     for instance in range(1, 10_000):
@@ -46,7 +46,7 @@ def street(height: int, width: int, mixed: float) -> torch.Tensor:
 
 
 def unfolded(layer: nn.Conv2d, x: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """The usual way: every window's taps side by side, those of another id times zero."""
+    """The common implementation: every window's taps unfolded, those with another id multiplied by zero."""
     taps = F.unfold(F.pad(ids.double(), (1, 1, 1, 1), value=-1), 3)
     mask = (taps == taps[:, 4:5]).to(x.dtype)
     columns = F.unfold(x, 3, padding=1).unflatten(1, (-1, 9)).mul_(mask.unsqueeze(1)).flatten(1, 2)
@@ -68,7 +68,7 @@ LAYERS = ((64, 64, 128, 256, 0.23), (64, 64, 256, 512, 0.07), (512, 512, 32, 64,
 
 
 def layer(rounds: int) -> list[dict[str, object]]:
-    """One 3×3 layer, batch 1; the plan is built anew in each call."""
+    """One 3×3 layer, batch 1; the plan is rebuilt in each call."""
     rows = []
     for ins, outs, height, width, mixed in LAYERS:
         torch.manual_seed(0)
@@ -109,7 +109,7 @@ def backwards(call: Callable[[], torch.Tensor]) -> None:
 
 
 def memory(_rounds: int) -> list[dict[str, object]]:
-    """Peak of what one layer allocates, forward + backward, beyond its input and parameters."""
+    """Peak memory of one layer, forward + backward, beyond its input and parameters."""
     rows = []
     for ins, outs, height, width, mixed in LAYERS[:2]:
         ids, ours = street(height, width, mixed), PanopticPartialConv2d(ins, outs, 3, padding=1).to(DEVICE)
@@ -187,11 +187,11 @@ def _batch(ids: torch.Tensor, plans: bool) -> dict[str, object]:
 
 
 def workers(rounds: int) -> list[dict[str, object]]:
-    """Processor time of the training process for a batch's plans, 256×512, batch 4: made there, or from a worker."""
+    """Processor time of the training process for a batch's plans, 256×512, batch 4: made there, or by a worker."""
     ids = torch.cat([street(256, 512, 0.07).roll(shift, 3) for shift in (0, 50, 100, 150)])
 
     def received(plans: bool) -> float:
-        options: dict[str, Any] = {"batch_size": 1, "num_workers": 1}  # of which each is one batch of four
+        options: dict[str, Any] = {"batch_size": 1, "num_workers": 1}  # each is one batch of four
         batches = iter(DataLoader(range(rounds + 1), collate_fn=lambda _: _batch(ids, plans), **options))  # type: ignore[arg-type]
         next(batches)  # starts the worker
         start = time.process_time()

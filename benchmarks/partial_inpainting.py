@@ -4,8 +4,8 @@
     python -m benchmarks.partial_inpainting score --photographs BSDS500 --work DIR
     python -m benchmarks.partial_inpainting summary [--markdown benchmarks/FILLING.md]
 
-Training is `pcpad compare`, which goes on where it was stopped; each finished run is scored into one JSON file in
-`benchmarks/results/inpainting`, and one that is there is not scored again. BSDS500's photographs:
+Training is `pcpad compare`, which resumes when interrupted; each finished run is scored into one JSON file in
+`benchmarks/results/inpainting`, and scored runs are skipped. BSDS500's photographs:
 https://github.com/BIDS/BSDS500, as `train/*.jpg` and `test/*.jpg`.
 """
 
@@ -49,14 +49,14 @@ OPTIONS = (
 
 
 def main() -> None:
-    """Train, score, or print what was scored."""
+    """Train, score, or print the scores."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["train", "score", "summary"])
     parser.add_argument("--photographs", type=Path, help="BSDS500, with train/ and test/")
-    parser.add_argument("--work", type=Path, help="where the runs are")
+    parser.add_argument("--work", type=Path, help="folder for the runs")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
-    parser.add_argument("--markdown", type=Path, help="the file whose section is to be written")
+    parser.add_argument("--markdown", type=Path, help="the file whose section is written")
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.what == "summary":
@@ -68,14 +68,14 @@ def main() -> None:
     if None in (given.photographs, given.work):
         parser.error("--photographs and --work are needed")
     if given.what == "train":
-        for seed in given.seeds:  # seed by seed, so that whenever it ends there are pairs
+        for seed in given.seeds:  # seed by seed, so that there are pairs whenever it stops
             subprocess.run(training(given.photographs, given.work, seed), check=True)
         return
     score_runs(given.photographs, given.work, given.results)
 
 
 def training(photographs: Path, work: Path, seed: int) -> list[str]:
-    """The command that trains both arms of a seed, its photographs laid out as it wants them."""
+    """The command that trains both arms of a seed, with the photographs laid out as it expects."""
     data = lay_out(photographs, work / "photographs")
     return [
         *(sys.executable, "-m", "pcpad", "compare", "--config", "inp_demo.yaml"),
@@ -100,10 +100,10 @@ def lay_out(photographs: Path, root: Path) -> Path:
 
 
 def holes_of(name: str, bounds: tuple[float, float]) -> dict[str, np.ndarray]:
-    """A photograph's two masks of a ratio, (SIZE, SIZE) uint8, 1 = valid, by the place of their holes.
+    """A photograph's two masks of a ratio, (SIZE, SIZE) uint8, 1 = valid, by the location of their holes.
 
     Args:
-        name: The photograph's; it and the ratio decide all.
+        name: The photograph's; it and the ratio determine both masks.
         bounds: Smallest and largest share that is a hole.
 
     Returns:
@@ -124,12 +124,12 @@ def holes_of(name: str, bounds: tuple[float, float]) -> dict[str, np.ndarray]:
 
 
 def bin_name(bounds: tuple[float, float]) -> str:
-    """As the task's own metrics name it."""
+    """The name that the task's own metrics use."""
     return f"{bounds[0]:.2f}-{bounds[1]:.2f}"
 
 
 def finished(work: Path) -> list[tuple[Cell, Path]]:
-    """The runs whose training came to its end, and their last checkpoints."""
+    """The runs whose training has finished, and their last checkpoints."""
     grid: Grid = read_grid(work / "runs")
     found = []
     for cell in grid.cells:
@@ -174,7 +174,7 @@ def scores_of(task: Any, paths: Sequence[Path]) -> dict[str, dict[str, list[floa
     return found
 
 
-# What came out
+# Results
 
 Scored = Mapping[str, Mapping[str, Mapping[str, float]]]  # seed to picture to number, by arm
 

@@ -1,10 +1,10 @@
-"""What ``pcpad predict`` costs over the network: ``python -m benchmarks.predicting --ckpt_path FILE --folder DIR``.
+"""What ``pcpad predict`` costs beyond the network: ``python -m benchmarks.predicting --ckpt_path FILE --folder DIR``.
 
 5 000 pictures of 256×128 and 50 of 1024×2048, read, put through a segmentation checkpoint, and written as indices,
-colors and overlays. Of each size are measured: the command with all pictures, the command with one (its start), and the
-network alone on as many random images. The difference is what reading and writing cost per picture, in wall-clock and
-in processor seconds; ``--code DIR`` (repeatable) measures another checkout too, the ways in turn. Everything lies below
-``--folder``; ``--clean`` removes it. ``--json FILE`` keeps the table.
+colors and overlays. For each size three things are measured: the command with all pictures, the command with one (its
+start), and the network alone on as many random images. The difference is the cost of reading and writing per picture,
+in wall-clock and in processor seconds; ``--code DIR`` (repeatable) measures another checkout too, in alternation.
+Everything is written below ``--folder``; ``--clean`` removes it. ``--json FILE`` keeps the table.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def draw(folder: Path, size: tuple[int, int], count: int) -> Path:
     """Photograph-like pictures as JPEGs: one scene of coarse shapes with grain, each shifted by some pixels.
 
     Args:
-        folder: Where.
+        folder: Where to write them.
         size: Height and width.
         count: How many.
 
@@ -55,7 +55,7 @@ def timed(command: list[str], code: Path) -> tuple[float, float]:
 
     Args:
         command: Arguments after `python`.
-        code: The checkout that it runs.
+        code: The checkout to run.
 
     Returns:
         Both.
@@ -91,7 +91,7 @@ def network_alone(checkpoint: str, size: tuple[int, int], count: int) -> None:
 
 
 def measure(checkpoint: str, folder: Path, codes: list[Path], share: float) -> list[dict[str, object]]:
-    """Both sizes, by each checkout.
+    """Both sizes, with each checkout.
 
     Args:
         checkpoint: A segmentation task's.
@@ -140,8 +140,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ckpt_path", required=True, metavar="FILE")
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--code", type=Path, action="append", metavar="DIR", help="checkouts; this one by default")
-    parser.add_argument("--share", type=float, default=1.0, help="of the pictures")
+    parser.add_argument("--code", type=Path, action="append", metavar="DIR", help="checkouts; default: this one")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the pictures to use")
     parser.add_argument("--clean", action="store_true", help="remove the pictures when done")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--child", type=int, nargs=2, help=argparse.SUPPRESS)

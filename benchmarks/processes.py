@@ -1,10 +1,10 @@
-"""Every number that every task logs or writes, on one process and on several, of sets that these do not divide.
+"""All numbers that every task logs or writes, on one process and on several, on sets that these do not divide.
 
 `python benchmarks/processes.py [classification …] [--processes 2] [--size 5] [--loader ours|plain] [--json FILE]`
 
-Each task is trained for two steps of four samples, tested and, where it predicts, applied. Batch norms keep their
-statistics, which several processes would otherwise take of fewer samples each, and nothing is dropped out. Of a file
-the table shows the number that differs most. Ends with code 1 where numbers differ.
+Each task is trained for two steps of four samples, tested and, if it can predict, applied. Batch norms keep their
+statistics, which several processes would otherwise compute from fewer samples each, and dropout is off. For each file
+the table shows the number that differs most. Ends with exit code 1 if numbers differ.
 """
 
 import argparse
@@ -49,8 +49,8 @@ from pcpad.tasks.evaluation import EvaluationFiles
 from pcpad.tasks.evaluation.evaluators import Border, Regular, Tile
 from pcpad.tasks.judges import detection, inception
 
-_BATCH = 4  # samples a training step, over all processes
-_CLOSE = 1e-6  # of the larger number, or of 1
+_BATCH = 4  # samples per training step, over all processes
+_CLOSE = 1e-6  # relative to the larger number, or absolute below 1
 _LABELS = 4
 _IN = ": "
 _STREET = (7, 24, 26)  # road, person, car
@@ -66,7 +66,7 @@ class Case:
     Args:
         task: Makes it.
         item: Makes the sample of a number.
-        testing: What the test has beside: evaluators.
+        testing: What the test has besides: evaluators.
         training_item: Makes those to train on, where they differ.
         predicts: Keys of a sample to predict.
         offers: Attributes of the data module.
@@ -81,7 +81,7 @@ class Case:
 
 
 class Ours(DataModule):
-    """Samples, shared out by this package."""
+    """Samples, distributed over processes by this package."""
 
     def __init__(self, case: Case, size: int, processes: int) -> None:
         super().__init__(batch_size=_BATCH // processes, eval_batch_size=2)
@@ -106,7 +106,7 @@ class Ours(DataModule):
         return self.prediction_loader(self.unlabelled(), batch_size=1)
 
     def unlabelled(self) -> list[Item]:
-        """What is predicted from."""
+        """The data to predict from."""
         return [
             {"path": f"{number}.png", **{key: item[key] for key in self.case.predicts}}
             for number, item in enumerate(self.items)
@@ -114,7 +114,7 @@ class Ours(DataModule):
 
 
 class Plain(LightningDataModule):
-    """The same samples in plain loaders, which Lightning shares out."""
+    """The same samples in plain loaders, which Lightning distributes."""
 
     def __init__(self, case: Case, size: int, processes: int) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class Plain(LightningDataModule):
             setattr(self, name, value)
 
     def train_dataloader(self) -> DataLoader:
-        """As ours: which sample comes when is not what is compared."""
+        """As in the other data module: the order of the samples is not compared."""
         self.ours.trainer = self.trainer
         return self.ours.train_dataloader()
 
@@ -139,17 +139,17 @@ class Plain(LightningDataModule):
 
 
 class KeepStatistics(Callback):
-    """Batch norms that normalise by what they have seen before, and no dropout."""
+    """Batch norms that normalize by their running statistics, and no dropout."""
 
     def on_train_batch_start(self, trainer, task, batch, number) -> None:
-        """Set them so."""
+        """Set them to evaluation mode."""
         for module in task.modules():
             if isinstance(module, (_BatchNorm, torch.nn.Dropout)):
                 module.eval()
 
 
 def sgd(parameters) -> SGD:
-    """A cautious optimizer."""
+    """An optimizer with a small learning rate."""
     return SGD(parameters, lr=1e-5)
 
 
@@ -165,7 +165,7 @@ def blocks(number: int, high: int, size: int, block: int) -> torch.Tensor:
 
 
 def scene(number: int) -> Item:
-    """A street of three classes, the brighter the higher; a row and, in every third scene, much more is ignored."""
+    """A street of three classes, brighter toward the top; a row and, in every third scene, much more is ignored."""
     label = blocks(number, 3, 48, 8).long()
     image = (label * 60 + noise(number, 3, 48, 48, high=120)).to(torch.uint8)
     label[0] = 255
@@ -175,14 +175,14 @@ def scene(number: int) -> Item:
 
 
 def training_scene(number: int) -> Item:
-    """The same with all labels: processes' losses are averaged, as their gradients are, whatever they are means of."""
+    """The same with all labels: processes' losses are averaged like their gradients, whatever they are means of."""
     item = scene(number)
     item["label"] = torch.where(item["label"] == 255, 1, item["label"])
     return item
 
 
 def picture(number: int) -> Item:
-    """Noise on a slope, with a hole of another share of it in each, at the border or not."""
+    """Noise on a slope, each with a hole of another share of it, at the border or not."""
     slope = torch.linspace(0, 100 + 20 * (number % 5), 112).round().to(torch.uint8)
     mask = torch.ones(1, 112, 112)
     side = (20, 45, 60, 75, 82)[number % 5]
@@ -192,7 +192,7 @@ def picture(number: int) -> Item:
 
 
 def street(number: int) -> Item:
-    """Maps of a road with people and cars, by Cityscapes' ids, and a picture of them."""
+    """Maps of a road with people and cars, in Cityscapes' ids, and a picture of them."""
     which = blocks(number, 3, 64, 16).long()
     label = torch.tensor(_STREET)[which]
     instance = torch.where(which == 0, label, 1000 * label + blocks(number + 50, 3, 64, 16))[None]
@@ -202,19 +202,19 @@ def street(number: int) -> Item:
 
 
 def crop(number: int) -> Item:
-    """Noise and what it should become."""
+    """Noise and its target."""
     image = noise(number, 3, 48, 48)
     return {"image": image, "target": torch.nn.functional.avg_pool2d(image / 255, 5, 1, 2)}
 
 
 def clip(number: int) -> Item:
-    """A window of one of few videos, of which some have more."""
+    """A window of one of few videos, some of which have more."""
     video = (0, 0, 0, 1, 2, 2, 3)[number % 7]
     return {"clip": noise(number, 3, 6, 16, 16), "label": torch.tensor(2 * video), "video": torch.tensor(video)}
 
 
 def settled(task: Task) -> Task:
-    """The task with batch norms that have seen clips, or else its numbers grow from layer to layer."""
+    """The task with batch norms that have seen clips; otherwise its numbers grow from layer to layer."""
     for module in task.modules():
         if isinstance(module, _BatchNorm):
             module.momentum = None  # the mean over what it sees
@@ -235,7 +235,7 @@ class Sees(torch.nn.Module):
 
 
 def judge_file(folder: Path) -> str:
-    """A segmentation checkpoint that judges."""
+    """A segmentation checkpoint that serves as judge."""
     torch.manual_seed(1)
     judge = SegmentationTask(encoder="resnet18", num_classes=3)
     torch.save({"state_dict": judge.state_dict(), "hyper_parameters": dict(judge.hparams)}, folder / "judge.ckpt")
@@ -243,7 +243,7 @@ def judge_file(folder: Path) -> str:
 
 
 class Features(torch.nn.Module):
-    """A layer in place of Inception, whose weights are nobody's business here."""
+    """A layer in place of Inception, with arbitrary weights."""
 
     def __init__(self, *names: object) -> None:
         super().__init__()
@@ -257,7 +257,7 @@ class Features(torch.nn.Module):
 
 
 def inception_file(folder: Path) -> str | None:
-    """A file in the place of Inception's, if torch-fidelity is there."""
+    """A file in place of Inception's, if torch-fidelity is installed."""
     if find_spec("torch_fidelity") is None:
         return None
     fid.NoTrainInceptionV3, inception._FEATURES = Features, 40
@@ -321,13 +321,13 @@ def run(case: Case, processes: int, size: int, loader: str) -> Numbers:
     """Train, test and apply a task.
 
     Returns:
-        All numbers that came out, by name.
+        All numbers that were logged or written, by name.
     """
     with tempfile.TemporaryDirectory() as name:
         folder, found = Path(name), {}
 
         def trainer(*callbacks: Callback) -> Trainer:
-            os.environ.pop("MASTER_PORT", None)  # the last run's may not be free again yet
+            os.environ.pop("MASTER_PORT", None)  # the last run's may still be in use
             return Trainer(
                 accelerator="cpu",
                 devices=processes,
@@ -392,7 +392,7 @@ def _is_number(cell: str) -> bool:
 
 
 def compare(names: list[str], processes: int, size: int, loader: str, folder: Path) -> list[dict[str, object]]:
-    """Run tasks on several processes, then on one: processes forked after gradients were computed compute none."""
+    """Run tasks on several processes, then on one: a process that has computed gradients cannot fork ones that do."""
     made = {name: cases(folder)[name]() for name in names}
     several = {name: run(case, processes, size, loader) for name, case in made.items()}
     rows = []
@@ -411,7 +411,7 @@ def _same(one: float | None, other: float | None) -> bool:
 
 
 def told(rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Rows for people: of each file the one that differs most."""
+    """Rows to print: for each file the one that differs most."""
     shown: dict[tuple[object, str], list[dict[str, object]]] = {}
     for row in rows:
         file, found, _ = str(row["metric"]).partition(_IN)
@@ -434,11 +434,11 @@ def _difference(row: dict[str, object]) -> float:
 
 
 def main() -> int:
-    """Run, print the table, and say whether all is the same."""
+    """Run, print the table, and say whether all numbers agree."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", nargs="*", help="all by default")
     parser.add_argument("--processes", type=int, default=2, choices=(2, 4))
-    parser.add_argument("--size", type=int, default=5, help="samples of an evaluation")
+    parser.add_argument("--size", type=int, default=5, help="samples per evaluation")
     parser.add_argument("--loader", choices=("ours", "plain"), default="ours")
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()

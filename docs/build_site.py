@@ -1,10 +1,10 @@
-"""Build the documentation: lay out its pages, run the builder, and hold the result to what it promises.
+"""Build the documentation: lay out its pages, run the builder, and check the result.
 
     python docs/build_site.py            # build/docs/site; ends with exit code 1 if anything is wrong
 
-What is checked of the built pages, whatever built them: every link and anchor leads somewhere, nothing is loaded from
-other hosts, and every public name of pcpad and every verb of the command has its place in the reference. Pictures and
-what the verbs print are taken from `build/`, where docs/draw.py and docs/command_pages.py write them.
+Whatever built the pages, these are checked: every link and anchor has a target, nothing is loaded from
+other hosts, and every public name of pcpad and every verb of the command is in the reference. Pictures and
+the verbs' output are taken from `build/`, where docs/draw.py and docs/command_pages.py write them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LOADING = {"script": "src", "img": "src", "iframe": "src", "source": "src", "vid
 
 
 def lay_out_site(folder: Path) -> Path:
-    """Write what the builder reads.
+    """Write the builder's input.
 
     Args:
         folder: Emptied, then filled with `mkdocs.yml`, `pages/` and `sources/`.
@@ -42,9 +42,9 @@ def lay_out_site(folder: Path) -> Path:
     pages = folder / "pages"
     shutil.copytree(DOCS, pages, ignore=shutil.ignore_patterns("*.py", "__pycache__", "mkdocs.yml"))
     shutil.copytree(ROOT / "benchmarks" / "pictures", pages / "measured" / "pictures")
-    if (ROOT / "build" / "pictures").is_dir():  # what docs/draw.py has drawn
+    if (ROOT / "build" / "pictures").is_dir():  # drawn by docs/draw.py
         shutil.copytree(ROOT / "build" / "pictures", pages / "pictures", dirs_exist_ok=True)
-    if (ROOT / "build" / "commands").is_dir():  # what docs/command_pages.py has written
+    if (ROOT / "build" / "commands").is_dir():  # written by docs/command_pages.py
         shutil.copytree(ROOT / "build" / "commands", pages / "commands")
     for path, text in made_pages().items():
         (pages / path).parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def lay_out_site(folder: Path) -> Path:
 
 
 class _Page(HTMLParser):
-    """What one page links to, what it loads, and where in it a link can lead."""
+    """The links of one page, the files it loads, and its anchors."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class _Page(HTMLParser):
         self.anchors: set[str] = set()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note what one tag says."""
+        """Collect one tag's links, files and anchors."""
         said = dict(attrs)
         self.anchors |= {value for key in ("id", "name") if (value := said.get(key))}
         if tag == "a" and (target := said.get("href")):
@@ -87,7 +87,7 @@ def _read(site: Path) -> dict[Path, _Page]:
 
 
 def broken_links(site: Path) -> list[str]:
-    """Links and loaded files of the built pages that lead nowhere.
+    """Links and loaded files of the built pages that have no target.
 
     Args:
         site: The folder of built pages.
@@ -131,14 +131,14 @@ def loaded_from_elsewhere(site: Path) -> list[str]:
 
 
 def _inventory(site: Path) -> set[str]:
-    """The names that the reference has a place for, from the inventory that mkdocstrings writes for other sites."""
+    """The names that are in the reference, from the inventory that mkdocstrings writes for other sites."""
     data = (site / "objects.inv").read_bytes()
     body = zlib.decompress(data.split(b"\n", 4)[4]).decode("utf-8")
     return {line.split(" ", 1)[0] for line in body.splitlines() if " py:" in line}
 
 
 def names_without_page(site: Path) -> tuple[list[str], int]:
-    """Public names that the built reference has no place for.
+    """Public names that are missing in the built reference.
 
     Args:
         site: The folder of built pages.
@@ -157,7 +157,7 @@ def main(args: list[str] | None = None) -> int:
     """Build and check.
 
     Args:
-        args: The arguments; the process's own when not given.
+        args: The arguments; `sys.argv`'s when not given.
 
     Returns:
         The exit code.

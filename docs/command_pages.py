@@ -1,8 +1,8 @@
-"""One page per verb of the command: what its own `--help` prints, so that no page can be older than the command.
+"""One page per verb of the command: the output of its own `--help`, so that no page can be older than the command.
 
     python docs/command_pages.py build/commands        # docs/build_site.py takes them from there
 
-The parsers need what they are parsers of, Lightning and the tasks. That is imported once; each help is then printed by
+The parsers need Lightning and the tasks. These are imported once; each help is then printed by
 a process forked from this one, so that all of them take seconds.
 """
 
@@ -26,7 +26,7 @@ OF_CLASSES = (
     "`--model.NAME` are the arguments of the task's class, `--data.NAME` those of the data module's: "
     "[tasks](../reference/index.md#pcpadtasks), [data modules](../reference/index.md#pcpaddatamodules)."
 )
-# Where a verb is explained, beside docs/command.md.
+# Where a verb is explained, besides docs/command.md.
 EXPLAINED = {
     "fit": "[Tasks](../tasks/index.md)",
     "validate": "[Tasks](../tasks/index.md)",
@@ -45,7 +45,7 @@ EXPLAINED = {
 
 
 def helps_of(verb: str) -> list[tuple[str, tuple[str, ...]]]:
-    """What is printed for one verb.
+    """The help outputs of one verb.
 
     Args:
         verb: One of `reference.verbs()`.
@@ -70,8 +70,8 @@ def page_of(verb: str, sentence: str, printed: list[tuple[str, tuple[str, ...], 
 
     Args:
         verb: Its name.
-        sentence: What `pcpad --help` says of it.
-        printed: Headings, commands, and what these printed.
+        sentence: Its description in `pcpad --help`.
+        printed: Headings, commands, and their output.
 
     Returns:
         Markdown.
@@ -101,12 +101,12 @@ def page_of(verb: str, sentence: str, printed: list[tuple[str, tuple[str, ...], 
 def write_pages(folder: Path, chosen: list[str] | None = None) -> list[str]:
     """Write the pages.
 
-    Args:
+    folder: Created if missing; `VERB.md` are written into it.
         folder: Made if missing; `VERB.md` are written into it.
         chosen: The verbs; all of them when not given.
 
     Returns:
-        What went wrong, one line per command.
+        The errors, one line per command.
     """
     folder.mkdir(parents=True, exist_ok=True)
     wrong = []
@@ -127,7 +127,7 @@ def main(args: list[str] | None = None) -> int:
     """Write the pages of all verbs.
 
     Args:
-        args: The arguments; the process's own when not given.
+        args: The arguments; `sys.argv`'s when not given.
 
     Returns:
         The exit code.

@@ -1,4 +1,4 @@
-"""Draw the pictures of the documentation, by pcpad itself and from what it draws: no photographs, no training.
+"""Draw the pictures of the documentation with pcpad itself, on drawn images: no photographs, no training.
 
 python docs/draw.py build/pictures               # each for light and, as NAME-dark.png, for dark pages
 python docs/draw.py docs/pictures idea borders   # the two that README shows, which are kept there
@@ -45,7 +45,7 @@ def street(number: int, height: int = 160) -> Scene:
 
 
 def as_tensor(picture: np.ndarray) -> Tensor:
-    """(H, W, 3) of bytes as (3, H, W) in [0, 1]."""
+    """(H, W, 3) bytes as (3, H, W) in [0, 1]."""
     return torch.from_numpy(picture.copy()).permute(2, 0, 1) / 255
 
 
@@ -98,7 +98,7 @@ def idea() -> Figure:
 
 
 def paddings() -> Figure:
-    """What each padding continues an image with."""
+    """How each padding continues an image."""
     image = as_tensor(street(0).image)[None, :, :, 60:180]
     names = ["zeros", "reflect", "replicate", "circular", "mean", "extrapolate"]
     pads = (0, 70, 0, 0)
@@ -112,7 +112,7 @@ def paddings() -> Figure:
 
 
 def blur(padding: str) -> nn.Module:
-    """A network that blurs: two 7×7 convolutions of each color, padded."""
+    """A network that blurs: two padded 7×7 convolutions of each color."""
     network = nn.Sequential(*(nn.Conv2d(3, 3, 7, padding=3, groups=3, bias=False) for _ in range(2)))
     for layer in network:
         layer.weight.data[:] = gaussian_kernel(7, 2.0)
@@ -170,7 +170,7 @@ def panoptic() -> Figure:
 
 
 def filling() -> Figure:
-    """A damaged picture, and filled by what ships."""
+    """A damaged picture, and filled by the shipped network."""
     image = torch.from_numpy(street(1, 192).image.copy()).permute(2, 0, 1)[:, :, 96:288]
     mask = draw_damage(192, np.random.default_rng(5), "scratches") > 0
     mask &= draw_damage(192, np.random.default_rng(9), "writing") > 0

@@ -1,4 +1,4 @@
-"""The code blocks of pages: where they are, what each is for, and what is wrong with them before anything runs."""
+"""The code blocks of pages: where they are, what each is for, and mistakes that can be found without running them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 __all__ = ["Block", "Line", "blocks_of", "complaints", "lines_of"]
 
 RUN = {"python", "pycon", "console"}
-# `sh` is for what cannot run inside of a page: installing, `make`. Its targets and extras are looked up.
+# `sh` is for what cannot run inside a page: installing, `make`. Its targets and extras are looked up.
 SHOWN = {"sh", "text", "yaml", "toml", "bibtex", "diff"}
 NOT_RUN = re.compile(r"# not run here: (.+)")
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<info>.*)$")
@@ -25,9 +25,9 @@ class Block:
     Attributes:
         page: The file it is in.
         number: The line of its fence, from 1.
-        language: What stands behind the fence; empty without.
+        language: The word after the fence; empty without.
         title: The file that it shows; empty without.
-        text: What is in it.
+        text: Its content.
     """
 
     page: Path
@@ -38,12 +38,12 @@ class Block:
 
     @property
     def place(self) -> str:
-        """Where it is, for messages."""
+        """Its place, for messages."""
         return f"{self.page}:{self.number}"
 
     @property
     def reason(self) -> str:
-        """Why it is not run, as its first line says; empty if it is."""
+        """Why it is not run, as its first line states; empty if it is."""
         found = NOT_RUN.match(self.text)
         return found[1].strip() if found else ""
 
@@ -54,7 +54,7 @@ class Line:
 
     Attributes:
         words: The command and its arguments.
-        expected: What its output holds, in this order; `…` stands for anything.
+        expected: Parts of its output, in this order; `…` stands for anything.
     """
 
     words: tuple[str, ...]
@@ -68,7 +68,7 @@ def blocks_of(page: Path) -> list[Block]:
         page: A Markdown file.
 
     Returns:
-        In their order.
+        The blocks in order.
     """
     found, inside = [], None
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
@@ -90,10 +90,10 @@ def lines_of(block: Block) -> list[Line]:
     """The commands of a console block, each with the output that the page shows.
 
     Args:
-        block: Its commands begin with `$ `, and go on in the next line behind a backslash.
+        block: Its commands begin with `$ `, and continue on the next line after a backslash.
 
     Returns:
-        In their order.
+        The commands in order.
     """
     found: list[tuple[str, list[str]]] = []
     more = False
@@ -109,7 +109,7 @@ def lines_of(block: Block) -> list[Line]:
 
 
 def complaints(block: Block, targets: set[str], extras: set[str]) -> list[str]:
-    """What is wrong with how a block is written.
+    """Mistakes in how a block is written.
 
     Args:
         block: The block.
@@ -117,20 +117,20 @@ def complaints(block: Block, targets: set[str], extras: set[str]) -> list[str]:
         extras: Those of the package.
 
     Returns:
-        One line each.
+        One line per mistake.
     """
     wrong = []
     if block.language not in RUN | SHOWN:
-        wrong.append(f"a block is one of {', '.join(sorted(RUN | SHOWN))}, not {block.language!r}")
+        wrong.append(f"a block's language is one of {', '.join(sorted(RUN | SHOWN))}, not {block.language!r}")
     if block.text.startswith("# not run") and not block.reason:
-        wrong.append("what is not run says why: `# not run here: REASON`")
+        wrong.append("a block that is not run must say why: `# not run here: REASON`")
     if block.language == "console":
         lines = lines_of(block)
         if not lines:
-            wrong.append("a console block has lines that begin with `$ `")
+            wrong.append("a console block needs lines that begin with `$ `")
         wrong += [f"only pcpad can be run, not {line.words[0]}" for line in lines if line.words[0] != "pcpad"]
     elif block.language in SHOWN and not block.title and re.search(r"^(\$ |pcpad )", block.text, re.MULTILINE):
-        wrong.append("commands of pcpad belong into a console block, where they are run")
+        wrong.append("commands of pcpad belong in a console block, where they are run")
     if block.language == "sh":
         made = re.findall(r"^make ([\w-]+)", block.text, re.MULTILINE)
         wrong += [f"make has no target {target}" for target in made if target not in targets]

@@ -1,9 +1,9 @@
 """The names of pcpad that are public, read from its sources without importing anything.
 
 Public are the modules of the layer package, of tasks and of data modules whose names do not begin with an underscore,
-and in each what its `__all__` lists (but other packages that it hands on), or where there is none what it defines
-without an underscore. What a package's `__init__` offers of its modules (`pcpad.PartialConv2d`) is the short way to
-write such a name.
+and in each the names in its `__all__` (except other packages that it re-exports) or, without one, those it defines
+without an underscore. What a package's `__init__` re-exports of its modules (`pcpad.PartialConv2d`) is a short form
+of such a name.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _packages(tree: ast.Module) -> set[str]:
 
 
 def _listed(tree: ast.Module) -> list[str] | None:
-    """What a module's `__all__` says; None without one that is a plain list."""
+    """The names in a module's `__all__`; None without one that is a plain list."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and any(getattr(target, "id", "") == "__all__" for target in node.targets):
             return [name for name in ast.literal_eval(node.value) if name not in _packages(tree)]
@@ -61,13 +61,13 @@ def _defined(tree: ast.Module) -> list[str]:
 
 
 def first_line(module: str) -> str:
-    """What a module's docstring begins with.
+    """The beginning of a module's docstring.
 
     Args:
         module: One of `sources`.
 
     Returns:
-        Its first paragraph, in one line.
+        Its first paragraph, on one line.
     """
     return " ".join((ast.get_docstring(_tree(sources()[module])) or "").partition("\n\n")[0].split())
 
@@ -85,8 +85,8 @@ def public_modules() -> dict[str, list[str]]:
     """The public names that each module defines or re-exports.
 
     Returns:
-        Dotted module to its names. Of packages' `__init__` only what is defined there, since the rest is what their
-        modules define. Modules without public names are left out.
+        Dotted module to its names. For packages' `__init__` only what is defined there, since the rest is defined in
+        their modules. Modules without public names are left out.
     """
     found = {}
     for module, file in sources().items():
@@ -101,7 +101,7 @@ def public_modules() -> dict[str, list[str]]:
 
 @cache
 def package_names() -> dict[str, str]:
-    """What packages offer, under their short names.
+    """The short names that packages offer.
 
     Returns:
         Short dotted name (`pcpad.PartialConv2d`) to that of the module that defines it (`pcpad.layers.PartialConv2d`).

@@ -1,7 +1,7 @@
-"""Pages that are made: one reference page per public module, one per notebook of `examples/`, and files from elsewhere.
+"""Generated pages: one reference page per public module, one per notebook of `examples/`, and files from elsewhere.
 
 The reference is read from a copy of the sources laid out as they are installed (`tasks/` inside `pcpad/`), so that
-building the pages imports nothing of pcpad. What verbs print is written before, by `docs/command_pages.py`.
+building the pages imports nothing of pcpad. The verbs' output is written before, by `docs/command_pages.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from public_names import PARTS, ROOT, first_line, package_names, public_modules
 
 __all__ = ["ELSEWHERE", "example_page", "lay_out", "made_pages", "reference_navigation", "verbs"]
 
-# Pages that are files of the repository elsewhere: what they are called here.
+# Pages that are files elsewhere in the repository, with their names here.
 ELSEWHERE = {
     "benchmarks/RESULTS.md": "measured/results.md",
     "benchmarks/EVIDENCE.md": "measured/evidence.md",
@@ -47,17 +47,17 @@ GROUPS = {
 
 
 def lay_out(folder: Path) -> None:
-    """Copy the sources to where an installation has them.
+    """Copy the sources to their installed layout.
 
     Args:
-        folder: Where `pcpad/` is made.
+        folder: Where `pcpad/` is created.
     """
     for part in PARTS:
         target = folder / "pcpad" if part == "pcpad" else folder / "pcpad" / part
         shutil.copytree(
             ROOT / part, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors")
         )
-    # The section that griffe takes for doctests has the plural's name; under the singular its output is read as text.
+    # griffe takes the section with the plural name for doctests; under the singular its output is read as text.
     for file in (folder / "pcpad").rglob("*.py"):
         text = file.read_text(encoding="utf-8")
         file.write_text(re.sub(r"^( +)Example:$", r"\1Examples:", text, flags=re.MULTILINE), encoding="utf-8")
@@ -78,7 +78,7 @@ def _grouped() -> Iterator[tuple[str, list[str]]]:
 
 
 def _overview() -> str:
-    """The reference's first page: what packages offer, then all modules."""
+    """The reference's first page: the names that packages offer, then all modules."""
     lines = [
         "# Reference",
         "",
@@ -108,7 +108,7 @@ def _overview() -> str:
 
 
 def _moved(path: str, text: str) -> str:
-    """A file of the repository, with its links as they are from its place in the site."""
+    """A file of the repository, with its links adapted to its place in the site."""
     to = Path(ELSEWHERE[path]).parent
 
     def link(found: re.Match[str]) -> str:
@@ -130,7 +130,7 @@ def verbs() -> dict[str, str]:
     """The verbs of the command, read from the sources.
 
     Returns:
-        Verb to what `pcpad --help` says of it.
+        Verb to its description in `pcpad --help`.
     """
     tree = ast.parse((ROOT / "commands" / "__init__.py").read_text(encoding="utf-8"))
     assigned = {node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)}
@@ -141,7 +141,7 @@ def example_page(text: str) -> str:
     """A notebook in percent format as a page.
 
     Args:
-        text: The file's; cells begin with `# %%` or `# %% [markdown]`.
+        text: The file's content; cells begin with `# %%` or `# %% [markdown]`.
 
     Returns:
         Markdown; cells of code are `python` blocks.
@@ -169,7 +169,7 @@ def reference_navigation() -> dict[str, list]:
 
 @cache
 def made_pages() -> dict[str, str]:
-    """The pages that are made, and those that lie elsewhere in the repository.
+    """The generated pages, and those that lie elsewhere in the repository.
 
     Returns:
         Path within the site's sources to Markdown.

@@ -1,17 +1,17 @@
-"""Run every code block and every console line of the documentation, each page in a temporary folder of its own.
+"""Run every code block and every console line of the documentation, each page in its own temporary folder.
 
     python docs/run_blocks.py                    # README.md and all pages; exit code 1 if anything is wrong
     python docs/run_blocks.py docs/start.md      # one page
-    python docs/run_blocks.py --full             # training as long as the pages' readers do, not a few steps
+    python docs/run_blocks.py --full             # training as long as on the pages, not a few steps
 
-What is in a block decides what becomes of it:
+A block's language decides what is done with it:
 
 - `python`: executed, all blocks of a page in one namespace; with `title="mine.py"` written to that file instead.
 - `pycon`: run as a doctest in the same namespace.
-- `console`: each line behind `$ ` is run; lines below it have to be in its output, in this order, `…` for anything.
+- `console`: each line after `$ ` is run; lines below it must be in its output, in this order, `…` for anything.
 - `yaml` with a title: written to that file.
-- A first line `# not run here: REASON`, which readers see too: Python is compiled, and what it imports of pcpad is
-  imported; of commands the configuration is parsed (`--print_config`), or each option looked up in the verb's help.
+- A first line `# not run here: REASON`, which readers see too: Python is compiled, and its imports from pcpad are
+  imported; for commands the configuration is parsed (`--print_config`), or each option looked up in the verb's help.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = ["all_pages", "import_once", "lacking", "main", "run_command", "run_pa
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 1800
-# What a line gets behind it, so that all pages take minutes; unless it says itself how long.
+# Options appended to a line, so that all pages take minutes; unless it states its own length.
 SHORTER = {
     "fit": ("--trainer.max_steps", "6"),
     "compare": ("--seeds", "1", "--trainer.max_steps", "6"),
@@ -57,13 +57,13 @@ _FORK = multiprocessing.get_context("fork")
 
 
 def shortened(words: tuple[str, ...]) -> tuple[str, ...]:
-    """A command that trains or measures for some steps only.
+    """Limit a command that trains or measures to some steps.
 
     Args:
         words: The command.
 
     Returns:
-        The command, with options behind it or before `--test`.
+        The command, with options at its end or before `--test`.
     """
     verb = words[1] if len(words) > 1 else ""
     if verb not in SHORTER or any(LONG_ALREADY.match(word) for word in words):
@@ -93,7 +93,7 @@ def lacking(expected: tuple[str, ...], output: str) -> str:
 
 
 def _captured(do: Callable[[], object], log: str) -> None:
-    """Do something in this process, which is a child's, with all that it prints going into a file."""
+    """Run a function in this process, a child, with all its output going to a file."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -121,15 +121,15 @@ def _command(words: tuple[str, ...], columns: int) -> None:
 
 
 def run_command(words: tuple[str, ...], folder: Path, columns: int = 200) -> tuple[int | None, str]:
-    """Run one command in a process of its own.
+    """Run one command in a separate process.
 
     Args:
         words: `pcpad` and its arguments.
-        folder: Where.
-        columns: How wide it takes the terminal for.
+        folder: The working directory.
+        columns: The terminal's width.
 
     Returns:
-        Its exit code, None if it took too long, and what it printed.
+        Its exit code, None if it took too long, and its output.
     """
     with tempfile.NamedTemporaryFile(prefix="pcpad-line-") as log:
 
@@ -148,7 +148,7 @@ def run_command(words: tuple[str, ...], folder: Path, columns: int = 200) -> tup
 
 
 class _Session:
-    """The Python of one page: a process that knows what its blocks have defined."""
+    """The Python of one page: a process that keeps the names its blocks have defined."""
 
     def __init__(self, folder: Path) -> None:
         self.pipe, other = _FORK.Pipe()
@@ -175,7 +175,7 @@ class _Session:
             pipe.send((wrong or "", printed.getvalue()))
 
     def run(self, kind: str, text: str, place: str) -> str:
-        """Run one block; what went wrong, or nothing."""
+        """Run one block; returns its error, or nothing."""
         self.pipe.send((kind, text, place))
         if not self.pipe.poll(SECONDS):
             self.process.kill()
@@ -195,7 +195,7 @@ class _Session:
 
 def _doctest(text: str, names: dict[str, Any], place: str) -> str:
     test = doctest.DocTestParser().get_doctest(text, {}, place, place, 0)
-    test.globs = names  # so that what is defined stays
+    test.globs = names  # keeps the defined names
     told = io.StringIO()
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     doctest.DocTestRunner(verbose=False, optionflags=flags).run(test, out=told.write, clear_globs=False)
@@ -203,7 +203,7 @@ def _doctest(text: str, names: dict[str, Any], place: str) -> str:
 
 
 def _only_imported(block: Block, session: _Session) -> str:
-    """Compile a block that is not run, and import what it imports of pcpad."""
+    """Compile a block that is not run, and run its imports from pcpad."""
     tree = ast.parse(block.text)
     imports = [
         node
@@ -223,13 +223,13 @@ def _only_parsed(words: tuple[str, ...], folder: Path) -> str:
     said = " ".join(run_command(("pcpad", verb, *more), folder)[1] for more in (("--help",), ("--help", "all")))
     options = [word.partition("=")[0].rstrip("+") for word in words if word.startswith("--") and word != "--"]
     unknown = [option for option in options if option not in said]
-    if verb == "compare":  # takes those of fit
+    if verb == "compare":  # it takes the options of fit
         unknown = [option for option in unknown if not re.match(r"--(data|model|trainer|eval|checkpoint)\.?", option)]
     return f"`pcpad {verb} --help` does not know {', '.join(unknown)}" if unknown else ""
 
 
 class _Page:
-    """One page while it is run."""
+    """A page that is being run."""
 
     def __init__(self, folder: Path, full: bool, show: bool) -> None:
         self.folder, self.full, self.show = folder, full, show
@@ -256,7 +256,7 @@ class _Page:
             self.wrong.append(f"{block.place}: {' '.join(words)} did not print {missing!r}, but\n{printed[-3000:]}")
 
     def block(self, block: Block) -> None:
-        """Do with a block what its language says."""
+        """Process a block according to its language."""
         if block.title:
             self.counts["files written"] += 1
             (self.folder / block.title).parent.mkdir(parents=True, exist_ok=True)
@@ -284,7 +284,7 @@ def run_page(page: Path, full: bool = False, show: bool = False) -> tuple[Counte
         show: Whether to print what each command prints.
 
     Returns:
-        How many of each kind were run, and what went wrong.
+        How many of each kind were run, and the errors.
     """
     with tempfile.TemporaryDirectory(prefix=f"pcpad-{page.stem}-") as folder:
         state = _Page(Path(folder), full, show)
@@ -297,7 +297,7 @@ def run_page(page: Path, full: bool = False, show: bool = False) -> tuple[Counte
 
 
 def _timed(page: Path, full: bool, show: bool) -> tuple[Counter[str], list[str], str]:
-    """Run a page; beside what `run_page` returns, how long it took, also where a busy machine makes all take longer."""
+    """Run a page; returns also how long it took, in CPU time too, since a busy machine makes everything slower."""
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     found = run_page(page, full, show)
     seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -306,7 +306,7 @@ def _timed(page: Path, full: bool, show: bool) -> tuple[Counter[str], list[str],
 
 
 def _run_pages(pages: list[Path], full: bool, show: bool, jobs: int) -> tuple[Counter[str], list[str]]:
-    """Run pages, some side by side. The processes that they run in compute nothing, so their children may fork them."""
+    """Run pages, several in parallel. Their processes compute nothing themselves, so their children may fork them."""
     counts: Counter[str] = Counter()
     wrong: list[str] = []
     with ProcessPoolExecutor(jobs, mp_context=_FORK) as pool:
@@ -338,7 +338,7 @@ def import_once() -> None:
     names += [module for module in sources() if module.startswith(("pcpad.tasks.", "pcpad.datamodules."))]
     names += [f"pcpad.commands.{verb}" for verb in ("run", "fill", "compare", "bench", "borders", "export", "figure")]
     for name in names:
-        with contextlib.suppress(ImportError):  # an extra that is not there is said by the line that needs it
+        with contextlib.suppress(ImportError):  # a missing extra is reported by the line that needs it
             import_module(name)
     import torch
 
@@ -346,7 +346,7 @@ def import_once() -> None:
 
 
 def all_pages() -> list[Path]:
-    """README and the pages of the documentation that people wrote.
+    """README and the hand-written pages of the documentation.
 
     Returns:
         The files.
@@ -358,7 +358,7 @@ def main(args: list[str] | None = None) -> int:
     """Run pages.
 
     Args:
-        args: The arguments; the process's own when not given.
+        args: The arguments; `sys.argv`'s when not given.
 
     Returns:
         The exit code.
@@ -367,7 +367,7 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("pages", nargs="*", type=Path, help="default: README.md and all of docs/")
     parser.add_argument("--full", action="store_true", help="train as long as the pages say")
     parser.add_argument("--show", action="store_true", help="print what each command prints")
-    parser.add_argument("--jobs", type=int, default=1, help="pages side by side")
+    parser.add_argument("--jobs", type=int, default=1, help="pages in parallel")
     chosen = parser.parse_args(args)
     pages = [page.resolve() for page in chosen.pages] or all_pages()
     wrong = [one for page in pages for block in blocks_of(page) for one in complaints(block, *_known())]

@@ -27,8 +27,8 @@ from pcpad.tiling import Tiling, run_tiled
 # %% [markdown]
 # ## A project of your own
 #
-# The task: say of each pixel which of four surfaces it shows. Training images are collages of parts of four
-# photographs, so the labels cost nothing. There is nothing of pcpad in the module.
+# The task: predict for each pixel which of four surfaces it shows. Training images are collages of parts of four
+# photographs, so the labels cost nothing. The module does not use pcpad.
 
 # %%
 SURFACES = ("brick", "grass", "gravel", "clock")
@@ -80,7 +80,7 @@ trainer.fit(project, collages)
 project.eval()
 
 # %% [markdown]
-# How good is it? Counted on new collages, over all pixels and over those within 8 pixels of the border.
+# How good is it? Measured on new collages, over all pixels and over those within 8 pixels of the border.
 
 # %%
 images, labels = map(torch.stack, zip(*(collage(96, draws) for _ in range(64)), strict=True))
@@ -93,9 +93,9 @@ print(f"right pixels: {100 * right.mean():.1f} %, near the border {100 * right[:
 # %% [markdown]
 # ## 1 and 2. The report
 #
-# `border_report` needs no labels. It runs the network on crops, once cut out of a larger part of the photograph
-# after the network has run on that, and once by themselves. What differs near the border is the padding's doing.
-# Copies of the network are converted to other paddings, without training, and go through the same.
+# `border_report` needs no labels. It runs the network on crops in two ways: on a larger part of the photograph, whose
+# output is then cropped, and on the crop by itself. Differences near the border are caused by the padding.
+# Copies of the network are converted to other paddings, without training, and measured in the same way.
 
 # %%
 print("the network looks", receptive_field(project).margin, "pixels far")
@@ -133,13 +133,13 @@ before = project(images[:1])
 _, conversion = convert_padding(project, "partial", example=images[:1], return_report=True)
 print(conversion)
 convert_padding(project, "zeros")
-print("back to zeros, bit by bit the same:", torch.equal(project(images[:1]), before))
+print("back to zeros, the same bit for bit:", torch.equal(project(images[:1]), before))
 
 # %% [markdown]
 # ## 3. Tiles without seams
 #
-# Within a large image there is no need for any padding: the true surroundings are there. `margin="exact"` gives
-# each tile as many pixels around it as the network looks at, and keeps the inner part of its output.
+# Within a large image no padding is needed: the true surroundings are there. `margin="exact"` gives
+# each tile as much context as the network looks at, and keeps the inner part of its output.
 
 # %%
 quarters = [photograph[:120, :120] for photograph in photographs]

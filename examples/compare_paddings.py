@@ -1,12 +1,12 @@
 # %% [markdown]
 # # Compare paddings over several seeds
 #
-# One run shows little: another seed moves the score as much as another padding does. So each padding is trained
-# with several seeds, runs of one seed start from the same weights and see the same data, and what is compared are
-# differences seed by seed.
+# One run shows little: another seed changes the score as much as another padding does. So each padding is trained
+# with several seeds, runs of one seed start from the same weights and see the same data, and the differences are
+# compared seed by seed.
 #
-# The task is the papers' simplest: a small network learns to blur crops of photographs without seeing what lies
-# outside of them, so that only the border is hard. Needs `pip install 'pcpad[figures]'`. Takes less than a minute
+# The task is the papers' simplest: a small network learns to blur crops of photographs without seeing their
+# surroundings, so only the border is hard. Needs `pip install 'pcpad[figures]'`. Takes less than a minute
 # on one CPU core.
 
 # %%
@@ -25,8 +25,8 @@ from pcpad.tasks.pictures.plots import padding_style
 # %% [markdown]
 # ## Crops of photographs
 #
-# The target of each pixel is a Gaussian mean over 13×13 pixels, computed where the surroundings are known. The
-# network sees the crop alone: within 6 pixels of its border it cannot know all that the target depends on.
+# The target of each pixel is a Gaussian mean over 13×13 pixels, computed with the surroundings known. The
+# network only sees the crop: within 6 pixels of its border it lacks part of what the target depends on.
 
 # %%
 REACH, SIGMA, SIDE = 6, 2.0, 32
@@ -35,7 +35,7 @@ kernel = (ramp[:, None] * ramp / ramp.sum() ** 2)[None, None]
 
 
 def crops(names: tuple[str, ...], count: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Random crops (count, 1, SIDE, SIDE), and what they are blurred to."""
+    """Random crops (count, 1, SIDE, SIDE), and their blurred targets."""
     photographs = [torch.from_numpy(getattr(data, name)()).float().div(255).sub(0.5) for name in names]
     photographs = [photograph if photograph.dim() == 2 else photograph.mean(2) for photograph in photographs]
     wide = SIDE + 2 * REACH
@@ -53,8 +53,8 @@ held_out = crops(("chelsea", "coffee", "camera"), 60, torch.Generator().manual_s
 # %% [markdown]
 # ## One run
 #
-# The seed decides the initial weights and the crops, and nothing else does: runs of one seed differ in the padding
-# alone.
+# The seed determines the initial weights and the crops, and nothing else: runs of one seed differ only in the
+# padding.
 
 # %%
 PADDINGS = ("zeros", "partial", "replicate")
@@ -88,9 +88,9 @@ found = {padding: {str(seed): run(padding, seed) for seed in SEEDS} for padding 
 # %% [markdown]
 # ## The table
 #
-# Errors are in thousandths of the squared value range; less is better. `diff` is to zero padding, seed by seed,
-# with its 95 % confidence interval; p is the paired t-test's. An interval that holds 0 says that so few and short
-# runs cannot tell the two apart, not that they are alike.
+# Errors are in thousandths of the squared value range; lower is better. `diff` is relative to zero padding, seed by
+# seed, with its 95 % confidence interval; p is from the paired t-test. An interval that contains 0 means that this
+# number of short runs cannot tell the two apart, not that they are equal.
 
 # %%
 for metric, where in (("border", "the outermost 6 pixels"), ("inside", "inside of them")):
@@ -116,9 +116,9 @@ axes.legend()
 figure.savefig("paddings_compared.png", dpi=110)
 
 # %% [markdown]
-# ## In earnest
+# ## The full comparison
 #
-# `pcpad compare` runs such a grid from a recipe, goes on where it was interrupted, evaluates the best checkpoints,
+# `pcpad compare` runs such a grid from a recipe, resumes when interrupted, evaluates the best checkpoints,
 # tests weights under the other paddings as well, and writes these tables and figures. Half an hour on two CPU
 # cores:
 #

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Fill the holes of a photograph
 #
-# A photograph has scratches, a word written across it and a torn-off piece. A mask says where; `fill_picture` does
+# A photograph has scratches, a word written across it and a torn-off piece. A mask marks them; `fill_picture` does
 # the rest, with a network of 3.2 MB that comes with pcpad, or with OpenCV's and scikit-image's methods. No GPU is
 # needed, and nothing is downloaded. Needs `pip install 'pcpad[figures]'`. Takes less than a minute on one CPU core.
 
@@ -17,7 +17,7 @@ from pcpad.filling import fill_picture
 # %% [markdown]
 # ## A damaged photograph
 #
-# The network that ships has never seen this one (its training data are named in `pcpad/models/restoration.md`), and
+# The shipped network has never seen this one (its training data are named in `pcpad/models/restoration.md`), and
 # since the damage is drawn here, the truth is known.
 
 # %%
@@ -64,13 +64,13 @@ mask = damages["scratches"] * damages["writing"] * damages["torn corner"]
 damaged = torch.where(mask == 0, 255, truth)
 filled = fill_picture(damaged, mask)
 print("pixels filled, by method:", filled.methods)
-print("farther from anything valid than the method reaches:", filled.unreached)
+print("farther from any valid pixel than the method reaches:", filled.unreached)
 print("valid pixels unchanged:", torch.equal(filled.image[:, mask[0] == 1], truth[:, mask[0] == 1]))
 
 # %% [markdown]
 # ## How good is it?
 #
-# Peak signal-to-noise ratio over the holes' pixels in dB, more is better. One picture is an example and no
+# Peak signal-to-noise ratio over the holes' pixels in dB, higher is better. One picture is an example, not a
 # measurement: `benchmarks/FILLING.md` has 200 photographs, several kinds of damage and intervals.
 
 # %%
@@ -78,7 +78,7 @@ METHODS = ("auto", "network", "biharmonic", "telea", "ns")
 
 
 def psnr(image: torch.Tensor, mask: torch.Tensor) -> float:
-    """In dB, over the holes."""
+    """PSNR in dB, over the holes."""
     holes = mask[0] == 0
     error = (image[:, holes].double() - truth[:, holes].double()).square().mean()
     return float(10 * torch.log10(255**2 / error))

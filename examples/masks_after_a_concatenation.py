@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Masks after a concatenation
 #
-# Partial convolution takes a mask that says which pixels are valid, and hands on a new one. In a U-Net two feature
+# Partial convolution takes a mask that says which pixels are valid, and returns a new one. In a U-Net two feature
 # maps meet: the upsampled one, whose holes have been filled, and the encoder's, whose holes are still there. After
 # the concatenation the channels have two different masks. This notebook shows how to pass both, what happens if one
 # mask stands for all channels, and how to thread masks through the rest of a network. Needs `pip install
@@ -19,8 +19,8 @@ from pcpad import MaskedSequential, PartialConv2d, convert_padding, pad_to_batch
 # %% [markdown]
 # ## One layer
 #
-# A mask is 1 where the image is valid and 0 in holes. The layer ignores what lies in holes and rescales by how many
-# pixels of its window were valid; the new mask is 1 where there was one at least.
+# A mask is 1 where the image is valid and 0 in holes. The layer ignores the values in holes and rescales by how many
+# pixels of its window were valid; the new mask is 1 where at least one was.
 
 # %%
 image = torch.from_numpy(data.camera()[150:278, 150:278]).float().div(255)[None, None]
@@ -37,13 +37,13 @@ print("what lies in the hole does not matter:", bool(torch.equal(features, chang
 # %% [markdown]
 # ## A block of a U-Net
 #
-# `mask_channels=(a, b)` says: the mask has two channels, the first is that of the first a channels of features, the
-# second that of the last b. This is the same as a mask with a + b channels, and costs as little as a mask with two.
+# `mask_channels=(a, b)` means: the mask has two channels, one for the first a channels of features and one for
+# the last b. This is equivalent to a mask with a + b channels, and costs as little as a mask with two.
 
 
 # %%
 class Block(nn.Module):
-    """Down by two, up again, joined with what came in."""
+    """Down by two, up again, and concatenated with the input."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -80,8 +80,8 @@ print("largest difference to a mask per channel:", f"{float((slow - output).abs(
 # %% [markdown]
 # ## One mask for all channels is wrong
 #
-# Two shortcuts are seen in code. The union of both masks takes zeros in the encoder's holes for values; the
-# intersection throws away what the upsampled features know there. Differences to the exact result, relative to its
+# Two shortcuts are seen in code. The union of both masks treats zeros in the encoder's holes as values; the
+# intersection throws away the upsampled features there. Differences to the exact result, relative to its
 # standard deviation:
 
 # %%
@@ -114,9 +114,9 @@ figure.savefig("masks.png", dpi=110)
 # %% [markdown]
 # ## The rest of a network
 #
-# Where nothing is joined, `MaskedSequential` threads the mask through: partial convolutions, batch norm (whose
-# statistics then leave out what is invalid), pooling, activations. Here images of two sizes are in one batch, each
-# with its mask, and what was padded has no influence on the statistics.
+# Where nothing is concatenated, `MaskedSequential` passes the mask through: partial convolutions, batch norm (whose
+# statistics then leave out invalid positions), pooling, activations. Here images of two sizes are in one batch, each
+# with its mask, and the padded area has no influence on the statistics.
 
 # %%
 network = nn.Sequential(

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Segmentation of images in your own folder, scored by tiles and borders
 #
-# Images and masks lie in a folder. A network is trained on them, and then scored in three ways: on whole images, on
-# tiles as large images are often processed, and on what is near the borders of tiles, where the padding counts.
+# Images and masks are in a folder. A network is trained on them, and then scored in three ways: on whole images, on
+# tiles as large images are often processed, and near the borders of tiles, where the padding matters.
 #
 # The folder is made here, of textures that come with scikit-image; put yours in its place. Needs `pip install
 # 'pcpad[figures]'`. Takes less than a minute on one CPU core, which is far too little training for any conclusion
@@ -33,8 +33,8 @@ from pcpad.tiling import Tiling, run_tiled
 # textures/val/images/00.png      textures/val/labels/00.png
 # ```
 #
-# A label is an image of class ids, here 0 to 2. Other layouts, patterns, tables, palettes and colors are known too:
-# see `FolderSegmentationDataModule`, and `pcpad check folder` for what is wrong with a folder.
+# A label is an image of class ids, here 0 to 2. Other layouts, patterns, tables, palettes and colors are supported too:
+# see `FolderSegmentationDataModule`; `pcpad check folder` reports what is wrong with a folder.
 
 # %%
 CLASSES = {0: "brick", 1: "grass", 2: "clock"}
@@ -43,7 +43,7 @@ textures = [getattr(data, name)() for name in CLASSES.values()]
 
 
 def write(root: Path, number: int, draws: np.random.Generator) -> None:
-    """An image of two discs on a ground, each of one texture, and its labels."""
+    """An image of two discs on a background, each with one texture, and its labels."""
     y, x = np.mgrid[:SIDE, :SIDE]
     labels = np.full((SIDE, SIDE), draws.integers(len(CLASSES)), np.uint8)
     for _ in range(2):
@@ -90,10 +90,10 @@ trainer.fit(task, folder)
 # %% [markdown]
 # ## Evaluate
 #
-# All of these are counted in one pass over the images; evaluators that predict alike share the network's runs.
-# `Tile` cuts images into tiles and runs each as an image of its own. With a margin each tile sees its surroundings,
-# as far as the network looks: `exact` predicts what the whole image would. `Border` leaves out the middle of each
-# image, so that what is near borders weighs more.
+# All of these are computed in one pass over the images; evaluators with the same predictions share the network's runs.
+# `Tile` cuts images into tiles and runs each as a separate image. With a margin each tile sees its surroundings,
+# as far as the network looks: `exact` predicts the same as on the whole image. `Border` leaves out the middle of each
+# image, so that pixels near borders weigh more.
 
 # %%
 task.use_evaluators([Regular(), Tile(64), Tile(64, margin=32), Border(of="tile", size=64, leave_out=[0, "1/2", "3/4"])])
@@ -106,7 +106,7 @@ print("written:", *task.report.draw(Path()).values())
 # %% [markdown]
 # ## Look at the predictions
 #
-# Errors at the tiles' edges are the padding's; a margin removes them.
+# Errors at the tiles' edges are caused by the padding; a margin removes them.
 
 # %%
 task.eval()

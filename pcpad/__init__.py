@@ -1,6 +1,6 @@
 """Partial convolution: layers that ignore invalid taps and rescale by how many were valid.
 
-Importing this package imports nothing else, and its layers need torch alone. The task suite built on it lives in
+Importing this package imports nothing else, and its layers only need torch. The task suite built on it lives in
 `pcpad.tasks`, `pcpad.datamodules`, `pcpad.commands` and `pcpad.cli`, which need Lightning.
 """
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-# In a checkout the suite's folders stand beside this package instead of inside it (see pyproject.toml).
+# In a checkout the suite's folders are next to this package instead of inside it (see pyproject.toml).
 _root = _Path(__file__).resolve().parent.parent
 if (_root / "pyproject.toml").is_file() and (_root / "cli.py").is_file():
     __path__.append(str(_root))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # of them, mostly the same ones: 128 MiB at worst.
 _MEMO_ELEMENTS = 1 << 16
 _MEMO_ENTRIES = 256
-# Those of larger maps are kept of the border alone, which is this large at most.
+# For larger maps only the border's ratio is kept, with at most this many elements.
 STRIP_ELEMENTS = 1 << 17
 # Below this many output elements one multiply over everything is quicker than some slices of it
 # (one CPU core, float32: 64x112x112 takes 98 us whole and 48 to 156 us in strips; 64x224x224 takes 430 and 55 to 152).
@@ -35,7 +35,7 @@ _MEMOS: list[Any] = []
 
 
 def kept_calls(maxsize: int) -> Callable[[Callable[..., Any]], Any]:
-    """`functools.lru_cache`, for pure functions alone; `forget` empties it."""
+    """`functools.lru_cache`, for pure functions only; `forget` empties it."""
 
     def remember(function: Callable[..., Any]) -> Any:
         memo = lru_cache(maxsize=maxsize)(function)
@@ -106,13 +106,13 @@ class Geometry(NamedTuple):
 
     @property
     def may_miss(self) -> bool:
-        """Whether a window could hold no valid tap for some input size (all of them hold one at any size otherwise)."""
+        """Whether a window could hold no valid tap for some input size (otherwise each holds one at any size)."""
         if any(map(is_symbol, self.lead + self.trail)):
             return True  # not known: comparing would bind a program to the size that it was exported with
         for kernel, _, lead, trail, dilation in zip(*self, strict=True):
-            if dilation == 1:  # a window is an interval no gap can hide in
+            if dilation == 1:  # a window is an interval without gaps
                 hits = max(lead, trail) < kernel
-            else:  # one tap must lie inside for the first window as for the last, and so for all between
+            else:  # one tap must lie inside for the first and the last window, and so for all between
                 hits = any(k * dilation >= lead and (kernel - 1 - k) * dilation >= trail for k in range(kernel))
             if not hits:
                 return True
@@ -139,7 +139,7 @@ def is_uneven(padding: object) -> bool:
 
 
 def is_symbol(size: object) -> bool:
-    """Whether a size is not known yet: `torch.export` asks with symbols."""
+    """Whether a size is not known yet: `torch.export` passes symbols."""
     return isinstance(size, torch.SymInt)
 
 
@@ -224,15 +224,15 @@ def every(values: Tensor, axis: int, start: int, count: int, step: int) -> Tenso
 
 
 class Plan(NamedTuple):
-    """What follows from a call's shapes alone; worked out once where these are plain numbers."""
+    """What a call's shapes determine; computed once where these are plain numbers."""
 
     geometry: Geometry
     size: tuple[int, ...]  # of the input
     pads: bool
     may_miss: bool  # a window may hold no valid tap
     strips: bool  # on a CPU, scaling the border alone beats one multiply over the whole map
-    memoise: bool  # the ratio is small enough to be kept
-    borders: bool  # the border's is, and it is no more than half of the map
+    memoise: bool  # the ratio is small enough to be cached
+    borders: bool  # the border's ratio is, and the border is at most half of the map
     numbers: bool  # sizes are plain numbers, so that something can be kept for them
 
 
@@ -249,7 +249,7 @@ def make_plan(
     """Plan the call for these shapes; with `strips_from=None` for shapes that are still symbols.
 
     Raises:
-        ValueError: If they do not go together.
+        ValueError: If the shapes do not fit together.
     """
     dims = len(weight) - 2
     if len(input) not in (dims + 1, dims + 2) or input[-dims - 1] != weight[1] * groups:
@@ -290,7 +290,7 @@ def ratio_for(y: Tensor, plan: Plan) -> Tensor:
     """`r` at every position of the output `y`, on its device, in float32 or wider."""
     dtype = y.dtype if y.dtype in (torch.float32, torch.float64) else torch.float32
     windows = y.shape[-len(plan.size) :]
-    capturing = y.is_cuda and torch.cuda.is_current_stream_capturing()  # its memory holds values once it has run
+    capturing = y.is_cuda and torch.cuda.is_current_stream_capturing()  # its memory holds values after a replay
     if capturing or not plan.numbers or not is_ordinary(y):
         return closed_form(plan.size, windows, plan.geometry, dtype, y.device)
     stream = torch.cuda.current_stream(y.device).cuda_stream if y.is_cuda else 0
@@ -302,7 +302,7 @@ def ratio_for(y: Tensor, plan: Plan) -> Tensor:
 
 @kept_calls(_MEMO_ENTRIES)
 def memoised(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int) -> Tensor:
-    """A pure function of all it depends on; the stream is one of these, so that no other one reads it unfinished."""
+    """A pure function of its arguments, the stream included, so that no other stream reads an unfinished result."""
     # A tensor made under inference_mode could not be used in a later training step.
     with torch.inference_mode(False), torch.no_grad():
         return closed_form(plan.size, plan.geometry.output_size(plan.size), plan.geometry, dtype, device)
@@ -310,16 +310,16 @@ def memoised(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int)
 
 @kept_calls(_MEMO_ENTRIES)
 def _memoised_counts(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int) -> tuple[Tensor, ...]:
-    """The same for maps too large to keep the ratio of: one vector per axis."""
+    """The same for maps whose ratio is too large to keep: one vector per axis."""
     with torch.inference_mode(False), torch.no_grad():
         return axis_counts(plan.size, plan.geometry.output_size(plan.size), plan.geometry, dtype, device)
 
 
 def known_valid(mask: Tensor) -> bool:
-    """Whether the mask is seen to have no hole where looking costs nothing; elsewhere it is not looked at.
+    """Whether the mask is known to have no hole; checked only where that is cheap.
 
-    Only on a CPU, and outside of whatever records a program to be run on other masks: on a GPU it would wait for the
-    queue of kernels, in a trace it would fix this mask's answer.
+    Only on a CPU and outside of tracing: on a GPU the check would wait for queued kernels, and a trace would fix the
+    answer for this mask.
     """
     if torch.compiler.is_compiling() or not mask.is_cpu or not is_ordinary(mask):
         return False
@@ -327,28 +327,28 @@ def known_valid(mask: Tensor) -> bool:
 
 
 def forget() -> None:
-    """Empty every memo, so that the next call is a first one again: for measuring first calls."""
+    """Empty every memo, so that the next call behaves like a first one: for measuring first calls."""
     for memo in _MEMOS:
         memo.cache_clear()
 
 
 def is_recorded() -> bool:
-    """Whether a program is recorded, or derivatives are taken forward, which follow torch's operations alone."""
+    """Whether a program is being recorded or forward-mode derivatives are taken, which only see torch's operations."""
     return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None or forward_ad._current_level >= 0
 
 
 def is_ordinary(x: Tensor) -> bool:
-    """Whether tensors made beside this one are ordinary too: no fake tensor, no function transform."""
+    """Whether new tensors are ordinary ones: no fake tensor, no function transform."""
     return type(x) is Tensor and not is_wrapped(x)
 
 
 def is_wrapped(x: Tensor) -> bool:
-    """Whether a function transform of `torch.func` stands between x and its values; torch.compile cannot ask it."""
+    """Whether a function transform of `torch.func` wraps x; torch.compile cannot query it."""
     return torch._C._functorch.is_functorch_wrapped_tensor(x)
 
 
 def on_cpu(x: Tensor) -> bool:
-    """Whether what a CPU does best is done; `benchmarks.operations` counts what a GPU does by another answer."""
+    """Whether to take the CPU's code path; `benchmarks.operations` replaces this to count a GPU's operations."""
     return x.is_cpu
 
 
@@ -365,5 +365,5 @@ def interior(size: Sequence[int], windows: Sequence[int], geometry: Geometry) ->
 
 
 def __getattr__(name: str) -> Any:
-    """What was here in earlier versions."""
+    """Names that earlier versions had here."""
     return moved(__name__, name)

@@ -1,4 +1,4 @@
-"""The border of a convolution's output scaled by one Triton kernel, the interior not touched.
+"""Scale the border of a convolution's output by one Triton kernel, without touching the interior.
 
 Private to the package, and imported only where `pcpad.kernels` says so: it needs Triton. The ratios are those of
 `pcpad._border`, kept in a table, so that no mathematics is written twice.
@@ -13,7 +13,7 @@ from torch import Tensor
 
 __all__ = ["scale_border_"]
 
-_TILE = 1024  # elements of a program
+_TILE = 1024  # elements per program
 
 
 @triton.jit  # type: ignore[untyped-decorator]  # Triton has no types
@@ -28,7 +28,7 @@ def _scale(  # type: ignore[no-untyped-def]  # pointers, and numbers that Triton
     ratio = tl.load(ratios + at, mask=is_place, other=1)[None, :]
     place = tl.load(places + at, mask=is_place, other=0)
     channel = plane % channels
-    # 64 bits: maps of more than 2^31 elements are what large images make.
+    # 64 bits: large images make maps of more than 2^31 elements.
     start = (plane // channels).to(tl.int64) * image_step + channel.to(tl.int64) * channel_step
     where = y + (start[:, None] + place.to(tl.int64)[None, :] * place_step)
     inside = is_plane[:, None] & is_place[None, :]
@@ -44,7 +44,7 @@ def scale_border_(y: Tensor, bias: Tensor | None, places: Tensor, ratios: Tensor
 
     Args:
         y: (N, O, *spatial) or (O, *spatial), of any layout.
-        bias: O values in `y`'s dtype, which `y` holds in full: what is too much of it is taken off. None for none.
+        bias: O values in `y`'s dtype, already added to `y` in full: the excess is subtracted. None without a bias.
         places: (count,) of int32: places in a plane, row by row.
         ratios: (count,) in float32 or float64.
         dims: How many spatial axes there are.
@@ -60,7 +60,7 @@ def scale_border_(y: Tensor, bias: Tensor | None, places: Tensor, ratios: Tensor
         return y
     channel_step, place_step = y.stride(-dims - 1), y.stride(-1)
     image_step = y.stride(0) if y.dim() > dims + 1 else 0
-    # Neighbors in memory belong to one program: channels where these come last, else places of a row.
+    # Neighbors in memory belong to one program: channels in channels-last layout, else positions of a row.
     width = 64 if channel_step == 1 and channels > 1 else 16
     blocks = triton.cdiv(places.numel(), _TILE // width)
     grid = (blocks * triton.cdiv(planes, width),)

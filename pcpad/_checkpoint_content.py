@@ -1,6 +1,6 @@
-"""What a checkpoint may hold: plain settings, Lightning's present layout, and names of files of its own folder.
+"""What a checkpoint may hold: plain settings, Lightning's current layout, and file names in its own folder.
 
-See `pcpad.trust`, which offers these to others.
+Others use these functions through `pcpad.trust`.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ _OLD_KEYS = ("hparams", "module_arguments", "hparams_type", "datamodule_hparams_
 
 
 def refuse_many(count: int, source: str | Path) -> None:
-    """Refuse settings that stand for more values than any task has; they repeat parts that repeat parts.
+    """Refuse settings that stand for more values than any task has, through nested references.
 
     Args:
-        count: How many values were seen so far, texts in texts included.
-        source: The checkpoint, or what else names them, for the error.
+        count: Values seen so far, those in nested texts included.
+        source: The checkpoint or other source of the settings, for the error.
 
     Raises:
         TooManyValuesError: There are more than `MOST_VALUES`.
     """
     if count > MOST_VALUES:
         message = (
-            f"{source} stands for more than {MOST_VALUES:,} settings, by parts that repeat parts: no task has so "
-            "many. Write out what is meant"
+            f"{source} stands for more than {MOST_VALUES:,} settings through repeated references: no task has that "
+            "many. Write the settings out without repetition"
         )
         raise TooManyValuesError(message)
 
 
 def plain_settings(value: Any, source: str | Path, name: str = "hyper_parameters") -> Any:
-    """What a checkpoint holds as settings, as dicts, lists and plain values of exactly these types.
+    """Copy a checkpoint's settings as dicts, lists and plain values of exactly these types.
 
     Args:
-        value: Anything that a weights-only pickle can carry. There one list may stand in many places, of another one
-            that does so too: each counts wherever it stands.
+        value: Anything that a weights-only pickle can carry. A list may be referenced from many places, also nested
+            ones: each reference counts.
         source: The checkpoint, for the error.
-        name: Of the value, for the error.
+        name: The value's name, for the error.
 
     Returns:
         A copy.
 
     Raises:
-        UserValueError: Something else is among them, such as bytes or tensors, it contains itself, or stands for
-            endlessly many values.
+        UserValueError: There are other types, such as bytes or tensors, the value contains itself, or it stands for too
+            many values.
     """
     return _Plain(source).copy(value, name, 0)
 
@@ -84,23 +84,23 @@ class _Plain:
 
 
 def check_layout(content: Mapping[str, Any], source: str | Path, *, weights: bool = False) -> None:
-    """Refuse what is no checkpoint of Lightning's, and entries that Lightning would take arguments from unasked.
+    """Refuse a file that is not a Lightning checkpoint, and entries that Lightning would take arguments from unasked.
 
-    Args:
-        content: Of the file.
+    content: The file's content.
+        content: The file's content.
         source: Its path, for the error.
-        weights: Whether it must have some.
+        weights: Whether it must have weights.
 
     Raises:
-        UserValueError: One of these, or no weights.
+        UserValueError: It is refused, or has no weights.
     """
     version = content.get("pytorch-lightning_version")
     if not (isinstance(version, str) and re.match(r"\d+\.\d+", version)):
-        message = f"{source} is no checkpoint of Lightning's: its `pytorch-lightning_version` is {version!r}"
+        message = f"{source} is not a Lightning checkpoint: its `pytorch-lightning_version` is {version!r}"
         raise UserValueError(message)
     if weights and not isinstance(content.get("state_dict"), Mapping):
         message = (
-            f"{source} is a checkpoint without weights: it has no `state_dict`. Was it written whole? Expected a "
+            f"{source} is a checkpoint without weights: it has no `state_dict`. Was it written completely? Expected a "
             "checkpoint of `pcpad fit`."
         )
         raise UserValueError(message)
@@ -123,9 +123,9 @@ def _is_empty(value: Any) -> bool:
 
 
 def state_of_run(states: Any, folder: Path) -> None:
-    """Keep the files that a checkpoint's callbacks remember, and will remove, to its own folder; in place.
+    """Restrict, in place, the files that a checkpoint's callbacks remember and may remove to its own folder.
 
-    `ModelCheckpoint` removes what was the best so far when there is a better one, by the name in the checkpoint.
+    `ModelCheckpoint` removes the previous best file, by its name in the checkpoint, when there is a better one.
 
     Args:
         states: The checkpoint's `callbacks`.

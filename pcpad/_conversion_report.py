@@ -1,4 +1,4 @@
-"""What a conversion of paddings did, as a table."""
+"""The result of a conversion of paddings, as a table."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class LayerRow(NamedTuple):
     Args:
         name: Where it is.
         kind: Its class now.
-        before: What it padded by.
-        after: What it pads by now.
-        why: A reason, where something is to be said.
+        before: Its padding before.
+        after: Its padding now.
+        why: The reason, where one is needed.
         weights: How many weights it convolves with.
-        multiply_adds: How many multiplications with a weight the example costs in it; None if there was no example.
+        multiply_adds: Multiplications by a weight that the example costs in it; None without an example.
     """
 
     name: str
@@ -54,16 +54,16 @@ class LayerRow(NamedTuple):
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What a conversion did: rows for the modules it converted and those it left, each with the reason.
+    """The result of a conversion: rows for the converted modules and for those left, each with the reason.
 
     Printed, it is a table.
 
     Args:
-        converted: What has the padding that was asked for.
-        left: What was left as it is.
-        padding: What was asked for.
+        converted: Modules that have the requested padding.
+        left: Modules left as they are.
+        padding: The requested padding.
         weights: How many weights of convolutions and linear layers the network has.
-        multiply_adds: What the example costs in these; None if there was no example.
+        multiply_adds: What the example costs in these; None without an example.
     """
 
     converted: tuple[LayerRow, ...]
@@ -74,10 +74,10 @@ class ConversionReport:
 
     @property
     def kept(self) -> tuple[LayerRow, ...]:
-        """Those of `left` that keep padding in a way other than asked for, as far as is known."""
+        """Modules of `left` that keep a padding other than the requested one, as far as is known."""
         harmless = (NO_PADDING, CROPS, REPLACED, UNUSED)
         other = [row for row in self.left if row.why not in harmless and not row.why.startswith(POOLS)]
-        # What pads by itself, in a way that is not known, most likely pads with zeros.
+        # A module that pads by itself in an unknown way most likely pads with zeros.
         alike = {self.padding, "-"} if self.padding == "zeros" else {self.padding}
         return tuple(row for row in other if row.before not in alike)
 
@@ -85,7 +85,7 @@ class ConversionReport:
         """The rows' share of the network's multiply-adds; of its weights, if there was no example.
 
         Args:
-            rows: Of this report.
+            rows: Rows of this report.
 
         Returns:
             Between 0 and 1.
@@ -95,7 +95,7 @@ class ConversionReport:
         return sum(row.weights for row in rows) / max(self.weights, 1)
 
     def said(self) -> str:
-        """What a user has to know, in a sentence; nothing where all that pads was converted."""
+        """What the user has to know, in one sentence; empty where everything that pads was converted."""
         if not self.kept:
             nothing = not self.converted and self.padding != "zeros"
             return f"Nothing was converted to {self.padding!r}: no convolution pads" if nothing else ""

@@ -27,7 +27,7 @@ __all__ = [
     "unlimited_pillow",
 ]
 
-_END = 1 << 16  # how much of a file's end, or start, is looked at, where the rest is not in memory
+_END = 1 << 16  # bytes read from a file's end or start, where the rest is not in memory
 _PHOTOMETRIC, _CHANNELS, _EXTRA = 262, 277, 338  # of TIFF
 _TILE_WIDTH, _TILE_LENGTH = 322, 323  # likewise
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # what can follow the data of a scan
@@ -36,7 +36,7 @@ _limit = threading.Lock()
 
 @contextmanager
 def unlimited_pillow() -> Iterator[Any]:
-    """Pillow's `Image` without its limit on what it opens, which is the whole process's; `MOST_PIXELS` holds here."""
+    """Pillow's `Image` without its process-wide size limit; `MOST_PIXELS` applies instead."""
     from PIL import Image
 
     with _limit:
@@ -48,7 +48,7 @@ def unlimited_pillow() -> Iterator[Any]:
 
 
 def refuse_cut_off(source: Path | bytes, format: str | None) -> None:
-    """Refuse what decoders would fill up with gray or zeros instead of complaining.
+    """Refuse truncated files, which decoders would fill up with gray or zeros without an error.
 
     Args:
         source: A file, or its content.
@@ -76,7 +76,7 @@ def refuse_cut_off(source: Path | bytes, format: str | None) -> None:
 
 
 def refuse_unknown_channels(image: Image.Image) -> None:
-    """Refuse a TIFF with more channels than its colors and an alpha that is called one."""
+    """Refuse a TIFF with more channels than its colors and one declared alpha."""
     if image.format != "TIFF":
         return
     tags = image.tag_v2  # type: ignore[attr-defined]
@@ -86,13 +86,13 @@ def refuse_unknown_channels(image: Image.Image) -> None:
     if channels > colours + (len(extra) == 1 and extra[0] in (1, 2)):
         message = (
             f"it has {channels} channels, of which {colours} are colors and the others are not marked as alpha: "
-            "save the channels to be used as a picture of their own"
+            "save the channels to use as a separate picture"
         )
         raise UserValueError(message)
 
 
 def refuse_large_tiles(image: Image.Image, most: int) -> None:
-    """Refuse a TIFF whose tiles or strips are larger than any picture may be: libtiff takes memory for a whole one."""
+    """Refuse a TIFF whose tiles or strips are larger than any picture may be: libtiff allocates a whole one."""
     if image.format != "TIFF":
         return
     tags = image.tag_v2  # type: ignore[attr-defined]
@@ -103,7 +103,7 @@ def refuse_large_tiles(image: Image.Image, most: int) -> None:
 
 
 def refuse_little_data(image: Image.Image, size: int) -> None:
-    """Refuse a JPEG whose file is too small for what its header claims, before memory is taken for that."""
+    """Refuse a JPEG whose file is too small for what its header claims, before memory is allocated."""
     # At least one bit for each block of 8 x 8 pixels; arithmetic coding, which few decoders know, takes less.
     if size < image.width * image.height // 512 and b"\xff\xc9" not in _first_bytes(image):
         message = f"truncated: {size} bytes cannot hold the {image.width}x{image.height} pixels that the header claims"
@@ -120,13 +120,13 @@ def _first_bytes(image: Image.Image) -> bytes:
 
 
 def refuse_cut_scan(source: Path | bytes, image: Image.Image, corner: Iterable[int]) -> None:
-    """Refuse a JPEG that was cut short and given an end mark: decoders fill up the rest without complaining.
+    """Refuse a JPEG that was cut short and given an end mark: decoders fill up the rest without an error.
 
     Args:
         source: The file, or its content.
         image: As `open_header` yields it.
-        corner: The values of the decoded picture's last pixel. Gray stands where data are missing, unless the picture
-            is progressive; only then, and there, is it decoded twice more to find out.
+        corner: The values of the decoded picture's last pixel. It is gray where data are missing, unless the picture is
+            progressive; only gray ones and progressive pictures are decoded twice more to find out.
 
     Raises:
         ValueError: Its last scan ends before its pixels do.
@@ -138,7 +138,7 @@ def refuse_cut_scan(source: Path | bytes, image: Image.Image, corner: Iterable[i
         return
     data = source if isinstance(source, bytes) else read_bytes(source)
     end = _end_of_first(data)
-    # Whatever stands between the last pixel and the end mark is skipped; where pixels are missing it is taken for them.
+    # Bytes between the last pixel and the end mark are skipped; where pixels are missing, they are decoded as pixels.
     noise = np.random.default_rng(0).integers(0, 255, 4096, dtype=np.uint8).tobytes()
     if end and _pixels_of(data[:end] + b"\xff\xd9") != _pixels_of(data[:end] + noise + b"\xff\xd9"):
         message = "truncated: its pixel data end before the last pixel, although there is an end mark"
@@ -146,7 +146,7 @@ def refuse_cut_scan(source: Path | bytes, image: Image.Image, corner: Iterable[i
 
 
 def _end_of_first(data: bytes) -> int:
-    """Where the end mark of the first picture in a JPEG file stands; 0 if there is none."""
+    """The position of the end mark of the first picture in a JPEG file; 0 if there is none."""
     at = 2
     while at + 4 <= len(data):
         if data[at] != 0xFF:

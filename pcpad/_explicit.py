@@ -1,10 +1,10 @@
 """The nine filters of explicit padding, in few kernels; `pcpad.layers.ExplicitPadConv2d` is the public face.
 
-Private to the package. The map is cut into nine regions, each of which is convolved with its own filter. What makes
-that cheap where maps are small: windows inside read the input itself and not a padded copy of it. Corners of a single
-window are matrix products (on one EPYC core a convolution of 4x64x3x3 to one position takes 210 us, the product 36).
-What is read of the padded copy sends its gradients into one map, where each slice would make one of the whole size.
-Filters are views, whose gradients are put together once.
+Private to the package. The map is cut into nine regions, each of which is convolved with its own filter. For small maps
+this is cheap because interior windows read the input itself, not a padded copy, and because corners of a single window
+are matrix products (on one EPYC core a convolution of 4x64x3x3 to one position takes 210 us, the product 36). The
+gradients of all slices of the padded copy are added up in one map, instead of one map of full size per slice. Filters
+are views, whose gradients are assembled once.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from pcpad._other_layers import check_dense
 
 __all__ = ["explicit_conv2d"]
 
-_Place = tuple[int, ...]  # of two: on each axis 0, 1 or 2: reaches out before, lies inside, reaches out behind
+_Place = tuple[int, ...]  # one entry per axis: 0 before the interior, 1 inside, 2 after it
 _INSIDE = (1, 1)
 _AROUND = [place for place in itertools.product(range(3), repeat=2) if place != _INSIDE]
 
 
 class _Layout(NamedTuple):
-    """What follows from a geometry and a size."""
+    """The regions of a geometry and a size."""
 
     geometry: Geometry
     reads: dict[_Place, tuple[Any, ...]]  # what each region's windows read of the padded input; row by row
@@ -58,7 +58,7 @@ def explicit_conv2d(
         stride: As in `torch.nn.functional.conv2d`, as `dilation` and `groups`.
         padding: Also `"same"`, `"valid"` or pairs (before, after) per axis.
         dilation: Step between taps.
-        groups: Blocks of channels that are convolved apart.
+        groups: Groups of channels that are convolved separately.
 
     Returns:
         (N, O, H', W') or (O, H', W').
@@ -90,7 +90,7 @@ def explicit_conv2d(
 
 
 def _is_recorded(*tensors: Tensor | None) -> bool:
-    """Whether somebody follows the call who knows operations alone, not a `Function` with nothing but a backward."""
+    """Whether the call is traced or transformed in a way that a `Function` with only a backward does not support."""
     return _border.is_recorded() or any(t is not None and _border.is_wrapped(t) for t in tensors)
 
 
@@ -131,7 +131,7 @@ def _thirds(start: int, end: int, count: int) -> list[slice]:
 
 
 def _pieces(input: Tensor, layout: _Layout) -> dict[_Place, Tensor]:
-    """What each region's windows read."""
+    """The part of the input that each region's windows read."""
     found: dict[_Place, Tensor] = {_INSIDE: input} if layout.reads.get(_INSIDE) == layout.whole else {}
     cut = [place for place in layout.reads if place not in found]
     if not cut:
@@ -147,7 +147,7 @@ def _cut(input: Tensor, layout: _Layout, places: list[_Place]) -> tuple[Tensor, 
 
 
 class _Cut(Function):
-    """Pieces of the padded input, whose gradients are added up in one map."""
+    """Slices of the padded input, whose gradients are added up in one map."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, layout: _Layout, places: list[_Place]) -> tuple[Tensor, ...]:
@@ -165,7 +165,7 @@ class _Cut(Function):
 
 
 def _filters(border_weight: Tensor) -> tuple[dict[_Place, Tensor], dict[int, Tensor]]:
-    """Those between two corners, and by row those of the two corners, (2, O, C / groups, kH, kW)."""
+    """The filters between two corners, and by row those of the two corners, (2, O, C / groups, kH, kW)."""
     followed = torch.is_grad_enabled() and border_weight.requires_grad
     above, top, left, right, bottom, below = (_Filters.apply if followed else _views)(border_weight)
     return {(0, 1): top, (1, 0): left, (1, 2): right, (2, 1): bottom}, {0: above, 2: below}
@@ -190,7 +190,7 @@ class _Filters(Function):
 
 
 def _copies(bias: Tensor | None, count: int) -> list[Tensor | None]:
-    """One for each user, the gradients of all being summed at once."""
+    """One copy per user; the gradients of all are summed at once."""
     if bias is None or not bias.requires_grad or count < 2:
         return [bias] * count
     return list(bias.expand(count, -1).unbind())
@@ -199,7 +199,7 @@ def _copies(bias: Tensor | None, count: int) -> list[Tensor | None]:
 def _of_corners(
     pieces: dict[_Place, Tensor], pairs: dict[int, Tensor], bias: Tensor | None, layout: _Layout
 ) -> dict[_Place, Tensor]:
-    """The outputs of corners that are windows: a product for those of a row. None of others."""
+    """Outputs of corners that are single windows, one product per row; none for larger corners."""
     if not layout.corners or len(layout.reads) == 1:  # a view of several would be returned, which nobody may overwrite
         return {}
     down, right = layout.geometry.dilation

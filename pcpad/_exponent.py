@@ -1,4 +1,4 @@
-"""The exponent of partial convolution's ratio: `W·x · r^exponent + b`, for networks on their way to another padding."""
+"""The exponent of partial convolution's ratio: `W·x · r^exponent + b`, for networks adapted to another padding."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Exponent = float | Tensor
 
 
 def checked(exponent: Exponent | Sequence[float] | None, channels: int) -> Exponent | None:
-    """An exponent as layers and functions take it.
+    """Check an exponent given to a layer or a function.
 
     Args:
         exponent: A finite number, as many numbers as there are output channels, or a tensor of either.
-        channels: Of the output.
+        channels: Number of output channels.
 
     Returns:
         The number or tensor; None for the number 1, which is the plain ratio.
@@ -66,10 +66,10 @@ def to_power(ratio: Tensor, exponent: Exponent, dims: int, may_miss: bool) -> Te
         may_miss: Whether a window may hold no valid tap.
 
     Returns:
-        What it is multiplied with: of the ratio's shape, with a channel axis where each channel has its own exponent.
+        The factor, of the ratio's shape, with a channel axis where each channel has its own exponent.
     """
     if isinstance(exponent, Tensor):
-        exponent = exponent.to(ratio.device, ratio.dtype)  # no buffer, which would be part of the state: it stays put
+        exponent = exponent.to(ratio.device, ratio.dtype)  # not a buffer, which would be part of the state
         exponent = exponent.view(-1, *[1] * dims) if exponent.dim() else exponent
     if not may_miss:
         return ratio**exponent

@@ -1,4 +1,4 @@
-"""The holes of a picture filled one after the other: windows around them, coarse to fine in large ones."""
+"""Fill the holes of a picture one after the other, in windows around them; large ones from coarse to fine."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Filler", "Summary"]
 
-_CONTEXT = 64  # pixels around a hole for a network that does not say how many it should be given
-_LEAST_CONTEXT, _CONTEXT_OF_DEPTH = 24, 6.0  # a thin hole needs less: so many pixels, and times its half thickness
+_CONTEXT = 64  # pixels of context for a network that does not state its own
+_LEAST_CONTEXT, _CONTEXT_OF_DEPTH = 24, 6.0  # a thin hole needs less: 6 times its half thickness, 24 at least
 _MOST = 1 << 19  # pixels of a piece with its surroundings
-_MOST_BIHARMONIC = 1 << 16  # its time grows faster than what it fills
-_LEAST = 8  # a side that is not halved any more
+_MOST_BIHARMONIC = 1 << 16  # its time grows faster than the hole
+_LEAST = 8  # a side of this length is not halved further
 
 
 @dataclass
@@ -33,8 +33,8 @@ class Summary:
 
     Attributes:
         methods: How many pixels of holes each method filled.
-        unreached: How many of these are farther from anything valid than their method reaches: they are those of the
-            picture filled at half its size and less, so they are blurred.
+        unreached: How many of these are farther from any valid pixel than their method reaches: they come from the
+            picture filled at half its size or less, so they are blurred.
     """
 
     methods: Counter[str] = field(default_factory=Counter)
@@ -42,7 +42,7 @@ class Summary:
 
 
 class Filler:
-    """The methods at hand, and the picture they work on."""
+    """The available methods, and the picture they work on."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Filler:
         self.pixels = pixels
         self.size = (hole.shape[0], hole.shape[1])
         self.hole = hole
-        self.left = (hole != 0).view(np.uint8)  # what is still a hole; a copy, as it shrinks
+        self.left = (hole != 0).view(np.uint8)  # the remaining holes; a copy, as it shrinks
         self.method = method
         self.solvers = dict(CLASSICAL)
         self.reach = dict(REACH)
@@ -87,7 +87,7 @@ class Filler:
         return self.summary
 
     def _piece(self, around: tuple[slice, slice], own: np.ndarray, far: _Far | None) -> None:
-        """Fill a piece's own pixels, of whose surroundings no more is looked at than their thickness asks for."""
+        """Fill a piece's own pixels, with only as much context as their thickness requires."""
         import cv2
 
         depth = cv2.distanceTransform((self.hole[around] != 0).view(np.uint8), cv2.DIST_L2, 5)
@@ -104,7 +104,7 @@ class Filler:
         around = (rows, columns)
         hole = self.left[around] != 0
         window = self.pixels[around].copy()
-        window[hole] = 0  # NaN, say
+        window[hole] = 0  # may be NaN
         self._window(window, hole, own, depth, far.within(around) if far is not None else None)
         self.pixels[around][own] = window[own]
         self.left[around][own] = 0
@@ -117,15 +117,15 @@ class Filler:
         depth: np.ndarray | None = None,
         far: Pixels | None = None,
     ) -> None:
-        """Fill what is to be filled of a window in place, and perhaps other pixels of its holes.
+        """Fill the pixels `own` of a window in place, and perhaps other pixels of its holes.
 
         Args:
             pixels: (h, w, C), 0 in holes.
             hole: (h, w) bool.
-            own: What of it is to be filled.
-            depth: How far each pixel of a hole was from anything valid before pieces were filled; None at less than the
-                picture's own size, of which no pixels are counted.
-            far: The window as a coarser picture has it, for what is far from anything valid; made if needed when None.
+            own: The pixels to fill.
+            depth: Distance of each hole pixel to the nearest valid one before any piece was filled; None at reduced
+                sizes, where no pixels are counted.
+            far: The window taken from a coarser picture, for pixels far from any valid one; made if needed when None.
         """
         import cv2
 
@@ -189,7 +189,7 @@ class Filler:
         return enlarged(half, 2, hole.shape)
 
     def _far(self, group: Group) -> _Far | None:
-        """A group of holes that is too large for one piece, filled at a size at which it is not; None if not needed."""
+        """Fill a group of holes that is too large for one piece at a size at which it fits; None if not needed."""
         import cv2
 
         top, left = max(0, group.top - self.context), max(0, group.left - self.context)
@@ -219,10 +219,10 @@ class _Far(NamedTuple):
     corner: tuple[int, int]
 
     def within(self, around: tuple[slice, slice]) -> Pixels:
-        """It at full size, within a window of the picture."""
+        """The part at full size, within a window of the picture."""
         starts, ends = [], []
         for part, corner, length in zip(around, self.corner, self.pixels.shape, strict=False):
-            # A pixel more on each side, for the interpolation.
+            # One more pixel on each side, for the interpolation.
             starts.append(min(length - 1, max(0, (part.start - corner) // self.scale - 1)))
             ends.append(min(length, -(-(part.stop - corner) // self.scale) + 1))
         cut = self.pixels[starts[0] : ends[0], starts[1] : ends[1]]
@@ -236,7 +236,7 @@ class _Far(NamedTuple):
 
 
 def _reached_by(network: Any) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Which pixels of its output depend on anything valid, as a network says of a hole (h, w); None if it does not."""
+    """Which output pixels depend on a valid pixel, as the network states for a hole (h, w); None if it does not."""
     says = getattr(network, "reached", None)
     if says is None:
         return None
@@ -244,7 +244,7 @@ def _reached_by(network: Any) -> Callable[[np.ndarray], np.ndarray] | None:
 
 
 def _device_of(network: Any, device: torch.device | str | None) -> torch.device | str | None:
-    """The device that a network runs on: the one asked for, or that of its parameters."""
+    """The device that a network runs on: the requested one, or that of its parameters."""
     if device is not None or not isinstance(network, torch.nn.Module):
         return device
     return next((parameter.device for parameter in network.parameters()), None)

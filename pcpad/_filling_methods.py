@@ -19,15 +19,15 @@ Pixels = np.ndarray
 """(H, W, C) of 1, 3 or 4 channels, uint8, uint16 or float32 in [0, 1]."""
 
 Solver = Callable[[Pixels, np.ndarray], Pixels]
-"""Of pixels and a hole (H, W) bool: pixels of the same type that have a value in the hole; elsewhere anything."""
+"""Maps pixels and a hole (H, W) bool to pixels of the same type with values in the hole, arbitrary elsewhere."""
 
-_RADIUS = 3  # pixels around a hole that OpenCV's methods look at, the value of its documentation's example
+_RADIUS = 3  # pixels around a hole that OpenCV's methods use, as in its documentation's example
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 REACH = {"telea": 48, "ns": 48, "biharmonic": 24}
-"""How far from the nearest valid pixel a classical method's values are taken; farther in, a coarser picture's are.
+"""How far from the nearest valid pixel a classical method's values are used; farther in, a coarser picture's are.
 
-The time that the biharmonic method takes grows faster than its hole: 24 keeps windows below a second or two.
+The biharmonic method's time grows faster than its hole: 24 keeps windows below a second or two.
 """
 
 
@@ -37,7 +37,7 @@ def white_of(pixels: Pixels) -> float:
 
 
 def _telea(pixels: Pixels, hole: np.ndarray) -> Pixels:
-    """In 16 bits: OpenCV (5.0) adds the gradient's direction as if it were its step, up to 1.4 levels at each pixel.
+    """Run OpenCV in 16 bits: it (5.0) adds the gradient's direction as if it were its step, up to 1.4 levels per pixel.
 
     A gray of 200 becomes 199 to 202 in 8 bits, and floats in [0, 1] become anything.
     """
@@ -122,6 +122,6 @@ def network_solver(network: Inpainter, device: torch.device | str | None, white:
 
 
 def as_pixels(values: np.ndarray, kind: np.dtype, white: float) -> Pixels:
-    """Bring floats in [0, 1] to a type of pixels; what lies beyond is clamped."""
+    """Convert floats in [0, 1] to a type of pixels; values outside are clamped."""
     clamped = values.clip(0, 1)
     return clamped.astype(kind) if kind.kind == "f" else np.rint(clamped * white).astype(kind)

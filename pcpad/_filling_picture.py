@@ -27,10 +27,10 @@ class Filled:
     """A filled picture.
 
     Attributes:
-        image: In the type and shape of what was given, valid pixels bit by bit.
+        image: In the input's type and shape; valid pixels are equal bit for bit.
         methods: How many pixels of holes each method filled.
-        unreached: How many of these are farther from anything valid than their method reaches: they are those of the
-            picture filled at half its size and less, so they are blurred.
+        unreached: How many of these are farther from any valid pixel than their method reaches: they come from the
+            picture filled at half its size or less, so they are blurred.
     """
 
     image: Tensor
@@ -48,8 +48,8 @@ def fill_picture(
 ) -> Filled:
     """Fill the holes of a picture, as `pcpad fill` does.
 
-    Only the surroundings of holes are looked at, as many pixels of it as the network's `context` says, so that memory
-    and time follow the holes and not the picture. Where a hole is wider than a method reaches, the picture is filled at
+    Only the surroundings of holes are read, as many pixels as the network's `context` states, so memory and time depend
+    on the holes, not on the picture. Where a hole is wider than a method reaches, the picture is filled at
     half its size first, and so on.
 
     Args:
@@ -57,8 +57,8 @@ def fill_picture(
         mask: (1, H, W), 1 = valid, 0 = hole, of any type.
         method: `network`; `biharmonic` (scikit-image's), `telea` or `ns` (OpenCV's); or `auto`, which takes of each
             hole the method that was best for such holes on held-out photographs.
-        network: An inpainting network as `fill` takes it, in evaluation mode; None for the one that ships. `auto` goes
-            without where none is there.
+        network: An inpainting network as `fill` takes it, in evaluation mode; None for the shipped one. `auto` works
+            without one.
         device: Where the network is run; where it is if None.
 
     Returns:
@@ -81,7 +81,7 @@ def fill_picture(
     pixels, kind = _as_pixels(image)
     summary = fill_pixels(pixels, (mask[0] == 0).cpu().numpy().view(np.uint8), method, network, device=device)
     filled = torch.from_numpy(pixels).permute(2, 0, 1).to(device=image.device, dtype=kind)
-    if kind not in (torch.uint8, torch.uint16, torch.float32):  # whose valid pixels a round trip may round
+    if kind not in (torch.uint8, torch.uint16, torch.float32):  # converting and back may round their valid pixels
         filled = torch.where(mask.to(image.device) == 0, filled, image)
     return Filled(filled, dict(summary.methods), summary.unreached)
 
@@ -130,12 +130,12 @@ def fill_pixels(
 
     Args:
         pixels: (H, W, C), 1, 3 or 4 channels, uint8, uint16 or float32 in [0, 1].
-        hole: (H, W) uint8, anything but 0 is to be filled.
-        method: As of `fill_picture`.
-        network: As of `fill_picture`.
-        device: As of `fill_picture`.
+        hole: (H, W) uint8, anything but 0 is filled.
+        method: See `fill_picture`.
+        network: See `fill_picture`.
+        device: See `fill_picture`.
         white: The largest value a pixel can have, where that is not the largest of its type.
-        progress: Is told how many pixels of holes were filled just now.
+        progress: Called with the number of hole pixels just filled.
 
     Returns:
         How it was filled.

@@ -1,4 +1,4 @@
-"""What `auto` fills a hole with: which method held-out photographs showed to be best for holes of its kind."""
+"""The rule of `auto`: for each kind of hole, the method that was best on held-out photographs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def method_for(thickness: float, area: int, *, has_network: bool) -> str:
 
     Args:
         thickness: Of the hole at its thickest, in pixels: twice the largest distance of its pixels to a valid one.
-        area: Its pixels.
+        area: The hole's number of pixels.
         has_network: Whether there is an inpainting network to choose.
 
     Returns:

@@ -6,12 +6,12 @@ import numpy as np
 
 __all__ = ["enlarged", "reduced"]
 
-_ENOUGH = 0.25  # of the pixels that one stands for, so many valid ones make it valid
-_BAND = 1 << 24  # values that are averaged at once
+_ENOUGH = 0.25  # a reduced pixel is valid if at least this share of its pixels is
+_BAND = 1 << 24  # values averaged at once
 
 
 def reduced(pixels: np.ndarray, hole: np.ndarray, scale: int) -> tuple[np.ndarray, np.ndarray]:
-    """Reduce a picture by averaging what is valid of each square.
+    """Reduce a picture by averaging the valid pixels of each square.
 
     Args:
         pixels: (h, w, C), of any type.
@@ -19,8 +19,8 @@ def reduced(pixels: np.ndarray, hole: np.ndarray, scale: int) -> tuple[np.ndarra
         scale: The squares' side.
 
     Returns:
-        Pixels of the same type, 0 in holes, and the holes: squares of which less than a quarter is valid, or, where all
-        are, nothing.
+        Pixels of the same type, 0 in holes, and the holes: squares of which less than a quarter is valid or, if that is
+        true of all, squares without a valid pixel.
     """
     height, width, channels = pixels.shape
     rows, columns = -(-height // scale), -(-width // scale)
@@ -36,7 +36,7 @@ def reduced(pixels: np.ndarray, hole: np.ndarray, scale: int) -> tuple[np.ndarra
         counts = np.add.reduceat(np.add.reduceat(valid.astype(np.float32), across, axis=1), starts, axis=0)
         share[first : first + down] = counts
     small /= np.maximum(share, 1)[..., None]
-    # Squares at the right and at the bottom stand for fewer pixels.
+    # Squares at the right and at the bottom cover fewer pixels.
     lengths = [np.minimum(scale, length - np.arange(0, length, scale)) for length in (height, width)]
     share /= np.outer(*lengths)
     small_hole = share < _ENOUGH
@@ -54,7 +54,7 @@ def enlarged(pixels: np.ndarray, scale: int, size: tuple[int, ...]) -> np.ndarra
     Args:
         pixels: (h, w, C), uint8, uint16 or float32.
         scale: How many times.
-        size: Height and width of the result; what is beyond is cut off.
+        size: Height and width of the result; pixels beyond are cut off.
 
     Returns:
         (*size, C) of the same type.

@@ -17,7 +17,7 @@ Inpainter = Callable[[Tensor, Tensor], Tensor]
 
 TILING = Tiling(1024, "1/4")
 MOST_PIXELS_AT_ONCE = 1 << 21
-"""What the network is given in one piece: 1448² pixels, some 2 GB for the U-Net of the papers."""
+"""The most pixels that the network gets at once: 1448² pixels, some 2 GB for the U-Net of the papers."""
 
 
 @torch.no_grad()
@@ -30,26 +30,26 @@ def fill(
     max_pixels: int = MOST_PIXELS_AT_ONCE,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Fill holes; pictures of more than `max_pixels` pixels by overlapping tiles.
+    """Fill holes; pictures of more than `max_pixels` pixels in overlapping tiles.
 
-    Where tiles overlap, each counts the more the nearer its middle and the more of the picture it sees, so that no
-    seam shows. Tiles without a hole are not run: what they would say is not asked for. A network with batch norm
+    Where tiles overlap, a tile's weight grows toward its center and with its share of valid pixels, so that no seam
+    shows. Tiles without a hole are not run. A network with batch norm
     should be in evaluation mode.
 
     Args:
         network: Maps an image (n, 3, h, w), float in [0, 1], and its mask (n, 1, h, w), float, 1 = valid, to an image
-            (n, 3, h, w) in [0, 1]. What it says beyond that range is clamped.
+            (n, 3, h, w) in [0, 1]. Values beyond that range are clamped.
         image: (N, 3, H, W), uint8 or float in [0, 1]. Left as it is.
         mask: (N, 1, H, W), 1 = valid, 0 = hole, of any type.
         tiling: How larger pictures are cut; None runs whole pictures.
-        max_pixels: Of one picture; up to here it is run whole.
-        device: Where the network runs, the image's device if None. Only tiles go there, so with the image on the CPU
-            its size takes no memory there.
+        max_pixels: Pictures of up to this many pixels are run whole.
+        device: Where the network runs, the image's device if None. Only tiles are copied there, so an image on the CPU
+            may be larger than that device's memory.
 
     Returns:
         (N, 3, H, W) of the image's type and on its device: the image itself at valid pixels, bit by bit, and the
-        network's output in the holes, rounded where the type is uint8. An image without any valid pixel comes back as
-        it was, since there is nothing to go by.
+        network's output in the holes, rounded where the type is uint8. An image without any valid pixel is returned
+        unchanged.
 
     Raises:
         ValueError: Shapes do not fit, or the network's output is not finite.
@@ -81,7 +81,7 @@ def fill(
         filled[:, :, rows] = torch.where(both[:, 3:, rows] != 0, image[:, :, rows], output.to(image.dtype))
     if run.blind:
         warnings.warn(
-            f"{run.blind} tiles lie wholly in a hole, so that the network had nothing to go by there: use larger tiles "
+            f"{run.blind} tiles lie wholly in a hole, so the network had no valid pixels there: use larger tiles "
             "than " + " x ".join(str(side) for side in run.size),
             stacklevel=3,  # beyond no_grad's wrapper
         )
@@ -97,14 +97,14 @@ def count_unreached(
     max_pixels: int = MOST_PIXELS_AT_ONCE,
     device: torch.device | str | None = None,
 ) -> list[int]:
-    """Count the pixels of holes for which a network has nothing to go by, when `fill` runs it with these arguments.
+    """Count the hole pixels that no valid pixel reaches when `fill` runs a network with these arguments.
 
     Args:
-        reached: Says of a mask (n, 1, h, w) which pixels of the network's output depend on any valid pixel.
-        mask: As of `fill`.
-        tiling: As of `fill`.
-        max_pixels: As of `fill`.
-        device: As of `fill`.
+        reached: Maps a mask (n, 1, h, w) to the pixels of the network's output that depend on any valid pixel.
+        mask: See `fill`.
+        tiling: See `fill`.
+        max_pixels: See `fill`.
+        device: See `fill`.
 
     Returns:
         The number for each of the N pictures; a pixel counts where no tile's valid pixels reached it.
@@ -121,11 +121,11 @@ def count_unreached(
 
 
 class _TileRun:
-    """An inpainting network as one of image and mask in one tensor, its tiles weighted unless there is but one.
+    """An inpainting network that takes image and mask in one tensor; its tiles are weighted unless there is only one.
 
     Attributes:
         blind: How many tiles had no valid pixel.
-        size: Of the tiles.
+        size: The tiles' size.
     """
 
     def __init__(self, network: Inpainter, whole: bool) -> None:
@@ -158,10 +158,10 @@ class _TileRun:
 
 
 def refuse_infinite(output: Tensor) -> None:
-    """Refuse what a network returned if any of it is NaN or infinite.
+    """Refuse a network's output that has NaN or infinite values.
 
     Raises:
-        UserValueError: Some is.
+        UserValueError: It has some.
     """
     if not bool(output.isfinite().all()):
         message = "The network's output is not finite: its weights are broken, or the precision is too low for it."

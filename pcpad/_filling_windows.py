@@ -10,8 +10,8 @@ import numpy as np
 
 __all__ = ["Group", "Piece", "groups", "pieces"]
 
-_CELL = 16  # pixels: what the holes are grouped by, so that 600 megapixels take some megabytes
-_BAND = 64  # rows of cells looked at at once
+_CELL = 16  # pixels: holes are grouped by cells, so that 600 megapixels take a few megabytes
+_BAND = 64  # rows of cells processed at once
 
 
 class Group(NamedTuple):
@@ -20,9 +20,9 @@ class Group(NamedTuple):
     Attributes:
         top: First row of the rectangle around them.
         left: Its first column.
-        bottom: The row behind its last.
-        right: The column behind its last.
-        number: Of the group, as `labels` has it.
+        bottom: The row after its last.
+        right: The column after its last.
+        number: The group's number in `labels`.
         labels: The group of each cell of 16 x 16 pixels, 0 where there is no hole; of the whole picture.
     """
 
@@ -47,10 +47,10 @@ class Piece(NamedTuple):
     Attributes:
         top: First row of its inner part.
         left: Its first column.
-        bottom: The row behind its last.
-        right: The column behind its last.
-        around: What is looked at: slices of rows and columns, as far as the picture goes.
-        inner: The inner part within what is looked at: slices of rows and columns.
+        bottom: The row after its last.
+        right: The column after its last.
+        around: What is read: slices of rows and columns, clipped to the picture.
+        inner: The inner part within what is read: slices of rows and columns.
     """
 
     top: int
@@ -62,7 +62,7 @@ class Piece(NamedTuple):
 
 
 def groups(hole: np.ndarray) -> Iterator[Group]:
-    """Find the holes of a picture, those together that lie within some 32 pixels of each other.
+    """Find the holes of a picture, grouped where they lie within about 32 pixels of each other.
 
     Args:
         hole: (H, W) uint8, anything but 0 is a hole.
@@ -102,7 +102,7 @@ def _cells(hole: np.ndarray) -> np.ndarray:
 def _box(
     hole: np.ndarray, inside: tuple[slice, slice], labels: np.ndarray, number: int
 ) -> tuple[int, int, int, int] | None:
-    """The rectangle around a group's pixels: top, left, bottom, right; its cells' one where that is large anyway."""
+    """The rectangle around a group's pixels: top, left, bottom, right; that of its cells where it is large anyway."""
     part = hole[inside]
     top, left = inside[0].start, inside[1].start
     if part.size > 1 << 22:
@@ -123,7 +123,7 @@ def pieces(group: Group, size: tuple[int, int], context: int, most: int) -> Iter
     Args:
         group: The group.
         size: Height and width of the picture.
-        context: Pixels to be seen around each piece.
+        context: Pixels of context around each piece.
         most: Pixels of a piece with its surroundings, at most (as far as `context` allows).
 
     Yields:

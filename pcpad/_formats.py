@@ -1,4 +1,4 @@
-"""Opening pictures by what they are, each with the one plug-in of Pillow that is for it."""
+"""Open pictures by their content, each with the one Pillow plug-in for its format."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bits_of", "opened_by_pillow"]
 
-# Pillow would try every plug-in, the one that hands EPS files to Ghostscript among them.
+# Pillow would try every plug-in, including the one that passes EPS files to Ghostscript.
 _PLUGINS = {
     "JPEG": "JPEG",
     "PNG": "PNG",
@@ -32,7 +32,7 @@ _PLUGINS = {
     "AVIF": "AVIF",
     "HEIC": "HEIF",
 }
-# What a Pillow may be built without, or be too old for.
+# Formats that Pillow may be built without, or be too old for.
 _BUILT_WITH = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}
 _FOOTER = b"TRUEVISION-XFILE"
 _DNG, _SUBFILE, _SUB_IFDS = 50706, 254, 330  # of TIFF
@@ -41,18 +41,18 @@ _SIZ, _PIXI = b"\xff\x4f\xff\x51", b"pixi"
 
 @contextmanager
 def opened_by_pillow(source: Path | bytes, name: str = "") -> Iterator[Image.Image]:
-    """Open a picture, whose content decides what it is.
+    """Open a picture; its content decides its format.
 
     Args:
         source: A file, or its content.
-        name: The file's name where the content is given: TGA files may have nothing else to be known by.
+        name: The file's name where the content is given: TGA files may be recognizable by nothing else.
 
     Yields:
         The picture, of which Pillow has read the header.
 
     Raises:
-        ValueError: It is of a kind that cannot be read; says what to do.
-        Exception: Whatever Pillow raises on what is no picture.
+        ValueError: It is of a kind that cannot be read; the message says what to do.
+        Exception: Whatever Pillow raises on a file that is not a picture.
     """
     with io.BytesIO(source) if isinstance(source, bytes) else opened(source) as file:
         kind = _kind(file, name if isinstance(source, bytes) else source.name)
@@ -73,7 +73,7 @@ def _kind(file: Any, name: str) -> FileKind:
     kind = kind_of(head)
     if kind is None and len(head) >= 18:
         file.seek(-min(26, file.seek(0, io.SEEK_END)), io.SEEK_END)
-        # Files of before 1989 have no mark at all.
+        # Files from before 1989 have no mark at all.
         if name.lower().endswith((".tga", ".icb", ".vda", ".vst")) or _FOOTER in file.read():
             kind = FileKind("image", "TGA")
     file.seek(0)
@@ -126,7 +126,7 @@ def _refuse_raw(image: Image.Image) -> None:
 
 
 def bits_of(path: Path, format: str | None) -> int:
-    """The bits a channel that a JPEG 2000, AVIF or HEIC file states; 8 where it states none."""
+    """The bits per channel that a JPEG 2000, AVIF or HEIC file states; 8 where it states none."""
     with opened(path) as file:
         head = file.read(1 << 16)
     if format == "JPEG2000":

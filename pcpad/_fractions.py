@@ -19,7 +19,7 @@ def as_fraction(value: float | str | Fraction) -> Fraction:
         The nearest fraction whose denominator is at most 10000, so that no rounding of binary digits is left in it.
 
     Raises:
-        ValueError: It is no number.
+        ValueError: It is not a number.
 
     Example:
         >>> as_fraction(1 / 3), as_fraction("7/8")

@@ -1,4 +1,4 @@
-"""Packages whose names are imported when they are first asked for (PEP 562)."""
+"""Packages whose names are imported when they are first used (PEP 562)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["attach"]
 def attach(
     package: str, names: Mapping[str, str], modules: Iterable[str] = ()
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """What a package's `__init__` needs so that importing it imports nothing else.
+    """Make what a package's `__init__` needs so that importing it imports nothing else.
 
     `import package` then costs nothing, and `package.name`, `from package import name`, `from package import *`,
     `dir(package)`, pickling and class paths in configs work as if everything had been imported. Type checkers do not
@@ -52,7 +52,7 @@ def attach(
     def get(name: str) -> Any:
         if name in names:
             value = getattr(import_module(names[name]), name)
-        elif name in parts or f"{package}.{name}" in MODULES:  # the second were here in earlier versions
+        elif name in parts or f"{package}.{name}" in MODULES:  # the second are paths of earlier versions
             value = import_module(f"{package}.{name}")
         else:
             message = f"module {package!r} has no attribute {name!r}"
@@ -72,8 +72,8 @@ def attach(
 def _public(names: Iterable[str], get: Callable[[str], Any]) -> type[ModuleType]:
     """A class of packages in which some public names are those of the modules that define them.
 
-    Importing such a module binds it in its package, where it would hide what is public under its name; a property is
-    not to be hidden.
+    Importing such a module binds it in its package, where it would hide what is public under its name; a property
+    cannot be hidden.
     """
 
     def value_of(name: str) -> property:

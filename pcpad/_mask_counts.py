@@ -1,8 +1,8 @@
 """Masks of one channel: holes filled with zeros, valid taps counted and the ratio looked up, in few kernels.
 
-Private to the package: `pcpad.functional` is the public face. Everything is exact: what is selected are bits, which are
-multiplied as integers with 0 or 1 (on a CPU a quarter of the time of `torch.where`, for an image of 64 channels and
-256x256), and counts are integers, by which the ratio is looked up in a table.
+Private to the package: `pcpad.functional` is the public face. Everything is exact: values are selected by multiplying
+their bits, as integers, by 0 or 1 (on a CPU a quarter of the time of `torch.where`, for an image of 64 channels and
+256x256), and counts are integers, with which the ratio is looked up in a table.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _BITS = {
     torch.float16: torch.int16,
     torch.bfloat16: torch.int16,
 }
-_MOST_TAPS = 1 << 12  # of a window: the table has an entry for each number of valid ones
+_MOST_TAPS = 1 << 12  # per window: the table has an entry for each number of valid taps
 
 
 class Valid(NamedTuple):
@@ -82,7 +82,7 @@ class Valid(NamedTuple):
 
 
 def can_count(input: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> bool:
-    """Whether a mask can be counted here; not by function transforms, nor while a program is recorded."""
+    """Whether a mask can be counted here; not under function transforms, nor while a program is recorded."""
     if _border.is_recorded() or any(t is not None and _border.is_wrapped(t) for t in (weight, bias)):
         return False
     known = input.dtype in _BITS and prod(geometry.kernel) <= _MOST_TAPS
@@ -97,8 +97,8 @@ _PASS: ContextVar[Any] = ContextVar("_PASS", default=None)
 def counted_once() -> Iterator[None]:
     """During one pass through a network, count a mask once for all layers of a geometry.
 
-    Only within a pass, since between two of them whoever owns a mask may fill its memory anew, unseen by torch. What
-    was counted is forgotten with the mask, so that no pass needs more memory.
+    Only within a pass, since between passes the mask's owner may overwrite its memory, unseen by torch. Counts are
+    dropped with the mask, so that no pass needs more memory.
     """
     if torch.compiler.is_compiling() or _PASS.get() is not None:
         yield
@@ -128,14 +128,14 @@ def _version(mask: Tensor) -> int | None:
 
 
 def ask_for_mask(mask: Tensor) -> None:
-    """Have the layer that is called next leave the new mask that it counts on the way to its output."""
+    """Have the next layer that is called keep the new mask that it counts along with its output."""
     found = _found_of(mask)
     if found is not None:
         found["asked"] = None
 
 
 def asked_mask(mask: Tensor, geometry: Geometry, dtype: torch.dtype) -> Tensor | None:
-    """The new mask that the layer called just now has left; None if it counted none.
+    """The new mask that the layer called last has kept; None if it counted none.
 
     Args:
         mask: What the layer was given, and `ask_for_mask`.
@@ -175,7 +175,7 @@ def full_mask(like: Tensor, shape: tuple[int, ...]) -> Tensor:
     """A new mask without holes in the dtype of `like`; on a GPU it is known to have none until torch changes it."""
     if not _is_followed(like):
         return torch.ones(shape, dtype=like.dtype, device=like.device)
-    with torch.inference_mode(False), torch.no_grad():  # changes are counted of ordinary tensors alone
+    with torch.inference_mode(False), torch.no_grad():  # changes are only counted for ordinary tensors
         mask = torch.ones(shape, dtype=like.dtype, device=like.device)
     _FULL[mask] = mask._version
     return mask
@@ -255,7 +255,7 @@ def _look_up(
     flat, shape = count.flatten(), count.shape
     if not with_mask:
         return ratios.index_select(0, flat).view(shape), None
-    if both is None or _border.on_cpu(count):  # whose vector units want the ratios one after the other
+    if both is None or _border.on_cpu(count):  # its vector units read the ratios contiguously
         return ratios.index_select(0, flat).view(shape), masks.index_select(0, flat).view(shape)
     found = both.index_select(0, flat).view(shape)
     step = 8 // mask_dtype.itemsize
@@ -266,7 +266,7 @@ def _look_up(
 def _memoised_tables(
     taps: int, dtype: torch.dtype, mask_dtype: torch.dtype, device: torch.device, _stream: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """A pure function of all it depends on, as `_border.memoised` is."""
+    """A pure function of its arguments, as `_border.memoised` requires."""
     return _tables(taps, dtype, mask_dtype, device)
 
 

@@ -1,6 +1,6 @@
-"""What a command line, configs or a checkpoint's settings name: every word among their values, whole.
+"""The names in a command line, configs or a checkpoint's settings: every word among their values, unsplit.
 
-See `pcpad.trust`, which offers these functions to others.
+Others use these functions through `pcpad.trust`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ __all__ = ["named_in", "named_values"]
 
 
 def named_values(args: Iterable[str], configs: Iterable[Path] = ()) -> set[str]:
-    """What the user named: the words among the values on a command line and in configs, each whole.
+    """The names given by the user: the words among the values on a command line and in configs, unsplit.
 
     Args:
         args: The arguments.
         configs: Files among them; further ones are read where an option's value is the name of one.
 
     Returns:
-        The values. Comments, options' names, and parts of words are none.
+        The values, without comments, options' names and parts of words.
 
     Raises:
-        UserValueError: A value or a file is no YAML that can be read.
+        UserValueError: A value or a file is not valid YAML.
     """
     named = _Named()
     option = ""
@@ -43,7 +43,7 @@ def named_values(args: Iterable[str], configs: Iterable[Path] = ()) -> set[str]:
 
 
 def named_in(settings: Any) -> set[str]:
-    """The words among a checkpoint's settings, each whole; no file is opened whatever they say.
+    """The words among a checkpoint's settings, unsplit; no file is opened whatever they say.
 
     Args:
         settings: See `plain_settings`.
@@ -60,7 +60,7 @@ class _Named:
     """Collects words from values, from texts in them and from files that they name, and counts them.
 
     Args:
-        files: Whether files are looked into.
+        files: Whether to read files that the values name.
     """
 
     def __init__(self, files: bool = True) -> None:
@@ -101,6 +101,6 @@ class _Named:
         except TooManyValuesError:
             raise
         except UserValueError:
-            return  # whoever uses the value says what is wrong with it, if anything is
+            return  # the value's user reports what is wrong with it, if anything
         if not isinstance(content, str):
             self.collect(content, option, folder, depth + 1)

@@ -33,10 +33,10 @@ Zeros = Pairs | str | None  # known ones; why they are not known; none
 PADS = (F.pad, torch.constant_pad_nd, torch._C._nn.pad)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 BY_SIZE = "its input comes with zeros around it, by an amount that depends on the size"
-ELSEWHERE = "it pads what other layers than convolutions read, too"
+ELSEWHERE = "it also pads the input of layers that are no convolutions"
 
 
-# What asks a tensor for its shape and leaves its values alone.
+# Functions that read a tensor's shape but not its values.
 ASKING = {"__get__", "size", "dim", "ndimension", "__len__", "__hash__", "stride", "is_contiguous", "storage_offset"}
 
 
@@ -45,9 +45,9 @@ class Observed:
     """What was seen of a network, by the names of its modules.
 
     Args:
-        zeros: For each convolution, what each call's input came with.
+        zeros: For each convolution, the zeros around each call's input.
         reached: For each module that pads, the convolutions that its zeros reach.
-        elsewhere: The modules that pad something else too, or by something else than zeros, and why that matters.
+        elsewhere: Modules that also pad something else, or with other values than zeros, and why that matters.
         seen: Modules whose own code was followed.
         multiply_adds: By module, for one example.
     """
@@ -59,11 +59,11 @@ class Observed:
     multiply_adds: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: Observed, prefix: str = "") -> None:
-        """Take over what was seen of a part.
+        """Add what was seen of a part.
 
         Args:
-            other: Of the part.
-            prefix: The part's name, with a dot behind.
+            other: What was seen of the part.
+            prefix: The part's name, with a trailing dot.
         """
 
         def full(name: str) -> str:
@@ -80,7 +80,7 @@ class Observed:
         """The zeros that a convolution's input always comes with.
 
         Args:
-            name: Of the convolution.
+            name: The convolution's name.
 
         Returns:
             Pairs (before, after) per axis; or why they cannot be replaced; or None if there are none.
@@ -104,10 +104,10 @@ def arguments_of_pad(args: Any, kwargs: Mapping[str, Any], function: Any) -> tup
 
 
 def as_pairs(amounts: Any, mode: str, value: Any, dims: int) -> Zeros:
-    """What zeros a call of `F.pad` puts around the spatial axes.
+    """The zeros that a call of `F.pad` puts around the spatial axes.
 
     Args:
-        amounts: In the order of `F.pad`; numbers that are not known yet are something else than ints.
+        amounts: In the order of `F.pad`; numbers that are not known yet are no ints.
         mode: As in `F.pad`.
         value: As in `F.pad`; 0 for None.
         dims: How many spatial axes there are.

@@ -1,9 +1,9 @@
-"""Convolutions of other people's classes, below `nn.ConvNd`: what each does, and the same under another padding.
+"""Subclasses of `nn.ConvNd` in other libraries: what each does, and the same under another padding.
 
-A class is known by where it comes from and its name; the libraries themselves are not imported. What a known class
+A class is recognized by its module and its name; the libraries themselves are not imported. What a known class
 does by itself (padding by the input's size, standardizing its weight) is written here once and holds under every
-padding. A class with a forward of its own that calls `nn.ConvNd`'s needs no rule: the converted class stands
-behind it in the order of methods.
+padding. A class with a forward of its own that calls `nn.ConvNd`'s needs no rule: the converted class comes after
+it in the method resolution order.
 """
 
 from __future__ import annotations
@@ -44,9 +44,10 @@ class Rule(NamedTuple):
     """What a class of convolutions does by itself.
 
     Args:
-        weight: What is convolved with, from the layer and a weight of its shape (several of them for border filters).
-            None is the weight.
-        padding: What is padded, from the layer and its input: pairs (before, after) per axis. None is `layer.padding`.
+        weight: Makes the effective weight, from the layer and a weight of its shape (several of them for border
+            filters). None uses the weight itself.
+        padding: What is padded, from the layer and its input: pairs (before, after) per axis. None uses
+            `layer.padding`.
         uneven: Whether a layer pads by `padding` at all, whatever the input.
         hands_on: Whether the class has a forward of its own that calls `nn.ConvNd`'s, and is kept.
     """
@@ -74,7 +75,7 @@ def same_padding(
     *,
     spread: bool = False,
 ) -> Pairs:
-    """What TensorFlow's "SAME" pads: as little as gives one output for each `stride` inputs, the odd one behind.
+    """TensorFlow's "SAME" padding: the least that gives one output per `stride` inputs, the odd one last.
 
     Args:
         input: (…, *spatial).
@@ -109,7 +110,7 @@ def _same(layer: Any, input: Tensor) -> Pairs:
 
 
 def _and_own(layer: Any, pairs: Pairs) -> Pairs:
-    """With what the convolution behind it pads: smp sets that when it dilates a network."""
+    """The padding of the convolution after it, which smp sets when it dilates a network."""
     own = pairs_of(layer)
     if not any(map(any, own)):
         return pairs
@@ -130,12 +131,12 @@ def _static(layer: Any, _input: Tensor) -> Pairs:
 
 
 def _pads_of(module: Any) -> list[int]:
-    """What a module pads, in the order of `torch.nn.functional.pad`; `nn.Identity` nothing."""
+    """A module's padding, in the order of `torch.nn.functional.pad`; none for `nn.Identity`."""
     return list(getattr(module, "padding", (0, 0, 0, 0)))
 
 
 def _exported(layer: Any, input: Tensor) -> Pairs:
-    """The class of timm for export keeps what it padded first."""
+    """The export class of timm keeps the padding of its first input."""
     if layer.pad is None:
         return _same_and_own(layer, input)
     left, right, top, bottom = layer.pad.padding
@@ -200,11 +201,11 @@ def pads_by_config(module: nn.Module) -> bool:
 
 
 def set_config_padding(module: Any, pads: bool) -> None:
-    """Have such a module pad, or leave it to its convolution. The configuration is a copy of its own then.
+    """Have such a module pad, or leave that to its convolution. It then gets its own copy of the configuration.
 
     Args:
         module: One for which `pads_by_config` was true once; any other stays as it is.
-        pads: Whether it shall.
+        pads: Whether it should pad.
     """
     if pads and "_config_that_pads" in vars(module):
         module.config = vars(module).pop("_config_that_pads")
@@ -255,10 +256,10 @@ def rule_of(kind: type) -> Rule | None:
 
 
 class _Front:
-    """In front of a class whose weight or padding is not what its attributes say.
+    """Placed before a class whose weight or padding differs from its attributes.
 
     `zeros_before` are zeros that its input comes with, as pairs (before, after) per axis: they are cropped, and
-    padded again in the layer's own way. `BY_CONFIG` are those that the module around it has been told to pad no more.
+    padded again in the layer's own way. `BY_CONFIG` are those that the module around it no longer pads.
     """
 
     rule: Rule
@@ -280,7 +281,7 @@ class _Front:
         return tuple((total // 2, total - total // 2) for total in totals)
 
     def padding_for(self, input: Tensor) -> Any:
-        """What is padded around an input without `zeros_before`."""
+        """The padding around an input without `zeros_before`."""
         layer: Any = self
         if self.rule.padding is not None:
             return self.rule.padding(layer, input)
@@ -314,7 +315,7 @@ class _Front:
 
 class _FrontPartial(_Front):
     def forward(self, input: Tensor, mask: Tensor | None = None, **options: Any) -> Any:
-        """As `PartialConv2d.forward`; the mask is as large as the input."""
+        """Like `PartialConv2d.forward`; the mask is as large as the input."""
         layer: Any = self
         if mask is not None:
             check_unfused(layer)
@@ -344,12 +345,12 @@ class _FrontExplicit(_Front):
 
 
 class _HandsOn:
-    """Behind a class with a forward of its own: what that calls of `nn.ConvNd` goes by the layer's padding."""
+    """Placed after a class with a forward of its own: its calls of `nn.ConvNd`'s methods use the layer's padding."""
 
     hands_on = True
 
     def forward(self, input: Tensor) -> Any:
-        """As `nn.ConvNd.forward`, through the methods of the class in front."""
+        """Like `nn.ConvNd.forward`, through the methods of the class in front."""
         layer: Any = self
         return layer._conv_forward(input, layer.weight, layer.bias)
 
@@ -410,7 +411,7 @@ def _both(own: type, family: type, zeros_before: bool) -> type:
 
 
 def _reduce(layer: Any, _protocol: object) -> tuple[Any, ...]:
-    """Made classes cannot be found by their name, so what they are made of is pickled."""
+    """Generated classes cannot be found by name, so what they are made from is pickled."""
     kind: Any = next(base for base in type(layer).__mro__ if "_parts" in vars(base))
     return _blank, (kind._own_class, *kind._parts), layer.__getstate__()
 

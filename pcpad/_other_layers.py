@@ -36,9 +36,10 @@ class Guarded:
         return self.padding  # type: ignore[attr-defined]
 
     def named_children(self) -> Iterator[tuple[str, nn.Module]]:
-        """As `nn.Module` has it, that is none; refuses `torch.utils.mkldnn`.
+        """As in `nn.Module`: there are none; refuses `torch.utils.mkldnn`.
 
-        It has no hook: it makes its own convolution of the numbers of each `nn.ConvNd`, and asks for children next.
+        That function has no hook: it builds its own convolution from the parameters of each `nn.ConvNd`, then asks for
+        children.
         """
         if _called_by("torch.utils.mkldnn") and _loses(self):
             message = (
@@ -51,7 +52,7 @@ class Guarded:
         return children
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
-        """As `nn.Module` has it; refuses what `fuse_conv_bn_eval` would get wrong when it sets the fused weight."""
+        """As in `nn.Module`; refuses what `fuse_conv_bn_eval` would get wrong when it sets the fused weight."""
         if name == "weight" and _called_by("torch.nn.utils.fusion"):
             reason = self._why_not_fused()
             if reason:

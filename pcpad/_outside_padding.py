@@ -1,7 +1,7 @@
 """Zeros that a convolution's input comes with, padded by another module or by `F.pad`: who pads, and how much.
 
-A network is looked at as a copy without numbers (on the device "meta", in evaluation mode), so nothing of it changes
-and nothing is computed. `torch.fx` tells for every size; where it cannot trace, forward passes at several sizes do.
+The analysis uses a copy without values (on the device "meta", in evaluation mode), so the network does not change and
+nothing is computed. `torch.fx` covers every size; where it cannot trace, forward passes at several sizes are used.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ def look(model: nn.Module, example: Any = None) -> Observed:
 
     Args:
         model: The network; it stays as it is.
-        example: What it takes: a tensor, a tuple of arguments, or a dict of named ones. None looks by `torch.fx`, and
-            where that fails at the modules that pad, each by itself.
+        example: What it takes: a tensor, a tuple of arguments, or a dict of named ones. None uses `torch.fx` and, where
+            that fails, each module that pads by itself.
 
     Returns:
-        What was seen; without anything to look for, nothing.
+        What was seen; empty where nothing pads.
     """
     holders = [name for name, module in model.named_modules() if _pads_outside(module)]
     observed = Observed()

@@ -21,15 +21,15 @@ BY_HAND = "it calls `pad` before a convolution without padding"
 _PADS = [F.pad, torch.constant_pad_nd]
 _CONVOLUTIONS = [function for home in (F, torch) for function in (home.conv1d, home.conv2d, home.conv3d)]
 _CONVOLUTIONS += [torch.convolution]
-# What is called there is no padding that nobody asked for.
+# Calls into these do no padding that is unknown.
 _KNOWN = ("torch.", "pcpad.functional.", "pcpad.layers.", "pcpad.panoptic.", "pcpad.masked.")
 _DEPTH = 4  # of calls: from a forward to a helper, and to the helper's
 
 
 def padding_of_its_own(module: nn.Module) -> str | None:
-    """Why a module that is no convolution of torch's may pad by itself, as far as its class says.
+    """Why a module that is not one of torch's convolutions may pad by itself, as far as its class shows.
 
-    Only code is looked at, none is run: whether a line is reached with this module's settings is not known. So a call
+    Code is only read, not run: whether a line is reached with this module's settings is not known. So a call
     of `F.pad` counts only above a convolution that takes borders off, as it does where "same" padding is made by hand.
 
     Args:
@@ -64,7 +64,7 @@ def padding_of_its_own(module: nn.Module) -> str | None:
 def borrows_padding(kind: type) -> bool:
     """Whether modules of a class convolve with another layer's `padding`, as a function that pads with zeros.
 
-    That is what adapters do that add a convolution of their own to the layer's. Code is looked at as above.
+    Adapters that add a convolution of their own to the layer's do that. Code is read as above.
 
     Args:
         kind: A class of modules.
@@ -92,9 +92,9 @@ def calls_pad(module: nn.Module) -> bool:
 
 
 def hands_on(base: type, kind: type) -> bool:
-    """Whether the forward that a class below `nn.ConvNd` has of its own convolves by `nn.ConvNd`'s methods alone.
+    """Whether the forward that a subclass of `nn.ConvNd` defines convolves only by `nn.ConvNd`'s methods.
 
-    That is by `super().forward(x)` or `self._conv_forward(x, weight, bias)`, so that a class put behind it is asked.
+    That is by `super().forward(x)` or `self._conv_forward(x, weight, bias)`, so that a class placed after it is called.
 
     Args:
         base: A class that defines `forward` or `_conv_forward`.

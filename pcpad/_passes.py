@@ -33,7 +33,7 @@ _LARGER = (1, 3, 32)  # by how much examples are grown: odd ones tell whether a 
 
 
 def bare_copy(model: nn.Module) -> nn.Module | None:
-    """A copy without numbers and hooks, in evaluation mode; None if there is none.
+    """A copy without values and hooks, in evaluation mode; None if there is none.
 
     Args:
         model: The network.
@@ -44,7 +44,7 @@ def bare_copy(model: nn.Module) -> nn.Module | None:
             empty = torch.empty_like(tensor, device="meta")
             memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
         bare = copy.deepcopy(model, memo)
-    except Exception:  # of whatever kind: parameters that are not made yet, classes that copy themselves
+    except Exception:  # of any kind: uninitialized parameters, classes that copy themselves
         return None
     for module in bare.modules():
         for hooks in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
@@ -53,7 +53,7 @@ def bare_copy(model: nn.Module) -> nn.Module | None:
 
 
 def guessed(module: nn.Module) -> Observed | None:
-    """What the forward of a module that pads shows, on what its first convolution takes.
+    """Observe the forward of a module that pads, on an input that its first convolution takes.
 
     Args:
         module: On the device "meta".
@@ -69,12 +69,12 @@ def guessed(module: nn.Module) -> Observed | None:
 
 
 def run(model: nn.Module, example: Any, *, exact: bool = True) -> Observed | None:
-    """What forward passes show, of the example and larger ones; None if the example does not pass.
+    """Observe forward passes of the example and larger ones; None if the example fails.
 
     Args:
         model: The network.
         example: What it takes.
-        exact: Whether the example is what the user says that the network takes, and the network is the user's.
+        exact: Whether the example is the user's own, for the user's network.
 
     Returns:
         What was seen.
@@ -87,7 +87,7 @@ def run(model: nn.Module, example: Any, *, exact: bool = True) -> Observed | Non
     if bare is not None:
         try:
             observed = _pass(bare, tree_map_only(Tensor, lambda t: t.to("meta"), example))
-        except Exception:  # of whatever kind: much code cannot run without numbers
+        except Exception:  # of any kind: much code cannot run without numbers
             observed = None
     if observed is None and exact:
         bare, observed = model, _real_pass(model, example)
@@ -109,7 +109,7 @@ def run(model: nn.Module, example: Any, *, exact: bool = True) -> Observed | Non
 def _real_pass(model: nn.Module, example: Any) -> Observed:
     try:
         return _pass(model, example)
-    except Exception as error:  # of whatever kind: it is the network's
+    except Exception as error:  # of any kind: it is the network's
         came = tree_map_only(Tensor, lambda t: tuple(t.shape), example)
         message = (
             f"The network does not take `example` ({came}): {type(error).__name__}: {error}. Expected what its forward "
@@ -119,7 +119,7 @@ def _real_pass(model: nn.Module, example: Any) -> Observed:
 
 
 def _grown(example: Any, more: int, *, meta: bool) -> Any:
-    """The example with larger axes behind the second one."""
+    """The example with larger axes after the second one."""
 
     def grow(tensor: Tensor) -> Tensor:
         if tensor.dim() < 3:
@@ -204,7 +204,7 @@ class _Recorder(TorchFunctionMode):
         for tensor in inputs:
             for origin in self.padded[tensor][1]:
                 self.observed.elsewhere[origin] = ELSEWHERE
-            if output is tensor:  # changed in place: what stands around it is no longer known
+            if output is tensor:  # changed in place: what surrounds it is no longer known
                 del self.padded[tensor]
 
     def _inputs(self, args: Any, kwargs: Any) -> Iterator[Tensor]:

@@ -1,4 +1,4 @@
-"""What a picture is in memory: pixels upright, and what else its file said that is to be handed on."""
+"""A picture in memory: its pixels, upright, and the metadata of its file that is passed on."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class PictureError(UserValueError):
 
 @dataclass
 class Picture:
-    """The pixels of a picture, as they are to be looked at.
+    """The pixels of a picture, upright.
 
     Attributes:
-        colour: (H, W, 1) gray or (H, W, 3) RGB, uint8 or uint16, writable. Where that was asked for, (H, W, 4) of a
-            CMYK picture, uint8: what each ink leaves white, so that 255 is no ink.
+        colour: (H, W, 1) gray or (H, W, 3) RGB, uint8 or uint16, writable. If requested, (H, W, 4) of a CMYK picture,
+            uint8: what each ink leaves white, so that 255 is no ink.
         alpha: (H, W) opacity in `colour`'s type; None where the picture has none.
-        profile: Its ICC color profile; None where it has none, or one of a color space it no longer is in.
-        notes: What was not kept as it was in the file, in words.
+        profile: Its ICC color profile; None where it has none, or one for a color space that it is no longer in.
+        notes: In words, what was not kept as it was in the file.
         top: The largest value a pixel can have, where that is not the largest of `colour`'s type.
-        place: Where on earth it lies, of a GeoTIFF.
+        place: Its georeference, of a GeoTIFF.
         exif: Its EXIF data, without the orientation, which is applied, and without what a format's own header says.
         dpi: Pixels per inch, across and down.
     """
@@ -80,7 +80,7 @@ def why_unreadable(error: Exception, what: str = "a picture") -> str:
         what: What was expected.
 
     Returns:
-        Words to stand after the file's name.
+        Text to follow the file's name.
     """
     if type(error).__name__ == "UnidentifiedImageError":
         # Pillow's own says no more; ours begins with what the file is instead.

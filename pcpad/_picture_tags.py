@@ -1,4 +1,4 @@
-"""What a picture's file says beside its pixels: EXIF data and resolution, to be handed on to another file."""
+"""Metadata of a picture's file: EXIF data and resolution, to be copied to another file."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["EXIF_MARK", "dpi_of", "exif_of", "with_entries", "with_exif"]
 
 EXIF_MARK = b"Exif\0\0"
 _SUB, _GPS = 34665, 34853
-# Description, make, model, software, date, artist, rating, copyright, what Windows adds. All others that can stand
-# there say how the file's own pixels are stored.
+# Description, make, model, software, date, artist, rating, copyright, what Windows adds. All other tags here say how
+# the file's own pixels are stored.
 _TOLD = (270, 271, 272, 305, 306, 315, 18246, 18249, 33432, 40091, 40092, 40093, 40094, 40095)
 _OF_THE_FILE = (40962, 40963, 40965)  # its size in pixels, and a table that points into the file
 _RESOLUTION = (282, 283, 296)
@@ -33,8 +33,8 @@ def exif_of(image: Image.Image) -> bytes | None:
         image: The picture.
 
     Returns:
-        From the byte order on, as PNG and TIFF have it: without orientation, thumbnail and what describes the file's
-        own pixels; None where nothing is left, or what is there cannot be read.
+        Starting with the byte order, as in PNG and TIFF: without orientation, thumbnail and what describes the file's
+        own pixels; None where nothing is left, or it cannot be read.
     """
     from PIL import Image
 
@@ -71,7 +71,7 @@ def with_entries(data: bytes, added: Sequence[tuple[int, int, bytes]]) -> bytes:
 
     Args:
         data: The file.
-        added: Of each tag its number, its type's number, and the bytes of its values.
+        added: Per tag its number, its type's number, and the bytes of its values.
 
     Returns:
         The file with these.
@@ -116,7 +116,7 @@ def with_exif(data: bytes, exif: bytes | None, dpi: tuple[float, float] | None) 
     if not len(directory):
         return data
     data += b"\0" * (len(data) % 2)
-    # A directory of its own behind the picture, whose entries, which say where their values are, then join the others.
+    # A directory of its own after the picture, whose entries, which say where their values are, then join the others.
     table = directory.tobytes(len(data))
     return _with_table(data + table, _entries(table, 0), outranking=_RESOLUTION)
 
@@ -128,7 +128,7 @@ def _entries(data: bytes, start: int) -> dict[int, bytes]:
 
 
 def _with_table(data: bytes, added: Mapping[int, bytes], outranking: Sequence[int] = ()) -> bytes:
-    """Give a TIFF a new table of tags: its own, and those added that it has not."""
+    """Give a TIFF a new table of tags: its own, and the added ones that it lacks."""
     if not added:
         return data
     (start,) = struct.unpack_from("<I", data, 4)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["write_picture"]
 
 _BAND = 64  # rows written at once
-_EXTRA, _PROFILE = 338, 34675  # of TIFF: what channels beside colors are; the color profile
+_EXTRA, _PROFILE = 338, 34675  # of TIFF: what the channels besides colors are; the color profile
 _LARGE = 1 << 22  # pixels
 # Of a photograph of 12 megapixels, half of the usual time and the usual size: zlib finds no repetitions in noise.
 _QUICK = {"compress_level": 1, "compress_type": zlib.Z_RLE}
@@ -31,18 +31,18 @@ def write_picture(path: str | Path, picture: Picture, format: PictureFormat = "p
     """Write a picture; the file appears under its name once it is complete.
 
     PNG and TIFF keep depth, alpha, color profile, EXIF data and resolution. JPEG has 8 bits and no alpha. TIFF and
-    JPEG keep inks (CMYK), of which PNG has the plain formula's RGB. TIFF alone keeps a georeference.
+    JPEG keep inks (CMYK), of which PNG has the plain formula's RGB. Only TIFF keeps a georeference.
 
     Args:
-        path: Where to; its folder has to be there.
-        picture: What.
-        format: As what, whatever the file's name.
+        path: Where to; its folder must exist.
+        picture: What to write.
+        format: The format, whatever the file's name.
 
     Returns:
         What the format could not keep, in words.
 
     Raises:
-        PictureError: It cannot be written; what stood there before still does.
+        PictureError: It cannot be written; an existing file is left as it was.
     """
     path = Path(path)
     try:

@@ -1,11 +1,11 @@
-"""Import paths of earlier versions, kept alive: configs, checkpoints and programs out there name them.
+"""Import paths of earlier versions, kept working because existing configs, checkpoints and programs use them.
 
 `pcpad.tasks.evaluators.Tile` in a `config.yaml` is found where it is now, as the very same class. A `FutureWarning`,
 which Python shows to whoever runs the command, says where that is. Importing this module sets this up, as `pcpad` does;
-nothing else is imported before an old path is asked for.
+nothing else is imported before an old path is used.
 
 When a module moves, add it to `MODULES`; when a single name moves out of a module or is renamed, add it to `NAMES`.
-`tests/old_names.json` lists what has to be found.
+`tests/old_names.json` lists the names that must be found.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-# Modules that are no more, and where their content is.
+# Modules that no longer exist, and where their content is now.
 MODULES: dict[str, str] = {
     # pcpad
     "pcpad._rows": "pcpad.panoptic.rows",
@@ -87,9 +87,9 @@ MODULES: dict[str, str] = {
     "pcpad.commands.filling.masks": "pcpad.commands.filling.holes",
     "pcpad.commands.figures.canvas": "pcpad.tasks.pictures.plots",
 }
-# Names that are not, or no longer, where their module's other names are.
+# Names whose place is not that of their old module's other names.
 NAMES: dict[str, str] = {
-    # What is scaled by the ratio is one function's business now; the arguments differ.
+    # One function does all scaling by the ratio now; its arguments differ.
     "pcpad._border.quick_ratio": "pcpad._scaling.quickly_kept",
     "pcpad._border.scale_strips_": "pcpad._scaling.scaled",
     "pcpad._border.strips_pay": "pcpad._scaling.kept_for",
@@ -119,7 +119,7 @@ NAMES: dict[str, str] = {
 }
 
 REMOVED = "0.3.0"
-"""The first version that will not know any of these. What moves later gets a table of its own."""
+"""The first version without any of these. What moves later gets a table of its own."""
 
 _warned: set[str] = set()
 
@@ -175,17 +175,17 @@ def _warn(old: str, stacklevel: int) -> None:
 
 
 def moved(module: str, name: str) -> Any:
-    """What a module that is still there no longer holds, for its `__getattr__`; its old place warns.
+    """Look up a name that has moved out of a module that still exists, for its `__getattr__`, with a warning.
 
     Args:
         module: The module's `__name__`.
-        name: What it is asked for.
+        name: The requested name.
 
     Returns:
         The object under its present name.
 
     Raises:
-        AttributeError: No such name was ever there.
+        AttributeError: There never was such a name.
     """
     old = f"{module}.{name}"
     if old not in NAMES:
@@ -198,7 +198,7 @@ def moved(module: str, name: str) -> Any:
 
 
 class _MovedModule(ModuleType):
-    """What `import old.path` gives: the names of the module that is elsewhere now, the very same objects."""
+    """The result of `import old.path`: the very objects of the module that is elsewhere now."""
 
     def __getattr__(self, name: str) -> Any:
         old = f"{self.__name__}.{name}"

@@ -1,9 +1,9 @@
 """Find damage in the middle of JPEG files that decoders ignore, by the files' structure.
 
-A JPEG has no checksums, and a decoder that lost its way finds back within some blocks, so that a flipped bit mostly
-leaves a valid file of other pixels: nothing can notice that (libjpeg and FFmpeg complain about one flipped bit in six).
-What shows is a stretch of other bytes: among random ones stand markers that no scan can hold; a stretch of zeros says
-the same coefficient over and over, which no picture does.
+A JPEG has no checksums, and a decoder that loses its place recovers within a few blocks, so a flipped bit usually
+leaves a valid file of other pixels: nothing can detect that (libjpeg and FFmpeg report one flipped bit in six).
+What can be detected is a stretch of other bytes: random ones contain markers that no scan can hold; a stretch of zeros
+repeats the same coefficient over and over, which no picture does.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _AFTER_SCANS = {0xC4, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)}
 
 
 def refuse_rot(data: bytes, format: str | None) -> None:
-    """Refuse a JPEG file whose pixel data cannot be what was written (JPEG of 500x375: 2 % of decoding it).
+    """Refuse a JPEG file whose pixel data cannot be as it was written (JPEG of 500x375: 2 % of the time to decode it).
 
     Args:
         data: The whole file.
@@ -49,7 +49,7 @@ class _Jpeg:
         self.data = data
         # Not by NumPy, which is as quick by itself and takes four times as long between two calls of a decoder.
         self.marks = [mark.start() for mark in _MARK.finditer(data)]  # a handful, unless there are restart marks
-        self.first_symbols: dict[int, int] = {}  # of each Huffman table: what a code of zeros stands for
+        self.first_symbols: dict[int, int] = {}  # per Huffman table: the symbol of the code of zeros
         self.components: dict[int, _Component] = {}
         self.size = (0, 0)
         self.interval = 0
@@ -96,12 +96,12 @@ class _Jpeg:
                 self.components[body[at]] = _Component(body[at + 1] >> 4, body[at + 1] & 15)
 
     def _look_at_scan(self, head: bytes, start: int) -> int:
-        """Look at a scan's data; give where they end, or 0 where there is nothing more to be known."""
+        """Check a scan's data; return where they end, or 0 where nothing more can be checked."""
         place = first = bisect_left(self.marks, start)
         while place < len(self.marks) and 0xD0 <= self.data[self.marks[place] + 1] <= 0xD7:
             place += 1
         if place == len(self.marks) or not self.components:
-            return 0  # cut short, which others look for; or of a kind that is not looked into
+            return 0  # truncated, which is checked elsewhere, or of a kind that is not checked
         end: int = self.marks[place]
         if self.interval or place > first:
             kinds = [self.data[mark + 1] for mark in self.marks[first:place]]
@@ -126,12 +126,12 @@ class _Jpeg:
         if len(kinds) < expected:
             message = f"truncated: its pixel data end at restart mark {len(kinds)} of {expected}"
             raise UserValueError(message)
-        # One more before the end mark is what some encoders write.
+        # Some encoders write one more before the end mark.
         if len(kinds) > expected + bool(self.interval):
             raise _damaged(start, f"hold {len(kinds)} restart marks for {expected}")
 
     def _units(self, scanned: bytes) -> int | None:
-        """How many units a scan has that restarts are counted by; None where that stands elsewhere in the file."""
+        """How many units a scan has that restarts are counted by; None where the file says that elsewhere."""
         parts = [self.components.get(name) for name in scanned]
         if not self.size[0] or not parts or any(part is None or not part.across or not part.down for part in parts):
             return None
@@ -154,7 +154,7 @@ def _damaged(at: int, why: str) -> UserValueError:
 
 
 def _fails_in_ffmpeg(data: bytes) -> bool:
-    """Whether a decoder that tells about invalid codes, which libjpeg's callers are not told about, finds any."""
+    """Whether a decoder that reports invalid codes, which libjpeg does not, finds any."""
     import av
 
     decoder = av.CodecContext.create("mjpeg", "r")

@@ -1,7 +1,7 @@
-"""What makes a padded convolution a partial one: its output scaled by the ratio, with the fewest passes over memory.
+"""Scale a padded convolution's output by the ratio, which makes it a partial one, in the fewest passes over memory.
 
-Private to the package: `pcpad.functional` is the public face. A ratio that is kept is one multiply, over the whole map
-or over the border alone; which, `pcpad._border.Plan` says. The border alone is scaled in place, so under autograd it
+Private to the package: `pcpad.functional` is the public face. With a cached ratio this is one multiply, over the whole
+map or over the border alone, as `pcpad._border.Plan` decides. The border alone is scaled in place, so under autograd it
 needs a function of its own: slices written in place would each cost a copy of the gradient.
 """
 
@@ -40,7 +40,7 @@ class Strip(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What is kept of a call's ratio: that of the whole map, or that of the border, in strips or as a table."""
+    """The cached ratio of a call: of the whole map or of the border, in strips or as a table."""
 
     ratio: Tensor | None
     strips: tuple[Strip, ...] = ()
@@ -50,7 +50,7 @@ class Kept(NamedTuple):
 
     @property
     def takes_bias(self) -> bool:
-        """Whether the convolution adds the bias, of which the border then takes off what is too much."""
+        """Whether the convolution adds the bias, whose excess at the border is then subtracted."""
         return self.ratio is None
 
 
@@ -61,7 +61,7 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 
 @kept_calls(_MEMO_STRIPS)
 def _memoised_strips(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int) -> Kept:
-    """A pure function of all it depends on, as `_border._memoised` is."""
+    """A pure function of its arguments, as `_border._memoised` requires."""
     with torch.inference_mode(False), torch.no_grad():
         return _strips_of(plan, dtype, device)
 
@@ -87,7 +87,7 @@ def _strips_of(plan: Plan, dtype: torch.dtype, device: torch.device) -> Kept:
 
 @kept_calls(_MEMO_STRIPS)
 def _memoised_table(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int) -> Kept:
-    """A pure function of all it depends on, as `_border._memoised` is: the same strips, for a kernel that takes all."""
+    """A pure function, as `_border._memoised` requires: the same strips, for a kernel that takes all."""
     with torch.inference_mode(False), torch.no_grad():
         strips, windows = _strips_of(plan, dtype, device).strips, plan.geometry.output_size(plan.size)
         plane = torch.arange(prod(windows), device=device, dtype=torch.int32).view(windows)
@@ -97,10 +97,10 @@ def _memoised_table(plan: Plan, dtype: torch.dtype, device: torch.device, _strea
 
 
 def kept_for(plan: Plan, like: Tensor, weight: Tensor, bias: Tensor | None) -> Kept | None:
-    """What is kept for a call whose input, weight and bias are these; None where nothing may be kept."""
+    """The cached ratio for a call with this input, weight and bias; None where nothing may be cached."""
     if not (plan.memoise or plan.borders) or not _border.is_ordinary(like) or like.dtype not in _KEPT_DTYPES:
         return None
-    if like.is_cuda and torch.cuda.is_current_stream_capturing():  # its memory holds values once it has run
+    if like.is_cuda and torch.cuda.is_current_stream_capturing():  # its memory holds no values until it is replayed
         return None
     stream = torch.cuda.current_stream(like.device).cuda_stream if like.is_cuda else 0
     if plan.borders and _alone(plan, like, weight, bias):
@@ -115,9 +115,9 @@ def kept_for(plan: Plan, like: Tensor, weight: Tensor, bias: Tensor | None) -> K
 def _alone(plan: Plan, input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether to scale only the border: for maps whose ratio is not cached, and for large ones on a CPU.
 
-    Memory is slow on a CPU, so leaving the interior alone pays. Where a gradient is wanted, which is copied once in
-    any case, it pays where the ratio would have to be made anew. On a GPU it does where a kernel for it was measured
-    to be faster.
+    Memory is slow on a CPU, so skipping the interior pays. Where a gradient is wanted, which is copied once in any
+    case, it only pays if the ratio would have to be recomputed. On a GPU it pays where its kernel was measured to be
+    faster.
     """
     tensors = (input, weight) if bias is None else (input, weight, bias)
     if not all(map(_in_place, tensors)):
@@ -136,15 +136,15 @@ def _casts(kind: str) -> bool:
 
 
 def _in_place(tensor: Tensor) -> bool:
-    """Whether what is made of a tensor may be overwritten: no function transform, which has no rule for it."""
+    """Whether results of a tensor may be overwritten: not under function transforms, which have no rule for it."""
     return not torch._C._functorch.is_functorch_wrapped_tensor(tensor) and forward_ad._current_level < 0
 
 
 def quickly_kept(dims: int, input: Tensor, weight: Tensor, bias: Tensor | None, *arguments: Any) -> Kept | None:
-    """What is kept for the commonest calls, by a single look-up; None for all others, which go the long way.
+    """The cached ratio of the most common calls, by a single lookup; None for all others, which take the slower path.
 
-    What Python runs between two convolutions runs on cold caches, at four times the cost that a loop over one layer
-    shows: of ResNet-50's 2 % on two CPU cores most was looking things up.
+    Python code between two convolutions runs on cold caches, at four times the cost that a loop over one layer shows:
+    of ResNet-50's 2 % on two CPU cores most was lookups.
     """
     if torch.compiler.is_compiling() or type(input) is not Tensor or not _border.on_cpu(input) or input.is_mkldnn:
         return None

@@ -1,7 +1,7 @@
-"""Starts a module's `main` in a process of its own, in which Python's own modules come first: run by its path.
+"""Start a module's `main` in a separate process in which Python's own modules come first; run by its path.
 
-`python -m` puts the current folder first, and `PYTHONPATH` what is in it before the standard library. A `random.py`
-that lies in the current folder, or beside a checkout, would then be Python's. Here pcpad's home comes last.
+`python -m` puts the current folder first, and `PYTHONPATH` its folders before the standard library. A `random.py` in
+the current folder, or next to a checkout, would then replace Python's. Here pcpad's folder comes last.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The margin of tiles: worked out from the network, and what it costs."""
+"""The margin of tiles: computed from the network, and what it costs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _GENEROUS = 4  # a tile of four margins a side costs (1 + 2/4)^2 = 2.25 times th
 
 
 class Margin:
-    """The pixels around tiles that a network is given beyond what is kept of its output.
+    """The pixels around tiles that a network reads beyond the part of its output that is kept.
 
-    What was found of the network is kept for the next images, so it must not be changed in between.
+    What was found of the network is cached for the next images, so the network must not be changed in between.
 
     Args:
         margin: `exact`: as far as the network looks, so that tiles equal the whole image; or pixels, one number or
             (vertically, horizontally).
-        network: What is looked through; the network that is run if None. For one that refuses NaN, the one within it.
+        network: The network to analyze; the one that is run if None. For one that refuses NaN, the network inside it.
 
     Raises:
         ValueError: It is neither.
@@ -50,7 +50,7 @@ class Margin:
 
     @property
     def is_exact(self) -> bool:
-        """Whether tiles shall equal the whole image."""
+        """Whether tiles must equal the whole image."""
         return isinstance(self.margin, (str, Reach))
 
     def reach(
@@ -63,18 +63,18 @@ class Margin:
         *,
         whole: bool = False,
     ) -> Reach:
-        """How far the network looks on images of this size, or the margin asked for, with the network's strides.
+        """The network's reach on images of this size, or the requested margin, with the network's strides.
 
         Args:
-            height: Of the image.
-            width: Of the image.
-            channels: Of the image.
+            height: The image's height.
+            width: The image's width.
+            channels: The image's channels.
             device: See `receptive_field`.
             dtype: See `receptive_field`.
-            whole: Whether the image is run as a whole, so that nothing stands in the way.
+            whole: Whether the image is run as a whole, where there are no obstacles.
 
         Raises:
-            ValueError: An exact one was asked for, and there is none.
+            ValueError: An exact one was requested, and there is none.
         """
         if isinstance(self.margin, Reach):
             if self.margin.obstacles and not whole:
@@ -136,7 +136,7 @@ MarginLike = Margin | Reach | Literal["exact"] | int | tuple[int, int]
 
 
 def margin_of(margin: MarginLike | None, network: Callable[[Tensor], Any]) -> Margin | None:
-    """The margin for a network; the same object, if it is one already, which then is for this network alone."""
+    """The margin for a network; the same object if it is a `Margin` already, which then only serves this network."""
     if margin is None:
         return None
     found = margin if isinstance(margin, Margin) else Margin(margin)
@@ -145,12 +145,12 @@ def margin_of(margin: MarginLike | None, network: Callable[[Tensor], Any]) -> Ma
 
 
 def overhead(sides: Sequence[int], reach: Reach, size: tuple[int, int]) -> float:
-    """How many pixels are run through the network for each of the image's.
+    """How many pixels are run through the network per pixel of the image.
 
     Args:
-        sides: Of a tile.
-        reach: Of the network.
-        size: Of the image.
+        sides: A tile's sides.
+        reach: The network's reach.
+        size: The image's size.
     """
     down, right = (max(step, side // step * step) for side, step in zip(sides, reach.alignment, strict=True))
     least = least_read((down, right), reach)
@@ -167,15 +167,15 @@ def overhead(sides: Sequence[int], reach: Reach, size: tuple[int, int]) -> float
 
 
 def least_read(sides: Sequence[int], reach: Reach) -> tuple[int, int]:
-    """What is read for a small tile at the image's end: no less than for the one at its start."""
+    """The pixels to read for a small tile at the image's end: no fewer than for the one at its start."""
     return sides[0] + reach.margin[0], sides[1] + reach.margin[1]
 
 
 def _check(margin: Any) -> None:
-    """Refuse what is no margin.
+    """Refuse an invalid margin.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is neither `exact` nor pixels.
     """
     if isinstance(margin, (Reach, Margin)) or margin == "exact":
         return
@@ -199,6 +199,6 @@ def _no_margin(reach: Reach, size: tuple[int, int]) -> str:
         sizes = f" images whose sides are multiples of {reach.alignment[0]} and {reach.alignment[1]} ({near}),"
     return (
         f"No margin makes tiles of an image of {size[0]} x {size[1]} exact:\n{listed}\nParts and the whole differ by "
-        f"up to {reach.difference:.2g} of the largest value. Use{sizes} whole images, or, not exact, a margin of {far} "
-        "pixels for the rest of the network, with tiles that overlap and blend='hann'."
+        f"up to {reach.difference:.2g} of the largest value. Use{sizes} whole images or, if tiles need not be exact, a "
+        f"margin of {far} pixels for the rest of the network, with tiles that overlap and blend='hann'."
     )

@@ -27,7 +27,7 @@ Blend = Literal["mean", "linear", "hann"]
 
 @dataclass(frozen=True)
 class Options:
-    """What does not depend on the image."""
+    """Settings that do not depend on the image."""
 
     average: Average
     batch_size: int
@@ -126,7 +126,7 @@ class TiledRun:
                 window = Window(top, left, down, right)
                 done = tile[..., :down, :right]
                 if len(windows) > 1:
-                    # Of the mean: an exact whole number of at most 2^24, so one division rounds once.
+                    # The divisor of the mean is a whole number of at most 2^24, exact, so one division rounds once.
                     done = done / (rows[window.rows, None] * columns[window.columns]).to(done.dtype)
                 if down < tall:
                     below = tile.new_empty(*tile.shape[:2], tall - down, width) if below is None else below
@@ -141,11 +141,11 @@ class TiledRun:
         return Window(int(top * down), int(left * right), int(height * down), int(width * right))
 
     def _outputs(self) -> Iterator[Tensor]:
-        """What each window contributes, in the windows' order: (N, K, h, w)."""
+        """The contribution of each window, in the windows' order: (N, K, h, w)."""
         flips = [False, True] if self.options.flip else [False]
         placed = [[self._read(window, flip) for flip in flips] for window in self.windows]
         first = 0
-        while first < len(placed):  # as many as are of one size, and no more than a batch
+        while first < len(placed):  # as many as have one size, and no more than a batch
             sizes = [read[2:] for read in placed[first]]
             last = first + 1
             while (
@@ -164,7 +164,7 @@ class TiledRun:
             first = last
 
     def _read(self, kept: Window, flip: bool) -> Window:
-        """What is read for a window; mirrored, the image's last column is the first, from which strides count."""
+        """The pixels read for a window; mirrored, the image's last column is the first, from which strides count."""
         if self.options.margin is None:
             return kept
         width = self.size[1]
@@ -193,7 +193,7 @@ class TiledRun:
         if not isinstance(output, Tensor):
             message = (
                 f"Expected the network to return a tensor, but it returned {type(output).__name__}: pass a function "
-                "that returns the one that is meant, such as lambda image: network(image)['out']"
+                "that returns one, such as lambda image: network(image)['out']"
             )
             raise UserTypeError(message)
         size = tuple(side * scale for side, scale in zip(batch.shape[2:], self.reach.scale, strict=True))

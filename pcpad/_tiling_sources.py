@@ -18,7 +18,7 @@ __all__ = ["Sink", "Source", "WindowReader"]
 
 @runtime_checkable
 class WindowReader(Protocol):
-    """What reads parts of an image, as rasterio's data sets do."""
+    """An object that reads parts of an image, as rasterio's data sets do."""
 
     height: int
     width: int
@@ -91,7 +91,7 @@ class Sink:
         floats: Whether results are floats.
 
     Raises:
-        ValueError: The shape is another.
+        ValueError: The shape does not match.
         TypeError: Floats would be cut down to integers, or nothing can be written to it.
     """
 
@@ -147,7 +147,7 @@ def _holds_floats(output: Any) -> bool:
 
 
 def _as_tensor(piece: Any) -> Tensor:
-    """A tensor of its own: that of a memory map would be read-only."""
+    """A copy of a tensor: that of a memory map would be read-only."""
     if isinstance(piece, Tensor):
         return piece
     order = getattr(piece, "dtype", None)

@@ -1,4 +1,4 @@
-"""Where tiles lie: what is kept of each, and what is read for it."""
+"""The places of tiles: the kept part of each, and the pixels read for it."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ class Tiling:
         """The tiles of an image, row by row.
 
         Args:
-            height: Of the image, in pixels.
-            width: Of the image, in pixels.
+            height: The image's height, in pixels.
+            width: The image's width, in pixels.
 
         Returns:
             Windows that lie in the image and cover it.
@@ -110,12 +110,12 @@ def _starts(length: int, size: int, stride: int) -> list[int]:
 
 
 def exact_windows(height: int, width: int, sides: tuple[int, int], alignment: tuple[int, int]) -> list[Window]:
-    """What is kept of each tile where margins make overlaps needless: all pixels, each once, row by row.
+    """The kept part of each tile where margins make overlaps needless: all pixels, each once, row by row.
 
     Args:
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
-        sides: Of a tile; rounded down to a multiple of the alignment, one at least.
+        height: The image's height, in pixels.
+        width: The image's width, in pixels.
+        sides: A tile's sides; rounded down to a multiple of the alignment, one at least.
         alignment: Of the tiles' starts.
     """
     down, right = (max(step, side // step * step) for side, step in zip(sides, alignment, strict=True))
@@ -129,14 +129,14 @@ def exact_windows(height: int, width: int, sides: tuple[int, int], alignment: tu
 def read_window(
     kept: Window, size: tuple[int, int], margin: tuple[int, int], alignment: tuple[int, int], least: tuple[int, int]
 ) -> Window:
-    """What is read so that the network's output is right in what is kept.
+    """The pixels to read so that the network's output is right in the kept part.
 
     Args:
-        kept: What is kept.
+        kept: The kept part.
         size: Height and width of the image.
-        margin: Around what is kept, as far as the image goes.
-        alignment: What is read starts at a multiple of this, and ends at one or with the image.
-        least: How much is read at least, if the image is that large; a network may refuse less.
+        margin: Context around the kept part, clipped to the image.
+        alignment: The window starts at a multiple of this, and ends at one or with the image.
+        least: The smallest size to read, if the image is that large; a network may refuse less.
     """
     parts = []
     for axis in (0, 1):

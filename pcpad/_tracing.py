@@ -32,7 +32,7 @@ class _Tracer(fx.Tracer):
 
 
 def traced(model: nn.Module) -> Observed | None:
-    """What `torch.fx` sees.
+    """Find the zeros that reach convolutions with `torch.fx`.
 
     Args:
         model: A copy in evaluation mode: its code is run with proxies in place of tensors, which it may keep.
@@ -42,7 +42,7 @@ def traced(model: nn.Module) -> Observed | None:
     """
     try:
         graph = _Tracer().trace(model)
-    except Exception:  # of whatever kind: other people's code gets proxies in place of tensors
+    except Exception:  # of any kind: other people's code gets proxies in place of tensors
         return None
     modules, observed = dict(model.named_modules()), Observed()
     observed.seen.update(modules)

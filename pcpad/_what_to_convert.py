@@ -23,13 +23,13 @@ _OURS = {*_PARTIAL, layers.PaddedConv1d, layers.PaddedConv2d, layers.PaddedConv3
 def what_to_convert(
     model: nn.Module, padding: str, count_include_pad: bool | None, outside: Observed
 ) -> tuple[list[tuple[LayerRow, nn.modules.conv._ConvNd]], list[LayerRow]]:
-    """The convolutions to convert, with a row of a report each; and rows for what is left.
+    """The convolutions to convert, each with its row of a report; and rows for the modules that are left.
 
     Args:
         model: The network.
-        padding: What it is to be converted to.
-        count_include_pad: What average pooling is to be set to; None leaves it alone.
-        outside: What was seen of zeros that are padded outside of convolutions.
+        padding: The padding to convert to.
+        count_include_pad: The new value for average pooling; None leaves it alone.
+        outside: What was seen of zeros padded outside of convolutions.
 
     Returns:
         Both.
@@ -82,7 +82,7 @@ def _why_not_taken(module: nn.modules.conv._ConvNd, padding: str, zeros: Zeros) 
 
 
 def _by_whom(row: LayerRow, within: bool, taken: set[str], outside: Observed) -> LayerRow | None:
-    """What is to be said of a module that pads outside of convolutions, once it is known which these are."""
+    """The report's reason for a module that pads outside of convolutions, once these are known."""
     pads_elsewhere = row.why in (OUTSIDE, BY_HAND)
     if within and pads_elsewhere:
         return row._replace(why=REPLACED)
@@ -97,12 +97,12 @@ def _by_whom(row: LayerRow, within: bool, taken: set[str], outside: Observed) ->
     reached = outside.reached.get(name)
     if reached and reached <= taken:
         return row._replace(why=REPLACED)
-    # Convolutions that are not taken have a row of their own; code that never padded needs none.
+    # Convolutions that are left have a row of their own; code that never padded needs none.
     return row if row.why == OUTSIDE else None
 
 
 def _base(module: nn.Module) -> type:
-    """The module's class, behind the one that a parametrization puts in front."""
+    """The module's class, without the one that a parametrization puts in front."""
     return type(module).__bases__[0] if parametrize.is_parametrized(module) else type(module)
 
 
@@ -117,13 +117,13 @@ def own_of(module: nn.modules.conv._ConvNd) -> type:
 
 
 def padding_of(module: nn.Module) -> str | None:
-    """What a module pads by, as far as its class and attributes say.
+    """A module's padding, as far as its class and attributes show.
 
     Args:
         module: Any.
 
     Returns:
-        The padding's name; None for what has none.
+        The padding's name; None for a module without one.
     """
     base = _base(module)
     if issubclass(base, _PARTIAL):

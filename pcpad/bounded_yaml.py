@@ -1,8 +1,8 @@
-"""YAML from people and files: one reader, which says in a sentence what it cannot read, and stops before it grows.
+"""YAML from users and files: one reader, with errors of one sentence, which stops before a text expands.
 
 An alias (`*name`) repeats what an anchor (`&name`) marks. Ten lines of ten aliases each stand for ten billion values:
-nothing to hold, as they are one object, but every later look at them takes hours. So what a text stands for is counted
-before anything is made of it.
+cheap to hold, as they are one object, but every later pass over them takes hours. So the values that a text stands for
+are counted before any are made.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 MOST_VALUES = 100_000
-"""How many values a text with aliases may stand for. One without has no more than are written in it."""
+"""How many values a text with aliases may stand for. Without aliases there are no more than are written in it."""
 
 
 LETTERS = 100
@@ -42,7 +42,7 @@ _kept: ContextVar[_Kept | None] = ContextVar("_kept", default=None)
 
 
 class TooManyValuesError(UserValueError):
-    """A text that stands for more values than it should, or without end."""
+    """A text that stands for too many values, or for endlessly many."""
 
 
 @dataclass
@@ -55,9 +55,9 @@ class _Kept:
 
 @contextmanager
 def reading_once() -> Iterator[None]:
-    """In this block a configuration file is read once, and is what it was then, for jsonargparse, too.
+    """Read each configuration file once in this block, also for jsonargparse, and reuse that content.
 
-    Who looks first at what a file names, and then has it read again, may be shown two different files.
+    A file that is checked first and read again later could have changed in between.
 
     Yields:
         Nothing.
@@ -90,7 +90,7 @@ def read_config(path: Path) -> Any:
         Its value, not to be changed.
 
     Raises:
-        UserValueError: It is no YAML, or says a key twice.
+        UserValueError: It is not valid YAML, or repeats a key.
     """
     kept = _kept.get() or _Kept()
     key = os.path.abspath(path)  # noqa: PTH100
@@ -100,20 +100,20 @@ def read_config(path: Path) -> Any:
 
 
 class _EachKeyOnce(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
-    """Of a key that stands twice, YAML's readers keep the last and say nothing."""
+    """YAML's readers silently keep the last of repeated keys; this one refuses them."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Make a dict of a mapping's node.
 
         Args:
-            node: What the file says.
+            node: The mapping's node.
             deep: Whether to make what lies within it at once.
 
         Returns:
             Keys and values.
 
         Raises:
-            UserValueError: It says a key twice; names both lines.
+            UserValueError: It repeats a key; the message names both lines.
         """
         seen: dict[str, int] = {}
         for key, _ in node.value:
@@ -121,8 +121,8 @@ class _EachKeyOnce(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no type
             if key.tag != "tag:yaml.org,2002:merge" and isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
                     message = (
-                        f"{key.start_mark.name} says `{key.value}` twice in one place, in lines {seen[key.value]} and "
-                        f"{line}: the second would hold and the first be lost. Leave one of them out."
+                        f"{key.start_mark.name} repeats the key `{key.value}`, in lines {seen[key.value]} and {line}: "
+                        "the second would replace the first. Remove one of them."
                     )
                     raise UserValueError(message)
                 seen[key.value] = line
@@ -142,7 +142,8 @@ def read_yaml(text: str, source: str, loader: type[yaml.SafeLoader] = yaml.SafeL
         The value.
 
     Raises:
-        UserValueError: It is no YAML, asks for objects of Python, or (`TooManyValuesError`) stands for too many values.
+        UserValueError: It is not valid YAML, asks for Python objects, or (`TooManyValuesError`) stands for too many
+            values.
 
     Example:
         >>> read_yaml("{a: &x [1, 2], b: *x}", "an example")
@@ -160,9 +161,9 @@ def read_yaml(text: str, source: str, loader: type[yaml.SafeLoader] = yaml.SafeL
 
 
 def bound_jsonargparse() -> None:
-    """Have jsonargparse, which reads every argument and config as YAML, count too; again calling it changes nothing.
+    """Apply these limits in jsonargparse, which reads every argument and config as YAML; calling it twice is harmless.
 
-    And have it read regular files alone: it takes pipes for files, and waits for somebody to write to them.
+    It also reads only regular files then: it would open a pipe and wait for a writer.
     """
     from jsonargparse import _loaders_dumpers as loading
     from jsonargparse import _paths as paths
@@ -203,15 +204,15 @@ def _single_node(compose: Callable[[], Any], source: str) -> Any:
         raise TooManyValuesError(message)
     if found.aliases and values > MOST_VALUES:
         message = (
-            f"{source} repeats parts of itself by YAML aliases (*name) until it stands for more than {MOST_VALUES:,} "
-            "values: write out what is meant, without aliases of aliases."
+            f"{source} stands for more than {MOST_VALUES:,} values through YAML aliases (*name): write the values out, "
+            "without aliases of aliases."
         )
         raise TooManyValuesError(message)
     return node
 
 
 def _constructed(construct: Callable[[yaml.Node], Any], node: yaml.Node, source: str) -> Any:
-    """Make what a node says; PyYAML looks into `!!int ""`, `!!bool maybe` and the like without asking if it may."""
+    """Construct a node's value; PyYAML evaluates `!!int ""`, `!!bool maybe` and the like without checking them."""
     try:
         return construct(node)
     except RecursionError:
@@ -226,7 +227,7 @@ def _too_deep(source: str) -> str:
 
 
 class _Size:
-    """How many values a node stands for, each node looked at once."""
+    """How many values a node stands for, each node visited once."""
 
     def __init__(self) -> None:
         self.aliases = self.loops = False
@@ -260,4 +261,4 @@ def _unreadable(source: str, error: Exception) -> str:
             f"{source}{place}: a tag (!{tag_name}) asks for something to be made of a value. Only plain values are "
             "read: write it without the tag; classes are named by `class_path`."
         )
-    return f"{source}{place}: no YAML that can be read: {problem}"
+    return f"{source}{place}: not valid YAML: {problem}"

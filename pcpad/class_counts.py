@@ -1,4 +1,4 @@
-"""How many classes there may be: refused before memory is asked for, which may end other programs too."""
+"""How many classes there may be: refused before memory is allocated, which may end other programs too."""
 
 from __future__ import annotations
 

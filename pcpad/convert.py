@@ -77,18 +77,18 @@ def convert_padding(
     parameters (eight border filters per convolution, at first copies of its filter; hand them to the optimizer
     after converting).
 
-    Converted are `nn.Conv1d/2d/3d` and this package's layers, by their current attributes, so convert after a
-    network has been dilated. So are subclasses without a forward of their own, or whose forward calls `nn.ConvNd`'s
+    `nn.Conv1d/2d/3d` and this package's layers are converted by their current attributes, so convert after a network
+    has been dilated. So are subclasses without a forward of their own, or whose forward calls `nn.ConvNd`'s
     methods; and those known by name: timm's `Conv2dSame` (whose padding depends on the input's size), `StdConv2d` and
-    `ScaledStdConv2d`, and the like of segmentation_models_pytorch and transformers. They stay instances of their class.
-    Where zeros are padded in front of a convolution, by `nn.ZeroPad2d` or `F.pad`, the convolution puts its own border
-    in their place. What else pads is left alone: one warning says which, or the report.
+    `ScaledStdConv2d`, and similar ones of segmentation_models_pytorch and transformers. They stay instances of their
+    class. Where zeros are padded before a convolution, by `nn.ZeroPad2d` or `F.pad`, the convolution puts its own
+    border in their place. Everything else that pads is left alone, and named in one warning or in the report.
 
     Args:
         model: Any module, a single convolution included.
         padding: One of `pcpad.padding_names`, yours included (`pcpad.register_padding`).
-        fallback: The padding for axes that are too small for that one, `"replicate"` say: `reflect` needs more
-            than the padding, `circular` as much.
+        fallback: The padding for axes that are too small for `padding`, such as `"replicate"`: `reflect` needs an axis
+            longer than the padding, `circular` one at least as long.
         count_include_pad: Also set this on average pooling that pads; False is its partial padding. None leaves
             pooling alone.
         drop_border_filters: Allow leaving `explicit`, which deletes trained border filters.
@@ -145,10 +145,10 @@ def convert_padding(
 
 @contextmanager
 def watch_conversions() -> Iterator[list[ConversionReport]]:
-    """Collect the reports of all conversions within, which then warn of nothing.
+    """Collect the reports of all conversions in this block, in place of their warnings.
 
     Yields:
-        A list that grows by a report at each `convert_padding`.
+        A list to which each `convert_padding` appends its report.
 
     Example:
         >>> with watch_conversions() as reports:
@@ -221,7 +221,7 @@ def _convert(row: LayerRow, module: nn.modules.conv._ConvNd, padding: str, fallb
 
 
 def _class_under(module: nn.modules.conv._ConvNd, padding: str, zeros_before: bool) -> type:
-    """The class of a convolution under a padding; under zeros that is the one that it was made of.
+    """The class of a convolution under a padding; under zeros, the one that it was made from.
 
     Raises:
         TypeError: There can be no such class.
@@ -243,7 +243,7 @@ def _family(padding: str, module: nn.modules.conv._ConvNd) -> type:
 def _swap_class(module: nn.Module, cls: type) -> None:
     """Swapping the class keeps what a new module would lose: hooks, keys, sharing, dtype, device."""
     if parametrize.is_parametrized(module):
-        # The class in front holds a property a parametrized tensor; the same ones go in front of the new class.
+        # The class in front has one property per parametrized tensor; the same ones go in front of the new class.
         own = {k: v for k, v in vars(type(module)).items() if k not in ("__dict__", "__weakref__", "__doc__")}
         cls = type(f"Parametrized{cls.__name__}", (cls,), own)
     module.__class__ = cls

@@ -1,10 +1,10 @@
-"""What will go away says so while it is still there: what is used instead, since when, and until which version.
+"""Deprecation warnings: what to use instead, since which version, and until which version.
 
     @deprecated(since="0.2.0", removed="0.4.0", use="pcpad.convert_padding")
     def convert(model): ...
 
-Import paths of modules and names that have moved are `pcpad._renamed`'s business. A test fails as soon as the package's
-version is one in which something of either kind was to be gone.
+Modules and names that have moved are handled by `pcpad._renamed`. A test fails as soon as the package's version is one
+in which something of either kind was to be removed.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ def deprecated(*, since: str, removed: str, use: str) -> Callable[[T], T]:
 
 
 def warn_renamed(old: str, new: str, *, removed: str, stacklevel: int = 1) -> None:
-    """Warn of the old name of an attribute, an option or a key, where no function is there to be decorated.
+    """Warn of the old name of an attribute, an option or a key, where there is no function to decorate.
 
-    Of the processes that a launcher starts on a machine, the first alone warns.
+    Of the processes that a launcher starts on a machine, only the first warns.
 
     Args:
         old: What was used.
         new: What it is called now.
-        removed: The first version that will not know the old name.
-        stacklevel: Whose line is blamed: 1 the caller's, 2 its caller's, and so on.
+        removed: The first version without the old name.
+        stacklevel: Whose line is shown: 1 the caller's, 2 its caller's, and so on.
     """
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return

@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other."""
+"""Communication between the processes of a run."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def world_size() -> int:
 
 
 def gathered(part: T) -> list[T]:
-    """Tell all processes what each has; every process has to ask.
+    """Gather a part from every process; all processes must call it.
 
     Args:
-        part: This process's, anything that can be pickled.
+        part: This process's part, anything that can be pickled.
 
     Returns:
-        All processes' parts, by rank; this one's alone where there is no other.
+        All processes' parts, by rank; this one's alone without other processes.
     """
     if not (dist.is_available() and dist.is_initialized()):
         return [part]
@@ -41,7 +41,7 @@ def gathered(part: T) -> list[T]:
 
 
 def in_turns(parts: Iterable[Iterable[T]]) -> list[T]:
-    """Put together what the processes have of data that they took turns in, as samplers share it out.
+    """Merge the processes' parts of data that a sampler dealt out in turns.
 
     Args:
         parts: All processes', by rank, each in order.
@@ -58,7 +58,7 @@ def in_turns(parts: Iterable[Iterable[T]]) -> list[T]:
 
 
 def averaged(values: Tensor) -> Tensor:
-    """The mean over processes; every process has to ask.
+    """The mean over processes; all processes must call it.
 
     It keeps no GPU waiting, unlike Lightning's `sync_dist`, which holds all processes up before it sums.
 
@@ -66,7 +66,7 @@ def averaged(values: Tensor) -> Tensor:
         values: This process's, of any shape, floats.
 
     Returns:
-        The mean of all processes', detached; these alone where there is no other.
+        The mean of all processes', detached; these values alone without other processes.
     """
     values = values.detach()
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
@@ -77,16 +77,16 @@ def averaged(values: Tensor) -> Tensor:
 
 
 def raise_failures(failures: list[str], what: str, error: type[Exception]) -> None:
-    """Raise what failed, in this process or another, and forget it; every process has to ask.
+    """Raise one error for what failed in any process, and clear it; all processes must call it.
 
     Args:
-        failures: This process's, a line each; empty afterwards.
+        failures: This process's, one line each; empty afterwards.
         what: What happened to them: "pictures could not be used".
         error: What to raise.
 
     Raises:
         error: Something failed; names each.
-        SystemExit: Likewise, in all processes but the first, which is the one to say it; they have done their part.
+        SystemExit: Likewise, in all processes but the first, which is the one that raises the error.
     """
     found = sorted(failure for part in gathered(failures) for failure in part)
     failures.clear()

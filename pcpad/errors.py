@@ -18,7 +18,7 @@ __all__ = [
 
 
 class UserError(Exception):
-    """Something the user can put right; the message says what came, what was expected and what to do.
+    """An error that the user can fix; the message says what was given, what was expected and what to do.
 
     The `pcpad` command prints the message alone, without a traceback. Every other exception is a bug, and keeps its
     traceback. Each subclass is one of Python's own kinds of error too, so that `except ValueError` catches it. Raise
@@ -27,19 +27,19 @@ class UserError(Exception):
 
 
 class UserValueError(UserError, ValueError):
-    """A value that will not do."""
+    """An invalid value."""
 
 
 class UserTypeError(UserError, TypeError):
-    """An object of a type that will not do."""
+    """An object of an invalid type."""
 
 
 class UserFileNotFoundError(UserError, FileNotFoundError):
-    """A file or folder that is not there."""
+    """A file or folder that does not exist."""
 
 
 class UserFileExistsError(UserError, FileExistsError):
-    """A file or folder that is in the way."""
+    """A file or folder that exists already."""
 
 
 class UserModuleNotFoundError(UserError, ModuleNotFoundError):
@@ -47,7 +47,7 @@ class UserModuleNotFoundError(UserError, ModuleNotFoundError):
 
 
 class UserRuntimeError(UserError, RuntimeError):
-    """Something that cannot be done in the present state."""
+    """Something that cannot be done in the current state."""
 
 
 def did_you_mean(
@@ -56,12 +56,12 @@ def did_you_mean(
     """The hint at the end of an error about an unknown name.
 
     Args:
-        name: What came.
-        known: The names there are.
+        name: The unknown name.
+        known: The known names.
         most: How many near names to give.
         cutoff: How near a name must be, in [0, 1]; 1 is equal.
         form: How a name is written: `"--model.{}"`, `"'{}'"`.
-        between: What stands between two names.
+        between: The text between two names.
 
     Returns:
         ` Did you mean X?` or ` Did you mean X or Y?`, with a space in front; nothing where no name is near.

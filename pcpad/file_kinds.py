@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, whatever its name says."""
+"""The format of a file by its first bytes, whatever its name says."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ IMAGE_ENDINGS = (
     *(".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".j2k", ".jpf", ".jpx"),
     *(".avif", ".heic", ".heif", ".hif"),
 )
-"""Of the names of pictures, in lower case."""
+"""File name endings of pictures, in lower case."""
 
 
 class FileKind(NamedTuple):
-    """What a file is.
+    """The kind of a file.
 
     Attributes:
         what: Whether it is a picture, a video or something else.
@@ -71,7 +71,7 @@ _SIGNATURES: tuple[tuple[bytes, FileKind], ...] = (
     (b"%!PS", FileKind("other", "PostScript document")),
     (b"\x93NUMPY", FileKind("other", "NumPy array")),
 )
-# The four letters after `ftyp`. Of those that both have (mif1, msf1) the compatible brands behind decide.
+# The four letters after `ftyp`. For those that both use (mif1, msf1) the compatible brands that follow decide.
 _BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), FileKind("image", "AVIF")),
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), FileKind("image", "HEIC")),
@@ -93,7 +93,7 @@ def named(kind: FileKind) -> str:
 
 
 def kind_of_file(path: Path) -> FileKind | None:
-    """What a file is; None where it is nothing known, or text. See `kind_of`.
+    """What a file is; None if it is unknown, or text. See `kind_of`.
 
     Raises:
         OSError: It cannot be read.

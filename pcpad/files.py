@@ -37,19 +37,19 @@ __all__ = [
     "write_text",
 ]
 
-# What an argument is that names a file or a folder. `tests/test_file_options.py` tries each of this type, and fails for
-# one that is named like a file and is of another.
+# The type of arguments that name a file or a folder. `tests/test_file_options.py` tries each argument of this type, and
+# fails for one that is named like a file and has another type.
 FileName = str
 PathName = str | Path
 
 _MOST_BYTES = 255  # of a name, on every file system in common use
-# Of files that nothing here writes as a result, and that are dear to whoever has them.
+# Files that nothing here writes as a result, and that would be costly to lose.
 _DEAR = {
     **dict.fromkeys((".ckpt", ".pt", ".pth", ".safetensors"), "weights"),
     **dict.fromkeys((".yaml", ".yml"), "a configuration"),
     ".py": "code",
 }
-# Of a device or a pipe there is no end, and opening one may already wait for another program.
+# A device or a pipe has no end, and opening one may already wait for another program.
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe (FIFO)"),
     (stat.S_ISSOCK, "a socket"),
@@ -59,18 +59,18 @@ _KINDS = (
 
 
 class UnreadableFileError(UserError, OSError):
-    """A file that the system does not let be read. `strerror` says why, and `filename` which."""
+    """A file that the system does not allow to be read. `strerror` says why, and `filename` which."""
 
     def __str__(self) -> str:
         return super().__str__() if self.filename is None else f"{self.filename}: {self.strerror}"
 
 
 class NoRegularFileError(UnreadableFileError):
-    """Something of a file's name that is none: a pipe, a socket, a device, a folder, or a link to one of these."""
+    """A path that is not a regular file: a pipe, a socket, a device, a folder, or a link to one of these."""
 
 
 def regular(path: str | Path) -> os.stat_result:
-    """The state of a file that is to be read; what is no regular file is refused, and never opened.
+    """The status of a file that is to be read; anything but a regular file is refused without opening it.
 
     Args:
         path: The file; links are followed.
@@ -80,7 +80,7 @@ def regular(path: str | Path) -> os.stat_result:
 
     Raises:
         NoRegularFileError: It is something else.
-        OSError: It is not there, or its folder cannot be looked into.
+        OSError: It does not exist, or its folder cannot be read.
     """
     state = os.stat(path)  # noqa: PTH116  # `Path.stat` of a str would build a path for each of a million files
     _refuse_others(state.st_mode, path)
@@ -88,7 +88,7 @@ def regular(path: str | Path) -> os.stat_result:
 
 
 def refuse_irregular(path: str | Path) -> None:
-    """Refuse what is no regular file; where there is nothing at all, the caller has more to say of it.
+    """Refuse anything but a regular file; a missing file is left to the caller, whose error says more.
 
     Raises:
         NoRegularFileError: It is something else.
@@ -101,7 +101,7 @@ def refuse_irregular(path: str | Path) -> None:
 
 
 def _as_users(error: OSError, path: str | Path) -> OSError:
-    """The same error as one whose message is the user's to read."""
+    """The same error, with a message for the user."""
     if isinstance(error, UserError):
         return error
     kind = UserFileNotFoundError if isinstance(error, FileNotFoundError) else UnreadableFileError
@@ -118,7 +118,7 @@ def _refuse_others(mode: int, path: str | Path) -> None:
 
 
 def opened(path: Path) -> BinaryIO:
-    """Open a file that the user handed over, to read it: the one place where that is done.
+    """Open a user's file for reading: the only place where that is done.
 
     Args:
         path: The file.
@@ -130,7 +130,7 @@ def opened(path: Path) -> BinaryIO:
         NoRegularFileError: It is a pipe, a socket, a device or a folder, which is detected without waiting.
         OSError: It cannot be opened.
     """
-    # Something else may take its place after `regular`; without O_NONBLOCK a pipe waits until somebody writes to it.
+    # Another file may take its place after `regular`; without O_NONBLOCK a pipe waits for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
     try:
         regular(path)
@@ -146,7 +146,7 @@ def opened(path: Path) -> BinaryIO:
 
 
 def at_home(path: PathName) -> Path:
-    """A path whose `~` is the home folder.
+    """Replace a path's `~` by the home folder.
 
     Args:
         path: As the user typed it.
@@ -155,22 +155,22 @@ def at_home(path: PathName) -> Path:
         The path, without `~`.
 
     Raises:
-        UserValueError: There is no home folder, or no such user; or it has a null byte, which no name has.
+        UserValueError: There is no home folder, or no such user; or the path has a null byte, which no name can have.
     """
     if "\0" in str(path):
-        message = f"{path}: no name of a file has a null byte in it"
+        message = f"{path}: a file name cannot contain a null byte"
         raise UserValueError(message)
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        message = f"{path}: its `~` stands for a home folder, which is not known here: write the whole path"
+        message = f"{path}: its `~` means a home folder, which is not known: write the full path"
         raise UserValueError(message) from None
 
 
 def again(file: BinaryIO) -> str | None:
-    """A name under which an open file, and no other that has taken its place, is opened once more.
+    """A name that opens an open file once more, even if another file has taken its place.
 
-    For libraries that take names alone, or map files by name.
+    For libraries that only take names, or map files by name.
 
     Args:
         file: What `opened` returned.
@@ -197,7 +197,7 @@ def read_text(path: Path, *, errors: str = "strict") -> str:
 
     Args:
         path: The file.
-        errors: What to do about bytes that are no UTF-8, as `bytes.decode` takes it.
+        errors: What to do about bytes that are not UTF-8, as `bytes.decode` takes it.
 
     Returns:
         The text, line ends as `\n`.
@@ -205,7 +205,7 @@ def read_text(path: Path, *, errors: str = "strict") -> str:
     Raises:
         NoRegularFileError: As `opened` does.
         OSError: It cannot be opened.
-        UserValueError: It is no UTF-8.
+        UserValueError: It is not UTF-8.
     """
     with io.TextIOWrapper(opened(path), encoding="utf-8", errors=errors) as file:
         try:
@@ -228,10 +228,10 @@ def whole_file(path: Path, mode: Literal["w", "wb"] = "w", *, make_folders: bool
     Args:
         path: Where it will be; a file of that name is replaced.
         mode: `w` for text in UTF-8, whose line ends are written as they are; `wb` for bytes.
-        make_folders: Make the folders on the way that are missing.
+        make_folders: Make missing folders of the path.
 
     Yields:
-        The file to write to. An exception leaves whatever stood at `path` as it was.
+        The file to write to. On an exception, an existing file at `path` is left as it was.
     """
     if make_folders:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -250,7 +250,7 @@ def write_text(path: Path, text: str) -> Path:
     """Write a text file that is either complete or not there.
 
     Args:
-        path: The file; folders on the way are made.
+        path: The file; missing folders are made.
         text: Its content.
 
     Returns:
@@ -269,7 +269,8 @@ def fitting_name(stem: str, ending: str = "") -> str:
         ending: Stays whole: `_overlay.png`.
 
     Returns:
-        `stem + ending`, of at most 255 bytes; of a stem that was cut, a hash tells it from others that begin alike.
+        `stem + ending`, of at most 255 bytes; a stem that was cut gets a hash, which tells it from others that begin
+        alike.
 
     Example:
         >>> fitting_name("a" * 300, ".png")[-18:]
@@ -296,7 +297,7 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def refuse_replacing(outputs: Iterable[str | Path], inputs: Iterable[str | Path], say: str = "--output FILE") -> None:
-    """Refuse to write over what is read, before anything is.
+    """Refuse outputs that would overwrite an input, before anything is written.
 
     Args:
         outputs: The files that will be written.
@@ -327,16 +328,16 @@ def refuse_dear(output: Path, say: str = "--output FILE") -> None:
         say: The option that says where to write.
 
     Raises:
-        UserValueError: It is there already, and one of these by its ending.
+        UserValueError: It exists already, and is one of these by its ending.
     """
     what = _DEAR.get(output.suffix.lower())
     if what is not None and output.is_file():
-        message = f"{output} is there already and holds {what}, which would be lost: pass another {say}"
+        message = f"{output} exists already and holds {what}, which would be lost: pass another {say}"
         raise UserValueError(message)
 
 
 def refuse_no_folder(output: Path) -> None:
-    """Refuse to write a result into a folder that is not there.
+    """Refuse to write a result into a folder that does not exist.
 
     Args:
         output: The file that will be written.
@@ -351,7 +352,7 @@ def refuse_no_folder(output: Path) -> None:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What two names of one file have in common; None where there is none."""
+    """An identifier shared by all names of one file; None where there is no file."""
     try:
         state = path.stat()
     except (OSError, ValueError):
@@ -361,10 +362,10 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold a lock that the system gives back when its process ends, however it ends.
+    """Hold a lock that the system releases when its process ends, however it ends.
 
     Args:
-        path: The lock's file; it may stay. Folders on the way are made.
+        path: The lock's file; it may stay. Missing folders are made.
         wait: Wait until no other process holds it.
 
     Yields:

@@ -1,6 +1,6 @@
 """Fill the holes of a picture: with an inpainting network, with classical methods, or with what suits each hole.
 
-`fill_picture` is what `pcpad fill` does, in memory: pictures of any size, holes of any size. `fill` runs one network
+`fill_picture` does the work of `pcpad fill` in memory: pictures of any size, holes of any size. `fill` runs one network
 over a batch of pictures, and leaves the rest to it.
 """
 

@@ -128,9 +128,9 @@ def partial_conv2d(
         mask_channels: Sizes of groups of channels that share a mask, as after a concatenation: with
             `(512, 512)` the mask is (N|1, 2, H, W). They sum to C.
         return_mask: Also return the new mask (Eq. 3).
-        holes_are_zero: A promise that the input is 0 wherever the mask is, as what a partial convolution returned is
-            under the mask it returned, a ReLU later too. Saves a pass over the input and a copy of it for the backward
-            pass. It is not checked: a promise not kept gives wrong sums.
+        holes_are_zero: A promise that the input is 0 wherever the mask is, as a partial convolution's output is under
+            the mask it returned, also after a ReLU. Saves a pass over the input and a copy of it for the backward
+            pass. It is not checked: if the promise is broken, the sums are wrong.
         exponent: `W·(x ⊙ m) · r^exponent + b`: a number, or a tensor () or (O,), one for each output channel, which
             may be learned. None is 1, the papers' definition; 0 does not renormalize: without a mask that is zero
             padding. Windows without a valid tap stay 0 under any other exponent.
@@ -141,7 +141,7 @@ def partial_conv2d(
 
     Raises:
         ValueError: If a shape does not fit.
-        TypeError: If the mask is no tensor of bool, integers or floats.
+        TypeError: If the mask is not a tensor of bool, integers or floats.
 
     Example:
         >>> x, weight = torch.ones(1, 1, 4, 4), torch.ones(1, 1, 3, 3)
@@ -202,8 +202,8 @@ def padding_ratio(
         stride: As in `torch.nn.functional.conv2d`.
         padding: An int, one int per axis, a pair (before, after) per axis, `"valid"` or `"same"`.
         dilation: As in `torch.nn.functional.conv2d`.
-        dtype: Of the result, torch's default if None; divided in float32 or wider.
-        device: Of the result.
+        dtype: The result's dtype, torch's default if None; divided in float32 or wider.
+        device: The result's device.
 
     Returns:
         A tensor of the output's spatial size: taps in the window over valid taps; 1 in the interior, more at
@@ -233,7 +233,7 @@ def update_mask(
     """The mask after one layer: valid where a window holds a valid tap (2018 and 2022 papers, Eq. 3).
 
     Args:
-        mask: (N, C, *spatial), valid where not 0; each channel is followed by itself.
+        mask: (N, C, *spatial), valid where not 0; each channel is processed separately.
         kernel_size: An int or one int per axis.
         stride: As in `torch.nn.functional.conv2d`.
         padding: An int, one int per axis, a pair (before, after) per axis, `"valid"` or `"same"`; it counts as holes.
@@ -259,7 +259,7 @@ def _partial_conv(
 ) -> Tensor | tuple[Tensor, Tensor]:
     input, weight, bias, *arguments = conv
     overriding = (input, weight, bias, mask)
-    if has_torch_function(overriding):  # torch.fx's proxies, and tensor subclasses that want to know
+    if has_torch_function(overriding):  # torch.fx's proxies, and tensor subclasses that override torch's functions
         options: dict[str, Any] = {"mask": mask, "mask_channels": mask_channels, "return_mask": return_mask}
         options |= {"holes_are_zero": True} if holes_are_zero else {}
         options |= {"exponent": exponent} if exponent is not None else {}
@@ -271,7 +271,7 @@ def _partial_conv(
     sizes = None if mask is None else _check_mask(conv, mask, mask_channels)
     if mask is None or sizes is None or known_full(mask):
         if mask is None and mask_channels is not None:
-            message = f"`mask_channels={mask_channels}` says how a mask's channels are shared, but no mask came."
+            message = f"`mask_channels={mask_channels}` says how a mask's channels are shared, but no mask was given."
             raise UserValueError(message)
         y = _padded(conv, plan) if exponent is None else _padded_to_power(conv, plan, exponent)
         return (y, _mask_of_padding(conv, plan, y)) if return_mask else y
@@ -312,7 +312,7 @@ def _padded_to_power(conv: _Conv, plan: Plan, exponent: Exponent) -> Tensor:
 
 
 def _add_where(y: Tensor, bias: Tensor, valid: Tensor) -> Tensor:
-    """`y + bias·valid`, in place but under function transforms, by which a bias may be many for one y."""
+    """`y + bias·valid`, in place except under function transforms, where one y may have many biases."""
     if torch.compiler.is_compiling() or not (_border.is_wrapped(y) or _border.is_wrapped(bias)):
         return y.addcmul_(bias, valid)
     return y + bias * valid
@@ -323,7 +323,7 @@ def _times(y: Tensor, factor: Tensor) -> Tensor:
 
 
 def _scaled(y: Tensor, ratio: Tensor, bias: Tensor | None) -> Tensor:
-    """`y·r + b` with a ratio that is not kept, as programs are recorded, which fuse it with what follows."""
+    """`y·r + b` with a ratio that is not cached, for recorded programs, which fuse it with what follows."""
     if bias is None:
         return y.mul_(ratio)
     bias = bias.to(y.dtype).view(-1, *[1] * ratio.dim())
@@ -333,7 +333,7 @@ def _scaled(y: Tensor, ratio: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _mask_of_padding(conv: _Conv, plan: Plan, y: Tensor) -> Tensor:
-    """The new mask where no mask came: (1, 1, *output size), without the batch axis if the input has none."""
+    """The new mask where no mask was given: (1, 1, *output size), without the batch axis if the input has none."""
     if not plan.may_miss:
         return full_mask(conv.input, (*[1] * (conv.input.dim() - conv.dims), *y.shape[-conv.dims :]))
     valid = (_border.ratio_for(y, plan) > 0).to(conv.input.dtype)
@@ -389,7 +389,7 @@ def _masked_alike(
 
 
 def _fill_holes(input: Tensor, valid: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """Zeros under the holes by selection: a product would let NaN through. No mask is copied a channel."""
+    """Zeros under the holes by selection: a product would let NaN through. No mask is copied per channel."""
     if valid.shape[1] in (1, input.shape[1]):
         return torch.where(valid, input, 0)  # masked_fill would lose channels_last
     if len(set(sizes)) == 1:
@@ -399,7 +399,7 @@ def _fill_holes(input: Tensor, valid: Tensor, sizes: tuple[int, ...]) -> Tensor:
 
 
 def _valid_channels(valid: Tensor, sizes: tuple[int, ...], groups: int, dtype: torch.dtype) -> Tensor:
-    """How many input channels are valid at each position, a group of the convolution: (N|1, groups, *spatial)."""
+    """How many input channels are valid at each position, per group of the convolution: (N|1, groups, *spatial)."""
     width = sum(sizes) // groups
     if len(sizes) == sum(sizes):
         summed: Tensor = valid.unflatten(1, (groups, width)).sum(2, dtype=dtype)
@@ -461,7 +461,7 @@ def _check_mask(conv: _Conv, mask: Tensor, mask_channels: Sequence[int] | None) 
         )
         raise UserValueError(message)
     batched = x.dim() == conv.dims + 2
-    # No set: while torch.jit traces, sizes are tensors, which are equal but hash apart.
+    # No set: while torch.jit traces, sizes are tensors, which can be equal with different hashes.
     allowed = [1, channels] if sizes is None else [len(sizes)]
     fits = mask.dim() == x.dim() and mask.shape[-conv.dims :] == x.shape[-conv.dims :]
     fits = fits and mask.shape[-conv.dims - 1] in allowed and (not batched or mask.shape[0] in (1, x.shape[0]))

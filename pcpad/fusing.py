@@ -35,7 +35,7 @@ class FusedRow(NamedTuple):
 
     Args:
         norm: Where it is.
-        convolution: Where the convolution is that it follows; empty if it follows none.
+        convolution: The convolution that it follows; empty if it follows none.
         why: Why it was left; empty if it was fused.
     """
 
@@ -46,18 +46,18 @@ class FusedRow(NamedTuple):
 
 @dataclass(frozen=True)
 class FusionReport:
-    """What was fused: a row for each batch norm. Printed, it is a table."""
+    """The result of fusion: a row for each batch norm. Printed, it is a table."""
 
     rows: tuple[FusedRow, ...]
 
     @property
     def fused(self) -> tuple[FusedRow, ...]:
-        """Those that were."""
+        """The batch norms that were fused."""
         return tuple(row for row in self.rows if not row.why)
 
     @property
     def left(self) -> tuple[FusedRow, ...]:
-        """Those that were left, each with the reason."""
+        """The batch norms that were left, each with the reason."""
         return tuple(row for row in self.rows if row.why)
 
     def __str__(self) -> str:
@@ -85,8 +85,8 @@ def fuse_padding(
 ) -> Model | tuple[Model, FusionReport]:
     """Fold each batch norm into the convolution before it, for evaluation.
 
-    `γ·(W·x·r + b - μ)/σ + β` is a partial convolution again, with another weight and bias: its ratio and bias are then
-    applied in the one pass in which the ratio alone was. It is computed in float64. The result keeps the network's
+    `γ·(W·x·r + b - μ)/σ + β` is a partial convolution again, with another weight and bias: one pass applies its ratio
+    and bias, where it applied the ratio alone before. It is computed in float64. The result keeps the network's
     classes and code; batch norms that were fused become `nn.Identity`, so its state no longer fits the network's.
 
     Left as they are: batch norms that do not directly follow a convolution of this package or of `torch.nn`; where the
@@ -137,7 +137,7 @@ def fuse_padding(
 def _trace(model: nn.Module) -> fx.Graph:
     try:
         return _Tracer().trace(copy.deepcopy(model))
-    except Exception as error:  # of whatever kind: other people's code gets proxies in place of tensors
+    except Exception as error:  # of any kind: other people's code gets proxies in place of tensors
         message = (
             f"Cannot tell which batch norm follows which convolution: torch.fx cannot trace this "
             f"{type(model).__name__} ({type(error).__name__}: {str(error).partition('.')[0]}). {_traceable(model)}"
@@ -146,7 +146,7 @@ def _trace(model: nn.Module) -> fx.Graph:
 
 
 def _traceable(model: nn.Module) -> str:
-    """Which parts of a network that cannot be traced can be, the largest ones that hold a batch norm."""
+    """The largest parts with a batch norm that can be traced, of a network that cannot."""
     parts: list[str] = []
     waiting = list(model.named_children())
     while waiting:
@@ -178,7 +178,7 @@ def _convolution_before(node: Any, before: Any, graph: fx.Graph, modules: dict[s
         return "", "it follows no convolution"
     if type(layer) not in _CONVOLUTIONS or not (type(norm) in _NORMS or _activates(norm)):
         odd = norm if type(layer) in _CONVOLUTIONS else layer
-        return name, f"{type(odd).__name__} is of a class that is not known here"
+        return name, f"{type(odd).__name__} is of an unknown class"
     if len(before.users) > 1:
         return name, "what the convolution returns is used elsewhere too"
     if len(before.args) + len(before.kwargs) > 1 or getattr(layer, "return_mask", False):

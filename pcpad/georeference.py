@@ -1,4 +1,4 @@
-"""Where on earth a picture lies, as GeoTIFF files say it: tags that are handed on to what is made of the picture."""
+"""Georeferences: the tags of GeoTIFF files, which are copied to what is made from the picture."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 __all__ = ["SIZES", "TIFF_ENDINGS", "Georeference", "georeference_of", "read_georeference"]
 
 TIFF_ENDINGS = (".tif", ".tiff")
-"""Of names of files whose label maps are written as TIFF, with their georeference."""
+"""File name endings of pictures whose label maps are written as TIFF, with their georeference."""
 
 _NO_DATA = 42113
 # ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory with its numbers and texts, GDAL's metadata.
 _PLACE = (33550, 33922, 34264, 34735)
-# The type that each has by its standard, which is the one that every writer of TIFF knows how to write.
+# The type of each by its standard, which is the one that every TIFF writer supports.
 _KINDS = {33550: 12, 33922: 12, 34264: 12, 34735: 3, 34736: 12, 34737: 2, 42112: 2, _NO_DATA: 2}
 _ORIENTATION = 274
 _LETTERS = {3: "H", 12: "d"}
-_MOST = 1 << 20  # of bytes in a tag: a place on earth takes some hundred
+_MOST = 1 << 20  # bytes in a tag: a georeference takes a few hundred
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8}
 """How many bytes a value takes, by the number of its type in TIFF."""
 
@@ -39,7 +39,7 @@ class Georeference:
     tags: Mapping[int, tuple[int, Any]]
 
     def of_classes(self, num_classes: int) -> Georeference:
-        """The same for a map of classes: without a value that means "no data" where it is the number of a class.
+        """The tags for a map of classes: without a "no data" value that is the number of a class.
 
         Args:
             num_classes: How many there are.
@@ -85,19 +85,19 @@ def georeference_of(image: Image.Image) -> tuple[Georeference | None, str | None
         image: As Pillow opened it.
 
     Returns:
-        It, None where there is none; and in words what keeps it from being handed on.
+        The georeference, None where there is none; and a note that says what keeps it from being copied.
     """
     directory = getattr(image, "tag_v2", None)
     if image.format != "TIFF" or directory is None or not any(tag in directory for tag in _PLACE):
         return None, None
     if directory.get(_ORIENTATION, 1) != 1:
-        # Rows and columns change places when it is turned upright, and the tags say where those as stored lie.
-        return None, "its georeference is left out, as it is of the picture before it was turned upright"
+        # Turning the picture upright swaps rows and columns, and the tags refer to those as stored.
+        return None, "its georeference is left out, since it is that of the picture before it was turned upright"
     tags, odd = {}, []
     for tag, kind in _KINDS.items():
         if tag not in directory:
             continue
-        # Looked at before its values are made of it: a file from elsewhere may hold anything.
+        # Checked before its values are read: a file from elsewhere may hold anything.
         fits = directory.tagtype.get(tag) == kind and len(directory._tagdata.get(tag, b"")) <= _MOST
         value = _value_of(directory, tag) if fits else None
         if value is None:
@@ -122,10 +122,10 @@ def read_georeference(path: str | Path, size: tuple[int, int]) -> tuple[Georefer
 
     Args:
         path: Of any picture.
-        size: Height and width of what it is handed on to.
+        size: Height and width of the result that it is copied to.
 
     Returns:
-        As `georeference_of`; nothing for a file that cannot be read, which whoever reads its pixels hears of.
+        As `georeference_of`; nothing for a file that cannot be read, which is reported when its pixels are read.
     """
     from pcpad._formats import opened_by_pillow
 

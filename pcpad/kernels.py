@@ -2,9 +2,9 @@
 
 `"torch"` multiplies the whole map where its ratio is kept (up to 65 536 positions), and four strips of larger ones.
 `"triton"` is one launch that touches the border alone, of every map of which that is at most half. Which is faster
-depends on the GPU, so nobody guesses: `"auto"`, the default, is torch's unless `pcpad bench --device cuda --choose`
-measured the kernel to be faster on this GPU with these versions of torch and Triton. What it measured is kept in
-`$XDG_CACHE_HOME/pcpad/border_kernel.json` (`~/.cache/pcpad`). The environment variable `PCPAD_BORDER_KERNEL` and
+depends on the GPU, so it has to be measured: `"auto"`, the default, is torch's unless `pcpad bench --device cuda
+--choose` measured the kernel to be faster on this GPU with these versions of torch and Triton. What it measured is kept
+in `$XDG_CACHE_HOME/pcpad/border_kernel.json` (`~/.cache/pcpad`). The environment variable `PCPAD_BORDER_KERNEL` and
 `set_border_kernel` say so without measuring. On a CPU, under `torch.compile` and while a CUDA graph is captured the
 kernel is never used.
 """
@@ -43,7 +43,7 @@ def set_border_kernel(name: str | None) -> None:
     """Say which code scales borders on GPUs, in this process.
 
     Args:
-        name: `"torch"`, `"triton"`, or `"auto"` for what was measured on this machine. None goes back to the
+        name: `"torch"`, `"triton"`, or `"auto"` for the choice measured on this machine. None goes back to the
             environment variable `PCPAD_BORDER_KERNEL`, and without it to `"auto"`.
 
     Raises:
@@ -65,7 +65,7 @@ def border_kernel(device: torch.device | str) -> str:
     """Which code scales the border on a device, as it was set, else as the environment says, else as was measured.
 
     Args:
-        device: Where; of a CPU it is always torch's.
+        device: Where; on a CPU it is always torch's.
 
     Returns:
         `"torch"` or `"triton"`.
@@ -84,7 +84,7 @@ def border_kernel(device: torch.device | str) -> str:
 
 
 def is_chosen(x: Tensor) -> bool:
-    """Whether the Triton kernel scales the borders of what a tensor's device computes."""
+    """Whether the Triton kernel scales the border of outputs on this tensor's device."""
     if _border.on_cpu(x):
         return False
     found = _found.get(x.device)
@@ -112,7 +112,7 @@ def choice_file() -> Path | None:
 
 
 def keep_choice(device: str, kernel: str, ratio: tuple[float, float, float]) -> Path | None:
-    """Keep what was measured on a GPU, beside what was measured on others.
+    """Save the choice measured on a GPU, along with those of other GPUs.
 
     Args:
         device: The GPU's name, as torch has it.
@@ -139,7 +139,7 @@ def keep_choice(device: str, kernel: str, ratio: tuple[float, float, float]) -> 
 
 
 def _measured(device: torch.device) -> dict[str, Any] | None:
-    """What was measured on this GPU with these versions; None if nothing was."""
+    """The choice measured on this GPU with these versions; None if there is none."""
     path = choice_file()
     found = None if path is None else _kept(path).get(torch.cuda.get_device_name(device))
     if not isinstance(found, dict) or not _has_triton():
@@ -148,7 +148,7 @@ def _measured(device: torch.device) -> dict[str, Any] | None:
 
 
 def _kept(path: Path) -> dict[str, Any]:
-    """All choices; none where the file is missing, too long or damaged: it is measured anew in a minute."""
+    """All choices; none where the file is missing, too long or damaged: measuring again takes a minute."""
     from pcpad.files import opened
 
     try:
@@ -160,7 +160,7 @@ def _kept(path: Path) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    """What the times depend on, besides the GPU."""
+    """The versions that the times depend on, besides the GPU."""
     return {"torch": torch.__version__, "triton": importlib.metadata.version("triton") if _has_triton() else "none"}
 
 

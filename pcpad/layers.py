@@ -32,8 +32,8 @@ __all__ = [
 
 
 def f_pad_order(module: nn.modules.conv._ConvNd) -> list[int]:
-    """A convolution's padding as it stands now, in the order of `torch.nn.functional.pad`."""
-    if module.padding == "same":  # torch puts the odd one behind
+    """A convolution's current padding, in the order of `torch.nn.functional.pad`."""
+    if module.padding == "same":  # torch puts the odd one last
         totals = [d * (k - 1) for k, d in zip(module.kernel_size, module.dilation, strict=True)]
         return [side for total in reversed(totals) for side in (total // 2, total - total // 2)]
     if isinstance(module.padding, str):  # "valid"
@@ -48,7 +48,7 @@ def _geometry(module: nn.modules.conv._ConvNd) -> Geometry:
 
 
 class _PartialConv(Guarded, nn.modules.conv._ConvNd):
-    """What the three share. State, initialization and attributes are those of the `nn.ConvNd` beside it."""
+    """What the three layers share; state, initialization and attributes are those of the `nn.ConvNd` that follows."""
 
     _partial_conv: ClassVar[Callable[..., Tensor | tuple[Tensor, Tensor]]]
     return_mask: bool = False  # on the class, so that a converted nn.ConvNd has it too
@@ -102,7 +102,7 @@ class _PartialConv(Guarded, nn.modules.conv._ConvNd):
         return self._convolve(input, self.weight, self.bias, self.padding, **options)
 
     def padding_for(self, input: Tensor) -> Any:
-        """What is padded around an input: an int or a pair per axis, or torch's name for it."""
+        """The padding around an input: an int or a pair per axis, or torch's name for it."""
         return self.padding
 
     def _convolve(
@@ -114,7 +114,8 @@ class _PartialConv(Guarded, nn.modules.conv._ConvNd):
         return type(self)._partial_conv(input, weight, bias, *where, **options)
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Any:
-        # For subclasses of `nn.ConvNd` with a forward of their own, which call this with what they made of the weight.
+        # For subclasses of `nn.ConvNd` with a forward of their own, which call this with a weight computed from their
+        # own.
         return self._convolve(input, weight, bias, self.padding)
 
     def extra_repr(self) -> str:
@@ -143,7 +144,8 @@ class PartialConv2d(_PartialConv, nn.Conv2d):  # type: ignore[misc]  # forward t
     """Partial convolution of images (Liu et al. 2018 and 2022, Eq. 1-3).
 
     Used like `nn.Conv2d`, its padding counts as missing: partial-convolution padding. Called with a mask,
-    holes count as missing too. It keeps `nn.Conv2d`'s state and nothing else, so weights go both ways.
+    holes count as missing too. It keeps `nn.Conv2d`'s state and nothing else, so weights can be exchanged in both
+    directions.
 
     Args:
         in_channels: Channels of the input.
@@ -152,12 +154,12 @@ class PartialConv2d(_PartialConv, nn.Conv2d):  # type: ignore[misc]  # forward t
         stride: Step between windows.
         padding: On each side; or `"same"` or `"valid"`.
         dilation: Step between taps.
-        groups: Blocks of channels that are convolved apart.
+        groups: Groups of channels that are convolved separately.
         bias: Whether a learned bias is added.
-        return_mask: Make the layer return `(output, new_mask)`. Off by default, so that the layer can stand
+        return_mask: Make the layer return `(output, new_mask)`. Off by default, so that the layer can be used
             in an `nn.Sequential`.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: The parameters' device.
+        dtype: The parameters' dtype.
 
     Example:
         >>> import torch
@@ -185,7 +187,7 @@ class PartialConv3d(_PartialConv, nn.Conv3d):  # type: ignore[misc]  # forward t
 
 
 class _PaddedConv(Guarded, nn.modules.conv._ConvNd):
-    """What the three share: pad by a registered function, then convolve without padding."""
+    """What the three layers share: pad by a registered function, then convolve without padding."""
 
     fallback: str | None = None
     layer_name: str | None = None  # where `convert_padding` found the layer, for its errors
@@ -247,7 +249,7 @@ def _padded_conv(
     fallback: str | None,
     layer: str,
 ) -> Tensor:
-    """Pad by a registered function, then convolve; `layer` is what errors call it."""
+    """Pad by a registered function, then convolve; `layer` is the layer's name in errors."""
     conv = (input, weight, bias, stride, padding, dilation, groups)
     if has_torch_function(conv[:3]):  # torch.fx's proxies: the whole is one node, whatever the input's size
         options: dict[str, Any] = {"padding_mode": padding_mode, "fallback": fallback, "layer": layer}
@@ -356,7 +358,7 @@ class ExplicitPadConv2d(Guarded, nn.Conv2d):
                 self.border_weight.copy_(self.weight.expand_as(self.border_weight))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ExplicitPadConv2d:
-        # `.to(memory_format=torch.channels_last)` takes tensors of four dimensions alone: to it, more filters.
+        # `.to(memory_format=torch.channels_last)` only takes tensors of four dimensions: it sees more filters.
         def on_filters(value: Tensor) -> Tensor:
             return fn(value.flatten(0, 1)).unflatten(0, value.shape[:2]) if value.dim() == 5 else fn(value)
 

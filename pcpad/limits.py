@@ -1,16 +1,16 @@
-"""How much memory a file from elsewhere may ask for: one budget, held against headers before anything is decoded.
+"""How much memory a file from elsewhere may take: one budget, checked against headers before anything is decoded.
 
-A header of a few bytes can claim any number of pixels, and decoders take memory by what it claims: 3 bytes per pixel as
-8-bit RGB, two to three times that while decoding. So of what a header claims
+A header of a few bytes can claim any number of pixels, and decoders allocate memory by that claim: 3 bytes per pixel as
+8-bit RGB, two to three times that while decoding. So the number of pixels that a header claims is limited:
 
-- up to 2**26 pixels (67 megapixels, 0.2 GB as RGB) any file may claim;
-- up to 2**28 (0.8 GB) it must be large enough to hold them as deflate, the densest of compressions, would;
-- up to 2**30, which OpenCV has as its limit and panoramas and scans come near, it must be large enough to hold a byte
-  per pixel as deflate would: masks do, and photographs by far; drawings in black and white alone may not.
+- up to 2**26 pixels (67 megapixels, 0.2 GB as RGB) are allowed for any file;
+- up to 2**28 (0.8 GB) if the file is large enough to hold them as deflate, the densest of compressions, would;
+- up to 2**30, OpenCV's limit, which panoramas and scans come near, if the file is large enough to hold one byte per
+  pixel as deflate would: masks are, and photographs by far; only drawings in black and white may not be.
 
-Who has larger or emptier ones sets the environment variable `PCPAD_MOST_PIXELS`, which data loaders' processes inherit:
-then up to so many, and no more, are believed as those up to 2**28 are. A video's frame may have a sixteenth of the
-limit, as decoders keep several.
+For larger or emptier files, set the environment variable `PCPAD_MOST_PIXELS`, which data loaders' processes inherit:
+then up to that many pixels, and no more, are allowed under the rule for 2**28. A video's frame may have a sixteenth of
+the limit, as decoders keep several.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ OPTION = "PCPAD_MOST_PIXELS"
 _MOST = 1 << 30
 _BELIEVED = 1 << 28
 _ANY = 1 << 26
-# Deflate, which PNG and TIFF use, makes 1032 bytes of one at most, and a byte is 8 pixels in black and white.
+# Deflate, which PNG and TIFF use, expands one byte to 1032 at most, and a byte is 8 pixels in black and white.
 _PIXELS_OF_A_BYTE = 1032 * 8
 _GREY_PIXELS_OF_A_BYTE = 1032
 
 
 def most_pixels() -> int:
-    """The budget, of the environment or by default.
+    """The budget, from the environment or by default.
 
     Raises:
-        UserValueError: The environment variable is no positive whole number.
+        UserValueError: The environment variable is not a positive whole number.
     """
     return _given() or _MOST
 
@@ -54,13 +54,14 @@ def _given() -> int | None:
 
 
 def refuse_empty_claim(width: int, height: int, size: int, believed: int = 0) -> None:
-    """Refuse a header that claims far more pixels than anybody's compression makes of the file.
+    """Refuse a header that claims far more pixels than any compression could fit into the file.
 
     Args:
         width: What it claims.
         height: What it claims.
         size: The file's bytes.
-        believed: So many pixels any file may claim: a mask those of its picture, as masks are black and white.
+        believed: This many pixels are allowed for any file: for a mask those of its picture, as masks are black and
+            white.
 
     Raises:
         UserValueError: It does.

@@ -1,8 +1,8 @@
 """Images of several sizes in one batch: padded with their masks, and the masks threaded through a network.
 
 The 2018 paper's "case of big padding" (§3): the first layer's mask is 1 on each image and 0 on its padding, and
-each partial convolution hands the next the mask of Eq. 3. That rule speaks of convolutions alone. Where it is
-silent, what lies outside of the mask is left out as well: batch norm takes its statistics over valid positions,
+each partial convolution passes the mask of Eq. 3 to the next. That rule only covers convolutions. Other layers leave
+out what lies outside of the mask as well: batch norm takes its statistics over valid positions,
 max pooling sees minus infinity there, average pooling divides by the valid count.
 
 Validity grows with depth: a window that holds a single valid tap makes its output valid, so features beyond an
@@ -90,7 +90,7 @@ class MaskedSequential(nn.Sequential):
         """Run a batch (N, C, H, W) with its mask (N|1, 1, H, W), 1 valid.
 
         Returns:
-            The output, with the new mask beside it where the mask has not ended.
+            The output, and the new mask unless the mask has ended.
 
         Raises:
             TypeError: For a module that no rule is registered for, with its place.
@@ -247,7 +247,7 @@ def _average_pool(module: nn.AvgPool2d, input: Tensor, mask: Tensor | None) -> M
     if mask is None:
         return module(input), None
     valid = mask != 0
-    size = module(mask).shape[2:]  # with ceil_mode the last window may hang over: room for it is added behind
+    size = module(mask).shape[2:]  # with ceil_mode the last window may reach beyond: room for it is added at the end
     geometry = Geometry.of(len(size), module.kernel_size, module.stride, module.padding, 1)
     room = [
         max(0, (count - 1) * s + k - p - length)

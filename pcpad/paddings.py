@@ -1,4 +1,4 @@
-"""The registry of paddings: what each does, the smallest input it takes, and what it is called everywhere.
+"""The registry of paddings: what each does, the smallest input it takes, and its name everywhere.
 
 Most paddings fill the border with values: a function `pad(x, pads) -> padded x`, with `pads` in the order of
 `torch.nn.functional.pad` (before and after, the last axis first). Registering one makes its name valid everywhere: in
@@ -61,7 +61,7 @@ def register_padding(
 
     Raises:
         ValueError: The name is taken.
-        TypeError: The name is no text.
+        TypeError: The name is not a string.
 
     Example:
         >>> @register_padding("symmetric", smallest=lambda before, after: max(before, after))
@@ -97,7 +97,7 @@ def padding_names() -> tuple[str, ...]:
 
 
 def padding_descriptions() -> dict[str, str]:
-    """Every padding's name, and in one line what it does.
+    """Every padding's name, with a one-line description.
 
     Example:
         >>> padding_descriptions()["replicate"]

@@ -57,15 +57,15 @@ __all__ = [
 MOST_PIXELS = most_pixels()
 """The pixels of the largest picture that is read, by any reader; `PCPAD_MOST_PIXELS` sets it: see `pcpad.limits`."""
 
-_BAND = 512  # rows converted at once at most, so that a conversion's copies stay small beside the picture
-_BAND_PIXELS = 1 << 26  # likewise; and below Pillow's limit, which it holds against what is cut out too
+_BAND = 512  # rows converted at once at most, so that a conversion's copies stay small compared with the picture
+_BAND_PIXELS = 1 << 26  # likewise; and below Pillow's limit, which also applies to crops
 _ORIENTATION = 0x0112
-# What each pixel type of Pillow becomes without losing anything; the others become RGB, which is said.
+# What each pixel type of Pillow becomes without losing anything; the others become RGB, which is noted.
 _KEPT = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBX": "RGB", "RGBA": "RGBA", "RGBa": "RGBA"}
 
 
 def read_picture(path: str | Path, *, keep_inks: bool = False, believed: int = 0) -> Picture:
-    """Read a picture of 8 or 16 bits per channel; the content decides of which format it is, not the name.
+    """Read a picture of 8 or 16 bits per channel; its content decides which format it is, not its name.
 
     JPEG, PNG, TIFF, BMP, WebP, GIF, PNM, TGA, JPEG 2000 and, with Pillow 11.3, AVIF; with the extra `heif` HEIC.
 
@@ -73,14 +73,15 @@ def read_picture(path: str | Path, *, keep_inks: bool = False, believed: int = 0
 
     Args:
         path: The file.
-        keep_inks: Leave CMYK what it is, four channels; see `Picture`.
+        keep_inks: Keep the four channels of CMYK; see `Picture`.
         believed: This many pixels are allowed whatever the file's size, as `pcpad.limits` has it.
 
     Returns:
         The picture, equal to the file bit by bit where `notes` is empty and the format is lossless.
 
     Raises:
-        PictureError: It is missing, damaged, no picture, larger than `MOST_PIXELS`, or its pixels have no known range.
+        PictureError: It is missing, damaged, not a picture, larger than `MOST_PIXELS`, or its pixels have no known
+            range.
     """
     path = Path(path)
     try:
@@ -114,19 +115,19 @@ def _checked(path: Path, image: Image.Image, data: bytes | None = None, *, keep_
 
 @contextmanager
 def open_header(source: Path | bytes, name: str = "", *, believed: int = 0) -> Iterator[Image.Image]:
-    """Read the header of a picture, which is what every reader here begins with; decoding is up to the caller.
+    """Read the header of a picture, which every reader here starts with; decoding is up to the caller.
 
     Args:
         source: A file, or its content.
         name: The file's name where its content is given.
-        believed: As of `read_picture`.
+        believed: See `read_picture`.
 
     Yields:
         The picture as Pillow opens it: size, mode and format are known, no pixel is decoded (40 µs).
 
     Raises:
         ValueError: Empty, larger than `MOST_PIXELS`, or of a kind that cannot be read.
-        Exception: Whatever Pillow raises on what is no picture; see `why_unreadable`.
+        Exception: Whatever Pillow raises on a file that is not a picture; see `why_unreadable`.
     """
     size = len(source) if isinstance(source, bytes) else regular(source).st_size
     if not size:
@@ -143,7 +144,7 @@ def open_header(source: Path | bytes, name: str = "", *, believed: int = 0) -> I
 
 def decode(image: Image.Image) -> None:
     """Decode the pixels of a picture that `open_header` opened, up to `MOST_PIXELS`."""
-    if image.format == "TIFF":  # whose plug-in asks for Pillow's limit once more
+    if image.format == "TIFF":  # its plug-in checks Pillow's limit once more
         with unlimited_pillow():
             image.load()
     else:
@@ -151,13 +152,13 @@ def decode(image: Image.Image) -> None:
 
 
 def refuse_too_large(width: int, height: int, size: int | None = None, believed: int = 0) -> None:
-    """Refuse a header that claims more than `MOST_PIXELS`, or than its file can hold, before memory is taken for it.
+    """Refuse a header that claims more than `MOST_PIXELS`, or than its file can hold, before memory is allocated.
 
     Args:
         width: What it claims.
         height: What it claims.
         size: The file's bytes, where they are known.
-        believed: As of `read_picture`.
+        believed: See `read_picture`.
 
     Raises:
         ValueError: It does.
@@ -234,14 +235,14 @@ def last_pixel(image: Image.Image) -> tuple[int, ...]:
 
 
 def _deep_picture(path: Path, image: Image.Image, bits: int) -> Picture:
-    """Read 16 bits per channel, which Pillow knows for gray alone, by OpenCV; and 12, which it reads as if 16."""
+    """Read 16 bits per channel by OpenCV, as Pillow only reads gray ones; and 12, which OpenCV reads as if 16."""
     import cv2
 
     profile = image.info.get("icc_profile")
     if bits < 16 or image.format == "JPEG2000":
         decode(image)
         if not image.mode.startswith("I;16"):
-            message = f"{bits} bits a channel cannot be read; convert the file to 8 or 16 bits"
+            message = f"{bits} bits per channel cannot be read; convert the file to 8 or 16 bits"
             raise UserValueError(message)
         values = np.asarray(image).astype(np.uint16)[..., None]
         if bits == 16:
@@ -272,7 +273,7 @@ def _deep_picture(path: Path, image: Image.Image, bits: int) -> Picture:
 def range_of(values: np.ndarray) -> int:
     """The largest value that pixels of 16 bits can have: 4095 where none is larger, as cameras of 12 bits leave them.
 
-    Nobody keeps a picture of which the brightest spot is a sixteenth of white; black ones stay what they are.
+    No picture worth keeping has a brightest spot of a sixteenth of white; black ones stay what they are.
     """
     return 4095 if 255 < int(values.max(initial=0)) <= 4095 else 65535
 
@@ -284,7 +285,7 @@ def orientation_of(image: Image.Image) -> int:
         image: As `open_header` yields it; TIFF files are turned by Pillow itself when they are decoded.
 
     Returns:
-        1 where it says none, or none that can be read.
+        1 where there is none, or none that can be read.
     """
     try:
         value = image.getexif().get(_ORIENTATION, 1)

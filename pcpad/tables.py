@@ -1,4 +1,4 @@
-"""A table once: for the terminal, for Markdown, and as a CSV file."""
+"""One table for the terminal, for Markdown, and for CSV files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Table", "as_markdown", "as_typed", "safe_cell", "safe_path", "write_csv"]
 
-# What spreadsheets take for the start of a formula; full-width signs are so taken in some languages. A number is none.
+# What spreadsheets take for the start of a formula; in some languages full-width signs too. A number is no formula.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
 _ROW_END = "\r\n"
@@ -37,9 +37,9 @@ class Table:
         columns: Their headings.
         rows: As many texts each as there are columns.
         notes: Sentences below.
-        details: Where the columns begin and end that a narrow terminal can do without.
+        details: The first and last of the columns that are left out in a narrow terminal.
         texts: How many columns from the left hold words; the others hold numbers.
-        details_are: Where the columns left out are to be found, for the note that then stands below.
+        details_are: Where to find the columns left out, for the note that is then printed below.
         frame: Draw lines around the cells in a terminal. Without, columns of numbers are never wrapped.
     """
 
@@ -53,7 +53,7 @@ class Table:
     frame: bool = True
 
     def rich(self, console: Console | None = None) -> RichTable:
-        """For a terminal.
+        """The table for a terminal.
 
         Args:
             console: Where it will be printed: without its details where that is too narrow for them.
@@ -109,7 +109,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def as_markdown(text: str) -> str:
-    r"""A text that Markdown shows as it is: no table cell ends in it, nothing in it is emphasis, a link or HTML.
+    r"""Escape a text for Markdown: nothing in it ends a table cell, or becomes emphasis, a link or HTML.
 
     Args:
         text: One line; line feeds in it are shown as `\n`.
@@ -132,7 +132,7 @@ def safe_cell(value: Any) -> Any:
         value: Anything; numbers, and texts that are numbers, stay as they are.
 
     Returns:
-        The value, a text that begins with `=`, `+`, `-`, `@`, a tab or a line's end with an apostrophe in front; see
+        The value; a text that begins with `=`, `+`, `-`, `@`, a tab or a line's end gets an apostrophe in front; see
         `as_typed`.
     """
     if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
@@ -141,7 +141,7 @@ def safe_cell(value: Any) -> Any:
 
 
 def safe_path(path: str) -> str:
-    """A path for a CSV file's cell that can be opened as it stands there.
+    """A path for a CSV file's cell that opens as written there.
 
     Args:
         path: Of a file.
@@ -153,7 +153,7 @@ def safe_path(path: str) -> str:
 
 
 def as_typed(cell: str) -> str:
-    """What `safe_cell` was given, for whoever reads a file back.
+    """Undo `safe_cell`, for reading a file back.
 
     Args:
         cell: As `csv` reads it.
@@ -175,9 +175,9 @@ def write_csv(
     *,
     for_people: bool = True,
 ) -> Path:
-    """Write rows with all digits, whole or not at all.
+    """Write rows with all digits to a CSV file, completely or not at all.
 
-    Args:
+    path: The file; missing folders are made.
         path: The file; folders on the way are made.
         columns: Their names, in order.
         rows: Column to value, or values in the columns' order; fewer leave the last columns empty. None is written as
@@ -198,9 +198,9 @@ def write_csv(
 
 
 class _LineFeeds:
-    """A file whose rows end in line feeds, for a `csv.writer` that ends them as it is used to.
+    """A file whose rows end in line feeds, for a `csv.writer` with its default line ends.
 
-    Told to end them in line feeds, it would no longer put cells with a carriage return between quotes.
+    With line feeds as its line ends, it would no longer put cells with a carriage return between quotes.
     """
 
     def __init__(self, file: IO[str]) -> None:

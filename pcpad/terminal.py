@@ -1,4 +1,4 @@
-"""Text for terminals and logs: what stands in file and class names is shown there, never obeyed."""
+"""Text for terminals and logs: control characters in file and class names are shown, never executed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 def for_terminal(text: str, *, lines: bool = True) -> str:
-    r"""A text in which nothing is left that a terminal would act on, and that any encoding of Unicode can write.
+    r"""Escape what a terminal would act on in a text, and what encodings of Unicode cannot write.
 
     Args:
         text: With names of files and classes in it, which may hold anything.
@@ -55,7 +55,7 @@ def _shown(found: re.Match[str]) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a text can be written in UTF-8: false of names of files that hold other bytes."""
+    """Whether a text can be written in UTF-8: false for file names that hold other bytes."""
     return not any("\ud800" <= sign <= "\udfff" for sign in text)
 
 
@@ -70,7 +70,7 @@ def say(line: object, *, file: TextIO | None = None) -> None:
 
 
 def tell(item: Table | str) -> None:
-    """Print a table as wide as it is, or a line, in which nothing is markup.
+    """Print a table at its full width, or a line, without interpreting markup.
 
     Args:
         item: What `pcpad.tables.Table.rich` makes, or a text.
@@ -85,9 +85,9 @@ def tell(item: Table | str) -> None:
 
 @contextmanager
 def safe_messages() -> Iterator[None]:
-    """While it lasts, warnings, log records and tracebacks are `for_terminal` too, whoever writes them.
+    """In this block, escape warnings, log records and tracebacks with `for_terminal`, whoever writes them.
 
-    Stdout then shows what its encoding lacks, as stderr always does, instead of ending the run.
+    Stdout then escapes what its encoding lacks, as stderr always does, instead of ending the run.
 
     Yields:
         Nothing.
@@ -132,7 +132,7 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Tracebac
 
 
 class _Escaping:
-    """A text stream of which what is written is `for_terminal`."""
+    """A text stream that escapes what is written to it with `for_terminal`."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -147,9 +147,9 @@ class _Escaping:
 
 @contextmanager
 def escaped_stderr() -> Iterator[None]:
-    """While it lasts, all that is written to stderr is `for_terminal`: what a parser says of what was typed.
+    """In this block, escape all that is written to stderr with `for_terminal`, such as a parser's messages.
 
-    Not for as long as progress bars are drawn, which move the cursor.
+    Not while progress bars are drawn, which move the cursor.
 
     Yields:
         Nothing.

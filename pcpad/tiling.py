@@ -1,10 +1,10 @@
-"""Run a dense-prediction network tile by tile and merge what it says, in memory bounded by the tile.
+"""Run a dense-prediction network tile by tile and merge its outputs, in memory bounded by the tile.
 
 The papers' tile evaluation cuts a 1024x2048 image into 1024x1024 tiles, with no overlap or one of 1/3, runs each as an
 image of its own and averages where tiles overlap. Nothing is padded: at a tile's edge the network's own padding acts,
-which is what that evaluation is about.
+and these borders are the subject of that evaluation.
 
-To be rid of these edges, give tiles a margin: the network then also sees what lies around a tile, and only the inner
+To avoid these edges, give tiles a margin: the network then also sees what lies around a tile, and only the inner
 part of its output is kept. With `margin="exact"` that is as far as the network looks, and tiles equal the whole image.
 """
 
@@ -46,7 +46,7 @@ __all__ = [
 Image = Tensor | WindowReader | Any
 
 
-_BAND = 1 << 21  # pixels whose largest channel is looked for at once
+_BAND = 1 << 21  # pixels whose largest channel is found at once
 
 
 @torch.no_grad()
@@ -68,8 +68,8 @@ def run_tiled(
 
     Without a margin each tile has borders of its own, and averaging overlapping tiles spreads their error instead of
     removing it: of smp's Unet with a ResNet-18, tiles that overlap by a third leave 5.8 % of the pixels off by more
-    than 1e-3. With `margin="exact"` nothing is left of it, for any network whose reach is bounded; the margin is worked
-    out by a few passes over narrow strips (`pcpad.adaptation.reach`), so reuse a `Margin` where many images follow.
+    than 1e-3. `margin="exact"` removes all of it, for any network whose reach is bounded; the margin is found by a few
+    passes over narrow strips (`pcpad.adaptation.reach`), so reuse a `Margin` where many images follow.
 
     No gradient is kept. A network with dropout or batch norm should be in evaluation mode; for a margin it must be.
 
@@ -79,21 +79,21 @@ def run_tiled(
         image: (N, C, H, W), of whatever type and range the network takes. Or (C, H, W) or (H, W) of which parts are
             read when they are needed: a NumPy array or memory map, another array of which slices can be taken
             (zarr's, tifffile's), or a `WindowReader` such as rasterio's data sets.
-        tiling: How to cut; None runs whole images. With a margin its size is what is kept of a tile.
+        tiling: How to cut; None runs whole images. With a margin its size is that of the kept part of a tile.
         average: What is averaged where tiles overlap, and over flips and scales: the network's output, or its softmax
             over K.
         batch_size: Tiles of each image per call of the network.
         flip: Also run every tile mirrored left to right.
         scales: Run the image resized by each of these (bilinear), in tiles of the same size, and resize the outputs
             back. Positive.
-        device: Where the network runs, the image's device if None. Tiles go there one batch at a time and their
-            outputs come back, so with the image on the CPU its size takes no memory there.
-        margin: What a network is given around tiles, of the image itself; at the image's borders its own padding acts
-            as in the whole. `exact`: as far as it looks; equal to the whole image but for rounding, or refused. Pixels,
-            one number or (vertically, horizontally): as far as that, rounded up to the network's strides. None:
+        device: Where the network runs, the image's device if None. Tiles are copied there one batch at a time and their
+            outputs come back, so an image on the CPU may be larger than that device's memory.
+        margin: How much of the image around a tile a network is given; at the image's borders its own padding acts as
+            in the whole image. `exact`: as far as it looks; equal to the whole image except for rounding, or refused.
+            Pixels, one number or (vertically, horizontally): as far as that, rounded up to the network's strides. None:
             nothing.
-        blend: How overlapping tiles are weighted: all alike, or the less the nearer to the tile's edge, `linear` or
-            by a Hann window. For networks that look at the whole image, whose tiles cannot be exact.
+        blend: How overlapping tiles are weighted: all alike (`mean`), or decreasing toward the tile's edge (`linear`,
+            or `hann` by a Hann window). For networks that look at the whole image, whose tiles cannot be exact.
         output: Where the result is written block by block, so that it need not be in memory: a tensor, array or memory
             map (N, K, H, W) or (K, H, W), or an object with `write(array, window=…)`.
 
@@ -102,8 +102,8 @@ def run_tiled(
         tile, one scale and no flip the values are those of `network(image)`, bit for bit.
 
     Raises:
-        ValueError: An argument is out of range, or the network's output has not the size of its input; or no margin
-            makes tiles exact, and why.
+        ValueError: An argument is out of range, or the network's output does not have its input's size; or no margin
+            makes tiles exact (the message says why).
         TypeError: The network returns something other than a tensor.
 
     Example:
@@ -166,7 +166,7 @@ def tiled_argmax(
 
 
 def _argmax(scores: Tensor) -> Tensor:
-    """The largest channel, in the smallest type; of rows in bands, since `argmax` takes 8 bytes for each pixel."""
+    """The largest channel, in the smallest type; of rows in bands, since `argmax` takes 8 bytes per pixel."""
     most = scores.shape[1] - 1
     types = (torch.uint8, torch.int16, torch.int32, torch.int64)
     dtype = next(dtype for dtype in types if most <= torch.iinfo(dtype).max)
@@ -216,8 +216,8 @@ def tiled_blocks(
 ) -> Iterator[tuple[Window, Tensor]]:
     """Like `run_tiled` at one scale, block by block: each is handed out as soon as no further tile reaches it.
 
-    What is held beside one tile is the lower overlap of a row of tiles with the next: nothing where tiles do not
-    overlap, and then the memory is that of one tile with its margin, whatever the image's size.
+    Besides one tile, only the lower overlap of a row of tiles with the next is held: nothing where tiles do not
+    overlap, so that the memory is that of one tile with its margin, whatever the image's size.
 
     The arguments and errors are those of `run_tiled`.
 

@@ -1,4 +1,4 @@
-"""Whom pcpad trusts: what a checkpoint may have imported, built and touched. All rules are here; others only ask.
+"""What a checkpoint may import, build and touch. All rules are here; other modules only ask.
 
 A checkpoint is a file from someone. It names classes: its task, its data module, their optimizers and schedules. To
 build a class is to import its module, and that runs code. So of what a checkpoint names
@@ -9,8 +9,8 @@ build a class is to import its module, and that runs code. So of what a checkpoi
 - anything defined in a module is taken that the user had loaded, by `--import` or `imports`.
 
 All else is refused. Checking a checkpoint's text beforehand is not enough: a class can be named by a string, by JSON
-within a string, by a short name, by old keys. So `Trust.watch` asks where names are resolved, in jsonargparse, each
-time one is. There it also keeps strings of a checkpoint from being opened as configuration files.
+within a string, by a short name, by old keys. So `Trust.watch` checks every name at the moment when jsonargparse
+resolves it. There it also keeps strings of a checkpoint from being opened as configuration files.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def loading(checkpoint: Any, kind: type) -> Iterator[None]:
 
 
 class Trust:
-    """What one checkpoint may name.
+    """The names that one checkpoint may use.
 
     Args:
         source: The checkpoint, for errors.
@@ -134,7 +134,7 @@ class Trust:
     # Rules
 
     def may_import(self, path: Any) -> bool:
-        """Whether the module of an import path may be imported; nothing is."""
+        """Whether the module of an import path may be imported; imports nothing."""
         if type(path) is not str or not _NAME.fullmatch(path):
             return False
         present = present_path(path)
@@ -154,7 +154,7 @@ class Trust:
             return False
         if inspect.isclass(found) or inspect.isroutine(found):
             return harmless or self._in_loaded(home)
-        # An object that stands in such a module itself, not in one that it imports: `mine.logging.root`.
+        # An object defined in that module itself, not in one that it imports: `mine.logging.root`.
         return not inspect.ismodule(found) and _owner(path) is not None
 
     def _is_named(self, path: str) -> bool:
@@ -181,7 +181,7 @@ class Trust:
     # Asking
 
     def check(self, settings: Any) -> None:
-        """Look for class paths that are plain to see, so that they are refused before any work.
+        """Refuse class paths that are found in settings, before any work.
 
         Args:
             settings: Plain values, see `plain_settings`.
@@ -203,7 +203,7 @@ class Trust:
             if isinstance(value, Mapping):
                 for key in ("class_path", "_class_path"):
                     path = value.get(key)
-                    # A name without dots is one of what is loaded already; `watch` looks at that.
+                    # A name without dots must be loaded already; `watch` checks it.
                     if path is None or (type(path) is str and "." not in path):
                         continue
                     if not self.may_import(path):
@@ -214,14 +214,14 @@ class Trust:
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Ask at every name that jsonargparse resolves in this block, whatever it came from.
+        """Check every name that jsonargparse resolves in this block, wherever it came from.
 
         Yields:
             Nothing.
 
         Raises:
             UserValueError: In place of an error or exit that is due to a refusal.
-            UserRuntimeError: This version of jsonargparse resolves names by other ways than the known ones.
+            UserRuntimeError: This version of jsonargparse resolves names in other ways than the known ones.
         """
         with ExitStack() as stack:
             stack.callback(_watched.reset, _watched.set(self))
@@ -322,16 +322,16 @@ def _owner(path: str) -> Any:
 
 
 def imported(path: str) -> Any:
-    """What an import path leads to, if it may be used: anything, but while a checkpoint's settings are at work.
+    """Import what an import path names, if allowed: anything, except while a checkpoint's settings are used.
 
     Args:
         path: Such as `albumentations.HorizontalFlip`.
 
     Returns:
-        It.
+        The object.
 
     Raises:
-        UserValueError: A checkpoint asks for it, and nobody named it.
+        UserValueError: A checkpoint asks for it, and the user did not name it.
         ImportError: There is no such module.
         AttributeError: It has no such name.
     """

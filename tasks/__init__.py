@@ -1,7 +1,7 @@
 """Tasks: LightningModules that the command trains, tests, applies and compares, one per file.
 
-At home here: the network, its loss, its metrics and its steps; what all tasks share is in `base`. Networks, losses and
-metrics themselves are the layer package's. A batch's form is stated in each class's docstring.
+This folder holds the network, its loss, its metrics and its steps; what all tasks share is in `base`. The networks,
+losses and metrics themselves belong to the layer package. Each class's docstring states the form of its batches.
 """
 
 from typing import TYPE_CHECKING

@@ -28,24 +28,24 @@ class ActionRecognitionTask(Task):
     """Train, test and apply a 3D network for clips under a padding of choice.
 
     A batch is a dict: `clip` (N, 3, T, H, W), uint8 or float in [0, 1]; `label` (N,) long; for testing also `video`
-    (N,), the number of the video that a clip is a window of, the same on all processes, which validation takes too.
-    In prediction `clip`, `path`, a list of N file names, and the windows' `start` and `end`, lists of N seconds.
+    (N,), the number of the video that a clip is a window of, the same on all processes; optional in validation. In
+    prediction `clip`, `path`, a list of N file names, and the windows' `start` and `end`, lists of N seconds.
 
     Logged: `train/loss`; for `val` and `test` each `loss`, `clip_top1` and, with more than five classes, `clip_top5`,
     every clip counted once; for `test`, and for `val` where batches hold `video`, also `video_top1` and `video_top5`,
     of the mean softmax of each video's clips, every video counted once over all processes; `test/videos` is their
-    number. Accuracies are fractions in [0, 1]. That of videos is what papers report; that of clips is far lower.
+    number. Accuracies are fractions in [0, 1]. Papers report that of videos; that of clips is far lower.
 
     Args:
         network: `resnet3d18`, `resnet3d34`, `resnet3d50` or `resnet3d101`, see `pcpad.models.resnet3d`.
-        num_classes: How many classes the network tells apart; must be the data's.
+        num_classes: Number of classes; must match the data's.
         padding: The padding of the network's convolutions, see `pcpad.convert_padding`.
-        fallback: What `padding` does where a feature map is too small for it: `replicate`, for `reflect` say.
+        fallback: What `padding` does where a feature map is too small for it, such as `replicate` for `reflect`.
         weights: Where training starts from: None or a local file, with the names of 3D-ResNets-PyTorch or of
             torchvision's `r3d_18`. Not kept in checkpoints.
         width: Channels of the stem; 64 is the published networks'.
         mean: Of each channel of clips in [0, 1]; subtracted.
-        std: Of each channel of clips in [0, 1]; divided by. 1 / 255 brings clips to 0…255.
+        std: Of each channel of clips in [0, 1]; divided by. 1 / 255 scales clips to 0…255.
         optimizer: Makes the optimizer from the parameters; needed to train.
         scheduler: Makes the learning-rate schedule from the optimizer.
         variant: `no_max_pool`, `conv1_t_stride`, `conv1_t_size` of public networks, see `pcpad.models.resnet3d`.
@@ -122,7 +122,7 @@ class ActionRecognitionTask(Task):
         return self.log_loss(loss, len(batch["label"]))
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Update `val/*`, of clips and, where batches say whose they are, of videos."""
+        """Update `val/*`, of clips and, where batches have `video`, of videos."""
         logits = self(batch["clip"]).float()
         log_class_metrics(self, "val", self.val_metrics, logits, batch["label"])
         if "video" in batch:
@@ -148,7 +148,7 @@ class ActionRecognitionTask(Task):
         self.val_videos.reset()
 
     def on_validation_epoch_end(self) -> None:
-        """Log the accuracy of videos; a validation loss that is no number ends the run."""
+        """Log the accuracy of videos; a validation loss that is not finite ends the run."""
         check_finite(self.val_metrics["loss"].compute(), "val/loss")
         # Every process has batches, so all of them have seen videos or none has.
         if self.val_videos.update_called:
@@ -159,7 +159,7 @@ class ActionRecognitionTask(Task):
         self.video_accuracy.reset()
 
     def on_test_epoch_end(self) -> None:
-        """Log the accuracy of videos; a test loss that is no number ends the run."""
+        """Log the accuracy of videos; a test loss that is not finite ends the run."""
         check_finite(self.test_metrics["loss"].compute(), "test/loss")
         if self.items is not None:
             videos, labels, probability = self.video_accuracy.per_video()
@@ -169,7 +169,7 @@ class ActionRecognitionTask(Task):
     def _log_videos(self, stage: str, accuracy: VideoAccuracy) -> Tensor:
         scores = accuracy.compute()
         videos = scores.pop("videos")
-        # Already summed over the processes, and reset by hand since it is not the metric that is logged.
+        # Already summed over the processes; reset by hand since it is not the metric that is logged.
         self.log_dict({f"{stage}/video_{name}": value.float() for name, value in scores.items()}, prog_bar=True)
         accuracy.reset()
         return videos.float()
@@ -187,5 +187,5 @@ class ActionRecognitionTask(Task):
         raise UserTypeError(message)
 
     def prediction_writer(self, output: str | None = None) -> Callback:
-        """The callback with which the `predict` command writes what this task predicts."""
+        """The callback by which `pcpad predict` writes predictions."""
         return VideoPredictionTable(output)

@@ -1,4 +1,4 @@
-"""Adaptation: a trained network moves to another padding, with itself as the teacher, on unlabeled photographs."""
+"""Adaptation of a trained network to another padding, with itself as the teacher, on unlabeled photographs."""
 
 from __future__ import annotations
 
@@ -24,31 +24,32 @@ _SMP = "smp/"
 
 
 class AdaptationTask(Task):
-    """Teach a network of another padding what the original does, without labels; see `pcpad.adaptation.recover`.
+    """Teach a network with another padding the original's outputs, without labels; see `pcpad.adaptation.recover`.
 
     A batch is a dict: `image` (N, 3, H, W), uint8 or float in [0, 1], which the task crops itself. Where the outputs
-    are maps (`margin` > 0), the original sees all of it and the network all but `margin` pixels on each side; both are
-    compared pixel by pixel on these. A classifier (`margin` 0) and its original see the same, and their distributions
-    are compared. Logged: `train/loss`; for `val` and `test` `loss`, and of maps `border` and `interior` in dB of the
-    original's variance over the mean squared difference, of classifiers `agreement` in [0, 1] and `kl` in nats.
+    are maps (`margin` > 0), the original sees the whole image and the network all but `margin` pixels on each side,
+    where both are compared pixel by pixel. A classifier (`margin` 0) and its original see the same, and their
+    distributions are compared. Logged: `train/loss`; for `val` and `test` `loss`, and of maps `border` and `interior`
+    in dB of the original's variance over the mean squared difference, of classifiers `agreement` in [0, 1] and `kl` in
+    nats.
 
-    This is one run of the procedure. `pcpad adapt` also chooses the learning rate, and runs the control, which here is
-    the same recipe with the original's padding: `--model.padding zeros`.
+    This is one run of the procedure. `pcpad adapt` also chooses the learning rate, and trains the control, which here
+    is the same recipe with the original's padding: `--model.padding zeros`.
 
     Args:
         network: A torchvision or timm name, see `pcpad.models.classifier`, or `smp/Unet-resnet18`.
-        num_classes: How many classes the network tells apart.
-        padding: What the network moves to.
-        fallback: What `padding` does where a feature map is too small for it: `replicate`, for `reflect` say.
-        weights: What the original was trained to: `published`, or a local file. A checkpoint carries the original's
-            weights itself.
+        num_classes: Number of classes.
+        padding: The network's new padding.
+        fallback: What `padding` does where a feature map is too small for it, such as `replicate` for `reflect`.
+        weights: The original's trained weights: `published`, or a local file. A checkpoint contains the original's
+            weights.
         margin: True context on each side, in pixels; 0 for classifiers.
         border: Width in pixels of the band that is scored as the border.
-        features: Weight of a classifier's last features beside its distributions.
+        features: Weight of the loss on a classifier's last features, added to that on its distributions.
         exponent: Of partial convolution's ratio: `anneal` raises it from 0 to 1 within the first 60 % of the run;
-            `learn` makes one for each output channel a parameter, from 0, and keeps it; a number stays.
-        exponent_rate: How much larger the learned exponents' learning rate is.
-        noise: Standard deviation out of 255 of what is added to images, for denoisers.
+            `learn` makes one for each output channel a parameter, from 0, and keeps it; a number is kept as it is.
+        exponent_rate: Factor of the learning rate for learned exponents.
+        noise: Standard deviation, out of 255, of the noise added to images, for denoisers.
         mean: Of each channel of images in [0, 1]; subtracted.
         std: Of each channel of images in [0, 1]; divided by.
         optimizer: Makes the optimizer from the parameters; needed to train.
@@ -99,13 +100,13 @@ class AdaptationTask(Task):
         original = _original(network, num_classes, weights)
         self.network = convert_padding(copy.deepcopy(original), self.padding, fallback=fallback)
         self.random_parts = [] if weights else ["network"]
-        # No part of the network's state, whose names stay the original's.
+        # Not part of the network's state, whose names stay the original's.
         self.exponents = nn.ParameterList()
         if exponent == "learn":
             self.exponents = learned_exponents(self.network)
         elif isinstance(exponent, int | float) and partial_layers(self.network):
             set_exponents(self.network, exponent)
-        # Beside the modules: the original is no part of the state dict, and not trained.
+        # Not a submodule: the original is not part of the state dict, and not trained.
         self._teaching = Teaching(
             original, self.network, dense=margin > 0, margin=margin, border=border, features=features
         )
@@ -113,18 +114,18 @@ class AdaptationTask(Task):
         self.test_metric = TeachingError(margin > 0)
 
     def forward(self, image: Tensor) -> Any:
-        """Images (N, 3, H, W), uint8 or float in [0, 1], to what the network puts out."""
+        """Images (N, 3, H, W), uint8 or float in [0, 1], to the network's outputs."""
         output = self.network(self.normalize(image))
         return output if isinstance(output, Tensor) else tensors_of(output)[0]
 
     def train(self, mode: bool = True) -> AdaptationTask:
-        """Switch modes, but for the network's: its norms keep their statistics, as the original's do."""
+        """Switch modes, except the network's: its norms keep their statistics, as the original's do."""
         super().train(mode)
         self.network.eval()
         return self
 
     def configure_optimizers(self) -> Any:
-        """One optimizer over all weights, and over the exponents at their own rate."""
+        """One optimizer for all weights, with the exponents at their own rate."""
         from pcpad.tasks.optimization import optimizer_and_scheduler
 
         optimizer = self._with_exponents(self.optimizer) if self.optimizer and len(self.exponents) else self.optimizer
@@ -139,20 +140,20 @@ class AdaptationTask(Task):
         return both
 
     def on_train_start(self) -> None:
-        """What is trained here is taught by trained weights."""
+        """Refuse training with a teacher that has random weights."""
         super().on_train_start()
         if self.random_parts:
             message = "The original has random weights, from which nothing can be learned: pass --model.weights FILE"
             raise UserValueError(message)
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Raise the exponent, by how much of the run is done."""
+        """Raise the exponent in proportion to the progress of the run."""
         if self.exponent == "anneal" and partial_layers(self.network):
             done = self.global_step / max(1, int(self.trainer.estimated_stepping_batches))
             set_exponents(self.network, annealed(done))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """How far the network is from the original on one batch."""
+        """The distance of the network from the original on one batch."""
         return self.log_loss(self._lesson().loss(self._input(batch)), len(batch["image"]))
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
@@ -172,13 +173,13 @@ class AdaptationTask(Task):
         self._log_values(self.test_metric, "test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A checkpoint has the original's weights too, and the exponent that the run has come to."""
+        """Add the original's weights and the current exponent to a checkpoint."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["original"] = self._teaching.teacher.state_dict()
         checkpoint["exponent"] = self._come_to()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the original's weights and the exponent back."""
+        """Restore the original's weights and the exponent."""
         super().on_load_checkpoint(checkpoint)
         self._teaching.teacher.load_state_dict(checkpoint["original"])
         come_to = checkpoint.get("exponent")
@@ -202,7 +203,7 @@ class AdaptationTask(Task):
     def _log_values(self, metric: TeachingError, stage: str) -> None:
         values = metric.compute()
         check_finite(values["loss"], f"{stage}/loss")
-        # Already summed over the processes, and reset by hand since it is not the metric that is logged.
+        # Already summed over the processes; reset by hand since it is not the metric that is logged.
         self.log_dict({f"{stage}/{name}": value for name, value in values.items()}, prog_bar=stage == "val")
         metric.reset()
 

@@ -1,4 +1,4 @@
-"""What every task is, and everything it may offer, once."""
+"""The base class of all tasks, with everything a task may offer."""
 
 from __future__ import annotations
 
@@ -36,31 +36,31 @@ _OLD_OFFERS = {"class_names": "classes", "class_colors": "class_colours"}
 class Task(LearningParts):
     """A LightningModule that the `pcpad` command can train, test, apply, export and compare.
 
-    A task of your own passes what it has to `super().__init__`, builds `self.network`, and writes the steps; the rest
-    is here: hyper-parameters, optimizer and schedule, an end to runs whose loss is no longer finite, what the weights
+    A task of your own passes its settings to `super().__init__`, builds `self.network`, and writes the steps; the rest
+    is here: hyper-parameters, optimizer and schedule, ending runs whose loss is no longer finite, what the weights
     were trained with, checkpoints of other paddings, images as the network wants them. Each offer below has a default,
-    and what a task overrides is what the command's verbs and callbacks then find. A plain LightningModule can be
+    and the command's verbs and callbacks use what a task overrides. A plain LightningModule can be
     trained and tested too; a verb that needs more says which method is missing.
 
     Args:
-        network_name: How results call the network; the class's name when not given.
+        network_name: The network's name in results; the class's name when not given.
         padding: The network's padding; None where there is none.
-        num_classes: How many classes the network tells apart; must be the data's. None for tasks without classes.
+        num_classes: Number of classes; must match the data's. None for tasks without classes.
         mean: Of each channel of images in [0, 1], see `normalize`.
         std: Of each channel of images in [0, 1], see `normalize`.
         optimizer: Makes the optimizer from the parameters; needed to train.
         scheduler: Makes the learning-rate schedule from the optimizer.
         not_kept: Names of the subclass's arguments that are no property of the trained network, such as where its
-            first weights came from. All others become hyper-parameters, kept in checkpoints.
+            first weights came from. All others become hyper-parameters, which checkpoints keep.
         clips_gradients: Whether the trainer can clip this task's gradients, which is advised where the loss is not
-            finite; it refuses to where `automatic_optimization` is off.
+            finite; Lightning refuses to where `automatic_optimization` is off.
         freeze: Parts of `self.network` that do not learn: `encoder`, `norms` (all normalization layers), names of
             parts (`layer1`), or several of these. Their norms stay in evaluation mode, the optimizer does not get them.
-        rates: Factors of the optimizer's learning rate by part: `{encoder: 0.1}`, `{layer1: 0.01}`; of several that
-            fit the longest counts. `{decay: 0.75}`: each block learns slower than the one after it by this factor.
+        rates: Factors of the optimizer's learning rate by part: `{encoder: 0.1}`, `{layer1: 0.01}`; if several match,
+            the longest name counts. `{decay: 0.75}`: each block's rate is that of the block after it times this factor.
 
     Raises:
-        UserValueError: A `std` that is not positive; a number of classes that there is no room for.
+        UserValueError: A `std` that is not positive; a number of classes that does not fit in memory.
 
     Example:
         >>> from torch import nn
@@ -82,27 +82,27 @@ class Task(LearningParts):
     std: Tensor
 
     network_name: str
-    """How results call the network."""
+    """The network's name in results."""
     padding: str | None
     """The network's padding."""
     num_classes: int | None
-    """How many classes the network tells apart."""
+    """Number of classes."""
     class_names: list[str] | None
     """The names of the classes it was trained on; None where they are not known."""
     trained_with: str | None
     """The padding its weights were trained with; None for weights of unknown origin."""
     random_parts: list[str] | None
-    """Parts of the network whose weights came from no file and no training; None where the task does not say."""
+    """Parts of the network whose weights are neither from a file nor trained; None where the task does not say."""
     report: Report | None
-    """What the last test found, for the callback that prints and writes it; None where `log` says it all."""
+    """The result of the last test, for the callback that prints and writes it; None where `log` is enough."""
     item_metric: str | None = None
-    """By which of its scores `pcpad test --per_image` sorts samples; None where `test_step` leaves none."""
+    """The score by which `pcpad test --per_image` sorts samples; None where `test_step` keeps none."""
     items: ItemScores | None = None
-    """Where `test_step` leaves the scores of each sample, `self.items.add({"loss": losses})`; None if nobody asks."""
+    """Where `test_step` adds the scores of each sample, `self.items.add({"loss": losses})`; None if not requested."""
     units: ClassVar[Mapping[str, str]] = {}
     """The units of its numbers, by a part of their names, where they are not obvious."""
     export_outputs: tuple[str, ...] = ("logits",)
-    """What an exported network's outputs are called."""
+    """The names of an exported network's outputs."""
     in_channels: int = 3
     """Channels of its input images; 3 is RGB."""
 
@@ -156,24 +156,24 @@ class Task(LearningParts):
         if code:
             # The second call also clears what Lightning hands to the loggers.
             self.save_hyperparameters(ignore=[*leave_out, *code], frame=frame)
-        stores: Any = (self._hparams, self._hparams_initial)  # of the second, loggers get a copy
+        stores: Any = (self._hparams, self._hparams_initial)  # loggers get a copy of the second
         for stored in stores:
             stored.update({name: value for name, value in kept.items() if name in stored})
         # So that `pcpad test --ckpt_path` knows the class of a checkpoint made from Python too.
         self.hparams.setdefault("_class_path", f"{type(self).__module__}.{type(self).__qualname__}")
 
     def keep_resolved(self, **values: Any) -> None:
-        """Keep resolved values in place of those given: the data's for None, a list for a single number.
+        """Keep resolved values in place of the given ones: the data's for None, a list for a single number.
 
         Args:
-            values: By the arguments' names; those that are no hyper-parameters are ignored.
+            values: By the arguments' names; those that are not hyper-parameters are ignored.
         """
         self.hparams.update({name: plain(value) for name, value in values.items() if name in self.hparams})
 
     # Images
 
     def set_normalization(self, mean: Sequence[float], std: Sequence[float], dims: int = 2) -> None:
-        """Say what `normalize` subtracts and divides by.
+        """Set what `normalize` subtracts and divides by.
 
         Args:
             mean: Of each channel, for images in [0, 1].
@@ -196,7 +196,7 @@ class Task(LearningParts):
             )
 
     def normalize(self, image: Tensor) -> Tensor:
-        """Bring images or clips to the range the network was trained on.
+        """Normalize images or clips to the range the network was trained on.
 
         Args:
             image: (N, C, H, W) or (N, C, T, H, W), uint8 in [0, 255] or float in [0, 1].
@@ -212,7 +212,7 @@ class Task(LearningParts):
     # Training
 
     def setup(self, stage: str) -> None:
-        """Check that the data's classes and channels fit the network, and have each sample counted once.
+        """Check that the data's classes and channels fit the network, and set up evaluations to count each sample once.
 
         Raises:
             UserValueError: The data states another number.
@@ -239,20 +239,20 @@ class Task(LearningParts):
         raise UserValueError(message)
 
     def data_offer(self, name: str) -> Any:
-        """What the data module states about its data.
+        """A value that the data module states about its data.
 
         Args:
             name: `class_names`, `class_colors`, `train_ids`, `num_classes` or `channels`, see
                 `pcpad.datamodules.base.DataModule`.
 
         Returns:
-            It; None without a data module, or where that states no such thing.
+            The value; None without a data module, or where it states no such thing.
         """
         data = self._trainer.datamodule if self._trainer is not None else None  # type: ignore[attr-defined]
         # Any LightningDataModule will do.
         found = getattr(data, name, None)
         old = _OLD_OFFERS.get(name)
-        # A data module that is ours has the old name as another for the new one.
+        # A data module of pcpad defines the old name as an alias of the new one.
         renamed = old is not None and getattr(inspect.getattr_static(data, old, None), "new", None) == name
         if found is None and old is not None and not renamed and getattr(data, old, None) is not None:
             warn_renamed(f"`{old}` of {type(data).__name__}", f"`{name}`", removed="0.3.0")
@@ -260,7 +260,7 @@ class Task(LearningParts):
         return found
 
     def on_train_start(self) -> None:
-        """What is trained here is trained with this padding, on these classes, whatever was loaded before."""
+        """Record that weights trained here have this padding and these classes, whatever was loaded before."""
         self._warn_of_other_classes()
         self.trained_with = self.padding
         self.class_names = self._data_class_names()
@@ -270,29 +270,29 @@ class Task(LearningParts):
         return [str(name) for name in names] if names else None
 
     def log(self, name: str, value: Any, *args: Any, **options: Any) -> None:
-        """Log a value, as Lightning does; of an evaluation's step, over all samples of all processes.
+        """Log a value, as Lightning does; in an evaluation's step, over all samples of all processes.
 
         Args:
             name: Its name.
             value: A number, a scalar or a metric of torchmetrics. A number logged in `validation_step` or `test_step`
-                is the mean of the batch's samples (or with `reduce_fx` their sum, least or largest); every process has
-                to log it.
-            args: As of Lightning.
-            options: As of Lightning.
+                becomes the mean over all samples (or with `reduce_fx` their sum, minimum or maximum); every process
+                must log it.
+            args: As for Lightning.
+            options: As for Lightning.
         """
         value, options = over_all_samples(self, value, args, options)
         super().log(name, value, **options)
 
     def log_loss(self, loss: Tensor, batch_size: int, terms: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Log `train/loss`; on several processes the mean of their losses, whose gradient is what trains.
+        """Log `train/loss`; on several processes the mean of their losses, whose gradient is used.
 
         Args:
             loss: A scalar.
-            batch_size: Of how many samples.
+            batch_size: Number of samples.
             terms: Further scalars, logged likewise as `train/NAME`.
 
         Returns:
-            The loss as it came, for `training_step` to return.
+            The loss itself, for `training_step` to return.
         """
         given = {"loss": loss, **(terms or {})}
         values = averaged(torch.stack([value.detach().to(loss.dtype) for value in given.values()]))
@@ -302,7 +302,7 @@ class Task(LearningParts):
         return loss
 
     def on_before_backward(self, loss: Tensor) -> None:
-        """Notice a loss that is not finite before it reaches the weights.
+        """Detect a loss that is not finite before it reaches the weights.
 
         Raises:
             NonFiniteLossError: This one, or on a GPU one of the last fifty.
@@ -310,7 +310,7 @@ class Task(LearningParts):
         self._finite.update(loss, f"epoch {self.current_epoch}, step {self.global_step}")
 
     def on_validation_epoch_start(self) -> None:
-        """On a GPU, look at the training losses gathered so far, before a checkpoint of them is written."""
+        """On a GPU, check the training losses gathered so far, before a checkpoint of them is written."""
         self._finite.check(f"epoch {self.current_epoch}")
 
     def on_validation_start(self) -> None:
@@ -361,12 +361,12 @@ class Task(LearningParts):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A checkpoint says what its weights were trained with, and on which classes."""
+        """Add to a checkpoint what its weights were trained with, and on which classes."""
         checkpoint["class_names"] = self.class_names
         checkpoint["trained_with"] = self.trained_with
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember what the weights were trained with; translate them to and from explicit padding."""
+        """Restore what the weights were trained with; translate them to and from explicit padding."""
         self.class_names = checkpoint.get("class_names")
         self.trained_with = checkpoint.get("trained_with")
         self.random_parts = []
@@ -376,16 +376,16 @@ class Task(LearningParts):
     def convert_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Translate a checkpoint's weights, in place, where its padding and the task's differ in parameters.
 
-        Explicit padding alone has parameters of its own. Leaving it drops the border filters; entering it copies each
-        center filter to the border, which is zero padding until trained further. A task without `self.network`, or
+        Only explicit padding has parameters of its own. Leaving it drops the border filters; changing to it copies each
+        center filter to the border, which equals zero padding until trained further. A task without `self.network`, or
         without a padding, loads its weights as they are.
 
         Args:
             checkpoint: What Lightning read from the file.
 
         Raises:
-            UserValueError: The weights are those of another network; or training is to be resumed under a padding that
-                differs in parameters, whose optimizer's state is that of the others.
+            UserValueError: The weights are those of another network; or training is to resume under a padding with
+                other parameters, which the optimizer's state does not fit.
         """
         resuming = self._trainer is not None and self.trainer.state.fn == "fit"
         fit_checkpoint(self, checkpoint, resuming=resuming)
@@ -396,10 +396,10 @@ class Task(LearningParts):
         """The callback with which `pcpad predict` writes what `predict_step` returns.
 
         Args:
-            output: What was given as `--output`: a file or a folder; None to write into the run's log folder.
+            output: The value of `--output`: a file or a folder; None to write into the run's log folder.
 
         Returns:
-            The callback; None, the default, for a task whose predictions nobody has said how to write.
+            The callback; None, the default, for a task without a writer of predictions.
         """
         return None
 
@@ -415,7 +415,7 @@ class Task(LearningParts):
         return {}
 
     def use_evaluators(self, evaluators: Sequence[Any]) -> None:
-        """Have the next tests score these, as `--eval` asks for.
+        """Score the next tests with these, as `--eval` asks for.
 
         Args:
             evaluators: Evaluators of `pcpad.tasks.evaluation`, or metrics of torchmetrics.
@@ -429,12 +429,12 @@ class Task(LearningParts):
         raise UserValueError(message)
 
     def use_tiling(self, size: int | None = None, overlap: float | str | None = None, margin: Any = None) -> None:
-        """Have the next predictions cut pictures like this, as `--tiling.size` and its like ask for.
+        """Cut pictures like this in the next predictions, as `--tiling.size` and related options ask for.
 
         Args:
-            size: Of a tile, in pixels; None leaves the task's own.
-            overlap: Of neighboring tiles, a fraction of them; None likewise.
-            margin: What tiles are given around them, see `pcpad.tiling.run_tiled`.
+            size: A tile's size, in pixels; None leaves the task's own.
+            overlap: Of neighboring tiles, as a fraction of them; None leaves the task's own.
+            margin: The context around tiles, see `pcpad.tiling.run_tiled`.
 
         Raises:
             UserValueError: The task predicts without tiles, which is the default, or an argument is out of range.
@@ -458,5 +458,5 @@ class Task(LearningParts):
 
 
 def unit(image: Tensor) -> Tensor:
-    """Images in [0, 1], from bytes or as they are."""
+    """Images in [0, 1], from bytes or unchanged."""
     return image / 255 if image.dtype == torch.uint8 else image

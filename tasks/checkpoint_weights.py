@@ -22,11 +22,11 @@ def fit_checkpoint(task: Any, checkpoint: dict[str, Any], *, resuming: bool) -> 
     Args:
         task: A `pcpad.tasks.base.Task`.
         checkpoint: What Lightning read from the file.
-        resuming: Whether training goes on with the optimizer's state of the checkpoint.
+        resuming: Whether training resumes with the checkpoint's optimizer state.
 
     Raises:
-        UserValueError: The weights are those of another network; or training is to be resumed under a padding that
-            differs in parameters.
+        UserValueError: The weights are those of another network; or training is to resume under a padding with other
+            parameters.
     """
     network, padding = task._modules.get("network"), task.padding
     if network is None or padding is None:
@@ -57,7 +57,7 @@ def fit_checkpoint(task: Any, checkpoint: dict[str, Any], *, resuming: bool) -> 
 def _other_network(task: Any, problem: str, made: Mapping[str, Any]) -> str:
     """Say which weights don't fit, and why: PyTorch would list all 300."""
     built = task.hparams
-    # Padding is another matter, and neither learning rates nor means have shaped the network.
+    # Padding is handled above, and neither learning rates nor means affect the weights' shapes.
     changed = [
         f"{name.removeprefix('_')}={made[name]!r} and not {built[name]!r}"
         for name in built

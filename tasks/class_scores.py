@@ -32,7 +32,7 @@ def class_metrics(num_classes: int, prefix: str = "") -> nn.ModuleDict:
 
 
 def top_ks(num_classes: int) -> tuple[int, ...]:
-    """For which k top-k accuracy is told: among five classes, five always hold the true one."""
+    """The k of top-k accuracy: among five classes, the top five always contain the true one."""
     return (1, 5) if num_classes > 5 else (1,)
 
 
@@ -54,10 +54,10 @@ def log_class_metrics(task: LightningModule, stage: str, metrics: Any, logits: T
 
 
 def class_scores(probability: Tensor, label: Tensor, names: Sequence[str] | None = None) -> dict[str, Any]:
-    """The scores of each sample alone.
+    """The scores of each sample.
 
     Args:
-        probability: (N, K), best in float64: in float32 the unlikeliest are all 0.
+        probability: (N, K), best in float64: in float32 the smallest are all 0.
         label: (N,).
         names: Of the classes; their numbers when not given.
 

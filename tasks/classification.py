@@ -30,21 +30,21 @@ class ClassificationTask(Task):
 
     Args:
         network: A torchvision or timm name, see `pcpad.models.classifier`.
-        num_classes: How many classes the network tells apart; must be the data's. None: as many, on the command line;
-            else ImageNet's 1000.
+        num_classes: Number of classes; must match the data's. None: the data's number, on the
+            command line; else ImageNet's 1000.
         padding: The padding of the network's convolutions, see `pcpad.convert_padding`.
-        fallback: What `padding` does where a feature map is too small for it: `replicate`, for `reflect` say.
-        weights: Where training starts from: None, a local file, or by name what lies in a cache: `published`, one of
-            torchvision's sets (`IMAGENET1K_V2`), timm's (`timm/resnet50.a1_in1k`). Not kept in checkpoints.
-        label_smoothing: In [0, 1), for the training loss alone.
+        fallback: What `padding` does where a feature map is too small for it, such as `replicate` for `reflect`.
+        weights: Where training starts from: None, a local file, or the name of weights in a local cache: `published`,
+            one of torchvision's sets (`IMAGENET1K_V2`), timm's (`timm/resnet50.a1_in1k`). Not kept in checkpoints.
+        label_smoothing: In [0, 1), for the training loss only.
         mean: Of each channel of images in [0, 1], or one number for all; subtracted. Where `in_channels` is not 3, the
-            default's average stands for each.
+            default's average is used for each.
         std: Likewise; divided by.
         optimizer: Makes the optimizer from the parameters; needed to train.
         scheduler: Makes the learning-rate schedule from the optimizer.
         channels_last: Keep images and filters in NHWC memory order, which GPUs with tensor cores prefer.
         compile: Run the network through `torch.compile`.
-        in_channels: Of the images; other than 3, the first convolution is summed or widened, see
+        in_channels: Of the images; if not 3, the first convolution's filters are summed or widened, see
             `pcpad.models.input_channels`. None: as many as the data's have, on the command line; else 3.
         head: `new` starts with a new last layer, where `weights` are of other classes. Not kept in checkpoints.
         freeze: Parts that do not learn: `encoder` (all but the last layer), `norms`, names of parts. See `Task`.
@@ -117,7 +117,7 @@ class ClassificationTask(Task):
         self.test_metrics: Any = class_metrics(num_classes)
 
     def encoder_parts(self) -> list[str]:
-        """All but the head, whatever its parts are called."""
+        """All of the network except the head, whatever its parts are called."""
         return self.all_but_head()
 
     def forward(self, image: Tensor) -> Tensor:
@@ -150,19 +150,19 @@ class ClassificationTask(Task):
         self._shared_step(batch, "test")
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """The five likeliest classes of each image: `path` list, `label` (N, k) and `probability` (N, k)."""
+        """The five most likely classes of each image: `path` list, `label` (N, k) and `probability` (N, k)."""
         probability = self(batch["image"]).float().softmax(dim=1)
         top = probability.topk(min(5, probability.shape[1]), dim=1)
         return {"path": list(batch["path"]), "label": top.indices, "probability": top.values}
 
     def on_validation_epoch_end(self) -> None:
-        """A validation loss that is no number ends the run."""
+        """A validation loss that is not finite ends the run."""
         check_finite(self.val_metrics["loss"].compute(), "val/loss")
 
     def on_test_epoch_end(self) -> None:
-        """A test loss that is no number ends the run."""
+        """A test loss that is not finite ends the run."""
         check_finite(self.test_metrics["loss"].compute(), "test/loss")
 
     def prediction_writer(self, output: str | None = None) -> Callback:
-        """The callback with which the `predict` command writes what this task predicts."""
+        """The callback by which `pcpad predict` writes predictions."""
         return PredictionTable(output)

@@ -29,13 +29,13 @@ _MEANS = ("mean", "avg", torch.mean)
 
 
 def count_each_once(trainer: Trainer) -> None:
-    """Have a trainer's evaluations see each sample once, whoever made the loader.
+    """Make a trainer's evaluations process each sample once, whoever made the loader.
 
-    Lightning shares out a plain loader by repeating samples until all processes have equally many: of five images on
-    two processes one counts twice. Here the loaders that it makes are told not to.
+    Lightning distributes a plain loader by repeating samples until all processes have equally many: of five images on
+    two processes one counts twice. Here its samplers are told not to repeat.
 
     Args:
-        trainer: The trainer; of one process it is left as it is. Asking again changes nothing.
+        trainer: The trainer; with one process it is left as it is. Repeated calls change nothing.
     """
     connector: Any = trainer._data_connector
     if trainer.world_size == 1 or isinstance(connector._prepare_dataloader, _PreparesOnce):
@@ -52,7 +52,7 @@ class _PreparesOnce:
 
     def __call__(self, dataloader: object, shuffle: bool, mode: RunningStage) -> object:
         with warnings.catch_warnings():
-            if mode in _EVALUATIONS:  # it warns of what is no longer so
+            if mode in _EVALUATIONS:  # its warning would no longer be true
                 warnings.filterwarnings("ignore", message="Using `DistributedSampler` with the dataloaders")
             prepared = self.prepare(dataloader, shuffle=shuffle, mode=mode)
         if mode in _EVALUATIONS and isinstance(prepared, DataLoader):
@@ -62,7 +62,7 @@ class _PreparesOnce:
 
     def _repeat_nothing(self, sampler: Any) -> None:
         kinds = (DistributedSampler.__iter__, DistributedSamplerWrapper.__iter__)
-        # One that picks samples in its own way is known to nobody but its author.
+        # A sampler that picks samples in its own way is left alone.
         if not isinstance(sampler, DistributedSampler) or type(sampler).__iter__ not in kinds:
             return
         size, processes = len(sampler.dataset), sampler.num_replicas  # type: ignore[arg-type]
@@ -78,7 +78,7 @@ class _PreparesOnce:
             raise UserValueError(message)
         if not even:
             message = (
-                f"{size} samples cannot be shared out over {processes} processes, each needs at least one: "
+                f"{size} samples cannot be shared out over {processes} processes, since each needs at least one: "
                 f"run with at most {size} (--trainer.devices {size} --trainer.num_nodes 1)"
             )
             raise UserValueError(message)
@@ -87,10 +87,10 @@ class _PreparesOnce:
 
 
 def over_all_samples(task: LightningModule, value: Any, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    """Arguments of `log` by which a value of an evaluation's step is gathered over all samples of all processes.
+    """Arguments of `log` that gather a value of an evaluation's step over all samples of all processes.
 
     Lightning's `sync_dist` gathers batch means, too, but it counts samples in whole numbers and halves them: the mean
-    of five samples on two processes came out as 5/4 of itself.
+    of five samples on two processes became 5/4 of itself.
 
     Args:
         task: The task that logs.
@@ -99,8 +99,8 @@ def over_all_samples(task: LightningModule, value: Any, args: Sequence[Any], opt
         options: Of `log`, by name.
 
     Returns:
-        The value, and all arguments by name: as they came, where the value is a metric of torchmetrics, which gathers
-        by itself, or is logged elsewhere than in an evaluation's step, for each step, or by the first process alone.
+        The value, and all arguments by name: unchanged where the value is a metric of torchmetrics, which gathers
+        by itself, or is logged outside of an evaluation's step, for each step, or by the first process only.
     """
     given = {**dict(zip(_ARGUMENTS, args, strict=False)), **options}
     gathers = task._current_fx_name in _HOOKS and isinstance(value, (int, float, Tensor))
@@ -112,7 +112,7 @@ def over_all_samples(task: LightningModule, value: Any, args: Sequence[Any], opt
         if batch_size is None and results is not None:
             batch_size = extract_batch_size(results.batch)  # type: ignore[arg-type]  # there is one in these hooks
         given["batch_size"] = None if batch_size is None else float(batch_size)
-        # Sums of many batches in float32 would depend on how they are shared out.
+        # Sums of many batches in float32 would depend on how they are distributed.
         if not isinstance(value, Tensor) or value.device.type != "mps":
             value = torch.as_tensor(value, dtype=torch.float64)
     return value, {**given, "sync_dist": True}

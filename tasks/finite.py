@@ -1,4 +1,4 @@
-"""Runs end, and results are refused, where the loss or a score is no longer finite."""
+"""End runs, and refuse results, where the loss or a score is no longer finite."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class NonFiniteLossError(UserRuntimeError):
 
 
 class FiniteLoss:
-    """Notices a non-finite loss without waiting for the device at every step.
+    """Detects a non-finite loss without waiting for the device at every step.
 
-    On a GPU, reading a loss stalls the queue of kernels. The verdict is therefore gathered on the device and read every
-    `every` steps only; on the CPU, where reading is free, at each step.
+    On a GPU, reading a loss stalls the queue of kernels. The result is therefore accumulated on the device and read
+    every `every` steps only; on the CPU, where reading is free, at each step.
 
     Args:
         every: Steps between two checks on a GPU.
@@ -48,13 +48,13 @@ class FiniteLoss:
             self.check(where)
 
     def check(self, where: str) -> None:
-        """Look now, for instance at an epoch's end, before anything is saved.
+        """Check now, for instance at an epoch's end, before anything is saved.
 
         Args:
             where: The place in the run, for the error.
 
         Raises:
-            NonFiniteLossError: A loss since the last look was not finite.
+            NonFiniteLossError: A loss since the last check was not finite.
         """
         finite, self._finite = self._finite, None
         if finite is not None and not bool(finite):

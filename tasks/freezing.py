@@ -1,4 +1,4 @@
-"""Parts of a network that do not learn, and parts that learn at a rate of their own."""
+"""Parts of a network that are frozen, and parts with a learning rate of their own."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def is_norm(module: nn.Module) -> bool:
 
 
 def freeze_parts(network: nn.Module, freeze: Sequence[str], encoder: Sequence[str]) -> list[str]:
-    """Have parts of a network learn no more.
+    """Freeze parts of a network.
 
     Args:
         network: Changed: what is frozen gets no gradients, and its norms are in evaluation mode.
         freeze: `encoder`, `norms` (all normalization layers), and names of parts: `layer1`, `mod2.block1`.
-        encoder: The parts that `encoder` stands for.
+        encoder: The parts that `encoder` means.
 
     Returns:
         The names of the norms that have to stay in evaluation mode.
@@ -54,15 +54,15 @@ def freeze_parts(network: nn.Module, freeze: Sequence[str], encoder: Sequence[st
 
 
 def check_rates(network: nn.Module, rates: Mapping[str, float], encoder: Sequence[str]) -> None:
-    """Refuse factors of learning rates that say nothing.
+    """Refuse factors of learning rates that have no effect.
 
     Args:
-        network: Whose parts they are for.
+        network: The network.
         rates: See `rate_groups`.
         encoder: See `rate_groups`.
 
     Raises:
-        UserValueError: A factor that is not positive, or a part that there is none of.
+        UserValueError: A factor that is not positive, or a part that does not exist.
     """
     _parts(network, [name for name in rates if name != "decay"], encoder, "rates")
     for name, factor in rates.items():
@@ -78,11 +78,11 @@ def rate_groups(
     """Sort parameters by their learning rates.
 
     Args:
-        named: Of a task; those of its network have `network.` in front.
+        named: Of a task; those of its network start with `network.`.
         network: The network.
         rates: Factors of the optimizer's rate: of `encoder` and of parts by name, of which the longest counts; and
-            `decay`, by which each block learns slower than the one after it.
-        encoder: The parts that `encoder` stands for.
+            `decay`, by which each block's rate is smaller than that of the block after it.
+        encoder: The parts that `encoder` means.
 
     Returns:
         Factors with groups for the optimizer, in the order of the network.
@@ -110,8 +110,8 @@ def rate_groups(
 def block_depths(network: nn.Module, encoder: Sequence[str] = ()) -> dict[str, int]:
     """Number a network's blocks from its input to its output, as far as the order of its parts tells.
 
-    A block is what a chain of modules (`nn.Sequential`, `nn.ModuleList`) consists of, or a part of the network or its
-    encoder that is no chain; norms count with what is before them.
+    A block is an element of a chain of modules (`nn.Sequential`, `nn.ModuleList`), or a part of the network or its
+    encoder that is no chain; norms count with the block before them.
 
     Args:
         network: The network.

@@ -19,19 +19,19 @@ class GaussianFilteringTask(Task):
     """Train and test a U-Net that filters crops without seeing what lies outside of them (2022 paper, §4.1.1).
 
     A batch is a dict: `image` (N, 3, H, W), uint8 or float in [0, 1], and `target` of the same shape, float in
-    [0, 1]. Logged: `train/loss`, and for `val` and `test` each `mse`, `border_mse` (the outermost pixels alone) and
+    [0, 1]. Logged: `train/loss`, and for `val` and `test` each `mse`, `border_mse` (the outermost pixels only) and
     `interior_mse`, over all pixels and channels of the whole set on any number of processes, in squared units
     of [0, 1]. The paper's Table 2 does not say its unit.
 
     Args:
         width: Channels of the first block, see `pcpad.models.filtering_unet`.
         padding: The padding of the network's convolutions, see `pcpad.convert_padding`.
-        fallback: What `padding` does where a feature map is too small for it: `replicate`, for `reflect` say.
+        fallback: What `padding` does where a feature map is too small for it, such as `replicate` for `reflect`.
         weights: A local file to start from; None for random weights. Not kept in checkpoints.
-        border: Width of the band along the border that is scored on its own, in pixels. 6 is how far a 13 × 13
-            filter reaches: inside of it the crop shows all that the target depends on.
-        mean: Of each channel of images in [0, 1]; subtracted, and added to what the network puts out.
-        std: Of each channel of images in [0, 1]; divided by, and what the network puts out is multiplied by it.
+        border: Width of the band along the border that is scored separately, in pixels. 6 is the reach of a 13 × 13
+            filter: inside of the band the crop shows all that the target depends on.
+        mean: Of each channel of images in [0, 1]; subtracted, and added to the network's output.
+        std: Of each channel of images in [0, 1]; divided by, and multiplied with the network's output.
         optimizer: Makes the optimizer from the parameters; needed to train.
         scheduler: Makes the learning-rate schedule from the optimizer.
         freeze: Parts that do not learn: `encoder`, names of parts. See `Task`.
@@ -108,12 +108,12 @@ class GaussianFilteringTask(Task):
     def _log_errors(self, metric: BandError, stage: str) -> None:
         errors = metric.compute()
         check_finite(errors["mse"], f"{stage}/mse")
-        # Already summed over the processes, and reset by hand since it is not the metric that is logged.
+        # Already summed over the processes; reset by hand since it is not the metric that is logged.
         self.log_dict({f"{stage}/{name}": value.float() for name, value in errors.items()}, prog_bar=stage == "val")
         metric.reset()
 
     def sample_images(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Pictures for `SampleImages`: input, target, output, and the error, ten times over."""
+        """Pictures for `SampleImages`: input, target, output, and ten times the error."""
         output, target = self(batch["image"]).float(), batch["target"]
         error = (output - target).abs() * 10
         return {

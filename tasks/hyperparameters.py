@@ -1,4 +1,4 @@
-"""Hyper-parameters as a weights-only checkpoint may hold them: plain values alone."""
+"""Hyper-parameters as a weights-only checkpoint may hold them: plain values only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def plain(value: Any) -> Any:
         value: Anything a user may pass from Python: a `Path`, an `Enum`, a NumPy scalar or array, lists of those.
 
     Returns:
-        The same as bool, int, float, str, None, or lists and dicts of these; other values come back as they are.
+        The same as bool, int, float, str, None, or lists and dicts of these; other values are returned unchanged.
     """
     if isinstance(value, Enum):
         return plain(value.value)
@@ -42,7 +42,7 @@ def is_plain(value: Any) -> bool:
         value: What `plain` returned.
 
     Returns:
-        False for functions, classes, modules and whatever else would need code to come back.
+        False for functions, classes, modules and everything else that would need code to be restored.
     """
     if isinstance(value, Mapping):
         return all(is_plain(key) and is_plain(item) for key, item in value.items())

@@ -27,12 +27,12 @@ from pcpad.tasks.judges.inception import InceptionJudge
 from pcpad.tasks.optimization import optimizer_and_scheduler
 
 _SCORES = ("l1", "psnr", "ssim")
-# Of the 2018 test set, whose pictures are of 512x512.
+# Of the 2018 test set, whose pictures have 512x512 pixels.
 _BORDER = 50
 
 
 class InpaintingTask(Task):
-    """Train, test and apply the U-Net that fills holes, of partial or of ordinary convolutions.
+    """Train, test and apply the inpainting U-Net, with partial or with ordinary convolutions.
 
     A batch is a dict: `image` (N, 3, H, W), uint8 or float in [0, 1]; `mask` (N, 1, H, W), 1 = valid, 0 = hole. In
     prediction one image of any size, its mask and `path`, a list of its file name. Logged: `train/loss` and its
@@ -44,13 +44,13 @@ class InpaintingTask(Task):
     Args:
         depth: How often the network halves the image, see `pcpad.models.inpainting_unet`; 8 at 512x512, 7 at 256x256.
         width: Channels of its first level.
-        partial: Partial convolutions; false: the baseline of ordinary ones, which sees the mean color in holes.
-        weights: A local file that training starts from, such as stage 1's checkpoint, or that is tested or applied; of
-            naoto0804's and mmagic's files, too, with the `mean` and `std` that they were trained with.
-            Read when a training run starts, not when one resumes, and not beside a checkpoint; not kept in checkpoints.
-        freeze_encoder_norm: The second stage: batch norm of the encoder stays as `weights` has it.
+        partial: Partial convolutions; false: the baseline with ordinary ones, which sees the mean color in holes.
+        weights: A local file that training starts from, such as stage 1's checkpoint, or that is tested or applied;
+            also naoto0804's and mmagic's files, with the `mean` and `std` that they were trained with. Read when a
+            training run starts, not when one resumes, nor together with a checkpoint; not kept in checkpoints.
+        freeze_encoder_norm: The second stage: the encoder's batch norms keep the statistics of `weights`.
         loss_weights: Of `valid`, `hole`, `perceptual`, `style`, `tv`; those not named keep the published ones.
-        vgg: VGG16's weights for the perceptual and style losses, `published` or a local file; read for training alone.
+        vgg: VGG16's weights for the perceptual and style losses, `published` or a local file; read for training only.
         inception: A local file of Inception weights, for FID and the Inception Score of a test.
         mean: Of each channel of images in [0, 1]; subtracted before and added after the network.
         std: Of each channel of images in [0, 1]; divided by before and multiplied by after the network.
@@ -58,9 +58,9 @@ class InpaintingTask(Task):
         scheduler: Makes the learning-rate schedule from the optimizer.
         freeze: Parts that do not learn: `encoder`, `norms`, names of parts. See `Task`.
         rates: Learning rates of parts, as factors. See `Task`.
-        network: `inpainting_unet`, or `restoration`, see `pcpad.models.restoration`, which has a size of its own and
-            takes images in [0, 1]: `mean` 0, `std` 1, and neither `depth`, `width` nor `partial` are for it.
-        ema: Decay of a running average of the network's weights, which is then what is evaluated and applied; 0: none.
+        network: `inpainting_unet`, or `restoration`, see `pcpad.models.restoration`, whose depth and width are fixed;
+            it takes images in [0, 1]: `mean` 0, `std` 1, and without `depth`, `width` and `partial`.
+        ema: Decay of a running average of the network's weights, which is used in evaluation and prediction; 0: none.
 
     Raises:
         ValueError: An argument is out of range.
@@ -139,7 +139,7 @@ class InpaintingTask(Task):
         return [EvaluationFiles()]
 
     def setup(self, stage: str) -> None:
-        """Read what training or testing needs, before hours are spent on them."""
+        """Read the files that training or testing needs, before hours are spent."""
         super().setup(stage)
         if stage == "fit":
             self.loss = InpaintingLoss(self.loss_weights, self.vgg)
@@ -150,7 +150,7 @@ class InpaintingTask(Task):
         self.judge = InceptionJudge(self.inception) if stage == "test" and self.inception else None
 
     def on_fit_start(self) -> None:
-        """Start from `weights`, unless a checkpoint was restored, or training is going on."""
+        """Start from `weights`, unless a checkpoint was restored or training resumes."""
         first = "Train stage 1 first (pcpad fit --config inp_places2.yaml) and pass --model.weights its checkpoint."
         if self._started:
             return
@@ -170,14 +170,14 @@ class InpaintingTask(Task):
         load_start(self.network, self.weights, self.mean.flatten().tolist(), self.std.flatten().tolist())
 
     def on_train_start(self) -> None:
-        """What is trained here is trained with this convolution, whatever was loaded before."""
+        """Record that weights trained here are trained with this convolution, whatever was loaded before."""
         super().on_train_start()
         self._started = True
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """Images (N, 3, H, W), uint8 or float in [0, 1], and masks (N, 1, H, W) to raw outputs (N, 3, H, W), float32.
 
-        They are about in [0, 1], and of all pixels: `pcpad.losses.composite` puts the known ones back.
+        They are about in [0, 1], for all pixels: `pcpad.losses.composite` puts the known ones back.
         """
         network = self.network if self.average is None or self.training else self.average
         output = network(self.normalize(image), mask)
@@ -192,7 +192,7 @@ class InpaintingTask(Task):
         return self.log_loss(loss, len(batch["image"]), terms)
 
     def on_before_zero_grad(self, optimizer: Any) -> None:
-        """After a step of the optimizer, let the running average follow."""
+        """Update the running average after a step of the optimizer."""
         if self.average is not None and self.trainer.global_step:
             self.average.update(self.network)
 
@@ -201,7 +201,7 @@ class InpaintingTask(Task):
         self.val_metric.update(*self._scored(batch))
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Score one batch, with Inception too if its file was given."""
+        """Score one batch, also with Inception if its file was given."""
         merged, truth, mask = self._scored(batch)
         for metric in (self.test_metric, self.test_border_metric):
             metric.update(merged, truth, mask)
@@ -230,7 +230,7 @@ class InpaintingTask(Task):
         self.test_border_metric.reset()
         self.test_metric.reset()
         self.report = InpaintingReport.of(scores)
-        # The report says how many images a range had.
+        # The report states how many images a range had.
         shown = {name: value for name, value in scores.items() if not name.startswith("images/")}
         self.log_dict({f"test/{name}": value.float() for name, value in shown.items()})
         if self.judge is not None:
@@ -239,17 +239,17 @@ class InpaintingTask(Task):
 
     @torch.no_grad()
     def sample_images(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """What the sheets of sample pictures show: (N, 3, H, W) in [0, 1] by column; holes are gray in `input`."""
+        """The columns of the sheets of sample pictures: (N, 3, H, W) in [0, 1]; holes are gray in `input`."""
         truth, mask = unit(batch["image"]).float(), (batch["mask"] != 0).float()
         output = self(batch["image"], batch["mask"]).float().clamp(0, 1)
         shown = {"input": torch.where(mask != 0, truth, 0.5), "mask": mask.expand_as(truth), "output": output}
         return {**shown, "composite": composite(output, truth, mask), "truth": truth}
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """Fill one picture, a large one by tiles.
+        """Fill one picture, a large one in tiles.
 
         Returns:
-            `path` list, `image` (N, 3, H, W) of the batch's type and place, and `unreached`, a list of how many pixels
+            `path` list, `image` (N, 3, H, W) of the batch's type and device, and `unreached`, a list of how many pixels
             of each hole no valid pixel reached.
         """
         image = fill(self, batch["image"], batch["mask"], device=self.device)
@@ -257,7 +257,7 @@ class InpaintingTask(Task):
         return {"path": list(batch["path"]), "image": image, "unreached": unreached}
 
     def export_example(self, batch: int, height: int, width: int) -> dict[str, Tensor]:
-        """Refuse: how a mask shrinks from layer to layer depends on what it holds, which an export would fix.
+        """Refuse: how a mask shrinks from layer to layer depends on its values, which an export would fix.
 
         Raises:
             UserTypeError: Always.
@@ -269,17 +269,17 @@ class InpaintingTask(Task):
         raise UserTypeError(message)
 
     def prediction_writer(self, output: str | None = None) -> Callback:
-        """The callback with which the `predict` command writes what this task predicts."""
+        """The callback by which `pcpad predict` writes predictions."""
         return InpaintedPictures(output)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember that there are weights, and what they were trained with."""
+        """Record that there are weights, and what they were trained with."""
         super().on_load_checkpoint(checkpoint)
         self._started = True
 
 
 def _refuse_unet_options(*given: Any) -> None:
-    """Options that a network of a size of its own would pass over."""
+    """Refuse options that a network of fixed depth and width would ignore."""
     names = ("depth", "width", "partial", "freeze_encoder_norm", "mean", "std")
     expected = (8, 64, True, False, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     other = [f"{name} {value}" for name, value, fine in zip(names, given, expected, strict=True) if value != fine]

@@ -22,25 +22,25 @@ __all__ = ["LearningParts"]
 
 
 class LearningParts(LightningModule):
-    """The part of `pcpad.tasks.base.Task` that knows what of `self.network` learns."""
+    """The part of `pcpad.tasks.base.Task` that determines what of `self.network` learns."""
 
     num_classes: int | None
     random_parts: list[str] | None
-    """Parts of the network whose weights came from no file and no training; None where the task does not say."""
+    """Parts of the network whose weights are neither from a file nor trained; None where the task does not say."""
     optimizer: OptimizerCallable | None
     scheduler: LRSchedulerCallable | None
     frozen: list[str]
-    """What does not learn."""
+    """The frozen parts."""
     rates: dict[str, float]
     """Factors of the optimizer's learning rate, by part."""
 
     learner = "network"
-    """The attribute of which `freeze` and `rates` name parts."""
+    """The attribute whose parts `freeze` and `rates` name."""
 
     _frozen_norms: tuple[str, ...] = ()
 
     def starts_from(self, weights: object, head: str | None = None) -> None:
-        """Note where the network, which is built by now, has its weights from, and freeze what does not learn.
+        """Record where the network, which is built by now, has its weights from, and freeze what does not learn.
 
         Args:
             weights: The task's argument: None for random ones.
@@ -60,11 +60,11 @@ class LearningParts(LightningModule):
         self.freeze_parts()
 
     def head_parts(self) -> list[str]:
-        """The parts of `self.network` that depend on the classes: the last layer."""
+        """The parts of `self.network` that depend on the number of classes: the last layer."""
         return head_of(self._network(), self.num_classes) if self.num_classes else []
 
     def encoder_parts(self) -> list[str]:
-        """What `encoder` stands for in `freeze` and `rates`: the network's `encoder`, or all of it but for the head."""
+        """The parts that `encoder` means in `freeze` and `rates`: the network's `encoder`, or all but the head."""
         names = [name for name, _ in self._network().named_children()]
         if "encoder" in names or self.num_classes is None:
             return [name for name in names if name == "encoder"]
@@ -104,7 +104,7 @@ class LearningParts(LightningModule):
         return bool(self.trainer.ckpt_path)
 
     def train(self, mode: bool = True) -> Self:
-        """Frozen norms stay in evaluation mode."""
+        """Keep frozen norms in evaluation mode."""
         super().train(mode)
         for name in self._frozen_norms:
             self._network().get_submodule(name).eval()
@@ -122,13 +122,13 @@ class LearningParts(LightningModule):
         return optimizer_and_scheduler([group for _, group in groups], self.optimizer, self.scheduler, factors)
 
     def refuse_other_parts(self, made: Mapping[str, Any]) -> None:
-        """See that a run goes on with the parameters that its optimizer has a state of.
+        """Check that a run resumes with the parameters that its optimizer has a state of.
 
         Args:
             made: Hyper-parameters of the checkpoint.
 
         Raises:
-            UserValueError: Training would go on with others.
+            UserValueError: Training would resume with others.
         """
         if self._trainer is None or self.trainer.state.fn != "fit":
             return

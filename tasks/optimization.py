@@ -1,4 +1,4 @@
-"""What every task's `configure_optimizers` returns."""
+"""The return value of every task's `configure_optimizers`."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def optimizer_and_scheduler(
     scheduler: LRSchedulerCallable | None,
     factors: Sequence[float] = (),
 ) -> dict[str, Any]:
-    """Build one optimizer and, if asked for, its schedule.
+    """Build one optimizer and, if requested, its schedule.
 
     Args:
         parameters: What to optimize: parameters, or groups of them.
         optimizer: Makes the optimizer from the parameters.
         scheduler: Makes the schedule from the optimizer; stepped once per epoch, or once per step for the schedules of
             PyTorch that are counted in steps (`OneCycleLR`, `CyclicLR`, and `PolynomialLR` as segmentation uses it).
-            A plateau's is Lightning's own class, which knows its metric, and looks at it once per epoch.
-        factors: Of each group, what its learning rate is multiplied by; empty for one rate.
+            A plateau's schedule must be Lightning's own class, which knows its metric, and is stepped once per epoch.
+        factors: The factor of each group's learning rate; empty for one rate.
 
     Returns:
         Lightning's dictionary.
@@ -60,7 +60,7 @@ def optimizer_and_scheduler(
         config["monitor"] = schedule.monitor
     elif isinstance(schedule, ReduceLROnPlateau):
         message = (
-            "PyTorch's own ReduceLROnPlateau does not say of which metric: pass lightning.pytorch.cli.ReduceLROnPlateau"
+            "PyTorch's own ReduceLROnPlateau does not name its metric: pass lightning.pytorch.cli.ReduceLROnPlateau"
             '(optimizer, monitor="val/loss"), or on the command line --model.scheduler '
             "lightning.pytorch.cli.ReduceLROnPlateau --model.scheduler.monitor val/loss"
         )

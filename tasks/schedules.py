@@ -17,16 +17,16 @@ __all__ = ["LinearDecay", "refuse_other_options"]
 
 
 class LinearDecay(LRScheduler):
-    """Constant at first, then falling linearly to 0, as GANs are trained.
+    """Constant at first, then linear decay to 0, as in training GANs.
 
     Args:
         optimizer: Whose learning rates to set.
-        total: Epochs of the training; the rate would be 0 in the one after the last.
+        total: Epochs of the training; the rate reaches 0 in the epoch after the last.
         start: The last epoch, from 0, at the full rate.
         last_epoch: PyTorch's.
 
     Raises:
-        ValueError: `start` does not lie before `total`.
+        ValueError: `start` is not before `total`.
 
     Example:
         >>> import torch
@@ -48,7 +48,7 @@ class LinearDecay(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float | Tensor]:
-        """The rates of the present epoch."""
+        """The rates of the current epoch."""
         left = (self.total - max(self.last_epoch, self.start)) / (self.total - self.start)
         return [rate * max(0.0, left) for rate in self.base_lrs]
 
@@ -56,7 +56,7 @@ class LinearDecay(LRScheduler):
 def refuse_other_options(task: LightningModule, checkpoint: dict[str, Any], names: Sequence[str]) -> None:
     """Refuse to resume a run with other optimizers or schedules than it had.
 
-    Lightning would go on with the checkpoint's and not say so.
+    Lightning would silently use the checkpoint's.
 
     Args:
         task: The task that is about to be restored.
@@ -64,7 +64,7 @@ def refuse_other_options(task: LightningModule, checkpoint: dict[str, Any], name
         names: The hyper-parameters that optimizers and schedules are made from.
 
     Raises:
-        ValueError: One of them differs, and training goes on.
+        ValueError: One of them differs, and training resumes.
     """
     stored, used = with_present_paths(checkpoint.get("hyper_parameters", {})), task.hparams
     changed = [name for name in names if name in stored and name in used and stored[name] != used[name]]

@@ -39,24 +39,24 @@ class SegmentationTask(Task):
         architecture: `deeplabv3plus`, the papers'; an architecture of segmentation-models-pytorch: `Unet`, `FPN`, …;
             `torchvision/deeplabv3` or `torchvision/fcn`.
         encoder: See `pcpad.models.deeplabv3plus`, or smp's or torchvision's name for their architectures.
-        num_classes: How many classes a pixel can have; must be the data's. None: as many, on the command line; else
-            Cityscapes' 19.
+        num_classes: Number of classes; must match the data's. None: the data's number, on the command
+            line; else Cityscapes' 19.
         padding: The padding of the network's convolutions, see `pcpad.convert_padding`.
-        fallback: What `padding` does where a feature map is too small for it: `replicate`, for `reflect` say.
+        fallback: What `padding` does where a feature map is too small for it, such as `replicate` for `reflect`.
         encoder_weights: Where the encoder starts from: None, `imagenet`, a local file, or the name of published weights
             in a local cache. Not kept in checkpoints.
-        class_weights: One weight per class for the training loss; None: all alike.
-        label_relaxation: Where classes meet, any class within this many pixels counts as right in training; 0: none.
+        class_weights: One weight per class for the training loss; None: equal weights.
+        label_relaxation: Near class boundaries, any class within this many pixels counts as right in training; 0: none.
         mean: Of each channel of images in [0, 1], or one number for all; subtracted. Where `in_channels` is not 3, the
-            default's average stands for each.
+            default's average is used for each.
         std: Likewise; divided by.
         optimizer: Makes the optimizer from the parameters; needed to train.
         scheduler: Makes the learning-rate schedule from the optimizer.
-        checkpointing: Compute the encoder's activations again in the backward pass instead of keeping them.
-        in_channels: Of the images; other than 3, the first convolution is summed or widened, see
+        checkpointing: Recompute the encoder's activations in the backward pass instead of keeping them.
+        in_channels: Of the images; if not 3, the first convolution's filters are summed or widened, see
             `pcpad.models.input_channels`. None: as many as the data's have, on the command line; else 3.
         weights: Where the whole network starts from, in place of `encoder_weights`: a local file, for torchvision's
-            also a name in torchvision's cache. Not kept in checkpoints.
+            networks also a name in torchvision's cache. Not kept in checkpoints.
         head: `new` starts with a new last layer, where `weights` are of other classes. Not kept in checkpoints.
         freeze: Parts that do not learn: `encoder`, `norms`, names of parts. See `Task`.
         rates: Learning rates of parts, as factors. See `Task`.
@@ -66,7 +66,7 @@ class SegmentationTask(Task):
     """
 
     class_weights: Tensor | None
-    # Of how a picture is cut for `predict`; no property of the network.
+    # How a picture is cut for `predict`; no property of the network.
     predict_tiling = Tiling(1024, "1/3")
     predict_margin: MarginOption | None = None
 
@@ -137,7 +137,7 @@ class SegmentationTask(Task):
         self._margin: Margin | None = None
 
     def setup(self, stage: str) -> None:
-        """Compare the data's classes with the network's, and make the metrics that were asked for."""
+        """Compare the data's classes with the network's, and make the requested metrics."""
         super().setup(stage)
         self.evaluators = None
         if stage == "test" and self._evaluation:
@@ -153,16 +153,16 @@ class SegmentationTask(Task):
         return self.num_classes
 
     def use_evaluators(self, evaluators: Sequence[Any]) -> None:
-        """Have the next tests score these: by tiles, at borders; each one's results under its own name.
+        """Score the next tests with these: by tiles, at borders; each one's results under its own name.
 
         Args:
             evaluators: See `pcpad.tasks.evaluation.evaluators`, and metrics of torchmetrics, see `OfMetric` there; none
-                of them for one plain pass, scored as `test/mIoU`.
+                for one plain pass, scored as `test/mIoU`.
 
         Raises:
             ValueError: Two of them have the same name.
         """
-        # Made now, so that a mistake is heard of before the data is read.
+        # Made now, so that a mistake is reported before the data is read.
         self._evaluation = Evaluators(evaluators, self._classes).evaluators if evaluators else []
 
     def forward(self, image: Tensor) -> Tensor:
@@ -201,13 +201,13 @@ class SegmentationTask(Task):
 
     def _finite_logits(self, image: Tensor) -> Tensor:
         logits: Tensor = self(image)
-        check_finite(logits.float().mean(), "The mean of the logits")  # the largest of NaNs would be some class too
+        check_finite(logits.float().mean(), "The mean of the logits")  # argmax would return some class for NaNs too
         return logits
 
     def sample_images(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Pictures for `SampleImages`: input, truth, prediction and errors, each (N, 3, H, W).
 
-        Under `--eval` the prediction is the first evaluator's: by tiles, where images are too large to be run whole.
+        Under `--eval` the prediction is the first evaluator's: in tiles, where images are too large to be run whole.
         """
         inference = self._evaluation[0].inference if self.evaluators is not None else Inference()
         margin = self.evaluators.margin(inference, self) if self.evaluators is not None else None
@@ -220,7 +220,7 @@ class SegmentationTask(Task):
         self._log_scores(self.val_metric, "val")
 
     def on_test_epoch_end(self) -> None:
-        """Log `test/*`, the classes' own IoU too."""
+        """Log `test/*`, the IoU of each class included."""
         if self.evaluators is not None:
             self.report = self.evaluators.report()  # also what `EvaluationFiles` writes
             self.log_dict(self.report.scalars("test/"))
@@ -233,7 +233,7 @@ class SegmentationTask(Task):
     def _log_scores(self, metric: SegmentationIoU, stage: str) -> Tensor:
         scores = metric.compute()
         iou = scores.pop("IoU")
-        # Already summed over the processes, and reset by hand since it is not the metric that is logged.
+        # Already summed over the processes; reset by hand since it is not the metric that is logged.
         self.log_dict({f"{stage}/{name}": value.float() for name, value in scores.items()}, prog_bar=stage == "val")
         metric.reset()
         return iou
@@ -241,13 +241,13 @@ class SegmentationTask(Task):
     def use_tiling(
         self, size: int | None = None, overlap: float | str | None = None, margin: MarginOption | None = None
     ) -> None:
-        """Have the next predictions cut pictures like this.
+        """Cut pictures like this in the next predictions.
 
         Args:
-            size: Of a tile, in pixels; 1024 if None.
+            size: A tile's size, in pixels; 1024 if None.
             overlap: Of neighboring tiles, a fraction of them; 1/3 if None, and 0 with a margin.
-            margin: What tiles are given around them: `exact`, as far as the network looks, so that the prediction is
-                that of the whole picture; or this many pixels.
+            margin: The context around tiles: `exact`, as far as the network looks, so that the prediction is that of
+                the whole picture; or this many pixels.
 
         Raises:
             ValueError: An argument is out of range.
@@ -259,23 +259,23 @@ class SegmentationTask(Task):
         self.predict_tiling, self.predict_margin = inference.tiling, margin
 
     def on_predict_start(self) -> None:
-        """Look at the network anew, whatever was found of it before."""
+        """Analyze the network again, whatever was found before."""
         self._margin = None
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """The likeliest class of each pixel: `path` list and `label` (N, H, W) uint8, by tiles in bounded memory."""
+        """The most likely class of each pixel: `path` list and `label` (N, H, W) uint8, by tiles in bounded memory."""
         if self._margin is None and self.predict_margin is not None:
             self._margin = Margin(self.predict_margin, self)
         label = tiled_argmax(self, batch["image"], self.predict_tiling, margin=self._margin).to(torch.uint8)
         return {"path": list(batch["path"]), "label": label}
 
     def prediction_writer(self, output: str | None = None) -> Callback:
-        """The callback with which the `predict` command writes what this task predicts."""
+        """The callback by which `pcpad predict` writes predictions."""
         return LabelMaps(output)
 
 
 def _build(architecture: str, encoder: str, checkpointing: bool, options: dict[str, Any]) -> nn.Module:
-    # Each imported where it is built: smp alone takes seconds.
+    # Each is imported where it is built: smp alone takes seconds.
     if architecture == "deeplabv3plus":
         from pcpad.models.deeplab import deeplabv3plus
 

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 __all__ = ["warn_of_other_start"]
 
-# What changes outputs without changing names or shapes, and may be meant.
+# Settings that change outputs without changing names or shapes, and may be intended.
 _COMPARED = ("mean", "std", "partial", "panoptic_upsampling")
 
 
 def warn_of_other_start(task: LightningModule, weights: Any) -> None:
-    """Warn where a checkpoint that training starts from was trained on images of another range, or otherwise else.
+    """Warn if a checkpoint that training starts from was trained on images of another range, or otherwise differently.
 
     Args:
         task: The task, with its hyper-parameters.
-        weights: Its argument; a name in a cache says nothing.
+        weights: Its argument; names in a cache are not checked.
     """
     path = at_home(str(weights))
     if not path.is_file():
@@ -34,7 +34,7 @@ def warn_of_other_start(task: LightningModule, weights: Any) -> None:
     if other:
         lines = [f"{name}={_plain(said[name])} (here {_plain(built[name])})" for name in other]
         rank_zero_warn(
-            f"{path} was trained with {', '.join(lines)}: its weights fit and will be used with those given here. "
+            f"{path} was trained with {', '.join(lines)}: its weights fit and will be used with the values given here. "
             f"To keep the file's, pass {' '.join(f'--model.{name}' for name in other)}"
         )
 

@@ -43,8 +43,8 @@ class SynthesisTask(Task):
     generator's) and its terms `train/hinge`, `train/feature_matching`, `train/vgg`, and `train/discriminator`; the
     same for `val`, and `val/l1`, the mean distance to the real image in [0, 1]; with `judge` `val/mIoU`, and for
     `test` `test/PROTOCOL/mIoU`, `…/accuracy`, `…/real_mIoU`, `…/real_accuracy`; with `detector` `test/PROTOCOL/detAP`,
-    `…/detAP50`, `…/real_detAP`, `…/real_detAP50`; with `inception` `test/fid` and `test/inception_score`. All but
-    training uses the average.
+    `…/detAP50`, `…/real_detAP`, `…/real_detAP50`; with `inception` `test/fid` and `test/inception_score`. Everything
+    except training uses the average.
 
     Args:
         num_labels: One-hot channels; the edge map is one more.
@@ -53,23 +53,23 @@ class SynthesisTask(Task):
         partial: Panoptic partial convolution in the generator; false: ordinary convolution.
         panoptic_upsampling: Upsample within instances, see `pcpad.models.spade.panoptic_upsample`.
         loss_weights: Of `feature_matching` and `vgg`; those not named keep the published 10.
-        vgg: VGG19's weights, `published` or a local file; read for training alone.
+        vgg: VGG19's weights, `published` or a local file; read for training only.
         ema: Decay of the generator's running average.
         judge: For testing, a segmentation checkpoint of this suite or DRN-D-105's file.
-        protocols: How the judge compares, see `SegmentationJudge`; `val/mIoU` is by the first.
+        protocols: How the judge compares, see `SegmentationJudge`; `val/mIoU` uses the first.
         detector: For testing, Faster R-CNN's weights, `published` (torchvision's of COCO) or a local file; it needs
             Cityscapes' instance ids, see `DetectionJudge`.
         inception: A local file of Inception weights, for FID of a test.
         generator_optimizer: Makes the generator's optimizer from its parameters; needed to train.
         discriminator_optimizer: Likewise.
         scheduler: Makes a learning-rate schedule from an optimizer; each of the two gets its own.
-        weights: A local file that training starts from, or that is tested or applied: a generator under the public
-            code's names (`latest_net_G.pth`), or a checkpoint of this task, whose discriminators are then taken too.
+        weights: A local file that training starts from, or that is tested or applied: a generator with the public
+            code's names (`latest_net_G.pth`), or a checkpoint of this task, whose discriminators are then used too.
             Not kept in checkpoints.
         num_upsampling_layers: The public code's option: `more`, as for Cityscapes, or `normal`, whose weights have the
             same names and shapes, see `pcpad.models.spade_generator`.
         freeze: Parts of the generator that do not learn: `norms` (its batch norms keep their statistics) and names of
-            parts (`head_0`, `up_3`). It has no encoder, and the discriminators, which are not kept for use, learn all.
+            parts (`head_0`, `up_3`). It has no encoder; the discriminators, which are not kept for use, learn all.
 
     Raises:
         ValueError: An argument is out of range, or the generator has no such part.
@@ -155,7 +155,7 @@ class SynthesisTask(Task):
         return made
 
     def setup(self, stage: str) -> None:
-        """Read what training or testing needs, before hours are spent on them."""
+        """Read the files that training or testing needs, before hours are spent."""
         super().setup(stage)
         self.judges = self.judge_files.read(stage, self.data_offer("train_ids"))
         if stage != "fit":
@@ -163,21 +163,21 @@ class SynthesisTask(Task):
         self.loss = GeneratorLoss(self.loss_weights, self.vgg)
         if self.loss.features is None:
             rank_zero_info("Training without VGG19's perceptual loss: its weight is 0.")
-        # Broadcasting VGG19 at every step would tell the other processes nothing.
+        # VGG19 is the same on all processes: broadcasting it at every step would be wasted.
         self._ddp_params_and_buffers_to_ignore = [f"loss.{name}" for name, _ in self.loss.named_buffers()]
         if isinstance(self.trainer.strategy, DDPStrategy):
-            # Each of a step's two backward passes reaches one of the networks alone.
+            # Each of a step's two backward passes only reaches one of the networks.
             self.trainer.strategy._ddp_kwargs["find_unused_parameters"] = True
 
     def on_train_epoch_start(self) -> None:
-        """Bring the schedules to this epoch, whether they come from a checkpoint made before or after a step."""
+        """Set the schedules to this epoch, whether the checkpoint was made before or after a step."""
         for config in self.trainer.lr_scheduler_configs:
             while config.interval == "epoch" and config.scheduler.last_epoch < self.current_epoch:
                 config.scheduler.step()  # type: ignore[call-arg]  # none that waits for a metric
 
     @property
     def panoptic_plans(self) -> bool:
-        """Whether batches are better off with `plans`."""
+        """Whether batches should contain `plans`."""
         return self.generator.partial
 
     def forward(self, label: Tensor, instance: Tensor, plans: dict[int, PanopticPlan] | None = None) -> Tensor:
@@ -232,7 +232,7 @@ class SynthesisTask(Task):
         self.judges.update((fake.float() + 1) / 2, unit(batch["image"]).float(), batch)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Show the judges one batch, generated and real."""
+        """Pass one batch to the judges, generated and real."""
         fake, truth = self(batch["label"], batch["instance"], batch.get("plans")), unit(batch["image"]).float()
         check_finite(fake.mean(), "The mean of the generated images")
         each = (fake - truth).abs().mean(dim=(1, 2, 3))
@@ -253,7 +253,7 @@ class SynthesisTask(Task):
 
     @torch.no_grad()
     def sample_images(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """What sheets of sample pictures show, (N, 3, H, W) each: the labels' colors, the real image, the fake."""
+        """The columns of the sheets, (N, 3, H, W) each: the labels' colors, the real image, the generated one."""
         colors = torch.from_numpy(palette(self.num_labels, self.data_offer("class_colors")))
         labels = colors.to(batch["label"].device)[batch["label"][:, 0].long()].permute(0, 3, 1, 2)
         fake = self(batch["label"], batch["instance"]).clamp(0, 1)
@@ -266,10 +266,10 @@ class SynthesisTask(Task):
         return {"path": list(batch["path"]), "image": (image.clamp(0, 1) * 255).round().byte()}
 
     def prediction_writer(self, output: str | None = None) -> Callback:
-        """The callback with which the `predict` command writes what this task predicts."""
+        """The callback by which `pcpad predict` writes predictions."""
         return SynthesizedPictures(output)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember what the weights were trained with; refuse to resume with other optimizers."""
+        """Record what the weights were trained with; refuse to resume with other optimizers."""
         super().on_load_checkpoint(checkpoint)
         refuse_other_options(self, checkpoint, _OPTIONS)

@@ -1,4 +1,4 @@
-"""What a generator sees of label and instance maps."""
+"""The inputs of a generator, from label and instance maps."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ def conditioning(label: Tensor, instance: Tensor, num_labels: int) -> tuple[Tens
 
     Args:
         label: (N, 1, H, W) integers in [0, num_labels).
-        instance: (N, 1, H, W) integers that differ between objects of one label; of any range of 32 bits.
-        num_labels: How many labels, K.
+        instance: (N, 1, H, W) integers that differ between objects of one label; any values of 32 bits.
+        num_labels: The number of labels, K.
 
     Returns:
         (N, K + 1, H, W) float32: one-hot labels, and 1 where the instance differs from that of one of the four
         neighbors; and (N, 1, H, W) int64, equal where both label and instance are.
 
     Raises:
-        ValueError: Shapes do not fit, or a label is out of range: says which value, and where.
+        ValueError: Shapes do not fit, or a label is out of range: the message says which value, and where.
         TypeError: The maps are not integers.
 
     Example:
@@ -46,7 +46,7 @@ def conditioning(label: Tensor, instance: Tensor, num_labels: int) -> tuple[Tens
 def judge_both(
     discriminator: nn.Module, semantics: Tensor, fake: Tensor, real: Tensor
 ) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
-    """Show the discriminator generated and real images as one batch.
+    """Run the discriminator on generated and real images as one batch.
 
     Args:
         discriminator: See `pcpad.models.patch_discriminator`.
@@ -73,7 +73,7 @@ def _check(label: Tensor, instance: Tensor, num_labels: int) -> None:
         if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
             message = f"Expected integer {name}, but got {tensor.dtype}: ids must not pass through a float"
             raise UserTypeError(message)
-    if torch.compiler.is_exporting():  # a graph cannot ask for values
+    if torch.compiler.is_exporting():  # a graph cannot read values
         return
     wrong = (label < 0) | (label >= num_labels)
     if bool(wrong.any()):

@@ -21,10 +21,10 @@ def start_synthesis(task: Any, weights: str | Path, num_upsampling_layers: str) 
     Args:
         task: With `generator`, `discriminator` and `average`.
         weights: A generator's file, or a checkpoint of the task.
-        num_upsampling_layers: What the generator was built with.
+        num_upsampling_layers: The setting that the generator was built with.
 
     Raises:
-        UserValueError: The weights do not fit, or their file says that the generator was another one.
+        UserValueError: The weights do not fit, or their file says that the generator had another setting.
     """
     content, source = read_weights(weights), str(weights)
     refuse_other_spade(stated(content), num_upsampling_layers, source)

@@ -111,7 +111,7 @@ def test_borders_of_your_network(run):
     assert min(partial, reflect, replicate) < zeros
     assert "Recommended:" in text
     assert "6 modules converted, 1 left" in text
-    assert "bit by bit the same: True" in text
+    assert "the same bit for bit: True" in text
     assert numbers(text, "tiles of 80 pixels")[0] > 0
     assert numbers(text, "tiles with an exact margin")[0] == 0
     assert_pictures(folder, "borders_error.png", "borders_seams.png")

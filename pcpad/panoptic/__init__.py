@@ -1,6 +1,6 @@
 """Panoptic partial convolution: the layer, the plans that tell which windows mix ids, and the arithmetic of those.
 
-At home here: what depends on instance ids. What depends on masks alone is in `pcpad.functional`.
+This folder holds what depends on instance ids. What depends on masks alone is in `pcpad.functional`.
 """
 
 from pcpad.panoptic.layer import PanopticPartialConv2d, panoptic_conv2d

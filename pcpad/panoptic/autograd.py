@@ -1,8 +1,8 @@
-"""Convolution everywhere and chosen windows anew, as autograd functions of which each is the others' derivative.
+"""Convolve everywhere and recompute chosen windows, as autograd functions that are each other's derivatives.
 
 Private to the package: `pcpad.panoptic` is the public face. With `P(x, W)` the sum over valid taps, linear in
 both, `P*(g, W)` its transpose in x and `Q(x, g)` its transpose in W, the derivatives of the three are the three
-again, so gradients of any order follow. What is kept for them is the input and the weight, as a convolution does.
+again, so gradients of any order follow. They save the input and the weight, as a convolution does.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class _Transpose(Function):
 
 
 class _Weight(Function):
-    """`Q(x, g)`, of the weight's shape; `spent` says that nobody needs `g` any more, so it is overwritten."""
+    """`Q(x, g)`, of the weight's shape; `spent` says that `g` is no longer needed, so it is overwritten."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gradient: Tensor, call: Sum, shape: Sequence[int], spent: bool) -> Tensor:

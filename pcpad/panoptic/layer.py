@@ -8,9 +8,9 @@ of its taps::
     y = W · (x ⊙ m) · r + b,   r = |1| / |m|     where |m| > 0
     y = 0                                        where no tap is valid: the center lies in the padding
 
-Most windows lie within one instance. For these it is an ordinary convolution (with partial-convolution padding), so
-that is what runs, everywhere; windows that mix ids are then recomputed from what they may see. Where most
-windows mix, they are all computed in that second way and the convolution does not run.
+Most windows lie within one instance. For these it is an ordinary convolution (with partial-convolution padding),
+which runs everywhere; windows that mix ids are then recomputed from the taps they may see. Where most windows mix, all
+are computed in the second way and the convolution does not run.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PanopticPartialConv2d", "PanopticPlan", "panoptic_conv2d"]
 
-# Where more of the windows mix ids than this, all are computed from what they may see and no convolution runs. On one
-# EPYC core that costs 1.2 convolutions for 256 channels or more and 1.6 for 64; a convolution and then a fifth of the
-# windows costs 1.35. On a GPU, where convolutions are the fastest thing there is, half is a guess.
+# Where more of the windows mix ids than this, all are computed from the taps they may see and no convolution runs. On
+# one EPYC core that costs 1.2 convolutions for 256 channels or more and 1.6 for 64; a convolution and then a fifth of
+# the windows costs 1.35. On a GPU, where convolutions are the fastest operation, half is a guess.
 _EVERYWHERE_FROM = {"wide": SOME_EVERYWHERE_FROM, "narrow": 0.4, "gpu": NEVER_EVERYWHERE_FROM}
 _WIDE = 256
 
@@ -51,8 +51,8 @@ _WIDE = 256
 class PanopticPartialConv2d(Guarded, nn.Conv2d):
     """A convolution whose windows see only what has the id of their center (Liu et al. 2022, Eq. 1, 2 and 4).
 
-    It keeps `nn.Conv2d`'s state and nothing else, so weights go both ways. With a single id it is partial-convolution
-    padding, `PartialConv2d`.
+    It keeps `nn.Conv2d`'s state and nothing else, so weights can be exchanged. With a single id it is
+    partial-convolution padding, `PartialConv2d`.
 
     Args:
         in_channels: Channels of the input.
@@ -61,10 +61,10 @@ class PanopticPartialConv2d(Guarded, nn.Conv2d):
         stride: Step between windows.
         padding: On each side, of no id; or `"same"` or `"valid"`.
         dilation: Step between taps.
-        groups: Blocks of channels that are convolved apart.
+        groups: Groups of channels that are convolved separately.
         bias: Whether a learned bias is added.
-        device: Of the parameters.
-        dtype: Of the parameters.
+        device: The parameters' device.
+        dtype: The parameters' dtype.
 
     Raises:
         ValueError: For an even kernel, which has no center.
@@ -167,7 +167,7 @@ def panoptic_conv2d(
 def _by_rows(
     x: Tensor, weight: Tensor, bias: Tensor | None, ids_or_plan: Tensor | PanopticPlan, *arguments: Any
 ) -> Tensor:
-    """A convolution, and what it gets wrong anew."""
+    """A convolution, with the windows that it gets wrong recomputed."""
     plan, groups, kind = _plan_for(x, weight, ids_or_plan, *arguments), arguments[-1], x.device.type
     if plan.form == "dense":  # ids under a function transform
         return _dense(x, weight, bias, plan, groups)
@@ -207,7 +207,7 @@ def _plan_for(
     """The plan, built if it is not given.
 
     Raises:
-        ValueError: What was given does not go together.
+        ValueError: The arguments do not fit together.
     """
     make_plan(input.shape, weight.shape, *arguments, strips_from=None)  # refuses what a convolution would
     size, kernel, where = tuple(input.shape[2:]), tuple(weight.shape[2:]), arguments[:-1]
@@ -232,7 +232,7 @@ def _plan_for(
             "Resize ids by picking nearest ones (indexing), never by interpolation."
         )
         raise UserValueError(message)
-    # Neither len() nor a question whether an export's unknown batch is 1, which would fix it.
+    # Without len(), and without asking whether an export's unknown batch is 1, which would fix it.
     samples, one_map = input.shape[0], isinstance(plan.batch, int) and plan.batch == 1
     if not one_map and plan.batch != samples and plan.batch != 1:
         message = f"Expected ids or a plan of 1 or {samples} samples, as the input has, but got {plan.batch}."

@@ -1,7 +1,7 @@
 """A plan's tensors in one piece of memory, in which they go from process to process and from device to device.
 
-Private to the package. A plan with its tables is some fifteen tensors. Each would be a file descriptor between two
-processes, of which there are 1024, and a copy of its own to a GPU.
+Private to the package. A plan with its tables has some fifteen tensors. Each would be a file descriptor between two
+processes, of which there are 1024, and a separate copy to a GPU.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def pack(attributes: dict[str, Any]) -> Packed:
 
 
 def _mapped(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
-    """A value of the same structure with what is of a kind changed."""
+    """A value of the same structure, with all parts of one class replaced."""
     if isinstance(value, kind):
         return change(value)
     if isinstance(value, dict):

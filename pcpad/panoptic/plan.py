@@ -46,7 +46,7 @@ class PanopticPlan:
         geometry: Kernel, stride, padding and dilation.
         size: (H, W) of the ids and so of the inputs.
         windows: (H', W') of the outputs.
-        batch: How many samples it is of; a plan of one serves any number.
+        batch: Its number of samples; a plan of one serves any number.
         may_be_void: Whether a window's center can lie in the padding, so that no tap is valid.
         valid: (N|1, K, H', W') of bool: whether a tap has the id of its window's center.
         count: (N|1, 1, H', W') of int32: how many taps have.
@@ -136,7 +136,7 @@ class PanopticPlan:
         """`r` of Eq. 2, 0 where no tap is valid.
 
         Args:
-            dtype: Of the result, which is at least float32.
+            dtype: The result's dtype, which is at least float32.
             at: Some windows alone.
 
         Returns:
@@ -158,10 +158,10 @@ class PanopticPlan:
         return ratio
 
     def complete(self, *, gradients: bool = True) -> PanopticPlan:
-        """Work out now what layers would ask for one by one, but for what one kernel makes of the rest.
+        """Compute now what layers would request one by one, except what one kernel derives from the rest.
 
         Args:
-            gradients: Also what a backward pass asks for.
+            gradients: Also what a backward pass needs.
 
         Returns:
             The plan itself.
@@ -183,7 +183,7 @@ class PanopticPlan:
 
     @property
     def _is_mutual(self) -> bool:
-        """Whether a position is read by the windows that its own window reads, having the same id being mutual."""
+        """Whether a position is read by the windows that its own window reads; having the same id is mutual."""
         return set(self.geometry.stride) == {1} and self.windows == self.size and not self.may_be_void
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PanopticPlan:
@@ -191,7 +191,7 @@ class PanopticPlan:
 
         Args:
             device: Any.
-            non_blocking: Do not wait for the copy, which is one from or to pinned memory.
+            non_blocking: Do not wait for a copy from or to pinned memory.
         """
         if self.mixed.device == torch.empty(0, device=device).device:
             return self
@@ -201,7 +201,7 @@ class PanopticPlan:
         """The plan in pinned memory, as `torch.utils.data.DataLoader(pin_memory=True)` asks for.
 
         Args:
-            device: As of `torch.Tensor.pin_memory`.
+            device: See `torch.Tensor.pin_memory`.
         """
         return self._of(self._in_one(), lambda memory: memory.pin_memory(device) if device else memory.pin_memory())
 
@@ -286,7 +286,7 @@ def panoptic_ids(label: Tensor, instance: Tensor) -> Tensor:
 
 
 def tap_of(padded: Tensor, tap: Sequence[int], geometry: Geometry, windows: Sequence[int]) -> Tensor:
-    """What one tap of every window reads of a padded map (..., H, W): (..., H', W')."""
+    """The values that one tap of every window reads from a padded map (..., H, W): (..., H', W')."""
     y, x = tap[0] * geometry.dilation[0], tap[1] * geometry.dilation[1]
     down, right = geometry.stride
     if torch.compiler.is_compiling():
@@ -316,7 +316,7 @@ def _compare(ids: Tensor, geometry: Geometry, windows: Sequence[int]) -> tuple[T
         inside = rows[t].unsqueeze(1).expand(windows).contiguous()  # once: to broadcast rows is slow
         for u in range(kernel[1]):
             same = tap_of(padded, (t, u), geometry, windows) == centre
-            if any(pads):  # no id is left over that padding could have
+            if any(pads):  # no id is left that padding could have
                 same &= inside
                 same &= columns[u]
             taps.append(same)
@@ -329,8 +329,9 @@ def _compare(ids: Tensor, geometry: Geometry, windows: Sequence[int]) -> tuple[T
 def _compare_at_once(ids: Tensor, geometry: Geometry, windows: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
     """`_compare` in few kernels, where sizes are numbers: all taps in one, through views of a padded copy.
 
-    Ids of at most 32 bits are floating-point numbers in that copy, all different, and the padding is NaN, which has
-    no id, not even its own. Those of 64 bits have no room for that, so taps in the padding are taken out afterwards.
+    Ids of at most 32 bits are floating-point numbers in that copy, all different, and the padding is NaN, which
+    equals no id, not even itself. Those of 64 bits have no room for that, so taps in the padding are taken out
+    afterwards.
     """
     if ids.dtype in _HARDLY_SUPPORTED:
         ids = ids.to(torch.int64)  # uint64 wraps around, different ids staying different
@@ -363,10 +364,10 @@ def _compare_at_once(ids: Tensor, geometry: Geometry, windows: Sequence[int]) ->
 
 
 def _for_values(function: Any, geometry: Geometry, size: tuple[int, ...], *, like: Tensor) -> Any:
-    """What follows from a geometry and a size, kept, on the device of a tensor that has values."""
+    """The cached result for a geometry and a size, on the device of a tensor that has values."""
     if not like.is_cuda:
         return function(geometry, size, like.device, 0)
-    if torch.cuda.is_current_stream_capturing():  # its memory holds values once it has run
+    if torch.cuda.is_current_stream_capturing():  # its memory holds no values until it is replayed
         return function.__wrapped__(geometry, size, like.device, 0)
     return function(geometry, size, like.device, torch.cuda.current_stream(like.device).cuda_stream)
 
@@ -421,7 +422,7 @@ def _transposed_valid(valid: Tensor, geometry: Geometry, size: Sequence[int]) ->
 
 
 def is_traced(*tensors: Tensor | None) -> bool:
-    """Whether what is done must not depend on ids' values: in exports, transforms, forward-mode gradients, on meta."""
+    """Whether results must not depend on ids' values: in exports, transforms, forward-mode gradients, on meta."""
     if torch.compiler.is_compiling():
         return torch.compiler.is_exporting()
     if torch._C._get_tracing_state() is not None or torch.autograd.forward_ad._current_level >= 0:

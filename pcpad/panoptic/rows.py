@@ -3,10 +3,10 @@
 Private to the package: `pcpad.panoptic` is the public face.
 
 A table lists windows and, for each of their taps, the position of the source that the tap reads, or the row of zeros
-that follows what is read. So what a window must not see is not multiplied by zero but never read: other
+after those that are read. So what a window must not see is not multiplied by zero but never read: other
 windows' NaN, infinities and rounding stay out. Channels are gathered as rows of a channels-last copy, which is
 what makes this cheap (one EPYC core, 64 channels, 128x256, 19 % of the windows: gathered from planes 14.7 ms, from
-rows 1.3 for the copy and 0.4 for the gathering, beside a convolution of 39).
+rows 1.3 for the copy and 0.4 for the gathering, compared with 39 for a convolution).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Places(NamedTuple):
 
     @classmethod
     def where(cls, chosen: Tensor) -> Places:
-        """Those that are true in (N, 1, H, W); on a GPU this waits for it."""
+        """The positions that are true in (N, 1, H, W); on a GPU this waits for it."""
         samples, places = chosen.flatten(1).nonzero(as_tuple=True)
         if len(chosen) == 1:
             return cls(samples, places, (0, len(places)))
@@ -97,7 +97,7 @@ def _place_(y: Tensor, samples: Tensor, places: Tensor, values: Tensor) -> None:
 
 
 def _gathered(source: Tensor, table: Table) -> Iterator[tuple[slice, slice, Tensor]]:
-    """What the table's windows read: which samples, which windows, and (m, K, C), overwritten by the next.
+    """The values that the table's windows read: samples, windows, and (m, K, C), overwritten by the next.
 
     One sample at a time on a CPU, where that keeps the copies small; all at once on a GPU, where a launch is the cost.
     """
@@ -113,7 +113,7 @@ def _gathered(source: Tensor, table: Table) -> Iterator[tuple[slice, slice, Tens
             continue
         rows = source.new_empty(end - start + 1, channels)
         rows[0] = 0
-        everything = end - start == together * prod(size)  # then nothing is to be picked
+        everything = end - start == together * prod(size)  # then nothing has to be selected
         step = len(rows) if everything else max(256, budget // channels)
         for at in range(start, end, step):
             part = slice(at, min(at + step, end))
@@ -166,7 +166,7 @@ def compute_rows_(
     scale: tuple[Tensor, Tensor | None] | None = None,
 ) -> None:
     """Overwrite the table's windows in `y`; `scale` is their ratio (n,) and what is then added, (1|n, O)."""
-    # With few windows it is cheaper to bring what they read into the weight's order than the weight into theirs.
+    # With few windows it is cheaper to reorder the values they read like the weight than the weight like these.
     few = not transpose and len(table.taps) * len(source) <= (len(table.windows.bounds) - 1) * len(weight)
     matrix = None if few else _matrix(weight, groups, transpose)
     for samples, part, cols in _gathered(source, table):

@@ -1,6 +1,6 @@
-"""What happens around a task: checkpoints, results, predictions, sample pictures.
+"""Callbacks around a task: checkpoints, results, predictions, sample pictures.
 
-At home here: Lightning callbacks. What a test found is told by `pcpad.tasks.evaluation`.
+This folder holds Lightning callbacks. Test results are reported by `pcpad.tasks.evaluation`.
 """
 
 from typing import TYPE_CHECKING

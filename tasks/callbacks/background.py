@@ -12,7 +12,7 @@ __all__ = ["Background"]
 
 T = TypeVar("T")
 
-# Encoding pictures is done outside of Python's lock. A GPU's network is faster than one thread of these by far.
+# Pictures are encoded outside of Python's lock. A GPU's network is far faster than one thread of these.
 _MOST_THREADS = 8
 _MOST_BYTES = 1 << 28
 
@@ -20,12 +20,12 @@ _MOST_BYTES = 1 << 28
 class Background(Generic[T]):
     """Runs jobs in a few threads and returns their results in the order of submission.
 
-    What waits is bounded: twice as many jobs as there are threads, and 256 MiB beside one job. Whoever hands in more
-    waits for those before.
+    The queue is bounded: twice as many jobs as there are threads, and 256 MiB besides one job. Submitting more waits
+    for earlier jobs.
 
     Args:
         threads: How many; as many as there are cores, at most 8, when not given.
-        most_bytes: What the jobs that are not done may hold.
+        most_bytes: How many bytes unfinished jobs may hold.
 
     Example:
         >>> background = Background(threads=2)
@@ -43,10 +43,10 @@ class Background(Generic[T]):
         self._done: deque[Future[T]] = deque()
 
     def submit(self, job: Callable[[], T], size: int) -> None:
-        """Hand in a job; returns when there is room for it.
+        """Submit a job; returns when there is room for it.
 
         Args:
-            job: What to do; what it raises is in its result.
+            job: The function to run; its exception is in its result.
             size: The bytes that it holds until it is done.
         """
         while self._waiting and (
@@ -56,13 +56,13 @@ class Background(Generic[T]):
         self._waiting.append((self._pool.submit(job), size))
 
     def results(self, *, wait: bool = False) -> Iterator[Future[T]]:
-        """The jobs that are done, in the order of `submit`; each once.
+        """The finished jobs, in the order of `submit`; each once.
 
         Args:
             wait: Whether to wait for all of them.
 
         Yields:
-            The first ones, up to one that is not done.
+            The first ones, up to the first unfinished one.
         """
         while self._waiting and (wait or self._waiting[0][0].done()):
             self._take_first()
@@ -70,7 +70,7 @@ class Background(Generic[T]):
             yield self._done.popleft()
 
     def close(self) -> None:
-        """Wait for what was handed in; interrupted by Ctrl-C, what has not begun is given up."""
+        """Wait for the submitted jobs; on Ctrl-C, those that have not started are dropped."""
         try:
             self._pool.shutdown()
         except BaseException:

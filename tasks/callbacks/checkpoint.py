@@ -1,4 +1,4 @@
-"""Which checkpoints a run keeps."""
+"""The checkpoints that a run keeps."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pcpad.tasks.callbacks.restoring import refuse_odd
 class BestAndLast(ModelCheckpoint):
     """Keeps `best.ckpt` and `last.ckpt` in the run's folder, and saves `last.ckpt` when the run is told to stop.
 
-    Lightning 2.6 leaves `last.ckpt` as it is after an epoch that is not among the best; here it is of every epoch.
+    Lightning 2.6 leaves `last.ckpt` unchanged after an epoch that is not among the best; here it is from every epoch.
     Lightning's own saving on an exception would also write under the best one's name, and would save the weights of a
-    run that fails because they are no longer finite. So here only a stop saves, and only `last.ckpt`: by
+    run that fails because they are no longer finite. So only a stop saves here, and only `last.ckpt`: by
     `pcpad.tasks.callbacks.Interruption`, or without it at SIGTERM, which Lightning answers between two steps. At Ctrl-C
-    it stops within a step, whose batch would be lost to a run that resumes.
+    Lightning stops within a step, whose batch a resumed run would skip.
 
     Args:
         monitor: The metric that decides which is best; without one, the newest.
@@ -53,28 +53,28 @@ class BestAndLast(ModelCheckpoint):
             save_weights_only=save_weights_only,
             every_n_epochs=every_n_epochs,
             every_n_train_steps=every_n_train_steps,
-            # One name, replaced in place (Lightning writes it whole, then renames), so that it can be typed.
+            # One name, replaced in place (Lightning writes the complete file, then renames), so that it can be typed.
             enable_version_counter=False,
         )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the best, and in any case the last, where saving waits for the end of the training epoch."""
+        """Save the best, and always the last, where saving waits for the end of the training epoch."""
         super().on_train_epoch_end(trainer, pl_module)
         self._keep_last(trainer, at_epoch_end=True)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the best, and in any case the last, where saving follows validation."""
+        """Save the best, and always the last, where saving follows validation."""
         super().on_validation_end(trainer, pl_module)
         self._keep_last(trainer, at_epoch_end=False)
 
     def _keep_last(self, trainer: Trainer, at_epoch_end: bool) -> None:
-        # Skipped, too, when this very step has just been saved.
+        # Also skipped when this very step has just been saved.
         skip = self._should_skip_saving_checkpoint(trainer)
         if not skip and self._should_save_on_train_epoch_end(trainer) == at_epoch_end:
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save `last.ckpt` at SIGTERM, unless it is of this very step already."""
+        """Save `last.ckpt` at SIGTERM, unless it already is from this step."""
         if (
             isinstance(exception, SIGTERMException)
             and self.dirpath is not None
@@ -84,7 +84,7 @@ class BestAndLast(ModelCheckpoint):
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember the best score of the run that is resumed, though its files are in another folder.
+        """Restore the best score of the resumed run, even if its files are in another folder.
 
         Without it the resumed run's first epoch would always count as best.
         """

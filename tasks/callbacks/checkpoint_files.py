@@ -1,4 +1,4 @@
-"""Checkpoints as files that are whole or not there."""
+"""Checkpoints as files that are either complete or not there."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["WholeCheckpoints", "write_whole_checkpoints"]
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes checkpoints beside their place and renames them, and reads regular files alone.
+    """Writes checkpoints next to their final place and renames them, and only reads regular files.
 
-    Lightning writes to a folder for temporary files and moves the result. Where that is on another disk, moving is
-    copying, in place of the last checkpoint: if the disk is full, neither is left.
+    Lightning writes to a folder for temporary files and moves the result. If that is on another disk, moving means
+    copying over the last checkpoint: if the disk is full, both are lost.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -27,7 +27,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         if "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        content = io.BytesIO()  # PyTorch ends the process where it cannot finish a file
+        content = io.BytesIO()  # PyTorch ends the process if it cannot finish a file
         torch.save(checkpoint, content)
         with whole_file(Path(path), "wb") as file:
             file.write(content.getbuffer())
@@ -43,10 +43,10 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def write_whole_checkpoints(trainer: Trainer) -> None:
-    """Have a trainer write and read `WholeCheckpoints`, unless it was told to do so in another way.
+    """Make a trainer write and read `WholeCheckpoints`, unless it was configured otherwise.
 
     Args:
-        trainer: Before it runs.
+        trainer: The trainer, before it runs.
     """
     if trainer.strategy._checkpoint_io is None:
         trainer.strategy.checkpoint_io = WholeCheckpoints()

@@ -8,19 +8,19 @@ from lightning.pytorch.utilities import rank_zero_info
 
 
 class StopsEarly(EarlyStopping):
-    """Lightning's, by the metric that decides which checkpoint is the best; says why a run ended.
+    """Lightning's early stopping, by the metric that decides which checkpoint is the best; says why a run ended.
 
     Args:
         monitor: The metric.
         mode: Whether the best is the metric's `max` or `min`.
-        patience: After how many validations without a better one the run ends.
+        patience: Number of validations without improvement after which the run ends.
     """
 
     def __init__(self, monitor: str, mode: str, patience: int) -> None:
         super().__init__(monitor=monitor, mode=mode, patience=patience, verbose=False)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say that it was this that ended the run."""
+        """Report that early stopping ended the run."""
         if self.stopped_epoch:
             rank_zero_info(
                 f"Stopped after epoch {self.stopped_epoch}: {self.monitor} has not been better than "

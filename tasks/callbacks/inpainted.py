@@ -1,4 +1,4 @@
-"""Filled pictures as files."""
+"""Files of filled pictures."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from pcpad.pictures import FORMATS, Picture, PictureFormat, write_picture
 from pcpad.tasks.callbacks.picture_files import PictureFiles
 from pcpad.terminal import say
 
-_BAND = 256  # rows composed at once
+_BAND = 256  # rows composited at once
 _SHEET_HEIGHT = 512
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luminance, for pictures that are gray and stay so
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luminance, for gray pictures
 
 
 class InpaintedPictures(PictureFiles):
     """Writes each filled picture as `NAME.png`, of its own size, depth, and with its own alpha and color profile.
 
-    Valid pixels are the original's, bit by bit; only holes come from the network. A picture whose mask leaves nothing
-    valid, or has no hole, is written as it came, which is said; if there was nothing to fill in any picture, that is an
-    error in the end. A prediction is a dict: `path`, a list of one string, and `image` (1, 3, H, W), uint8 or float in
-    [0, 1]; it may have `unreached`, a list of how many pixels of the hole no valid pixel reached, which is said. The
-    batch holds `mask` (1, 1, H, W), 1 = valid, and `picture`, a list of the one original.
+    Valid pixels are the original's, bit for bit; only holes come from the network. A picture whose mask leaves nothing
+    valid, or has no hole, is copied unchanged with a warning; if no picture could be filled, that is an error at the
+    end. A prediction is a dict: `path`, a list of one string, and `image` (1, 3, H, W), uint8 or float in
+    [0, 1]; it may have `unreached`, a list of how many pixels of the hole no valid pixel reached, which is reported.
+    The batch holds `mask` (1, 1, H, W), 1 = valid, and `picture`, a list of the one original.
 
     Args:
         output: The folder; `predictions` in the run's log folder when not given.
-        format: `png`, `tiff` (both lossless) or `jpg`. TIFF keeps the georeference of a GeoTIFF; that others do not is
-            said.
+        format: `png`, `tiff` (both lossless) or `jpg`. Only TIFF keeps the georeference of a GeoTIFF; a warning says
+            when it is lost.
         sheets: Also write `sheets/NAME.png`: the input, its mask (white = valid) and the result side by side, at most
             512 pixels high.
 
@@ -55,7 +55,7 @@ class InpaintedPictures(PictureFiles):
             raise UserValueError(message)
         self.format: PictureFormat = format
         self.sheets = sheets
-        self._written: list[bool] = []  # of each picture: whether it had something to fill
+        self._written: list[bool] = []  # per picture: whether it had something to fill
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start counting."""
@@ -63,11 +63,11 @@ class InpaintedPictures(PictureFiles):
         self._written = []
 
     def endings(self) -> list[str]:
-        """The picture, and its sheet."""
+        """Write the picture and its sheet."""
         return [f".{self.format}", *(["sheets/*.png"] if self.sheets else [])]
 
     def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
-        """Write one picture; what keeps it from being written is kept for the end."""
+        """Write one picture; errors are kept for the end."""
         with self.keeping_failures():
             self._begin(prediction, batch)
 
@@ -83,8 +83,8 @@ class InpaintedPictures(PictureFiles):
         if unreached and bool(mask.any()):
             holes = mask.numel() - int(torch.count_nonzero(mask))
             warnings.warn(
-                f"{name}: no valid pixel reached {unreached} of the {holes} pixels of its hole, so that there was "
-                "nothing to go by for them: fill in steps, or use a deeper network",
+                f"{name}: no valid pixel reached {unreached} of the {holes} pixels of its hole, so they were "
+                "filled without any information: fill in steps, or use a deeper network",
                 stacklevel=2,
             )
         image = prediction["image"].cpu()
@@ -108,14 +108,14 @@ class InpaintedPictures(PictureFiles):
         return sum(written for written, _ in counts), sum(filled for _, filled in counts)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say how many were filled and how many copied, and where they are."""
+        """Print how many were filled and how many copied, and where they are."""
         written, filled = self._counts()
         copied = f" and {written - filled} copied unchanged" if written > filled else ""
         if written and trainer.is_global_zero:
             say(f"{filled} {self.called}{copied}: {self.folder}")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Stop with an error where nothing was filled; here, as what failed is heard of first, from the data.
+        """Stop with an error where nothing was filled; here, so that errors in the data are reported first.
 
         Raises:
             ValueError: No picture had a hole and something around it.
@@ -126,11 +126,11 @@ class InpaintedPictures(PictureFiles):
         written, filled = self._counts()
         self._written = []
         if written and not filled and rank():
-            raise SystemExit(0)  # the first process says it
+            raise SystemExit(0)  # the first process raises the error
         if written and not filled:
             message = (
                 f"nothing was filled: none of the {written} pictures has a mask with a hole and something valid around "
-                f"it, so that they were copied to {self.folder} as they came. Is the mask's polarity right?"
+                f"it, so they were copied unchanged to {self.folder}. Is the mask's polarity right?"
             )
             raise UserValueError(message)
 
@@ -139,12 +139,12 @@ def compose(original: Picture, prediction: Tensor, mask: Tensor) -> Picture:
     """Put a network's output into the holes of a picture.
 
     Args:
-        original: The picture; left as it is.
+        original: The picture; it is not changed.
         prediction: (1, 3, H, W), uint8 or float in [0, 1].
-        mask: (H, W), 1 = valid. Without any valid pixel the picture stays as it is.
+        mask: (H, W), 1 = valid. Without any valid pixel the picture is returned unchanged.
 
     Returns:
-        The picture, with new values in the holes alone; of a gray one, the output's luminance.
+        The picture, with new values only in the holes; for a gray one, the output's luminance.
 
     Raises:
         ValueError: The output is not finite, or has another size.

@@ -30,12 +30,12 @@ class Interrupted(SystemExit):
     """A run was told to stop, and has stopped.
 
     Args:
-        signum: What told it to.
-        where: What it had done.
+        signum: The signal.
+        where: How far it had come.
         file: The checkpoint to resume from; None where nothing was saved.
-        notes: What else there is to know.
-        speaks: Whether this process tells the user, and leaves with the signal's exit code; the processes that it has
-            started leave with 0, for theirs would be taken for a crash.
+        notes: Further remarks for the user.
+        speaks: Whether this process informs the user, and exits with the signal's exit code; the processes that it has
+            started exit with 0, since other codes would be taken for a crash.
 
     Attributes:
         code: The exit code, 128 + `signum` as a shell has it.
@@ -51,17 +51,17 @@ class Interrupted(SystemExit):
 
 
 class Interruption(Callback):
-    """Ends a run that is told to stop where its state is whole, and lets the resumed run continue exactly there.
+    """Ends a stopped run where its state is complete, and lets the resumed run continue exactly there.
 
     At SIGINT (Ctrl-C) or SIGTERM the step of the optimizer is finished, accumulated batches included; then `last.ckpt`
     is saved and the run ends with exit code 130 or 143. Validation and the sanity check are interrupted after a batch:
     what is saved is the state before them, and the resumed run begins with them. SLURM's signal to requeue
-    is answered at the same places. A second Ctrl-C ends the run at once; then, and after SIGKILL, the last checkpoint
-    saved before is what there is.
+    is answered at the same places. A second Ctrl-C ends the run at once; then, and after SIGKILL, only the last
+    checkpoint saved before exists.
 
     Resumed with the same processes and workers, weights, optimizers and logged values equal those of an uninterrupted
     run, on the CPU bit for bit. That takes a training loader that keeps its position (`state_dict`), as those of
-    `pcpad.datamodules` do; the closing message says where there is none.
+    `pcpad.datamodules` do; the closing message names a loader without one.
     """
 
     def __init__(self) -> None:
@@ -75,25 +75,25 @@ class Interruption(Callback):
     # Lightning's hooks
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the loops their boundaries, before a checkpoint is loaded into them."""
+        """Install the loops' boundaries, before a checkpoint is loaded into them."""
         self._trainer = trainer
         self._position, self._kept, self._loaded = None, {}, {}
         if stage == "fit" and not give_boundaries(trainer, self):
             rank_zero_warn("The trainer has loops of its own: Ctrl-C and SIGTERM end it as Lightning does")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From now on signals are noted."""
+        """Start noting signals."""
         if isinstance(trainer.fit_loop, FitLoop):
             self.signals = StopSignals(trainer, self._at_once)
             self.signals.take()
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Lightning has taken signals, too, since `on_fit_start`."""
+        """Take the signals again: Lightning has taken them since `on_fit_start`."""
         if self.signals is not None:
             self.signals.take()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on from the metrics of the resumed run: schedules and checkpoints may wait for one of them."""
+        """Restore the metrics of the resumed run: schedules and checkpoints may wait for one of them."""
         if self.signals is not None:
             self.signals.take()
         metrics = self._loaded.get("callback_metrics")
@@ -104,16 +104,16 @@ class Interruption(Callback):
             trainer.fit_loop.metrics_restored = True
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
-        """Break validation off."""
+        """Stop validation, if requested."""
         if trainer.state.fn == "fit" and self._asked():
             self.at_validation_end()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave the signals as they were."""
+        """Restore the signal handlers."""
         self._give_back()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave the signals as they were."""
+        """Restore the signal handlers."""
         self._give_back()
 
     def _give_back(self) -> None:
@@ -124,21 +124,21 @@ class Interruption(Callback):
     # Checkpoints
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Say where in the run the state was saved, and add what Lightning leaves out."""
+        """Record where in the run the state was saved, and add what Lightning leaves out."""
         metrics = self._kept.get("callback_metrics", trainer.callback_metrics)
         entry: dict[str, Any] = {
             "position": self._position,
             "callback_metrics": {name: metrics[name].cpu() for name in metrics},
         }
         if self._position == _FIRST:
-            del checkpoint["loops"]  # by their counters Lightning would take a step for done
+            del checkpoint["loops"]  # their counters would make Lightning count a step as done
         if self._position == _AFTER_STEP:
             parts = {"random": random_state(), "running": self._kept["running"]}
             entry["processes"] = gathered(parts)
         checkpoint[_KEY] = entry
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """See where in the run the state was saved."""
+        """Read where in the run the state was saved."""
         entry = checkpoint.get(_KEY)
         self._loaded = {}
         if entry is None or trainer.state.fn != "fit":
@@ -152,32 +152,32 @@ class Interruption(Callback):
     # Boundaries
 
     def at_step_end(self) -> None:
-        """Stop here if that was asked for."""
+        """Stop here if requested."""
         if self._all_asked():
             self._kept = self._present()
             self._stop(_AFTER_STEP)
 
     def at_validation_start(self) -> None:
-        """Keep what validation changes, and Lightning's checkpoints don't bring back."""
+        """Save what validation changes and Lightning's checkpoints don't restore."""
         progress = self._training.fit_loop.epoch_loop.val_loop.batch_progress.state_dict()
         self._before_validation = {**self._present(), "random": random_state(), "progress": progress}
 
     def at_validation_end(self) -> None:
-        """Stop here if that was asked for, in the state before validation."""
+        """Stop here if requested, with the state before validation."""
         trainer = self._training
-        # Processes may have unequally many batches: each is asked here once, whether it broke off or not.
+        # Processes may have different numbers of batches: each is asked here once, whether it stopped early or not.
         if not self._all_asked() or self._before_validation is None:
             return
         self._kept = self._before_validation
         set_random_state(self._kept["random"])
         trainer.fit_loop.epoch_loop.val_loop.batch_progress.load_state_dict(self._kept["progress"])
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, WeightAveraging):  # puts the weights that are trained back in place
+            if isinstance(callback, WeightAveraging):  # puts the trained weights back in place
                 callback.on_validation_epoch_end(trainer, trainer.lightning_module)
         self._stop(_FIRST if trainer.sanity_checking else _AFTER_STEP)
 
     def at_resumption(self) -> None:
-        """Go on from the state of each process."""
+        """Continue from the state of each process."""
         trainer, processes = self._training, self._loaded["processes"]
         if len(processes) != trainer.world_size:
             rank_zero_warn(
@@ -197,7 +197,7 @@ class Interruption(Callback):
         return self._trainer
 
     def _asked(self) -> bool:
-        # By Lightning's handler, where someone else's was left in place.
+        # By Lightning's handler, where another handler was kept.
         return self._training.received_sigterm or (self.signals is not None and self.signals.received is not None)
 
     def _all_asked(self) -> bool:
@@ -213,7 +213,7 @@ class Interruption(Callback):
         return {"running": running_metrics(trainer, trainer.lightning_module), "callback_metrics": metrics}
 
     def _stop(self, position: str) -> None:
-        """Save the state and leave; all processes at the same place."""
+        """Save the state and exit; all processes at the same place."""
         trainer = self._training
         received = gathered(self.signals.received if self.signals is not None else None)
         signum = next((number for number in received if number is not None), signal.SIGTERM)
@@ -277,7 +277,7 @@ class Interruption(Callback):
 
 
 def _check(entry: Any) -> None:
-    """Refuse what `Interruption.on_save_checkpoint` has not written; of what was measured see `set_running_metrics`."""
+    """Refuse a state that `Interruption.on_save_checkpoint` has not written; for metrics see `set_running_metrics`."""
     refuse_odd({"position": None, "callback_metrics": {}}, entry, "it")
     for name, value in entry.get("callback_metrics", {}).items():
         refuse_odd(0.0 if is_number(value) else Tensor(), value, f"callback_metrics.{name}")

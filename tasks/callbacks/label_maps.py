@@ -25,10 +25,10 @@ _ROWS = 256
 class LabelMaps(PictureFiles):
     """Writes three PNGs per picture, at its size: `NAME.png` (class indices), `NAME_colour.png`, `NAME_overlay.png`.
 
-    Of a `NAME.tif` or `.tiff` the class indices are `NAME.tif`, with the georeference of a GeoTIFF: its place and
-    projection, and GDAL's metadata; its value for "no data" where that is the number of no class.
+    For a `NAME.tif` or `.tiff` the class indices are `NAME.tif`, with the georeference of a GeoTIFF: its position and
+    projection, GDAL's metadata, and its value for "no data" where that is not the number of a class.
 
-    Colors are the data module's `class_colors` where it has them, else evenly spread hues. The network goes on while
+    Colors are the data module's `class_colors` where it has them, else evenly spread hues. The network runs on while
     they are written.
 
     Args:
@@ -47,7 +47,7 @@ class LabelMaps(PictureFiles):
         return [".tif" if source.lower().endswith(TIFF_ENDINGS) else indices, *others]
 
     def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
-        """Write the pictures of one batch; one that would replace a picture, or another map, is kept for the end."""
+        """Write the pictures of one batch; errors about one that would replace another file are kept for the end."""
         assert isinstance(pl_module, Task)
         assert pl_module.num_classes is not None
         colors = palette(pl_module.num_classes, pl_module.data_offer("class_colors"))
@@ -58,7 +58,7 @@ class LabelMaps(PictureFiles):
         for name, label, image in zip(prediction["path"], prediction["label"].cpu().numpy(), images, strict=True):
             with self.keeping_failures():
                 targets = self.targets(name)
-                size = 4 * image.nbytes  # it, its colors or the overlay, and Pillow's copy of these
+                size = 4 * image.nbytes  # the map, its colors or the overlay, and Pillow's copies of these
                 self.in_background(partial(_write, name, targets, (label, image, colors)), size)
 
 
@@ -73,9 +73,9 @@ def _write(name: str, targets: Sequence[Path], parts: tuple[np.ndarray, np.ndarr
     else:
         save_png(Image.fromarray(label), indices, **QUICK_PNG)
     of_colors, of_overlay = pictures
-    # By bands, and the overlay in place: indexing and mixing take 8 and 12 bytes for each pixel.
+    # In bands, and the overlay in place: indexing and mixing take 8 and 12 bytes per pixel.
     bands = [slice(row, row + _ROWS) for row in range(0, len(label), _ROWS)]
-    pixels = np.empty(image.shape, np.uint8)  # in the order of rows, which Pillow need not copy
+    pixels = np.empty(image.shape, np.uint8)  # in row order, which Pillow need not copy
     for band in bands:
         np.take(colors, label[band], axis=0, out=pixels[band])
     save_png(Image.fromarray(pixels), of_colors, **QUICK_PNG)

@@ -1,4 +1,4 @@
-"""Check the last state of a training run before it is kept."""
+"""Validate the last state of a training run before it is kept."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ __all__ = ["LastState"]
 
 
 class LastState(Callback):
-    """Validates, and so saves, the state that training ends in by its steps, epochs or time, or by a callback.
+    """Validates, and so saves, the state in which training ends by its steps, epochs or time, or by a callback.
 
-    Lightning validates in its rhythm alone. A run of 31000 steps that validates every ten epochs of 186 steps would end
-    without a look at its last 1240 steps, in which the learning rate has reached 0, and without a checkpoint of them.
+    Lightning only validates at its interval. A run of 31000 steps that validates every ten epochs of 186 steps would
+    end without validating its last 1240 steps, in which the learning rate has reached 0, and without a checkpoint of
+    them.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Ask before Lightning decides whether to validate after a step."""
+        """Wrap Lightning's decision whether to validate after a step."""
         loop = trainer.fit_loop.epoch_loop
         decide = loop._should_check_val_fx
 
@@ -27,12 +28,12 @@ class LastState(Callback):
         loop._should_check_val_fx = decide_or_last  # type: ignore[method-assign, assignment]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the trainer as it was."""
+        """Restore the trainer."""
         trainer.fit_loop.epoch_loop.__dict__.pop("_should_check_val_fx", None)
 
 
 def _is_last(trainer: Trainer) -> bool:
-    """Whether no step follows the one that was just taken."""
+    """Whether the step just taken is the last one."""
     loop = trainer.fit_loop
     if 0 <= trainer.max_steps <= trainer.global_step or (trainer.should_stop and loop._can_stop_early):
         return True

@@ -1,4 +1,4 @@
-"""Lightning's loops of training, with boundaries at which a run may stop, and from which it resumes."""
+"""Lightning's training loops, with boundaries at which a run may stop and from which it resumes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["EpochLoop", "FitLoop", "ValidationLoop", "Watcher", "give_boundaries
 
 
 class Watcher(Protocol):
-    """What is told of the boundaries, and may raise there."""
+    """The object that is notified at the boundaries, and may raise there."""
 
     def at_step_end(self) -> None:
-        """A step is taken and logged; validation that is due after it has not begun."""
+        """A step is taken and logged; the validation due after it has not started."""
 
     def at_validation_start(self) -> None:
-        """Nothing of the validation, the sanity check included, has begun."""
+        """No part of the validation, the sanity check included, has started."""
 
     def at_validation_end(self) -> None:
         """The batches of a validation loader are done; their metrics are not computed yet."""
@@ -30,7 +30,7 @@ class Watcher(Protocol):
 
 
 class FitLoop(_FitLoop):
-    """Goes on with what is left of the last step, even where no step follows it."""
+    """Continues with the rest of the last step, even if no step follows it."""
 
     epoch_loop: EpochLoop
     metrics_restored = False
@@ -41,9 +41,9 @@ class FitLoop(_FitLoop):
         return not self.epoch_loop.resuming_after_step and super().done
 
     def on_advance_end(self) -> None:
-        """End the epoch; of an epoch that was resumed just as of any other."""
+        """End the epoch; a resumed one like any other."""
         if self.metrics_restored:
-            # Lightning leaves a schedule that waits for a metric as it is in a resumed epoch: it kept no metrics.
+            # In a resumed epoch, Lightning does not step a schedule that waits for a metric: it kept no metrics.
             self._restarting = False
         super().on_advance_end()
 
@@ -52,8 +52,8 @@ class EpochLoop(_TrainingEpochLoop):
     """Has a boundary after each step of the optimizer, before validation.
 
     Attributes:
-        resuming_after_step: The state loaded is that of such a boundary: the step is taken, what follows it is left.
-        watcher: Who is told.
+        resuming_after_step: The loaded state is that of such a boundary: the step is taken, what follows it remains.
+        watcher: The object to notify.
     """
 
     resuming_after_step = False
@@ -69,12 +69,12 @@ class EpochLoop(_TrainingEpochLoop):
         if not self.resuming_after_step:
             super().advance(data_fetcher)
             return
-        # By its counters alone, Lightning would take the state for one saved after validation.
+        # From its counters alone, Lightning would take the state for one saved after validation.
         self.val_loop.restarting = False
         self.watcher.at_resumption()
 
     def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
-        """Tell of the boundary, then validate where that is due."""
+        """Notify of the boundary, then validate if that is due."""
         if not self._should_accumulate():
             self.watcher.at_step_end()
         self.resuming_after_step = False
@@ -82,7 +82,7 @@ class EpochLoop(_TrainingEpochLoop):
 
 
 class ValidationLoop(_EvaluationLoop):
-    """Tells when validation begins and when its batches are done."""
+    """Notifies when validation starts and when its batches are done."""
 
     watcher: Watcher
 
@@ -98,14 +98,14 @@ class ValidationLoop(_EvaluationLoop):
 
 
 def give_boundaries(trainer: Trainer, watcher: Watcher) -> bool:
-    """Give a trainer's loops their boundaries.
+    """Install boundaries in a trainer's loops.
 
     Args:
         trainer: Before training.
-        watcher: Who is told of them.
+        watcher: The object to notify.
 
     Returns:
-        Whether that was possible: False where someone has put loops of their own in place.
+        Whether that was possible: False if the trainer has custom loops.
     """
     fit: Any = trainer.fit_loop
     epoch: Any = fit.epoch_loop

@@ -1,4 +1,4 @@
-"""What a checkpoint that is resumed may say about other files: nothing."""
+"""Restrict what a resumed checkpoint says about other files."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["OwnFiles"]
 
 
 class OwnFiles(Callback):
-    """Keeps the checkpoints that a resumed run takes for its own, and removes when better ones come, to its folder.
+    """Restricts the checkpoints that a resumed run may remove when better ones come to those in its folder.
 
-    Lightning's `ModelCheckpoint` believes the names that stand in the checkpoint, whoever wrote it.
+    Lightning's `ModelCheckpoint` trusts the names in the checkpoint, whoever wrote it.
     """
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Before any callback gets its state back."""
+        """Run before any callback gets its state back."""
         if trainer.ckpt_path is not None:
             state_of_run(checkpoint.get("callbacks"), Path(trainer.ckpt_path).parent)

@@ -33,9 +33,9 @@ class _Item(NamedTuple):
     """A line of the table: an image, or a video with its first window.
 
     Attributes:
-        name: The file; `sample 7` where the data does not say it.
-        loader: Of several test loaders, which.
-        sample: Its place in that loader's data; None where that is not known.
+        name: The file; `sample 7` where the data does not state it.
+        loader: The number of the test loader, if there are several.
+        sample: Its index in that loader's data; None if not known.
         scores: By column.
     """
 
@@ -48,16 +48,16 @@ class _Item(NamedTuple):
 class PerImage(Callback):
     """Writes the scores of each image or video of a test to a CSV file, the worst first, and a sheet of the worst 20.
 
-    They are the task's own scores, each of one image or video alone, see `Task.item_metric`; by the first of them with
-    that name the lines are sorted, those without a value last. A file is named by the batch's `path`, else by the data
-    set's `file_of(index)`, else `sample 7`. Of several processes one writes the file, each image once. The sheet,
-    `NAME_worst.png` beside the CSV file, shows what `Task.sample_images` does, else the images themselves.
+    They are the task's own scores of each single image or video, see `Task.item_metric`; lines are sorted by the first
+    column of that name, those without a value last. A file is named by the batch's `path`, else by the data
+    set's `file_of(index)`, else `sample 7`. With several processes one writes the file, each image once. The sheet,
+    `NAME_worst.png` next to the CSV file, shows the columns of `Task.sample_images`, else the images themselves.
 
     Args:
         output: The CSV file, or a folder to put `per_image.csv` in.
 
     Raises:
-        UserValueError: The file is there and holds weights, a configuration or code.
+        UserValueError: The file exists and holds weights, a configuration or code.
     """
 
     def __init__(self, output: PathName) -> None:
@@ -71,11 +71,11 @@ class PerImage(Callback):
 
     @property
     def sheet(self) -> Path:
-        """Where the sheet goes."""
+        """The sheet's file."""
         return self.path.with_name(f"{self.path.stem}_worst.png")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Ask the task for scores of samples.
+        """Request scores of samples from the task.
 
         Raises:
             UserValueError: It has none.
@@ -99,7 +99,7 @@ class PerImage(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Give the scores of a batch their files' names."""
+        """Add the files' names to a batch's scores."""
         assert isinstance(pl_module, Task)
         assert pl_module.items is not None
         columns, groups = pl_module.items.take(), pl_module.items.take_groups()
@@ -120,7 +120,7 @@ class PerImage(Callback):
                 self._items.append(item)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gather what all processes have, and write it."""
+        """Gather the scores of all processes, and write them."""
         assert isinstance(pl_module, Task)
         assert pl_module.items is not None
         grouped, pl_module.items = pl_module.items.grouped, None
@@ -148,7 +148,7 @@ class PerImage(Callback):
             self._closing.append(f"The worst {len(drawn)}: {self.sheet}")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Print last of all, when the progress bar has closed."""
+        """Print last, when the progress bar has closed."""
         closing, self._closing = self._closing, []
         for line in closing:
             say(line)
@@ -156,7 +156,7 @@ class PerImage(Callback):
     def _look_at_worst(
         self, trainer: Trainer, task: Task, worst: Sequence[_Item], columns: Sequence[str]
     ) -> tuple[list[str], list[SheetRow]] | None:
-        # Where each process has but a part of the network, all of them have to run it.
+        # If each process has only a part of the network, all of them must run it.
         alone = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
         if alone and not trainer.is_global_zero:
             return None
@@ -174,9 +174,7 @@ class PerImage(Callback):
             (row,) = rows_of(pictures)
             rows.append(SheetRow(row.images, f"{len(rows) + 1}. {item.name}: {scores}"))
         if worst and not rows:
-            rank_zero_warn(
-                f"--per_image: no sheet of the worst, as the data cannot be read by number: {self.path} only"
-            )
+            rank_zero_warn(f"--per_image: no sheet of the worst, as the data cannot be indexed: {self.path} only")
         return (titles, rows) if rows else None
 
 
@@ -186,7 +184,7 @@ def _loaders(trainer: Trainer) -> list[Any]:
 
 
 def _positions(loader: Any) -> Iterator[Sequence[int]]:
-    """The places in the data of each batch's samples, as far as the sampler gives the same ones each time."""
+    """The data indices of each batch's samples, if the sampler gives the same ones each time."""
     sampler = getattr(loader, "batch_sampler", None)
     inner = getattr(sampler, "sampler", None)
     same = isinstance(inner, SequentialSampler) or (isinstance(inner, DistributedSampler) and not inner.shuffle)
@@ -204,7 +202,7 @@ def _file_of(loader: Any, index: int | None) -> str | None:
 
 
 def _read_again(trainer: Trainer, item: _Item) -> dict[str, Any] | None:
-    """A batch of one sample, on the device; None where the data cannot be read by number."""
+    """A batch of one sample, on the device; None where the data cannot be indexed."""
     loader = _loaders(trainer)[item.loader]
     if item.sample is None or not hasattr(getattr(loader, "dataset", None), "__getitem__"):
         return None

@@ -1,4 +1,4 @@
-"""Predicted pictures as files of their own names, none of which replaces another file."""
+"""Predicted pictures as files with their own names, none of which replaces another file."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _OPTION = "--output folder"
 
 
 class PictureFiles(PredictionWriter):
-    """Writes pictures named after the files they are predicted from, replacing neither those nor each other.
+    """Writes pictures named after their source files, replacing neither those nor each other.
 
-    A subclass says in `endings` what they are called, and writes them in `write`, to where `targets` says; what takes
-    long it hands to `in_background`, so that the network goes on meanwhile.
+    A subclass lists its files in `endings`, and writes them in `write`, to the paths of `targets`; slow jobs
+    go to `in_background`, so that the network runs on meanwhile.
 
     Args:
         output: The folder; `predictions` in the run's log folder when not given.
 
     Attributes:
-        called: What the pictures are called when all are written.
-        folder: Where they go, once predicting has started.
+        called: The name of the pictures in the closing message.
+        folder: The folder, once predicting has started.
     """
 
     called = "pictures"
@@ -44,24 +44,24 @@ class PictureFiles(PredictionWriter):
         self._background: Background[Sequence[str]] | None = None
 
     def stem(self, source: str) -> str:
-        """What the pictures of a file are named after."""
+        """The name that a file's pictures are derived from."""
         return Path(source).stem
 
     def endings(self) -> list[str]:
-        """What stands behind the stem in the names of its pictures; with a folder in front, `sheets/*.png`."""
+        """The endings after the stem in the names of its pictures; with a folder in front, `sheets/*.png`."""
         return [".png"]
 
     def endings_of(self, source: str) -> list[str]:
-        """The same for the pictures of one file, as many; the folders are those of `endings`."""
+        """The endings for the pictures of one file, equally many; the folders are those of `endings`."""
         return self.endings()
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """See that no picture would replace a file or another picture; then make the folders.
+        """Check that no picture would replace a file or another picture; then make the folders.
 
         Raises:
             ValueError: One would.
         """
-        log_folder = trainer.log_dir  # broadcast: every process has to ask, and just once
+        log_folder = trainer.log_dir  # broadcast: every process must ask, exactly once
         self._sources, self._failures = {}, []
         self.folder = at_home(self.output or Path(log_folder or ".") / "predictions")
         files = list(input_files(trainer))
@@ -84,7 +84,7 @@ class PictureFiles(PredictionWriter):
     def _take(self, source: str) -> list[Path]:
         targets = self._targets(source)
         for target in targets:
-            # File systems that don't tell a from A, or é from e with an accent, have one place for both.
+            # File systems without case, or that treat é and e with an accent alike, have one place for both.
             key = unicodedata.normalize("NFC", str(target)).casefold()
             other = self._sources.setdefault(key, (target, source))[1]
             if other != source:
@@ -92,7 +92,7 @@ class PictureFiles(PredictionWriter):
         return targets
 
     def targets(self, source: str, inputs: Iterable[str] = ()) -> list[Path]:
-        """Where to write the pictures of a file.
+        """The paths for the pictures of a file.
 
         Args:
             source: The file they are predicted from.
@@ -102,18 +102,18 @@ class PictureFiles(PredictionWriter):
             The files in `folder`, one for each of `endings`.
 
         Raises:
-            ValueError: One would replace one of them, or what was predicted from another.
+            ValueError: One would replace a source, or a picture predicted from another file.
         """
         targets = self._take(source)
         refuse_replacing(targets, (source, *inputs), _OPTION)
         cut = [target for target in targets if not target.name.startswith(self.stem(source))]
         if cut:
-            warnings.warn(f"{source}: too long a name for its result, which is {cut[0]}", stacklevel=3)
+            warnings.warn(f"{source}: its name is too long for the result, which is {cut[0]}", stacklevel=3)
         return targets
 
     @contextmanager
     def keeping_failures(self) -> Iterator[None]:
-        """Keep what goes wrong with one picture until all others are written, and warn of it."""
+        """Keep errors of one picture until all others are written, and warn of it."""
         try:
             yield
         except (UserError, OSError) as error:
@@ -121,12 +121,12 @@ class PictureFiles(PredictionWriter):
             warnings.warn(str(error), stacklevel=4)
 
     def in_background(self, job: Callable[[], Sequence[str]], size: int) -> None:
-        """Write in another thread; what goes wrong is kept until all others are written, and warned of in order.
+        """Write in another thread; errors are kept until all others are written, and warned of in order.
 
-        Outside of a run it is done at once.
+        Outside of a run it is done immediately.
 
-        Args:
-            job: Writes, without looking at anything that changes meanwhile; gives what there is to warn of.
+        job: Writes, without reading anything that changes meanwhile; returns its warnings.
+            job: Writes, without reading anything that changes meanwhile; returns its warnings.
             size: How many bytes it holds.
         """
         if self._background is None:
@@ -140,7 +140,7 @@ class PictureFiles(PredictionWriter):
         """Raise the errors of files that were written in the background.
 
         Raises:
-            Exception: What a job raised that is neither the user's nor the disk's fault.
+            Exception: An exception of a job that is neither the user's nor the disk's fault.
         """
         for future in self._background.results(wait=wait) if self._background is not None else ():
             with self.keeping_failures():
@@ -152,7 +152,7 @@ class PictureFiles(PredictionWriter):
             warnings.warn(note, stacklevel=2)
 
     def finish_writing(self) -> None:
-        """Wait for all that is written in the background; at the end, and before anything is counted."""
+        """Wait for all files written in the background; at the end, and before anything is counted."""
         background = self._background
         if background is not None:
             try:
@@ -162,7 +162,7 @@ class PictureFiles(PredictionWriter):
                 self._background = None
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Write what is predicted already, whatever ended the run; of that error alone the user hears."""
+        """Write what is predicted already when an error ends the run; only that error is reported."""
         with suppress(Exception):
             self.finish_writing()
 
@@ -171,10 +171,10 @@ class PictureFiles(PredictionWriter):
         self.finish_writing()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Stop with an error where pictures could not be written, when all others are; after the data's own.
+        """Stop with an error if pictures could not be written, when all others are; after the data's own errors.
 
         Raises:
-            ValueError: Some could not; names each.
+            ValueError: Some could not be written; names each.
         """
         if stage != "predict":
             return
@@ -186,7 +186,7 @@ class PictureFiles(PredictionWriter):
         raise_failures(self._failures, "pictures could not be written", UserValueError)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say how many there are, over all processes, and where."""
+        """Print how many there are, over all processes, and where."""
         count = sum(gathered(len({source for _, source in self._sources.values()})))
         if count and trainer.is_global_zero:
             say(f"{count} {self.called}: {self.folder}")

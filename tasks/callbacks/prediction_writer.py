@@ -1,4 +1,4 @@
-"""What writers of predictions have in common."""
+"""The base class of writers of predictions."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["PredictionWriter", "input_files"]
 
 
 def input_files(trainer: Trainer) -> Iterator[Sequence[str]]:
-    """The files that are about to be predicted from, as far as the data sets tell.
+    """The files that are predicted from, as far as the data sets state them.
 
     Args:
-        trainer: Its loaders are there.
+        trainer: With its loaders.
 
     Yields:
-        What `input_files()` of each data set does: of each sample its file, then others that belong to it.
+        What `input_files()` of each data set yields: for each sample its file, then others that belong to it.
     """
     loaders = trainer.predict_dataloaders
     for loader in loaders if isinstance(loaders, (list, tuple)) else [loaders]:
@@ -35,10 +35,10 @@ class PredictionWriter(BasePredictionWriter, ABC):
     """Takes each batch's predictions as they come; a subclass keeps or writes them in `write`.
 
     Args:
-        output: Where to, as given with `--output`; None for a place in the run's log folder.
+        output: The value of `--output`; None for a place in the run's log folder.
 
     Attributes:
-        protected: Files beside the data that nothing may be written over: the checkpoint, configurations.
+        protected: Further files that must not be overwritten: the checkpoint, configurations.
     """
 
     def __init__(self, output: PathName | None = None) -> None:
@@ -61,11 +61,11 @@ class PredictionWriter(BasePredictionWriter, ABC):
 
     @abstractmethod
     def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
-        """Keep or write what is predicted of one batch.
+        """Keep or write the predictions of one batch.
 
         Args:
             trainer: The trainer.
             pl_module: The task.
-            prediction: What it predicts.
-            batch: What it predicts that from.
+            prediction: Its prediction.
+            batch: The batch.
         """

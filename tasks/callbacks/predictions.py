@@ -16,7 +16,7 @@ from pcpad.tasks.base import Task
 from pcpad.tasks.callbacks.prediction_writer import PredictionWriter, input_files
 from pcpad.terminal import say
 
-Classes = list[tuple[str | int, float]]  # the likeliest first, with their probabilities
+Classes = list[tuple[str | int, float]]  # the most likely first, with their probabilities
 
 
 class PredictionTable(PredictionWriter):
@@ -34,13 +34,13 @@ class PredictionTable(PredictionWriter):
         self._rows: dict[Any, Classes] = {}
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start an empty table, where it would replace nothing that is read.
+        """Start an empty table, where it would overwrite no input.
 
         Raises:
             ValueError: It would.
         """
         self._rows = {}
-        path = _table_path(self.output, trainer.log_dir)  # broadcast: every process has to ask
+        path = _table_path(self.output, trainer.log_dir)  # broadcast: every process must ask
         inputs = (path for each in input_files(trainer) for path in each)
         refuse_dear(path)
         refuse_replacing([path], (*self.protected, *inputs))
@@ -53,7 +53,7 @@ class PredictionTable(PredictionWriter):
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather the rows of all processes and write them."""
-        folder = trainer.log_dir  # broadcast: every process has to ask
+        folder = trainer.log_dir  # broadcast: every process must ask
         parts = gathered(self._rows)
         if trainer.is_global_zero:
             rows = {path: row for part in parts for path, row in part.items()}
@@ -63,10 +63,10 @@ class PredictionTable(PredictionWriter):
 
 
 class VideoPredictionTable(PredictionTable):
-    """Writes what is predicted of videos to one CSV file: `path, part, start, end, class_1, probability_1, …`.
+    """Writes predictions for videos to one CSV file: `path, part, start, end, class_1, probability_1, …`.
 
-    Of each video first a row with `part` = `video`, of the mean of its windows' probabilities, then a row `window` for
-    each of them; `start` and `end` are in seconds. Five classes per row, or all of fewer. Windows of one video may come
+    For each video first a row with `part` = `video`, the mean of its windows' probabilities, then a row `window` for
+    each of them; `start` and `end` are in seconds. Five classes per row, or all if fewer. Windows of one video may come
     from several processes; the file appears once it is complete.
 
     Args:
@@ -85,7 +85,7 @@ class VideoPredictionTable(PredictionTable):
         self._sums = {}
 
     def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
-        """Keep the five classes of each window, and one sum a video for its mean."""
+        """Keep the five classes of each window, and one sum per video for its mean."""
         times = zip(prediction["start"], prediction["end"], strict=True)
         probabilities = prediction["probability"].double().cpu().numpy()
         for path, (start, end), values in zip(prediction["path"], times, probabilities, strict=True):
@@ -95,7 +95,7 @@ class VideoPredictionTable(PredictionTable):
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather the rows of all processes and write them."""
-        folder = trainer.log_dir  # broadcast: every process has to ask
+        folder = trainer.log_dir  # broadcast: every process must ask
         parts = gathered((self._rows, self._sums))
         if not trainer.is_global_zero:
             return

@@ -13,7 +13,7 @@ __all__ = ["ShownProgress"]
 
 
 class ShownProgress(RichProgressBar):
-    """Lightning's, beside which metrics are named as a terminal can show: a class may be called anything."""
+    """Lightning's progress bar, with metric names escaped for the terminal: a class may have any name."""
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """The metrics by names that are safe to print."""

@@ -21,8 +21,8 @@ class RandomState(Callback):
 
     Without it a resumed run starts from the seed again: its shuffling, dropout and, without worker processes,
     augmentation differ from those of a run that was not interrupted, and so does its result. With it a run that resumes
-    at the end of an epoch equals the uninterrupted one. Each process continues from its own state; where a run goes on
-    with another number of processes, from the first one's.
+    at the end of an epoch equals the uninterrupted one. Each process continues from its own state; if the number of
+    processes changes, all continue from the first one's.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class RandomState(Callback):
         return {**states[0], "others": states[1:]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the state until training starts: what is built before then draws numbers too."""
+        """Keep the state until training starts: building the rest draws random numbers too."""
         others = state_dict.get("others", [])
         for state in (state_dict, *others):
             check_random_state(state)
@@ -60,7 +60,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Have this process's generators go on from a state.
+    """Set this process's generators to a state.
 
     Args:
         state: What `random_state` returned.
@@ -73,7 +73,7 @@ def set_random_state(state: Mapping[str, Any]) -> None:
 
 
 def check_random_state(state: Any) -> None:
-    """Try a state on generators that nobody draws from.
+    """Try a state on unused generators.
 
     Args:
         state: From a checkpoint.
@@ -87,8 +87,8 @@ def check_random_state(state: Any) -> None:
             torch.Generator("cuda").set_state(state["cuda"].cpu())
         np.random.RandomState().set_state(_of_numpy(state))
         random.Random().setstate(_of_python(state))
-    except Exception as error:  # of three libraries, for whatever is there
-        message = f"no state of random generators: {error!r}"
+    except Exception as error:  # from three libraries, for arbitrary content
+        message = f"not a state of random generators: {error!r}"
         raise OddStateError(message) from error
 
 

@@ -18,24 +18,24 @@ from pcpad.errors import UserError, UserValueError
 
 __all__ = ["OddStateError", "SoundStates", "is_number", "refuse_odd", "restoring"]
 
-_LONGEST = 600  # characters of a library's reason
-# What taking something apart that is of another shape raises.
+_LONGEST = 600  # characters of a library's message
+# Errors raised by taking apart something of another shape.
 _ODD = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, AssertionError)
 
 
 class OddStateError(UserValueError):
-    """A state that no run has written; `restoring` adds which file it is from."""
+    """A state that no run has written; `restoring` adds the file's name."""
 
 
 class SoundStates(Callback):
-    """Looks at what Lightning restores of a run: counters, optimizers, schedules, callbacks, positions in the data.
+    """Checks what Lightning restores of a run: counters, optimizers, schedules, callbacks, positions in the data.
 
-    A checkpoint is a file from somewhere, and what is restored goes straight into attributes of optimizers, schedules
-    and loops. What does not fit there would end the run with a traceback, some steps later, or be taken for a number.
+    A checkpoint may come from anywhere, and its content goes straight into attributes of optimizers, schedules
+    and loops. What does not fit would end the run with a traceback some steps later, or silently change numbers.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Put the looks before and after Lightning's own steps."""
+        """Add checks before and after Lightning's own steps."""
         connector, loop = trainer._checkpoint_connector, trainer.fit_loop
         _guard(connector, "resume_start", trainer, "pytorch-lightning_version")
         _guard(connector, "restore_model", trainer, "state_dict")
@@ -50,17 +50,17 @@ class SoundStates(Callback):
 
 @contextmanager
 def restoring(trainer: Trainer, entry: str) -> Iterator[None]:
-    """Say of what goes wrong in this block that it is due to an entry of the checkpoint.
+    """Attribute errors in this block to an entry of the checkpoint.
 
     Args:
-        trainer: The one that resumes from it.
+        trainer: The trainer that resumes from it.
         entry: Its name.
 
     Yields:
         Nothing.
 
     Raises:
-        UserValueError: In place of an `OddStateError`, and of what taking odd things apart raises.
+        UserValueError: In place of an `OddStateError`, and of errors from content of another shape.
     """
     try:
         yield
@@ -79,16 +79,16 @@ def restoring(trainer: Trainer, entry: str) -> Iterator[None]:
 
 
 def refuse_odd(fresh: Any, stored: Any, name: str) -> None:
-    """Refuse a stored state that differs in kind from the one there is before it is restored.
+    """Refuse, before it is restored, a stored state that differs in kind from the current one.
 
     Args:
-        fresh: Of the run that is about to resume.
-        stored: Of the checkpoint.
-        name: Of the state, for the error.
+        fresh: From the run that is about to resume.
+        stored: From the checkpoint.
+        name: The state's name, for the error.
 
     Raises:
-        OddStateError: A word where a number is, a list of another length, and the like. Names that only one of the two
-            has are passed over.
+        OddStateError: A string where a number is expected, a list of another length, and so on. Names that only one of
+            the two has are ignored.
     """
     if isinstance(fresh, Tensor):
         fine = isinstance(stored, Tensor) and (stored.shape == fresh.shape or stored.numel() == fresh.numel() == 1)
@@ -132,7 +132,7 @@ def _kind(value: Any) -> str:
 
 
 def _callback_in(error: BaseException) -> str:
-    """Which callback the error is from."""
+    """The callback that the error comes from."""
     owners = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
     names = [type(owner).__name__ for owner in owners if isinstance(owner, Callback)]
     return f" (of {names[0]})" if names else ""
@@ -168,7 +168,7 @@ def _look_at_callbacks(trainer: Trainer, content: dict[str, Any]) -> None:
         return
     refuse_odd({}, stored, "it")
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        # Of random states there are as many as the run had processes; `RandomState` looks at them itself.
+        # There are as many random states as the run had processes; `RandomState` checks them itself.
         if callback.state_key not in stored or callback.state_key == "RandomState":
             continue
         fresh: Any = {}
@@ -195,7 +195,7 @@ def _look_at_loops(trainer: Trainer, content: dict[str, Any]) -> None:
 
 
 def _refuse_odd_counters(fresh: Any, stored: Any, name: str) -> None:
-    """Refuse odd counters: every stored value becomes an attribute that counting continues from."""
+    """Refuse invalid counters: every stored value becomes an attribute that counting continues from."""
     refuse_odd(fresh, stored, name)
     if isinstance(fresh, Mapping):
         for key, value in stored.items():
@@ -229,7 +229,7 @@ def _look_at_optimizers(trainer: Trainer, content: dict[str, Any]) -> Callable[[
 
 
 class _References:
-    """What an optimizer keeps of a parameter, by a step with a small one.
+    """The state that an optimizer keeps of a parameter, found by a step with a small one.
 
     Args:
         optimizer: Before anything is restored.
@@ -241,7 +241,7 @@ class _References:
         self._known: dict[tuple[int, int], tuple[torch.Size, Mapping[str, Any]]] = {}
 
     def compare(self, number: int, parameter: Tensor, state: Any) -> None:
-        """Refuse a state of another shape than the parameter's would be."""
+        """Refuse a state of another shape than the parameter's."""
         if state is None:
             return
         refuse_odd({}, state, "a parameter's state")
@@ -275,13 +275,13 @@ class _References:
 def _look_at_schedules(trainer: Trainer, content: dict[str, Any]) -> None:
     stored = content["lr_schedulers"]
     configs = trainer.lr_scheduler_configs
-    # None at all are left where the schedule is another one than the checkpoint's.
+    # No states are left if the schedule is another one than the checkpoint's.
     refuse_odd([{}] * len(configs) if stored != [] else [], stored, "it")
     for config, state in zip(configs, stored, strict=False):
         kind = type(config.scheduler)
         expected = config.scheduler.state_dict()
         refuse_odd(expected, state, kind.__name__)
         for key in state:
-            if key not in expected and hasattr(kind, key):  # a method, in whose place it would stand
+            if key not in expected and hasattr(kind, key):  # a method, which it would replace
                 message = f"{kind.__name__} keeps no {key!r}"
                 raise OddStateError(message)

@@ -1,4 +1,4 @@
-"""What a run achieved: best epoch, mean of the last epochs, test metrics, as a table and as JSON."""
+"""The results of a run: best epoch, mean of the last epochs, test metrics, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from pcpad.terminal import tell
 
 
 class RunResults(Callback):
-    """Keeps what the papers report of a training run, and writes every result to the run's `results.json`.
+    """Keeps the numbers that the papers report of a training run, and writes all results to the run's `results.json`.
 
-    Of the monitored validation metric, the best epoch's value and the mean of the last five epochs'. The values are
-    part of the checkpoint, so a run that was interrupted reports over all of its epochs, each counted once. The file
+    For the monitored validation metric, the best epoch's value and the mean of the last five epochs'. The values are
+    part of the checkpoint, so an interrupted run reports all of its epochs, each counted once. The file
     has one entry for each of `fit`, `validate` and `test`, with the paddings trained and tested with, and under
-    `meanings` the unit of each number, and whether `higher` or `lower` is better, null where nothing says it.
+    `meanings` the unit of each number, and whether `higher` or `lower` is better, null if unknown.
 
     Args:
         monitor: The validation metric, such as `val/top1`; without one, only final metrics are kept.
         mode: Whether its best is the `max` or the `min`.
-        last_epochs: Over how many epochs the mean is taken.
+        last_epochs: Number of epochs that the mean is taken over.
     """
 
     def __init__(self, monitor: str | None = None, mode: Literal["max", "min"] = "max", last_epochs: int = 5) -> None:
@@ -49,11 +49,11 @@ class RunResults(Callback):
         return {"monitor": self.monitor, "history": dict(self.history)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting where the checkpoint stopped, if it counted the same metric."""
+        """Continue counting from the checkpoint, if it counted the same metric."""
         self.history = dict(state_dict["history"]) if state_dict["monitor"] == self.monitor else {}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the epoch's value; several validations in an epoch, or an epoch done again, count once."""
+        """Keep the epoch's value; several validations in an epoch, or a repeated epoch, count once."""
         if trainer.sanity_checking:
             return
         if trainer.state.fn != "fit":
@@ -125,7 +125,7 @@ class RunResults(Callback):
             title += (
                 f": trained with {entry['trained_with'] or 'an unknown'} padding, tested with {entry['tested_with']}"
             )
-        if isinstance(pl_module, Task) and pl_module.report is not None:  # whose own tables say more
+        if isinstance(pl_module, Task) and pl_module.report is not None:  # its own tables say more
             self._closing += [title, f"Written to {path}"] if path else [title]
             return
         rows = [[name, "–" if value is None else shown(value)] for name, value in sorted(entry["metrics"].items())]
@@ -133,14 +133,14 @@ class RunResults(Callback):
         self._closing += [table, f"Written to {path}"] if path else [table]
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Print last of all, when a progress bar named before this callback has closed."""
+        """Print last, when a progress bar named before this callback has closed."""
         closing, self._closing = self._closing, []
         for item in closing if trainer.is_global_zero else []:
             tell(item)
 
     @staticmethod
     def _write(trainer: Trainer, command: str, entry: dict[str, Any]) -> Path | None:
-        folder = trainer.log_dir  # broadcast: every process has to ask
+        folder = trainer.log_dir  # broadcast: every process must ask
         if folder is None or not trainer.is_global_zero:
             return None
         path = Path(folder) / "results.json"

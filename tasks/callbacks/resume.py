@@ -14,18 +14,18 @@ from pcpad.tasks.callbacks.restoring import refuse_odd, restoring
 
 
 class OptimizerOnResume(Callback):
-    """Lets the optimizer and schedule that were asked for win over those a checkpoint restores.
+    """Lets the requested optimizer and schedule override those that a checkpoint restores.
 
     Lightning restores the optimizer's options and the schedule's together with their state: a learning rate typed at
-    `fit --ckpt_path` would be silently replaced. When the hyper-parameters asked for differ from the checkpoint's, the
-    options are the new ones, momentum stays, and the new schedule is taken to where the run was.
+    `fit --ckpt_path` would be silently replaced. When the requested hyper-parameters differ from the checkpoint's, the
+    new options are used, momentum is kept, and the new schedule is advanced to the run's position.
     """
 
     def __init__(self) -> None:
         self._steps: int | None = None
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Put the options asked for in place of those in the checkpoint, before Lightning restores them."""
+        """Put the requested options in place of those in the checkpoint, before Lightning restores them."""
         self._steps = None
         stored, used = checkpoint.get("hyper_parameters", {}), pl_module.hparams
         names = [name for name in ("optimizer", "scheduler") if name in stored and name in used]
@@ -41,12 +41,12 @@ class OptimizerOnResume(Callback):
     ) -> None:
         (state,) = checkpoint["optimizer_states"]
         if _kind(stored.get("optimizer")) != _kind(used.get("optimizer")):
-            state["state"] = {}  # one optimizer's averages mean nothing to another
+            state["state"] = {}  # one optimizer's averages are meaningless to another
         for fresh, group in zip(configured["optimizer"].param_groups, state["param_groups"], strict=True):
             kept = group["params"]
             group.clear()
             group.update({key: value for key, value in fresh.items() if key != "params"}, params=kept)
-        # Not restored but caught up with in `on_train_start`. Its own counter says how far it had come.
+        # Not restored, but advanced in `on_train_start`. Its own counter says how far it had come.
         by_step = configured.get("lr_scheduler", {}).get("interval") == "step"
         reached = checkpoint["global_step"] if by_step else checkpoint["epoch"]
         schedules = checkpoint["lr_schedulers"]
@@ -56,11 +56,11 @@ class OptimizerOnResume(Callback):
         checkpoint["lr_schedulers"] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the new schedule to the epoch, or step, at which the run resumes."""
+        """Advance the new schedule to the epoch, or step, at which the run resumes."""
         if self._steps is None:
             return
         with warnings.catch_warnings():
-            # Stepping before the optimizer's first step is what catching up means.
+            # Advancing means stepping before the optimizer's first step.
             warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler\.step\(\)`")
             for config in trainer.lr_scheduler_configs:
                 if not isinstance(config.scheduler, ReduceLROnPlateau):

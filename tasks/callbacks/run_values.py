@@ -1,4 +1,4 @@
-"""How a run was set up, kept in its checkpoints."""
+"""A run's settings, kept in its checkpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RUN_VALUES = "pcpad_run"
 
 
 class RunValues(Callback):
-    """Keeps plain values of a run's configuration in its checkpoints: how long it lasts, when it validates.
+    """Keeps plain values of a run's configuration in its checkpoints, such as its length and when it validates.
 
     So that `pcpad fit --ckpt_path last.ckpt` alone continues as the run would have.
 

@@ -18,14 +18,14 @@ _LOGGED = ("prog_bar", "logger", "on_step", "on_epoch", "enable_graph", "add_dat
 
 
 def running_metrics(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-    """Take down what is measured so far: averages that `self.log` gathers over an epoch, and states of metrics.
+    """Copy what has been measured so far: averages that `self.log` gathers over an epoch, and states of metrics.
 
     Args:
         trainer: In training, at the end of a step.
-        pl_module: Whose metrics.
+        pl_module: The module with the metrics.
 
     Returns:
-        Copies, this process's.
+        Copies, for this process.
     """
     for module in pl_module.modules():
         if isinstance(module, MetricCollection):
@@ -38,11 +38,11 @@ def running_metrics(trainer: Trainer, pl_module: LightningModule) -> dict[str, A
 
 
 def set_running_metrics(trainer: Trainer, pl_module: LightningModule, state: Mapping[str, Any]) -> None:
-    """Go on from what was measured so far.
+    """Restore what has been measured so far.
 
     Args:
         trainer: In training, before any step.
-        pl_module: Whose metrics.
+        pl_module: The module with the metrics.
         state: What `running_metrics` returned.
     """
     device = trainer.strategy.root_device
@@ -68,7 +68,7 @@ def set_running_metrics(trainer: Trainer, pl_module: LightningModule, state: Map
 
 
 def _logged(item: Any) -> dict[str, Any]:
-    """One entry of Lightning's collection of what was logged."""
+    """One entry of Lightning's collection of logged values."""
     meta, values = item.meta, {}
     for name in ("value", "cumulated_batch_size", "_forward_cache"):
         if isinstance(getattr(item, name, None), Tensor):

@@ -1,4 +1,4 @@
-"""What a network makes of a few samples, as pictures, while it trains and when it is tested."""
+"""Pictures of a network's outputs for a few samples, during training and in tests."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from pcpad.terminal import say
 class SampleImages(Callback):
     """Writes labeled sheets of sample pictures: `images/*.png` in the run's log folder, and to TensorBoard.
 
-    For tasks with a `sample_images(batch)` of their own: by column title images (n, 3, H, W), uint8 or float in [0, 1],
-    all columns of one n, H and W. Other tasks, whose batches may be anything, are left alone.
+    For tasks that define `sample_images(batch)`: by column title images (n, 3, H, W), uint8 or float in [0, 1],
+    all columns with one n, H and W. Other tasks, whose batches may be anything, are left alone.
 
-    The samples are always the same ones, spread evenly over the first validation (or test) loader; they are looked at
-    as their batches come by, at the cost of one more pass of the network over each. It runs in evaluation mode, in
-    the trainer's precision, without gradients and without using up random numbers. While training a sheet is made in
+    The samples are always the same ones, spread evenly over the first validation (or test) loader; they are drawn
+    when their batches are processed, at the cost of one more forward pass over each. It runs in evaluation mode, in
+    the trainer's precision, without gradients and without changing the random state. In training a sheet is made in
     the first epoch, in every n-th and in the last, at each of its validations.
 
     Args:
@@ -68,7 +68,7 @@ class SampleImages(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Look at the batch's samples, if some of them belong on the sheet."""
+        """Run the batch's samples, if some of them belong on the sheet."""
         if dataloader_idx == 0 and self._is_due(trainer, pl_module):
             self._look(trainer, pl_module, batch, self._share(batch_idx, trainer.num_val_batches[0]))
 
@@ -81,7 +81,7 @@ class SampleImages(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Look at the batch's samples, if some of them belong on the sheet."""
+        """Run the batch's samples, if some of them belong on the sheet."""
         if dataloader_idx == 0 and self._is_due(trainer, pl_module):
             self._look(trainer, pl_module, batch, self._share(batch_idx, trainer.num_test_batches[0]))
 
@@ -99,7 +99,7 @@ class SampleImages(Callback):
             self._write(trainer, "test", "test", "test")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Say where they are, when the progress bar has closed."""
+        """Print where they are, when the progress bar has closed."""
         if self._folder is not None:
             say(f"Sample pictures: {self._folder}")
         self._folder, self._rows = None, []
@@ -122,7 +122,7 @@ class SampleImages(Callback):
         return sum(int(number * batches / self.count) == batch_idx for number in range(self.count))
 
     def _look(self, trainer: Trainer, pl_module: LightningModule, batch: Any, samples: int) -> None:
-        # Where each process has but a part of the network, all of them have to run it.
+        # If each process has only a part of the network, all of them must run it.
         alone = isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
         if samples == 0 or (alone and not trainer.is_global_zero):
             return
@@ -133,7 +133,7 @@ class SampleImages(Callback):
             self._rows += rows_of(columns)
 
     def _write(self, trainer: Trainer, stage: str, name: str, heading: str) -> None:
-        folder = trainer.log_dir  # broadcast: every process has to ask
+        folder = trainer.log_dir  # broadcast: every process must ask
         rows, self._rows = self._rows, []
         if not rows or not trainer.is_global_zero:
             return
@@ -147,11 +147,11 @@ class SampleImages(Callback):
 
 
 def pictures_of(trainer: Trainer, task: Task, batch: dict[str, Any]) -> dict[str, Tensor]:
-    """What a task shows of a batch, else what is in it.
+    """The columns that a task shows of a batch, else the batch's images.
 
     Args:
         trainer: In an evaluation; its precision is used.
-        task: Whose `sample_images`.
+        task: The task with `sample_images`.
         batch: On the device.
 
     Returns:
@@ -194,14 +194,14 @@ def _has_pictures(module: LightningModule) -> bool:
 
 
 def check_columns(columns: Any, task: str) -> None:
-    """Refuse what is no set of columns, see `SampleImages`.
+    """Refuse a value that is not a set of columns, see `SampleImages`.
 
     Args:
         columns: What a task's `sample_images` returned.
         task: The task's name, for the message.
 
     Raises:
-        ValueError: It is no dict of images, or the images differ in number or size.
+        ValueError: It is not a dict of images, or the images differ in number or size.
     """
     images = list(columns.values()) if isinstance(columns, Mapping) else []
     shapes = [tuple(getattr(each, "shape", ())) for each in images]

@@ -19,22 +19,22 @@ from pcpad.distributed import gathered
 __all__ = ["StopSignals"]
 
 _PATIENCE = 1.0
-"""Seconds within which a second Ctrl-C counts as the first: torchrun passes on what a terminal has sent already."""
+"""Seconds within which a second Ctrl-C counts as the first: torchrun forwards what a terminal has already sent."""
 
 
 class StopSignals:
-    """Notes SIGINT, SIGTERM and SLURM's signal to requeue, for training to answer them where its state is whole.
+    """Notes SIGINT, SIGTERM and SLURM's signal to requeue, so that training answers them where its state is complete.
 
-    Lightning raises, saves or, under DDP, communicates wherever a signal finds it. A signal that someone else has
-    taken or ignored before training is left alone.
+    Lightning raises, saves or, under DDP, communicates wherever a signal arrives. A signal that was taken or ignored
+    by other code before training is left alone.
 
     Args:
-        trainer: Whose processes are told; every process has to make one of these.
+        trainer: The trainer whose processes are informed; every process must create one of these.
         at_once: Called at a second Ctrl-C.
 
     Attributes:
         received: The first signal noted; None before.
-        started_by_another: Whether another process of the run started this one, and speaks for it.
+        started_by_another: Whether another process of the run started this one, and informs the user for it.
     """
 
     def __init__(self, trainer: Trainer, at_once: Callable[[], None]) -> None:
@@ -47,14 +47,14 @@ class StopSignals:
 
     @property
     def requeuing(self) -> int | None:
-        """SLURM's signal, where Lightning is to requeue the job at it."""
+        """SLURM's signal, where Lightning requeues the job at it."""
         environment = self.trainer._accelerator_connector.cluster_environment
         if not isinstance(environment, SLURMEnvironment) or not environment.auto_requeue:
             return None
         return environment.requeue_signal
 
     def take(self) -> None:
-        """Take the signals over; again, after Lightning has, which it does just before the first step."""
+        """Install the handlers; again, after Lightning has installed its own, just before the first step."""
         if threading.current_thread() is not threading.main_thread():
             return
         untaken: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
@@ -66,11 +66,11 @@ class StopSignals:
             self._before.setdefault(self.requeuing, connector._original_handlers.get(signal.Signals(self.requeuing)))
         for number, before in self._before.items():
             signal.signal(number, self._note)
-            if connector._original_handlers:  # to which Lightning goes back in the end, whatever ends the run
+            if connector._original_handlers:  # which Lightning restores when the run ends
                 connector._original_handlers[signal.Signals(number)] = before
 
     def give_back(self) -> None:
-        """Leave the signals as they were."""
+        """Restore the signal handlers."""
         if threading.current_thread() is threading.main_thread():
             for number, before in self._before.items():
                 signal.signal(number, before)
@@ -81,9 +81,9 @@ class StopSignals:
         started = launcher.procs if isinstance(launcher, _SubprocessScriptLauncher) else []
         if self.received is None:
             self.received, self._since = number, time.monotonic()
-            for process in started:  # as a terminal would tell them, but not kill, batch systems and others
+            for process in started:  # as a terminal would, but `kill` and batch systems do not
                 process.send_signal(signal.SIGTERM)
-            if self.trainer.is_global_zero:  # print is not for signal handlers
+            if self.trainer.is_global_zero:  # print is not safe in signal handlers
                 name = signal.Signals(number).name
                 os.write(2, f"\npcpad: {name}: saving at the end of this step; Ctrl-C stops at once\n".encode())
         elif number == signal.SIGINT and time.monotonic() - self._since > _PATIENCE and not self.started_by_another:

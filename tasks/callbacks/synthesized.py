@@ -29,11 +29,11 @@ class SynthesizedPictures(PictureFiles):
     called = "synthesized pictures"
 
     def stem(self, source: str) -> str:
-        """Without the label map's ending."""
+        """The name without the label map's ending."""
         return super().stem(source).removesuffix(_LABEL)
 
     def write(self, trainer: Trainer, pl_module: LightningModule, prediction: dict[str, Any], batch: Any) -> None:
-        """Write the pictures of one batch; one that would replace another, or its map, is kept for the end."""
+        """Write the pictures of one batch; errors about one that would replace another file are kept for the end."""
         for name, image in zip(prediction["path"], prediction["image"], strict=True):
             with self.keeping_failures():
                 (target,) = self.targets(name)

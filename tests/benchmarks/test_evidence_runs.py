@@ -105,7 +105,7 @@ def test_what_is_drawn_needs_no_folder_of_published_data(tmp_path, monkeypatch, 
     monkeypatch.setattr(sys, "argv", ["evidence_runs", "act_demo", "cls_cifar", "--work", str(tmp_path)])
     with pytest.raises(SystemExit):
         evidence_runs.main()
-    assert "--data for all that is not drawn" in capsys.readouterr().err
+    assert "--data unless the data are drawn" in capsys.readouterr().err
 
 
 def shorten(recipe, into):

@@ -81,7 +81,7 @@ def test_the_output_replaces_nothing_that_is_read(folder, capsys):
     before = Path("w.safetensors").read_bytes()
     assert "would replace the input" in refused(capsys, "--weights=w.safetensors", output="w.safetensors")
     Path("other.safetensors").write_bytes(before)
-    assert "is there already" in refused(capsys, output="other.safetensors")
+    assert "exists already and holds" in refused(capsys, output="other.safetensors")
     assert Path("w.safetensors").read_bytes() == before
 
 

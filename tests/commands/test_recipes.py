@@ -20,7 +20,7 @@ def test_a_key_said_twice_is_refused(tmp_path, capsys):
     recipe.write_text("trainer:\n  max_epochs: 2\n  accelerator: cpu\n  max_epochs: 90\n")
     with pytest.raises(SystemExit):
         cli.main(["fit", "--config", str(recipe), "--print_config"])
-    assert f"{recipe} says `max_epochs` twice in one place, in lines 2 and 4" in capsys.readouterr().err
+    assert f"{recipe} repeats the key `max_epochs`, in lines 2 and 4" in capsys.readouterr().err
     # The same key elsewhere, and a merged one, are none of that.
     recipe.write_text("base: &base\n  a: 1\nmine:\n  <<: *base\n  a: 2\nimports: []\n")
     assert configured_imports([recipe]) == []
@@ -39,11 +39,11 @@ def test_what_departs_from_the_papers_is_said_at_the_key(recipe):
     for at, line in enumerate(lines):
         comment = " ".join(part.strip(" #") for part in lines[at - 2 : at] if part.strip().startswith("#"))
         if line.strip().startswith("precision:"):
-            assert "Not the papers'" in comment
+            assert "Not from the papers," in comment
             assert "--trainer.precision 32-true" in comment
         if line.strip().startswith("ema:"):
-            assert "Not the paper's" in comment
-            assert "0 does that" in comment
+            assert "Not from the paper," in comment
+            assert "0 turns it off" in comment
 
 
 @pytest.mark.faults

@@ -80,11 +80,11 @@ import nowhere
 @pytest.mark.parametrize(
     ("block", "said"),
     [
-        ("```\n$ pcpad fit\n```", "a block is one of"),
-        ("```text\npcpad fit\n```", "belong into a console block"),
+        ("```\n$ pcpad fit\n```", "a block's language is one of"),
+        ("```text\npcpad fit\n```", "belong in a console block"),
         ("```console\npcpad fit\n```", "lines that begin with"),
         ("```console\n$ rm -r x\n```", "only pcpad can be run, not rm"),
-        ("```python\n# not run here:\n```", "says why"),
+        ("```python\n# not run here:\n```", "must say why"),
         ("```sh\nmake nothing\npip install 'pcpad[onnx,nothing]'\n```", "make has no target nothing"),
         ("```sh\nmake test\npip install 'pcpad[onnx,nothing]'\n```", "pcpad has no extra nothing"),
     ],

@@ -29,9 +29,9 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("[" * 5000, "nested too deeply"),
         ("a: 1\nb: !!python/object/apply:os.system [x]", r"line 2, column 4: a tag \(!python/object/apply:os.system\)"),
         ("!mine x", r"a tag \(!mine\)"),
-        ("a: [", "no YAML that can be read"),
-        ("2001-99-99", "no YAML that can be read"),
-        ("a\0b", "no YAML that can be read"),
+        ("a: [", "not valid YAML"),
+        ("2001-99-99", "not valid YAML"),
+        ("a\0b", "not valid YAML"),
     ],
 )
 def test_what_cannot_be_read_is_one_sentence(text, words):
@@ -57,7 +57,7 @@ def test_values_that_are_not_what_their_tag_says(text):
     """PyYAML looks into them with IndexError, KeyError and AttributeError, which were bugs of ours until caught."""
     from jsonargparse import ArgumentError, ArgumentParser
 
-    with pytest.raises(UserValueError, match=r"^mine\.yaml: no YAML that can be read: a value is not what its tag"):
+    with pytest.raises(UserValueError, match=r"^mine\.yaml: not valid YAML: a value is not what its tag"):
         read_yaml(text, "mine.yaml")
     bound_jsonargparse()
     parser = ArgumentParser(exit_on_error=False)

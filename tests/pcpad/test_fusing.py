@@ -95,7 +95,7 @@ def test_what_is_left_and_why():
     twice = pair()
     assert left(nn.Sequential(twice, twice)) == ["it is called more than once"] * 2
     explicit = convert_padding(nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)), "explicit")
-    assert left(explicit) == ["ExplicitPadConv2d is of a class that is not known here"]
+    assert left(explicit) == ["ExplicitPadConv2d is of an unknown class"]
 
     class Used(nn.Module):
         def __init__(self):

@@ -184,7 +184,7 @@ def test_other_dimensions(dims):
         (lambda: nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(3)), {"0": OUTSIDE}),
         (lambda: Held(nn.ZeroPad2d(1), nn.Conv2d(3, 4, 3), nn.ReLU()), {"pad": OUTSIDE}),
         (lambda: Held(nn.ConstantPad2d(1, 0.5), nn.Conv2d(3, 4, 3)), {"pad": OUTSIDE}),
-        (Both, {"(root)": "it pads what other layers than convolutions read, too"}),
+        (Both, {"(root)": "it also pads the input of layers that are no convolutions"}),
         (lambda: Twice(second=False), {"conv": "only some of its calls come with zeros"}),
         (lambda: Twice(second=True), {"conv": "only some of its calls come with zeros"}),
         (lambda: Mode(mode="reflect"), {"conv": "its input comes padded by 'reflect'"}),

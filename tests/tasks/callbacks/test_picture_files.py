@@ -72,7 +72,7 @@ def test_names_as_long_as_file_systems_allow(tmp_path):
     for source in sources:
         source.write_text("x")
     writer = started(LabelMaps(tmp_path / "out"), *sources)
-    with pytest.warns(UserWarning, match="too long a name for its result"):
+    with pytest.warns(UserWarning, match="its name is too long for the result"):
         targets = [target for source in sources for target in writer.targets(str(source))]
     for target in targets:
         target.write_text("x")
