@@ -134,9 +134,7 @@ def plan_for(
         )
         raise UserValueError(message)
     layers = tuple(key for key in places if key and _is_named_stage(network, key))
-    choice = (
-        f"The measured output is {smaller.choice} (`output_key`, --output_key)." if smaller.choice else ""
-    )
+    choice = f"The measured output is {smaller.choice} (`output_key`, --output_key)." if smaller.choice else ""
     return Plan(kind, side, around, max(alignment, aligned), places, layers, last, reach, obstacles, notes, choice)
 
 

@@ -350,7 +350,7 @@ class _Axis:
                 self._name("the network", f"its output depends on the position (by {found:.1g} of the largest value)")
             else:
                 text = (
-                    f"a {_AXES[self.axis]} of {side}, which is not a multiple of {step}, changes its whole output "
+                    f"a {_AXES[self.axis]} of {side}, which is no multiple of {step}, changes its whole output "
                     f"(by {found:.1g} of the largest value)"
                 )
                 self._name("the network", text)

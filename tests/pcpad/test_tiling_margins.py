@@ -127,7 +127,7 @@ def test_sizes_at_which_nothing_is_exact_are_refused():
     margin = Margin("exact", network)
     whole = image(80, 120)
     torch.testing.assert_close(run_tiled(network, whole, Tiling(16), margin=margin), network(whole))
-    with pytest.raises(ValueError, match="a width of 121, which is not a multiple of 4") as refused:
+    with pytest.raises(ValueError, match="a width of 121, which is no multiple of 4") as refused:
         run_tiled(network, image(80, 121), Tiling(16), margin=margin)
     assert "(80 x 120)" in str(refused.value)
 

@@ -242,7 +242,7 @@ def test_a_network_of_one_size_is_refused_with_the_size():
     network = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Flatten(), nn.Linear(64 * 64, 5))
     with pytest.raises(UserRuntimeError, match="fails on images of 128×128 pixels: RuntimeError"):
         border_report(network, photographs(size=(64, 64)), crop=64)
-    with pytest.raises(UserRuntimeError, match=r"and runs on 64×64\. .* the part of it that takes any"):
+    with pytest.raises(UserRuntimeError, match=r"but runs on 64×64\. .* the part of it that takes any size"):
         border_report(network, photographs(size=(64, 64)), crop=64)
 
 

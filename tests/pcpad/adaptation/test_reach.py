@@ -211,7 +211,7 @@ def test_sizes_that_the_strides_do_not_divide():
     network = ToItsSize().eval()
     assert not receptive_field(network, (400, 300)).obstacles
     (obstacle,) = receptive_field(network, (400, 301)).obstacles
-    assert "a width of 301, which is not a multiple of 4" in obstacle
+    assert "a width of 301, which is no multiple of 4" in obstacle
     # Scale factors are the same for all sizes.
     network = nn.Sequential(nn.AvgPool2d(4, ceil_mode=True), nn.Conv2d(3, 3, 3, padding=1)).eval()
     assert not receptive_field(network, (401, 301)).obstacles
@@ -253,7 +253,7 @@ def refuses_nan(image):
         (nn.Linear(224, 10).eval(), "any size"),
         (refuses_nan, "without such checks"),
         (lambda x: x / 0, "not finite"),
-        (lambda x: "map", "there is none"),
+        (lambda x: "map", "but got none"),
         (3, "`network`"),
     ],
 )

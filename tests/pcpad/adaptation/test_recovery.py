@@ -84,7 +84,7 @@ def test_a_control_serves_a_second_padding(found, photographs):
     again = recover(filtering(), photographs, "replicate", QUICK, control=found)
     assert again.rows[ROWS[3]] == found.rows[ROWS[3]]
     assert again.control is found.control
-    with pytest.raises(UserValueError, match="a different procedure"):
+    with pytest.raises(UserValueError, match="a `control` trained by the same procedure"):
         recover(filtering(), photographs, "replicate", replace(QUICK, steps=3), control=found)
 
 
@@ -184,7 +184,7 @@ def test_a_network_without_padding_is_said(photographs, network):
 
 @pytest.mark.faults
 def test_a_network_that_has_the_padding_already_is_said(photographs):
-    with pytest.raises(UserValueError, match="have partial padding already"):
+    with pytest.raises(UserValueError, match="already have partial padding"):
         recover(convert_padding(filtering(), "partial"), photographs, "partial", QUICK)
 
 
