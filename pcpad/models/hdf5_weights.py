@@ -103,7 +103,7 @@ def _refuse_claims(arrays: dict[str, Any], path: Path, size: int) -> None:
             message = f"{path} is refused: its {name} is stored in another file."
             raise UserValueError(message)
         if array.chunks is not None:
-            message = f"{path} is refused: its {name} is stored in chunks, as Keras never writes weights."
+            message = f"{path} is refused: its {name} is stored in chunks, which Keras never does."
             raise UserValueError(message)
         total += array.nbytes
         if array.nbytes != array.id.get_storage_size() or total > size:

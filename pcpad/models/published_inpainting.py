@@ -273,7 +273,7 @@ def _check_all(found: Found, source: str) -> None:
     ]
     lines = [
         f"  {what} ({len(names)}): {listed(names)}"
-        for what, names in (("missing", missing), ("not in that network", strays), ("of other shapes", shapes))
+        for what, names in (("missing", missing), ("not in that network", strays), ("of another shape", shapes))
         if names
     ]
     if not lines:

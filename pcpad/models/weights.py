@@ -283,7 +283,7 @@ def mismatch(model: nn.Module, state: Mapping[str, Tensor]) -> str:
         lines.append(f"not in the network ({len(unexpected)} of {len(state)}): {listed(unexpected)}")
     if shapes:
         sizes = [f"{name} is {_size(state[name])}, the network's {_size(own[name])}" for name in shapes]
-        lines.append(f"of other shapes ({len(shapes)}): {listed(sizes)}")
+        lines.append(f"of another shape ({len(shapes)}): {listed(sizes)}")
     if shapes and not missing and not unexpected:
         lines += _class_count_hint(own, state, shapes)
     return "\n".join("  " + line for line in lines)

@@ -116,7 +116,7 @@ def state_of(**changes):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"weight": torch.ones(2, 2), "bias": torch.ones(2)}, r"no inpainting network.*2 tensors, weight, bias.*Known"),
+        ({"weight": torch.ones(2, 2), "bias": torch.ones(2)}, r"no known inpainting network.*2 tensors, weight, bias.*Known"),
         (
             {
                 "pytorch-lightning_version": "2.6.6",
@@ -165,7 +165,7 @@ def test_checkpoints_that_say_nonsense_of_their_images_are_refused(name, value, 
 @pytest.mark.faults
 def test_a_file_that_is_cut_off_or_missing_or_of_another_depth(tmp_path):
     torch.save(state_of(), tmp_path / "weights.pth")
-    with pytest.raises(UserValueError, match="depth 2, and depth=7 was asked for"):
+    with pytest.raises(UserValueError, match="depth 2, but got depth=7"):
         load_inpainter(tmp_path / "weights.pth", depth=7)
     with pytest.raises(UserValueError, match="Expected argument `depth` to be a positive integer or None, but got 0"):
         load_inpainter(tmp_path / "weights.pth", depth=0)
