@@ -11,7 +11,7 @@ __all__ = ["smooth_guesses"]
 
 _COARSEST = 8  # pixels of a side, below which no level is added
 # Steps of conjugate gradients per level. A level starts from the solution of the coarser one, so that only detail at
-# its own resolution remains to be found. With 30 steps the plate is no better a guess: PSNR across strokes of 6 to 12
+# its own resolution remains to be found. With 30 steps the plate is a worse guess: PSNR across strokes of 6 to 12
 # pixels 21.2 instead of 21.3, and for half pictures 14.0 instead of 14.9, since it extends slopes too far.
 _STEPS = {1: 6, 2: 12}
 _DONE = 1e-9  # sum of squares at which the surface is as smooth as float32 can represent

@@ -98,7 +98,7 @@ def load_state(model: ModuleT, state: Mapping[str, Tensor], source: str) -> Modu
 
 
 def initialise(model: nn.Module) -> None:
-    """Initialize convolutions for ReLU (He et al. 2015, arXiv 1502.01852); norms keep the identity."""
+    """Initialize convolutions for ReLU (He et al. 2015, arXiv 1502.01852); norms stay the identity."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

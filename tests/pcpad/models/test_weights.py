@@ -165,7 +165,7 @@ def test_an_archive_on_several_disks_is_refused_in_a_sentence(tmp_path):
 
 @pytest.mark.parametrize("url", ["https://example.com/w.pth", "HTTP://example.com/w.pth", "s3://bucket/w.pth"])
 def test_remote_paths_are_refused(url):
-    with pytest.raises(ValueError, match="local files only"):
+    with pytest.raises(ValueError, match="Expected a local file of weights"):
         load_weights(network(), url)
 
 

@@ -92,7 +92,7 @@ def test_published_weights_run_as_torchvision_runs_them(coco_state, tmp_path, mo
     theirs = fasterrcnn_resnet50_fpn(weights=sets.COCO_V1).eval()
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
     with pytest.raises(
-        FileNotFoundError, match=r"fasterrcnn_resnet50_fpn_coco-258fb6c6\.pth is missing from .*Get htt"
+        FileNotFoundError, match=r"fasterrcnn_resnet50_fpn_coco-258fb6c6\.pth is missing from .*Download htt"
     ):
         load_detector()
     (tmp_path / "checkpoints").mkdir()
@@ -136,9 +136,7 @@ def test_files_that_are_no_such_detector(coco_state, tmp_path):
         load_detector(tmp_path / "other.pth")
     head = "roi_heads.box_predictor.cls_score.weight"
     torch.save({head: torch.zeros(21, 1024)}, tmp_path / "voc.pth")
-    with pytest.raises(
-        ValueError, match=r"has 21 classes: expected 91, COCO's, or 9, background and person, r"
-    ):
+    with pytest.raises(ValueError, match=r"has 21 classes: expected 91, COCO's, or 9, background and person, r"):
         load_detector(tmp_path / "voc.pth")
     torch.save({head: coco_state[head]}, tmp_path / "part.pth")
     with pytest.raises(ValueError, match="missing from the file"):
