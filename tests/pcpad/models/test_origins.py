@@ -79,7 +79,9 @@ def test_torchvision_s_deeplab_is_sent_to_the_architecture_that_reads_it(tmp_pat
     with torch.device("meta"):
         theirs = segmentation.deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=4)
     torch.save({name: torch.zeros(value.shape) for name, value in theirs.state_dict().items()}, tmp_path / "w.pth")
-    with pytest.raises(ValueError, match=r"has no decoder: load it with --model\.architecture torchvision/deeplab"):
+    with pytest.raises(
+        ValueError, match=r"DeepLabV3, which has no decoder: load it with --model\.architecture torchvision/deeplab"
+    ):
         deeplabv3plus("resnet50", 4, weights=tmp_path / "w.pth")
 
 
