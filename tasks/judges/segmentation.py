@@ -177,7 +177,7 @@ def check_protocols(protocols: Sequence[str]) -> None:
         ValueError: A protocol is unknown, or there is none.
     """
     if not protocols or isinstance(protocols, str) or not set(protocols) <= set(PROTOCOLS):
-        message = f"Expected argument `protocols` to be a list of {', '.join(PROTOCOLS)}, but got {protocols}"
+        message = f"Expected argument `protocols` to be a list of some of {', '.join(PROTOCOLS)}, but got {protocols}"
         raise UserValueError(message)
 
 
