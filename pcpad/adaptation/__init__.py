@@ -1,6 +1,6 @@
-"""Moving a trained network to another padding, and how wrong a network is near its borders.
+"""Convert trained networks to another padding, and measure their errors near borders.
 
-At home here: what needs a trained network and unlabeled photographs, in plain PyTorch.
+Belongs here: code that needs a trained network and unlabeled photographs, in plain PyTorch.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What `border_report` finds: numbers, a table, and a verdict in words."""
+"""Results of `border_report`: numbers, a table, and a verdict."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["BorderReport", "Decision", "LayerResult", "PaddingResult", "Psnr", "
 
 _LAYERS_SHOWN = 12
 _LONGEST_NAME = 26
-_SMALL_CHANGE = 0.01  # of decisions; less is nothing to act on
+_SMALL_CHANGE = 0.01  # share of decisions; smaller changes call for no action
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,12 @@ class LayerResult:
     """The error of one feature map.
 
     Args:
-        name: The module's, with the number of its call where it is called more than once.
-        stride: Pixels of the input between two of the map's.
-        border: The relative error within the band, of one of the map's pixels at least.
-        whole: That of all of the map.
-        reach: Within how many pixels of the input 95 % of the squared error lie; None without any error.
+        name: The module's name, with the number of the call if the module is called more than once.
+        stride: Pixels of the input per pixel of the map.
+        border: The relative error within the band, which is at least one pixel of the map wide.
+        whole: The relative error of the whole map.
+        reach: Distance from the border, in pixels of the input, within which 95 % of the squared error lies; None
+            without any error.
     """
 
     name: str
@@ -44,11 +45,11 @@ class LayerResult:
 
 @dataclass(frozen=True)
 class Psnr:
-    """Against what the outputs ought to be, in dB for a range of 1.
+    """PSNR against the targets, in dB for a value range of 1.
 
     Args:
-        border: Of the band.
-        inside: Of all further in.
+        border: Within the border band.
+        inside: In the interior.
     """
 
     border: Interval
@@ -57,16 +58,16 @@ class Psnr:
 
 @dataclass(frozen=True)
 class Decision:
-    """What a classifier decides. Divergences are Kullback-Leibler, in nats, from the network of comparison.
+    """How a classifier's decisions differ from a reference. Divergences are Kullback-Leibler, in nats.
 
     Args:
-        agreement: The share of images on which the network with its own padding has the same top-1 class.
-        divergence: From its distribution to this one.
-        context_agreement: The share of crops that are decided as with true context: by the network with its own
-            padding, whose last feature maps were computed with the pixels around the crop.
-        context_divergence: From that distribution.
+        agreement: The share of images with the same top-1 class as under the network's own padding.
+        divergence: From the distribution under the network's own padding.
+        context_agreement: The share of crops with the same top-1 class as with true context: from the network with its
+            own padding, whose last feature maps were computed with the pixels around the crop.
+        context_divergence: From the distribution with true context.
         shifted: The share of small shifts of the image that change the top-1 class.
-        shift_divergence: From the distribution of the image that is not shifted.
+        shift_divergence: From the distribution for the unshifted image.
     """
 
     agreement: Interval
@@ -79,26 +80,27 @@ class Decision:
 
 @dataclass(frozen=True)
 class PaddingResult:
-    """One padding of the network.
+    """The network's results under one padding.
 
     Args:
-        name: The padding's.
+        name: The padding's name.
         own: Whether it is the network's own, unconverted.
         error: The relative error within the band: root mean square over the reference's standard deviation.
-        decibel: The same as a signal-to-error ratio in dB, −20 log10: more is better.
-        cost: How many dB worse than the network's own padding, paired by image; None for that.
-        inside: The relative error of all further in than the band.
-        curve: Distances from the border in pixels of the input, and the relative error there.
-        reach: Within how many pixels 95 % of the squared error lie; None without any error.
-        margin: From which distance on the error is below the report's tolerance; None if nowhere.
+        decibel: The error as a signal-to-error ratio in dB, −20 log10(error): higher is better.
+        cost: Loss in dB relative to the network's own padding, paired by image; None for the own padding.
+        inside: The relative error of the interior, beyond the band.
+        curve: Pairs of a distance from the border, in pixels of the input, and the relative error there.
+        reach: Distance from the border, in pixels, within which 95 % of the squared error lies; None without any error.
+        margin: Distance from which on the error is at most the report's tolerance; None if there is none.
         sides: The relative error by side: top, bottom, left, right.
         layers: By feature map, in the order of execution.
-        seam: Of two tiles side by side without context: how far the pixels beside their seam are from the whole's,
-            over the step between neighboring pixels of the whole; root mean squares. None where the output is no map.
-        changed: The share of pixels in the band whose largest channel is another one; None for few channels.
-        psnr: Where targets were given.
-        decision: Of classifiers.
-        left: What kept its own padding, in words; empty where all that pads was converted.
+        seam: For two adjacent tiles without context, the root mean square error of the pixels next to their seam,
+            divided by the root mean square difference of neighboring pixels in the reference. None if the output is not
+            a map.
+        changed: The share of pixels in the band whose largest channel changed; None for up to 4 channels.
+        psnr: Against the targets, if given.
+        decision: For classifiers.
+        left: Describes the layers that kept their own padding; empty if all were converted.
     """
 
     name: str
@@ -121,26 +123,27 @@ class PaddingResult:
 
 @dataclass(frozen=True)
 class BorderReport:
-    """How wrong a network is near borders, under its own padding and under others. `str()` of it is the whole report.
+    """A network's errors near borders, under its own padding and others. `str()` returns the whole report.
 
     Args:
-        network: What it is called.
+        network: The network's name.
         kind: `dense` where the output is a map, `classifier` where it is a vector per image.
-        images: How many were measured.
+        images: The number of measured images.
         crop: The side of the crops, in pixels.
-        context: How much true context they had on each side, in pixels, where they had any.
-        band: How near to the border counts as the border, in pixels.
-        tolerance: The relative error that counts as none.
-        own: The network's own padding; `none` where nothing pads, and then there are no results.
-        results: By padding, the network's own first.
-        failed: Paddings that the network could not be run with, and why.
-        reach: How many pixels the output looks beyond its own place; None where it is not known or has no end.
-        alignment: What the network's strides divide: tiles have to begin at its multiples.
-        obstacles: Modules through which the output depends on the whole image, whatever the padding.
-        psnr_context: With true context, where targets were given.
+        context: True context on each side of the crops for the reference, in pixels.
+        band: Width of the border band, in pixels.
+        tolerance: Relative errors up to this count as zero.
+        own: The network's own padding; `none` if nothing pads, in which case there are no results.
+        results: One per padding, the network's own first.
+        failed: Paddings that the network could not be run with, and the reasons.
+        reach: Extent of the receptive field beyond an output's position, in pixels; None if unknown or unbounded.
+        alignment: The least common multiple of the network's strides: tiles must start at its multiples.
+        obstacles: Modules through which the output depends on the whole image under any padding.
+        psnr_context: PSNR with true context, if targets were given.
         notes: Further remarks.
-        maps: Root mean square errors by place, by padding (H, W); of the output, or of a classifier's last maps.
-        example: One crop (C, H, W) as the network takes it, and its error by padding (H, W).
+        maps: Relative root mean square errors per pixel (H, W), by padding; of the output, or of a classifier's last
+            maps.
+        example: One crop (C, H, W) as the network takes it, and its relative error (H, W) by padding.
     """
 
     network: str
@@ -163,9 +166,9 @@ class BorderReport:
 
     @property
     def order(self) -> list[tuple[str, str]]:
-        """Pairs of paddings, the better one first, whose measured intervals have nothing in common.
+        """Pairs of paddings whose intervals are disjoint, the better one first.
 
-        Classifiers are compared by how many decisions are the original's, others by their error near the border.
+        Classifiers are compared by the agreement of their decisions, other networks by their error near the border.
         """
         pairs = []
         for one, other in itertools.combinations(self.results, 2):
@@ -179,7 +182,7 @@ class BorderReport:
         return "\n".join([*tables, self.verdict])
 
     def table(self) -> Table:
-        """A column for each padding."""
+        """The results, one column per padding."""
         what = "output" if self.kind == "dense" else "last feature maps"
         lines: list[tuple[str, Callable[[PaddingResult], str]]] = [
             (f"error, outermost {self.band:g} px", lambda r: _percent(r.error.value)),
@@ -187,7 +190,7 @@ class BorderReport:
             ("  to", lambda r: _percent(r.error.high)),
             ("  in dB", lambda r: f"{r.decibel.value:.1f}"),
             ("  dB lost by conversion", lambda r: _value(r.cost, "{:.1f}")),
-            ("error further in", lambda r: _percent(r.inside)),
+            ("error in the interior", lambda r: _percent(r.inside)),
             ("95 % of it within, px", lambda r: "" if r.reach is None else f"{r.reach:g}"),
             (f"margin for {_percent(self.tolerance)}, px", lambda r: "none" if r.margin is None else f"{r.margin:g}"),
             ("error at seams, in steps", lambda r: _value(r.seam, "{:.2f}")),
@@ -207,7 +210,7 @@ class BorderReport:
         return Table(title, ["", *names], rows, list(self._notes()), frame=False)
 
     def layer_table(self) -> Table:
-        """The error in the band by layer, for a dozen of them evenly spread; `to_dict` has all."""
+        """The error in the band by layer, for 12 evenly spaced layers; `to_dict` has all."""
         layers = self.results[0].layers if self.results else ()
         last = len(layers) - 1
         count = min(len(layers), _LAYERS_SHOWN)
@@ -241,7 +244,7 @@ class BorderReport:
         own = self.results[0]
         what = "output" if self.kind == "dense" else "last feature map"
         text = f"With its own padding ({own.name}) the {what} is off by {_percent(own.error.value)} of its spread "
-        text += f"({own.decibel.value:.1f} dB) in the outermost {self.band:g} pixels, {_percent(own.inside)} further in"
+        text += f"({own.decibel.value:.1f} dB) in the outermost {self.band:g} pixels, {_percent(own.inside)} inside"
         if own.psnr and self.psnr_context:
             lost = self.psnr_context.border.value - own.psnr.border.value
             text += f"; against the targets that costs {lost:.2f} dB there"
@@ -305,11 +308,11 @@ class BorderReport:
     def _advice_for_classifier(self, own: PaddingResult, best: PaddingResult | None) -> str:
         kept = own.decision.context_agreement if own.decision else None
         if kept is not None and kept.low >= 1 - _SMALL_CHANGE:
-            return f"Recommended: stay with {own.name}; true context changes next to no decision."
+            return f"Recommended: stay with {own.name}; true context changes hardly any decisions."
         if best is None or best.decision is None:
             return f"Recommended: stay with {own.name}."
         if best.decision.agreement.low >= 1 - _SMALL_CHANGE:
-            return f"Recommended: convert to {best.name} if that is wanted; it changes next to no decision."
+            return f"Recommended: convert to {best.name} if that is wanted; it changes hardly any decisions."
         lost = f"{1 - best.decision.agreement.value:.1%} of decisions"
         return (
             f"Recommended: stay with {own.name}, or convert to {best.name}, which costs least ({lost}), and recover "
@@ -317,7 +320,7 @@ class BorderReport:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """All numbers, for JSON: what is not finite is None; without pictures."""
+        """All numbers for JSON, without pictures; values that are not finite become None."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("maps", "example")}
         fields["results"] = [dataclasses.asdict(result) for result in self.results]
         for key in ("psnr_context",):
@@ -364,10 +367,10 @@ def _low(interval: Interval | None) -> str:
 
 
 def short_name(name: str) -> str:
-    """The end of a module's name, which is what tells it from others.
+    """The end of a module's name, its most specific part.
 
     Args:
-        name: Of any length.
+        name: A name of any length.
 
     Returns:
         At most 26 characters.
@@ -376,7 +379,7 @@ def short_name(name: str) -> str:
 
 
 def _plain(table: Table) -> str:
-    """Columns in line, without a terminal's width."""
+    """Align the columns, whatever the terminal's width."""
     lines = [list(table.columns), *(list(row) for row in table.rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(table.columns))]
     texts = []

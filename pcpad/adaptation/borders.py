@@ -1,8 +1,8 @@
-"""How bad are a network's borders? The same pixels with true context around them, and without, on any photographs.
+"""Measure a network's errors near borders: the same pixels with and without true context, on unlabeled photographs.
 
-What a network says of a pixel should not depend on where the image happens to end. So crops are run twice: cut out of
-a larger part of the photograph after the network has run on that part, and by themselves. What differs near the crop's
-border is the padding's doing, whatever the network is for; no labels are needed.
+A network's output for a pixel should not depend on where the image ends. So each crop is run twice: as part of a larger
+crop, and by itself. Differences near the smaller crop's border are caused by the padding, whatever the network's task;
+no labels are needed.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from pcpad.paddings import check_padding
 __all__ = ["LEAST_IMAGES", "PADDINGS", "border_report"]
 
 PADDINGS = ("zeros", "partial", "reflect", "replicate", "mean")
-"""What a network is converted to unless told otherwise; its own padding is always looked at."""
+"""The paddings that a network is converted to by default; its own padding is always measured as well."""
 LEAST_IMAGES = 16
-"""Fewer tell little of how far the numbers can be trusted."""
+"""The minimum number of images: with fewer, the intervals are unreliable."""
 
-_FEW_CHANNELS = 4  # up to so many are colors, not classes
+_FEW_CHANNELS = 4  # outputs of up to this many channels are colors, not classes
 
 
 def border_report(
@@ -53,34 +53,34 @@ def border_report(
     name: str | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> BorderReport:
-    """Measure how wrong a network is near borders, under its own padding and others, on unlabeled photographs.
+    """Measure a network's errors near borders, under its own padding and others, on unlabeled photographs.
 
-    The reference is the network with its own padding, run on the crop and `context` pixels more on each side, and cut
-    back to the crop. Where the context is at least the network's reach, it is what an endless image would give. Errors
-    are root mean squares over pixels, channels and images, relative to the reference's standard deviation (within an
-    image and channel), by distance from the crop's border. Of a classifier the last feature maps are compared, and its
-    decisions. Intervals are 95 %, by bootstrap over images, the same resamples for all paddings.
+    The reference is the output of the network with its own padding for the crop plus `context` pixels on each side,
+    cropped again. If the context covers the receptive field, it equals the output for an infinite image. Errors are
+    root mean squares over pixels, channels and images, relative to the reference's standard deviation (within an image
+    and channel), by distance from the crop's border. For classifiers, the last feature maps and the decisions are
+    compared. Intervals are 95 % bootstrap intervals over images, with the same resamples for all paddings.
 
-    The network is not changed: copies that share its weights are converted and run, in evaluation mode, without
+    The network is not changed: copies that share its weights are converted and run in evaluation mode without
     gradients; the state of random generators is restored.
 
     Args:
         model: Maps images (N, C, H, W) to maps (N, C', H', W'), or to vectors (N, K).
-        images: At least 16 photographs (C, H, W), as the network takes them, or as `normalize` does.
-        paddings: To convert copies to, without any training.
+        images: At least 16 photographs (C, H, W), as the network or `normalize` takes them.
+        paddings: The paddings that copies are converted to, without training.
         normalize: Applied to images (N, C, H, W) first.
-        targets: What the outputs ought to be, (C', H, W) of an image's size, in a range of 1: adds PSNR.
-        crop: The side of the crops in pixels. When not given, what images and the network's reach allow.
-        context: Pixels around them on each side, likewise.
-        band: How near to the border counts as the border, in pixels.
-        decision_size: The side of the images that a classifier decides on; when not given, what leaves room for
-            shifts by 8 pixels.
-        output_key: Which tensor of the output to look at, see `pcpad.adaptation.observing.pick`.
-        fallback: The padding for feature maps that are too small for `reflect` and `circular`; None: fail.
-        tolerance: The relative error that counts as none, for margins.
-        batch_size: Images per run.
-        name: What the report calls the network; its class when not given.
-        progress: Called with the number of images done, and of all.
+        targets: The correct outputs, (C', H, W) of an image's size, with a value range of 1: adds PSNR.
+        crop: The side of the crops in pixels; if None, chosen by the images' size and the receptive field.
+        context: Pixels of context on each side of the crops; if None, chosen likewise.
+        band: Width of the border band, in pixels.
+        decision_size: The side in pixels of the images that a classifier decides on; if None, the largest that leaves
+            room for shifts by 8 pixels.
+        output_key: Which tensor of the output to compare, see `pcpad.adaptation.observing.pick`.
+        fallback: The padding for feature maps that are too small for `reflect` and `circular`; if None, these fail.
+        tolerance: Relative errors up to this count as zero, for margins.
+        batch_size: Images per forward pass.
+        name: The network's name in the report; its class if None.
+        progress: Called with the number of finished images and the total.
 
     Returns:
         The report: `print` it, see `verdict`, `table`, `to_dict`.
@@ -88,7 +88,7 @@ def border_report(
     Raises:
         UserValueError: Too few or too small images, an unknown padding or output.
         UserTypeError: An output that is neither map nor vector.
-        UserRuntimeError: The network fails at the sizes needed, or gives what is not finite.
+        UserRuntimeError: The network fails at the sizes needed, or its output is not finite.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Conv2d(1, 1, 3, padding=1))
@@ -121,13 +121,13 @@ def border_report(
 
 
 def own_padding(model: nn.Module) -> tuple[str, bool]:
-    """The padding that most convolutions of a network have, and whether anything in it pads at all.
+    """The most common padding of a network's convolutions, and whether anything in the network pads.
 
     Args:
-        model: Left as it is.
+        model: The network, which is not changed.
 
     Returns:
-        The padding's name, or `own` where nothing is known of it, and whether anything pads.
+        The padding's name, or `own` if it is unknown, and whether anything pads.
 
     Example:
         >>> own_padding(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect")), own_padding(nn.Conv2d(1, 1, 3))
@@ -153,8 +153,8 @@ def _checked(images: Sequence[Tensor] | Tensor, targets: Sequence[Tensor] | Tens
             raise UserValueError(message)
     if len(photographs) < LEAST_IMAGES:
         message = (
-            f"Expected at least {LEAST_IMAGES} images, but got {len(photographs)}: fewer say nothing about how far the "
-            "numbers hold. Any photographs of the kind that the network is for will do, without labels"
+            f"Expected at least {LEAST_IMAGES} images, but got {len(photographs)}: with fewer, the intervals are "
+            "unreliable. Any photographs that suit the network will do, without labels"
         )
         raise UserValueError(message)
     if targets is not None and len(targets) != len(photographs):
@@ -165,7 +165,7 @@ def _checked(images: Sequence[Tensor] | Tensor, targets: Sequence[Tensor] | Tens
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Random generators are as they were afterwards."""
+    """Restore the random generators afterward."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(0)
@@ -175,7 +175,7 @@ def _undisturbed() -> Iterator[None]:
 def _variants(
     model: nn.Module, own: str, paddings: Sequence[str], fallback: str | None
 ) -> tuple[dict[str, nn.Module], dict[str, str], dict[str, str]]:
-    """Copies under each padding, the own first; what they leave unconverted; paddings that change nothing, and why."""
+    """Copies by padding, the own first; the layers left unconverted; paddings that convert nothing, and the reasons."""
     variants, left, failed = {own: shared_copy(model)}, {}, {}
     for padding in dict.fromkeys(paddings):
         if padding == own:
@@ -203,7 +203,7 @@ def _decision_size(asked: int | None, least: int, plan: Plan) -> int:
 
 @dataclass
 class _Measured:
-    """What is gathered over images."""
+    """Measurements collected over images."""
 
     plan: Plan
     own: str
@@ -278,7 +278,7 @@ class _Measured:
         self._sums.setdefault((padding, what), []).append(values.double().cpu())
 
     def _seams(self, padding: str, crops: Tensor, output: Tensor, truth: Tensor, output_key: OutputKey) -> None:
-        """Two tiles side by side: how far the columns beside their seam are from the whole."""
+        """The errors of two adjacent tiles in the columns next to their seam."""
         plan = self.plan
         half = plan.crop // 2 // plan.alignment * plan.alignment
         at = half / plan.places[""].stride
@@ -287,7 +287,7 @@ class _Measured:
         try:
             tiles = [observe(self.variants[padding], part, (), output_key).output
                      for part in (crops[..., :half], crops[..., half:])]  # fmt: skip
-        except UserError:  # tiles that are too narrow for it
+        except UserError:  # the tiles are too narrow for this padding
             return
         beside = torch.stack([tiles[0][..., -1], tiles[1][..., 0]], -1).double()
         whole = truth[..., int(at) - 1 : int(at) + 1].double()
@@ -313,7 +313,7 @@ class _Measured:
         self._gather(padding, "inside", squares[:, ~near].mean(1))
 
     def report(self, name: str, band: int, tolerance: float, left: dict[str, str], images: int) -> BorderReport:
-        """All of it."""
+        """Summarize the measurements."""
         samples = Samples(images)
         last, plan = self.plan.last, self.plan
         reference = self._profiles[self.own, last].relative(samples, band)
@@ -326,8 +326,8 @@ class _Measured:
         notes = list(plan.notes)
         if results[0].margin is None and not notes:
             notes.append(
-                f"The error is above {tolerance:.0%} in the middle of the crops too: the network looks farther than "
-                f"they are wide, and more than {plan.context} pixels of context might change what is compared with."
+                f"The error is above {tolerance:.0%} in the middle of the crops too: the receptive field is wider than "
+                f"the crops, and more than {plan.context} pixels of context might change the reference."
             )
         notes = [plan.choice, *notes] if plan.choice else notes
         return BorderReport(
@@ -383,7 +383,7 @@ def _decibel(relative: Tensor) -> Tensor:
 
 
 def _near(output: Tensor, band: int, stride: float) -> Tensor:
-    """Which pixels of a map are within the band, (H, W)."""
+    """A mask (H, W) of the pixels of a map that are within the band."""
     height, width = output.shape[-2:]
     rings = min(max(1, round(band / stride)), max(1, (min(height, width) - 1) // 2))
     near = torch.ones(height, width, dtype=torch.bool, device=output.device)
@@ -401,7 +401,7 @@ def _check_finite(network: nn.Module, images: Tensor, output: Tensor, indices: S
     where = first_not_finite(network, images) or "the output"
     bad = [index for index, part in zip(indices, output, strict=True) if not bool(part.isfinite().all())]
     message = (
-        f"The network's output is not finite on image {bad[0]}; the first such layer is {where}. Are the weights the "
-        "right ones, and the images in the range that it takes?"
+        f"The network's output is not finite on image {bad[0]}; the first such layer is {where}. Check that the "
+        "weights are the right ones, and that the images are in the range that the network takes"
     )
     raise UserRuntimeError(message)

@@ -1,4 +1,4 @@
-"""What a classifier decides under paddings, with and without context, and under small shifts."""
+"""A classifier's decisions under several paddings, with and without context, and under small shifts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pcpad.adaptation.profiles import Samples, interval_of
 
 __all__ = ["MOST_SHIFTED", "Decisions"]
 
-# Down and right, in pixels: both signs, even and odd, so that strides of 2 to 8 meet other phases.
+# Shifts down and right, in pixels: both signs, even and odd, so that strides of 2 to 8 sample other phases.
 _SHIFTS = ((0, 1), (3, 0), (-4, 5), (7, -8))
 MOST_SHIFTED = 8
 
@@ -22,7 +22,7 @@ Classify = Callable[[Tensor], Tensor]
 
 @dataclass
 class Decisions:
-    """Gathers, image by image, how decisions differ.
+    """Collects per image how decisions differ.
 
     Args:
         own: The network's own padding.
@@ -37,8 +37,8 @@ class Decisions:
         """Classify a batch.
 
         Args:
-            images: (N, C, H, W), larger than `size` by `2 * MOST_SHIFTED` for shifts to be looked at.
-            networks: By padding, to logits (N, K).
+            images: (N, C, H, W); shifts are measured if H and W exceed `size` by at least `2 * MOST_SHIFTED`.
+            networks: By padding, functions from images to logits (N, K).
         """
         middle = self._window(images, (0, 0))
         original = networks[self.own](middle)
@@ -65,7 +65,7 @@ class Decisions:
         return images[..., starts[0] : starts[0] + self.size, starts[1] : starts[1] + self.size]
 
     def result(self, padding: str, samples: Samples) -> Decision:
-        """What was found of a padding."""
+        """The results for one padding."""
 
         def of(name: str, share_of_others: bool = False) -> object:
             values = self._found.get((padding, name))
@@ -85,7 +85,7 @@ class Decisions:
 
 
 def _compared(reference: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Per image whether the top-1 class is the same, and the divergence from the reference's distribution."""
+    """Whether each image's top-1 class is the same, and the divergence from the reference's distribution."""
     before, after = (torch.log_softmax(part.double(), 1) for part in (reference, logits))
     same = (before.argmax(1) == after.argmax(1)).double()
     return same.cpu(), (before.exp() * (before - after)).sum(1).clamp_min(0).cpu()

@@ -1,7 +1,7 @@
-"""What of a network's values depends on what of its input, found by sending NaN through it.
+"""Find which of a network's values depend on which part of its input, by propagating NaN through it.
 
-A NaN reaches everything that is computed from it: neither a ReLU nor a weight of zero nor a cancellation hides it, as
-they hide a gradient or a small change. So one forward pass shows what a network *may* look at, whatever its values.
+NaN reaches everything that is computed from it: no ReLU, zero weight or cancellation hides it, as they hide a gradient
+or a small change. So one forward pass shows what a network *may* depend on, whatever its weights.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Operation", "Probe", "Trace", "extent", "tensors"]
 
-# These look at a window: where it is as large as the map, the map was too small to tell, and a larger one will.
+# Windowed operations: if the window covers the whole map, only a larger map can show the window's size.
 _WINDOWED = ("convolution", "_pool2d", "_pool3d", "_pool1d", "upsample", "im2col", "col2im", "unfold")
-# These return some of their input's values, mixing none.
+# These copy or rearrange values of their input without combining any.
 _MOVING = ("index", "gather", "select", "slice", "take", "narrow", "copy", "clone", "cat", "stack", "roll", "pad")
 
 
@@ -37,11 +37,11 @@ class Operation:
     Attributes:
         kind: Its name in PyTorch: `convolution`, `mean`, ….
         module: The name of the innermost module that called it, with its class.
-        shapes: Of the tensors it returned.
+        shapes: Shapes of the tensors that it returned.
         given: The shape of its first input.
-        extents: Of the first tensor it returned: for each axis the first and last index with a NaN.
-        whole: Whether a part of its input made all of its output depend on it.
-        align_corners: Whether it resizes by the corners' centers.
+        extents: For each axis of the first returned tensor, the first and last index with a NaN.
+        whole: Whether all of its output depends on a part of its input.
+        align_corners: Whether it resizes with `align_corners=True`.
     """
 
     kind: str
@@ -54,14 +54,14 @@ class Operation:
 
 
 class Trace(TorchDispatchMode):
-    """Records what depends on NaNs of the input, operation by operation.
+    """Records the operations that depend on NaNs of the input.
 
-    What an operation spreads over its whole output is recorded once: its result is made finite, so that what follows
-    is seen by itself.
+    An operation that spreads NaN over its whole output is recorded once, and its result is made finite, so that later
+    operations are judged by themselves.
 
     Args:
         named: Names of the modules, by `id`.
-        clean: Operations whose results are made finite, by their number.
+        clean: Indices of further operations whose results are made finite.
     """
 
     def __init__(self, named: dict[int, str], clean: frozenset[int] = frozenset()) -> None:
@@ -72,17 +72,17 @@ class Trace(TorchDispatchMode):
         self._stack: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation, and look at what it returned."""
+        """Run the operation, and record NaNs in its result."""
         kind = func.overloadpacket.__name__
         if "deform_conv2d" in kind:
             message = (
-                f"{self._module} is a deformable convolution: its receptive field depends on its input, so that no "
-                "margin is sure to be wide enough."
+                f"{self._module} is a deformable convolution: its receptive field depends on its input, so no margin "
+                "is guaranteed to be wide enough."
             )
             raise UserValueError(message)
         result = func(*args, **(kwargs or {}))
         if "empty" in kind:
-            for value in tensors(result):  # whatever was in memory, NaNs too
+            for value in tensors(result):  # uninitialized memory may contain NaN
                 value.zero_()
             return result
         found = [value for value in tensors(result) if value.is_floating_point() and value.numel()]
@@ -111,7 +111,7 @@ class Trace(TorchDispatchMode):
             for value in found:
                 value.nan_to_num_(nan=0.5)
                 for one in inputs:
-                    if one.shape == value.shape and one is not value:  # each place still looks at itself
+                    if one.shape == value.shape and one is not value:  # each position still depends on itself
                         value.masked_fill_(one.isnan(), float("nan"))
         self.operations.append(operation)
 
@@ -121,7 +121,7 @@ class Trace(TorchDispatchMode):
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Know within which module operations are called."""
+        """Track which module calls the operations."""
 
         def enter(module: nn.Module, args: Any) -> None:
             name, kind = self.named.get(id(module), ""), type(module).__name__
@@ -140,12 +140,12 @@ class Trace(TorchDispatchMode):
 
 
 class Probe:
-    """A network to try inputs on, left as it was.
+    """A network to run inputs through, without changing it.
 
     Args:
         network: A module, a method of one, or a function.
-        device: Where a function runs; a module runs where its parameters are.
-        dtype: Of what a function takes; a module takes its parameters' type.
+        device: The device of a function; a module runs on its parameters' device.
+        dtype: The input type of a function; a module takes its parameters' type.
 
     Attributes:
         named: Names of its modules, by `id`.
@@ -177,12 +177,12 @@ class Probe:
         scripted = isinstance(self.module, torch.jit.ScriptModule)
         self.exact = not scripted and (self._method is None or self._method == "forward")
         if self.exact and self.dtype in (torch.float16, torch.bfloat16):
-            self.dtype = torch.float32  # what is slow or missing in them on a CPU is not asked for
+            self.dtype = torch.float32  # half precision is slow or unsupported on CPUs
 
     def __call__(self, image: Tensor) -> Any:
-        """What the network returns; in the image's type where it can be run in it.
+        """Run the network, in the image's type if possible.
 
-        Without oneDNN and cuDNN: their fast algorithms compute several places at once, and a NaN at one of them
+        oneDNN and cuDNN are off: their fast algorithms compute several positions at once, so that a NaN at one of them
         would seem to reach its neighbors.
         """
         with (
@@ -198,7 +198,7 @@ class Probe:
             return torch.func.functional_call(self.module, self._state_as(image.dtype), (image,))
 
     def _state_as(self, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Parameters in that type, and copies of the buffers: what the network writes to these is forgotten."""
+        """Parameters, and copies of the buffers, in that type; what the network writes to the copies is discarded."""
         state = {}
         for name, value in self.state.items():
             kept = value.detach()
@@ -215,7 +215,7 @@ class Probe:
 
 
 def extent(nan: Tensor, axis: int) -> tuple[int, int] | None:
-    """First and last index along an axis with a true element anywhere; None where there is none."""
+    """The first and last index along an axis that contain a true element; None without any."""
     others = [other for other in range(nan.dim()) if other != axis]
     places = (nan.any(dim=others) if others else nan).nonzero()
     return (int(places[0]), int(places[-1])) if len(places) else None
@@ -236,14 +236,14 @@ def tensors(value: Any) -> list[Tensor]:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Without warnings: the network's own are heard when it is run for its results."""
+    """Suppress warnings: the network's own are shown when it is run for its results."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def _is_partly_nan(inputs: list[Tensor]) -> bool:
-    """Whether some input has NaNs, and none has nothing else."""
+    """Whether some input contains NaN, and no input consists of NaN alone."""
     shares = [float(value.isnan().to(torch.float32).mean()) for value in inputs if value.numel()]
     return any(shares) and max(shares) < 1
 
@@ -254,7 +254,7 @@ def _refuse_training(module: nn.Module) -> None:
         kind = type(part).__name__
         if part.training and any(word in kind for word in random) and "Frozen" not in kind:
             message = (
-                f"{name or 'The network'} ({kind}) is in training mode, in which what it computes depends on the whole "
-                "batch or on chance: call `network.eval()` first."
+                f"{name or 'The network'} ({kind}) is in training mode, in which its output depends on the whole batch "
+                "or on random numbers: call `network.eval()` first."
             )
             raise UserValueError(message)

@@ -1,4 +1,4 @@
-"""The exponents of a network's partial convolutions: set, annealed, learned, and kept beside its weights."""
+"""Set, anneal, learn and read the exponents of a network's partial convolutions."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ __all__ = ["annealed", "exponents_of", "learned_exponents", "partial_layers", "s
 
 
 def partial_layers(network: nn.Module) -> dict[str, _PartialConv]:
-    """The partial convolutions that pad, by name; each of them once.
+    """The partial convolutions that pad, by name, without duplicates.
 
     Args:
-        network: Any.
+        network: Any module.
     """
     return {name: layer for name, layer in network.named_modules() if isinstance(layer, _PartialConv) and pads(layer)}
 
 
 def set_exponents(network: nn.Module, exponent: float | Mapping[str, float | Sequence[float] | Tensor]) -> None:
-    """Have the partial convolutions of a network compute `W·x · r^exponent + b`.
+    """Make the partial convolutions of a network compute `W·x · r^exponent + b`.
 
     Args:
         network: Changed in place; its state dict stays as it is.
-        exponent: 1 is the papers' partial convolution, 0 zero padding; or for some layers, by name, a number or one for
-            each output channel. Tensors are kept as they are, to be learned.
+        exponent: 1 is the papers' partial convolution, 0 zero padding. A mapping sets some layers by name, to one
+            number or one per output channel; tensors are kept as they are, to be learned.
 
     Raises:
-        UserValueError: A name is no partial convolution with padding, or a value does not fit it.
+        UserValueError: A name is not that of a partial convolution with padding, or a value does not fit the layer.
 
     Example:
         >>> from pcpad import PartialConv2d
@@ -51,12 +51,12 @@ def set_exponents(network: nn.Module, exponent: float | Mapping[str, float | Seq
     unknown = [name for name in wanted if name not in found]
     if unknown:
         message = (
-            f"{len(unknown)} of {len(wanted)} exponents are for what is no partial convolution with padding here "
+            f"{len(unknown)} of {len(wanted)} exponents do not name a partial convolution with padding in this network "
             f"({', '.join(unknown[:3])}): convert the network first, `pcpad.convert_padding(network, 'partial')`."
         )
         raise UserValueError(message)
     for name, value in wanted.items():
-        # In the instance's dict: as a parameter or buffer of the layer it would be part of the network's state.
+        # Written to the instance's dict: as a parameter or buffer it would become part of the state dict.
         vars(found[name])["exponent"] = checked(value, found[name].out_channels)
 
 
@@ -64,7 +64,7 @@ def exponents_of(network: nn.Module) -> dict[str, float | list[float]]:
     """The exponents that are not 1, as plain numbers by layer.
 
     Args:
-        network: Any.
+        network: Any module.
     """
     kept: dict[str, float | list[float]] = {}
     for name, layer in partial_layers(network).items():
@@ -75,15 +75,15 @@ def exponents_of(network: nn.Module) -> dict[str, float | list[float]]:
 
 
 def learned_exponents(network: nn.Module, start: float = 0.0, *, channels: bool = True) -> nn.ParameterList:
-    """Make the exponents of a network parameters.
+    """Turn the exponents of a network into parameters.
 
     Args:
         network: Changed in place.
-        start: Their first value.
-        channels: One for each output channel; otherwise one for each layer.
+        start: Their initial value.
+        channels: One per output channel; otherwise one per layer.
 
     Returns:
-        The parameters, which are no part of the network's own: hand them to an optimizer.
+        The parameters, which are not among `network.parameters()`: pass them to an optimizer.
     """
     made = nn.ParameterList()
     for layer in partial_layers(network).values():
@@ -94,11 +94,11 @@ def learned_exponents(network: nn.Module, start: float = 0.0, *, channels: bool 
 
 
 def annealed(progress: float, share: float = 0.6) -> float:
-    """The exponent on the way from zero padding to partial convolution.
+    """The exponent during annealing from zero padding (0) to partial convolution (1).
 
     Args:
-        progress: How much of the run is done, in [0, 1].
-        share: At which part of the run it arrives at 1.
+        progress: The completed share of the run, in [0, 1].
+        share: The share of the run after which the exponent is 1.
 
     Example:
         >>> [annealed(step / 10) for step in (0, 3, 6, 10)]

@@ -1,4 +1,4 @@
-"""The photographs of a recovery: which are held out, what is cut out of them, in what order."""
+"""The photographs of a recovery: the held-out split, the crops, and their order."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 __all__ = ["FEWEST", "Material"]
 
-FEWEST = 16  # images: fewer say nothing of a network, and less of whether it has become better
-_KEPT = 1 << 26  # values of held-out images in memory, 256 MiB
-_MOST_HELD = 256  # images; more cost more than they tell
+FEWEST = 16  # images; fewer cannot show whether a network has improved
+_KEPT = 1 << 26  # cached values of held-out images, 256 MiB
+_MOST_HELD = 256  # images; more cost time and add little precision
 
 
 class Material:
-    """Squares of photographs, for training at places that follow from the step's number alone, so that a run resumes.
+    """Square crops of photographs; those for training depend on the step's number alone, so that a run can resume.
 
     Args:
-        images: Each (C, H, W), uint8 or float in [0, 1]; asked for by number, and as often as it takes.
-        side: Height and width of what is cut out; None: whole images, which then have one size.
-        held_out: The part of the images that is not for training, in (0, 1).
-        seed: Decides which images, places and order.
-        prepare: Makes the networks' input of a batch (N, C, side, side) in [0, 1]: normalizes it, adds noise; it
-            draws from torch's generator.
-        device: Where batches are put.
+        images: Each (C, H, W), uint8 or float in [0, 1]; indexed repeatedly.
+        side: Height and width of the crops; None for whole images, which must have one size.
+        held_out: The share of images held out from training, in (0, 1).
+        seed: Seed of the split, the crops and their order.
+        prepare: Turns a batch (N, C, side, side) in [0, 1] into the networks' input: normalizes it, or adds noise,
+            drawn from torch's generator.
+        device: The batches' device.
 
     Raises:
-        UserValueError: Fewer than 16 images, or a part that is not in (0, 1).
+        UserValueError: Fewer than 16 images, or a share that is not in (0, 1).
     """
 
     def __init__(
@@ -51,8 +51,8 @@ class Material:
             raise UserTypeError(message)
         if len(images) < FEWEST:
             message = (
-                f"{len(images)} images are too few: at least {FEWEST} are needed, and a few hundred are better; they "
-                "need no labels."
+                f"Expected at least {FEWEST} images, and better a few hundred, but got {len(images)}; they need no "
+                "labels."
             )
             raise UserValueError(message)
         if not 0 < held_out < 1:
@@ -64,15 +64,15 @@ class Material:
         self.images, self.side, self.seed = images, side, seed
         self.held, self.train = order[:count], order[count:]
         self.prepare, self.device = prepare, torch.device(device)
-        self._kept: dict[tuple[int, int], Tensor] = {}  # reading them anew takes longer than looking at them
+        self._kept: dict[tuple[int, int], Tensor] = {}  # reading them again takes longer than scoring them
         self._epoch: tuple[int, list[int]] = (-1, [])
 
     def batch(self, step: int, size: int) -> Tensor:
-        """Training images at random places, some of them mirrored.
+        """Random crops of training images, randomly mirrored.
 
         Args:
-            step: Each image comes once before any comes again.
-            size: N.
+            step: The step's number; every image is used once before any is used again.
+            size: The batch size N.
         """
         numbers = []
         for position in range(step * size, (step + 1) * size):
@@ -82,10 +82,10 @@ class Material:
         return self._made([self._square(number, draws) for number in numbers], f"step {step}")
 
     def held_out(self, size: int) -> Iterator[Tensor]:
-        """The held-out images, cut out of the middle: the same pixels, and noise, each time.
+        """Center crops of the held-out images, with the same noise each time.
 
         Args:
-            size: N at most.
+            size: The largest batch size N.
         """
         for start in range(0, len(self.held), size):
             if (start, size) in self._kept:
@@ -113,7 +113,7 @@ class Material:
         places = [image.shape[-2] - self.side, image.shape[-1] - self.side]
         if min(places) < 0:
             message = (
-                f"Image {number} is {image.shape[-1]}x{image.shape[-2]}, and the crop with its true context takes "
+                f"Image {number} is {image.shape[-1]}x{image.shape[-2]}, and the crop with its true context needs "
                 f"{self.side}x{self.side}: leave small images out, or choose a smaller crop or margin."
             )
             raise UserValueError(message)
@@ -139,7 +139,7 @@ class Material:
             raise UserValueError(message)
         batch = torch.stack(squares)
         if self.prepare is not None:
-            # On the CPU, from a seed of its own: the same noise on every device and in every resumed run.
+            # On the CPU, with its own seed: the same noise on every device and in every resumed run.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(random.Random(f"{self.seed}/{draw}").getrandbits(48))
                 batch = self.prepare(batch)

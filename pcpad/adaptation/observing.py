@@ -1,4 +1,4 @@
-"""Look into a network while it runs, without touching it: its output, its feature maps, and where these lie."""
+"""Observe a network's output and feature maps, and where these lie in the input, without changing the network."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ __all__ = [
 ]
 
 MAIN = ("out", "logits")
-"""What libraries call the output that a network is for: torchvision and transformers."""
+"""Names of the main output in torchvision and transformers."""
 
 OutputKey = str | int | Callable[[Any], Tensor] | None
 
 _LARGEST_STRIDE = 64
-# What networks raise that are given a size they cannot take.
+# Networks raise these for image sizes that they do not support.
 _FAILURES = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, KeyError, AttributeError, ArithmeticError)
 
 
 class Observed(NamedTuple):
-    """One run: the output, and feature maps by name in the order in which they were ready; see `choice`."""
+    """One run: the output, the feature maps by name in order of execution, and the result of `choice`."""
 
     output: Tensor
     maps: dict[str, Tensor]
@@ -52,12 +52,12 @@ class Observed(NamedTuple):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a feature map, or an output, lies in the input.
+    """The position of a feature map or output within the input.
 
     Args:
-        stride: How many pixels of the input lie between two of its own; below 1 where it is larger than the input.
-        offset: Its first own pixel within the map of the larger input.
-        size: Height and width on the smaller input.
+        stride: Pixels of the input per pixel of the map; below 1 if the map is larger than the input.
+        offset: Row and column of its first pixel within the map of the larger input.
+        size: Height and width of the smaller input's map.
     """
 
     stride: Fraction
@@ -65,19 +65,19 @@ class Place:
     size: tuple[int, int]
 
     def cut(self, larger: Tensor) -> Tensor:
-        """Of the larger input's map (..., H, W) the part that is the smaller input's."""
+        """The part of the larger input's map (..., H, W) that corresponds to the smaller input."""
         (top, left), (height, width) = self.offset, self.size
         return larger[..., top : top + height, left : left + width]
 
 
 def shared_copy(network: nn.Module) -> nn.Module:
-    """A copy in evaluation mode whose modules are its own and whose tensors are the original's.
+    """Copy a network's modules in evaluation mode, but share its tensors.
 
-    So it may be converted and hooked into, and takes no memory; what runs in evaluation mode without gradients writes
-    to no parameter or buffer. The original's mode and hooks stay as they are.
+    The copy can be converted and hooked, and takes no memory for weights; a forward pass in evaluation mode without
+    gradients writes to no parameter or buffer. The original keeps its mode and hooks.
 
     Args:
-        network: Any module; of one that `torch.compile` wraps, what is inside.
+        network: Any module; the wrapper of `torch.compile` is removed.
 
     Returns:
         The copy.
@@ -87,7 +87,7 @@ def shared_copy(network: nn.Module) -> nn.Module:
     """
     network = getattr(network, "_orig_mod", network)
     shared: list[Any] = [*network.parameters(), *network.buffers()]
-    # A LightningModule in a trainer's hands leads to all that the trainer holds.
+    # An attached LightningModule refers to its trainer, and so to everything that the trainer holds.
     shared += [vars(m)[name] for m in network.modules() for name in ("_trainer", "_fabric") if name in vars(m)]
     try:
         twin = copy.deepcopy(network, {id(item): item for item in shared})
@@ -100,19 +100,19 @@ def shared_copy(network: nn.Module) -> nn.Module:
 
 
 def pick(output: Any, key: OutputKey = None) -> Tensor:
-    """The tensor to look at among what a network gives.
+    """Select one tensor of a network's output.
 
     Args:
-        output: A tensor, or tuples, lists, dicts and objects of them.
-        key: Which one: a dict's key or an attribute, a tuple's index, or a function of the output. None takes what is
-            called `out` or `logits`, or else the map (N, C, H, W) of the most pixels, and where there is none the
-            largest (N, K); of equals the first.
+        output: A tensor, or nested tuples, lists, dicts and objects of tensors.
+        key: A dict's key, an attribute, a tuple's index, or a function of the output. None selects the tensor named
+            `out` or `logits`, else the map (N, C, H, W) with the most pixels, else the largest vectors (N, K); of equal
+            ones the first.
 
     Returns:
         The tensor.
 
     Raises:
-        UserTypeError: There is none, or it is neither a map nor one vector per image.
+        UserTypeError: There is no tensor, or it is neither a map nor one vector per image.
         UserValueError: There is no such key.
 
     Example:
@@ -136,15 +136,15 @@ def pick(output: Any, key: OutputKey = None) -> Tensor:
     if not isinstance(found, Tensor) or found.dim() not in (2, 4) or not found.is_floating_point():
         what = f"a {type(output).__name__}" if not named else f"a {type(output).__name__} of {_listed(named)}"
         message = (
-            f"Expected the network to give maps (N, C, H, W) or vectors (N, K) of floats, but got {what}: say which "
-            "by `output_key` (--output_key), a name, an index, or in Python a function of the output"
+            f"Expected the network to return maps (N, C, H, W) or vectors (N, K) of floats, but got {what}: select "
+            "one with `output_key` (--output_key), a name, an index, or in Python a function of the output"
         )
         raise UserTypeError(message)
     return found
 
 
 def _main(named: Mapping[str, Tensor]) -> Tensor | None:
-    """What a network is for, as far as names and sizes tell."""
+    """Guess the main output from names and sizes."""
     maps = [tensor for tensor in named.values() if tensor.dim() == 4]
     vectors = [tensor for tensor in named.values() if tensor.dim() == 2]
     for name in MAIN:
@@ -156,14 +156,14 @@ def _main(named: Mapping[str, Tensor]) -> Tensor | None:
 
 
 def choice(output: Any, key: OutputKey = None) -> str:
-    """Which of several tensors `pick` takes, and what others there are.
+    """Describe which of several tensors `pick` selects, and list the others.
 
     Args:
         output: See `pick`.
         key: See `pick`.
 
     Returns:
-        A line; empty where there is nothing to choose from, or a function chooses.
+        A line; empty if there is only one tensor, or if a function selects it.
     """
     named = dict(_named(output))
     if len(named) < 2 or callable(key):
@@ -174,10 +174,10 @@ def choice(output: Any, key: OutputKey = None) -> str:
 
 
 def fields_of(output: Any) -> Mapping[str, Any] | None:
-    """What an object holds by name, a data class with slots too; None of one that holds nothing so.
+    """An object's attributes by name, also of data classes with slots; None if it has none.
 
     Args:
-        output: Of a network.
+        output: A network's output, or a part of it.
     """
     if dataclasses.is_dataclass(output) and not isinstance(output, type):
         return {field.name: getattr(output, field.name) for field in dataclasses.fields(output)}
@@ -185,7 +185,7 @@ def fields_of(output: Any) -> Mapping[str, Any] | None:
 
 
 def _named(output: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Tensors of floats with where they are: `out`, `0`, `0.out`."""
+    """Floating-point tensors with their paths: `out`, `0`, `0.out`."""
     if isinstance(output, Tensor):
         if output.is_floating_point():
             yield name, output
@@ -212,15 +212,15 @@ def observe(
     output_key: OutputKey = None,
     cut: tuple[str, Callable[[Tensor], Tensor]] | None = None,
 ) -> Observed:
-    """Run a network once.
+    """Run a network once, and keep its output and feature maps.
 
     Args:
         network: A `shared_copy`.
         images: (N, C, H, W).
-        keys: The feature maps to keep, as an earlier run has named them: the module's name, and behind it which call
-            of the module it was where it is called more than once. None keeps all.
+        keys: Names of the feature maps to keep, as in an earlier run: the module's name, followed by the number of the
+            call if the module is called more than once. None keeps all.
         output_key: See `pick`.
-        cut: The name of a map, and what is put in its place for all that follows.
+        cut: The name of a map, and a function whose result replaces it in the rest of the network.
 
     Returns:
         Output and maps.
@@ -283,16 +283,16 @@ def _module_of(key: str) -> str:
 
 
 def strides_of(smaller: Observed, larger: Observed, step: int) -> tuple[dict[str, Fraction], int]:
-    """How many pixels of the input lie between two of each map, and what all of these divide.
+    """The stride of each map in pixels of the input, and the least common multiple of the strides.
 
     Args:
-        smaller: A run.
-        larger: One on images that are `step` pixels higher and wider.
+        smaller: A run on images of any size.
+        larger: A run on images that are `step` pixels higher and wider.
         step: A multiple of all strides, such as 64.
 
     Returns:
-        Strides by the map's name, `""` for the output, without those of maps that do not grow with the input, and
-        their least common multiple: positions at its multiples are the same to every layer.
+        Strides by the map's name, `""` for the output, without maps that do not grow with the input, and their least
+        common multiple: shifts by its multiples are whole pixels of every map.
     """
     found: dict[str, Fraction] = {}
     pairs = {"": (smaller.output, larger.output)}
@@ -312,12 +312,12 @@ def places_of(smaller: Observed, larger: Observed, strides: Mapping[str, Fractio
 
     Args:
         smaller: A run on crops.
-        larger: One on the same with `context` pixels more on each side.
+        larger: A run on the same crops with `context` more pixels on each side.
         strides: See `strides_of`.
         context: A multiple of all strides.
 
     Returns:
-        By the map's name, `""` for the output. Maps that fit to no place are left out.
+        Places by the map's name, `""` for the output. Maps whose sizes do not match are left out.
     """
     found = {}
     for key, stride in strides.items():
@@ -332,7 +332,7 @@ def places_of(smaller: Observed, larger: Observed, strides: Mapping[str, Fractio
 
 
 def first_not_finite(network: nn.Module, images: Tensor) -> str:
-    """The module whose output is the first that is not finite; empty where all are.
+    """The first module whose output is not finite; empty if all are finite.
 
     Args:
         network: A `shared_copy`.
@@ -345,7 +345,7 @@ def first_not_finite(network: nn.Module, images: Tensor) -> str:
 
 
 class Picked(nn.Module):
-    """A network whose output is one of its tensors.
+    """A network that returns one tensor of its output.
 
     Args:
         network: A `shared_copy`.
@@ -357,12 +357,12 @@ class Picked(nn.Module):
         self.network, self.key = network, key
 
     def forward(self, images: Tensor) -> Tensor:
-        """The tensor that `pick` takes of images (N, C, H, W)."""
+        """The tensor that `pick` selects, for images (N, C, H, W)."""
         return pick(self.network(images), self.key)
 
 
 class UpTo(nn.Module):
-    """A network whose output is one of its feature maps.
+    """A network that returns one of its feature maps.
 
     Args:
         network: A `shared_copy`.
@@ -374,7 +374,7 @@ class UpTo(nn.Module):
         self.network, self.key = network, key
 
     def forward(self, images: Tensor) -> Tensor:
-        """The map of images (N, C, H, W), through which gradients flow; what comes behind it is not run."""
+        """The map for images (N, C, H, W), with gradients; later layers are not run."""
         maps: dict[str, Tensor] = {}
 
         def stop(_: Tensor) -> Tensor:
@@ -386,4 +386,4 @@ class UpTo(nn.Module):
 
 
 class _Reached(Exception):
-    """The map that is wanted is there."""
+    """The requested map has been computed."""

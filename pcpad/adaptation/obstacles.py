@@ -1,4 +1,4 @@
-"""What keeps a network from having a margin, in words."""
+"""Describe why no margin covers a network's receptive field."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["circular_paddings", "fixed_size", "over_all"]
 
 
 def circular_paddings(network: nn.Module | None) -> list[str]:
-    """The modules that pad circularly, so that a border looks at the opposite one."""
+    """The modules with circular padding, through which each border depends on the opposite one."""
     if network is None:
         return []
     return [
@@ -22,16 +22,16 @@ def circular_paddings(network: nn.Module | None) -> list[str]:
 
 
 def fixed_size(shape: tuple[int, ...]) -> str:
-    """What an operation does whose result is as large for every image."""
+    """Describe an operation whose output size does not depend on the image's size."""
     if len(shape) != 4:
-        return "makes the same number of values of every image"
-    return (
-        "pools over the whole image" if shape[2:] == (1, 1) else f"makes maps of a fixed size, {shape[2]} x {shape[3]}"
-    )
+        return "returns the same number of values for every image"
+    if shape[2:] == (1, 1):
+        return "pools over the whole image"
+    return f"returns maps of a fixed size, {shape[2]} x {shape[3]}"
 
 
 def over_all(kind: str) -> str:
-    """What an operation does that makes all of its output depend on any part of its input."""
+    """Describe an operation whose whole output depends on every part of its input."""
     if "norm" in kind or "var" in kind or "std" in kind:
         return "normalizes over the whole image"
     if "attention" in kind or "softmax" in kind or kind in ("bmm", "baddbmm"):

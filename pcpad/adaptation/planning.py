@@ -1,4 +1,4 @@
-"""Which crops of photographs are compared, with how much context, and which maps of the network."""
+"""Choose the crops of photographs to compare, their context, and the network's maps."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from pcpad.errors import UserError, UserRuntimeError, UserTypeError, UserValueEr
 
 __all__ = ["Normalize", "Photographs", "Plan", "middle", "plan_for"]
 
-_STEP = 64  # pixels; a multiple of all strides that are looked for
-_CROP = 128  # wanted, in pixels, where the network does not look further than half of it
+_STEP = 64  # pixels; a multiple of all strides that can be found
+_CROP = 128  # preferred crop in pixels, if the receptive field extends at most half of it to each side
 
 Normalize = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is compared, where."""
+    """The crops and maps to compare."""
 
     kind: Literal["dense", "classifier"]
     crop: int
     context: int
     alignment: int
     places: dict[str, Place]  # by map; "" is the output
-    layers: tuple[str, ...]  # of these, what is reported
-    last: str  # the last feature map, "" for a dense network: what the error is of
+    layers: tuple[str, ...]  # the reported ones of these
+    last: str  # the map whose error is measured: the last feature map, or "" for a dense network
     reach: int | None
     obstacles: tuple[str, ...]
     notes: tuple[str, ...]
-    choice: str = ""  # which of several outputs it is of
+    choice: str = ""  # says which of several outputs is measured
 
 
 class Photographs:
-    """Photographs as the network takes them, cut from their middle, on its device."""
+    """Center crops of photographs as the network takes them, on its device."""
 
     def __init__(self, photographs: Sequence[Tensor], normalize: Normalize | None, model: nn.Module) -> None:
         self.photographs, self.normalize = photographs, normalize
@@ -51,21 +51,21 @@ class Photographs:
         return len(self.photographs)
 
     def cut(self, indices: Sequence[int], side: int) -> Tensor:
-        """The middles of some of them, (N, C, side, side)."""
+        """The center crops of some photographs, (N, C, side, side)."""
         images = torch.stack([middle(self.photographs[index], side) for index in indices])
         if self.normalize is not None:
             images = self.normalize(images)
         if not images.is_floating_point():
             message = (
-                f"Expected images of floats, as the network takes them, but got {images.dtype}: pass `normalize`, "
-                "which brings them to its range"
+                f"Expected images of floats, as the network takes them, but got {images.dtype}: pass `normalize` to "
+                "convert them to its range"
             )
             raise UserTypeError(message)
         return images.to(self.device, self.dtype)
 
 
 def middle(image: Tensor, side: int) -> Tensor:
-    """The middle of an image (..., H, W), as a square."""
+    """The square center crop of an image (..., H, W)."""
     top, left = ((length - side) // 2 for length in image.shape[-2:])
     return image[..., top : top + side, left : left + side]
 
@@ -73,20 +73,20 @@ def middle(image: Tensor, side: int) -> Tensor:
 def plan_for(
     network: nn.Module, images: Photographs, crop: int | None, context: int | None, output_key: OutputKey
 ) -> Plan:
-    """Look at the network once, and decide which crops, which maps.
+    """Inspect the network, and choose crops and maps.
 
     Args:
         network: A `shared_copy`.
-        images: What there is.
-        crop: The crops' side, where that is asked for.
-        context: The pixels around, likewise.
+        images: The photographs.
+        crop: The crops' side in pixels; chosen if None.
+        context: Pixels of context on each side; chosen if None.
         output_key: See `pcpad.adaptation.observing.pick`.
 
     Returns:
         The plan.
 
     Raises:
-        UserValueError: The images are too small, or nothing in the network belongs to a place.
+        UserValueError: The images are too small, or no map of the network grows with the image.
         UserRuntimeError: The network fails at the sizes needed.
     """
     first = images.cut([0], images.least)
@@ -98,11 +98,11 @@ def plan_for(
             return observe(network, blank, None, output_key)
         except UserRuntimeError as error:
             larger = side != probe
-            taken = f", and runs on {probe}×{probe}" if larger else ""
+            taken = f", but runs on {probe}×{probe}" if larger else ""
             message = (
                 f"{error}{taken}. Borders are measured on crops of several sizes, {probe}×{probe} first and larger "
-                "ones for what lies around: pass a `crop` (--crop) far below the largest size that it takes, or, where "
-                "it takes one size alone, the part of it that takes any"
+                "ones for the context: pass a `crop` (--crop) far below the largest size that the network takes, or, "
+                "if it takes one size only, pass the part of it that takes any size"
             )
             raise UserRuntimeError(message) from error
 
@@ -113,7 +113,7 @@ def plan_for(
         sizes = " and ".join("×".join(map(str, run.output.shape[-2:])) for run in (smaller, larger))
         message = (
             f"The output does not grow with the image: {sizes} for images of {probe}² and {probe + _STEP}² pixels, so "
-            "no part of it belongs to a part of the image. Pass `output_key` for a map that does"
+            "its pixels correspond to no part of the image. Pass `output_key` to select a map that grows"
         )
         raise UserValueError(message)
     grown = [key for key in smaller.maps if key in strides and min(smaller.maps[key].shape[-2:]) > 1]
@@ -121,7 +121,7 @@ def plan_for(
     if last is None:
         message = "No feature map of the network grows with the image, so there is nothing to compare near borders"
         raise UserValueError(message)
-    # Of several outputs the others may look further.
+    # Other outputs may have a larger receptive field.
     several = smaller.choice or output_key is not None
     target = UpTo(network, last) if last else Picked(network, output_key) if several else network
     reach, aligned, obstacles = _reach(target, first)
@@ -129,19 +129,17 @@ def plan_for(
     places = places_of(run(side), run(side + 2 * around), strides, around)
     if last not in places:
         message = (
-            f"The network's maps of crops of {side}² pixels are no part of those with {around} pixels of context: "
-            "sizes do not add up. Pass another `crop` and `context` (--crop, --context), multiples of its strides"
+            f"The network's maps for crops of {side}² pixels are not part of those with {around} pixels of context: "
+            "the sizes do not match. Pass another `crop` and `context` (--crop, --context), multiples of its strides"
         )
         raise UserValueError(message)
     layers = tuple(key for key in places if key and _is_named_stage(network, key))
-    choice = (
-        f"Of the network's outputs this is {smaller.choice} (`output_key`, --output_key)." if smaller.choice else ""
-    )
+    choice = f"The measured output is {smaller.choice} (`output_key`, --output_key)." if smaller.choice else ""
     return Plan(kind, side, around, max(alignment, aligned), places, layers, last, reach, obstacles, notes, choice)
 
 
 def _is_named_stage(network: nn.Module, key: str) -> bool:
-    """Whether it is a convolution, or a part that its author gave a name near the top."""
+    """Whether a map is from a convolution, or from a named part near the top of the network."""
     module = network.get_submodule(key.rpartition(" (call ")[0] or key)
     if isinstance(module, nn.modules.conv._ConvNd):
         return True
@@ -149,7 +147,7 @@ def _is_named_stage(network: nn.Module, key: str) -> bool:
 
 
 def _reach(network: nn.Module, image: Tensor) -> tuple[int | None, int, tuple[str, ...]]:
-    """How far the network looks, its alignment, and what has no bound; None, 1 and nothing where that is not known."""
+    """The receptive field's margin, its alignment and its obstacles; None, 1 and () if they are unknown."""
     try:
         found = receptive_field(network, image[:, :, :_CROP, :_CROP])
     except UserError:
@@ -161,13 +159,13 @@ def _reach(network: nn.Module, image: Tensor) -> tuple[int | None, int, tuple[st
 def _geometry(
     least: int, alignment: int, reach: int | None, obstacles: tuple[str, ...], crop: int | None, context: int | None
 ) -> tuple[int, int, tuple[str, ...]]:
-    """The side of the crops, the context around, and what is to be said of them."""
+    """The side of the crops, their context, and notes."""
     wanted = alignment * -(-(reach if reach is not None else _CROP // 2) // alignment)
     if context is None:
         context = wanted if crop is None else (least - crop) // 2 // alignment * alignment
         context = min(context, wanted)
         if crop is None and least - 2 * context < max(_CROP, 2 * alignment):
-            # Too little room for both: half of it for the crop, a quarter on each side.
+            # Too little room for both: half of it for the crop, a quarter for the context on each side.
             context = least // 4 // alignment * alignment
     if crop is None:
         room = least - 2 * context
@@ -184,12 +182,12 @@ def _geometry(
     notes = []
     if reach is not None and reach > context:
         notes.append(
-            f"The network looks {reach} pixels far and the images allow {context} of context: influences of borders "
-            "from farther away are in the reference too, and are not measured."
+            f"The receptive field extends {reach} pixels to each side, but the images allow {context} of context: "
+            "influences of borders farther away are in the reference too, and are not measured."
         )
     if obstacles:
         some = "; ".join(obstacles[:3]) + (f"; and {len(obstacles) - 3} more" if len(obstacles) > 3 else "")
         notes.append(
-            f"No margin covers its receptive field ({some}): part of the error is other content, not the border."
+            f"No margin covers its receptive field ({some}): part of the error is due to other content, not the border."
         )
     return crop, context, tuple(notes)

@@ -1,4 +1,4 @@
-"""Probes of the literature: what padding tells a network of positions, and where it leaves marks on its maps."""
+"""Probes from the literature: position information that padding gives a network, and its traces in feature maps."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ __all__ = [
     "uneven_padding",
 ]
 
-_LAYERS = 5  # whose maps the position probe reads together, evenly spread
-_READ = 28  # the side that they are brought to, as in PosENet
+_LAYERS = 5  # evenly spaced layers whose maps the position probe reads together
+_READ = 28  # the side that their maps are resized to, as in PosENet
 _FOLDS = 2
 _RIDGE = 1e-3
 _MOST_FEATURES = 2048
@@ -32,14 +32,14 @@ _MOST_FEATURES = 2048
 
 @dataclass(frozen=True)
 class PositionTarget:
-    """How well positions are read from feature maps.
+    """How well positions are predicted from feature maps.
 
     Args:
         name: `horizontal`, `vertical`, or `gaussian` (a bump in the middle).
-        correlation: Spearman's, between what is read and the truth, on images that the readout has not seen: 1 where
-            the map tells each place, near 0 where it tells none. As PosENet's SPC.
-        error: Mean absolute error, of positions in [0, 1].
-        control: The same correlation read from the images themselves, of which the photographer put the sky on top.
+        correlation: Spearman's correlation between predicted and true positions on held-out images (PosENet's SPC): 1
+            if the maps determine the position, near 0 if they do not.
+        error: Mean absolute error of positions in [0, 1].
+        control: The same correlation predicted from the images themselves, in which the sky tends to be at the top.
     """
 
     name: str
@@ -50,7 +50,7 @@ class PositionTarget:
 
 @dataclass(frozen=True)
 class PositionProbe:
-    """What `position_information` found, by kind of position; more than the control is what the network adds."""
+    """Results of `position_information` by kind of position; what exceeds the control, the network adds."""
 
     targets: tuple[PositionTarget, ...]
 
@@ -58,23 +58,23 @@ class PositionProbe:
 def position_information(
     model: nn.Module, images: Tensor, *, size: int = _READ, output_key: OutputKey = None, batch_size: int = 8
 ) -> PositionProbe:
-    """Read positions out of a frozen network's feature maps (PosENet: Islam et al. 2020, arXiv 2001.08248).
+    """Predict positions from a frozen network's feature maps (PosENet: Islam et al. 2020, arXiv 2001.08248).
 
-    The maps of five layers, brought to `size` × `size`, are read by one linear 3×3 convolution without padding, fitted
-    in closed form (ridge regression) on half of the images and judged on the other half, both ways. It stands in for
-    PosENet's readout, trained by gradient descent on the same thing, and cannot be stopped too early. A network
-    that cannot know where its border is reads as its control does.
+    The maps of five layers, resized to `size` × `size`, are the input of one linear 3×3 convolution without padding,
+    fitted in closed form (ridge regression) with two-fold cross-validation over images. It replaces PosENet's readout,
+    which is trained by gradient descent for the same target, and cannot be stopped too early. For a network without
+    information about its borders the result equals the control's.
 
     Args:
-        model: Left as it is.
-        images: (N, C, H, W) of one size, as the network takes them, at least 4. Random noise for images gives a
+        model: The network, which is not changed.
+        images: At least 4 images (N, C, H, W) of one size, as the network takes them. Random noise as images gives a
             control without sky and ground.
-        size: Of the maps that are read.
+        size: Height and width that the maps are resized to.
         output_key: See `pcpad.adaptation.observing.pick`.
-        batch_size: Images per run.
+        batch_size: Images per forward pass.
 
     Returns:
-        By kind of position.
+        Results by kind of position.
     """
     if len(images) < 2 * _FOLDS:
         message = f"Expected at least {2 * _FOLDS} images, but got {len(images)}"
@@ -84,10 +84,10 @@ def position_information(
     features = []
     for batch in images.split(batch_size):
         maps = observe(network, batch, keys, output_key).maps
-        joined = torch.cat([_brought_to(maps[key], size) for key in keys], 1)
+        joined = torch.cat([_resized(maps[key], size) for key in keys], 1)
         features.append(joined.float().cpu())
     read = _few(torch.cat(features))
-    plain = _brought_to(images.float(), size).cpu()
+    plain = _resized(images.float(), size).cpu()
     found = []
     for name, target in _targets(size).items():
         correlation, error = _readout(read, target)
@@ -96,7 +96,7 @@ def position_information(
 
 
 def _spread(network: nn.Module, image: Tensor, output_key: OutputKey) -> list[str]:
-    """Maps of a few layers, from the first to the last."""
+    """Names of the maps of a few layers, evenly spaced up to the last."""
     maps = observe(network, image, None, output_key).maps
     names = [key for key, value in maps.items() if min(value.shape[-2:]) > 2]
     if not names:
@@ -106,12 +106,12 @@ def _spread(network: nn.Module, image: Tensor, output_key: OutputKey) -> list[st
     return list(dict.fromkeys(names[round((index + 1) * len(names) / count) - 1] for index in range(count)))
 
 
-def _brought_to(maps: Tensor, size: int) -> Tensor:
+def _resized(maps: Tensor, size: int) -> Tensor:
     return F.interpolate(maps.float(), (size, size), mode="bilinear", align_corners=False, antialias=True)
 
 
 def _few(features: Tensor) -> Tensor:
-    """At most so many channels that the fit stays small: random mixtures of all, the same for all images."""
+    """Limit the number of channels, for a small fit: random mixtures of all, the same for all images."""
     most = _MOST_FEATURES // 9
     if features.shape[1] <= most:
         return features
@@ -133,7 +133,7 @@ def _targets(size: int) -> dict[str, Tensor]:
 
 
 def _readout(features: Tensor, target: Tensor) -> tuple[float, float]:
-    """Correlation and error of a linear 3×3 readout on images it was not fitted on."""
+    """Correlation and error of a linear 3×3 readout on held-out images."""
     windows = F.unfold(features.double(), 3).transpose(1, 2)  # (N, places, C * 9), without padding
     wanted = target[1:-1, 1:-1].flatten()
     found, errors = [], []
@@ -167,22 +167,22 @@ def position_pattern(
     key: str,
     output_key: OutputKey = None,
 ) -> tuple[Tensor, float]:
-    """What padding adds to a feature map at each place, whatever the image (Feng et al. 2022, arXiv 2206.12893).
+    """The pattern that padding adds to a feature map for any image (Feng et al. 2022, arXiv 2206.12893).
 
-    Maps of crops without context less those with it are averaged over images: what is left is the position-information
-    pattern from padding. Its strength is a signal-to-noise ratio: the pattern's absolute mean over channels and
-    places, over the standard error of that mean over images.
+    The difference between maps of crops without and with context, averaged over images, is the position-information
+    pattern from padding. Its strength is a signal-to-noise ratio: the pattern's mean magnitude over channels and
+    positions, divided by the standard error of the mean over images.
 
     Args:
-        model: Left as it is.
+        model: The network, which is not changed.
         crops: (N, C, h, w).
-        with_context: The same with true context around, (N, C, H, W).
-        cut: Of what a run on these gives, the map that belongs to the crops.
+        with_context: The same crops with true context around them, (N, C, H, W).
+        cut: Extracts the crops' part of the map from a run on `with_context`.
         key: The map's name.
         output_key: See `pcpad.adaptation.observing.pick`.
 
     Returns:
-        The pattern (C', h', w'), and its strength: about 0.8 where there is none (a normal variable's mean magnitude).
+        The pattern (C', h', w'), and its strength: about 0.8 without any pattern (a normal variable's mean magnitude).
     """
     network = shared_copy(model)
     total: Tensor | None = None
@@ -201,13 +201,13 @@ def position_pattern(
 
 
 class UnevenPadding(NamedTuple):
-    """One convolution or pooling that pads its sides unevenly at one size of image.
+    """A convolution or pooling layer that pads its sides unevenly at one image size.
 
     Attributes:
-        name: The module's.
+        name: The module's name.
         size: Height and width of its input.
         read: Padded pixels that its windows read before and after the input, as ((top, bottom), (left, right)).
-        fits: The sizes of image nearest to this one at which no layer is uneven; empty where none is near.
+        fits: The nearest image sizes at which no layer is uneven; empty if none is near.
     """
 
     name: str
@@ -217,18 +217,18 @@ class UnevenPadding(NamedTuple):
 
 
 def uneven_padding(model: nn.Module, image: Tensor, output_key: OutputKey = None) -> list[UnevenPadding]:
-    """Find layers whose stride leaves pixels over, so that one side's padding is read and the other's is not.
+    """Find layers whose stride leaves a remainder, so that they read the padding of one side but not of the other.
 
-    Alsallakh et al. 2021, "Mind the pad" (arXiv 2010.02178): such layers skew feature maps and bring blind spots;
-    with k = 3, stride 2 and padding 1 all inputs of even size do, those of odd size do not.
+    Alsallakh et al. 2021, "Mind the pad" (arXiv 2010.02178): such layers skew feature maps and cause blind spots; with
+    kernel size 3, stride 2 and padding 1 this happens for all inputs of even size, and for none of odd size.
 
     Args:
-        model: Left as it is.
+        model: The network, which is not changed.
         image: (1, C, H, W).
         output_key: See `pcpad.adaptation.observing.pick`.
 
     Returns:
-        The uneven layers in the order of execution, each with the sizes at which there would be none.
+        The uneven layers in order of execution, each with nearby image sizes without uneven layers.
     """
     network = shared_copy(model)
     found = _uneven(network, image, output_key)
@@ -241,7 +241,7 @@ def uneven_padding(model: nn.Module, image: Tensor, output_key: OutputKey = None
         try:
             if not _uneven(network, other, output_key):
                 fits.append(size)
-        except (RuntimeError, ValueError):  # a size that the network does not take
+        except (RuntimeError, ValueError):  # the network does not support this size
             continue
     near = tuple(sorted(sorted(fits, key=lambda size: abs(size - width))[:2]))
     return [layer._replace(fits=near) for layer in found]
@@ -270,7 +270,7 @@ def _uneven(network: nn.Module, image: Tensor, output_key: OutputKey) -> list[Un
 
 
 def _read(module: nn.Module, axis: int, length: int) -> tuple[int, int]:
-    """How many padded pixels the first window reads before the input, and the last one after it."""
+    """The number of padded pixels that the first window reads before the input, and the last one after it."""
 
     def of(value: int | Sequence[int]) -> int:
         return int(value if isinstance(value, int) else value[axis])
@@ -280,7 +280,7 @@ def _read(module: nn.Module, axis: int, length: int) -> tuple[int, int]:
     extent = dilation * (kernel - 1) + 1
     padding = module.padding
     if isinstance(padding, str) or type(module).__name__.endswith("Same"):
-        # "same": as few as make the output the input over the stride, the odd one behind.
+        # "same": as little padding as gives an output of input / stride, the odd pixel at the end.
         total = 0 if padding == "valid" else max(0, (-(-length // stride) - 1) * stride + extent - length)
         return total // 2, total - total // 2
     before = of(padding)  # type: ignore[arg-type]
@@ -291,19 +291,19 @@ def _read(module: nn.Module, axis: int, length: int) -> tuple[int, int]:
 def blind_spots(
     model: nn.Module, size: int, channels: int = 3, key: str | None = None, output_key: OutputKey = None
 ) -> Tensor:
-    """A constant image's last feature map: what is not constant there is made by padding alone.
+    """How far a constant image's last feature map is from constant, which is caused by padding alone.
 
-    Alsallakh et al. 2021 show by it where a network is blind, or sees what is not there.
+    Alsallakh et al. 2021 use it to show where a network is blind, or sees objects that are not there.
 
     Args:
-        model: Left as it is.
-        size: The image's side.
+        model: The network, which is not changed.
+        size: The image's height and width.
         channels: Its channels, all zero: the mean color of normalized images.
-        key: The map's name; the last one that grows with the image when not given.
+        key: The map's name; if None, the last one that grows with the image.
         output_key: See `pcpad.adaptation.observing.pick`.
 
     Returns:
-        (H', W'): the mean over channels of |map − its middle|, relative to the mean |middle|.
+        (H', W'): the mean over channels of |map − its center value|, relative to the mean |center value|.
     """
     network = shared_copy(model)
     like = next(network.parameters(), torch.empty(0))

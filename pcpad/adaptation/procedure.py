@@ -1,4 +1,4 @@
-"""How a network is recovered: one training run of it, from a learning rate to the best weights on held-out images."""
+"""One training run of a recovery, from a learning rate to the best weights on held-out images."""
 
 from __future__ import annotations
 
@@ -19,35 +19,36 @@ from pcpad.errors import UserRuntimeError, UserValueError
 
 __all__ = ["Leg", "Procedure", "Values", "restored", "scored", "shown", "train"]
 
-_WARM = 0.05  # part of the steps in which the rate rises
+_WARM = 0.05  # share of the steps with linear warm-up
 _HALVES = {"bf16": torch.bfloat16, "16": torch.float16}
 Values = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Procedure:
-    """What is done to a network, the converted one and its control alike.
+    """Training settings, the same for the converted network and its control.
 
     Args:
-        steps: Of training.
+        steps: Training steps.
         batch_size: Images per step.
-        rates: Learning rates to choose from; a single one is taken as it is.
-        search_steps: What each of several rates is tried for, from the same start.
-        exponent: Of partial convolution's ratio: `anneal` raises it from 0 to 1 within the first 60 % of the steps;
-            `learn` makes one for each output channel a parameter, from 0, and keeps it; a number stays.
-        weights: Train the weights. False, with `learn`, trains the exponents alone: nothing changes beyond the border.
-        exponent_rate: How much larger the learned exponents' learning rate is.
-        crop: What the student sees, in pixels; None: 128, and whole images for classifiers.
-        margin: True context on each side; None: as far as the network looks, or the images go.
-        border: Width in pixels of the band that is scored as the border.
-        features: Weight of a classifier's last features beside its distributions.
-        norms: `auto` estimates batch norms' statistics again at the end, and keeps them where held-out images say that
-            it helps; `frozen` leaves them.
-        held_out: The part of the images that chooses the rate, stops the run, and is scored.
-        evaluations: How often within the steps.
-        patience: Evaluations without a better one after which a run stops.
-        precision: `32`, or under autocast `bf16` or `16`.
-        seed: Of the images' order and places.
+        rates: Learning rates to choose from; a single one is used directly.
+        search_steps: Steps for which each of several rates is tried, from the same weights.
+        exponent: Exponent of partial convolution's ratio: `anneal` raises it from 0 to 1 over the first 60 % of the
+            steps; `learn` trains one per output channel, starting from 0; a number is constant.
+        weights: Whether to train the weights. False, with `learn`, trains the exponents alone, which changes only
+            borders.
+        exponent_rate: Factor of the learning rate for learned exponents.
+        crop: Side of the student's crops in pixels; if None, at most 128, and whole images for classifiers.
+        margin: True context on each side in pixels; if None, the receptive field's, as far as the images allow.
+        border: Width of the border band, in pixels.
+        features: Weight of the loss of a classifier's last features relative to that of its distributions.
+        norms: `auto` re-estimates the batch norms' statistics at the end, and keeps them if the held-out loss falls;
+            `frozen` never changes them.
+        held_out: Share of the images used for choosing the rate, for early stopping and for the scores.
+        evaluations: Number of evaluations per run.
+        patience: Evaluations without improvement after which a run stops.
+        precision: `32`, or `bf16` or `16` for autocast.
+        seed: Seed of the images' split, order and crops.
 
     Raises:
         UserValueError: A value out of range.
@@ -83,21 +84,21 @@ class Procedure:
             message = f"Expected argument `exponent` to be 'anneal', 'learn' or a number, but got {self.exponent!r}"
             raise UserValueError(message)
         if not self.weights and self.exponent != "learn":
-            message = "weights=False trains the exponents alone: that needs exponent='learn'"
+            message = f"weights=False trains the exponents alone: expected exponent='learn', but got {self.exponent!r}"
             raise UserValueError(message)
 
 
 @dataclass
 class Leg:
-    """What one training run came to.
+    """The result of one training run.
 
     Args:
-        values: Of the best evaluation, see `Scores.values`; infinite losses for an interrupted run.
-        state: The student's weights then.
-        exponents: And its exponents.
-        step: When that was.
-        history: Values of all evaluations, by step.
-        renormed: Whether its batch norms' statistics are estimated again.
+        values: Scores of the best evaluation, see `Scores.values`; an infinite loss before the first.
+        state: The student's weights at that evaluation.
+        exponents: The student's exponents at that evaluation.
+        step: The step of that evaluation.
+        history: Steps and scores of all evaluations.
+        renormed: Whether its batch norms' statistics are re-estimated.
     """
 
     values: Values = field(default_factory=lambda: {"loss": math.inf})
@@ -109,12 +110,12 @@ class Leg:
 
 
 def scored(teaching: Teaching, material: Material, size: int) -> Values:
-    """The student's values on the held-out images.
+    """Score the student on the held-out images.
 
     Args:
         teaching: The two networks.
         material: The images.
-        size: Images at a time.
+        size: Batch size.
     """
     scores = Scores(teaching.dense)
     for image in material.held_out(size):
@@ -138,15 +139,15 @@ def train(
     Args:
         teaching: The two networks; the student ends with its best weights on held-out images.
         material: The images.
-        procedure: How.
-        rate: The learning rate, which rises at first and falls to 0 by half a cosine.
-        steps: How many.
-        started: What `keep` was last given by an interrupted run.
+        procedure: The training settings.
+        rate: The peak learning rate, with warm-up and cosine decay to 0.
+        steps: The number of steps.
+        started: The last state that an interrupted run passed to `keep`.
         keep: Called with the run's state at each evaluation.
         said: Called with a line at each evaluation.
 
     Returns:
-        The best evaluation, of those at the exponent that is to stay.
+        The best of the evaluations at the final exponent.
 
     Raises:
         UserRuntimeError: The loss is not finite.
@@ -160,7 +161,7 @@ def train(
         with run.autocast(material.device):
             loss = teaching.loss(material.batch(run.step, procedure.batch_size))
         if not bool(loss.detach().isfinite()):
-            message = f"The loss is not finite at step {run.step}, at a learning rate of {rate:g}: lower it"
+            message = f"The loss is not finite at step {run.step}, with a learning rate of {rate:g}: lower the rate"
             raise UserRuntimeError(message)
         run.descend(loss)
         if run.step % every == 0 or run.step == steps:
@@ -175,7 +176,7 @@ def train(
 
 
 def shown(values: Values) -> str:
-    """Values in a line: `border 41.20 dB, interior 55.31 dB` or `agreement 90.0 %, KL 0.1234`."""
+    """Format scores in one line: `border 41.20 dB, interior 55.31 dB` or `agreement 90.0 %, KL 0.1234`."""
     if "border" in values:
         return f"border {values['border']:.2f} dB, interior {values['interior']:.2f} dB"
     if "agreement" in values:
@@ -184,14 +185,14 @@ def shown(values: Values) -> str:
 
 
 def restored(student: nn.Module, leg: Leg) -> nn.Module:
-    """Give a network the weights and exponents of a run's best evaluation.
+    """Load the weights and exponents of a run's best evaluation into a network.
 
     Args:
         student: Changed in place.
         leg: The run.
 
     Returns:
-        The same.
+        The network, in evaluation mode.
     """
     student.load_state_dict(leg.state)
     if partial_layers(student):
@@ -219,19 +220,19 @@ class _Run:
             groups.append({"params": list(self.learned), "factor": procedure.exponent_rate})
         if not groups:  # the control of a run that trains exponents alone
             groups.append({"params": [nn.Parameter(torch.zeros(()))], "factor": 0.0})
-        # A control that is its own teacher has gradients of rounding alone (7e-9 in Lite0, where real ones are 1e-4 to
-        # 1e-2), of which PyTorch's 1e-8 would make whole steps.
+        # A control that equals its teacher has gradients from rounding alone (7e-9 in Lite0, where real ones are 1e-4
+        # to 1e-2), which Adam with PyTorch's eps of 1e-8 would turn into full-size steps.
         self.optimizer = torch.optim.Adam(groups, lr=rate, eps=1e-6)
         self.scaler = torch.amp.GradScaler("cuda", enabled=procedure.precision == "16")
 
     @property
     def annealing(self) -> bool:
-        """Whether the exponent has not arrived yet."""
+        """Whether the exponent is still below 1."""
         moves = self.partial and self.procedure.exponent == "anneal"
         return moves and annealed(self.step / self.steps) < 1
 
     def set_progress(self) -> None:
-        """The exponent and the learning rate of the present step."""
+        """Set the exponent and the learning rate of the current step."""
         done = self.step / self.steps
         exponent = self.procedure.exponent
         if self.partial and exponent != "learn":
@@ -259,7 +260,7 @@ class _Run:
         self.step += 1
 
     def take(self, values: Values) -> None:
-        """Take an evaluation into account."""
+        """Record an evaluation, and keep the weights if it is the best."""
         self.leg.history.append((self.step, values))
         if self.annealing:
             return
@@ -272,14 +273,14 @@ class _Run:
             self.waited += 1
 
     def restore_best(self) -> None:
-        """Give the student the weights of the best evaluation."""
+        """Load the weights of the best evaluation into the student."""
         if not self.leg.state:
-            message = f"No evaluation of the network was finite, at a learning rate of {self.rate:g}: lower it"
+            message = f"No evaluation of the network was finite with a learning rate of {self.rate:g}: lower the rate"
             raise UserRuntimeError(message)
         restored(self.teaching.student, self.leg)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a run resumes from, of tensors and plain values."""
+        """The state that a run resumes from, as tensors and plain values."""
         return {
             "step": self.step,
             "waited": self.waited,
@@ -302,7 +303,7 @@ class _Run:
 
 
 def _try_norms(teaching: Teaching, material: Material, procedure: Procedure, leg: Leg) -> None:
-    """Estimate batch norms' statistics again, and keep them if that helps on held-out images."""
+    """Re-estimate the batch norms' statistics, and keep them if the held-out loss falls."""
     student = teaching.student
     norms = [module for module in student.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     norms = [norm for norm in norms if norm.track_running_stats]
@@ -311,7 +312,7 @@ def _try_norms(teaching: Teaching, material: Material, procedure: Procedure, leg
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the mean of all batches
+        norm.momentum = None  # cumulative mean over all batches
         norm.train()
     steps = max(1, min(32, len(material.train) // procedure.batch_size))
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""How an error depends on the distance from the border, over images, with intervals by bootstrap."""
+"""Errors by distance from the border, over images, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _REACHES = 0.95  # of the squared error
 
 
 class Interval(NamedTuple):
-    """A number over all images, and its 95 % interval by bootstrap over the images."""
+    """A statistic of all images, and its 95 % bootstrap interval over images."""
 
     value: float
     low: float
     high: float
 
     def apart(self, other: Interval) -> bool:
-        """Whether the two intervals have nothing in common."""
+        """Whether the two intervals are disjoint."""
         return self.high < other.low or other.high < self.low
 
 
 class Samples:
-    """The same resampled images for everything that is compared, so that comparisons are paired.
+    """Bootstrap resamples of images, the same for everything compared, so that comparisons are paired.
 
     Args:
-        images: How many there are.
+        images: The number of images.
     """
 
     def __init__(self, images: int) -> None:
@@ -41,34 +41,33 @@ class Samples:
         self.counts[1:].scatter_add_(1, drawn, torch.ones(_ROUNDS, images, dtype=torch.float64))
 
     def ratio(self, above: Tensor, below: Tensor) -> Tensor:
-        """The sum of one per-image number over that of another, of all images first, then of each resample."""
+        """The ratio of two sums of per-image values: first over all images, then over each resample."""
         return (self.counts @ above.double()) / (self.counts @ below.double())
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean of a per-image number, of all images first, then of each resample."""
+        """The mean of a per-image value: first over all images, then over each resample."""
         return self.ratio(values, torch.ones_like(values, dtype=torch.float64))
 
 
 def interval_of(draws: Tensor) -> Interval:
-    """The first of the draws, and where 95 % of the others lie.
+    """The first value, and the 95 % interval of the others.
 
     Args:
-        draws: As `Samples` gives them.
+        draws: As returned by `Samples`.
     """
     low, high = torch.quantile(draws[1:], torch.tensor([0.025, 0.975], dtype=draws.dtype)).tolist()
     return Interval(float(draws[0]), low, high)
 
 
 class Profile:
-    """Squared errors of maps by distance from their border, image by image.
+    """Squared errors of maps by distance from their border, per image.
 
-    Errors are in units of what they are errors of: the mean square, over channels, pixels and images, is divided by
-    the reference's mean variance within an image and channel. A relative error of 1 is as large as all that the
-    reference tells apart.
+    Errors are relative: the mean square over channels, pixels and images is divided by the reference's mean variance
+    within an image and channel. A relative error of 1 equals the reference's standard deviation.
 
     Args:
         size: Height and width of the maps.
-        stride: How many pixels of the input lie between two of theirs.
+        stride: Pixels of the input per pixel of the maps.
 
     Attributes:
         errors: (images, rings): the sum of squares in each ring of pixels, mean over channels; the border's first.
@@ -88,7 +87,7 @@ class Profile:
         self.map = torch.zeros(height, width, dtype=torch.float64)
 
     def update(self, found: Tensor, reference: Tensor) -> None:
-        """Add a batch of maps (N, C, H, W) and what they ought to be."""
+        """Add a batch of maps (N, C, H, W) and their references."""
         squares = (found.double() - reference.double()).square().mean(1).cpu()
         sums = torch.zeros(len(squares), self.errors.shape[1], dtype=torch.float64)
         sums.index_add_(1, self._ring.flatten(), squares.flatten(1))
@@ -99,18 +98,18 @@ class Profile:
 
     @property
     def distances(self) -> list[float]:
-        """How far each ring is from the border, in pixels of the input."""
+        """Each ring's distance from the border, in pixels of the input."""
         return [float(ring * self.stride) for ring in range(len(self.pixels))]
 
     def band(self, width: float, inside: bool = False) -> Tensor:
-        """Per image the mean square within `width` pixels of the border, one ring at least, or of all further in."""
+        """The mean square per image within `width` pixels of the border (at least one ring), or of the interior."""
         rings = max(1, sum(distance < width for distance in self.distances))
         rings = min(rings, len(self.pixels) - 1) or 1
         chosen = slice(rings, None) if inside and rings < len(self.pixels) else slice(0, rings)
         return self.errors[:, chosen].sum(1) / self.pixels[chosen].sum()
 
     def relative(self, samples: Samples, width: float, inside: bool = False) -> Tensor:
-        """The relative error of a band, root mean square, of all images and each resample."""
+        """The relative root mean square error of a band, over all images and over each resample."""
         return samples.ratio(self.band(width, inside), self.spread).sqrt()
 
     def curve(self) -> list[float]:
@@ -122,7 +121,7 @@ class Profile:
         return float((self.errors.sum() / self.pixels.sum() / self.spread.sum()).sqrt())
 
     def reach(self) -> float | None:
-        """Within how many pixels of the input 95 % of the squared error lie; None without any error."""
+        """The distance, in pixels of the input, within which 95 % of the squared error lies; None without any error."""
         sums = self.errors.sum(0)
         if float(sums.sum()) == 0:
             return None
@@ -130,7 +129,7 @@ class Profile:
         return float((int((part < _REACHES).sum()) + 1) * self.stride)
 
     def margin(self, tolerance: float) -> float | None:
-        """The least distance, in pixels of the input, from which on no ring errs by more; None where there is none.
+        """The smallest distance (pixels of the input) from which on no ring exceeds the tolerance; None without one.
 
         Args:
             tolerance: A relative error.
@@ -141,7 +140,7 @@ class Profile:
         return float((over[-1] + 1) * self.stride) if over[-1] + 1 < len(self.pixels) else None
 
     def sides(self, width: float) -> dict[str, float]:
-        """The relative error along each side, corners left out."""
+        """The relative error along each side, without the corners."""
         band = max(1, sum(distance < width for distance in self.distances))
         height, columns = self.map.shape
         if min(height, columns) < 2 * band + 1:

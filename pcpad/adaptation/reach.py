@@ -1,4 +1,4 @@
-"""How far a network looks: its receptive field, the strides that tiles must keep to, and what has no bound."""
+"""A network's receptive field: its margin, the alignment of tiles, and what makes it unbounded."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ if TYPE_CHECKING:
 
 __all__ = ["Reach", "receptive_field"]
 
-# Strips to look through, by their length; the first serves strides of powers of two, the others those of 3, 5 and 7.
+# Lengths of strips; the first suits strides that are powers of two, the others those with factors of 3, 5 and 7.
 _LENGTHS = (512, 480, 672)
 _WIDTHS = (32, 64, 128, 256)
 _LONGEST = 4096
-_USUAL_STRIDE = 64  # what does not divide a strip's length comes out as a larger one
+_USUAL_STRIDE = 64  # a stride that does not divide a strip's length is found as a larger one
 _FURTHER = "looks further than"
 _AXES = ("height", "width")
-# By which tiles and the whole may differ, relative to the largest value; float32's own errors grow with depth.
+# How far tiles and the whole may differ, relative to the largest value; float32's rounding errors grow with depth.
 _TOLERANCE = {torch.float64: 1e-10}
 _MOST_PARAMETERS_IN_FLOAT64 = 1 << 26
 
 
 @dataclass(frozen=True)
 class Reach:
-    """How far a network looks, each as (vertically, horizontally).
+    """A network's receptive field, each value as (vertical, horizontal).
 
     Attributes:
         margin: Pixels beyond an aligned tile, on each side, on which the tile's output depends; rounded up to a
             multiple of the alignment.
-        alignment: Tiles must start at multiples of this many pixels: there, and only there, does moving the image move
-            the output alike.
-        obstacles: What depends on more of the image than any margin, by the module's name and what it does. The
+        alignment: Tiles must start at multiples of this many pixels: only shifts by such multiples shift the output
+            equally.
+        obstacles: What depends on more of the image than any margin covers: the module's name and what it does. The
             margin is that of the rest of the network.
         scale: Pixels of output per pixel of image.
-        difference: The largest difference between a part of an image that is run by itself with this margin, and the
-            same part of the whole; relative to the largest value.
+        difference: The largest difference between a part of an image that is run by itself with this margin and the
+            same part of the whole, relative to the largest value.
     """
 
     margin: tuple[int, int]
@@ -66,25 +66,24 @@ def receptive_field(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Reach:
-    """Find out how far a network looks, from what it does.
+    """Find a network's receptive field by running it.
 
-    NaN is sent through it: what becomes NaN depends on it, whatever the weights. That is done on narrow strips, one
-    along each axis, so that it costs about as much as one image of 1000 x 1000 pixels. Then parts of a strip are
-    compared with the whole, which also finds what no NaN tells of: encodings of position, sizes that the strides do
-    not divide.
+    NaN is propagated through the network: values that become NaN depend on it, whatever the weights. The inputs are
+    narrow strips, one along each axis, which cost about as much as one image of 1000 x 1000 pixels. Then parts of a
+    strip are compared with the whole, which also detects what NaN does not show: position encodings, and sizes that the
+    strides do not divide.
 
     Args:
-        network: Maps images (N, C, H, W) to one or more tensors. In evaluation mode; it is left as it was. One that
-            refuses NaN cannot be looked through: pass the network within it.
-        image: (N, C, H, W), or its size (H, W), or None. Sizes that are no multiple of the alignment may be an
-            obstacle of their own, which is found for this size alone. An image's values are what differences are
-            measured with.
-        channels: Of images; the image's, or else those that the network's first layer takes.
-        device: Where the network runs, if it is a function and not a module.
-        dtype: Of the images that it takes, if it is a function; float32 if None.
+        network: Maps images (N, C, H, W) to one or more tensors, in evaluation mode; it is not changed. A network that
+            refuses NaN cannot be traced: pass the network within it.
+        image: (N, C, H, W), or its size (H, W), or None. A size that is not a multiple of the alignment may be an
+            obstacle, which is checked for this size only. Differences are measured with the image's values, if given.
+        channels: Channels of images; if None, the image's, or those that the network's first convolution takes.
+        device: The network's device, if it is a function and not a module.
+        dtype: The type of its input, if it is a function; float32 if None.
 
     Returns:
-        What was found.
+        The receptive field.
 
     Raises:
         ValueError: The network cannot be run on such images, is in training mode, or its output is not finite.
@@ -122,7 +121,7 @@ def receptive_field(
 
 
 def _along(probe: Probe, axis: int, channels: int, picture: Tensor | None, side: int | None) -> _Axis:
-    """What is found along one axis, by strips whose length the strides divide."""
+    """Measure one axis, with strips whose length the strides divide."""
     first = _Axis(probe, axis, channels, picture, _LENGTHS[0]).measure(side)
     if first.alignment <= _USUAL_STRIDE or not first.moves:
         return first
@@ -130,7 +129,7 @@ def _along(probe: Probe, axis: int, channels: int, picture: Tensor | None, side:
         try:
             other = _Axis(probe, axis, channels, picture, length).measure(side)
         except UserValueError:
-            continue  # a stride of 128 refuses them
+            continue  # a network with a stride of 128 refuses them
         if not other.moves:
             return other
     return first
@@ -138,7 +137,7 @@ def _along(probe: Probe, axis: int, channels: int, picture: Tensor | None, side:
 
 @dataclass
 class _Axis:
-    """What is found along one axis."""
+    """The measurements along one axis."""
 
     probe: Probe
     axis: int
@@ -152,15 +151,15 @@ class _Axis:
     difference: float = 0.0
     tolerance: float = 1e-4
     obstacles: list[str] = field(default_factory=list)
-    moves: bool = False  # whether its output is another in another place, for no other reason
+    moves: bool = False  # whether its output depends on the position, without another reason
     clean: frozenset[int] = frozenset()
-    # For each recorded operation, and for each output: the axis along which it grows with the strip, and how many
-    # pixels of the strip one step there is.
+    # For each recorded operation, and for each output: the axis along which it grows with the strip, and the pixels
+    # of the strip per step along it.
     steps: list[tuple[int, Fraction] | None] = field(default_factory=list)
     outputs: list[tuple[int, Fraction] | None] = field(default_factory=list)
 
     def measure(self, side: int | None) -> _Axis:
-        """Fill in all of it, for images of this side."""
+        """Compute all fields, for images of this side."""
         self._choose_width(self.length)
         self._compare_sizes()
         self._find_margin()
@@ -168,7 +167,7 @@ class _Axis:
         return self
 
     def strip(self, length: int) -> Tensor:
-        """A picture so long along the axis, and narrow."""
+        """A narrow image of this length along the axis."""
         shape = (length, self.width) if self.axis == 0 else (self.width, length)
         if self.picture is None:
             chance = torch.Generator().manual_seed(0)
@@ -177,7 +176,7 @@ class _Axis:
             image = 0.3 * fine + 0.7 * F.interpolate(coarse, size=shape, mode="bilinear", align_corners=False)
         else:
             rows, columns = (
-                torch.arange(side) % (2 * there)  # there and back again
+                torch.arange(side) % (2 * there)  # mirrored repeats
                 for side, there in zip(shape, self.picture.shape[2:], strict=True)
             )
             tall, wide = self.picture.shape[2:]
@@ -187,11 +186,11 @@ class _Axis:
         return image.to(self.probe.device, self.probe.dtype)
 
     def nan_strip(self, length: int, first: int, count: int) -> Tensor:
-        """One in which `count` rows (or columns) from `first` on are NaN."""
-        return _blotted(self.strip(length), self.axis + 2, first, count)
+        """A strip in which `count` rows (or columns) from `first` on are NaN."""
+        return _with_nan(self.strip(length), self.axis + 2, first, count)
 
     def _choose_width(self, length: int) -> None:
-        """The narrowest strip that the network can be run on."""
+        """Choose the narrowest strip that the network can be run on."""
         self.length = length
         for width in _WIDTHS:
             self.width = width
@@ -202,7 +201,7 @@ class _Axis:
                     raise
                 continue
             if not result:
-                message = "Expected the network to return a tensor, or tensors in a tuple or dict, but there is none."
+                message = "Expected the network to return a tensor, or tensors in a tuple or dict, but got none."
                 raise UserTypeError(message)
             if not all(bool(value.isfinite().all()) for value in result if value.is_floating_point()):
                 message = "The network's output is not finite: its weights are broken, or the precision is too low."
@@ -215,7 +214,7 @@ class _Axis:
         except Exception as error:
             message = (
                 f"The network fails on an image of {tuple(image.shape)} with {type(error).__name__}: {error}\n"
-                "A margin is computed for networks that take images of any size, or of any that their strides divide."
+                "A margin can be computed for networks that take images of any size that their strides divide."
             )
             raise UserValueError(message) from error
 
@@ -233,17 +232,17 @@ class _Axis:
         return trace.operations, outputs
 
     def _compare_sizes(self) -> None:
-        """Find the strides from how all sizes grow with the image's, and what does not grow."""
+        """Find the strides from how sizes grow with the image's, and the operations whose output does not grow."""
         self.obstacles, self.clean = [], frozenset()
         while True:
             (short, outputs), (long, more) = (
                 self._trace(side, side // 2, 1) for side in (self.length, 2 * self.length)
             )
             if [each.kind for each in short] != [each.kind for each in long]:
-                if self.length < _LONGEST // 2:  # the shorter one may have been seen as a whole at once
+                if self.length < _LONGEST // 2:  # a window may have covered all of the shorter strip
                     self.length *= 2
                     continue
-                self._name("the network", "does other operations on larger images")
+                self._name("the network", "runs other operations on larger images")
                 short = long = []
             self.steps = [self._step(*pair) for pair in zip(short, long, strict=True)]
             fixed = {
@@ -253,7 +252,7 @@ class _Axis:
             }
             if fixed <= self.clean:
                 break
-            self.clean |= {min(fixed - self.clean)}  # one by one: what follows it may be fixed by it alone
+            self.clean |= {min(fixed - self.clean)}  # one at a time: later operations may be fixed by this one alone
         self.outputs = [
             self._growth(tuple(one.shape), tuple(two.shape)) for one, two in zip(outputs, more, strict=True)
         ]
@@ -275,7 +274,7 @@ class _Axis:
         grown = [
             (axis, Fraction(self.length, two - one))
             for axis, (one, two) in enumerate(zip(small, large, strict=True))
-            if one < two <= 3 * one  # twice and a little; what grows with the square has no stride
+            if one < two <= 3 * one  # about doubled; quadratic growth has no stride
         ]
         return grown[0] if grown else None
 
@@ -288,10 +287,10 @@ class _Axis:
             self.obstacles.append(text)
 
     def _find_margin(self) -> None:
-        """Widen the strip until NaNs in its middle no longer reach its ends; then put them at its ends."""
+        """Lengthen the strip until NaNs in its middle no longer reach its ends; then put them at its ends."""
         step = self.alignment
         length = self.length = -(-self.length // (2 * step)) * 2 * step
-        longest = _LONGEST // 4 if self.obstacles else _LONGEST  # something is beyond any margin anyway
+        longest = _LONGEST // 4 if self.obstacles else _LONGEST  # no margin suffices anyway
         while True:
             middle = length // 2 // step * step
             margin, ends = self._seen(length, middle)
@@ -307,12 +306,12 @@ class _Axis:
             margin, ends = self._seen(length, first)
             if ends[opposite] and not any(_FURTHER in obstacle for obstacle in self.obstacles):
                 for name in circular_paddings(self.probe.module) or ["the network"]:
-                    self._name(name, "reaches from one border to the opposite one")
+                    self._name(name, "connects each border with the opposite one")
             else:
                 self.margin = max(self.margin, margin)
 
     def _seen(self, length: int, first: int) -> tuple[int, tuple[bool, bool]]:
-        """How far from an aligned block of NaNs others are, and whether they reach the strip's two ends."""
+        """How far NaNs spread from an aligned block, and whether they reach the strip's two ends."""
         operations, outputs = self._trace(length, first, self.alignment)
         seen = []  # (first and last index, length, pixels per step)
         for output, step in zip(outputs, self.outputs, strict=True):
@@ -321,7 +320,7 @@ class _Axis:
                 if found is not None:
                     seen.append((found, output.shape[step[0]], step[1]))
         if not any(step is not None for step in self.outputs) and len(operations) == len(self.steps):
-            # A classifier, say: as far as its largest map looks.
+            # A classifier, for example: use its feature maps.
             for operation, step in zip(operations, self.steps, strict=True):
                 if step is not None and not operation.whole:
                     seen.append((operation.extents[step[0]], operation.shapes[0][step[0]], step[1]))
@@ -332,7 +331,7 @@ class _Axis:
         return steps * self.alignment, ends
 
     def _compare_values(self, side: int | None) -> None:
-        """Compare parts of a strip with the whole of it, as tiles will be."""
+        """Compare parts of a strip with the whole, as in tiling."""
         if not any(step is not None for step in self.outputs):
             return
         step, dtype = self.alignment, self._finest_type()
@@ -351,13 +350,13 @@ class _Axis:
                 self._name("the network", f"its output depends on the position (by {found:.1g} of the largest value)")
             else:
                 text = (
-                    f"a {_AXES[self.axis]} of {side}, which is no multiple of {step}, changes what it computes "
-                    f"everywhere (by {found:.1g} of the largest value)"
+                    f"a {_AXES[self.axis]} of {side}, which is no multiple of {step}, changes its whole output "
+                    f"(by {found:.1g} of the largest value)"
                 )
                 self._name("the network", text)
 
     def _finest_type(self) -> torch.dtype:
-        """Float64, where the network can be run in it; and by how much parts may differ."""
+        """Float64 if the network can be run in it; sets the tolerance of the comparison too."""
         probe = self.probe
         dtypes = [probe.dtype]
         if probe.exact and sum(value.numel() for value in probe.state.values()) < _MOST_PARAMETERS_IN_FLOAT64:
@@ -375,11 +374,11 @@ class _Axis:
         return dtype
 
     def _difference(self, image: Tensor, length: int, halo: int) -> float:
-        """Between the whole and its parts: one from within to the end, and one from the start to within."""
+        """The largest difference between the whole and two of its parts, one up to the end and one from the start."""
         step, axis = self.alignment, self.axis + 2
         whole = self._run(image)
         largest = 0.0
-        # Two steps off, and with obstacles about half of the strip: what they do depends on how much is seen.
+        # Cut off two steps, or with obstacles about half of the strip: their effect depends on how much is left.
         off = max(2, (length // step - 2 * halo // step) // 2) * step if self.obstacles else 2 * step
         off = min(off, length - halo - step)
         for start, stop in ((off, image.shape[axis]), (0, length - off)):
@@ -391,7 +390,7 @@ class _Axis:
                 skip = 0 if start == 0 else int(halo / pixels)
                 keep = two.shape[along] - skip - (int(halo / pixels) if start == 0 else 0)
                 if start and int(start / pixels) + two.shape[along] != one.shape[along]:
-                    return 1.0  # not even as large
+                    return 1.0  # the sizes differ
                 if keep <= 0:
                     continue
                 expected = one.narrow(along, int(start / pixels) + skip, keep)
@@ -400,7 +399,7 @@ class _Axis:
         return largest
 
 
-def _blotted(image: Tensor, axis: int, first: int, count: int) -> Tensor:
+def _with_nan(image: Tensor, axis: int, first: int, count: int) -> Tensor:
     image.narrow(axis, first, count).fill_(float("nan"))
     return image
 

@@ -1,4 +1,4 @@
-"""Recover a converted network without labels: the original, with true context, teaches it."""
+"""Recover a converted network without labels, by distillation from the original with true context."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["ControlDegradedError", "recover"]
 
 _CROP = 128
-_GRID = 32  # what crops and margins are multiples of, where the network does not say: most strides divide it
+_GRID = 32  # crops are multiples of it, as most strides divide it
 _DEGRADED = {"loss": 1.02, "agreement": 0.95}
 
 
 class ControlDegradedError(UserRuntimeError):
-    """The procedure harms even the network that was not converted."""
+    """The procedure degrades even the network that was not converted."""
 
 
 def recover(
@@ -46,34 +46,34 @@ def recover(
     resume: str | Path | None = None,
     said: Callable[[str], None] | None = None,
 ) -> Recovery:
-    """Convert a copy of a trained network to another padding, and train it to do what the original does.
+    """Convert a copy of a trained network to another padding, and train it to match the original's outputs.
 
-    Where the outputs are maps, the original sees more of the photograph than the converted network does, so that it
-    knows what lies beyond the border; both are compared pixel by pixel. A classifier's two versions see the same
-    picture, and their distributions over the classes are compared. The learning rate is chosen on held-out images, and
-    the original, unconverted, goes through the same: it is the control that the result is shown beside.
+    If the outputs are maps, the original sees more of the photograph than the converted network does, so that it has
+    true context beyond the border; both are compared pixel by pixel. The two versions of a classifier see the same
+    picture, and their class distributions are compared. The learning rate is chosen on held-out images, and the
+    unconverted original is trained by the same procedure as a control.
 
     Args:
-        model: The trained network. It is not changed, and all copies run as in evaluation.
-        images: At least 16 photographs, each (C, H, W), uint8 or float in [0, 1], without labels; of one size for
-            classifiers, else as large as the crop with its margin.
-        padding: Of `pcpad.padding_names()`.
-        procedure: How; see `Procedure`.
-        prepare: Makes the network's input of a batch of images in [0, 1]: normalizes it, adds noise for a denoiser.
-            What it draws from torch's generator is the same in each run.
+        model: The trained network, which is not changed; all copies run in evaluation mode.
+        images: At least 16 photographs, each (C, H, W), uint8 or float in [0, 1], without labels; all of one size for
+            classifiers, otherwise at least as large as the crop with its margin.
+        padding: One of `pcpad.padding_names()`.
+        procedure: The training settings; the defaults of `Procedure` if None.
+        prepare: Turns a batch of images in [0, 1] into the network's input: normalizes it, or adds noise for a
+            denoiser. Its draws from torch's generator are the same in every run.
         fallback: See `pcpad.convert_padding`.
-        control: An earlier recovery of the same network by the same procedure, to another padding: its control serves
-            again.
-        resume: A file that the run's state is kept in, and that a run with the same settings resumes from.
-        said: Called with a line at each step worth telling.
+        control: An earlier recovery of the same network by the same procedure, to another padding; its control is
+            reused.
+        resume: A file for the run's state, from which a run with the same settings resumes.
+        said: Called with each line of progress.
 
     Returns:
-        The recovered network, the figures of the four networks on held-out images, and a verdict.
+        The recovered network, the scores of the four networks on held-out images, and a verdict.
 
     Raises:
-        ControlDegradedError: The original became worse by the same procedure, so the procedure does not fit.
+        ControlDegradedError: The same procedure made the original worse, so its settings do not suit the network.
         UserValueError: Too few or too small images, nothing to convert, or a value out of range.
-        UserTypeError: The network's output holds no tensor of floats.
+        UserTypeError: The network's output contains no floating-point tensor.
         UserRuntimeError: The network does not run on the images, or its output or loss is not finite.
 
     Example:
@@ -89,7 +89,7 @@ def recover(
     original = copy.deepcopy(model).eval()
     notes = []
     if model.training:
-        notes.append("The network was in training mode; its copies run as in evaluation.")
+        notes.append("The network was in training mode; its copies run in evaluation mode.")
         warnings.warn(notes[-1], stacklevel=2)
     converted = _converted(original, padding, fallback)
     material, dense, margin, reach, more = _material(original, images, procedure, prepare)
@@ -110,7 +110,7 @@ def recover(
     leg, rates[ROWS[2]] = runs.full(ROWS[2], converted)
     rows |= {ROWS[2]: leg.values, ROWS[3]: of_control}
     if leg.renormed:
-        notes.append("The batch norms' statistics were estimated again, which helps on held-out images.")
+        notes.append("The batch norms' statistics were re-estimated, which lowers the loss on held-out images.")
     found = Recovery(
         restored(converted, leg), padding, dense, rows, rates, len(material.held), margin, procedure.border, kept,
         procedure, tuple(notes), reach,
@@ -120,14 +120,14 @@ def recover(
 
 def _refuse_another(theirs: Procedure, ours: Procedure) -> None:
     if replace(theirs, exponent=ours.exponent) != ours:
-        message = f"The control went through a different procedure: {theirs}, and this one is {ours}"
+        message = f"Expected a `control` trained by the same procedure, {ours}, but got one trained by {theirs}"
         raise UserValueError(message)
 
 
 def _converted(original: nn.Module, padding: str, fallback: str | None) -> nn.Module:
     student, report = convert_padding(copy.deepcopy(original), padding, fallback=fallback, return_report=True)
     if not [row for row in report.converted if row.before != padding]:
-        why = report.said() or f"all convolutions that pad have {padding} padding already"
+        why = report.said() or f"all convolutions that pad already have {padding} padding"
         message = f"There is nothing to recover, and nothing was changed: {why}."
         raise UserValueError(message)
     if report.said():
@@ -138,7 +138,7 @@ def _converted(original: nn.Module, padding: str, fallback: str | None) -> nn.Mo
 def _material(
     original: nn.Module, images: Sequence[Tensor], procedure: Procedure, prepare: Any
 ) -> tuple[Material, bool, int, int | None, list[str]]:
-    """The images as they are cut out, whether outputs are maps, the true context there is, and what would be all."""
+    """The cropped images, whether outputs are maps, the margin, the exact margin if known, and notes."""
     device = next((weight.device for weight in original.parameters()), torch.device("cpu"))
 
     def cut(side: int | None) -> Material:
@@ -153,7 +153,7 @@ def _material(
     crop = procedure.crop or min(_CROP, smallest // _GRID * _GRID)
     if crop < 1 or crop > smallest:
         message = (
-            f"The smallest of the images has a side of {smallest}: too small for a crop of {procedure.crop or _GRID}."
+            f"The smallest image has a side of {smallest} pixels, too small for a crop of {procedure.crop or _GRID}."
         )
         raise UserValueError(message)
     if first is None:
@@ -163,7 +163,7 @@ def _material(
         return (whole if procedure.crop is None else cut(crop)), False, 0, None, []
     margin, reach, notes = _margin(original, cut(crop).first(), procedure, crop, smallest)
     material = cut(crop + 2 * margin)
-    _run(original, material.first(), f"with true context, a crop of {crop} and {margin} more on each side")
+    _run(original, material.first(), f"a crop of {crop} with {margin} pixels of true context on each side")
     return material, True, margin, reach, notes
 
 
@@ -190,7 +190,7 @@ def _is_dense(original: nn.Module, image: Tensor) -> bool:
 def _run(network: nn.Module, image: Tensor, what: str) -> Any:
     try:
         return network(image)
-    except Exception as error:  # whatever it is that a network refuses a size by
+    except Exception as error:  # a network may refuse a size with any exception
         size = f"{image.shape[-1]}x{image.shape[-2]}"
         message = f"The network does not run on images of {size} ({what}): {type(error).__name__}: {error}"
         raise UserRuntimeError(message) from error
@@ -199,13 +199,13 @@ def _run(network: nn.Module, image: Tensor, what: str) -> Any:
 def _margin(
     original: nn.Module, image: Tensor, procedure: Procedure, crop: int, smallest: int
 ) -> tuple[int, int | None, list[str]]:
-    """The true context, the margin that would be exact where one is and was looked for, and what to say of it."""
+    """The margin, the exact margin if it exists and was looked for, and notes."""
     room = (smallest - crop) // 2
     if procedure.margin is not None:
         if procedure.margin > room:
             message = (
-                f"A crop of {crop} with {procedure.margin} pixels of true context on each side takes images of "
-                f"{crop + 2 * procedure.margin}, and the smallest has a side of {smallest}."
+                f"A crop of {crop} with {procedure.margin} pixels of true context on each side needs images of at "
+                f"least {crop + 2 * procedure.margin} pixels, but the smallest has a side of {smallest}."
             )
             raise UserValueError(message)
         return procedure.margin, None, []
@@ -215,13 +215,13 @@ def _margin(
     margin = min(wanted, room // grid * grid)
     if margin < 1:
         message = (
-            f"Images of {smallest} pixels are too small for a crop of {crop} with true context around it (the network "
-            f"looks {reach} pixels beyond a place): pass larger ones, or a smaller crop."
+            f"Images of {smallest} pixels are too small for a crop of {crop} with true context around it (the "
+            f"receptive field extends {reach} pixels to each side): pass larger ones, or a smaller crop."
         )
         raise UserValueError(message)
     notes = [f"No margin covers the receptive field of the network: {looked.obstacles[0]}."] if looked.obstacles else []
     if margin < wanted:
-        notes.append(f"The network looks {reach} pixels beyond a place, and the images give {margin} of them.")
+        notes.append(f"The receptive field extends {reach} pixels to each side, but the images allow only {margin}.")
     return margin, None if looked.obstacles else wanted, notes
 
 
@@ -229,14 +229,14 @@ def _refuse_degraded(before: Values, after: Values, dense: bool) -> None:
     worse = after["loss"] > _DEGRADED["loss"] * before["loss"]
     if worse if dense else after["agreement"] < _DEGRADED["agreement"]:
         message = (
-            f"Stopped: the same procedure harms the network that was not converted ({shown(before)} before, "
-            f"{shown(after)} after). Lower the learning rates, take more images, or leave the norms alone."
+            f"Stopped: the same procedure degrades the network that was not converted ({shown(before)} before, "
+            f"{shown(after)} after). Lower the learning rates, use more images, or freeze the norms."
         )
         raise ControlDegradedError(message)
 
 
 class _Runs:
-    """The training runs of one recovery, which are kept in a file as they end."""
+    """The training runs of one recovery, each saved to a file when it ends."""
 
     def __init__(
         self,
@@ -262,8 +262,8 @@ class _Runs:
         if not isinstance(kept, dict) or kept.get("about") != self.about:
             was = kept.get("about") if isinstance(kept, dict) else type(kept).__name__
             message = (
-                f"{path} is the state of a run with different settings ({was}), and not of this one ({self.about}): "
-                "pass another file, or remove it."
+                f"{path} holds the state of a run with different settings: expected {self.about}, but got {was}. Pass "
+                "another file, or remove it."
             )
             raise UserValueError(message)
         self.kept = kept
@@ -279,7 +279,7 @@ class _Runs:
         return scored(self.teaching(student), self.material, self.procedure.batch_size)
 
     def full(self, row: str, network: nn.Module) -> tuple[Leg, float]:
-        """Choose a rate, and train with it."""
+        """Choose a learning rate, and train with it."""
         rates = self.procedure.rates
         tried = {}
         for rate in rates if len(rates) > 1 else ():
@@ -291,7 +291,7 @@ class _Runs:
         return self.leg(row, network, rate, self.procedure.steps), rate
 
     def leg(self, row: str, network: nn.Module, rate: float, steps: int) -> Leg:
-        """One run, from its file where that has it."""
+        """One run, read from the file if it contains the run."""
         key = f"{row}, {rate:g}"
         trial = steps != self.procedure.steps or row.endswith("tried")
         if key in self.kept["legs"]:

@@ -1,4 +1,4 @@
-"""What a recovery came to: a table, a verdict in words, and a file that goes anywhere."""
+"""The result of a recovery: a table, a verdict, and a portable file of weights."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ if TYPE_CHECKING:
 __all__ = ["ROWS", "Recovery", "verdict"]
 
 ROWS = ("original", "converted", "recovered", "original, same procedure")
-_NOTICED = 0.05  # dB: less is not worth another padding
+_NOTICED = 0.05  # dB; a smaller gain is not worth a conversion
 _AGREES = 0.005  # of the images
 _LARGE = 10_000  # pixels: larger images are run in tiles
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """A converted network, trained without labels to do what the original does.
+    """A converted network, trained without labels to match the original.
 
     Args:
         model: The network, in evaluation mode.
         padding: Its padding.
         dense: Whether its outputs are maps.
-        rows: Values on held-out images by row: `original`, `converted` alone, `recovered`, and as a control
-            `original, same procedure`; see `pcpad.adaptation.teaching.Scores.values`.
-        rates: The learning rate that was chosen, by row.
-        images: How many images were held out.
-        margin: True context that the teacher had, in pixels; 0 for classifiers.
-        border: Width of the border's band in pixels.
+        rows: Scores on held-out images by row: `original`, `converted` (without training), `recovered`, and as a
+            control `original, same procedure`; see `pcpad.adaptation.teaching.Scores.values`.
+        rates: The chosen learning rate by row.
+        images: The number of held-out images.
+        margin: The teacher's true context on each side, in pixels; 0 for classifiers.
+        border: Width of the border band, in pixels.
         control: The original after the same procedure.
-        procedure: What was done.
-        notes: What else is to be known.
-        reach: How far the original looks, in pixels: the margin that makes tiles exact; None where there is none, or
-            where it was not asked for.
+        procedure: The training settings.
+        notes: Further remarks.
+        reach: The margin in pixels that makes the original's tiles exact; None if there is none, or if it was not
+            looked for.
     """
 
     model: nn.Module
@@ -61,11 +61,11 @@ class Recovery:
 
     @property
     def verdict(self) -> str:
-        """What to do with it, and the figures that this rests on."""
+        """A recommendation, and the numbers behind it."""
         return verdict(self)
 
     def table(self) -> Table:
-        """The four rows."""
+        """The scores, one row per network."""
         if self.dense:
             columns = ["network", f"border ({self.border} px), dB", "interior, dB", "learning rate"]
             names, form = ("border", "interior"), "{:.2f}"
@@ -81,10 +81,10 @@ class Recovery:
         return Table(f"{self.padding}: {what}", columns, rows, [*self.notes, self.verdict])
 
     def save(self, path: Path | str) -> Path:
-        """Write the weights under the original's names, and padding and exponents as metadata: a safetensors file.
+        """Save the weights under the original's names as safetensors, with padding and exponents as metadata.
 
         Args:
-            path: Where to; `pcpad.models.load_weights` reads it into a network of that padding.
+            path: The file to write; `pcpad.models.load_weights` loads it into a network with that padding.
 
         Returns:
             The path.
@@ -96,10 +96,10 @@ class Recovery:
 
 
 def verdict(found: Recovery) -> str:
-    """Words for the figures of a recovery.
+    """Describe the scores of a recovery, and recommend what to do.
 
     Args:
-        found: What came out.
+        found: The recovery.
     """
     return (_of_maps if found.dense else _of_classes)(found)
 
@@ -112,7 +112,7 @@ def _of_maps(found: Recovery) -> str:
     else:
         margin = f"the original and a margin of {found.reach} px have no such error"
     better = min(after - before, after - control)
-    # The whole counts too: a border that is bought with the interior is none that anybody wants.
+    # The whole image counts too: a better border at the interior's expense is not an improvement.
     whole = found.rows[ROWS[2]]["loss"] < min(found.rows[row]["loss"] for row in (ROWS[0], ROWS[3]))
     if better >= _NOTICED and whole:
         return (
@@ -134,27 +134,27 @@ def _of_maps(found: Recovery) -> str:
 
 
 def _up_to(found: Recovery) -> str:
-    """A sentence on how large images may be; empty where their size does not matter."""
+    """A sentence on the largest image size; empty if the size does not matter."""
     side = min(_largest_side(found, row) for row in (ROWS[0], ROWS[3]))
     if side > _LARGE:
         return ""
     return (
-        f" That holds for images and tiles of up to about {side:.0f} px a side: of larger ones the border is too small "
-        "a part to make up for what the interior loses. Where tiles can overlap, a margin avoids both."
+        f" That holds for images and tiles of up to about {side:.0f} px per side: in larger ones the border is too "
+        "small a part to make up for the interior's loss. Where tiles can overlap, a margin avoids both."
     )
 
 
 def _largest_side(found: Recovery, other: str) -> float:
-    """The side in pixels of the square image at which a recovered network errs as much as another one, on average.
+    """The side in pixels of a square image on which a recovered network's mean error equals another network's.
 
-    The border's errors are `border` pixels wide on each side whatever the image's size, so their share falls with it.
+    The border band is `border` pixels wide for any image size, so its share falls as images grow.
     """
     errors = {row: {name: 10 ** (-found.rows[row][name] / 10) for name in ("border", "interior")} for row in ROWS}
     lost = errors[ROWS[2]]["interior"] - errors[other]["interior"]
     won = errors[other]["border"] - errors[ROWS[2]]["border"]
     if lost <= 0:
         return math.inf
-    share = lost / (won + lost)  # of the border, where what is won and what is lost are equal
+    share = lost / (won + lost)  # of the border, at which gain and loss are equal
     return 2 * found.border / (1 - math.sqrt(1 - share))
 
 
@@ -164,7 +164,7 @@ def _of_classes(found: Recovery) -> str:
     if lost <= _AGREES:
         return f"Conversion alone costs {100 * lost:.1f} % of the decisions: there is little to recover."
     part = (after - converted) / lost
-    words = "most of" if part >= 0.75 else "part of" if part > 0 else "nothing of"
+    words = "most of" if part >= 0.75 else "part of" if part > 0 else "none of"
     rest = control - after
     stay = "" if rest <= 0.02 else " Where decisions must stay the same, stay with the original's padding."
     return (
@@ -179,7 +179,7 @@ def _figure(value: float, form: str) -> str:
 
 
 def plain_rows(found: Recovery) -> dict[str, Any]:
-    """The figures as JSON takes them: None for what is infinite or no number."""
+    """The scores for JSON, with None instead of infinite values and NaN."""
     return {
         row: {name: value if math.isfinite(value) else None for name, value in values.items()}
         for row, values in found.rows.items()

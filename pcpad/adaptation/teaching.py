@@ -1,4 +1,4 @@
-"""The original network teaches the converted one: what the two are shown, how far apart they are, and in what units."""
+"""Distillation from the original network into the converted one: inputs, losses and scores."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ __all__ = ["Scores", "Teaching", "tensors_of"]
 
 
 def tensors_of(output: Any) -> list[Tensor]:
-    """The tensors of floats that a network puts out, whatever they are wrapped in.
+    """The floating-point tensors in a network's output, however nested.
 
     Args:
-        output: A tensor; or a tuple, list, dict or data class of outputs. What is called `out` or `logits`, as by
-            torchvision's and transformers' networks, is the first.
+        output: A tensor, or a tuple, list, dict or data class of outputs. Outputs named `out` or `logits`, as in
+            torchvision's and transformers' networks, come first.
 
     Returns:
-        They, in order; the first is what scores speak of.
+        The tensors in order; scores are computed from the first.
 
     Raises:
-        UserTypeError: There is none.
+        UserTypeError: There is no such tensor.
 
     Example:
         >>> [tensor.shape[1] for tensor in tensors_of({"aux": torch.zeros(1, 2), "out": (torch.zeros(1, 5), None)})]
@@ -38,8 +38,8 @@ def tensors_of(output: Any) -> list[Tensor]:
     found = list(_flat(output))
     if not found:
         message = (
-            "Expected a network whose output is a tensor of floats, or a tuple, list, dict or data class of such, but "
-            f"got {type(output).__name__}: wrap it in a module whose forward returns what is to be kept."
+            "Expected a network whose output is a floating-point tensor, or a tuple, list, dict or data class of them, "
+            f"but got {type(output).__name__}: wrap it in a module whose forward returns the outputs to preserve."
         )
         raise UserTypeError(message)
     return found
@@ -59,7 +59,7 @@ def _flat(output: Any) -> Iterator[Tensor]:
 
 
 class Adds(Protocol):
-    """What sums of scores are added to."""
+    """An accumulator of sums by name."""
 
     def add(self, **parts: float) -> None:
         """Add to the sums, by name."""
@@ -67,11 +67,11 @@ class Adds(Protocol):
 
 @dataclass
 class Scores:
-    """How far a network is from its teacher on some images: sums, of which `values` makes figures.
+    """Differences between a network and its teacher over some images: sums, from which `values` computes metrics.
 
     Args:
-        dense: Whether outputs are maps, or else scores of classes.
-        sums: What is added up.
+        dense: Whether outputs are maps rather than class scores.
+        sums: The sums by name.
     """
 
     dense: bool
@@ -83,12 +83,12 @@ class Scores:
             self.sums[name] = self.sums.get(name, 0.0) + value
 
     def values(self) -> dict[str, float]:
-        """The figures.
+        """Compute the metrics.
 
         Returns:
-            `loss`, what training lowers; for maps `border` and `interior`, dB of the teacher's variance over the mean
-            squared difference (infinite where there is none); for classes `agreement`, the part of images with the
-            same likeliest class, and `kl`, nats.
+            `loss`, the training loss; for maps `border` and `interior`, the teacher's variance over the mean squared
+            difference in dB (infinite for equal outputs); for classes `agreement`, the share of images with the same
+            top-1 class, and `kl` in nats.
         """
         sums = self.sums
         figures = {"loss": sums["loss"] / sums["images"]}
@@ -107,25 +107,25 @@ def _decibel(signal: float, noise: float) -> float:
 
 
 class Teaching:
-    """A teacher and its student, and what is compared of the two.
+    """A teacher and its student, and the comparison of their outputs.
 
-    Where outputs are maps, the teacher sees the whole image, `margin` pixels more on each side than the student, and
-    both are compared pixel by pixel on what the student sees: near the student's border the teacher has true context.
-    A classifier's decision is about the picture that it sees, so both see the same one, and the student learns the
-    teacher's distribution over the classes, and what its last linear layer gets.
+    If outputs are maps, the teacher sees `margin` pixels more on each side than the student, and the outputs are
+    compared pixel by pixel within the student's crop: near the student's border the teacher has true context. A
+    classifier's decision depends on the whole picture, so both see the same one, and the student learns the teacher's
+    class distribution and the input of its last linear layer.
 
-    Both networks run as they do in evaluation: norms keep their statistics, dropout is off.
+    Both networks run in evaluation mode: norms keep their statistics, dropout is off.
 
     Args:
         teacher: The original; not changed.
         student: The converted one.
-        dense: Whether outputs are maps (N, C, *spatial), or else scores of classes (N, C).
+        dense: Whether outputs are maps (N, C, *spatial) rather than class scores (N, C).
         margin: Pixels of true context on each side, for maps.
-        border: Width in pixels of the image of the band that is scored as the border.
-        features: Weight of the last features beside the distributions, for classes.
+        border: Width of the border band, in pixels of the image.
+        features: Weight of the last features' loss relative to that of the distributions, for classes.
 
     Raises:
-        UserValueError: A negative margin or none for maps.
+        UserValueError: The margin is below 1 for maps.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Teaching:
         features: float = 0.0,
     ) -> None:
         if dense and margin < 1:
-            message = f"Expected argument `margin` to be at least 1, the teacher's true context, but got {margin}"
+            message = f"Expected argument `margin`, the teacher's true context, to be at least 1, but got {margin}"
             raise UserValueError(message)
         self.teacher = teacher.eval().requires_grad_(False)
         self.student = student.eval()
@@ -149,19 +149,20 @@ class Teaching:
         self.features = 0.0 if dense else features
 
     def crop(self, image: Tensor) -> Tensor:
-        """What the student sees of images (N, C, H, W)."""
+        """Crop images (N, C, H, W) to what the student sees."""
         m = self.margin
         return image[..., m : image.shape[-2] - m, m : image.shape[-1] - m] if m else image
 
     def loss(self, image: Tensor) -> Tensor:
-        """What training lowers: a scalar.
+        """Compute the training loss, a scalar.
 
         Args:
-            image: (N, C, H, W) as the networks want them, with the margin.
+            image: (N, C, H, W) as the networks expect them, with the margin.
 
         Returns:
             For maps the mean squared difference over the teacher's variance, summed over the outputs; for classes the
-            Kullback-Leibler divergence in nats, and `features` times the same of the last features.
+            Kullback-Leibler divergence in nats, plus `features` times the relative squared difference of the last
+            features.
         """
         return self._loss(*self._both(image))
 
@@ -171,7 +172,7 @@ class Teaching:
 
         Args:
             image: As for `loss`.
-            scores: `Scores` of the same kind, or a metric of them; changed in place.
+            scores: `Scores` of the same kind, or a metric with the same `add`; changed in place.
 
         Raises:
             UserRuntimeError: The teacher's output is not finite.
@@ -184,7 +185,7 @@ class Teaching:
         if not bool(target.isfinite().all()):
             message = (
                 "The original network's output is not finite on these images, so there is nothing to learn from it: "
-                "look at their range (the network's mean and std) and at its weights."
+                "check their range (the network's mean and std) and its weights."
             )
             raise UserRuntimeError(message)
         if not self.dense:
@@ -193,15 +194,15 @@ class Teaching:
             scores.add(agreed=float((target.argmax(1) == output.argmax(1)).sum()), kl=float(kl))
             return
         error = (output - target).square().double()
-        centred = target - target.mean(dim=tuple(range(2, target.dim())), keepdim=True)
-        scores.add(square=float(centred.square().double().sum()), values=target.numel())
+        centered = target - target.mean(dim=tuple(range(2, target.dim())), keepdim=True)
+        scores.add(square=float(centered.square().double().sum()), values=target.numel())
         inside = self._inside(error, image)
         scores.add(interior_error=float(inside.sum()), interior_values=inside.numel())
         scores.add(border_error=float(error.sum() - inside.sum()), border_values=error.numel() - inside.numel())
 
     def _inside(self, error: Tensor, image: Tensor) -> Tensor:
         for axis in range(2, error.dim()):
-            # In the output's own pixels, which may be larger or smaller than the image's; a band of one at least.
+            # In pixels of the output, which may be larger or smaller than the image's; at least one.
             crop = image.shape[axis] - 2 * self.margin
             band = max(1, round(self.border * error.shape[axis] / crop))
             error = error.narrow(axis, band, max(0, error.shape[axis] - 2 * band))
@@ -218,15 +219,15 @@ class Teaching:
         return taught, learned, list(zip(of_teacher, of_student, strict=True))
 
     def _cut(self, target: Tensor, output: Tensor, image: Tensor) -> Tensor:
-        """The part of the teacher's output that the student has one for."""
+        """The part of the teacher's output that lies within the student's crop."""
         for axis in range(2, output.dim()):
             crop, size = image.shape[axis] - 2 * self.margin, output.shape[axis]
             offset, rest = divmod(self.margin * size, crop)
             if rest or target.shape[axis] != size + 2 * offset:
                 message = (
-                    f"A crop of {crop} gives an output of {size}, and one of {image.shape[axis]}, with {self.margin} "
-                    f"more on each side, {target.shape[axis]}: they do not lie on one grid. Choose a crop and a margin "
-                    "that are multiples of the network's stride."
+                    f"A crop of {crop} pixels gives an output of {size}, but one of {image.shape[axis]}, with a margin "
+                    f"of {self.margin} on each side, gives {target.shape[axis]}: the two grids are not aligned. Choose "
+                    "a crop and a margin that are multiples of the network's stride."
                 )
                 raise UserValueError(message)
             target = target.narrow(axis, offset, size)
@@ -246,7 +247,7 @@ def _difference(target: Tensor, output: Tensor) -> Tensor:
 
 
 def _relative(target: Tensor, output: Tensor) -> Tensor:
-    # Over the variance, so that one learning rate means the same for networks of other outputs.
+    # Divided by the variance, so that the same learning rates suit outputs of any scale.
     over = tuple(range(2, target.dim())) or (0,)
     variance = (target - target.mean(dim=over, keepdim=True)).square().mean()
     return (output - target).square().mean() / variance.clamp(min=torch.finfo(torch.float32).tiny)
@@ -254,7 +255,7 @@ def _relative(target: Tensor, output: Tensor) -> Tensor:
 
 @contextmanager
 def _last_features(network: nn.Module, wanted: bool) -> Iterator[list[Tensor]]:
-    """Collect what the last linear layer gets during one forward pass."""
+    """Collect the last linear layer's input during one forward pass."""
     found: list[Tensor] = []
     last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1:] if wanted else []
     hooks = [layer.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0])) for layer in last]

@@ -1,4 +1,4 @@
-"""Networks, one family a file, and the one way to load weights into them."""
+"""Networks, one family per file, and the loading of weights into them."""
 
 from typing import TYPE_CHECKING
 

@@ -12,15 +12,15 @@ from pcpad.errors import UserValueError
 
 
 class AveragedNetwork(nn.Module):
-    """A copy of a network whose weights follow the original's as an exponential moving average.
+    """A copy of a network whose weights are an exponential moving average of the original's.
 
-    Parameters and batch statistics are averaged; the vectors of spectral norms, directions that mean nothing on
-    average, are copied. It is part of the state dict, its count of updates too, so that a resumed run goes on exactly.
+    Parameters and batch statistics are averaged; the vectors of spectral norms, whose average has no meaning, are
+    copied. The average and its number of updates are part of the state dict, so that runs resume exactly.
 
     Args:
-        network: The original; it is copied.
-        decay: Part of the average that stays at each update, in [0, 1). At the n-th update at most (1 + n) / (10 + n),
-            so that the first, arbitrary weights are soon forgotten.
+        network: The original, which is copied.
+        decay: Weight of the old average at each update, in [0, 1). At the n-th update at most (1 + n) / (10 + n), so
+            that the arbitrary initial weights are soon forgotten.
 
     Raises:
         ValueError: `decay` is out of range.
@@ -38,14 +38,14 @@ class AveragedNetwork(nn.Module):
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     def train(self, mode: bool = True) -> AveragedNetwork:
-        """Stay in evaluation mode: what is averaged must not gather statistics of its own."""
+        """Stay in evaluation mode: the average must not collect batch statistics itself."""
         return super().train(False)
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Take one step towards the original's present weights."""
+        """Take one step toward the original's current weights."""
         self.updates += 1
-        # On the device, so that no step waits for it.
+        # On the device, to avoid synchronization in each step.
         keep = torch.clamp((1 + self.updates) / (10 + self.updates), max=self.decay)
         for kept, theirs in zip(self.network.parameters(), network.parameters(), strict=True):
             kept.lerp_(theirs.detach(), (1 - keep).to(kept.dtype))

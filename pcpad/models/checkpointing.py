@@ -1,4 +1,4 @@
-"""Gradient checkpointing of residual stages, and how many bytes a network keeps for its backward pass."""
+"""Gradient checkpointing of residual stages, and the memory that a network keeps for its backward pass."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 class Stage(nn.Sequential):
-    """Residual blocks in a row; with `checkpointing`, all that a block keeps for the backward pass is its input.
+    """A sequence of residual blocks; with `checkpointing`, a block keeps only its input for the backward pass.
 
-    Each block then runs a second time during the backward pass, without touching batch norm's running statistics
-    again, so that training gives the same network with and without. Names in the state dict are those of
-    `nn.Sequential`.
+    Each block then runs a second time during the backward pass, without updating batch norm's running statistics again,
+    so that training gives the same network with and without it. Names in the state dict are those of `nn.Sequential`.
 
     Example:
         >>> stage = Stage(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1))
@@ -35,7 +34,7 @@ class Stage(nn.Sequential):
     checkpointing: bool = False
 
     def forward(self, input: Tensor) -> Tensor:
-        """Run the blocks one after the other."""
+        """Run the blocks in order."""
         if not (self.checkpointing and torch.is_grad_enabled()):
             output: Tensor = super().forward(input)  # type: ignore[no-untyped-call]  # torch has no types there
             return output
@@ -50,10 +49,10 @@ def set_checkpointing(model: nn.Module, enabled: bool = True) -> int:
     Args:
         model: Any network; of this package, `wide_resnet38`, `deeplabv3plus` and smp networks on a WideResNet38 have
             stages.
-        enabled: On or off.
+        enabled: Whether to use it.
 
     Returns:
-        How many stages there are.
+        The number of stages.
     """
     stages = [module for module in model.modules() if isinstance(module, Stage)]
     for stage in stages:
@@ -63,7 +62,7 @@ def set_checkpointing(model: nn.Module, enabled: bool = True) -> int:
 
 def _checkpointed(block: nn.Module, input: Tensor) -> Tensor:
     if torch.compiler.is_compiling():
-        # The compiler takes no such contexts, and needs none: it applies each update of a buffer once.
+        # The compiler does not support these contexts, and does not need them: it applies each buffer update once.
         output: Tensor = checkpoint(block, input, use_reentrant=False)
         return output
     output = checkpoint(block, input, use_reentrant=False, context_fn=lambda: (nullcontext(), _StatisticsAside(block)))
@@ -71,10 +70,10 @@ def _checkpointed(block: nn.Module, input: Tensor) -> Tensor:
 
 
 class _StatisticsAside:
-    """Lets batch norm update copies of its running statistics: they have seen this batch in the forward pass.
+    """Lets batch norm update copies of its running statistics, which the forward pass has already updated.
 
-    A class and no generator, since a graph that is kept can be walked backwards, and so recomputed, twice. Copies
-    and not None, since a recomputation must save as many tensors as the forward pass did.
+    A class, not a generator, since a retained graph can be run backward, and so recomputed, twice. Copies, not None,
+    since a recomputation must save as many tensors as the forward pass did.
     """
 
     def __init__(self, block: nn.Module) -> None:
@@ -95,17 +94,17 @@ class _StatisticsAside:
 
 
 def activation_bytes(model: nn.Module, forward: Callable[[], Tensor]) -> int:
-    """Count the bytes that autograd keeps for the backward pass, the model's own parameters and buffers left out.
+    """Count the bytes that autograd keeps for the backward pass, without the model's parameters and buffers.
 
-    A network and an input on the `meta` device are counted without allocating or computing activations.
+    On the `meta` device nothing is allocated or computed.
 
     Args:
         model: The network.
-        forward: Runs it, up to the loss or the logits.
+        forward: Runs the network up to the loss or the logits.
 
     Returns:
-        Bytes of the distinct storages kept when the forward pass has ended. What a checkpointed block recomputes
-        in the backward pass comes on top, one block at a time.
+        Bytes of the distinct storages that are kept after the forward pass. What a checkpointed block recomputes in the
+        backward pass is additional, one block at a time.
 
     Example:
         >>> with torch.device("meta"):
@@ -114,7 +113,7 @@ def activation_bytes(model: nn.Module, forward: Callable[[], Tensor]) -> int:
         2200
     """
     own = {value.untyped_storage()._cdata for value in (*model.parameters(), *model.buffers())}
-    kept: dict[int, torch.UntypedStorage] = {}  # holding them keeps their addresses from being given out again
+    kept: dict[int, torch.UntypedStorage] = {}  # holding them prevents reuse of their addresses
 
     def pack(value: Tensor) -> Tensor:
         storage = value.untyped_storage()

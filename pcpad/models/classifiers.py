@@ -1,4 +1,4 @@
-"""Classification networks of torchvision and timm under a padding of choice."""
+"""Classification networks of torchvision and timm with a chosen padding."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from pcpad.models.wide_resnet import WideResNet38
 if TYPE_CHECKING:
     from pcpad.models.heads import Head
 
-# The two whose training output is a tuple unless their auxiliary heads are left out; the heads' published weights
-# are then left out too, as nothing uses them in evaluation.
+# These two return a tuple in training unless their auxiliary heads are left out; the heads' published weights are then
+# left out too, as evaluation does not use them.
 _AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
 
-# For pre-training what DeepLabV3+ starts from. A classifier keeps the strides that segmentation trades for dilation.
+# For pre-training DeepLabV3+'s encoder. A classifier keeps the strides that segmentation replaces with dilation.
 _OWN: dict[str, Callable[[int], nn.Module]] = {"wide_resnet38": partial(WideResNet38, output_stride=32)}
 
 
@@ -42,22 +42,22 @@ def classifier(
     """Build a classification network by name and give its convolutions a padding.
 
     Args:
-        network: A torchvision name (`resnet50`, `vgg16_bn`), `wide_resnet38`, or a timm name (`timm/resnet50`, or
-            without the prefix where the others have no such network).
+        network: A torchvision name (`resnet50`, `vgg16_bn`), `wide_resnet38`, or a timm name (`timm/resnet50`; without
+            the prefix if torchvision has no such network).
         num_classes: Logits per image.
         padding: One of `pcpad.padding_names()`.
-        weights: None for random ones; a local file (see `load_weights`); `published` or the name of one of
-            torchvision's weight sets (`IMAGENET1K_V1`) for the file torchvision has put in its cache; `published` or
-            timm's name (`timm/resnet50.a1_in1k`) for the file in the Hugging Face hub's cache. Nothing is fetched.
+        weights: None for random weights; a local file (see `load_weights`); `published` or the name of one of
+            torchvision's weight sets (`IMAGENET1K_V1`) for the file in torchvision's cache; `published` or timm's name
+            (`timm/resnet50.a1_in1k`) for the file in the Hugging Face hub's cache. Nothing is downloaded.
         fallback: The padding for axes of feature maps that are too small for `padding`, see `pcpad.convert_padding`.
-        head: `new` leaves the last layer of `weights` out: it is for other classes.
+        head: `new` leaves out the last layer of `weights`, for training on other classes.
 
     Returns:
-        The network: `(N, 3, H, W)` floats to `(N, num_classes)` logits.
+        The network, from `(N, 3, H, W)` floats to `(N, num_classes)` logits.
 
     Raises:
-        ValueError: The network or padding has no such name, or the weights do not fit.
-        FileNotFoundError: The weight file is not there.
+        ValueError: There is no network or padding of that name, or the weights do not fit.
+        FileNotFoundError: There is no such weight file.
     """
     check_num_classes(num_classes)
     check_head(head, weights)
@@ -72,7 +72,7 @@ def classifier(
 
 
 def find_network(network: str) -> tuple[str, str]:
-    """Look a network's name up in torchvision, here, then in timm.
+    """Look up a network's name in torchvision, in pcpad, then in timm.
 
     Args:
         network: The name, with or without `timm/` in front.
@@ -81,7 +81,7 @@ def find_network(network: str) -> tuple[str, str]:
         The name without prefix, and `torchvision`, `pcpad` or `timm`.
 
     Raises:
-        ValueError: Neither has it; the message suggests the nearest names.
+        ValueError: There is no such network; the message suggests the nearest names.
     """
     from torchvision import models
 
@@ -112,7 +112,7 @@ def _build(name: str, library: str, num_classes: int, published: bool) -> nn.Mod
 
     options: dict[str, Any] = {}
     if name in _AUXILIARY:
-        # Their published weights were trained on another normalization, which `transform_input` translates to.
+        # Their published weights were trained with another normalization, which `transform_input` applies.
         options = {"aux_logits": False, "init_weights": not published, "transform_input": published}
     network: nn.Module = models.get_model(name, weights=None, num_classes=num_classes, **options)
     return network
@@ -136,14 +136,14 @@ def _weights_of(name: str, library: str, weights: str | Path) -> dict[str, torch
     if not _is_published(name, library, weights):
         content = read_weights(weights)
         said = {key: _bare(value) for key, value in stated(content).items() if key in ("arch", "network")}
-        # Other scripts' words for an architecture say nothing: only another name that is a network's is held against.
+        # Other scripts' words for an architecture are ignored: only a name of another known network is refused.
         said = {key: value for key, value in said.items() if value == _bare(name) or _is_network(value)}
         ways = dict.fromkeys(said, "--model.network {}")
         refuse_stated(said, dict.fromkeys(said, _bare(name)), str(weights), ways)
         return unwrap(content, str(weights))
     if library != "torchvision":
         message = (
-            f"weights={weights!r} is for torchvision's and timm's networks. For {name}, fetch wider_resnet38.pth.tar "
+            f"weights={weights!r} is for torchvision's and timm's networks. For {name}, get wider_resnet38.pth.tar "
             "(linked by NVIDIA/semantic-segmentation) and pass its path."
         )
         raise UserValueError(message)
@@ -155,8 +155,8 @@ def _weights_of_timm(name: str, weights: str) -> dict[str, torch.Tensor]:
     network = timm_network(weights)
     if network is not None and network != _bare(name):
         message = (
-            f"{weights} are the weights of timm's {network}, and the network is {name}. Names and shapes may agree, "
-            f"but what they compute does not: pass --model.network timm/{network}"
+            f"{weights} are the weights of timm's {network}, but the network is {name}. Names and shapes may agree, "
+            f"but the two networks compute different functions: pass --model.network timm/{network}"
         )
         raise UserValueError(message)
     path = timm_file(name if network is None else weights)
@@ -164,7 +164,7 @@ def _weights_of_timm(name: str, weights: str) -> dict[str, torch.Tensor]:
 
 
 def _bare(name: object) -> str:
-    """A network's name without its library and without the tag of its weights."""
+    """A network's name without the library's prefix and without the tag of its weights."""
     return str(name).removeprefix("timm/").partition(".")[0]
 
 
@@ -181,35 +181,35 @@ def read_published_or_own(
     """Read a network's published weights, or a local file of your own.
 
     Args:
-        weights: `published`, for what lies in torchvision's own cache, or a file.
+        weights: `published` for the file in torchvision's cache, or a local file.
         name: The network's name in torchvision.
-        published: Which set of its weights.
-        argument: What the caller calls its argument for a file, for the error.
+        published: The name of the weight set.
+        argument: The name of the caller's argument for a file, for the error.
 
     Returns:
         Tensors by name, and the file they come from.
 
     Raises:
-        FileNotFoundError: The file is not there; nothing is fetched.
-        ValueError: It holds no tensors by name.
+        FileNotFoundError: There is no such file; nothing is downloaded.
+        ValueError: The file holds no tensors by name.
     """
     path = published_file(name, published, argument) if weights == "published" else weights
     return unwrap(read_weights(path), str(path)), str(path)
 
 
 def published_file(name: str, weights: str = "published", argument: str = "weights") -> Path:
-    """Find the file of torchvision's published weights in torchvision's own cache, without fetching it.
+    """Find the file of torchvision's published weights in torchvision's cache, without downloading it.
 
     Args:
         name: A torchvision classifier's name.
         weights: `published` for torchvision's default set, or a set's name.
-        argument: What the caller calls its argument for a file, for the error.
+        argument: The name of the caller's argument for a file, for the error.
 
     Returns:
         The file's path.
 
     Raises:
-        FileNotFoundError: It is not in the cache; the message says where to get it and where to put it.
+        FileNotFoundError: The file is not in the cache; the message says where to get it and where to put it.
     """
     from torchvision import models
 
@@ -220,7 +220,7 @@ def published_file(name: str, weights: str = "published", argument: str = "weigh
     if not path.is_file():
         message = (
             f"The published weights of {name} are not in torchvision's cache: {path.name} is missing from {folder}. "
-            f"Get {url} and put it there, or pass another file as {argument}=PATH."
+            f"Download {url} to that folder, or pass another file as {argument}=PATH."
         )
         raise UserFileNotFoundError(message)
     return path

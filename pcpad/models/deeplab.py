@@ -1,4 +1,4 @@
-"""DeepLabV3+ as the papers' segmentation study used it, on WideResNet38 or a ResNet at output stride 8."""
+"""DeepLabV3+ as in the papers' segmentation study, on WideResNet38 or a ResNet at output stride 8."""
 
 from __future__ import annotations
 
@@ -50,23 +50,23 @@ def deeplabv3plus(
         encoder: `wide_resnet38`, or a ResNet of torchvision: `resnet50`, `resnet101`, …, see `deeplab_encoders`.
         num_classes: Logits per pixel.
         padding: One of `pcpad.padding_names()`.
-        encoder_weights: None for random ones. A local file: an ImageNet classifier's, a segmentation network's
-            (its head is left out), or a checkpoint of this suite's classification task. For a ResNet also
-            `imagenet`, torchvision's `IMAGENET1K_V1` from torchvision's cache, or another set's name, or timm's
-            (`timm/resnet50.a1_in1k`) from the Hugging Face hub's.
-        weights: A local file for the whole network, see `load_weights`. Then `encoder_weights` has no use.
-        head: `new` leaves the last layer of `weights` out: it is for other classes.
+        encoder_weights: None for random weights, or a local file: an ImageNet classifier's, a segmentation network's
+            (its head is not loaded), or a checkpoint of this suite's classification task. For a ResNet also `imagenet`
+            for `IMAGENET1K_V1`, or another set's name, from torchvision's cache, or a timm name
+            (`timm/resnet50.a1_in1k`) from the Hugging Face hub's cache.
+        weights: A local file for the whole network instead of `encoder_weights`, see `load_weights`.
+        head: `new` leaves out the last layer of `weights`, for training on other classes.
         fallback: The padding for axes of feature maps that are too small for `padding`, see `pcpad.convert_padding`.
-        checkpointing: Keep only the input of each of the encoder's blocks for the backward pass and compute the
-            rest again then: less memory, about a third more time a step.
+        checkpointing: Gradient checkpointing: keep only the input of each encoder block for the backward pass and
+            recompute the rest. Takes less memory, and about a third more time per step.
 
     Returns:
-        The network: `(N, 3, H, W)` floats to `(N, num_classes, H, W)` logits, at any size whose feature maps `padding`
-        can pad: `reflect` and `circular` need some 290 pixels without a `fallback`, the others one.
+        The network, from `(N, 3, H, W)` floats to `(N, num_classes, H, W)` logits, for any size whose feature maps
+        `padding` can pad: without a `fallback`, `reflect` and `circular` need about 290 pixels, the others one.
 
     Raises:
         ValueError: An argument is out of range, or the weights do not fit.
-        FileNotFoundError: The weight file is not there.
+        FileNotFoundError: There is no such weight file.
 
     Example:
         >>> deeplabv3plus("resnet18", num_classes=4).eval()(torch.zeros(1, 3, 33, 50)).shape
@@ -77,7 +77,7 @@ def deeplabv3plus(
         message = f"Unknown encoder {encoder!r}: expected one of {', '.join(deeplab_encoders())}.{hint}"
         raise UserValueError(message)
     if weights is not None and encoder_weights is not None:
-        message = "Pass either `weights`, for the whole network, or `encoder_weights`; with both, one would be lost."
+        message = "Pass either `weights`, for the whole network, or `encoder_weights`, but not both."
         raise UserValueError(message)
     check_head(head, weights)
     if encoder == "wide_resnet38":
@@ -93,7 +93,7 @@ def deeplabv3plus(
 
 
 def deeplab_encoders() -> tuple[str, ...]:
-    """The encoders that `deeplabv3plus` knows.
+    """The encoders that `deeplabv3plus` supports.
 
     Returns:
         Their names.
@@ -102,7 +102,7 @@ def deeplab_encoders() -> tuple[str, ...]:
 
 
 def _channels(stage: nn.Module) -> int:
-    """Output channels of a stage of residual blocks: those of the last norm in it."""
+    """Output channels of a stage of residual blocks: those of its last norm."""
     return [module for module in stage.modules() if isinstance(module, nn.BatchNorm2d)][-1].num_features
 
 
@@ -121,7 +121,7 @@ def _weights_for(
     if encoder == "wide_resnet38":
         if encoder_weights == "imagenet":
             message = (
-                "torchvision has no WideResNet38, so encoder_weights='imagenet' has no file to look for. Get "
+                "torchvision has no WideResNet38, so there is no file for encoder_weights='imagenet'. Get "
                 "wider_resnet38.pth.tar (linked by https://github.com/NVIDIA/semantic-segmentation, branch sdcnet) "
                 "and pass its path."
             )
@@ -135,12 +135,12 @@ def _resnet_file(encoder: str, encoder_weights: str | Path) -> Path:
 
     timm = timm_network(encoder_weights)
     if timm is not None and timm != encoder:
-        message = f"{encoder_weights} are the weights of timm's {timm}, and the encoder is {encoder}"
+        message = f"{encoder_weights} are the weights of timm's {timm}, but the encoder is {encoder}"
         raise UserValueError(message)
     if timm is not None:
         return timm_file(str(encoder_weights), "encoder_weights")
     if encoder_weights == "imagenet":
-        encoder_weights = "IMAGENET1K_V1"  # what the papers' generation of code started from; V2 came in 2022
+        encoder_weights = "IMAGENET1K_V1"  # the weights of the papers' time; V2 came in 2022
     if encoder_weights in models.get_model_weights(encoder).__members__:
         return published_file(encoder, str(encoder_weights), "encoder_weights")
     return Path(encoder_weights)
@@ -149,14 +149,14 @@ def _resnet_file(encoder: str, encoder_weights: str | Path) -> Path:
 class DeepLabV3Plus(nn.Module):
     """An encoder, atrous spatial pyramid pooling, and a decoder at the skip connection's resolution.
 
-    It differs from the DeepLabV3+ of Chen et al. 2018 (arXiv 1802.02611) as NVIDIA's public code does: plain and
-    not separable convolutions, no norm or ReLU on the two maps that the decoder joins, `align_corners=True`. The
-    published weights of that code fit, and give the same logits.
+    It differs from the DeepLabV3+ of Chen et al. 2018 (arXiv 1802.02611) in the same way as NVIDIA's public code: plain
+    instead of separable convolutions, no norm or ReLU on the two maps that the decoder concatenates, and
+    `align_corners=True`. The published weights of that code fit, and give the same logits.
 
     Args:
-        encoder: A chain of children, each feeding the next. They become the network's own under their own names.
+        encoder: A chain of children, each feeding the next. They become children of the network under their names.
         skip: The child whose output the decoder refines.
-        channels: Of the skip connection and of the chain's output.
+        channels: Channels of the skip connection and of the chain's output.
         num_classes: Logits per pixel.
     """
 
@@ -195,17 +195,17 @@ class DeepLabV3Plus(nn.Module):
         for name in self.stages:
             x = getattr(self, name)(x)
             if name == self.skip:
-                fine = self.bot_fine(x)  # at once, so that evaluation need not keep the skip's many channels
+                fine = self.bot_fine(x)  # immediately, so that evaluation does not keep the skip's many channels
         coarse = _resize(self.bot_aspp(self.aspp(x)), fine)
         return _resize(self.final(torch.cat([fine, coarse], dim=1)), image)
 
 
 class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling: the image's mean, a 1x1 and three dilated 3x3 convolutions side by side.
+    """Atrous spatial pyramid pooling: the image's mean, a 1x1 and three dilated 3x3 convolutions in parallel.
 
     In training, batch norm after the mean sees one value per channel and image, so it needs two images, or several
-    processes with synchronized batch norm. To train on single images all the same, freeze that one norm:
-    `model.aspp.img_conv.eval()`, after each `model.train()`.
+    processes with synchronized batch norm. To train on single images, freeze this norm with
+    `model.aspp.img_conv.eval()` after each `model.train()`.
 
     Args:
         in_channels: Channels of the input.
@@ -225,9 +225,9 @@ class ASPP(nn.Module):
         norm = self.img_conv[1]
         if norm.training and x.shape[0] == 1 and not isinstance(norm, nn.SyncBatchNorm):
             message = (
-                "A batch of one cannot train this network: after the image's mean, batch norm has one value per "
-                "channel to normalize. Use a batch of two or more, synchronized batch norm over several processes, or "
-                "freeze that norm with `aspp.img_conv.eval()`."
+                "This network cannot be trained with a batch of one: after the image's mean, batch norm has one value "
+                "per channel to normalize. Use a batch of two or more, synchronized batch norm over several processes, "
+                "or freeze that norm with `aspp.img_conv.eval()`."
             )
             raise UserValueError(message)
         mean = self.img_conv(F.adaptive_avg_pool2d(x, 1))
@@ -243,5 +243,5 @@ def _conv_norm_relu(in_channels: int, out_channels: int, kernel: int, dilation: 
 
 
 def _resize(x: Tensor, like: Tensor) -> Tensor:
-    # One entry at a time, since a shape that torch.fx traces cannot be unpacked.
+    # Indexed one by one, since torch.fx cannot unpack a traced shape.
     return F.interpolate(x, size=(like.shape[-2], like.shape[-1]), mode="bilinear", align_corners=True)

@@ -32,8 +32,8 @@ _DILATION = {"layer3": 2, "layer4": 4}
 def dilated_resnet(name: str) -> nn.Sequential:
     """Build a ResNet whose last two layers are dilated by 2 and 4 instead of strided.
 
-    Every 3x3 convolution of such a layer is dilated, its first block's included; torchvision's own
-    `replace_stride_with_dilation` leaves the first block at the previous layer's rate.
+    Every 3x3 convolution of these layers is dilated, including the first block's; torchvision's
+    `replace_stride_with_dilation` keeps the previous layer's dilation in the first block.
 
     Args:
         name: One of `RESNETS`.
@@ -63,7 +63,7 @@ def _dilate(stage: nn.Module, rate: int) -> None:
 
 
 def from_torchvision(name: str) -> str:
-    """Rename a torchvision ResNet's weight: its stem is called `layer0` here, as in the published DeepLabV3+ files.
+    """Rename a weight of a torchvision ResNet, whose stem is `layer0` here, as in the published DeepLabV3+ files.
 
     Args:
         name: `conv1.weight`, `bn1.bias`, `layer1.0.conv1.weight`, ….

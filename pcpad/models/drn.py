@@ -1,4 +1,4 @@
-"""DRN-D-105 with a segmentation head (Yu et al. 2017, arXiv 1705.09914): the customary judge of synthesized streets."""
+"""DRN-D-105 with a segmentation head (Yu et al. 2017, arXiv 1705.09914), the usual judge of synthesized streets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DilatedResidualNetwork", "drn_d_105"]
 
-# Of the bottleneck levels 3 to 6: blocks, channels inside, stride, dilation.
+# Per bottleneck level from 3 to 6: blocks, inner channels, stride, dilation.
 _LEVELS = ((3, 64, 2, 1), (4, 128, 2, 1), (23, 256, 1, 2), (3, 512, 1, 4))
 _EXPANSION = 4
 
@@ -25,11 +25,11 @@ def drn_d_105(num_classes: int = 19, weights: str | Path | None = None) -> Dilat
     """Build a DRN-D-105 for segmentation.
 
     Args:
-        num_classes: How many classes; 19 in the file that judges Cityscapes, `drn-d-105_ms_cityscapes.pth`.
-        weights: A local file under the published names.
+        num_classes: The number of classes; 19 in the published file for Cityscapes, `drn-d-105_ms_cityscapes.pth`.
+        weights: A local file with the published names.
 
     Returns:
-        The network: normalized images (N, 3, H, W) to log-probabilities (N, num_classes, H, W).
+        The network, from normalized images (N, 3, H, W) to log-probabilities (N, num_classes, H, W).
 
     Raises:
         ValueError: An argument is out of range, or the weights do not fit.
@@ -47,7 +47,7 @@ def drn_d_105(num_classes: int = 19, weights: str | Path | None = None) -> Dilat
 
 
 class DilatedResidualNetwork(nn.Module):
-    """A ResNet-101 at output stride 8 that begins and ends in plain convolutions, without pooling or gridding.
+    """A ResNet-101 at output stride 8 that begins and ends with plain convolutions, without pooling or gridding.
 
     Images are normalized by the mean (0.2901, 0.3281, 0.2870) and deviation (0.1830, 0.1866, 0.1845) of their values in
     [0, 1].
@@ -80,20 +80,20 @@ class DilatedResidualNetwork(nn.Module):
             image: (N, 3, H, W), normalized.
 
         Returns:
-            Log-probabilities (N, num_classes, H, W), which serve as logits too.
+            Log-probabilities (N, num_classes, H, W), which can serve as logits.
         """
         y = self.up(self.seg(self.base(image)))
         return F.log_softmax(y[..., : image.shape[2], : image.shape[3]], dim=1)
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions around which the input goes, by a 1x1 convolution where its shape changes.
+    """1x1, 3x3 and 1x1 convolutions with a shortcut, which is a 1x1 convolution if the shape changes.
 
     Args:
         in_channels: Channels of the input.
-        width: Channels of the 3x3 convolution; four times as many leave the block.
-        stride: Of the 3x3 convolution.
-        dilation: Of the 3x3 convolution.
+        width: Channels of the 3x3 convolution; the output has four times as many.
+        stride: Stride of the 3x3 convolution.
+        dilation: Dilation of the 3x3 convolution.
     """
 
     def __init__(self, in_channels: int, width: int, stride: int = 1, dilation: int = 1) -> None:
@@ -125,7 +125,7 @@ def _convolution(ins: int, outs: int, stride: int = 1, dilation: int = 1, kernel
 
 
 def _bilinear(size: int) -> Tensor:
-    """The kernel by which a transposed convolution of stride `size / 2` interpolates, (size, size)."""
+    """The kernel (size, size) with which a transposed convolution of stride `size / 2` interpolates bilinearly."""
     half = size // 2
     tent = 1 - (torch.arange(size) - (half - 0.5)).abs() / half
     return tent[:, None] * tent

@@ -31,17 +31,18 @@ def filtering_unet(
     """Build the U-Net and give its convolutions a padding.
 
     Args:
-        width: Channels of the first block, doubled in each of the next three: 32, 64, 128, 256 in the paper.
+        width: Channels of the first block, doubled in each of the other three: 32, 64, 128, 256 in the paper.
         padding: One of `pcpad.padding_names()`.
-        weights: A local file, see `load_weights`; None for random ones.
+        weights: A local file, see `load_weights`; None for random weights.
         fallback: The padding for axes of feature maps that are too small for `padding`, see `pcpad.convert_padding`.
 
     Returns:
-        The network: `(N, 3, H, W)` floats to `(N, 3, H, W)` floats, at any size whose feature maps `padding` can pad.
+        The network, from `(N, 3, H, W)` floats to `(N, 3, H, W)` floats, for any size whose feature maps `padding` can
+        pad.
 
     Raises:
         ValueError: An argument is out of range, or the weights do not fit.
-        FileNotFoundError: The weight file is not there.
+        FileNotFoundError: There is no such weight file.
 
     Example:
         >>> filtering_unet(width=4)(torch.zeros(1, 3, 50, 33)).shape
@@ -58,18 +59,19 @@ def filtering_unet(
 
 
 class FilteringUNet(nn.Module):
-    """Four 5×5 convolutions of stride 2, and back, with skip connections from the first three; zero-padded.
+    """Four 5×5 convolutions with stride 2, and a decoder with skip connections from the first three; zero-padded.
 
-    From the paper: kernel, stride, padding 2, leaky ReLU, 32 to 256 filters, "symmetric decoder block with decreasing
-    number of filters", "skip connections between 1st, 2nd, and 3rd blocks". It leaves open, and here is chosen:
+    From the paper: kernel size, stride, padding 2, leaky ReLU, 32 to 256 filters, "symmetric decoder block with
+    decreasing number of filters", "skip connections between 1st, 2nd, and 3rd blocks". Choices that the paper leaves
+    open:
 
-    - no normalization, as none is mentioned, and one would mix border errors into the rest of the image;
-    - the decoder enlarges by nearest neighbor and then convolves, 5×5 with stride 1. Transposed convolutions would
-      have no padding to compare: theirs crops the output;
-    - a skip connection concatenates, after enlarging, so that a decoder block sees what its size has seen before;
-      there is none from the input, so all detail goes through maps of half the size;
+    - no normalization, as the paper mentions none, and it would mix border errors into the rest of the image;
+    - the decoder upsamples by nearest neighbor and then convolves, 5×5 with stride 1. Transposed convolutions have no
+      padding to compare: theirs crops the output;
+    - a skip connection concatenates the encoder's map after upsampling; there is none from the input, so all detail
+      passes through maps of half the size;
     - the last convolution has no activation, and the slope of the leaky ReLU is 0.2;
-    - weights are drawn for that slope (He et al. 2015, arXiv 1502.01852), biases start at 0.
+    - weights are initialized for that slope (He et al. 2015, arXiv 1502.01852), biases are 0.
 
     Args:
         width: Channels of the first block.
@@ -79,7 +81,7 @@ class FilteringUNet(nn.Module):
         super().__init__()
         down = [3, width, 2 * width, 4 * width, 8 * width]
         self.encoder = nn.ModuleList(_conv(a, b, stride=2) for a, b in itertools.pairwise(down))
-        # Each takes the block below, enlarged, beside the encoder's maps of the new size.
+        # Each takes the previous block's output, upsampled, and the encoder's maps of the new size.
         self.decoder = nn.ModuleList(_conv(down[i + 1] + down[i], down[i]) for i in (3, 2, 1))
         self.head = _conv(width, 3)
         self.activation = nn.LeakyReLU(_SLOPE)
@@ -90,7 +92,7 @@ class FilteringUNet(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Images `(N, 3, H, W)` to images of the same size."""
+        """Filter images `(N, 3, H, W)` to images of the same size."""
         maps = [image]
         for block in self.encoder:
             maps.append(self.activation(block(maps[-1])))
@@ -107,5 +109,5 @@ def _conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
 
 
 def _enlarge(x: Tensor, like: Tensor) -> Tensor:
-    """Double, and crop to the size of another map: position j of a block's output is centered on 2j of its input."""
+    """Upsample by 2, and crop to another map's size: position j of a block's output is centered at 2j of its input."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")[..., : like.shape[-2], : like.shape[-1]]

@@ -1,4 +1,4 @@
-"""A network's head, the layer that has an output for each class, and starting with a new one."""
+"""Find a network's head, the layer with one output per class, and start with a new one."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
 __all__ = ["Head", "check_head", "head_of", "keeping", "within"]
 
 Head = Literal["new"]
-"""What becomes of the head of a weight file: `new` leaves it out."""
+"""How the head of a weight file is used: `new` leaves it out."""
 
 
 def check_head(head: str | None, weights: object) -> None:
-    """Refuse a word that is none, and one without effect.
+    """Refuse an unknown value of `head`, and one without effect.
 
     Args:
         head: None or `new`.
-        weights: What the rest of the network starts from.
+        weights: The weights that the rest of the network starts from.
 
     Raises:
-        UserValueError: Another word; or there are no weights.
+        UserValueError: `head` is another value, or there are no weights.
     """
     if head not in (None, "new"):
         message = f"Expected argument `head` to be 'new' or left out, but got {head!r}"
         raise UserValueError(message)
     if head is not None and weights is None:
         message = (
-            "head='new' leaves the head of a weight file out, and no `weights` are given: all of the network starts "
-            "from random values anyway. Pass `weights` (--model.weights FILE), or leave `head` out"
+            "head='new' leaves out the head of a weight file, but there are no `weights`: the whole network starts "
+            "from random values anyway. Pass `weights` (--model.weights FILE), or leave out `head`"
         )
         raise UserValueError(message)
 
@@ -44,11 +44,11 @@ def head_of(network: nn.Module, num_classes: int) -> list[str]:
     """Find a network's head: its last layer with as many outputs as there are classes.
 
     Args:
-        network: A classifier, or a network with a class for each pixel.
-        num_classes: How many classes.
+        network: A classifier, or a segmentation network.
+        num_classes: The number of classes.
 
     Returns:
-        Names of its modules: one, or for timm's networks with several classifiers (`head` and `head_dist`) each.
+        Names of its modules: one, or several for timm's networks with several classifiers (`head` and `head_dist`).
 
     Raises:
         UserValueError: There is no such layer.
@@ -66,7 +66,7 @@ def head_of(network: nn.Module, num_classes: int) -> list[str]:
         return found
     last = [name for name, module in modules.items() if _outputs(module) == num_classes]
     if not last:
-        message = f"{type(network).__name__} has no layer of {num_classes} outputs, so no head that could be left out"
+        message = f"{type(network).__name__} has no layer with {num_classes} outputs, so there is no head to leave out"
         raise UserValueError(message)
     return last[-1:]
 
@@ -77,7 +77,7 @@ def _outputs(module: nn.Module | None) -> int | None:
 
 
 def within(name: str, parts: Sequence[str]) -> bool:
-    """Whether a tensor or module lies in one of a network's parts, or is one.
+    """Whether a tensor or module belongs to one of a network's parts, or is one of them.
 
     Args:
         name: Its name, dots included.
@@ -92,14 +92,15 @@ def within(name: str, parts: Sequence[str]) -> bool:
 def keeping(
     fit: Callable[[nn.Module], dict[str, Tensor]], parts: Sequence[str]
 ) -> Callable[[nn.Module], dict[str, Tensor]]:
-    """Have a file fill all but some parts of a network.
+    """Make a file fill all but some parts of a network.
 
     Args:
-        fit: Gives the state dict of the file for a network.
-        parts: The parts that stay as they are.
+        fit: Returns the file's state dict for a network.
+        parts: The parts that are not loaded.
 
     Returns:
-        The same, with these parts' tensors from the network itself, whatever the file has under their names.
+        The same function, but with these parts' tensors from the network itself, whatever the file has under their
+        names.
     """
 
     def kept(model: nn.Module) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Published weights that lie in the Hugging Face hub's cache already; nothing is fetched."""
+"""Find published weights in the Hugging Face hub's cache; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _NAMES = ("model.safetensors", "pytorch_model.bin")
 
 
 class _NotCachedError(UserFileNotFoundError, UserValueError):
-    """Published weights are asked for by a name, and lie in no cache."""
+    """Published weights were requested by name, and are in no cache."""
 
 
 def timm_network(weights: object) -> str | None:
-    """The network that a name such as `timm/resnet50.a1_in1k` is of.
+    """The network in a name of weights such as `timm/resnet50.a1_in1k`.
 
     Args:
         weights: Such a name, or anything else.
 
     Returns:
-        `resnet50`; None for what is no such name, a file called so included.
+        `resnet50`; None for anything else, including an existing file of such a name.
     """
     name = str(weights)
     if not name.startswith("timm/") or Path(name).exists():
@@ -34,17 +34,18 @@ def timm_network(weights: object) -> str | None:
 
 
 def timm_file(name: str, argument: str = "weights") -> Path:
-    """Find weights that timm publishes, in the hub's cache or torchvision's.
+    """Find weights published by timm, in the hub's cache or torchvision's.
 
     Args:
-        name: A network of timm's, with its tag or without for the default: `resnet50.a1_in1k`, `timm/resnet50`.
-        argument: What the caller calls its argument for a file, for the error.
+        name: A timm network, with the tag of its weights or without it for the default: `resnet50.a1_in1k`,
+            `timm/resnet50`.
+        argument: The name of the caller's argument for a file, for the error.
 
     Returns:
-        The file.
+        The file's path.
 
     Raises:
-        UserFileNotFoundError: It is in neither; says where it was looked for.
+        UserFileNotFoundError: It is in neither; the message says where it was looked for.
         UserValueError: timm publishes no such weights.
     """
     import timm
@@ -54,8 +55,8 @@ def timm_file(name: str, argument: str = "weights") -> Path:
     network = name.partition(".")[0]
     known = [full.partition(".")[2] for full in timm.list_pretrained(f"{network}.*")]
     if not timm.is_model_pretrained(name):
-        hint = f" It has weights {', '.join(known)}." if known else did_you_mean(name, timm.list_pretrained())
-        message = f"timm publishes no weights of the name {name!r}.{hint}"
+        hint = f" It has the weights {', '.join(known)}." if known else did_you_mean(name, timm.list_pretrained())
+        message = f"timm publishes no weights named {name!r}.{hint}"
         raise UserValueError(message)
     settings: Any = get_pretrained_cfg(name)
     repository = str(settings.hf_hub_id)
@@ -67,18 +68,18 @@ def timm_file(name: str, argument: str = "weights") -> Path:
 
 
 def hub_file(repository: str, names: tuple[str, ...] = _NAMES, argument: str = "weights") -> Path:
-    """Find a file of a repository of the hub in the hub's cache.
+    """Find a file of a hub repository in the hub's cache.
 
     Args:
-        repository: Such as `timm/resnet50.a1_in1k`.
-        names: Of the file; the first that is there is taken.
-        argument: What the caller calls its argument for a file, for the error.
+        repository: The repository, such as `timm/resnet50.a1_in1k`.
+        names: Possible names of the file; the first that exists is used.
+        argument: The name of the caller's argument for a file, for the error.
 
     Returns:
-        The file.
+        The file's path.
 
     Raises:
-        UserFileNotFoundError: None of them is there; says where they were looked for.
+        UserFileNotFoundError: There is none of them; the message says where they were looked for.
     """
     from huggingface_hub import constants, try_to_load_from_cache
 
@@ -89,7 +90,8 @@ def hub_file(repository: str, names: tuple[str, ...] = _NAMES, argument: str = "
     folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
     message = (
         f"No weight file at {folder}: the published weights {repository} ({' or '.join(names)}) are not in the hub's "
-        f"cache (HF_HUB_CACHE and HF_HOME move it). Nothing is fetched here: get https://huggingface.co/{repository} "
-        f"on a machine with a connection (hf download {repository}), or pass another file as {argument}=PATH."
+        f"cache (HF_HUB_CACHE and HF_HOME move it). Nothing is downloaded here: get "
+        f"https://huggingface.co/{repository} on a machine with a connection (hf download {repository}), or pass "
+        f"another file as {argument}=PATH."
     )
     raise _NotCachedError(message)

@@ -37,17 +37,17 @@ def inpainting_unet(
 
     Args:
         depth: How often the encoder halves the image: 8 at 512x512, 7 at 256x256, 3 to 5 for small experiments.
-        partial: Partial convolutions. False makes them ordinary ones, zero-padded, with the same weights and names:
-            the baseline of the 2022 paper's Table 6. It sees of the mask only what this erased from the image.
-        width: Channels of the first level; they double with each level up to eight times as many.
+        partial: Whether convolutions are partial. False makes them ordinary ones, zero-padded, with the same weights
+            and names: the baseline of the 2022 paper's Table 6, which sees the mask only as erased pixels.
+        width: Channels of the first level; they double at each level, up to eight times as many.
         weights: A local file for the whole network, see `load_weights`.
 
     Returns:
-        The network: `(image (N, 3, H, W), mask (N|1, 1, H, W))` of any size to an image (N, 3, H, W).
+        The network, from `(image (N, 3, H, W), mask (N|1, 1, H, W))` of any size to an image (N, 3, H, W).
 
     Raises:
         ValueError: An argument is out of range, or the weights do not fit.
-        FileNotFoundError: The weight file is not there.
+        FileNotFoundError: There is no such weight file.
 
     Example:
         >>> image, mask = torch.rand(1, 3, 50, 70), torch.ones(1, 1, 50, 70)
@@ -60,19 +60,19 @@ def inpainting_unet(
 
 
 class InpaintingUNet(nn.Module):
-    """An encoder that halves the image `depth` times, and a decoder that joins each level again on the way up.
+    """An encoder that halves the image `depth` times, and a decoder with a skip connection from each level.
 
-    Masks are carried as groups of identical channels: one channel for the encoder's features, two for the decoder's,
-    which are a concatenation of the upsampled features and the encoder's. Counting valid taps then is a box filter of
-    one channel, not a convolution of as many as the features have. Features are kept zero in holes, so that
+    Masks are stored as groups of identical channels: one channel for the encoder's features, two for the decoder's,
+    which concatenate the upsampled features and the encoder's. So valid inputs are counted by a box filter on one
+    channel instead of a convolution over all of the features' channels. Features are kept zero in holes, so that
     convolutions need not erase them there, nor keep an erased copy for the backward pass.
 
-    Sizes that `2**depth` does not divide are filled up at the bottom and right with holes, and the output is cropped.
-    In training, batch norm counts these and all other holes in, as the published networks do.
+    Sizes that `2**depth` does not divide are padded with holes at the bottom and right, and the output is cropped. In
+    training, batch norm includes these and all other holes, as in the published networks.
 
     Args:
-        depth: See `inpainting_unet`, as are the others.
-        partial: Partial or ordinary convolutions.
+        depth: See `inpainting_unet`, also for the others.
+        partial: Whether convolutions are partial or ordinary.
         width: Channels of the first level.
     """
 
@@ -110,19 +110,19 @@ class InpaintingUNet(nn.Module):
         """Fill the holes.
 
         Args:
-            image: (N, 3, H, W), normalized to about zero mean: 0 is what ordinary convolutions see in holes. What lies
-                in holes has no influence on the output, NaN included.
-            mask: (N|1, 1, H, W) of bool, integers or floats: 1 (anything but 0) valid, 0 a hole.
+            image: (N, 3, H, W), normalized to about zero mean: ordinary convolutions see 0 in holes. Values in holes
+                have no influence on the output, not even NaN.
+            mask: (N|1, 1, H, W) of bools, integers or floats: 1 (anything but 0) is valid, 0 a hole.
 
         Returns:
-            (N, 3, H, W) in the image's range; of all pixels, valid ones included.
+            (N, 3, H, W) in the image's range; for all pixels, including valid ones.
 
         Raises:
             ValueError: A shape does not fit.
         """
         _check(image, mask)
         height, width = image.shape[-2:]
-        # Without `%`, which torch.compile cannot follow on sizes that vary (seen with 2.15).
+        # Without `%`, which torch.compile cannot trace for dynamic sizes (seen with 2.15).
         fill = (0, _rounded_up(width, 2**self.depth) - width, 0, _rounded_up(height, 2**self.depth) - height)
         valid = F.pad((mask != 0).to(image.dtype), fill)
         features = torch.where(valid != 0, F.pad(image, fill), 0)
@@ -137,7 +137,7 @@ class InpaintingUNet(nn.Module):
 
     @torch.no_grad()
     def reached(self, mask: Tensor) -> Tensor:
-        """Say which pixels of the output depend on any valid pixel: the others are the same in every picture.
+        """Find the pixels of the output that depend on any valid pixel: the others are the same for every picture.
 
         Args:
             mask: (N, 1, H, W), anything but 0 is valid.
@@ -160,12 +160,12 @@ class InpaintingUNet(nn.Module):
         return known[..., :height, :width] != 0
 
     def freeze_encoder_batch_norm(self, frozen: bool = True) -> InpaintingUNet:
-        """Keep the encoder's batch norm as it is, statistics, scale and shift: the second stage of training.
+        """Freeze the encoder's batch norm, with statistics, scale and shift: the second stage of training.
 
-        Holes distort the statistics of a batch, so once the features are learned these are no longer followed.
+        Holes distort the statistics of a batch, so these are no longer used once the features are learned.
 
         Args:
-            frozen: False lets it learn again.
+            frozen: False unfreezes it.
 
         Returns:
             The network.
@@ -176,7 +176,7 @@ class InpaintingUNet(nn.Module):
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> InpaintingUNet:
-        """Set training mode, but for what is frozen."""
+        """Set the training mode, except for frozen norms."""
         super().train(mode)
         if self._frozen:
             for norm in self._encoder_norms():
@@ -188,14 +188,14 @@ class InpaintingUNet(nn.Module):
 
 
 class _Masked(NamedTuple):
-    """Features (N, C, H, W) that are zero in holes, and their mask (N|1, 1|2, H, W), or None where all is valid."""
+    """Features (N, C, H, W) that are zero in holes, and their mask (N|1, 1|2, H, W); None if everything is valid."""
 
     features: Tensor
     mask: Tensor | None
 
 
 class _Block(nn.Module):
-    """A convolution, batch norm and an activation that maps 0 to 0; without the norm, or without both at the end."""
+    """A convolution, and optionally batch norm and an activation, which must map 0 to 0."""
 
     def __init__(
         self,
@@ -227,8 +227,8 @@ class _Block(nn.Module):
         if self.has_norm:
             y = self.norm(y)
             if mask is not None:
-                # The norm's shift is taken out of the holes before the activation, in place: neither of the two keeps
-                # what it was for the backward pass, after the activation it would have to be kept twice.
+                # The norm's shift is removed from holes before the activation, in place: neither operation keeps its
+                # input for the backward pass, whereas after the activation two copies would be kept.
                 y = y.mul_(mask.to(y.dtype))
         return _Masked(y if self.activation is None else self.activation(y), mask)
 
@@ -262,7 +262,7 @@ def _check(image: Tensor, mask: Tensor) -> None:
     fits = mask.dim() == 4 and mask.shape[1] == 1 and mask.shape[-2:] == image.shape[-2:]
     if not fits or mask.shape[0] not in (1, image.shape[0]):
         message = (
-            f"Expected `mask` of shape ({image.shape[0]} or 1, 1, {image.shape[2]}, {image.shape[3]}), as the image's, "
-            f"but got {tuple(mask.shape)}. It is 1 where the image is valid and 0 in holes."
+            f"Expected `mask` of shape ({image.shape[0]} or 1, 1, {image.shape[2]}, {image.shape[3]}), to match the "
+            f"image, but got {tuple(mask.shape)}. It is 1 where the image is valid and 0 in holes."
         )
         raise UserValueError(message)

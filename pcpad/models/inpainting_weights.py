@@ -1,7 +1,7 @@
-"""Inpainting networks from files of weights: those that the public has, and our own, whichever it is.
+"""Load inpainting networks from weight files, public ones and our own.
 
-`load_inpainter` says by names and shapes whose network a file is for and builds it, with the range of values and the
-order of colors that it was trained on. For `InpaintingUNet` alone `load_weights` reads two of the public families, too.
+`load_inpainter` recognizes a file's network by names and shapes, and builds it with the value range and color order
+that it was trained with. For `InpaintingUNet`, `load_weights` also reads two of the public families.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _DEEPEST, _WIDEST = 16, 4096
 
 
 class Inpainter(nn.Module):
-    """An inpainting network together with the range of values and the order of colors that it is used with.
+    """An inpainting network together with its value range and color order.
 
     Args:
         network: An `InpaintingUNet`, which maps normalized images and their masks to normalized images.
-        family: Whose it is.
-        context: How many pixels around a hole it should be given.
-        mean: Of each channel of images in [0, 1], of RGB.
-        std: Likewise, positive.
+        family: The name of its family.
+        context: The number of pixels around a hole that it should see.
+        mean: Mean per channel of RGB images in [0, 1].
+        std: Standard deviation per channel, positive.
         bgr: Whether the network's first channel is blue.
     """
 
@@ -70,11 +70,11 @@ class Inpainter(nn.Module):
         """Fill the holes.
 
         Args:
-            image: (N, 3, H, W), floats in [0, 1] of RGB; what lies in holes has no influence.
+            image: (N, 3, H, W), RGB floats in [0, 1]; values in holes have no influence.
             mask: (N|1, 1, H, W), anything but 0 is valid.
 
         Returns:
-            (N, 3, H, W) in [0, 1], of all pixels.
+            (N, 3, H, W) in [0, 1], for all pixels.
         """
         mean, std = self.mean.to(image.dtype), self.std.to(image.dtype)
         normalized = (image - mean) / std
@@ -83,39 +83,39 @@ class Inpainter(nn.Module):
         return filled
 
     def reached(self, mask: Tensor) -> Tensor:
-        """Say which pixels of the output depend on any valid pixel; see `InpaintingUNet.reached`."""
+        """Find the pixels of the output that depend on any valid pixel; see `InpaintingUNet.reached`."""
         assert isinstance(self.network, InpaintingUNet)
         return self.network.reached(mask)
 
     def extra_repr(self) -> str:
-        """Whose network it is."""
+        """Show the family and the context."""
         return f"family={self.family!r}, context={self.context}"
 
 
 def load_inpainter(file: str | Path, *, depth: int | None = None) -> nn.Module:
-    """Build the inpainting network that a file of weights is for, and load them.
+    """Build the inpainting network of a weight file, and load the weights.
 
-    Read are checkpoints of `InpaintingTask`; state dicts and safetensors files of `inpainting_unet`, which do not say
-    the images' mean and deviation (taken to be the task's default, ImageNet's) nor whether the convolutions are partial
-    (taken to be); weights of `restoration_network`; and the files of naoto0804/pytorch-inpainting-with-partial-conv, of
-    mmagic's PConv, of tanimutomo/partialconv and, with the extra `keras`, of MathiasGruber/PConv-Keras, whose norms use
-    their statistics, as after its `load(…, train_bn=False)`.
+    Supported are checkpoints of `InpaintingTask`; state dicts and safetensors files of `inpainting_unet`, which do not
+    state the images' mean and deviation (ImageNet's, the task's default, is assumed) or whether the convolutions are
+    partial (assumed); weights of `restoration_network`; and the files of
+    naoto0804/pytorch-inpainting-with-partial-conv, mmagic's PConv, tanimutomo/partialconv and, with the extra `keras`,
+    MathiasGruber/PConv-Keras, whose norms use their statistics as after its `load(…, train_bn=False)`.
 
     Args:
-        file: A local file. It is not trusted: nothing in it is run, and what it claims is checked before memory is
-            taken for it.
-        depth: How often the network halves the image. Only tanimutomo's files do not say: they hold the layers of 8
-            levels, and the number in use is an option of theirs. 7 if None, as their prediction has it.
+        file: A local file. It is not trusted: no code in it is run, and its claims are checked before memory is
+            allocated.
+        depth: How often the network halves the image. Only needed for tanimutomo's files, which always hold the layers
+            of 8 levels; 7 if None, as in its own prediction.
 
     Returns:
-        The network in evaluation mode: `(image (N, 3, H, W) float in [0, 1], mask (N|1, 1, H, W), 1 = valid)` to an
-        image (N, 3, H, W) in [0, 1]. `family` says whose file it is, `context` how many pixels around a hole the
-        network should be given.
+        The network in evaluation mode, from `(image (N, 3, H, W) float in [0, 1], mask (N|1, 1, H, W), 1 = valid)` to
+        an image (N, 3, H, W) in [0, 1]. `family` is the name of the file's family, `context` the number of pixels
+        around a hole that the network should see.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It holds no weights of an inpainting network that is known, or does not fit the one it is of.
-        ModuleNotFoundError: It is of Keras, and h5py is not installed.
+        ValueError: It holds no weights of a known inpainting network, or they do not fit.
+        ModuleNotFoundError: It is a Keras file, and h5py is not installed.
     """
     if depth is not None and (type(depth) is not int or depth < 1):
         message = f"Expected argument `depth` to be a positive integer or None, but got {depth!r}"
@@ -146,17 +146,17 @@ def load_inpainter(file: str | Path, *, depth: int | None = None) -> nn.Module:
 
 
 def load_start(network: nn.Module, file: str | Path, mean: Sequence[float], std: Sequence[float]) -> None:
-    """Load weights into a network of RGB that is to be used with this mean and deviation, public ones included.
+    """Load weights, including public ones, into a network of RGB images with this mean and deviation.
 
     Args:
-        network: Filled in place; public weights are for an `InpaintingUNet`.
+        network: The network to fill in place; an `InpaintingUNet` for public weights.
         file: A local file.
-        mean: Of each channel of images in [0, 1].
-        std: Likewise.
+        mean: Mean per channel of images in [0, 1].
+        std: Standard deviation per channel, likewise.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: They do not fit, or are of a family that normalizes otherwise.
+        ValueError: The weights do not fit, or are of a family with another normalization.
     """
     source = str(file)
     found = family_of(unwrap(read_weights(file), source))
@@ -168,11 +168,11 @@ def load_start(network: nn.Module, file: str | Path, mean: Sequence[float], std:
     if not all(math.isclose(a, b, abs_tol=1e-3) for a, b in zip(given, meant, strict=True)):
         message = (
             f"{source} holds weights of {family.name}'s network, which was trained on images of mean "
-            f"{list(family.mean)} and deviation {list(family.std)}, and the task is to use {_rounded(mean)} and "
+            f"{list(family.mean)} and deviation {list(family.std)}, but the task uses {_rounded(mean)} and "
             f"{_rounded(std)}: pass --model.mean '{list(family.mean)}' --model.std '{list(family.std)}'."
         )
         raise UserValueError(message)
-    # Loaded as they are first, which refuses what does not fit.
+    # First loaded unchanged, which refuses weights that do not fit.
     load_weights(network, file)
     if family.bgr:
         network.load_state_dict(swap_colors(network.state_dict()), strict=True)
@@ -208,7 +208,7 @@ def _drop_norm(block: nn.Module) -> None:
 
 
 class _TwiceScaled(nn.Module):
-    """tanimutomo's last layer: (W·(x ⊙ m) r + b) r, where r is the ratio of all taps over the valid ones."""
+    """tanimutomo's last layer: (W·(x ⊙ m) r + b) r, where r is the ratio of all inputs to the valid ones."""
 
     def __init__(self, conv: PartialConv2d) -> None:
         super().__init__()
@@ -229,7 +229,7 @@ class _TwiceScaled(nn.Module):
 
 
 class _SigmoidEnd(nn.Module):
-    """The end of Keras' network: the last partial convolution has its bias in holes, too, and more follows."""
+    """The end of Keras' network: a partial convolution with its bias in holes too, and the layers after it."""
 
     def __init__(self, conv: PartialConv2d) -> None:
         super().__init__()
@@ -252,13 +252,13 @@ _RESTORATION = ("stem.weight", "down.0.weight", "up.0.weight", "head.weight")
 
 
 def _network(state: Mapping[str, Tensor], signs: Sequence[str]) -> dict[str, Tensor] | None:
-    """The tensors of a network of ours without what stands in front of them and beside them.
+    """The tensors of one of our networks, without their prefix and without other tensors.
 
-    Of a task that keeps a running average of its weights it is the average, which is what such a task applies.
+    For a task that keeps a running average of its weights these are the averages, which such a task uses too.
 
     Args:
         state: Names to tensors.
-        signs: Names that it has; None is returned where one is missing.
+        signs: Names that the network has; None is returned if one is missing.
     """
     prefixes = [name.removesuffix(signs[0]) for name in state if f".{name}".endswith(f".{signs[0]}")]
     prefixes = [prefix for prefix in prefixes if all(prefix + sign in state for sign in signs)]
@@ -269,17 +269,17 @@ def _network(state: Mapping[str, Tensor], signs: Sequence[str]) -> dict[str, Ten
 
 
 def _unet(state: dict[str, Tensor], partial: bool, source: str) -> InpaintingUNet:
-    """An `inpainting_unet` of the depth and width that the weights have."""
+    """Build an `inpainting_unet` with the weights' depth and width."""
     levels = [int(found[1]) for name in state if (found := re.fullmatch(r"encoder\.(\d{1,4})\.conv\.weight", name))]
     first = state["encoder.0.conv.weight"]
     depth, width = len(levels), len(first) if first.dim() else 0
     if sorted(levels) != list(range(depth)) or depth > _DEEPEST or not 0 < width <= _WIDEST:
         message = (
-            f"{source} has the names of an inpainting_unet, but is none: its encoder has the levels {sorted(levels)}, "
-            f"the first of {width} channels; expected up to {_DEEPEST} levels without a gap and up to {_WIDEST}."
+            f"{source} has the names of an inpainting_unet, but its encoder has the levels {sorted(levels)}, the first "
+            f"with {width} channels: expected up to {_DEEPEST} levels without a gap and up to {_WIDEST} channels."
         )
         raise UserValueError(message)
-    # Compared before memory is taken for what the first layer claims of all others.
+    # Compared before memory is allocated for layers of the sizes that the first layer implies.
     wrong = []
     for layer in layer_table(depth, width, _unnamed, None):
         name = f"{layer.ours}.conv.weight"
@@ -289,7 +289,7 @@ def _unet(state: dict[str, Tensor], partial: bool, source: str) -> InpaintingUNe
             wrong.append(f"{name} is {size_text(state[name].shape)}, expected {size_text(layer.shape)}")
     if wrong:
         message = (
-            f"{source} has the names of an inpainting_unet (here of depth {depth} and width {width}), but does not fit "
+            f"{source} has the names of an inpainting_unet (with depth {depth} and width {width}), but does not fit "
             f"it: {listed(wrong)}."
         )
         raise UserValueError(message)
@@ -301,24 +301,24 @@ def _unnamed(encodes: bool, level: int) -> str:
 
 
 def _statistics(said: Mapping[str, Any], source: str) -> tuple[list[float], list[float]]:
-    """Mean and deviation that a checkpoint's task used; the default ones of a file that does not say."""
+    """Mean and deviation that a checkpoint's task used; the defaults for a file that does not state them."""
     found = []
     for name, default in zip(("mean", "std"), _IMAGENET, strict=True):
         values = said.get(name, default)
         plain = isinstance(values, (list, tuple)) and len(values) == 3
         if not plain or not all(isinstance(value, (int, float)) and math.isfinite(value) for value in values):
-            message = f"{source} says of its images `{name}={values!r}`, expected three numbers."
+            message = f"Expected `{name}` of the images in {source} to be three numbers, but got {values!r}."
             raise UserValueError(message)
         found.append([float(value) for value in values])
     if min(found[1]) <= 0:
-        message = f"{source} says of its images `std={found[1]!r}`, expected numbers > 0."
+        message = f"Expected `std` of the images in {source} to be numbers > 0, but got {found[1]!r}."
         raise UserValueError(message)
     return found[0], found[1]
 
 
 def _refuse_depth(found: int, asked: int | None, source: str) -> None:
     if asked is not None and asked != found:
-        message = f"{source} holds a network of depth {found}, and depth={asked} was asked for."
+        message = f"{source} holds a network of depth {found}, but got depth={asked}."
         raise UserValueError(message)
 
 
@@ -330,15 +330,15 @@ _KNOWN = (
 
 
 def _unknown(state: Mapping[str, Tensor], content: Mapping[str, Any], source: str) -> str:
-    """What to say of a file that holds weights of something else."""
+    """The message for a file that holds other weights."""
     kind = str(stated_here(content).get("_class_path", "")).rpartition(".")[2]
     made = f" It is a checkpoint of {kind}." if kind else ""
     if any("p_conv2d" in name for name in state):
         made = (
             " It is of a later version of PConv-Keras, whose convolutions pad more at the bottom and right than at the "
-            "top and left: such a network cannot be read."
+            "top and left, which is not supported."
         )
     return (
-        f"{source} holds no inpainting network that is known: it has {len(state)} tensors, {listed(list(state))}."
+        f"{source} holds no known inpainting network: it has {len(state)} tensors, {listed(list(state))}."
         f"{made} Known are: {_KNOWN}."
     )

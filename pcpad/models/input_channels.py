@@ -1,4 +1,4 @@
-"""Networks for images of other channels than RGB: the first convolution is summed or widened, as timm does."""
+"""Adapt networks to images with other channels than RGB: the first convolution is summed or widened, as in timm."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def adapt_input_channels(model: nn.Module, in_channels: int, *, trained: bool) -> int:
-    """Have a network for RGB images take images of so many channels.
+    """Adapt a network for RGB images to another number of channels.
 
-    Of a trained convolution, gray gets the sum of the filters of red, green and blue, which gives for gray images the
-    output that they have as RGB; n channels get the three filters in turn, times 3/n, so that outputs keep their size
-    (timm's `adapt_input_conv`). Random ones are drawn again, with the spread that keeps their outputs' size.
+    For one channel, the filters of a trained convolution for red, green and blue are summed, so that gray images give
+    the same output as in RGB; n channels get the three filters in turn, times 3/n, which keeps the outputs' magnitude
+    (timm's `adapt_input_conv`). Random filters are drawn again, with a standard deviation that keeps it too.
 
     Args:
         model: The network, changed in place: its first convolution, and nothing else.
-        in_channels: The images' channels, from 1.
+        in_channels: The images' channels, at least 1.
         trained: Whether the convolution's weights come from training.
 
     Returns:
         `in_channels`.
 
     Raises:
-        ValueError: A number out of range, or a network that has no convolution of three channels, or several groups.
+        ValueError: A number out of range, or a first convolution without three channels or with several groups.
 
     Example:
         >>> from pcpad.models import classifier
@@ -52,11 +52,11 @@ def adapt_input_channels(model: nn.Module, in_channels: int, *, trained: bool) -
     if first is None or first.in_channels != _RGB or first.groups != 1 or getattr(model, "transform_input", False):
         name = type(model).__name__
         message = (
-            f"`in_channels` {in_channels} is for networks that begin with a convolution of the three channels of RGB "
-            f"images; {name} does not: choose another network, or in_channels=3"
+            f"Expected a network that begins with a convolution of RGB's three channels for in_channels={in_channels}, "
+            f"but {name} does not: choose another network, or in_channels=3"
         )
         raise UserValueError(message)
-    for name in ("weight", "border_weight"):  # explicit padding has filters for borders, too
+    for name in ("weight", "border_weight"):  # explicit padding also has filters for borders
         weight = getattr(first, name, None)
         if isinstance(weight, torch.Tensor):
             setattr(first, name, nn.Parameter(_adapted(weight.detach(), in_channels, trained)))
@@ -84,18 +84,19 @@ def _adapted(weight: torch.Tensor, in_channels: int, trained: bool) -> torch.Ten
 def channel_statistics(
     mean: Sequence[float], std: Sequence[float], in_channels: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and spread of each channel.
+    """Mean and standard deviation per channel.
 
     Args:
-        mean: Of each channel, or one for all; ImageNet's three stand for their average where there are others.
-        std: Likewise.
-        in_channels: How many there are to be.
+        mean: Mean per channel, or one for all; ImageNet's three are replaced by their average for other numbers of
+            channels.
+        std: Standard deviation, likewise.
+        in_channels: The number of channels.
 
     Returns:
-        As many of both.
+        Both, with one value per channel.
 
     Raises:
-        ValueError: Another number of values.
+        ValueError: The number of values is neither 1 nor `in_channels`.
 
     Example:
         >>> channel_statistics([0.5], [0.25], 2)
@@ -108,7 +109,7 @@ def channel_statistics(
     for name, values in zip(("mean", "std"), given, strict=True):
         if len(values) not in (1, in_channels):
             message = (
-                f"Expected argument `{name}` to be {in_channels} numbers, one for each of the images' channels "
+                f"Expected argument `{name}` to be {in_channels} numbers, one per channel of the images "
                 f"(`in_channels`), or one for all, but got {list(values)}"
             )
             raise UserValueError(message)

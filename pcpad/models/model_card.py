@@ -1,4 +1,4 @@
-"""The model card beside trained weights, in the Hugging Face hub's form."""
+"""Model cards of trained weights, in the Hugging Face hub's format."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _TAGS = {
 
 
 def model_card(description: Pretrained, padding: str, title: str) -> str:
-    """Write what a user of trained weights has to know.
+    """Write the model card of trained weights.
 
     Args:
-        description: Of the weights.
-        padding: The network's.
+        description: The weights' description.
+        padding: The network's padding.
         title: The weights' name.
 
     Returns:
-        Markdown, with the hub's metadata in front. Nothing of the description is read as Markdown but its notes.
+        Markdown, with the hub's metadata first. Of the description, only the notes may contain Markdown.
     """
     call = ", ".join(f"{name}={value!r}" for name, value in description.arguments.items())
     parts = [
@@ -46,7 +46,7 @@ def model_card(description: Pretrained, padding: str, title: str) -> str:
         "```python\nfrom pcpad.models import from_pretrained\n\n"
         'network = from_pretrained("FOLDER or OWNER/NAME")  # in evaluation mode\n```',
         f"It is built by `pcpad.models.{description.network}({for_terminal(call, lines=False)})`. "
-        "The weights were trained with its padding: converted to another one without more, it is wrong near borders.",
+        "The weights were trained with its padding: converted to another one without training, it errs near borders.",
         _input(description),
         f"## Training data\n\n{as_markdown(description.data)}",
         "## Measured",
@@ -59,7 +59,7 @@ def model_card(description: Pretrained, padding: str, title: str) -> str:
 
 
 def _front(description: Pretrained, padding: str) -> str:
-    """The hub's metadata, in YAML, of which JSON's texts are a part."""
+    """The hub's metadata in YAML, in which JSON strings are valid."""
     license = description.license
     lines = ["---", "library_name: pcpad"]
     if _IDENTIFIER.fullmatch(license):
@@ -74,13 +74,13 @@ def _front(description: Pretrained, padding: str) -> str:
 
 def _input(description: Pretrained) -> str:
     if description.mean is None or description.std is None:
-        return "Its input is what the builder's docstring says, not normalized any further."
+        return "Its input is described in the builder's docstring, and is not normalized any further."
     mean, std = (", ".join(f"{one:g}" for one in each) for each in (description.mean, description.std))
     return f"Its input is (image − mean) / std of images in [0, 1]: mean {mean}, std {std}."
 
 
 def _numbers(description: Pretrained) -> str:
     if not description.numbers:
-        return "Nothing was measured."
+        return "No measurements."
     rows = [f"| {as_markdown(name)} | {as_markdown(str(value))} |" for name, value in description.numbers.items()]
     return "\n".join(["| what | value |", "|---|---:|", *rows])

@@ -1,4 +1,4 @@
-"""Weights that say which padding they are for: safetensors files whose metadata names it, and the ratio's exponents."""
+"""Weight files that state their padding: safetensors with the padding and the ratio's exponents as metadata."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from pcpad.layers import ExplicitPadConv2d, _PartialConv
 
 __all__ = ["apply_exponents", "paddings_in", "read_metadata", "refuse_other_padding", "save_padded_weights"]
 
-_MOST = 1 << 24  # bytes of a header that is read for its metadata
+_MOST = 1 << 24  # bytes of the largest header that is read for its metadata
 
 
 def save_padded_weights(
     model: nn.Module, path: str | Path, padding: str, exponents: Mapping[str, float | list[float]] | None = None
 ) -> Path:
-    """Write a network's state dict under its own names, and its padding beside it.
+    """Save a network's state dict, with its padding as metadata.
 
     Args:
         model: The network.
-        path: The file, safetensors whatever its name; one that is there is replaced.
-        padding: Its padding, as `pcpad.convert_padding` calls it.
-        exponents: Of the ratio, by layer, see `pcpad.adaptation.exponents.exponents_of`.
+        path: The file, safetensors whatever its name; an existing one is replaced.
+        padding: Its padding, by the name that `pcpad.convert_padding` takes.
+        exponents: The ratio's exponents by layer, see `pcpad.adaptation.exponents.exponents_of`.
 
     Returns:
         The path.
@@ -50,7 +50,7 @@ def save_padded_weights(
 
 
 def paddings_in(model: nn.Module) -> set[str]:
-    """The paddings of a network's convolutions that pad.
+    """The paddings of those of a network's convolutions that pad.
 
     Args:
         model: Any module.
@@ -69,20 +69,20 @@ def paddings_in(model: nn.Module) -> set[str]:
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """What a safetensors file says of its weights' padding.
+    """Read the padding that a safetensors file states for its weights.
 
     Args:
         path: Any weight file.
 
     Returns:
-        `padding` and `exponents`, each where the file has it; nothing of a file of another format.
+        `padding` and `exponents`, if the file has them; empty for a file of another format.
 
     Raises:
         UserValueError: The exponents are not what this package writes.
     """
     path = at_home(path)
     if not path.is_file():
-        return {}  # whoever reads the weights says so
+        return {}  # reading the weights raises the error
     with opened(path) as file:
         length = int.from_bytes(file.read(8), "little")
         header = file.read(length) if 2 <= length <= min(_MOST, os.fstat(file.fileno()).st_size) else b""
@@ -94,14 +94,14 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         if "exponents" in metadata and found:
             found["exponents"] = _exponents(json.loads(metadata["exponents"]))
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        message = f"{path} has metadata that cannot be read ({error}): write it again"
+        message = f"{path} has metadata that cannot be read ({error}): write the file again"
         raise UserValueError(message) from None
     return found
 
 
 def _exponents(value: Any) -> dict[str, float | list[float]]:
     if not isinstance(value, dict):
-        message = "its exponents are no object of numbers by layer"
+        message = "its exponents are not an object of numbers by layer"
         raise TypeError(message)
     return {
         str(name): [float(one) for one in given] if isinstance(given, list) else float(given)
@@ -110,11 +110,11 @@ def _exponents(value: Any) -> dict[str, float | list[float]]:
 
 
 def refuse_other_padding(model: nn.Module, metadata: Mapping[str, Any], source: str) -> None:
-    """Hold a network against what a file says of its weights' padding.
+    """Refuse a network whose padding is not the one that a file states for its weights.
 
     Args:
         model: The network the weights are for.
-        metadata: See `read_metadata`; nothing is refused where it is empty.
+        metadata: See `read_metadata`; nothing is refused if it is empty.
         source: The file, for the error.
 
     Raises:
@@ -124,18 +124,18 @@ def refuse_other_padding(model: nn.Module, metadata: Mapping[str, Any], source: 
     found = paddings_in(model)
     if meant is not None and found and meant not in found:
         message = (
-            f"{source} holds weights for {meant} padding, and the network's is {' and '.join(sorted(found))}: convert "
+            f"{source} holds weights for {meant} padding, but the network's is {' and '.join(sorted(found))}: convert "
             f"it first, `pcpad.convert_padding(network, {meant!r})` or --padding {meant}."
         )
         raise UserValueError(message)
 
 
 def apply_exponents(model: nn.Module, metadata: Mapping[str, Any]) -> None:
-    """Give a network's partial convolutions the exponents that belong to its weights, 1 where there are none.
+    """Set the exponents of a network's partial convolutions to those of its weights, 1 by default.
 
     Args:
         model: The network.
-        metadata: See `read_metadata`; nothing happens where it names no padding, as those of plain files do not.
+        metadata: See `read_metadata`; without a padding, as for plain files, nothing is changed.
 
     Raises:
         UserValueError: The network has no such layers.

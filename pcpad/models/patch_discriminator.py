@@ -1,4 +1,4 @@
-"""The multi-scale PatchGAN discriminator of pix2pixHD (Wang et al. 2018) in the form SPADE uses."""
+"""The multi-scale PatchGAN discriminator of pix2pixHD (Wang et al. 2018), in the form that SPADE uses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MultiScaleDiscriminator", "PatchDiscriminator", "patch_discriminator"]
 
-_LAYERS = 4  # convolutions before the one that judges
+_LAYERS = 4  # convolutions before the one that outputs the logits
 
 
 def patch_discriminator(
@@ -27,12 +27,12 @@ def patch_discriminator(
 
     Args:
         in_channels: Channels of the conditioning map and the image together.
-        weights: A local file under the published names.
-        scales: How many resolutions are judged.
-        ndf: Channels of the first convolution; 64 as published, less for small demonstrations.
+        weights: A local file with the published names.
+        scales: The number of resolutions.
+        ndf: Channels of the first convolution; 64 as published, fewer for small demonstrations.
 
     Returns:
-        The network: (N, in_channels, H, W) to, for each scale, its feature maps, the last one the verdict.
+        The network, from (N, in_channels, H, W) to the feature maps per scale, of which the last are the logits.
 
     Raises:
         ValueError: An argument is out of range, or the weights do not fit.
@@ -49,7 +49,7 @@ def patch_discriminator(
 
 
 class MultiScaleDiscriminator(nn.Module):
-    """Equal discriminators, each on half the resolution of the one before; see `patch_discriminator`."""
+    """Identical discriminators, each at half the resolution of the previous one; see `patch_discriminator`."""
 
     def __init__(self, in_channels: int = 39, *, scales: int = 2, ndf: int = 64) -> None:
         super().__init__()
@@ -60,10 +60,10 @@ class MultiScaleDiscriminator(nn.Module):
         initialise_gan(self)
 
     def forward(self, x: Tensor) -> list[list[Tensor]]:
-        """Judge (N, in_channels, H, W), values of the image in [-1, 1].
+        """Classify patches of (N, in_channels, H, W), with the image in [-1, 1].
 
         Returns:
-            For each scale five maps, fine to coarse; the last is the verdict (N, 1, H', W'), one number per patch.
+            Five maps per scale, fine to coarse; the last one holds the logits (N, 1, H', W'), one per patch.
         """
         results = []
         for scale, judge in enumerate(self.children()):
@@ -74,7 +74,7 @@ class MultiScaleDiscriminator(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """Five 4x4 convolutions, the first three of stride 2; all but first and last spectrally and instance normed.
+    """Five 4x4 convolutions, the first three of stride 2; all but the first and last with spectral and instance norm.
 
     Args:
         in_channels: Channels of the input.
@@ -88,7 +88,7 @@ class PatchDiscriminator(nn.Module):
         for layer in range(1, _LAYERS):
             wider = min(2 * channels, 8 * ndf)
             stride = 1 if layer == _LAYERS - 1 else 2
-            # A bias would not survive the norm.
+            # The norm would cancel a bias.
             convolution = spectral_norm(nn.Conv2d(channels, wider, 4, stride=stride, padding=2, bias=False))
             normed = nn.Sequential(convolution, nn.InstanceNorm2d(wider))
             self.add_module(f"model{layer}", nn.Sequential(normed, nn.LeakyReLU(0.2)))

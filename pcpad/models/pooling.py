@@ -1,4 +1,4 @@
-"""Adaptive pooling that exports with dynamic sizes."""
+"""Adaptive pooling that can be exported with dynamic sizes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["ExportablePool2d", "exportable_pooling"]
 
 
 class ExportablePool2d(nn.Module):
-    """`nn.AdaptiveAvgPool2d` in another way: as a product with a matrix on either side.
+    """`nn.AdaptiveAvgPool2d` as a product with a matrix on either side.
 
-    ONNX has no adaptive pooling. torch.onnx writes the windows of the example's size into the file, which then is
-    wrong at others; VGG pools to 7x7 before its linear head. The matrices follow from the sizes.
+    ONNX has no adaptive pooling: torch.onnx exports the windows for the example's size, so that the file is wrong at
+    other sizes. The matrices are computed from the input's size. VGG, for example, pools to 7x7 before its linear head.
 
     Args:
         output_size: Rows and columns of the output; None keeps the input's.
@@ -35,7 +35,7 @@ class ExportablePool2d(nn.Module):
         return x if columns is None else x @ _means(x.shape[-1], columns, x).mT
 
     def extra_repr(self) -> str:
-        """As `nn.AdaptiveAvgPool2d` has it."""
+        """The same as in `nn.AdaptiveAvgPool2d`."""
         return f"output_size={self.output_size}"
 
 
@@ -50,13 +50,13 @@ def _means(size: int, count: int, like: Tensor) -> Tensor:
 
 
 def exportable_pooling(model: nn.Module) -> nn.Module:
-    """Replace each `nn.AdaptiveAvgPool2d` to more than one pixel, in place, by one that ONNX can do at any size.
+    """Replace each `nn.AdaptiveAvgPool2d` to more than one pixel in place, by one that exports to ONNX for any size.
 
     Args:
         model: Any network.
 
     Returns:
-        The network; its outputs are the same but for rounding, its state dict is untouched.
+        The network, with the same outputs up to rounding and the same state dict.
     """
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):

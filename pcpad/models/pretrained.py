@@ -1,4 +1,4 @@
-"""Trained networks by name: from a file, a folder or the Hugging Face hub, and how they get there.
+"""Load trained networks from a file, a folder or the Hugging Face hub, and save them there.
 
 A folder holds `model.safetensors`, `config.json` (see `pcpad.models.pretrained_description`) and a model card,
 `README.md`.
@@ -54,15 +54,15 @@ def from_pretrained(source: str | Path, *, revision: str | None = None) -> nn.Mo
 
     Args:
         source: A folder that `save_pretrained` wrote, the file of weights in it, or `OWNER/NAME` on the Hugging Face
-            hub. Local folders come first, then the hub's cache; only what is in neither is fetched.
-        revision: Of the hub: a branch, tag or commit; `main` when not given.
+            hub. Local folders come first, then the hub's cache; only files in neither are downloaded.
+        revision: A branch, tag or commit on the hub; `main` if None.
 
     Returns:
         The network, on the CPU, in evaluation mode.
 
     Raises:
         UserFileNotFoundError: There is no such file, folder or repository.
-        UserValueError: It is no network of ours, the weights do not fit it, or are damaged.
+        UserValueError: It is not a network of pcpad, or its weights do not fit or are damaged.
         UserModuleNotFoundError: huggingface_hub is not installed (extra `hub`).
         UserRuntimeError: The hub cannot be reached.
     """
@@ -73,7 +73,7 @@ def from_pretrained(source: str | Path, *, revision: str | None = None) -> nn.Mo
     _refuse_damaged(weights, description.sha256)
     said = f"{config}"
     state = unwrap(read_weights(weights), str(weights))
-    # Without memory first: a description may ask for more than its weights fill.
+    # First on the meta device: a description may claim a larger network than its weights fill.
     problem = mismatch(build(description.network, description.arguments, said, "meta"), state)
     if problem:
         message = f"{weights} does not fit the {description.network} that {config} describes.\n{problem}"
@@ -87,11 +87,11 @@ def from_pretrained(source: str | Path, *, revision: str | None = None) -> nn.Mo
 
 
 def read_pretrained(source: str | Path, *, revision: str | None = None) -> Pretrained:
-    """What is known of trained weights: network, data, numbers, license, normalization. Nothing is built.
+    """Read the description of trained weights: network, data, numbers, license, normalization. Nothing is built.
 
     Args:
         source: See `from_pretrained`.
-        revision: Likewise.
+        revision: See `from_pretrained`.
     """
     return read_description(_found(source, revision)[0])
 
@@ -109,26 +109,26 @@ def save_pretrained(
     std: Sequence[float] | None = None,
     notes: str = "",
 ) -> Path:
-    """Write a trained network so that `from_pretrained` builds it again.
+    """Save a trained network for `from_pretrained`.
 
     Args:
-        network: As one of our builders made it; a task's `network`, say.
-        folder: Where to; made if missing, files of earlier calls are replaced.
-        name: The builder, see `pcpad.models.pretrained_description.NETWORKS`: `deeplabv3plus`.
+        network: A network from one of our builders, for example a task's `network`.
+        folder: The folder to write, which is made if missing; files of earlier calls are replaced.
+        name: The builder's name, see `pcpad.models.pretrained_description.NETWORKS`: `deeplabv3plus`.
         arguments: Its arguments: `{"encoder": "resnet50", "num_classes": 19, "padding": "partial"}`.
-        data: What the network was trained on, and under which terms that data is had.
-        license: Of the weights: an SPDX identifier such as `BSD-3-Clause`, or a sentence.
-        numbers: What was measured, by name.
-        mean: Of the images that it takes, one for each channel, where these are normalized.
-        std: Likewise.
-        notes: Anything else for the model card, as Markdown.
+        data: The training data, and the terms under which it is available.
+        license: The weights' license: an SPDX identifier such as `BSD-3-Clause`, or a sentence.
+        numbers: Measurements by name.
+        mean: Mean per channel for the normalization of its images; None if they are not normalized.
+        std: Standard deviation per channel, likewise.
+        notes: Further text for the model card, as Markdown.
 
     Returns:
         The folder.
 
     Raises:
-        UserValueError: The builder makes another network of these arguments, or data or license are not said.
-        UserFileExistsError: There is a file of the folder's name.
+        UserValueError: The builder makes another network from these arguments, or data or license are empty.
+        UserFileExistsError: `folder` is a file.
 
     Example:
         >>> import tempfile
@@ -143,7 +143,7 @@ def save_pretrained(
     given, folder = dict(arguments or {}), at_home(folder)
     for what, text in (("data", data), ("license", license)):
         if not text.strip():
-            message = f"Expected {what} to be said: whoever uses the weights has to know, but got {text!r}"
+            message = f"Expected a text for `{what}`, which users of the weights need to know, but got {text!r}"
             raise UserValueError(message)
     check_arguments(name, given, "save_pretrained")
     means, stds = check_range(mean, std, "save_pretrained")
@@ -153,36 +153,36 @@ def save_pretrained(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
-        message = f"{folder} is a file: name another folder"
+        message = f"Expected `folder` to be a folder, but {folder} is a file: pass another path"
         raise UserFileExistsError(message) from None
     padding = _padding(network, given)
     description = Pretrained(name, given, data, license, measured, means, stds, notes)
     weights = save_padded_weights(network, folder / WEIGHTS, padding, exponents)
     description = replace(description, sha256=_sum(weights))
     write_text(folder / CARD, model_card(description, padding, folder.resolve().name))
-    write_text(folder / CONFIG, description.json())  # last: its sum tells whether the folder is whole
+    write_text(folder / CONFIG, description.json())  # last, as its checksum shows whether the folder is complete
     return folder
 
 
 def push_to_hub(
     folder: str | Path, repository: str, *, private: bool = False, message: str = "Weights of pcpad", token: str = ""
 ) -> str:
-    """Put a folder that `save_pretrained` wrote on the Hugging Face hub.
+    """Upload a folder that `save_pretrained` wrote to the Hugging Face hub.
 
     Args:
-        folder: The folder; its three files are sent, after a look at whether they are whole.
-        repository: `OWNER/NAME`, made if missing.
-        private: Whether a new repository is for its owner alone.
-        message: Of the commit.
-        token: Of the hub; the one that `hf auth login` keeps when not given.
+        folder: The folder; its three files are checked and uploaded.
+        repository: `OWNER/NAME`, created if missing.
+        private: Whether a new repository is private.
+        message: The commit message.
+        token: A token of the hub; the one that `hf auth login` stores if empty.
 
     Returns:
-        The commit's address.
+        The commit's URL.
 
     Raises:
         UserFileNotFoundError: The folder lacks a file.
-        UserValueError: Its files do not belong together, or the name is none.
-        UserRuntimeError: The hub refuses, or cannot be reached.
+        UserValueError: Its files do not belong together, or `repository` is not a valid name.
+        UserRuntimeError: The hub refuses the upload, or cannot be reached.
     """
     folder = at_home(folder)
     if not _ID.fullmatch(repository):
@@ -203,7 +203,7 @@ def push_to_hub(
             allow_patterns=[CONFIG, WEIGHTS, CARD],
             commit_message=message,
         )
-    # What the hub's client raises is httpx's, its own, or OSError's, and changes between its versions.
+    # The hub's client raises httpx's errors, its own, or OSError, which change between its versions.
     except Exception as error:
         text = f"{repository} could not be pushed to the hub: {_first_line(error)}"
         raise UserRuntimeError(text) from error
@@ -211,7 +211,7 @@ def push_to_hub(
 
 
 def _found(source: str | Path, revision: str | None) -> tuple[Path, Path | None]:
-    """The description and, unless they are still to be fetched, the weights."""
+    """The paths of the description and the weights; None for weights that are not downloaded yet."""
     path = at_home(source)
     if path.is_dir():
         return _beside(path, path / WEIGHTS)
@@ -233,8 +233,8 @@ def _beside(folder: Path, weights: Path) -> tuple[Path, Path]:
     for path in (folder / CONFIG, weights):
         if not path.is_file():
             message = (
-                f"{path} is missing: a trained network is {CONFIG} and its weights in one folder, as save_pretrained "
-                "writes them. Weights alone are loaded by pcpad.models.load_weights(network, FILE)"
+                f"{path} is missing: expected {CONFIG} and the weights in one folder, as save_pretrained writes them. "
+                "Load weights without a description with pcpad.models.load_weights(network, FILE)"
             )
             raise UserFileNotFoundError(message)
     return folder / CONFIG, weights
@@ -263,7 +263,7 @@ def _from_hub(repository: str, name: str, revision: str | None) -> Path:
     except Exception as error:
         at = f" at {revision}" if revision else ""
         message = (
-            f"No folder {repository} here, and {name} of {repository}{at} could not be fetched from the hub: "
+            f"There is no folder {repository}, and {name} of {repository}{at} could not be downloaded from the hub: "
             f"{_first_line(error)}"
         )
         kind = UserFileNotFoundError if "NotFound" in type(error).__name__ else UserRuntimeError
@@ -271,7 +271,7 @@ def _from_hub(repository: str, name: str, revision: str | None) -> Path:
 
 
 def _commit(config: Path) -> str | None:
-    """The commit that a file in the hub's cache is of, so that the weights are of the same."""
+    """The commit of a file in the hub's cache, to get the weights of the same commit."""
     name = config.parent.name
     return name if config.parent.parent.name == "snapshots" and re.fullmatch(r"[0-9a-f]{40}", name) else None
 
@@ -291,8 +291,8 @@ def _sum(path: Path) -> str:
 def _refuse_damaged(weights: Path, expected: str) -> None:
     if _sum(weights) != expected:
         message = (
-            f"{weights} is not the file that its {CONFIG} describes (their sums differ): it is damaged, or one of the "
-            "two was replaced. Copy both again from where they were made"
+            f"{weights} is not the file that its {CONFIG} describes (the checksums differ): it is damaged, or one of "
+            "the two was replaced. Copy both again from their source"
         )
         raise UserValueError(message)
 
@@ -304,7 +304,7 @@ def _padding(network: nn.Module, arguments: Mapping[str, Any]) -> str:
 
 
 def _refuse_another(network: nn.Module, built: nn.Module, exponents: Mapping[str, Any], call: str) -> None:
-    """Hold a network against what its description builds: layer by layer, not by its weights' shapes alone."""
+    """Compare a network with the one that its description builds, by layers as well as by shapes of weights."""
     problem = mismatch(built, network.state_dict())
     if not problem:
         set_exponents(built, exponents)
@@ -312,9 +312,9 @@ def _refuse_another(network: nn.Module, built: nn.Module, exponents: Mapping[str
         names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
         if names:
             name = names[0]
-            problem = f"  {name or 'the whole'} is {ours.get(name, 'missing')}, and there {theirs.get(name, 'missing')}"
+            problem = f"  {name or 'the whole'} is {ours.get(name, 'missing')}, not {theirs.get(name, 'missing')}"
     if problem:
-        message = f"{call} builds another network than the one to be saved:\n{problem}"
+        message = f"{call} builds a different network from the one to save:\n{problem}"
         raise UserValueError(message)
 
 

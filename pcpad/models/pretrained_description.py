@@ -1,7 +1,7 @@
-"""What a folder of trained weights says of them: which network of ours they are for, and where they come from.
+"""Descriptions of trained weights: the network of pcpad that they are for, and their origin.
 
-The description is JSON that anybody may have written. It names a builder of a fixed list and plain values for its
-arguments, none of which is a file; it can start no other code and read no other file.
+A description is JSON from any source. It names a builder from a fixed list and plain values for its arguments, none of
+which is a file; it can run no other code and read no other file.
 """
 
 from __future__ import annotations
@@ -43,30 +43,30 @@ NETWORKS = {
 
 _FORMAT = 1
 _MOST_BYTES = 1 << 20
-# Arguments that name files, or that matter while training alone.
+# Arguments that name files, or that matter in training only.
 _NEVER = ("weights", "encoder_weights", "head", "checkpointing")
-_MOST = {"depth": 256, "scales": 16}  # of what makes layers; everything else is a number of channels or classes
+_MOST = {"depth": 256, "scales": 16}  # these set numbers of layers; all others are numbers of channels or classes
 _MOST_OTHERS = 1 << 16
-# Of smp's further arguments, those that reach no loader of weights.
+# Those of smp's further arguments that do not load weights.
 _OPTIONS = re.compile(r"decoder_\w+|encoder_output_stride|encoder_depth|upsampling")
 _SUM = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What is known of trained weights.
+    """The description of trained weights.
 
     Args:
         network: The builder's name, see `NETWORKS`.
-        arguments: Its arguments, `weights` and the like left out.
-        data: What the network was trained on, and under which terms that data is had.
-        license: Of the weights: an SPDX identifier such as `BSD-3-Clause`, or a sentence.
-        numbers: What was measured, by name: `{"mIoU, Cityscapes val": 0.78}`.
-        mean: Of the images that it takes, one for each channel; None where its input is not normalized.
-        std: Likewise.
-        notes: Anything else, as Markdown.
-        sha256: Of the file of weights.
-        pcpad: The version that wrote it.
+        arguments: Its arguments, without `weights` and the like.
+        data: The training data, and the terms under which it is available.
+        license: The weights' license: an SPDX identifier such as `BSD-3-Clause`, or a sentence.
+        numbers: Measurements by name: `{"mIoU, Cityscapes val": 0.78}`.
+        mean: Mean per channel for the normalization of images; None if the input is not normalized.
+        std: Standard deviation per channel, likewise.
+        notes: Further text, as Markdown.
+        sha256: The checksum of the weight file.
+        pcpad: The version of pcpad that wrote it.
     """
 
     network: str
@@ -81,19 +81,19 @@ class Pretrained:
     pcpad: str = pcpad.__version__
 
     def json(self) -> str:
-        """As it is written."""
+        """The content of the JSON file."""
         return json.dumps({"library_name": "pcpad", "format": _FORMAT, **asdict(self)}, indent=2) + "\n"
 
 
 def read_description(path: Path) -> Pretrained:
-    """Read a description, which may be of anybody's making.
+    """Read a description, which is not trusted.
 
     Args:
         path: The JSON file.
 
     Raises:
-        UserFileNotFoundError: It is not there.
-        UserValueError: It is none of ours, or says something that cannot be.
+        UserFileNotFoundError: There is no such file.
+        UserValueError: It is not a description of pcpad, or has invalid values.
     """
     with opened(path) as file:
         content = file.read(_MOST_BYTES + 1)
@@ -109,34 +109,34 @@ def read_description(path: Path) -> Pretrained:
         )
         raise UserValueError(message)
     if given.get("format") != _FORMAT:
-        message = f"{path} is of format {given.get('format')!r}, and pcpad {pcpad.__version__} reads format {_FORMAT}"
+        message = f"{path} is of format {given.get('format')!r}, but pcpad {pcpad.__version__} reads format {_FORMAT}"
         raise UserValueError(message)
     kinds = {"network": str, "arguments": dict, "data": str, "license": str, "numbers": dict, "notes": str}
     wrong = [name for name, kind in {**kinds, "sha256": str}.items() if not isinstance(given.get(name), kind)]
     if wrong:
-        message = f"{path} has no proper {wrong[0]}: got {_shown(given.get(wrong[0]))}"
+        message = f"{path} has no valid {wrong[0]}: got {_shown(given.get(wrong[0]))}"
         raise UserValueError(message)
     check_arguments(given["network"], given["arguments"], str(path))
     mean, std = check_range(given.get("mean"), given.get("std"), str(path))
     numbers = check_numbers(given["numbers"], str(path))
     if not _SUM.fullmatch(given["sha256"]):
-        message = f"{path} has no proper sha256: got {_shown(given['sha256'])}"
+        message = f"{path} has no valid sha256: got {_shown(given['sha256'])}"
         raise UserValueError(message)
     texts = {name: given[name] for name in ("network", "arguments", "data", "license", "notes", "sha256")}
     return Pretrained(**texts, numbers=numbers, mean=mean, std=std, pcpad=str(given.get("pcpad", ""))[:40])
 
 
 def build(network: str, arguments: Mapping[str, Any], source: str, device: str = "cpu") -> nn.Module:
-    """Build a network by its description, with random weights.
+    """Build a network from its description, with random weights.
 
     Args:
         network: See `NETWORKS`.
-        arguments: Checked, see `check_arguments`.
-        source: Who says so, for the error.
+        arguments: Arguments that `check_arguments` accepts.
+        source: The description's origin, for the error.
         device: `meta` builds it without memory for its weights.
 
     Raises:
-        UserValueError: It cannot be built so.
+        UserValueError: It cannot be built from these arguments.
     """
     builder = _builder(network)
     weights = {"weights": None} if "weights" in inspect.signature(builder).parameters else {}
@@ -145,7 +145,7 @@ def build(network: str, arguments: Mapping[str, Any], source: str, device: str =
             return builder(**arguments, **weights)
     except UserError:
         raise
-    # Values of the wrong type reach torch's, timm's and smp's constructors, each of which fails in its own way.
+    # Values of wrong types reach the constructors of torch, timm and smp, which fail in many ways.
     except Exception as error:
         message = f"{source} describes a {network} that cannot be built ({type(error).__name__}: {error})"
         raise UserValueError(message) from error
@@ -157,15 +157,15 @@ def _builder(network: str) -> Callable[..., nn.Module]:
 
 
 def check_arguments(network: str, arguments: Mapping[str, Any], source: str) -> None:
-    """See that a builder is one of ours, and its arguments are plain and name no file.
+    """Check that a builder is one of pcpad's, and that its arguments are plain values and name no files.
 
     Args:
-        network: Its name.
-        arguments: By name.
-        source: Who says so, for the error.
+        network: The builder's name.
+        arguments: Its arguments by name.
+        source: The description's origin, for the error.
 
     Raises:
-        UserValueError: It is not so.
+        UserValueError: The builder or an argument is invalid.
     """
     if network not in NETWORKS:
         hint = did_you_mean(network, NETWORKS, cutoff=0.6)
@@ -181,7 +181,7 @@ def check_arguments(network: str, arguments: Mapping[str, Any], source: str) -> 
         parts = value if isinstance(value, dict) else {name: value}
         for key, part in parts.items():
             if isinstance(value, dict) and name == "options" and not _OPTIONS.fullmatch(str(key)):
-                message = f"{source} has an option {_shown(key)}: expected decoder_… or encoder_depth or …_stride"
+                message = f"{source} has an option {_shown(key)}: expected decoder_…, encoder_depth or …_stride"
                 raise UserValueError(message)
             if not _is_plain(str(key), part):
                 message = f"{source} has {_shown(part)} as {key}: expected a short text, or a number of reasonable size"
@@ -203,26 +203,26 @@ def _is_plain(name: str, value: object) -> bool:
 
 
 def check_range(mean: Any, std: Any, source: str) -> tuple[list[float] | None, list[float] | None]:
-    """See that mean and standard deviation are numbers, as many of the one as of the other.
+    """Check that mean and standard deviation are equally long lists of numbers.
 
     Raises:
-        UserValueError: They are not.
+        UserValueError: They are not, or a deviation is not positive.
     """
     if mean is None and std is None:
         return None, None
     lists = [list(one) if isinstance(one, list | tuple) else [] for one in (mean, std)]
     fine = all(isinstance(one, int | float) and math.isfinite(one) for each in lists for one in each)
     if not fine or not lists[0] or len(lists[0]) != len(lists[1]) or min(lists[1]) <= 0:
-        message = f"{source}: expected mean and std to be as many numbers each, std above 0, but got {mean} and {std}"
+        message = f"{source}: expected mean and std to be equally many numbers, std above 0, but got {mean} and {std}"
         raise UserValueError(message)
     return [float(one) for one in lists[0]], [float(one) for one in lists[1]]
 
 
 def check_numbers(numbers: Mapping[str, Any], source: str) -> dict[str, float | str]:
-    """See that what was measured is numbers or texts by name.
+    """Check that measurements are numbers or texts by name.
 
     Raises:
-        UserValueError: It is not.
+        UserValueError: They are not.
     """
     for name, value in numbers.items():
         if not isinstance(name, str) or isinstance(value, bool) or not isinstance(value, int | float | str):

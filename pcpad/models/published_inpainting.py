@@ -1,16 +1,16 @@
-"""Weights of partial-convolution U-Nets as others have published them, in the names and scales of `InpaintingUNet`.
+"""Translate published weights of partial-convolution U-Nets to the names and scales of `InpaintingUNet`.
 
-Four families compute the network of Liu et al. 2018, each in its own way:
+Four families implement the network of Liu et al. 2018, each differently:
 
-- naoto0804/pytorch-inpainting-with-partial-conv divides by the number of valid taps and does not multiply by all of
-  them, so that its weights are larger by as much;
-- mmagic (mmediting) computes what this suite does, on images of BGR;
+- naoto0804/pytorch-inpainting-with-partial-conv divides by the number of valid inputs without multiplying by the number
+  of all inputs, so that its weights are larger by this factor;
+- mmagic (mmediting) computes the same as this suite, on BGR images;
 - tanimutomo/partialconv has no norms, and its last layer multiplies the sum by the ratio twice and the bias once;
-- MathiasGruber/PConv-Keras multiplies by the kernel's area alone, adds biases before its norms (epsilon 1e-3), has the
-  skip connection in front of the upsampled map, adds the last bias in holes too, and ends in a leaky ReLU, a 1x1
-  convolution and a sigmoid.
+- MathiasGruber/PConv-Keras multiplies by the kernel's area alone, adds biases before its norms (epsilon 1e-3),
+  concatenates the skip connection before the upsampled map, adds the last bias in holes too, and ends with a leaky
+  ReLU, a 1x1 convolution and a sigmoid.
 
-The first two are `InpaintingUNet` after a change of scale; the others need a last layer of their own.
+The first two equal `InpaintingUNet` after a change of scale; the others need a different last layer.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = ["family_of", "from_published", "swap_colors", "translated"]
 _EPS = 1e-5  # of nn.BatchNorm2d
 _KERAS_EPS = 1e-3
 _DEEPEST = 16
-# mmagic's network lies among losses, a discriminator and what prepares images.
+# mmagic's files also contain losses, a discriminator and a preprocessor.
 _NO_GENERATOR = re.compile(r"(loss|disc|data_preprocessor|vgg|step_counter|perceptual)")
 
 
@@ -49,12 +49,12 @@ def family_of(state: Mapping[str, Tensor], depth: int | None = None) -> Found | 
     """Recognize a published network by the names of its weights.
 
     Args:
-        state: Names to tensors, out of their envelopes.
-        depth: How often it halves the image, for the one family whose files do not say (tanimutomo's, which hold the
-            layers of 8 levels whichever are used); 7 if None, as its own prediction has it.
+        state: Names to tensors, without wrapper dicts.
+        depth: How often the network halves the image, for the one family whose files do not say (tanimutomo's, which
+            always hold the layers of 8 levels); 7 if None, as in its own prediction.
 
     Returns:
-        What was found; None for anything else.
+        The recognized network; None for other names.
     """
     for recognize in (_naoto0804, _mmagic, _tanimutomo, _keras):
         found = recognize(state, depth)
@@ -64,18 +64,18 @@ def family_of(state: Mapping[str, Tensor], depth: int | None = None) -> Found | 
 
 
 def from_published(model: nn.Module, state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """The tensors of a published network under the names of an `InpaintingUNet` and at its scale.
+    """Translate a published network's tensors to the names and the scale of an `InpaintingUNet`.
 
     Args:
-        model: The network that they are for.
+        model: The network to load them into.
         state: Names to tensors, of any network.
         source: The file, for errors.
 
     Returns:
-        The translated tensors; the same ones where the names are of no family, or the model is no `InpaintingUNet`.
+        The translated tensors; the given ones if their names are of no family, or the model is not an `InpaintingUNet`.
 
     Raises:
-        UserValueError: They are of a network of another size, or one that computes something else.
+        UserValueError: They are of a network of another size, or of one that computes something else.
     """
     own = model.state_dict()
     found = family_of(state) if {"encoder.0.conv.weight", "decoder.0.conv.weight"} <= own.keys() else None
@@ -84,8 +84,8 @@ def from_published(model: nn.Module, state: Mapping[str, Tensor], source: str) -
     if found.family.own_layers:
         message = (
             f"{source} holds weights of {found.family.name}'s network, which has {found.family.own_layers}: "
-            "InpaintingUNet computes something else with them. pcpad.models.inpainting_weights.load_inpainter reads "
-            "them, as pcpad fill --weights does."
+            "InpaintingUNet cannot use them. Load them with pcpad.models.inpainting_weights.load_inpainter, or with "
+            "pcpad fill --weights."
         )
         raise UserValueError(message)
     depth = sum(re.fullmatch(r"encoder\.\d+\.conv\.weight", name) is not None for name in own)
@@ -93,45 +93,45 @@ def from_published(model: nn.Module, state: Mapping[str, Tensor], source: str) -
     if (depth, width) != (found.depth, found.width):
         message = (
             f"{source} holds weights of {found.family.name}'s network of depth {found.depth} and width {found.width}, "
-            f"and this network has depth {depth} and width {width}: pass depth={found.depth} and width={found.width} "
+            f"but this network has depth {depth} and width {width}: pass depth={found.depth} and width={found.width} "
             f"(--model.depth {found.depth} --model.width {found.width})."
         )
         raise UserValueError(message)
     if getattr(model, "partial", True) is False:
         message = (
-            f"{source} holds weights of {found.family.name}'s network of partial convolutions, and this network's are "
-            "ordinary, which compute something else with them: pass partial=True (--model.partial true)."
+            f"{source} holds weights of {found.family.name}'s network of partial convolutions, but this network has "
+            "ordinary ones, which compute something else: pass partial=True (--model.partial true)."
         )
         raise UserValueError(message)
     return translated(found, source)
 
 
 def translated(found: Found, source: str) -> dict[str, Tensor]:
-    """The tensors under our names and at our scale, all of the file being accounted for.
+    """Translate all tensors of a file to our names and scale.
 
     Args:
         found: See `family_of`.
         source: The file, for errors.
 
     Returns:
-        Names of `InpaintingUNet` to tensors. Of tanimutomo's there are no norms; of Keras' there is `output.weight` and
-        `output.bias` of the last 1x1 convolution besides.
+        Names of `InpaintingUNet` to tensors. tanimutomo's have no norms; Keras' have `output.weight` and `output.bias`
+        of the last 1x1 convolution in addition.
 
     Raises:
-        UserValueError: Tensors are missing, too many or of other shapes; or what should be ones is not.
+        UserValueError: Tensors are missing, unexpected or of other shapes, or a kernel of ones has other values.
     """
     _check_all(found, source)
     return _from_keras(found) if found.family is KERAS else _from_torch(found)
 
 
 def swap_colors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of an `InpaintingUNet` of BGR made those of one of RGB, or the other way.
+    """Convert the weights of an `InpaintingUNet` from BGR to RGB images, or the other way.
 
     Args:
-        state: Names to tensors, under our names.
+        state: Our names to tensors.
 
     Returns:
-        The same function of images whose channels are in the other order, outputs likewise.
+        Weights of the same function of images with the channels in the other order, outputs likewise.
     """
     last = max(int(name.split(".")[1]) for name in state if re.fullmatch(r"decoder\.\d+\.conv\.weight", name))
     swapped = dict(state)
@@ -199,14 +199,14 @@ def _mmagic(state: Mapping[str, Tensor], depth: int | None) -> Found | None:
 
 
 def _keras(state: Mapping[str, Tensor], depth: int | None) -> Found | None:
-    """Keras numbers layers through all networks of a session, so that only their order says which is which."""
+    """Recognize Keras' network by its layers' order, as their numbers continue through a session's networks."""
     convs = _numbered(state, "img_kernel")
     if not convs:
         return None
     names = {conv: f"p_conv2d.{place}" for place, conv in enumerate(convs)}
     norms = [name for name in _numbered(state, "gamma") if "EncBN" not in name]
     names |= {norm: f"norm.{place}" for place, norm in enumerate(norms)}
-    # A second network of a session has EncBN1_1 for EncBN1.
+    # A second network of a session has EncBN1_1 instead of EncBN1.
     encoder = {name: re.search(r"EncBN(\d+)", name) for name in _numbered(state, "gamma")}
     names |= {name: found[0] for name, found in encoder.items() if found}
     last = [name for name in _numbered(state, "kernel") if tuple(state[f"{name}.kernel"].shape[:2]) == (1, 1)]
@@ -227,7 +227,7 @@ def _keras(state: Mapping[str, Tensor], depth: int | None) -> Found | None:
 
 
 def _numbered(state: Mapping[str, Tensor], part: str) -> list[str]:
-    """The layers that have this tensor, in the order of the numbers at the ends of their names."""
+    """The layers that have this tensor, ordered by the numbers at the end of their names."""
     layers = [name.rpartition(".")[0] for name in state if name.rpartition(".")[2] == part]
 
     def number(layer: str) -> int:
@@ -251,13 +251,13 @@ def _found(
 
 
 def _without_prefix(state: Mapping[str, Tensor], sign: str) -> dict[str, Tensor] | None:
-    """The tensors without what stands in front of this name, and of all; None where there is no such name."""
+    """The tensors without the prefix that this name has in the file; None if there is no such name."""
     prefix = next((name.removesuffix(sign) for name in state if f".{name}".endswith("." + sign)), None)
     return None if prefix is None else {name.removeprefix(prefix): value for name, value in state.items()}
 
 
 def _count(state: Mapping[str, Tensor], name: str) -> int:
-    """How many of numbered names, from 1 on, there are; a gap ends the count only where nothing follows it."""
+    """The highest number of the numbered names in the file, which may have gaps; 0 without any."""
     return max((level for level in range(1, _DEEPEST + 1) if name.format(level) in state), default=0)
 
 
@@ -279,10 +279,10 @@ def _check_all(found: Found, source: str) -> None:
     if not lines:
         other = [name for name in ones if name in found.state and not bool((found.state[name] == 1).all())]
         if other:
-            lines = [f"  not all ones, which alone count valid taps ({len(other)}): {listed(other)}"]
+            lines = [f"  not all ones, as the kernels that count valid inputs must be ({len(other)}): {listed(other)}"]
     if lines:
         message = (
-            f"{source} has the names of {found.family.name}'s network (here of depth {found.depth} and width "
+            f"{source} has the names of {found.family.name}'s network (with depth {found.depth} and width "
             f"{found.width}), but does not fit it.\n" + "\n".join(lines)
         )
         raise UserValueError(message)
@@ -293,7 +293,7 @@ def _from_torch(found: Found) -> dict[str, Tensor]:
     for layer in found.layers:
         weight = _wide(found.state[f"{layer.conv}.weight"])
         bias = found.state.get(f"{layer.conv}.bias")
-        # naoto0804's layer divides by the number of valid taps where ours multiplies by that of all besides.
+        # naoto0804's layer divides by the number of valid inputs; ours also multiplies by the number of all inputs.
         state[f"{layer.ours}.conv.weight"] = weight / weight[0].numel() if found.family is NAOTO0804 else weight
         first_or_last = layer.ours == "encoder.0" or layer is found.layers[-1]
         if first_or_last:
@@ -309,7 +309,8 @@ def _from_torch(found: Found) -> dict[str, Tensor]:
 def _from_keras(found: Found) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for layer in found.layers:
-        # (height, width, in, out); the ratio there is the kernel's area over the count of all channels' taps.
+        # (height, width, in, out); the ratio there is the kernel's area over the number of valid inputs of all
+        # channels.
         weight = _wide(found.state[f"{layer.conv}.img_kernel"]).permute(3, 2, 0, 1) / layer.shape[1]
         weight = torch.cat([weight[:, layer.skip :], weight[:, : layer.skip]], dim=1)
         state[f"{layer.ours}.conv.weight"] = weight.contiguous()
@@ -318,7 +319,7 @@ def _from_keras(found: Found) -> dict[str, Tensor]:
             state[f"{layer.ours}.conv.bias"] = bias
             continue
         gamma, beta, mean, variance = (_wide(found.state[f"{layer.norm}.{part}"]) for part in KERAS_NORM)
-        # To one whose epsilon is smaller the difference is variance.
+        # The difference to our smaller epsilon is added to the variance.
         parts = {
             "weight": gamma,
             "bias": beta,

@@ -1,4 +1,4 @@
-"""What files of the published partial-convolution U-Nets hold: their families, layers, names and shapes."""
+"""Contents of the published partial-convolution U-Nets' files: families, layers, names and shapes."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Family(NamedTuple):
     """A published network.
 
     Attributes:
-        name: Of the family.
-        mean: Of each channel, of images in [0, 1] of RGB.
-        std: Of each channel, likewise.
+        name: The family's name.
+        mean: The mean per channel of RGB images in [0, 1].
+        std: The standard deviation per channel, likewise.
         bgr: Whether its first channel is blue.
-        own_layers: What of it `InpaintingUNet` does not have; empty where it has all.
+        own_layers: Its layers that `InpaintingUNet` does not have; empty if there are none.
     """
 
     name: str
@@ -51,11 +51,9 @@ _RAW = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 NAOTO0804 = Family("naoto0804", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 MMAGIC = Family("mmagic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), bgr=True)
 TANIMUTOMO = Family(
-    "tanimutomo", *_RAW, own_layers="no norms, and a last layer that multiplies by the ratio of valid taps twice"
+    "tanimutomo", *_RAW, own_layers="no norms, and a last layer that multiplies by the ratio of valid inputs twice"
 )
-KERAS = Family(
-    "PConv-Keras", *_RAW, own_layers="a leaky ReLU, a 1x1 convolution and a sigmoid after what is the last layer here"
-)
+KERAS = Family("PConv-Keras", *_RAW, own_layers="a leaky ReLU, a 1x1 convolution and a sigmoid after our last layer")
 FAMILIES = (NAOTO0804, MMAGIC, TANIMUTOMO, KERAS)
 
 
@@ -63,11 +61,11 @@ class Layer(NamedTuple):
     """A layer of the papers' network.
 
     Attributes:
-        ours: Its name here.
+        ours: Its name in `InpaintingUNet`.
         conv: The name of its convolution in the file.
-        norm: The name of its norm in the file; None where it has none.
-        shape: Of its weight.
-        skip: How many of its input channels the skip connection brings.
+        norm: The name of its norm in the file; None without a norm.
+        shape: The shape of its weight.
+        skip: The number of its input channels that come from the skip connection.
     """
 
     ours: str
@@ -79,14 +77,14 @@ class Layer(NamedTuple):
 
 @dataclass(frozen=True)
 class Found:
-    """A published network's weights, recognized and not yet checked.
+    """A published network's weights, recognized but not yet checked.
 
     Attributes:
-        family: Whose they are.
-        state: Names to tensors as the file has them, without what stands in front of all of them.
+        family: The family they belong to.
+        state: Names to tensors as in the file, without a common prefix.
         depth: How often the network halves the image.
         width: Channels of its first level.
-        layers: What the file should have, in the order of the forward pass.
+        layers: The layers that the file should have, in order of execution.
     """
 
     family: Family
@@ -96,7 +94,7 @@ class Found:
     layers: list[Layer]
 
     def needed(self) -> dict[str, tuple[int, ...]]:
-        """Shapes by the names that the file must have."""
+        """Shapes by name of the tensors that the file must have."""
         keras = self.family is KERAS
         shapes: dict[str, tuple[int, ...]] = {}
         for layer in self.layers:
@@ -113,9 +111,9 @@ class Found:
         return shapes
 
     def allowed(self) -> dict[str, tuple[int, ...]]:
-        """Shapes by the names that it may have besides."""
+        """Shapes by name of the tensors that the file may have in addition."""
         shapes: dict[str, tuple[int, ...]] = {}
-        # tanimutomo's layer computes something else with a bias, and has one at the end alone.
+        # tanimutomo's layer computes something else with a bias, and only the last layer has one.
         for layer in self.layers if self.family in (NAOTO0804, MMAGIC) else []:
             shapes[f"{layer.conv}.bias"] = layer.shape[:1]
             if layer.norm is not None:
@@ -123,27 +121,27 @@ class Found:
         return shapes
 
     def ones(self) -> dict[str, tuple[int, ...]]:
-        """Shapes by the names of what counts the valid taps, which holds no weights and may be left out."""
+        """Shapes by name of the kernels of ones that count valid inputs, which may be missing."""
         if self.family is NAOTO0804:
             names = [layer.conv.replace("input_conv", "mask_conv").replace("conv2d", "mask2d") for layer in self.layers]
             return {f"{name}.weight": layer.shape for name, layer in zip(names, self.layers, strict=True)}
         return {f"{layer.conv}.weight_mask_updater": layer.shape for layer in self.layers}
 
     def _has_bias(self, layer: Layer) -> bool:
-        """Whether the family's definition gives this layer a bias."""
+        """Whether this layer has a bias in the family's definition."""
         return layer is self.layers[-1] or (layer.norm is None and self.family is MMAGIC)
 
 
 def layer_table(
     depth: int, width: int, conv: Callable[[bool, int], str], norm: Callable[[bool, int], str] | None
 ) -> list[Layer]:
-    """The table of the papers' network.
+    """List the layers of the papers' network.
 
     Args:
         depth: Its number of levels.
-        width: Channels of the first.
-        conv: The file's name of the convolution, whether in the encoder, of a level from 1 on.
-        norm: Likewise of the norm; None for a family without.
+        width: Channels of the first level.
+        conv: Returns the name of a convolution in the file, given whether it is in the encoder, and its level from 1.
+        norm: Likewise for the norm; None for a family without norms.
     """
     outs = [width * min(2**level, _WIDEST) for level in range(depth)]
     ins = [3, *outs[:-1]]
@@ -161,5 +159,5 @@ def layer_table(
 
 
 def size_text(shape: Sequence[int]) -> str:
-    """A shape in an error: `64 x 3 x 7 x 7`."""
+    """Format a shape for an error: `64 x 3 x 7 x 7`."""
     return " x ".join(map(str, shape)) or "scalar"

@@ -1,4 +1,4 @@
-"""3D ResNets for clips, as the papers' action recognition study used them."""
+"""3D ResNets for clips, as in the papers' action recognition study."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def resnet3d(
     """Build a 3D ResNet (Hara et al. 2018, arXiv 1711.09577) and give its convolutions a padding.
 
     Args:
-        depth: 18, 34, 50 or 101 layers.
-        num_classes: How many logits a clip gets.
+        depth: The number of layers: 18, 34, 50 or 101.
+        num_classes: Logits per clip.
         padding: One of `pcpad.padding_names()`.
-        weights: None for random ones, or a local file; the names are those of the public 3D-ResNets-PyTorch, or of
+        weights: None for random weights, or a local file with the names of the public 3D-ResNets-PyTorch, or of
             torchvision's `r3d_18`, which is a variant of `resnet3d18`.
-        fallback: The padding for axes of feature maps that are too small for `padding`: clips of 16 frames reach one
+        fallback: The padding for axes of feature maps that are too small for `padding`: clips of 16 frames have one
             frame in the last stage, where `reflect` has nothing to reflect.
-        width: Channels of the stem; 64 is the published networks'.
-        variant: Options of 3D-ResNets-PyTorch's that change what is computed and not, or hardly, the weights' names and
-            shapes: `no_max_pool` (false), `conv1_t_stride` (1) and `conv1_t_size` (7, odd). torchvision's `r3d_18` is
-            `{"no_max_pool": True, "conv1_t_size": 3}`.
-        head: `new` leaves the file's last layer out: it is for other classes.
+        width: Channels of the stem; 64 in the published networks.
+        variant: Options of 3D-ResNets-PyTorch that change what is computed, but not, or hardly, the weights' names and
+            shapes: `no_max_pool` (default false), `conv1_t_stride` (1) and `conv1_t_size` (7, odd). torchvision's
+            `r3d_18` is `{"no_max_pool": True, "conv1_t_size": 3}`.
+        head: `new` leaves out the last layer of `weights`, for training on other classes.
 
     Returns:
-        The network: `(N, 3, T, H, W)` floats to `(N, num_classes)` logits.
+        The network, from `(N, 3, T, H, W)` floats to `(N, num_classes)` logits.
 
     Raises:
         ValueError: An argument is out of range, or the weights do not fit.
@@ -88,16 +88,16 @@ _VARIANT: dict[str, int] = {"no_max_pool": False, "conv1_t_stride": 1, "conv1_t_
 
 
 def full_variant(variant: Mapping[str, int] | None) -> dict[str, int]:
-    """Complete the options that state a variant.
+    """Complete the options of a variant with the defaults.
 
     Args:
-        variant: Some of them, see `resnet3d`.
+        variant: Some of the options, see `resnet3d`.
 
     Returns:
-        All of them.
+        All options.
 
     Raises:
-        ValueError: An unknown one, or a value out of range.
+        ValueError: An unknown option, or a value out of range.
     """
     given = dict(variant or {})
     for name in given:
@@ -109,7 +109,7 @@ def full_variant(variant: Mapping[str, int] | None) -> dict[str, int]:
     sizes = all(type(full[name]) is int and full[name] >= 1 for name in ("conv1_t_stride", "conv1_t_size"))
     if type(full["no_max_pool"]) is not bool or not sizes or full["conv1_t_size"] % 2 == 0:
         message = (
-            "Expected argument `variant` to be of no_max_pool: true or false, conv1_t_stride: at least 1, "
+            "Expected argument `variant` to have no_max_pool: true or false, conv1_t_stride: at least 1, "
             f"conv1_t_size: odd, but got {given}"
         )
         raise UserValueError(message)
@@ -117,7 +117,7 @@ def full_variant(variant: Mapping[str, int] | None) -> dict[str, int]:
 
 
 def _check_stated(said: dict[str, Any], depth: int, stem: dict[str, int], source: str) -> None:
-    """Hold what a file says of itself against what was built; files that say nothing are taken at their names."""
+    """Compare the options that a file states with the built network; options that it does not state are not checked."""
     if isinstance(said.get("variant"), dict):  # a checkpoint of this suite's
         said |= _VARIANT | said["variant"]
     elif "network" in said and "_class_path" in said:
@@ -133,10 +133,10 @@ def _check_stated(said: dict[str, Any], depth: int, stem: dict[str, int], source
     refuse_stated(said, {"arch": f"resnet-{depth}", "resnet_shortcut": "B", **stem}, source, ways)
 
 
-# What 3D-ResNets-PyTorch's `arch` and `model` can be.
+# The possible `arch` and `model` of 3D-ResNets-PyTorch.
 _OTHERS = ("resnet", "resnet2p1d", "preresnet", "wideresnet", "resnext", "densenet")
 
-# Bottlenecks or not, and how many blocks each stage has.
+# Whether blocks are bottlenecks, and the number of blocks per stage.
 _BLOCKS: dict[int, tuple[bool, tuple[int, ...]]] = {
     18: (False, (2, 2, 2, 2)),
     34: (False, (3, 4, 6, 3)),
@@ -151,17 +151,17 @@ resnet3d101 = partial(resnet3d, 101)
 
 
 class ResNet3d(nn.Module):
-    """A stem at stride (1, 2, 2), a max pool, four stages of residual blocks, and the mean over what is left.
+    """A stem with stride (1, 2, 2), a max pool, four stages of residual blocks, and global average pooling.
 
-    Of clips of 16 frames at 112 x 112, the stem makes 16 x 56², the pool and `layer1` 8 x 28², `layer2` 4 x 14²,
-    `layer3` 2 x 7² and `layer4` 1 x 4².
+    For clips of 16 frames at 112 x 112, the maps are 16 x 56² after the stem, 8 x 28² after the pool and `layer1`, 4 x
+    14² after `layer2`, 2 x 7² after `layer3` and 1 x 4² after `layer4`.
 
     Args:
-        blocks: How many residual blocks each of the four stages has.
-        bottleneck: Whether a block is 1, 3 and 1 wide with four times the channels at its end, or twice 3.
-        num_classes: How many logits a clip gets.
+        blocks: The number of residual blocks of each of the four stages.
+        bottleneck: Whether a block has kernel sizes 1, 3 and 1 with four times the channels at its end, or 3 and 3.
+        num_classes: Logits per clip.
         width: Channels of the stem.
-        no_max_pool: Leave the max pool out.
+        no_max_pool: Whether to leave out the max pool.
         conv1_t_stride: The stem's stride in time.
         conv1_t_size: The stem's kernel size in time, odd.
     """
@@ -200,7 +200,7 @@ class ResNet3d(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def features(self, clip: Tensor) -> list[Tensor]:
-        """The stem's and the four stages' maps of (N, 3, T, H, W) clips, fine to coarse."""
+        """The stem's and the four stages' maps for clips (N, 3, T, H, W), fine to coarse."""
         maps = [self.relu(self.bn1(self.conv1(clip)))]
         x = self.maxpool(maps[0])
         for stage in range(1, 5):
@@ -209,7 +209,7 @@ class ResNet3d(nn.Module):
         return maps
 
     def forward(self, clip: Tensor) -> Tensor:
-        """Logits.
+        """Compute logits.
 
         Args:
             clip: (N, 3, T, H, W), normalized, of any length and size whose feature maps the padding can pad.
@@ -222,13 +222,13 @@ class ResNet3d(nn.Module):
 
 
 class ResidualBlock3d(nn.Module):
-    """Two or three convolutions with batch norm around a shortcut, which is 1x1x1 where the shape changes.
+    """Two or three convolutions with batch norm and a shortcut, which is a 1x1x1 convolution if the shape changes.
 
     Args:
         in_channels: Channels of the input.
         widths: Output channels of each convolution.
-        kernels: Side of each convolution's kernel.
-        stride: Of the first convolution of side 3, in time and space.
+        kernels: Kernel size of each convolution.
+        stride: Stride of the first convolution with kernel size 3, in time and space.
     """
 
     def __init__(self, in_channels: int, widths: Sequence[int], kernels: Sequence[int], stride: int) -> None:

@@ -1,4 +1,4 @@
-"""The network that comes with pcpad and fills holes in damaged pictures."""
+"""The network shipped with pcpad that fills holes in damaged pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pcpad.models.weights import initialise, load_weights
 __all__ = ["SHIPPED", "RestorationNetwork", "restoration_network"]
 
 SHIPPED = Path(__file__).with_name("restoration.safetensors")
-"""The weights that come with the package."""
+"""The weights shipped with the package."""
 
 _WIDTHS = (32, 64, 96, 128, 128)  # channels at 1/2, 1/4, … of the picture's size
 _CONTEXT = 64
@@ -30,18 +30,18 @@ def restoration_network(
     """Build the network that fills damage in pictures: scratches, strokes, writing, stamps, blocks.
 
     Args:
-        weights: `shipped`, those that come with the package, see `restoration.md` beside this file for what they were
-            trained on; None for random ones, which are to be trained; or a local file, see `load_weights`.
-        views: Of how many mirror images and turns of the picture the answer is the mean, in evaluation mode; takes as
-            many times as long.
+        weights: `shipped` for those of the package (`restoration.md` beside this file describes their training); None
+            for random weights, to be trained; or a local file, see `load_weights`.
+        views: The number of mirrored and rotated copies of the picture whose outputs are averaged in evaluation mode;
+            multiplies the time.
 
     Returns:
-        The network, in evaluation mode unless its weights are random: `(image (N, 3, H, W) float in [0, 1],
-        mask (N|1, 1, H, W), 1 = valid)` of any size to pictures (N, 3, H, W) in [0, 1].
+        The network, in evaluation mode unless its weights are random: from `(image (N, 3, H, W) float in [0, 1], mask
+        (N|1, 1, H, W), 1 = valid)` of any size to pictures (N, 3, H, W) in [0, 1].
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The weights do not fit, or another number of views.
+        ValueError: The weights do not fit, or `views` is another number.
 
     Example:
         >>> image, mask = torch.rand(1, 3, 50, 70), torch.ones(1, 1, 50, 70)
@@ -57,7 +57,7 @@ def restoration_network(
         weights = SHIPPED
         if not SHIPPED.is_file():
             message = (
-                f"the weights that come with pcpad are missing: {SHIPPED}. Reinstall pcpad, or train them: "
+                f"the weights shipped with pcpad are missing: {SHIPPED}. Reinstall pcpad, or train them: "
                 "pcpad fit --config inp_restore.yaml"
             )
             raise UserFileNotFoundError(message)
@@ -65,22 +65,22 @@ def restoration_network(
 
 
 class RestorationNetwork(nn.Module):
-    """A U-Net of partial convolutions that corrects two first guesses.
+    """A U-Net of partial convolutions that corrects two initial guesses.
 
-    The holes are first filled by a membrane and by a thin plate (`smooth_guesses`), from which the network says how to
-    mix them and what to add. Its first layer is a partial convolution with two masks: the picture counts where it is
-    valid, guesses count everywhere. From there on all is known, and partial convolution is what happens at the
-    picture's border. The layer's stride is 2, so that the rest works at half the picture's size or less; residual
-    blocks have no norm, and begin as the identity, the network as the mean of its guesses.
+    The holes are first filled by a membrane and by a thin plate (`smooth_guesses`); the network predicts how to mix the
+    two and what to add. Its first layer is a partial convolution with two masks: the picture counts where it is valid,
+    the guesses count everywhere. After it everything is valid, and partial convolution acts at the picture's border
+    only. The layer's stride is 2, so that the rest works at half the picture's size or less. Residual blocks have no
+    norm; they are initialized as the identity, and the network as the mean of its guesses.
 
-    Sizes that 32 does not divide are filled up by repeating the last row and column, and the output is cropped.
+    Sizes that 32 does not divide are padded by repeating the last row and column, and the output is cropped.
 
     Args:
         views: See `restoration_network`.
 
     Attributes:
-        family: What kind of inpainter this is.
-        context: How many pixels around a hole are worth giving to it.
+        family: The kind of inpainter.
+        context: The useful number of pixels around a hole.
     """
 
     family = "restoration"
@@ -103,20 +103,21 @@ class RestorationNetwork(nn.Module):
         for block in [*self.encoder, *self.decoder]:
             nn.init.zeros_(block.second.weight)
         nn.init.zeros_(self.head.weight)
-        self.to(memory_format=torch.channels_last)  # a quarter less time on the CPU, training included
+        self.to(memory_format=torch.channels_last)  # takes a quarter less time on the CPU, also in training
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """Fill the holes.
 
         Args:
-            image: (N, 3, H, W) float in [0, 1]. What lies in holes has no influence on the output, NaN included.
-            mask: (N|1, 1, H, W) of bool, integers or floats: 1 (anything but 0) valid, 0 a hole.
+            image: (N, 3, H, W) float in [0, 1]. Values in holes have no influence on the output, not even NaN.
+            mask: (N|1, 1, H, W) of bools, integers or floats: 1 (anything but 0) is valid, 0 a hole.
 
         Returns:
-            (N, 3, H, W): the image itself at valid pixels. In holes about in [0, 1], in evaluation mode clamped to it.
+            (N, 3, H, W): the image itself at valid pixels; in holes about in [0, 1], and clamped to it in evaluation
+            mode.
 
         Raises:
-            TypeError: The image is not of floating point.
+            TypeError: The image is not floating-point.
             ValueError: A shape does not fit.
         """
         _check(image, mask)
@@ -134,7 +135,7 @@ class RestorationNetwork(nn.Module):
 
     @torch.no_grad()
     def reached(self, mask: Tensor) -> Tensor:
-        """Say which pixels of the output depend on any valid pixel: all, in a picture that has one.
+        """Find the pixels of the output that depend on any valid pixel: all of them, if there is a valid pixel.
 
         Args:
             mask: (N, 1, H, W), anything but 0 is valid.
@@ -147,7 +148,7 @@ class RestorationNetwork(nn.Module):
     def _filled(self, known: Tensor, valid: Tensor) -> Tensor:
         membrane, plate = smooth_guesses(known, valid).chunk(2, dim=1)
         middle, half = (membrane + plate) / 2, (plate - membrane) / 2
-        # What is the same everywhere is nothing to learn.
+        # The mean level is subtracted, as there is nothing to learn about it.
         level = membrane.mean(dim=(1, 2, 3), keepdim=True)
         seen = torch.cat([(known - level) * valid, middle - level, 4 * half, 1 - valid], dim=1)
         seen = seen.contiguous(memory_format=torch.channels_last)
@@ -156,7 +157,7 @@ class RestorationNetwork(nn.Module):
         return middle + said[:, :1] * half + said[:, 1:]
 
     def _turned_back(self, seen: Tensor, valid: Tensor, view: int) -> Tensor:
-        """What the network says of a mirror image: across (1), upside down (2), with its axes exchanged (4)."""
+        """The network's output for a mirrored (1), upside-down (2) or transposed (4) picture, transformed back."""
         mirrored = [axis for axis, bit in ((-1, 1), (-2, 2)) if view & bit]
         if view & 4:
             seen, valid = seen.mT, valid.mT
@@ -164,7 +165,7 @@ class RestorationNetwork(nn.Module):
         return said.mT if view & 4 else said
 
     def _said(self, seen: Tensor, valid: Tensor) -> Tensor:
-        """How to mix the guesses and what to add to them, (N, 4, H, W)."""
+        """The weights to mix the guesses and the values to add to them, (N, 4, H, W)."""
         x = F.relu(self.stem(seen, torch.cat([valid, torch.ones_like(valid)], dim=1), mask_channels=(3, 7)))
         levels = []
         for block, down in zip(self.encoder, [*self.down, None], strict=True):
@@ -178,7 +179,7 @@ class RestorationNetwork(nn.Module):
 
 
 class _Residual(nn.Module):
-    """`x` and what two convolutions make of it."""
+    """A residual block of two convolutions."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -192,7 +193,7 @@ class _Residual(nn.Module):
 
 def _check(image: Tensor, mask: Tensor) -> None:
     if not image.is_floating_point():
-        message = f"Expected argument `image` to be of floats in [0, 1], but got {image.dtype}: divide uint8 by 255"
+        message = f"Expected argument `image` to be floats in [0, 1], but got {image.dtype}: divide uint8 by 255"
         raise UserTypeError(message)
     if image.dim() != 4 or image.shape[1] != 3 or not image.numel():
         message = f"Expected argument `image` to be (N, 3, H, W) and not empty, but got {tuple(image.shape)}"

@@ -1,4 +1,4 @@
-"""Writing the file of weights that comes with pcpad, from a checkpoint of its recipe.
+"""Write the file of weights shipped with pcpad, from a checkpoint of its recipe.
 
 `python -m pcpad.models.restoration_file RUN/checkpoints/last.ckpt` replaces the file beside `restoration.py`.
 """
@@ -20,7 +20,7 @@ from pcpad.models.weights import load_state, read_weights, unwrap
 __all__ = ["FORMAT", "write_restoration_weights"]
 
 FORMAT = "1"
-"""Of the file: names and shapes of its tensors, and what the network makes of them."""
+"""Version of the file's format: names and shapes of its tensors, and what the network computes with them."""
 
 _MOST_BYTES = 4_000_000
 _AVERAGE = "average.network."
@@ -30,15 +30,15 @@ def write_restoration_weights(checkpoint: str | Path, output: str | Path = SHIPP
     """Write a trained restoration network in half precision.
 
     Args:
-        checkpoint: Of `pcpad fit --config inp_restore.yaml`; of its weights the running average is taken.
-        output: The file to write; one that is there is replaced.
+        checkpoint: A checkpoint of `pcpad fit --config inp_restore.yaml`; the running average of its weights is used.
+        output: The file to write; an existing one is replaced.
 
     Returns:
-        The file.
+        The file's path.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
-        ValueError: It is of another network, or the file would be larger than 4 MB.
+        ValueError: The checkpoint is of another network, or the file would be larger than 4 MB.
     """
     from safetensors.torch import save
 
@@ -63,7 +63,7 @@ def write_restoration_weights(checkpoint: str | Path, output: str | Path = SHIPP
     }
     written = save(halves, metadata)
     if len(written) > _MOST_BYTES:
-        message = f"the file would have {len(written)} bytes, more than the {_MOST_BYTES} that pcpad ships"
+        message = f"Expected a file of at most {_MOST_BYTES} bytes, which pcpad ships, but got {len(written)}"
         raise UserValueError(message)
     output = Path(output)
     with whole_file(output, "wb") as file:
@@ -72,8 +72,8 @@ def write_restoration_weights(checkpoint: str | Path, output: str | Path = SHIPP
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Write the weights that come with pcpad.")
-    parser.add_argument("checkpoint", help="of pcpad fit --config inp_restore.yaml")
-    parser.add_argument("--output", default=str(SHIPPED))
+    parser = argparse.ArgumentParser(description="Write the file of weights shipped with pcpad.")
+    parser.add_argument("checkpoint", help="a checkpoint of pcpad fit --config inp_restore.yaml")
+    parser.add_argument("--output", default=str(SHIPPED), help="the file to write; default: the one in the package")
     given = parser.parse_args()
     print(write_restoration_weights(given.checkpoint, given.output))

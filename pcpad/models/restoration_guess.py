@@ -1,4 +1,4 @@
-"""First guesses for holes: the smoothest surfaces that continue what is known, from coarse to fine."""
+"""Initial guesses for holes: the smoothest surfaces that continue the valid pixels, from coarse to fine."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 __all__ = ["smooth_guesses"]
 
 _COARSEST = 8  # pixels of a side, below which no level is added
-# Steps of conjugate gradients at each level. A level starts from the solution of the one below, so that only what is
-# as fine as its own pixels is left to find. With 30 steps the plate is no better a guess: PSNR across strokes of 6 to
-# 12 pixels 21.2 instead of 21.3, and half pictures 14.0 instead of 14.9, since it carries slopes far out.
+# Steps of conjugate gradients per level. A level starts from the solution of the coarser one, so that only detail at
+# its own resolution remains to be found. With 30 steps the plate is a worse guess: PSNR across strokes of 6 to 12
+# pixels 21.2 instead of 21.3, and for half pictures 14.0 instead of 14.9, since it extends slopes too far.
 _STEPS = {1: 6, 2: 12}
-_DONE = 1e-9  # sum of squares, at which all is as smooth as float32 can say
+_DONE = 1e-9  # sum of squares at which the surface is as smooth as float32 can represent
 
 
 @torch.no_grad()
@@ -22,17 +22,17 @@ def smooth_guesses(image: Tensor, mask: Tensor) -> Tensor:
     """Fill holes by the membrane and by the thin plate that continue the valid pixels.
 
     The membrane minimizes the sum of squared gradients (harmonic), the thin plate that of squared Laplacians
-    (biharmonic): the first stays within the range of what is around, the second carries slopes on and is the better
-    guess across narrow holes. Both are computed on the CPU, by conjugate gradients from coarse to fine, in time and
-    memory proportional to the number of pixels; they are clamped to [0, 1].
+    (biharmonic): the first stays within the range of the surrounding values, the second continues slopes and is the
+    better guess across narrow holes. Both are computed on the CPU, by conjugate gradients from coarse to fine, in time
+    and memory proportional to the number of pixels; they are clamped to [0, 1].
 
     Args:
-        image: (N, 3, H, W) float in [0, 1]. What lies in holes has no influence.
+        image: (N, 3, H, W) float in [0, 1]. Values in holes have no influence.
         mask: (N|1, 1, H, W), anything but 0 is valid.
 
     Returns:
-        (N, 6, H, W) on the image's device and of its type: the membrane's three channels, then the plate's; both are
-        the image where that is valid, and a middle gray in an image without any valid pixel.
+        (N, 6, H, W) on the image's device and of its type: the membrane's three channels, then the plate's; both equal
+        the image at valid pixels, and are 0.5 in an image without any valid pixel.
     """
     pictures = image.detach().to("cpu", torch.float32).numpy()
     valid = (mask != 0).expand(len(image), 1, *image.shape[-2:])[:, 0].cpu().numpy()
@@ -59,12 +59,12 @@ def _solve(known: np.ndarray, valid: np.ndarray, order: int) -> np.ndarray:
     else:
         start = np.broadcast_to((known.sum(axis=(1, 2)) / weight.sum())[:, None, None], known.shape)
     guess = np.where(valid, known, start).astype(np.float32)
-    # Channel by channel: one of a small picture stays in the processor's cache throughout.
+    # Channel by channel, so that one of a small picture stays in the processor's cache.
     return np.stack([_conjugate_gradients(channel, 1 - weight, order, _STEPS[order]) for channel in guess])
 
 
 def _from_below(known: np.ndarray, weight: np.ndarray, order: int) -> np.ndarray:
-    """The solution at half the size, enlarged. A pixel there is known where one of its four is, as their mean."""
+    """The solution at half the size, upsampled. A pixel there is valid if one of its four is, with their mean."""
     height, width = weight.shape
     rows, columns = height % 2, width % 2
     if rows or columns:
@@ -82,7 +82,7 @@ def _from_below(known: np.ndarray, weight: np.ndarray, order: int) -> np.ndarray
 
 
 def _conjugate_gradients(guess: np.ndarray, hole: np.ndarray, order: int, steps: int) -> np.ndarray:
-    """Take steps towards the minimum from one channel's guess; valid pixels stay as they are."""
+    """Take steps toward the minimum from one channel's guess; valid pixels do not change."""
     residual = _energy_gradient(guess, order) * -hole
     direction = residual.copy()
     square = float(np.vdot(residual, residual))
@@ -100,6 +100,6 @@ def _conjugate_gradients(guess: np.ndarray, hole: np.ndarray, order: int, steps:
 
 
 def _energy_gradient(surface: np.ndarray, order: int) -> np.ndarray:
-    """Of half the energy: minus the Laplacian, or the Laplacian's Laplacian; slopes end at the picture's border."""
+    """Gradient of half the energy: minus the Laplacian, or the Laplacian's Laplacian; slopes are 0 at the border."""
     curvature = cv2.Laplacian(surface, cv2.CV_32F, ksize=1, borderType=cv2.BORDER_REPLICATE)
     return -curvature if order == 1 else cv2.Laplacian(curvature, cv2.CV_32F, ksize=1, borderType=cv2.BORDER_REPLICATE)

@@ -1,4 +1,4 @@
-"""Networks of segmentation-models-pytorch under a padding of choice, with WideResNet38 among its encoders."""
+"""Networks of segmentation-models-pytorch with a chosen padding, and WideResNet38 as a further encoder."""
 
 from __future__ import annotations
 
@@ -47,22 +47,22 @@ def smp_network(
     """Build a network of segmentation-models-pytorch (smp) and give its convolutions a padding.
 
     Args:
-        architecture: smp's name in any case: `Unet`, `FPN`, `DeepLabV3Plus`, `UPerNet`, ….
-        encoder: smp's name (`resnet50`, `efficientnet-b0`), `tu-` and a timm name, or `wide_resnet38`.
-        num_classes: How many logits a pixel gets.
-        padding: See `pcpad.convert_padding`; `convert_padding(..., return_report=True)` lists what it leaves.
-        encoder_weights: None for random ones, a local file for the encoder, or one of smp's own names for weights
-            (`imagenet`) for what lies in the Hugging Face hub's cache; nothing is fetched.
-        weights: A local file for the whole network. Then `encoder_weights` has no use.
-        head: `new` leaves the last layer of `weights` out: it is for other classes.
+        architecture: smp's name, not case-sensitive: `Unet`, `FPN`, `DeepLabV3Plus`, `UPerNet`, ….
+        encoder: smp's name (`resnet50`, `efficientnet-b0`), a timm name after `tu-`, or `wide_resnet38`.
+        num_classes: Logits per pixel.
+        padding: See `pcpad.convert_padding`; `convert_padding(..., return_report=True)` lists the layers it leaves.
+        encoder_weights: None for random weights, a local file for the encoder, or one of smp's names of weights
+            (`imagenet`) in the Hugging Face hub's cache; nothing is downloaded.
+        weights: A local file for the whole network, instead of `encoder_weights`.
+        head: `new` leaves out the last layer of `weights`, for training on other classes.
         fallback: The padding for axes of feature maps that are too small for `padding`, see `pcpad.convert_padding`.
-        options: More arguments of the architecture: `{"encoder_output_stride": 8}`, `{"decoder_channels": 128}`.
+        options: Further arguments of the architecture: `{"encoder_output_stride": 8}`, `{"decoder_channels": 128}`.
 
     Returns:
-        The network: `(N, 3, H, W)` floats to `(N, num_classes, H, W)` logits. Most architectures take heights and
-        widths divisible by their encoder's stride alone, 32 or 16, and PAN none below eight times that: others are
-        padded on the right and below by repeating the outermost pixels, and the logits cut back. The padding there is
-        none of `padding`'s. Some encoders, `mit_b0` and `efficientnet-b0` for two, need more than 32 pixels.
+        The network, from `(N, 3, H, W)` floats to `(N, num_classes, H, W)` logits. Most architectures require heights
+        and widths divisible by their encoder's stride, 32 or 16, and PAN at least eight times that: images of other
+        sizes are padded at the right and bottom by repeating the outermost pixels, whatever `padding` is, and the
+        logits are cropped. Some encoders, such as `mit_b0` and `efficientnet-b0`, need more than 32 pixels.
 
     Raises:
         ValueError: There is no such architecture, encoder or padding, or the weights do not fit.
@@ -83,10 +83,10 @@ def smp_network(
     model: Any = smp.create_model(
         architecture, encoder_name=encoder, encoder_weights=None, classes=num_classes, **(options or {})
     )
-    # timm's networks sit one level deeper, and some of their first dots have become underscores.
+    # timm's networks are one level deeper, and the first dot of some names is an underscore.
     target = model.encoder.model if encoder.startswith("tu-") else model.encoder
     if weights is not None and encoder_weights is not None:
-        message = "Pass either `weights`, for the whole network, or `encoder_weights`; with both, one would be lost."
+        message = "Pass either `weights`, for the whole network, or `encoder_weights`, but not both."
         raise UserValueError(message)
     check_head(head, weights)
     if weights is not None:
@@ -108,12 +108,12 @@ def smp_network(
 
 
 def _lower(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Architectures go by their names in any case."""
+    """Lower-case texts, since names of architectures are not case-sensitive."""
     return {key: value.lower() if isinstance(value, str) else value for key, value in said.items()}
 
 
 def _encoder_fit(encoder: str, weights: str | Path, target: nn.Module) -> Fit:
-    """What fills the encoder: a local file, or what lies in a cache under a name."""
+    """The encoder's weights, from a local file or from a cache by name."""
     own = set(target.state_dict())
     published = smp.encoders.encoders.get(encoder, {}).get("pretrained_settings", {})
     if encoder.startswith("tu-"):
@@ -131,17 +131,17 @@ def _encoder_fit(encoder: str, weights: str | Path, target: nn.Module) -> Fit:
 
 
 class _OfAnySize(nn.Module):
-    """In front of a class of smp's: pads what its encoder's stride does not divide, and cuts the logits back."""
+    """A mixin for smp's classes: pads images to multiples of the encoder's stride, and crops the logits."""
 
     def forward(self, image: Tensor) -> Any:
-        """Logits (N, K, H, W), and with an auxiliary head its (N, C), of images (N, 3, H, W)."""
+        """Logits (N, K, H, W), and those of an auxiliary head (N, C), for images (N, 3, H, W)."""
         height, width = image.shape[-2:]
         stride: int = self.encoder.output_stride  # type: ignore[assignment, union-attr]
         below, right = -height % stride, -width % stride
         if isinstance(self, smp.PAN):
             least = _PAN_HALVES * stride
             below, right = max(below, least - height), max(right, least - width)
-        # An exported network is for all sizes: no branch that the example's size decides.
+        # An exported network serves all sizes, so no branch may depend on the example's size.
         if not torch.compiler.is_exporting() and not below and not right:
             return super().forward(image)
         found = super().forward(F.pad(image, (0, right, 0, below), mode="replicate"))
@@ -156,7 +156,7 @@ def _of_any_size(kind: type[nn.Module]) -> type[nn.Module]:
 
 
 def __getattr__(name: str) -> Any:
-    """The classes that are made as they are needed, for pickle to find."""
+    """The classes that are made on demand, so that pickle finds them."""
     for kind in smp.MODEL_ARCHITECTURES_MAPPING.values() if name.startswith(_PREFIX) else ():
         if name == f"{_PREFIX}{kind.__name__}":
             return _of_any_size(kind)

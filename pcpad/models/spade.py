@@ -31,12 +31,12 @@ __all__ = [
     "spade_generator",
 ]
 
-# The stages and their output channels in multiples of `ngf`; the first runs at 1/64 of the image's size, and each next
-# one at twice the resolution.
+# The stages and their output channels in multiples of `ngf`; the first runs at 1/64 of the image's size, and each of
+# the others at twice the resolution of the previous one.
 _STAGES = {"head_0": 16, "G_middle_0": 16, "G_middle_1": 16, "up_0": 8, "up_1": 4, "up_2": 2, "up_3": 1}
 
 Upsampling = Literal["more", "normal"]
-"""Whether the generator begins at 1/64 or at 1/32 of the resolution."""
+"""Whether the generator begins at 1/64 (`more`) or at 1/32 (`normal`) of the resolution."""
 
 
 def spade_generator(
@@ -54,15 +54,15 @@ def spade_generator(
         semantic_channels: Channels of the conditioning map: one per label, and one for instance edges.
         partial: Whether the residual blocks' 3x3 convolutions are panoptic partial convolutions (Liu et al. 2022, §4.3)
             or ordinary ones. Names and parameters are the same.
-        weights: A local file under the published names.
-        ngf: Channels of the last stage; 64 as published, less for small demonstrations.
+        weights: A local file with the published names.
+        ngf: Channels of the last stage; 64 as published, fewer for small demonstrations.
         panoptic_upsampling: Upsample by copying from the nearest neighbor of the same instance.
         num_upsampling_layers: The public code's option of this name. `more`, as for Cityscapes, begins at 1/64 of the
-            resolution; `normal` begins at 1/32 and does not upsample before `G_middle_1`. Names and shapes of the
-            weights are the same, outputs are not.
+            resolution; `normal` begins at 1/32 and does not upsample before `G_middle_1`. The weights' names and shapes
+            are the same, but the outputs differ.
 
     Returns:
-        The network: `(semantics, panoptic_ids)` to images in [-1, 1].
+        The network, from `(semantics, panoptic_ids)` to images in [-1, 1].
 
     Raises:
         ValueError: An argument is out of range, or the weights do not fit.
@@ -85,17 +85,17 @@ def spade_generator(
 
 
 def refuse_other_spade(said: Mapping[str, Any], num_upsampling_layers: str, source: str) -> None:
-    """Refuse weights whose file says that the generator upsamples elsewhere, or draws from an encoder.
+    """Refuse weights whose file says that the generator upsamples elsewhere, or uses an encoder (`use_vae`).
 
     Args:
-        said: What the file says of its options.
-        num_upsampling_layers: What was built.
+        said: The options that the file states.
+        num_upsampling_layers: The built generator's option.
         source: The file, for the error.
 
     Raises:
-        ValueError: It is another generator's.
+        ValueError: The file is of another generator.
     """
-    if "ngf" in said and "_class_path" in said:  # a checkpoint of this suite's, maybe older than the option
+    if "ngf" in said and "_class_path" in said:  # a checkpoint of this suite, possibly older than the option
         said = {"num_upsampling_layers": "more", **said}
     built = {"num_upsampling_layers": num_upsampling_layers, "use_vae": False}
     refuse_stated(said, built, source, {"num_upsampling_layers": "--model.num_upsampling_layers {}"})
@@ -106,7 +106,7 @@ class SpadeGenerator(nn.Module):
 
     Args:
         semantic_channels: Channels of the conditioning map.
-        partial: Panoptic partial convolutions in the blocks instead of ordinary ones.
+        partial: Whether the blocks have panoptic partial convolutions instead of ordinary ones.
         ngf: Channels of the last stage.
         panoptic_upsampling: See `panoptic_upsample`.
         num_upsampling_layers: See `spade_generator`.
@@ -126,7 +126,7 @@ class SpadeGenerator(nn.Module):
             kinds = " or ".join(get_args(Upsampling))
             message = f"Expected argument `num_upsampling_layers` to be {kinds}, but got {num_upsampling_layers!r}"
             raise UserValueError(message)
-        # Before these stages the resolution stays as it is.
+        # These stages are not preceded by upsampling.
         self.kept = ("head_0", "G_middle_1") if num_upsampling_layers == "normal" else ("head_0",)
         self.stride = 2 ** (len(_STAGES) - len(self.kept))
         for name, value in {"semantic_channels": semantic_channels, "ngf": ngf}.items():
@@ -151,9 +151,9 @@ class SpadeGenerator(nn.Module):
         Args:
             semantics: (N, semantic_channels, H, W), one-hot labels and the edge map; H and W divisible by 64
                 (32 for `normal`).
-            panoptic_ids: (N|1, 1, H, W) of any integer type: one id an instance, or a class that has none. None for
-                a generator that uses no ids.
-            plans: Of these ids, by stride, as `plans_of_strides` makes them; those that are not there are built.
+            panoptic_ids: (N|1, 1, H, W) of any integer type: one id per instance, or per class without instances. None
+                for a generator that uses no ids.
+            plans: Plans of these ids by stride, as made by `plans_of_strides`; missing ones are built.
 
         Returns:
             (N, 3, H, W) in [-1, 1].
@@ -213,15 +213,15 @@ class SpadeGenerator(nn.Module):
 
 
 def plans_of_strides(ids: Tensor, *, gradients: bool = True) -> dict[int, PanopticPlan]:
-    """Make the plans of a generator's convolutions ahead of it, for instance in a data loader's workers.
+    """Make the plans of a generator's convolutions in advance, for example in a data loader's workers.
 
     Args:
-        ids: (N|1, 1, H, W) of any integer type, what the generator is given.
+        ids: (N|1, 1, H, W) of any integer type, as passed to the generator.
         gradients: Whether there will be a backward pass.
 
     Returns:
-        By stride, 64 to 1: a complete plan of the ids picked at that stride. Strides that do not divide H and W
-        are left out.
+        By stride, 64 to 1, a complete plan of the ids sampled with that stride. Strides that do not divide H and W are
+        left out.
 
     Example:
         >>> plans = plans_of_strides(torch.zeros(1, 1, 96, 64, dtype=torch.int64))
@@ -237,13 +237,13 @@ def plans_of_strides(ids: Tensor, *, gradients: bool = True) -> dict[int, Panopt
 
 
 class SpadeBlock(nn.Module):
-    """A residual block whose norms are modulated by the conditioning map, and whose convolutions are spectrally normed.
+    """A residual block with norms modulated by the conditioning map, and with spectral norm on its convolutions.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         semantic_channels: Channels of the conditioning map.
-        partial: Panoptic partial 3x3 convolutions instead of ordinary ones.
+        partial: Whether the 3x3 convolutions are panoptic partial convolutions instead of ordinary ones.
     """
 
     def __init__(self, in_channels: int, out_channels: int, semantic_channels: int, partial: bool) -> None:
@@ -261,7 +261,7 @@ class SpadeBlock(nn.Module):
             self.norm_s = Spade(in_channels, semantic_channels)
 
     def forward(self, x: Tensor, condition: Tensor, plan: PanopticPlan | None = None) -> Tensor:
-        """(N, in_channels, H, W) to (N, out_channels, H, W); `condition` and `plan` are of that size."""
+        """(N, in_channels, H, W) to (N, out_channels, H, W); `condition` and `plan` have the same size."""
         shared = () if plan is None else (plan,)
         y = self.conv_0(F.leaky_relu(self.norm_0(x, condition), 0.2), *shared)
         y = self.conv_1(F.leaky_relu(self.norm_1(y, condition), 0.2), *shared)
@@ -272,12 +272,12 @@ class SpadeBlock(nn.Module):
 
 
 class Spade(nn.Module):
-    """Batch norm without parameters, scaled and shifted pixel by pixel by what is computed from the map.
+    """Batch norm without parameters, with a scale and shift per pixel that are computed from the map.
 
     Args:
         channels: Channels of the input.
         semantic_channels: Channels of the conditioning map.
-        hidden: Channels between the map and scale and shift.
+        hidden: Channels of the hidden layer between the map and the scale and shift.
     """
 
     def __init__(self, channels: int, semantic_channels: int, hidden: int = 128) -> None:
@@ -294,11 +294,11 @@ class Spade(nn.Module):
 
 
 def panoptic_upsample(x: Tensor, ids: Tensor, finer_ids: Tensor) -> Tensor:
-    """Double the resolution, each pixel copied from the nearest one of its own instance (Dundar et al. 2020, §3.2).
+    """Double the resolution by copying from the nearest pixel of the same instance (Dundar et al. 2020, §3.2).
 
-    Nearest upsampling copies across the edges that only the finer ids show. Here a pixel that does not have the id of
-    the one above it in the pyramid looks for its own among that one's eight neighbors, the nearest first; where none
-    has it, it keeps the nearest of all.
+    Nearest upsampling copies across edges that only the finer ids show. Here a fine pixel whose id differs from that of
+    its coarse pixel copies from the nearest of the coarse pixel's eight neighbors with its id; if none has it, from the
+    coarse pixel itself.
 
     Args:
         x: (N, C, H, W).
@@ -316,11 +316,11 @@ def panoptic_upsample(x: Tensor, ids: Tensor, finer_ids: Tensor) -> Tensor:
     """
     height, width = x.shape[2:]
     y, x_ = (torch.arange(2 * length, device=x.device) for length in (height, width))
-    down, right = (y % 2 * 2 - 1)[:, None], (x_ % 2 * 2 - 1)[None, :]  # towards the nearer neighbor on each axis
+    down, right = (y % 2 * 2 - 1)[:, None], (x_ % 2 * 2 - 1)[None, :]  # toward the nearer neighbor on each axis
     flat = ids.long().flatten(1)
     own = finer_ids.long().flatten(1)
     source = found = None
-    # In steps towards the nearer side: by distance from the fine pixel's center.
+    # Steps toward the nearer side, ordered by distance from the fine pixel's center.
     for dy, dx in ((0, 0), (1, 0), (0, 1), (1, 1), (-1, 0), (0, -1), (-1, 1), (1, -1), (-1, -1)):
         row, column = y[:, None] // 2 + dy * down, x_[None, :] // 2 + dx * right
         inside = ((row >= 0) & (row < height) & (column >= 0) & (column < width)).flatten()
@@ -337,10 +337,10 @@ def panoptic_upsample(x: Tensor, ids: Tensor, finer_ids: Tensor) -> Tensor:
 
 
 def initialise_gan(network: nn.Module, gain: float = 0.02) -> None:
-    """Draw weights as the published GANs do: Xavier, of this gain; biases 0.
+    """Initialize weights as in the published GANs: Xavier with this gain; biases are 0.
 
-    Spectrally normed weights keep `nn.Conv2d`'s own: their size does not show in what they compute, but it sets how
-    far a step of the optimizer turns them, and the published code, too, left them so.
+    Weights with spectral norm keep the initialization of `nn.Conv2d`, as in the published code: their magnitude does
+    not change the output, but it determines how far an optimizer step turns them.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

@@ -1,4 +1,4 @@
-"""Finding people and vehicles in pictures of streets: torchvision's Faster R-CNN, its classes told as Cityscapes'."""
+"""Detect people and vehicles in street scenes with torchvision's Faster R-CNN, as Cityscapes' classes."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ OBJECTS = {
     32: "motorcycle",
     33: "bicycle",
 }
-"""Cityscapes' label ids whose single objects are told apart and evaluated."""
+"""Cityscapes' label ids of classes with instances that are evaluated."""
 
-# COCO's category ids. It has no rider: a rider is a person there, on a bicycle or motorcycle of its own.
+# COCO's category ids. COCO has no riders: a rider is a person there, and the bicycle or motorcycle another object.
 _FROM_COCO = {1: 24, 2: 33, 3: 26, 4: 32, 6: 28, 7: 31, 8: 27}
 _COCO_CLASSES = 91
 _HEAD = "roi_heads.box_predictor.cls_score.weight"
 
 
 class StreetDetector(nn.Module):
-    """A detector of torchvision's kind whose finds are told as Cityscapes' label ids.
+    """A torchvision detector whose detections have Cityscapes' label ids.
 
     Args:
-        network: From a list of images (3, H, W) in [0, 1] to dicts of `boxes`, `labels` and `scores`.
-        labels: The label id of each of its classes but background, by its own number; others are left out.
-        name: Short, for the names of scores.
+        network: Maps a list of images (3, H, W) in [0, 1] to dicts of `boxes`, `labels` and `scores`.
+        labels: Label ids by the network's class numbers; detections of other classes are left out.
+        name: A short name, for the names of scores.
     """
 
     def __init__(self, network: nn.Module, labels: dict[int, int], name: str) -> None:
@@ -52,15 +52,15 @@ class StreetDetector(nn.Module):
 
     @torch.no_grad()
     def forward(self, image: Tensor) -> list[dict[str, Tensor]]:
-        """Look for objects; in float32, also where mixed precision is on.
+        """Detect objects, in float32 even with mixed precision.
 
         Args:
-            image: (N, 3, H, W), RGB in [0, 1]. The network enlarges it itself, the shorter side to 800 pixels or the
-                longer to 1333, whichever comes first.
+            image: (N, 3, H, W), RGB in [0, 1]. The network resizes it itself: the shorter side to 800 pixels, or the
+                longer one to 1333 if that is smaller.
 
         Returns:
-            For each image `boxes` (M, 4), left, top, right and bottom in the image's own pixels; `labels` (M,), keys
-            of `OBJECTS`; `scores` (M,) in [0, 1], falling.
+            Per image `boxes` (M, 4), left, top, right and bottom in pixels of the image; `labels` (M,), keys of
+            `OBJECTS`; `scores` (M,) in [0, 1], in descending order.
         """
         with torch.autocast(image.device.type, enabled=False):
             found = self.network(list(image.float()))
@@ -75,22 +75,22 @@ class StreetDetector(nn.Module):
 
 
 def load_detector(weights: str | Path = "published") -> StreetDetector:
-    """Load a Faster R-CNN with ResNet-50 and feature pyramid (`fasterrcnn_resnet50_fpn`).
+    """Load a Faster R-CNN with a ResNet-50 feature pyramid network (`fasterrcnn_resnet50_fpn`).
 
-    Weights without batch-norm counters were trained with frozen statistics, as torchvision's are, and run with ε = 0,
-    as torchvision runs them; others with batch norm's usual 1e-5.
+    Weights without batch norm counters were trained with frozen statistics, like torchvision's, and run with ε = 0, as
+    in torchvision; others with batch norm's default of 1e-5.
 
     Args:
-        weights: `published` for torchvision's COCO weights, from torchvision's own cache; or a local file with these
-            or with your own, of 91 classes (COCO's) or of 9: background, then those of `OBJECTS` in that order.
-            Nothing is fetched.
+        weights: `published` for torchvision's COCO weights, from torchvision's cache; or a local file with these or
+            your own weights, for 91 classes (COCO's) or 9: background, then those of `OBJECTS` in that order. Nothing
+            is downloaded.
 
     Returns:
-        The detector, frozen, in evaluation mode. Of COCO's classes seven are told; it has no rider.
+        The detector, frozen, in evaluation mode. With COCO's classes it detects seven of `OBJECTS`, all but riders.
 
     Raises:
-        FileNotFoundError: The file is not there; the message says how to get it.
-        ValueError: The file carries code, or holds another network or other classes.
+        FileNotFoundError: There is no such file; the message says how to get it.
+        ValueError: The file contains code, or holds another network or other classes.
     """
     try:
         state, path = read_published_or_own(weights, "fasterrcnn_resnet50_fpn", "COCO_V1", "detector")
@@ -102,7 +102,7 @@ def load_detector(weights: str | Path = "published") -> StreetDetector:
         raise UserFileNotFoundError(message) from error
     heads = [value for name, value in state.items() if name.endswith(_HEAD)]
     if len(heads) != 1:
-        message = f"{path} is no Faster R-CNN of torchvision's: expected one `{_HEAD}`, but it has {len(heads)}"
+        message = f"{path} is not a Faster R-CNN of torchvision: expected one `{_HEAD}`, but got {len(heads)}"
         raise UserValueError(message)
     classes = len(heads[0])
     if classes == _COCO_CLASSES:
@@ -111,7 +111,7 @@ def load_detector(weights: str | Path = "published") -> StreetDetector:
         labels, name = dict(enumerate(OBJECTS, start=1)), "faster_rcnn_cityscapes"
     else:
         message = (
-            f"The detector {path} tells {classes} classes apart: expected {_COCO_CLASSES}, COCO's, or "
+            f"The detector {path} has {classes} classes: expected {_COCO_CLASSES}, COCO's, or "
             f"{1 + len(OBJECTS)}, background and {', '.join(OBJECTS.values())} in this order"
         )
         raise UserValueError(message)
@@ -121,5 +121,5 @@ def load_detector(weights: str | Path = "published") -> StreetDetector:
     network = load_state(FasterRCNN(backbone, num_classes=classes), state, path)
     for module in network.modules():
         if isinstance(module, FrozenBatchNorm2d):
-            module.eps = 0.0  # they were trained so: https://github.com/pytorch/vision/pull/2940
+            module.eps = 0.0  # they were trained this way: https://github.com/pytorch/vision/pull/2940
     return StreetDetector(network, labels, name).requires_grad_(False).eval()

@@ -1,4 +1,4 @@
-"""torchvision's DeepLabV3 and FCN under a padding of choice."""
+"""torchvision's DeepLabV3 and FCN with a chosen padding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TorchvisionSegmentation", "torchvision_segmentation"]
 
-# What only training uses there; published files hold it.
+# Used there in training only; published files contain it.
 _AUXILIARY = "aux_classifier."
 _KINDS = ("deeplabv3", "fcn")
 
@@ -36,26 +36,26 @@ def torchvision_segmentation(
     head: Head | None = None,
     fallback: str | None = None,
 ) -> TorchvisionSegmentation:
-    """Build a segmentation network of torchvision's and give its convolutions a padding.
+    """Build a segmentation network of torchvision and give its convolutions a padding.
 
     Args:
         architecture: `deeplabv3` or `fcn`.
         encoder: `resnet50` or `resnet101`; for `deeplabv3` also `mobilenet_v3_large`.
-        num_classes: How many logits a pixel gets.
+        num_classes: Logits per pixel.
         padding: One of `pcpad.padding_names()`.
-        encoder_weights: For the encoder alone: a classifier's local file, `imagenet` or the name of a set of
-            torchvision's for the file in torchvision's cache.
-        weights: For the whole network: a local file, `published` or a set's name (`COCO_WITH_VOC_LABELS_V1`) for the
+        encoder_weights: For the encoder alone: a classifier's local file, or `imagenet` or the name of a torchvision
+            weight set for the file in torchvision's cache.
+        weights: For the whole network: a local file, or `published` or a set's name (`COCO_WITH_VOC_LABELS_V1`) for the
             file in torchvision's cache. Auxiliary classifiers, which only training uses, are left out.
         head: `new` leaves the last layer of `weights` out: it is for other classes.
         fallback: The padding for axes of feature maps that are too small for `padding`, see `pcpad.convert_padding`.
 
     Returns:
-        The network: `(N, 3, H, W)` floats to `(N, num_classes, H, W)` logits.
+        The network, from `(N, 3, H, W)` floats to `(N, num_classes, H, W)` logits.
 
     Raises:
         ValueError: There is no such network or padding, or the weights do not fit.
-        FileNotFoundError: The weight file is not there.
+        FileNotFoundError: There is no such weight file.
     """
     from torchvision import models
 
@@ -63,7 +63,7 @@ def torchvision_segmentation(
     known = [one for one in models.list_models(module=models.segmentation) if one.split("_")[0] in _KINDS]
     if name not in known:
         near = did_you_mean(name, known, most=3, cutoff=0.5, between=", ")
-        message = f"torchvision has no segmentation network {architecture!r} on {encoder!r}: {', '.join(known)}.{near}"
+        message = f"torchvision has no {architecture!r} on {encoder!r}: expected one of {', '.join(known)}.{near}"
         raise UserValueError(message)
     check_num_classes(num_classes)
     check_head(head, weights)
@@ -83,11 +83,11 @@ def torchvision_segmentation(
 
 
 class TorchvisionSegmentation(nn.Module):
-    """A backbone and a classifier, whose logits are enlarged to the image's size; the logits alone are put out.
+    """A backbone and a classifier; returns only the logits, resized to the image's size.
 
     Args:
-        backbone: Puts out a dict with `out`.
-        classifier: What follows.
+        backbone: Returns a dict with `out`.
+        classifier: Maps `out` to logits.
     """
 
     def __init__(self, backbone: nn.Module, classifier: nn.Module) -> None:
@@ -96,7 +96,7 @@ class TorchvisionSegmentation(nn.Module):
         self.classifier = classifier
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (N, num_classes, H, W) of normalized images (N, 3, H, W)."""
+        """Logits (N, num_classes, H, W) for normalized images (N, 3, H, W)."""
         logits = self.classifier(self.backbone(image)["out"])
         return F.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=False)
 

@@ -1,4 +1,4 @@
-"""The weights of networks: their first values, and loading them from files that other people wrote."""
+"""Initialize networks' weights, and load them from files of any origin."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from pcpad.models.weight_files import read_weights as read_weights
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Fit = Callable[[nn.Module], dict[str, Tensor]]
 
-# The names under which training scripts put the weights among epoch, optimizer and the rest.
+# Keys under which training scripts store the weights, next to epoch, optimizer and the rest.
 _ENVELOPES = ("state_dict", "model_state_dict", "model", "network")
 
 
 def load_weights(model: ModuleT, path_or_state_dict: str | Path | Mapping[str, Any]) -> ModuleT:
     """Load a state dict into `model`, strictly: everything fits or nothing is changed.
 
-    Understands safetensors files (which have no checksums: a flipped bit of a weight that stays finite is not noticed,
-    one of the header is) and weights-only pickles (`.pth`, `.pt`, `.ckpt`), the envelopes `state_dict`,
-    `model_state_dict`, `model` and `network` around the weights, the name prefixes `module.` (DataParallel),
-    `_orig_mod.` (`torch.compile`) and any single one that a Lightning checkpoint puts in front (`network.`). A pickle
-    that holds anything but tensors and plain values is refused: it could run code. Nothing is fetched.
+    Supported are safetensors files (which have no checksums: a flipped bit in the header is detected, one in a weight
+    that stays finite is not) and weights-only pickles (`.pth`, `.pt`, `.ckpt`), weights nested under `state_dict`,
+    `model_state_dict`, `model` or `network`, and the name prefixes `module.` (DataParallel), `_orig_mod.`
+    (`torch.compile`) and any single one that a Lightning checkpoint adds (`network.`). A pickle that holds anything but
+    tensors and plain values is refused: it could run code. Nothing is downloaded.
 
-    An `inpainting_unet` takes the files of naoto0804/pytorch-inpainting-with-partial-conv and of mmagic's PConv, too,
-    and then computes what these networks do of the same input; of mmagic's the first channel is blue.
+    An `inpainting_unet` also takes the files of naoto0804/pytorch-inpainting-with-partial-conv and of mmagic's PConv,
+    and then computes the same outputs as these networks; for mmagic's the first channel is blue.
 
-    A safetensors file of `pcpad adapt` says which padding its weights are for: a network of another one is refused, and
-    exponents of the ratio that the file has are set.
+    A safetensors file of `pcpad adapt` states the padding of its weights: a network with another padding is refused,
+    and the ratio's exponents are set if the file has them.
 
     Args:
         model: The network to fill, in place.
@@ -49,8 +49,8 @@ def load_weights(model: ModuleT, path_or_state_dict: str | Path | Mapping[str, A
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is remote, carries code, is no weight file, holds non-finite values, does not fit, or is
-            for another padding than the network's.
+        ValueError: The file is remote, contains code, is not a weight file, holds non-finite values, does not fit, or
+            is for another padding than the network's.
 
     Example:
         >>> import torch
@@ -75,7 +75,7 @@ def load_state(model: ModuleT, state: Mapping[str, Tensor], source: str) -> Modu
 
     Args:
         model: The network to fill, in place.
-        state: Names to tensors, out of their envelopes.
+        state: Names to tensors, as returned by `unwrap`.
         source: Where they come from, for the error.
 
     Returns:
@@ -98,7 +98,7 @@ def load_state(model: ModuleT, state: Mapping[str, Tensor], source: str) -> Modu
 
 
 def initialise(model: nn.Module) -> None:
-    """Draw every convolution's weights for ReLU (He et al. 2015, arXiv 1502.01852); norms start as the identity."""
+    """Initialize convolutions for ReLU (He et al. 2015, arXiv 1502.01852); norms stay the identity."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -107,16 +107,16 @@ def initialise(model: nn.Module) -> None:
 
 
 def encoder_state(weights: str | Path, parts: Collection[str], rename: Callable[[str], str] | None = None) -> Fit:
-    """Read a file that has weights for an encoder among others.
+    """Read a file that contains an encoder's weights.
 
     Args:
         weights: A local file: a classifier's, a segmentation network's, or a checkpoint of this suite.
-        parts: The names of the model's children that are the encoder.
-        rename: Turns the file's names into the model's where the two have different ones.
+        parts: The names of the model's children that form the encoder.
+        rename: Translates the file's names to the model's, if they differ.
 
     Returns:
-        A function of the model: the state dict to load into it strictly, the encoder's parts from the file and the
-        rest, which the file's classifier or head does not concern, from the model itself.
+        A function from the model to the state dict to load strictly: the encoder's parts are from the file, and the
+        rest, whatever classifier or head the file has, from the model itself.
     """
     content = unwrap(read_weights(weights), str(weights))
 
@@ -142,20 +142,20 @@ def convert_and_load(
     left_out: Sequence[str] = (),
     file: str | Path | None = None,
 ) -> None:
-    """Give a network its padding and its weights, in the order in which they fit.
+    """Convert a network's padding and load its weights, in the order in which they fit.
 
-    Explicit padding alone adds parameters. A file without them fits before the conversion, which then copies each
-    center filter to the border; a file with them fits after it.
+    Only explicit padding adds parameters. A file without them is loaded before the conversion, which then copies each
+    center filter to the border; a file with them is loaded after it.
 
     Args:
         model: The network, converted in place.
         padding: See `pcpad.convert_padding`.
         fallback: See `pcpad.convert_padding`.
-        fit: Gives the state dict to load, or None to load nothing.
+        fit: Returns the state dict to load; None to load nothing.
         source: Where the weights come from, for the error.
-        into: The part of the network they are for; None for all of it.
-        left_out: Parts of it that stay as they are, such as a new head.
-        file: The file, where it may say which padding its weights are for, see `load_weights`.
+        into: The part of the network that the weights are for; None for all of it.
+        left_out: Parts that are not loaded, such as a new head.
+        file: The file, which may state the padding of its weights, see `load_weights`.
 
     Raises:
         ValueError: The weights do not fit, or are for another padding, or there is no such padding.
@@ -166,7 +166,7 @@ def convert_and_load(
     if fit is not None and left_out:
         fit = keeping(fit, left_out)
     state = {} if fit is None else fit(target)
-    # What fits neither way and has no filters for borders is told of the network that it might have been for.
+    # A file that fits neither way and has no filters for borders gets the error of the unconverted network.
     load_first = not mismatch(target, state) or not any(name.endswith("border_weight") for name in state)
     if fit is not None and load_first:
         load_state(target, fit(target), source)
@@ -180,19 +180,19 @@ def convert_and_load(
 
 
 def unwrap(content: Mapping[str, Any], source: str = "the state dict") -> dict[str, Tensor]:
-    """Take the weights out of their envelopes and wrappers' prefixes.
+    """Extract the weights from wrapper dicts and remove wrappers' prefixes.
 
     Args:
-        content: What a weight file holds.
+        content: A weight file's content.
         source: The file's name, for the error.
 
     Returns:
         Names to tensors.
 
     Raises:
-        ValueError: There are no weights inside, or something among them is no tensor.
+        ValueError: There are no weights, or not all of them are tensors.
     """
-    for _ in range(3):  # an envelope within an envelope happens, deeper nesting does not
+    for _ in range(3):  # nesting of depth 2 occurs, deeper nesting does not
         inner = next((content[key] for key in _ENVELOPES if isinstance(content.get(key), Mapping)), None)
         if inner is None:
             break
@@ -200,26 +200,26 @@ def unwrap(content: Mapping[str, Any], source: str = "the state dict") -> dict[s
     state = {str(name).replace("_orig_mod.", ""): value for name, value in content.items()}
     strays = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if not state or strays:
-        found = f"among them {listed(strays)} are no tensors" if state else "it is empty"
+        found = f"{listed(strays)} are not tensors" if state else "it is empty"
         message = f"{source} holds no state dict (names to tensors): {found}."
         raise UserValueError(message)
     return state
 
 
 def fit_names(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Drop the one prefix in front of every name, where the model's own names show that there is one.
+    """Remove a common prefix of all names, if the model's names show that there is one, and translate older names.
 
-    Spectrally normed weights of `torch.nn.utils.spectral_norm` (`weight_orig`, `weight_u`, `weight_v`) get the names
-    of `torch.nn.utils.parametrizations.spectral_norm`, which computes the same from the same, if the model has these.
-    torchvision's `r3d_18` gets the names of our 3D ResNets. Batch-norm counters that files from before PyTorch 0.4.1
-    lack are added as zero, as `nn.BatchNorm2d` itself does.
+    Weights of `torch.nn.utils.spectral_norm` (`weight_orig`, `weight_u`, `weight_v`) get the names of the equivalent
+    `torch.nn.utils.parametrizations.spectral_norm` if the model has these. torchvision's `r3d_18` gets the names of our
+    3D ResNets. Batch norm counters, which files from before PyTorch 0.4.1 lack, are added as zero, as in
+    `nn.BatchNorm2d`.
 
     Args:
         model: The network the weights are for.
         state: Names to tensors.
 
     Returns:
-        The same tensors under the model's names, as far as these can be told.
+        The same tensors under the model's names, as far as these are recognized.
     """
     own = model.state_dict()
     state = dict(state)
@@ -236,7 +236,7 @@ def fit_names(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor
 
 
 def _parametrized_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The names that spectral norm's tensors have as a parametrization, for those under their older names."""
+    """Rename spectral norm's tensors from their older names to those of the parametrization."""
     renamed = dict(state)
     for name in state:
         module, _, tensor = name.removesuffix("_orig").rpartition(".")
@@ -251,26 +251,26 @@ def _parametrized_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _prefixes(own: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
-    """The prefix to drop: none when names already match, else the one that makes most names match."""
+    """The prefix to remove: none if names already match, else the one that makes most names match."""
     if not own or any(name in own for name in state):
         return []
     candidates = {name[: -len(key)] for key in list(own)[:MOST_LISTED] for name in state if name.endswith("." + key)}
     candidates = {prefix for prefix in candidates if all(name.startswith(prefix) for name in state)}
     hits = {prefix: sum(prefix + key in state for key in own) for prefix in candidates}
-    # `module.` is taken off even where nothing else fits, so that the error speaks of the network's own names.
+    # `module.` is removed even if nothing else fits, so that the error lists the network's names without it.
     best = max(hits, key=lambda prefix: hits[prefix], default="module.")
     return [best] if all(name.startswith(best) for name in state) else []
 
 
 def mismatch(model: nn.Module, state: Mapping[str, Tensor]) -> str:
-    """Say what keeps `state` from fitting `model`.
+    """Describe why `state` does not fit `model`.
 
     Args:
         model: The network the weights are for.
         state: Names to tensors, already under the model's names.
 
     Returns:
-        Missing, unexpected and wrongly shaped names, one line each; empty when all fits.
+        Missing, unexpected and wrongly shaped names, one line each; empty if everything fits.
     """
     own = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
     missing = [name for name in own if name not in state]
@@ -290,7 +290,7 @@ def mismatch(model: nn.Module, state: Mapping[str, Tensor]) -> str:
 
 
 def _class_count_hint(own: Mapping[str, Tensor], state: Mapping[str, Tensor], shapes: list[str]) -> list[str]:
-    """Where only the last layer differs, and only in its outputs, the number of classes is what differs."""
+    """A hint for weights in which only the last layer's outputs, and so the number of classes, differ."""
     layers = {name.rpartition(".")[0] for name in shapes}
     outputs_only = all(own[name].shape[1:] == state[name].shape[1:] for name in shapes)
     if len(layers) != 1 or not outputs_only:
@@ -298,8 +298,8 @@ def _class_count_hint(own: Mapping[str, Tensor], state: Mapping[str, Tensor], sh
     file_classes, own_classes = len(state[shapes[0]]), len(own[shapes[0]])
     return [
         f"the file's classifier has {file_classes} classes, the network {own_classes}: pass "
-        f"num_classes={file_classes}, or use weights trained on {own_classes} classes; all but the classifier is taken "
-        "with head='new' (--model.weights FILE --model.head new)"
+        f"num_classes={file_classes}, or use weights trained on {own_classes} classes; head='new' loads all but the "
+        "classifier (--model.weights FILE --model.head new)"
     ]
 
 

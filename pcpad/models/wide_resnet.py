@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FEATURE_CHANNELS", "WideResNet38", "wide_resnet38"]
 
-# Per module from mod2 on: how many blocks, and the output channels of a block's convolutions, three in a bottleneck.
+# Per module from mod2 on: the number of blocks, and the output channels of a block's convolutions, three in a
+# bottleneck.
 _STRUCTURE = (
     (3, (128, 128)),
     (3, (256, 256)),
@@ -27,8 +28,8 @@ _STRUCTURE = (
     (1, (1024, 2048, 4096)),
 )
 _DROPOUT = {"mod6": 0.3, "mod7": 0.5}
-# The network's stride after each module that halves the resolution when nothing is dilated. The halvings before mod2
-# and mod3 are max pools; those in the first blocks of these three are what a smaller output stride trades for dilation.
+# The network's stride after each module that halves the resolution without dilation. Max pools halve it before mod2 and
+# mod3; in the first blocks of these three modules, a smaller output stride replaces the stride with dilation.
 _STRIDE_AFTER = {"mod4": 8, "mod5": 16, "mod6": 32}
 FEATURES = ("mod2", "mod3", "mod4", "mod5", "mod7")
 FEATURE_CHANNELS = (128, 256, 512, 1024, 4096)
@@ -43,16 +44,17 @@ def wide_resnet38(
     fallback: str | None = None,
     checkpointing: bool = False,
 ) -> WideResNet38:
-    """Build a WideResNet38 (`wider_resnet38_a2`) under a padding.
+    """Build a WideResNet38 (`wider_resnet38_a2`) and give its convolutions a padding.
 
     Args:
         num_classes: None for an encoder; a number for a classifier, with `bn_out` and `classifier.fc` on top.
         padding: See `pcpad.convert_padding`.
-        weights: A local file under the published names. An encoder takes an ImageNet classifier's file, leaving
-            `bn_out` and `classifier` out, and a DeepLabV3+'s, leaving the head out.
+        weights: A local file with the published names. An encoder takes an ImageNet classifier's file, without `bn_out`
+            and `classifier`, and a DeepLabV3+'s, without its head.
         output_stride: 8, as in segmentation, with mod5 dilated by 2 and mod6 and mod7 by 4; 16; or 32, undilated.
         fallback: The padding for axes of feature maps that are too small for `padding`, see `pcpad.convert_padding`.
-        checkpointing: Keep only each block's input for the backward pass and compute the rest again then.
+        checkpointing: Gradient checkpointing: keep only each block's input for the backward pass and recompute the
+            rest.
 
     Returns:
         The network.
@@ -80,8 +82,8 @@ def wide_resnet38(
 class WideResNet38(nn.Module):
     """Seven modules of pre-activation residual blocks, 4096 channels at the end; see `wide_resnet38`.
 
-    The children up to `mod7` form a chain. As an encoder it ends there, before the normalization (`bn_out`) that a
-    pre-activation classifier has: DeepLabV3+'s published weights expect it so.
+    The children up to `mod7` form a chain. An encoder ends there, before the normalization (`bn_out`) of a
+    pre-activation classifier, as DeepLabV3+'s published weights require.
 
     Args:
         num_classes: None for an encoder, else the number of logits.
@@ -109,15 +111,15 @@ class WideResNet38(nn.Module):
         initialise(self)
 
     def features(self, image: Tensor, depth: int = 5) -> list[Tensor]:
-        """Feature maps of (N, 3, H, W) images, fine to coarse.
+        """Feature maps for images (N, 3, H, W), fine to coarse.
 
         Args:
             image: (N, 3, H, W), normalized.
-            depth: How many of the five.
+            depth: The number of maps, up to five.
 
         Returns:
-            The outputs of mod2, mod3, mod4, mod5 and mod7, of 128, 256, 512, 1024 and 4096 channels, at strides
-            2, 4, 8, 16 and 32, none above the output stride.
+            The outputs of mod2, mod3, mod4, mod5 and mod7, with 128, 256, 512, 1024 and 4096 channels, at strides 2, 4,
+            8, 16 and 32, but at most the output stride.
         """
         maps: list[Tensor] = []
         x = image
@@ -138,7 +140,7 @@ class WideResNet38(nn.Module):
 
 
 def _stage(name: str, count: int, in_channels: int, widths: tuple[int, ...], output_stride: int) -> Stage:
-    after = _STRIDE_AFTER.get(name, 1)  # mod2 and mod3 never dilate; mod7 has the stride and dilation that mod6 ends on
+    after = _STRIDE_AFTER.get(name, 1)  # mod2 and mod3 never dilate; mod7 keeps mod6's final stride and dilation
     dilation = max(1, (32 if name == "mod7" else after) // output_stride)
     stride = 2 if name in _STRIDE_AFTER and after <= output_stride else 1
     blocks: OrderedDict[str, nn.Module] = OrderedDict()
@@ -154,14 +156,14 @@ def _stage(name: str, count: int, in_channels: int, widths: tuple[int, ...], out
 class PreActivationBlock(nn.Module):
     """Norm and ReLU before each convolution (He et al. 2016, arXiv 1603.05027); no convolution has a bias.
 
-    Where channels or resolution change, the shortcut is a 1x1 convolution of the first norm's output, not of the
-    block's input.
+    If channels or resolution change, the shortcut is a 1x1 convolution of the first norm's output, not of the block's
+    input.
 
     Args:
         in_channels: Channels of the input.
         widths: Output channels of two 3x3 convolutions, or of a bottleneck's 1x1, 3x3 and 1x1.
-        stride: Of the first convolution.
-        dilation: Of the 3x3 convolutions.
+        stride: Stride of the first convolution.
+        dilation: Dilation of the 3x3 convolutions.
         dropout: Probability of dropping a channel before a bottleneck's last convolution.
     """
 

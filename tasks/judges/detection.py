@@ -1,4 +1,4 @@
-"""Judging synthesized streets by the people and vehicles that a detector finds in them."""
+"""Judge synthesized streets by the people and vehicles that a detector finds in them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pcpad.models.street_detector import OBJECTS, load_detector
 
 __all__ = ["DetectionJudge", "street_objects"]
 
-_UNKNOWN = 34  # a license plate in label maps, which instance maps do not show
+_UNKNOWN = 34  # a license plate in label maps, which instance maps do not have
 
 
 class _Seen(NamedTuple):
-    """One image: what is in it, and what was found in it and in the real one."""
+    """One image's objects, and the detections in it and in the real image."""
 
     objects: dict[str, Tensor]
     fake: dict[str, Tensor]
@@ -27,13 +27,13 @@ class _Seen(NamedTuple):
 
 
 class DetectionJudge:
-    """Average precision of a detector's boxes in generated images, and in the real ones of the same maps.
+    """Average precision of a detector's boxes in generated images, and in the real images of the same maps.
 
-    COCO's box AP: the mean over overlaps 0.50, 0.55, … 0.95 and over the classes that the detector knows and the maps
-    have. Riders are no class of a COCO detector and count neither in the mean nor as persons. Images are shown at the
-    generator's size, H×W, and compared at it with the boxes of the instance map, see `street_objects`. At most 100
-    boxes an image, of a score of at least 0.05, are torchvision's limits.
-    No `nn.Module`, so that what holds it keeps the detector's weights out of checkpoints.
+    COCO's box AP: the mean over IoU thresholds 0.50, 0.55, … 0.95 and over the classes that both the detector and the
+    maps have. A COCO detector has no class for riders, who count neither in the mean nor as persons. Images are
+    evaluated at the generator's size, H×W, against the boxes of the instance map, see `street_objects`. torchvision's
+    limits apply: at most 100 boxes per image, with a score of at least 0.05. Not an `nn.Module`, so that the detector's
+    weights stay out of its owner's checkpoints.
 
     Args:
         weights: See `load_detector`.
@@ -41,7 +41,7 @@ class DetectionJudge:
     Raises:
         ModuleNotFoundError: faster-coco-eval is not installed.
         FileNotFoundError: There is no such file.
-        ValueError: A file of other weights.
+        ValueError: The file holds other weights.
     """
 
     def __init__(self, weights: str | Path) -> None:
@@ -58,16 +58,16 @@ class DetectionJudge:
         return self
 
     def update(self, image: Tensor, truth: Tensor, label: Tensor, instance: Tensor) -> None:
-        """Look at one batch.
+        """Add one batch.
 
         Args:
             image: (N, 3, H, W) in [0, 1], generated.
-            truth: (N, 3, H, W) in [0, 1], the real ones.
+            truth: (N, 3, H, W) in [0, 1], the real images.
             label: (N, 1, H, W), Cityscapes' label ids.
             instance: (N, 1, H, W), Cityscapes' instance ids.
 
         Raises:
-            ValueError: Images of another size than before, or no instance ids of Cityscapes'.
+            ValueError: The images' size differs from before, or the instance ids are not Cityscapes'.
         """
         size = (int(image.shape[-2]), int(image.shape[-1]))
         if self._seen and size != self._size:
@@ -78,19 +78,19 @@ class DetectionJudge:
         self._seen += [_Seen(*one) for one in zip(objects, *finds, strict=True)]
 
     def compute(self) -> dict[str, Tensor]:
-        """The scores over all that was looked at, over all processes, and a new start.
+        """Compute the scores over all batches and processes, and reset.
 
         Returns:
-            `PROTOCOL/detAP`, `PROTOCOL/detAP50` (at overlap 0.50 alone) and, of the real images,
-            `PROTOCOL/real_detAP`, `PROTOCOL/real_detAP50`, in [0, 1]; NaN where the maps have no object of a class
-            that the detector knows. PROTOCOL names the detector and the images' size: `faster_rcnn_coco_256x512`.
+            `PROTOCOL/detAP`, `PROTOCOL/detAP50` (at an IoU threshold of 0.50 alone) and, for the real images,
+            `PROTOCOL/real_detAP`, `PROTOCOL/real_detAP50`, in [0, 1]; NaN if the maps have no object of the detector's
+            classes. PROTOCOL names the detector and the images' size: `faster_rcnn_coco_256x512`.
 
         Raises:
-            ValueError: The processes' images differ in size.
+            ValueError: The images' size differs between processes.
         """
         from torchmetrics.detection import MeanAveragePrecision
 
-        # In the data's order, of which the processes took turns: AP breaks ties by it.
+        # In the order of the data set, which is interleaved over processes: AP breaks ties by the order.
         parts = gathered((self._seen, self._size))
         seen = in_turns(part for part, _ in parts)
         self._seen = []
@@ -100,8 +100,8 @@ class DetectionJudge:
         protocol = f"{self.detector.name}_{sizes[0][0]}x{sizes[0][1]}"
         scores: dict[str, Tensor] = {}
         for prefix, kind in (("", "fake"), ("real_", "real")):
-            # All processes have everything by now. The metric's own exchange goes image by image, and would wait
-            # forever where processes have unequally many.
+            # All processes have all data already. The metric's own synchronization runs image by image, and would hang
+            # if processes have different numbers of images.
             metric = MeanAveragePrecision(backend="faster_coco_eval", sync_on_compute=False)
             metric.update([getattr(one, kind) for one in seen], [one.objects for one in seen])
             found = metric.compute()
@@ -116,26 +116,26 @@ class DetectionJudge:
 
 
 def _sizes_differ(size: tuple[int, int], other: tuple[int, int]) -> str:
-    return f"Expected images of one size for detAP, but got {size} after {other}"
+    return f"Expected all images for detAP to have one size, but got {size} after {other}"
 
 
 def street_objects(label: Tensor, instance: Tensor) -> list[dict[str, Tensor]]:
-    """The boxes of the people and vehicles of Cityscapes' maps.
+    """The boxes of people and vehicles in Cityscapes' maps.
 
-    A pixel's instance id of 1000 or more is a single object of label id // 1000. A smaller one is the label id itself,
-    of a group whose members are not told apart: all pixels of it in an image make one box, which is marked as a crowd.
-    Boxes in a crowd are not held against a detector, and the crowd need not be found.
+    An instance id of 1000 or more is a single object with label id `instance // 1000`. A smaller one is the label id
+    itself, for a group without separate objects: all of its pixels in an image form one box, which is marked as a
+    crowd. Detections in a crowd are not counted as false, and the crowd need not be detected.
 
     Args:
-        label: (N, 1, H, W) integers, label ids 0 … 33, or 34 for what the instance map does not show.
+        label: (N, 1, H, W) integers, label ids 0 … 33, or 34 for objects that the instance map does not have.
         instance: (N, 1, H, W) integers.
 
     Returns:
-        For each image, on the CPU, by instance id: `boxes` (M, 4) float, left, top, right and bottom edges in pixels;
-        `labels` (M,), keys of `OBJECTS`; `iscrowd` (M,), 0 or 1; `area` (M,), how many pixels.
+        Per image, on the CPU, in order of instance ids: `boxes` (M, 4) float, left, top, right and bottom edges in
+        pixels; `labels` (M,), keys of `OBJECTS`; `iscrowd` (M,), 0 or 1; `area` (M,), in pixels.
 
     Raises:
-        ValueError: The instance ids are not made of the label ids in this way.
+        ValueError: The instance ids do not follow this scheme.
 
     Example:
         >>> instance = torch.tensor([[[[7, 26001, 26001], [26, 26, 7]]]])
@@ -146,13 +146,13 @@ def street_objects(label: Tensor, instance: Tensor) -> list[dict[str, Tensor]]:
     label, instance = label[:, 0].cpu().long(), instance[:, 0].cpu().long()
     meant = torch.where(instance >= 1000, instance // 1000, instance)
     wrong = (meant != label) & (label != _UNKNOWN) & ((label >= min(OBJECTS)) | (meant >= min(OBJECTS)))
-    # A stray pixel stops no test; ids of another kind are wrong everywhere.
+    # A few wrong pixels are tolerated; ids of another scheme are wrong everywhere.
     if 2 * int(wrong.sum()) > int((label >= min(OBJECTS)).sum()):
         number, row, column = wrong.nonzero()[0].tolist()
         message = (
             f"Instance {int(instance[number, row, column])} at row {row}, column {column} of sample {number} has label "
-            f"{int(label[number, row, column])}: detAP needs Cityscapes' ids, where single objects are 1000 times "
-            "their label id and a number, and groups of objects their label id"
+            f"{int(label[number, row, column])}: detAP needs Cityscapes' ids, where a single object's id is 1000 times "
+            "its label id plus a number, and a group's id is its label id"
         )
         raise UserValueError(message)
     return [_boxes(one) for one in instance]

@@ -1,4 +1,4 @@
-"""FID and the Inception Score of filled images, judged by a network that a local file holds."""
+"""FID and the Inception Score of filled images, with a network from a local file."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _PARTS = 10
 
 
 class InceptionJudge:
-    """The Fréchet Inception distance to the true images and the Inception Score, as torchmetrics defines them.
+    """The Fréchet Inception distance to the true images and the Inception Score, as defined by torchmetrics.
 
-    Both see the same features, computed once, and are the same on any number of processes and whenever asked. No
-    `nn.Module`, so that what holds it keeps its 24 million weights out of checkpoints.
+    Both use the same features, computed once, and do not depend on the number of processes or on when they are
+    computed. Not an `nn.Module`, so that its 24 million weights stay out of its owner's checkpoints.
 
     Args:
-        weights: A local file with the weights of TensorFlow's Inception of 2015, as torch-fidelity publishes them.
+        weights: A local file with the weights of TensorFlow's Inception of 2015, as published by torch-fidelity.
 
     Raises:
         ModuleNotFoundError: torch-fidelity, which defines that network, is not installed.
-        FileNotFoundError: The file is not there.
-        ValueError: The file holds another network's weights, or code.
+        FileNotFoundError: There is no such file.
+        ValueError: The file holds another network's weights, or contains code.
     """
 
     def __init__(self, weights: str | Path) -> None:
@@ -54,7 +54,7 @@ class InceptionJudge:
             message = f"{error} FID and the Inception Score need the Inception weights of 2015: get {_FILE}"
             raise UserFileNotFoundError(message) from error
         with tempfile.TemporaryDirectory() as folder:
-            # torch-fidelity would run whatever code the file carries; this copy has been read without.
+            # torch-fidelity would run any code in the file; this copy contains none.
             copy = Path(folder) / "inception.pth"
             torch.save(dict(state), copy)
             try:
@@ -63,7 +63,7 @@ class InceptionJudge:
                 message = f"{weights} does not hold the weights of TensorFlow's Inception of 2015: get {_FILE}"
                 raise UserValueError(message) from error
         given = nn.Identity()
-        given.num_features = _FEATURES  # type: ignore[assignment]  # torchmetrics asks for it
+        given.num_features = _FEATURES  # type: ignore[assignment]  # required by torchmetrics
         self._fid: FrechetInceptionDistance = _stable(FrechetInceptionDistance)(feature=given)
         self._score = InceptionParts()
 
@@ -75,35 +75,35 @@ class InceptionJudge:
 
     @torch.no_grad()
     def update(self, image: Tensor, truth: Tensor) -> None:
-        """Look at one batch.
+        """Add one batch.
 
         Args:
-            image: (N, 3, H, W) in [0, 1], what is judged.
+            image: (N, 3, H, W) in [0, 1], the judged images.
             truth: (N, 3, H, W) in [0, 1], the true images, for FID.
         """
         with torch.autocast(image.device.type, enabled=False):
             found, wanted = (self._network((x.float() * 255).round().byte()) for x in (image, truth))
             self._fid.update(found, real=False)
             self._fid.update(wanted, real=True)
-            # The logits without bias that the Inception Score is defined on.
+            # The Inception Score is defined on logits without bias.
             self._score.update(F.linear(found, self._network.fc.weight).cpu())
 
     def compute(self) -> dict[str, Tensor]:
-        """The scores over all that was looked at, over all processes; every process has to ask.
+        """Compute the scores over all batches and processes; every process must call it.
 
         Returns:
-            `fid`, >= 0, lower is better (0-d); `inception_score`, >= 1, higher is better: the mean over ten parts of
-            the set, fewer for sets of fewer images, which are drawn at random but always alike. FID of fewer images
-            than features, 2048, says little.
+            `fid` (0-d), >= 0, lower is better; `inception_score` (0-d), >= 1, higher is better: the mean over ten parts
+            of the set (fewer for sets with fewer images), which are drawn at random with a fixed seed. FID is
+            unreliable with fewer images than features, 2048.
 
         Raises:
-            RuntimeError: Fewer than two images were seen.
+            RuntimeError: There are fewer than two images.
         """
         fid = self._fid.compute().float()
         return {"fid": fid, "inception_score": self._score.compute().to(fid.device)}
 
     def reset(self) -> None:
-        """Forget what was seen."""
+        """Reset the sums."""
         self._fid.reset()
         self._score.reset()
 
@@ -111,21 +111,21 @@ class InceptionJudge:
 class InceptionParts:
     """The Inception Score (Salimans et al. 2016, arXiv 1606.03498) over ten parts of the set, in constant memory.
 
-    `exp(mean KL(p(y|x) || p(y)))` of each part, and their mean, as torchmetrics has it. An image belongs to a part by
-    its place in the set, ten images in a row to ten parts in an order drawn for them; so of a part three sums are
-    enough, in float64: 80 KB in all, where the logits of 50 000 images are 200 MB.
+    The mean over parts of `exp(mean KL(p(y|x) || p(y)))`, as in torchmetrics. Each ten consecutive images of the set
+    are assigned to the ten parts in a random order; so three float64 sums per part suffice: 80 KB in total, whereas the
+    logits of 50 000 images take 200 MB.
     """
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was seen."""
+        """Reset the sums."""
         self._seen = 0
         self._sums: Tensor | None = None  # of the probabilities, of `Σ p·log p`, and the number of images: (10, K + 2)
 
     def update(self, logits: Tensor) -> None:
-        """Look at one batch of logits (N, K), on the CPU; of the processes' images these are every R-th."""
+        """Add one batch of logits (N, K), on the CPU; each of R processes has every R-th image."""
         if not len(logits):
             return
         logs = logits.double().log_softmax(dim=1)
@@ -140,7 +140,7 @@ class InceptionParts:
         self._seen += len(rows)
 
     def compute(self) -> Tensor:
-        """The score over all processes; every process has to ask. NaN without images."""
+        """Compute the score over all processes; every process must call it. NaN without images."""
         sums = [part for part in gathered(self._sums) if part is not None]
         if not sums:
             return torch.tensor(torch.nan)
@@ -152,21 +152,21 @@ class InceptionParts:
 
 
 def _part(place: int) -> int:
-    """The part of the image at a place of the set; the order of each ten is drawn, alike on every machine."""
+    """The part of the image at a position in the set; the order of each ten is random but the same on every machine."""
     ten, index = divmod(place, _PARTS)
     return random.Random(ten).sample(range(_PARTS), _PARTS)[index]
 
 
 def frechet_distance(sums: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
-    """The Fréchet distance of two sets of features, each taken for normally distributed.
+    """The Fréchet distance of two sets of features, both assumed to be normally distributed.
 
     `|μ1 − μ2|² + tr Σ1 + tr Σ2 − 2 tr √(Σ1 Σ2)`. The last trace is the nuclear norm of the product of the covariances'
-    roots. torchmetrics sums roots of the eigenvalues of `Σ1 Σ2` instead; of fewer images than features most of these
-    are rounding errors, whose roots are none: its seventh digit is chance.
+    square roots. torchmetrics sums square roots of the eigenvalues of `Σ1 Σ2` instead; with fewer images than features
+    most of these are rounding errors, whose square roots are not small: its seventh digit is random.
 
     Args:
-        sums: Of each set the sum of its features (D,), the sum of their outer products (D, D), both float64, and their
-            number.
+        sums: For each set, the sum of its features (D,), the sum of their outer products (D, D), both float64, and
+            their number.
 
     Returns:
         A scalar >= 0 in float64.
@@ -176,7 +176,7 @@ def frechet_distance(sums: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
         mean = total / count
         covariance = (products - count * torch.outer(mean, mean)) / (count - 1)
         values, vectors = torch.linalg.eigh((covariance + covariance.T) / 2)
-        # Below this they are the errors of the difference above.
+        # Smaller eigenvalues are rounding errors of the difference above.
         smallest = len(mean) * torch.finfo(torch.float64).eps * products.diagonal().sum() / (count - 1)
         kept = values > smallest
         roots.append(vectors[:, kept] * values[kept].sqrt())
@@ -187,13 +187,13 @@ def frechet_distance(sums: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
 
 
 def _stable(metric: type[FrechetInceptionDistance]) -> type[FrechetInceptionDistance]:
-    """Torchmetrics' sums, and the distance computed from them as above."""
+    """Make a metric with torchmetrics' sums, and the distance from `frechet_distance`."""
 
     class StableFrechetInceptionDistance(metric):  # type: ignore[misc,valid-type]
         def compute(self) -> Tensor:
             counts = (self.real_features_num_samples, self.fake_features_num_samples)
             if min(map(int, counts)) < 2:
-                score: Tensor = super().compute()  # which refuses
+                score: Tensor = super().compute()  # raises the error
                 return score
             return frechet_distance(
                 [

@@ -1,4 +1,4 @@
-"""Judging synthesized streets by what a segmentation network sees in them."""
+"""Judge synthesized streets by a segmentation network's predictions for them."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ from pcpad.tasks.base import unit
 from pcpad.tasks.segmentation import IGNORE, SegmentationTask
 
 PROTOCOLS = ("upsample_image", "upsample_logits", "downsample_labels")
-"""How images smaller than the labels are compared with them; published numbers differ in this."""
+"""How images are compared with larger labels; published numbers differ in this."""
 
 _DRN_MEAN, _DRN_STD = (0.2901, 0.3281, 0.2870), (0.1830, 0.1866, 0.1845)
 
 
 class SegmentationJudge:
-    """mIoU and pixel accuracy of a segmentation network on generated images, and on the real ones of the same maps.
+    """mIoU and pixel accuracy of a segmentation network on generated images, and on the real images of the same maps.
 
-    The protocols: `upsample_image` shows the judge the image resized (bilinear) to the labels' own size;
-    `upsample_logits` shows it as it is and resizes the logits; `downsample_labels` compares at the image's size.
-    No `nn.Module`, so that what holds it keeps the judge's weights out of checkpoints.
+    The protocols: `upsample_image` resizes the image (bilinear) to the labels' original size before the judge sees it;
+    `upsample_logits` resizes the logits instead; `downsample_labels` compares at the image's size. Not an `nn.Module`,
+    so that the judge's weights stay out of its owner's checkpoints.
 
     Args:
         weights: A checkpoint of this suite's segmentation task, or the public DRN-D-105 of Cityscapes
             (`drn-d-105_ms_cityscapes.pth`).
-        train_ids: For each label the judge's class, or 255 for none; None where the data does not say.
+        train_ids: The judge's class of each label, or 255 for none; None if the data does not define them.
         protocols: One or more.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: An unknown protocol, a file of other weights, or classes the judge does not know.
+        ValueError: An unknown protocol, a file of other weights, or more classes than the judge has.
     """
 
     def __init__(self, weights: str | Path, train_ids: Sequence[int] | None, protocols: Sequence[str]) -> None:
         check_protocols(protocols)
         if train_ids is None:
-            message = "A judge needs data that says which class each label is: a data module with `train_ids`"
+            message = "A judge needs the class of each label: use a data module with `train_ids`"
             raise UserValueError(message)
         self.protocols = tuple(protocols)
         self.name = Path(weights).name
         self.network, classes = load_judge(weights)
         known = 1 + max((one for one in train_ids if one != IGNORE), default=0)
         if known > classes:
-            message = f"The data has {known} evaluated classes, but the judge {weights} knows {classes}"
+            message = f"The data has {known} evaluated classes, but the judge {weights} has {classes}"
             raise UserValueError(message)
         self._train_ids = torch.tensor(train_ids)
-        # On both kinds of images under every protocol.
+        # One metric per kind of images and protocol.
         self.metrics = {
             (kind, name): SegmentationIoU(classes, IGNORE) for kind in ("fake", "real") for name in self.protocols
         }
@@ -69,13 +69,13 @@ class SegmentationJudge:
 
     @torch.no_grad()
     def update(self, image: Tensor, truth: Tensor, label: Tensor, label_full: Tensor | None = None) -> None:
-        """Look at one batch.
+        """Add one batch.
 
         Args:
             image: (N, 3, H, W) in [0, 1], generated.
-            truth: (N, 3, H, W) in [0, 1], the real ones.
+            truth: (N, 3, H, W) in [0, 1], the real images.
             label: (N, 1, H, W), the labels.
-            label_full: (N, 1, H0, W0), the labels at their own size, for the protocols that upsample.
+            label_full: (N, 1, H0, W0), the labels at their original size, for the protocols that upsample.
 
         Raises:
             ValueError: `label_full` is missing.
@@ -85,7 +85,7 @@ class SegmentationJudge:
             for protocol in self.protocols:
                 target = label if protocol == "downsample_labels" else label_full
                 if target is None:
-                    message = f"The protocol {protocol} needs the labels at their own size, `label_full`, in the batch"
+                    message = f"The protocol {protocol} needs the labels at their original size, `label_full`"
                     raise UserValueError(message)
                 wanted = self._train_ids[target[:, 0].long()]
                 size = (int(target.shape[-2]), int(target.shape[-1]))
@@ -97,7 +97,7 @@ class SegmentationJudge:
                 self.metrics[kind, protocol].update(seen, wanted)
 
     def compute(self) -> dict[str, Tensor]:
-        """The scores over all that was looked at, over all processes, and a new start.
+        """Compute the scores over all batches and processes, and reset.
 
         Returns:
             `PROTOCOL/mIoU`, `PROTOCOL/accuracy`, and `PROTOCOL/real_mIoU`, `PROTOCOL/real_accuracy`; in [0, 1].
@@ -135,18 +135,19 @@ def load_judge(weights: str | Path) -> tuple[nn.Module, int]:
         weights: See `SegmentationJudge`.
 
     Returns:
-        The network from images in [0, 1] to logits of their size, frozen, in evaluation mode; and its classes.
+        The network from images in [0, 1] to logits of their size, frozen, in evaluation mode; and its number of
+        classes.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It holds something else.
+        ValueError: The file holds something else.
     """
     path = at_home(weights)
     try:
         content = read_weights(path)
     except FileNotFoundError as error:
         message = (
-            f"{error} Expected the judge of synthesized images: a checkpoint of this suite's segmentation (pcpad fit "
+            f"{error} Expected a judge of synthesized images: a checkpoint of this suite's segmentation (pcpad fit "
             "--config seg_demo.yaml), or the public drn-d-105_ms_cityscapes.pth."
         )
         raise UserFileNotFoundError(message) from error
@@ -154,10 +155,10 @@ def load_judge(weights: str | Path) -> tuple[nn.Module, int]:
     judge: nn.Module
     if isinstance(settings, dict):
         if not str(settings.get("_class_path", "")).endswith(".SegmentationTask"):
-            message = f"{path} is a checkpoint of {settings.get('_class_path')}; a judge is one of SegmentationTask"
+            message = f"Expected a checkpoint of SegmentationTask, but {path} is one of {settings.get('_class_path')}"
             raise UserValueError(message)
-        made_by = {"optimizer", "scheduler", "encoder_weights"}
-        kept = {name: value for name, value in settings.items() if name not in made_by and name[0] != "_"}
+        training = {"optimizer", "scheduler", "encoder_weights"}
+        kept = {name: value for name, value in settings.items() if name not in training and name[0] != "_"}
         judge = SegmentationTask(**kept)
         if not isinstance(content.get("state_dict"), dict):
             message = f"{path} is a checkpoint without weights: it has no `state_dict`"
@@ -173,7 +174,7 @@ def check_protocols(protocols: Sequence[str]) -> None:
     """Refuse unknown protocols.
 
     Raises:
-        ValueError: One is unknown, or there is none.
+        ValueError: A protocol is unknown, or there is none.
     """
     if not protocols or isinstance(protocols, str) or not set(protocols) <= set(PROTOCOLS):
         message = f"Expected argument `protocols` to be a list of some of {', '.join(PROTOCOLS)}, but got {protocols}"

@@ -1,4 +1,4 @@
-"""All that judges synthesized images in a test: segmentation, detection, Inception."""
+"""All judges of synthesized images: segmentation, detection, Inception."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class SynthesisJudges:
     inception: InceptionJudge | None = None
 
     def update(self, image: Tensor, truth: Tensor, batch: Mapping[str, Any]) -> None:
-        """Show them one batch.
+        """Add one batch to all judges.
 
         Args:
-            image: (N, 3, H, W) in [0, 1], generated; where it is, the judges go.
-            truth: (N, 3, H, W) in [0, 1], the real ones.
-            batch: Holds `label` and `instance`, (N, 1, H, W), and `label_full` where there is one.
+            image: (N, 3, H, W) in [0, 1], generated; the judges move to its device.
+            truth: (N, 3, H, W) in [0, 1], the real images.
+            batch: Holds `label` and `instance`, (N, 1, H, W), and optionally `label_full`.
         """
         if self.segmentation is not None:
             self.segmentation.to(image.device).update(image, truth, batch["label"], batch.get("label_full"))
@@ -43,7 +43,7 @@ class SynthesisJudges:
             self.inception.to(image.device).update(image, truth)
 
     def compute(self) -> dict[str, Tensor]:
-        """Their scores by name, over all processes; after it they start again."""
+        """Compute the scores by name over all processes, and reset."""
         scores: dict[str, Tensor] = {}
         for judge in (self.segmentation, self.detection, self.inception):
             if judge is not None:
@@ -55,11 +55,11 @@ class SynthesisJudges:
 
 @dataclass(frozen=True)
 class JudgeFiles:
-    """Which judges a task is to have, and where their weights are.
+    """The judges of a task, and the files of their weights.
 
     Args:
-        segmentation: See `SegmentationJudge`; None for no such judge, as for the others.
-        protocols: How it compares.
+        segmentation: See `SegmentationJudge`; None for no such judge, also for the others.
+        protocols: The segmentation judge's protocols.
         detection: See `DetectionJudge`.
         inception: See `InceptionJudge`.
 
@@ -76,18 +76,18 @@ class JudgeFiles:
         check_protocols(self.protocols)
 
     def read(self, stage: str, train_ids: Sequence[int] | None) -> SynthesisJudges:
-        """Load what a stage needs: all of them for `test`, segmentation by the first protocol where validating.
+        """Load the judges of a stage: all of them for `test`, segmentation with the first protocol for validation.
 
         Args:
             stage: "fit", "validate", "test" or "predict".
-            train_ids: For each label the segmentation judge's class; None where the data does not say.
+            train_ids: The segmentation judge's class of each label; None if the data does not define them.
 
         Returns:
             The judges.
 
         Raises:
             FileNotFoundError: A file is missing.
-            ModuleNotFoundError: An optional package is.
+            ModuleNotFoundError: An optional package is missing.
             ValueError: A file holds something else, or a judge does not fit the data.
         """
         if stage == "predict":

@@ -14,8 +14,8 @@ def palette(num_classes: int, colors: Sequence[tuple[int, int, int]] | None = No
     """One RGB color per class.
 
     Args:
-        num_classes: How many.
-        colors: Those to use, if there are as many; else evenly spread hues.
+        num_classes: The number of classes.
+        colors: The colors to use, if there is one per class; otherwise hues are evenly spaced.
 
     Returns:
         (num_classes, 3) uint8.

@@ -1,4 +1,4 @@
-"""One style of all plots: a padding has the same color, line style and marker in every figure."""
+"""The style of all plots: a padding has the same color, line style and marker in every figure."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ __all__ = [
     "save_figure",
 ]
 
-# Okabe and Ito's colors, which the common kinds of color blindness tell apart, and one more; line styles and markers
-# are for those who print in gray.
+# Okabe and Ito's colors, which are distinct for the common kinds of color blindness, and one more; line styles and
+# markers are for printing in gray.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#8C6D1F")
-# Of Paul Tol's muted scheme, for paddings of other people's.
+# Paul Tol's muted scheme, for paddings that users define.
 _OTHER_COLORS = ("#332288", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499")
 _LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-# New ones at the end: the others would change their looks.
+# New ones go to the end, as the others would change their style otherwise.
 _PADDINGS = ("partial", "zeros", "reflect", "replicate", "explicit", "circular", "mean", "extrapolate")
 
 _MISSING = "This figure needs matplotlib: pip install 'pcpad[figures]'"
 
 
 def place_style(place: int) -> dict[str, Any]:
-    """The look of what is no padding.
+    """The style of a curve that is not a padding's.
 
     Args:
-        place: Its place among what is drawn; after 8 the looks repeat.
+        place: Its number among the curves; styles repeat after 8.
 
     Returns:
         `color`, `linestyle` and `marker`, as matplotlib's `plot` takes them.
@@ -52,11 +52,11 @@ def place_style(place: int) -> dict[str, Any]:
 
 
 def padding_style(name: str) -> dict[str, Any]:
-    """The look of a padding, the same in every figure.
+    """The style of a padding, the same in every figure.
 
     Args:
-        name: Of any padding; one that is not pcpad's own has a look that its name alone decides, so that it needs not
-            be registered where results are drawn.
+        name: The name of any padding. The style of one that is not pcpad's depends on its name alone, so that it need
+            not be registered where results are drawn.
 
     Returns:
         `color`, `linestyle` and `marker`, as matplotlib's `plot` takes them.
@@ -76,11 +76,11 @@ def padding_style(name: str) -> dict[str, Any]:
 
 
 def curve_style(name: str, place: int) -> dict[str, Any]:
-    """The look of a curve by its name in the legend.
+    """The style of a curve by its name in the legend.
 
     Args:
-        name: Such as `trained with partial`: the padding's look where the last word is one's name.
-        place: Its place among the curves, which decides otherwise.
+        name: A name such as `trained with partial`: if its last word is a padding, the curve gets the padding's style.
+        place: Its number among the curves, which decides otherwise.
 
     Returns:
         `color`, `linestyle` and `marker`.
@@ -92,7 +92,7 @@ def curve_style(name: str, place: int) -> dict[str, Any]:
 
 
 def need_matplotlib() -> None:
-    """Find out before the networks have run for an hour.
+    """Raise an error early if matplotlib is missing, not after an hour of computation.
 
     Raises:
         ModuleNotFoundError: matplotlib is missing.
@@ -105,10 +105,10 @@ def new_figure(rows: int, columns: int, size: tuple[float, float], **options: An
     """An empty figure with a grid of axes, without pyplot: no display, no global state.
 
     Args:
-        rows: Of axes.
-        columns: Of axes.
+        rows: The number of rows of axes.
+        columns: The number of columns of axes.
         size: Width and height in inches.
-        options: More for `Figure.subplots`.
+        options: Further arguments of `Figure.subplots`.
 
     Returns:
         The figure, and its axes as an array (rows, columns).
@@ -125,25 +125,26 @@ def new_figure(rows: int, columns: int, size: tuple[float, float], **options: An
 
 
 def figure_text(name: str) -> str:
-    """A name for a curve or a tick, which matplotlib asks for once more while it draws; `save_figure` sees to the rest.
+    """Escape the name of a curve or tick, which matplotlib reads again in drawing; `save_figure` escapes other texts.
 
     Args:
-        name: Of a class, a file or a value, which may hold anything.
+        name: The name of a class, a file or a value, with any characters.
 
     Returns:
-        It with control characters shown; a legend leaves out names that begin with `_`, so a space stands in front.
+        The name with control characters escaped, and a space before a leading `_`, as legends omit names that begin
+        with it.
     """
     text = for_terminal(name, lines=False)
     return f" {text}" if text.startswith("_") else text
 
 
 def save_figure(figure: Figure, path: Path, dots_per_inch: int = 150) -> Path:
-    """Write a figure, whole or not at all. Its texts are shown as they are: in none of them is `$…$` a formula.
+    """Write a figure atomically. Its texts are drawn literally: `$…$` is not a formula.
 
     Args:
-        figure: What was drawn, without logarithmic axes, whose numbers are formulas.
-        path: The file, whose ending says the format; folders on the way are made.
-        dots_per_inch: Of formats made of pixels.
+        figure: The figure, without logarithmic axes, whose numbers are formulas.
+        path: The file, whose suffix decides the format; missing folders are made.
+        dots_per_inch: The resolution of pixel formats.
 
     Returns:
         The path.
@@ -154,7 +155,7 @@ def save_figure(figure: Figure, path: Path, dots_per_inch: int = 150) -> Path:
     for text in figure.findobj(Text):
         text.set_parse_math(False)
         text.set_text(for_terminal(text.get_text()))
-    # The context is for the texts that are made while it is drawn.
+    # The context is for texts that are created during drawing.
     with whole_file(path, "wb") as file, rc_context({"text.parse_math": False}):
         figure.savefig(file, dpi=dots_per_inch, format=path.suffix.lstrip(".").lower() or "png")
     return path

@@ -1,4 +1,4 @@
-"""What a segmentation looks like: classes in colors, and where it is wrong."""
+"""Pictures of segmentations: classes in colors, and errors."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from torch import Tensor
 
 __all__ = ["ERROR_COLOURS", "border_band", "class_pictures", "error_pictures", "segmentation_pictures", "shown_as_rgb"]
 
-# Orange and blue differ to every kind of color vision (Okabe and Ito's palette), and both from the gray.
+# Orange and blue are distinct for every kind of color vision (Okabe and Ito's palette), and from the gray.
 ERROR_COLOURS = {"wrong": (213, 94, 0), "wrong at the border": (0, 114, 178), "not labeled": (150, 150, 150)}
 _BAND = 16  # the border band is the outer sixteenth of each side
 
 
 def border_band(height: int, width: int) -> Tensor:
-    """Which pixels are near the border.
+    """A mask of the pixels near the border.
 
     Args:
-        height: Of the image.
-        width: Of the image.
+        height: The image's height in pixels.
+        width: The image's width in pixels.
 
     Returns:
         (H, W) bool: True in the outer 1/16 of each side, at least one pixel.
@@ -30,11 +30,11 @@ def border_band(height: int, width: int) -> Tensor:
 
 
 def class_pictures(label: Tensor, colours: np.ndarray) -> Tensor:
-    """Colour each class.
+    """Color each class.
 
     Args:
-        label: (N, H, W) integers; what is no class of the palette is shown in gray.
-        colours: (K, 3) uint8, see `pcpad.tasks.callbacks.label_maps.palette`.
+        label: (N, H, W) integers; labels without a color are gray.
+        colours: (K, 3) uint8, see `pcpad.tasks.pictures.palette.palette`.
 
     Returns:
         (N, 3, H, W) uint8 on the labels' device.
@@ -46,7 +46,7 @@ def class_pictures(label: Tensor, colours: np.ndarray) -> Tensor:
 
 
 def shown_as_rgb(image: Tensor) -> Tensor:
-    """What to look at of images of any number of channels: RGB as it is, of others the first three, or the first.
+    """Show images with any number of channels as RGB: the first three channels, or the first one in gray.
 
     Args:
         image: (N, C, H, W).
@@ -58,11 +58,11 @@ def shown_as_rgb(image: Tensor) -> Tensor:
 
 
 def error_pictures(prediction: Tensor, label: Tensor, ignore_index: int = 255) -> Tensor:
-    """Mark the wrong pixels, those near the image's border in another color.
+    """Mark wrong pixels, with another color near the image's border.
 
     Args:
         prediction: (N, H, W) classes.
-        label: (N, H, W) true classes, `ignore_index` where there is none.
+        label: (N, H, W) true classes, `ignore_index` for pixels without one.
         ignore_index: See `label`.
 
     Returns:
@@ -78,7 +78,7 @@ def error_pictures(prediction: Tensor, label: Tensor, ignore_index: int = 255) -
 def segmentation_pictures(
     image: Tensor, label: Tensor, prediction: Tensor, colours: np.ndarray, ignore_index: int = 255
 ) -> dict[str, Tensor]:
-    """The columns of a sheet of samples.
+    """The pictures of a sheet of samples, one per column.
 
     Args:
         image: (N, 3, H, W), uint8 or float in [0, 1].
@@ -88,7 +88,7 @@ def segmentation_pictures(
         ignore_index: Label of pixels without a class.
 
     Returns:
-        By title (N, 3, H, W): the image as it came, the others uint8.
+        By title, (N, 3, H, W): the image unchanged, the others uint8.
     """
     return {
         "input": image,

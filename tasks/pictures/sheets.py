@@ -1,4 +1,4 @@
-"""Labelled sheets of pictures, drawn with Pillow alone."""
+"""Labeled sheets of pictures, drawn with Pillow alone."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from pcpad.files import whole_file
 __all__ = ["QUICK_PNG", "SheetRow", "as_pixels", "cell_size", "draw_sheet", "save_png"]
 
 QUICK_PNG: Mapping[str, int] = {"compress_level": 1, "compress_type": zlib.Z_RLE}
-"""For photographs and maps: a fifth of the usual time at their usual size, since zlib finds no repetitions in them."""
+"""For photographs and maps: a fifth of the time for the same file size, since zlib finds no repetitions in them."""
 
 _GAP = 10
 _TEXT, _HEADING = 15, 18  # pixels
 _NARROWEST, _WIDEST = 160, 480  # of a picture on the sheet, in pixels
 _INK = (0, 0, 0)
-# Pillow's own font knows ASCII alone and draws a box for anything else.
+# Pillow's own font has only ASCII and draws a box for other characters.
 _PLAIN_SIGNS = str.maketrans({"×": "x", "–": "-", "−": "-", "…": "...", "≠": "!=", "½": "1/2", "²": "^2", "“": '"'})
 
 
@@ -34,8 +34,8 @@ class SheetRow:
 
     Args:
         images: (H, W, 3) uint8, all of one size within the row.
-        caption: What stands above the row.
-        labels: What stands below each picture; none, or as many as pictures.
+        caption: The text above the row.
+        labels: The text below each picture; none, or one per picture.
     """
 
     images: Sequence[np.ndarray]
@@ -51,17 +51,17 @@ def draw_sheet(
     legend: Mapping[str, tuple[int, int, int]] | None = None,
     note: str = "",
 ) -> Image.Image:
-    """Lay pictures out in rows and columns, with text around them.
+    """Arrange pictures in rows and columns, with text around them.
 
-    Every column is as wide as the widest picture, within limits; small pictures are enlarged without smoothing, so
-    that pixels stay pixels, large ones are averaged.
+    Every column is as wide as the widest picture, within limits; small pictures are enlarged with nearest-neighbor
+    interpolation, so that pixels stay visible, large ones are averaged.
 
     Args:
-        rows: From the top down.
-        titles: Above the columns, broken into lines where long; none, or one per column.
-        heading: At the top.
+        rows: The rows from top to bottom.
+        titles: The texts above the columns, wrapped if they are long; none, or one per column.
+        heading: The text at the top.
         legend: Colors by their meaning, below the pictures.
-        note: Below everything.
+        note: The text at the bottom.
 
     Returns:
         The sheet, RGB.
@@ -97,13 +97,13 @@ def draw_sheet(
 
 
 def cell_size(width: int) -> int:
-    """How wide a picture of that width is drawn.
+    """The width at which a picture is drawn.
 
     Args:
-        width: Its own, in pixels.
+        width: The picture's width, in pixels.
 
     Returns:
-        The same within the limits; a small picture's pixels are whole numbers of the sheet's.
+        The width within the limits; small pictures are enlarged by an integer factor.
     """
     if width >= _NARROWEST:
         return min(width, _WIDEST)
@@ -111,14 +111,14 @@ def cell_size(width: int) -> int:
 
 
 def as_pixels(image: np.ndarray, width: int) -> Image.Image:
-    """A picture at that width: enlarged to the nearest pixel, or averaged.
+    """Resize a picture to a width: enlarged by nearest neighbor, or averaged.
 
     Args:
         image: (H, W, 3) uint8.
-        width: Wanted.
+        width: The new width, in pixels.
 
     Returns:
-        The picture, its sides in proportion.
+        The picture, with the same aspect ratio.
     """
     height = max(1, round(image.shape[0] * width / image.shape[1]))
     picture = Image.fromarray(image)
@@ -127,12 +127,12 @@ def as_pixels(image: np.ndarray, width: int) -> Image.Image:
 
 
 def save_png(sheet: Image.Image, path: Path, **options: Any) -> Path:
-    """Write a picture that appears under its name only once it is complete: a PNG, or a PDF where the name says so.
+    """Write a picture atomically, as a PNG, or as a PDF if the path ends with `.pdf`.
 
     Args:
         sheet: The picture.
-        path: Where it will be; folders on the way are made.
-        options: Of Pillow, for a PNG: `QUICK_PNG`.
+        path: The file to write; missing folders are made.
+        options: Pillow's options for a PNG: `QUICK_PNG`.
 
     Returns:
         The path.
@@ -173,7 +173,7 @@ def _paragraph(text: str, width: int, size: int, margin: int = _GAP) -> Image.Im
 
 
 def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Iterable[str]:
-    """Lines that fit; a single word that does not is drawn as far as it goes."""
+    """Lines that fit the width; a single word that does not is cut off."""
     for paragraph in text.split("\n"):
         line = ""
         for word in paragraph.split():
@@ -188,17 +188,17 @@ def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.Ima
 def _legend(legend: Mapping[str, tuple[int, int, int]], width: int) -> Image.Image:
     font, high = ImageFont.load_default(_TEXT), round(1.5 * _TEXT)
     places, left, top = [], _GAP, 0
-    for name, colour in legend.items():
+    for name, color in legend.items():
         name = _ascii(name)
         wide = round(font.getlength(name)) + _TEXT + 3 * _GAP
         if left > _GAP and left + wide > width:
             left, top = _GAP, top + high
-        places.append((left, top, name, colour))
+        places.append((left, top, name, color))
         left += wide
     strip = Image.new("RGB", (width, top + high), "white")
     draw = ImageDraw.Draw(strip)
-    for left, top, name, colour in places:
-        draw.rectangle((left, top + 2, left + _TEXT, top + 2 + _TEXT), fill=tuple(colour), outline=_INK)
+    for left, top, name, color in places:
+        draw.rectangle((left, top + 2, left + _TEXT, top + 2 + _TEXT), fill=tuple(color), outline=_INK)
         draw.text((left + _TEXT + _GAP // 2, top), name, _INK, font)
     return strip
 

@@ -27,7 +27,7 @@ def test_a_segmentation_network_starts_from_a_whole_one_with_a_new_head(tmp_path
     assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == ["final.6.weight"]
     assert not {"weights", "head"} & set(task.hparams)
     assert SegmentationTask(encoder="resnet18", num_classes=19, weights=path).random_parts == []
-    with pytest.raises(ValueError, match="encoder='resnet18', and this network has encoder='resnet34'"):
+    with pytest.raises(ValueError, match="encoder='resnet18', but this network has encoder='resnet34'"):
         SegmentationTask(encoder="resnet34", num_classes=19, weights=path)
 
 

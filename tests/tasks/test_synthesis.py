@@ -419,7 +419,7 @@ def test_judge_compares_by_each_protocol(judge_file, tmp_path):
 def test_judges_that_will_not_do(judge_file, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"drn-d-105_ms_cityscapes\.pth"):
         SegmentationJudge(tmp_path / "absent.pth", TRAIN_IDS, ["upsample_image"])
-    with pytest.raises(ValueError, match=r"4 evaluated classes, but the judge .* knows 3"):
+    with pytest.raises(ValueError, match=r"4 evaluated classes, but the judge .* has 3"):
         SegmentationJudge(judge_file, (0, 1, 2, 3), ["upsample_image"])
     with pytest.raises(ValueError, match="some of upsample_image, upsample_logits, downsample_labels"):
         task(protocols=["upsample"])
@@ -431,7 +431,7 @@ def test_judges_that_will_not_do(judge_file, tmp_path):
     run = trainer(tmp_path)
     run.strategy.connect(model)
     run.save_checkpoint(tmp_path / "syn.ckpt")
-    with pytest.raises(ValueError, match="a judge is one of SegmentationTask"):
+    with pytest.raises(ValueError, match="Expected a checkpoint of SegmentationTask"):
         SegmentationJudge(tmp_path / "syn.ckpt", TRAIN_IDS, ["upsample_image"])
 
 

@@ -178,7 +178,7 @@ def test_outputs_of_several_tensors_are_picked_or_refused():
     )
     with pytest.raises(UserValueError, match=r"one of aux \(1, 1, \d+, \d+\), out\.0"):
         border_report(several, photographs(), output_key="aus")
-    with pytest.raises(UserTypeError, match="say which by `output_key`"):
+    with pytest.raises(UserTypeError, match="select one with `output_key`"):
         border_report(Wrapped(lambda y: (y.long(), "no")), photographs())
 
 
@@ -192,7 +192,7 @@ def test_only_the_output_that_is_measured_counts_and_is_named():
 
     report = border_report(Both(None), photographs(), paddings=[])
     assert report.reach == 1
-    assert "of the network's outputs this is out" in report.notes[0].lower()
+    assert "the measured output is out" in report.notes[0].lower()
     assert "there are also features" in str(report)
 
 
@@ -242,7 +242,7 @@ def test_a_network_of_one_size_is_refused_with_the_size():
     network = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Flatten(), nn.Linear(64 * 64, 5))
     with pytest.raises(UserRuntimeError, match="fails on images of 128×128 pixels: RuntimeError"):
         border_report(network, photographs(size=(64, 64)), crop=64)
-    with pytest.raises(UserRuntimeError, match=r"and runs on 64×64\. .* the part of it that takes any"):
+    with pytest.raises(UserRuntimeError, match=r"but runs on 64×64\. .* the part of it that takes any size"):
         border_report(network, photographs(size=(64, 64)), crop=64)
 
 

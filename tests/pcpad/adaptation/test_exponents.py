@@ -42,7 +42,7 @@ def test_one_number_is_for_all_and_one_means_none(network):
 
 @pytest.mark.parametrize("name", ["2", "3", "nothing"])
 def test_a_layer_without_padding_is_refused(network, name):
-    with pytest.raises(UserValueError, match="no partial convolution with padding"):
+    with pytest.raises(UserValueError, match="do not name a partial convolution with padding"):
         set_exponents(network, {name: 0.5})
 
 

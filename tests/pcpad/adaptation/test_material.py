@@ -56,7 +56,7 @@ def test_what_will_not_do_is_refused(images, options, error, words):
 
 
 def test_an_image_that_is_too_small_or_of_another_size_is_named():
-    with pytest.raises(UserValueError, match=r"Image .* is 14x12.*takes 16x16"):
+    with pytest.raises(UserValueError, match=r"Image .* is 14x12.*needs 16x16"):
         Material(IMAGES, side=16).first()
     images = [torch.zeros(1, 8, 8 + number) for number in range(16)]
     with pytest.raises(UserValueError, match="one size"):

@@ -150,7 +150,7 @@ FAR = {
         "1 (GroupNorm): normalizes",
     ),
     "global pooling": (lambda: nn.Sequential(Pooled()), "0 (Pooled): pools over the whole image"),
-    "pyramid": (lambda: nn.Sequential(Pooled(3)), "0 (Pooled): makes maps of a fixed size, 3 x 3"),
+    "pyramid": (lambda: nn.Sequential(Pooled(3)), "0 (Pooled): returns maps of a fixed size, 3 x 3"),
     "attention": (lambda: nn.Sequential(Attention()), "0 (Attention): attends to the whole image"),
     "mean": (lambda: nn.Sequential(Squeeze()), "0 (Squeeze): pools over the whole image"),
     "corners": (
@@ -159,11 +159,11 @@ FAR = {
     ),
     "fixed size": (
         lambda: nn.Sequential(nn.Upsample(size=(64, 64))),
-        "0 (Upsample): makes maps of a fixed size, 64 x 64",
+        "0 (Upsample): returns maps of a fixed size, 64 x 64",
     ),
     "circular": (
         lambda: nn.Conv2d(3, 3, 3, padding=1, padding_mode="circular"),
-        "Conv2d: reaches from one border to the opposite",
+        "Conv2d: connects each border with the opposite",
     ),
     "position": (lambda: nn.Sequential(Position()), "the network: its output depends on the position"),
 }
@@ -253,7 +253,7 @@ def refuses_nan(image):
         (nn.Linear(224, 10).eval(), "any size"),
         (refuses_nan, "without such checks"),
         (lambda x: x / 0, "not finite"),
-        (lambda x: "map", "there is none"),
+        (lambda x: "map", "but got none"),
         (3, "`network`"),
     ],
 )

@@ -84,7 +84,7 @@ def test_a_control_serves_a_second_padding(found, photographs):
     again = recover(filtering(), photographs, "replicate", QUICK, control=found)
     assert again.rows[ROWS[3]] == found.rows[ROWS[3]]
     assert again.control is found.control
-    with pytest.raises(UserValueError, match="a different procedure"):
+    with pytest.raises(UserValueError, match="a `control` trained by the same procedure"):
         recover(filtering(), photographs, "replicate", replace(QUICK, steps=3), control=found)
 
 
@@ -130,7 +130,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(photographs, tmp_path):
 
 
 def test_a_run_stops_where_even_the_control_becomes_worse(photographs):
-    with pytest.raises(ControlDegradedError, match="harms the network that was not converted"):
+    with pytest.raises(ControlDegradedError, match="degrades the network that was not converted"):
         recover(filtering(), photographs, "partial", replace(QUICK, rates=(1.0,), steps=4))
 
 
@@ -158,7 +158,7 @@ def test_what_is_prepared_is_what_networks_see(photographs):
 
 @pytest.mark.faults
 def test_few_images_are_refused(photographs):
-    with pytest.raises(UserValueError, match="15 images are too few: at least 16"):
+    with pytest.raises(UserValueError, match="at least 16 images, and better a few hundred, but got 15"):
         recover(filtering(), photographs[:15])
 
 
@@ -166,8 +166,8 @@ def test_few_images_are_refused(photographs):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (replace(QUICK, crop=48), "smallest of the images has a side of 40: too small for a crop of 48"),
-        (replace(QUICK, margin=16), "takes images of 48, and the smallest has a side of 40"),
+        (replace(QUICK, crop=48), "smallest image has a side of 40 pixels, too small for a crop of 48"),
+        (replace(QUICK, margin=16), "needs images of at least 48 pixels, but the smallest has a side of 40"),
     ],
 )
 def test_images_smaller_than_the_crop_and_its_context_are_refused(photographs, settings, words):
@@ -184,7 +184,7 @@ def test_a_network_without_padding_is_said(photographs, network):
 
 @pytest.mark.faults
 def test_a_network_that_has_the_padding_already_is_said(photographs):
-    with pytest.raises(UserValueError, match="have partial padding already"):
+    with pytest.raises(UserValueError, match="already have partial padding"):
         recover(convert_padding(filtering(), "partial"), photographs, "partial", QUICK)
 
 

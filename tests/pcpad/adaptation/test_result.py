@@ -35,7 +35,7 @@ def classes(converted, recovered, control):
         (maps(20, 15, 20), "Stay with the original's padding: partial is at -5.00 dB … margin of 32 px"),
         (classes(0.8, 0.96, 1.0), "most of the loss is recovered, 80 % … stay with the original's padding"),
         (classes(0.8, 0.99, 1.0), "95 %); the original after the same procedure, 0.0 %."),
-        (classes(0.8, 0.79, 1.0), "nothing of the loss"),
+        (classes(0.8, 0.79, 1.0), "none of the loss"),
         (classes(0.999, 1.0, 1.0), "little to recover"),
     ],
 )
@@ -47,15 +47,15 @@ def test_the_verdict_rests_on_the_figures(found, words):
 def test_a_border_that_costs_some_of_the_interior_is_worth_it_on_small_images_alone():
     """ESRGAN with `replicate`: the errors of both networks are equal on crops of the side that the verdict names."""
     found = maps(24.33, 25.19, 24.0, inside=38.31)
-    (side,) = re.findall(r"up to about (\d+) px a side", found.verdict)
+    (side,) = re.findall(r"up to about (\d+) px per side", found.verdict)
     border = 1 - ((int(side) - 16) / int(side)) ** 2
 
     def error(at_border, inside):
         return border * 10 ** (-at_border / 10) + (1 - border) * 10 ** (-inside / 10)
 
     assert error(25.19, 38.31) == pytest.approx(error(24.33, float("inf")), rel=2e-3)
-    assert "px a side" not in maps(20, 22, 21, inside=float("inf")).verdict
-    assert "px a side" not in maps(20, 22, 21).verdict  # 100 000 pixels
+    assert "px per side" not in maps(20, 22, 21, inside=float("inf")).verdict
+    assert "px per side" not in maps(20, 22, 21).verdict  # 100 000 pixels
 
 
 def test_json_has_no_infinite_numbers():

@@ -78,7 +78,7 @@ def test_explicit_takes_both_kinds_of_file(tmp_path):
 def test_published_weights_come_from_the_cache_only(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(
-        FileNotFoundError, match=r"shufflenetv2_x0\.5-.*\.pth is missing from .*checkpoints.*Get https://"
+        FileNotFoundError, match=r"shufflenetv2_x0\.5-.*\.pth is missing from .*checkpoints.*Download https://"
     ):
         classifier(SMALL, weights="published")
     with pytest.raises(FileNotFoundError, match=r"resnet50-0676ba61\.pth"):

@@ -38,10 +38,10 @@ def test_arrays_by_layer(h5py, tmp_path):
     [
         ({"shape": (1 << 40,), "dtype": "f4"}, "claims 4398046511104 bytes"),
         ({"shape": (1 << 20,), "dtype": "f4"}, "claims 4194304 bytes"),
-        ({"data": np.zeros(1 << 20, "f4"), "chunks": (1 << 16,), "compression": "gzip"}, "in chunks"),
-        ({"data": np.zeros(3, "i4")}, "expected numbers in floating point"),
-        ({"data": "text"}, "expected numbers in floating point"),
-        ({"shape": (4,), "dtype": "f4", "external": [("secret.bin", 0, 16)]}, "kept in another file"),
+        ({"data": np.zeros(1 << 20, "f4"), "chunks": (1 << 16,), "compression": "gzip"}, "stored in chunks"),
+        ({"data": np.zeros(3, "i4")}, "expected floating-point numbers"),
+        ({"data": "text"}, "expected floating-point numbers"),
+        ({"shape": (4,), "dtype": "f4", "external": [("secret.bin", 0, 16)]}, "stored in another file"),
     ],
     ids=["beyond memory", "not there", "compressed", "whole numbers", "text", "elsewhere"],
 )
@@ -68,7 +68,7 @@ def test_virtual_arrays_are_refused(h5py, tmp_path):
     layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "conv_1/conv_1/bias:0", shape=(3,))
     with h5py.File(written(h5py, tmp_path / "w.h5"), "a") as file:
         file.create_virtual_dataset("conv_2/kernel:0", layout)
-    with pytest.raises(UserValueError, match="kept in another file"):
+    with pytest.raises(UserValueError, match="stored in another file"):
         read_weights(tmp_path / "w.h5")
 
 
@@ -77,7 +77,7 @@ def test_a_group_that_holds_itself_and_no_arrays_at_all(h5py, tmp_path):
     with h5py.File(tmp_path / "w.h5", "w") as file:
         group = file.create_group("again")
         group["again"] = group
-    with pytest.raises(UserValueError, match="are no weights"):
+    with pytest.raises(UserValueError, match="it has more than 20000 groups, or groups deeper than 8"):
         read_weights(tmp_path / "w.h5")
     with h5py.File(tmp_path / "w.h5", "w") as file:
         file.create_group("empty")

@@ -34,13 +34,13 @@ def test_heads_are_found():
     assert head_of(resnet3d18(6, width=4), 6) == ["fc"]
     assert head_of(smp_network("FPN", "resnet18", 4), 4) == ["segmentation_head.0"]
     assert head_of(classifier("timm/deit_tiny_distilled_patch16_224", 5), 5) == ["head", "head_dist"]
-    with pytest.raises(ValueError, match="no layer of 7 outputs"):
+    with pytest.raises(ValueError, match="no layer with 7 outputs"):
         head_of(nn.Sequential(nn.Linear(2, 3)), 7)
     assert within("fc.weight", ["fc"])
     assert not within("fc2.weight", ["fc"])
 
 
-@pytest.mark.parametrize(("head", "words"), [("new", "no `weights` are given"), ("old", "'new' or left out")])
+@pytest.mark.parametrize(("head", "words"), [("new", "there are no `weights`"), ("old", "'new' or left out")])
 def test_a_head_without_effect_is_refused(head, words):
     with pytest.raises(ValueError, match=words):
         classifier("resnet18", 3, head=head)

@@ -54,10 +54,10 @@ def test_smp_s_own_weights_are_read_from_the_hub_s_cache(hub):
 @pytest.mark.parametrize(
     ("network", "weights", "words"),
     [
-        ("resnet18", "timm/resnet18.a1_in1k", r"(?s)models--timm--resnet18\.a1_in1k.*Nothing is fetched"),
-        ("resnet18", "timm/resnet50.a1_in1k", r"weights of timm's resnet50, and the network is resnet18"),
+        ("resnet18", "timm/resnet18.a1_in1k", r"(?s)models--timm--resnet18\.a1_in1k.*Nothing is downloaded"),
+        ("resnet18", "timm/resnet50.a1_in1k", r"weights of timm's resnet50, but the network is resnet18"),
         ("timm/efficientnet_b0", "timm/tf_efficientnet_b0.in1k", "weights of timm's tf_efficientnet_b0"),
-        ("timm/resnet18", "timm/resnet18.b1_in1k", r"no weights of the name 'resnet18\.b1_in1k'.*a1_in1k"),
+        ("timm/resnet18", "timm/resnet18.b1_in1k", r"no weights named 'resnet18\.b1_in1k'.*a1_in1k"),
     ],
 )
 def test_what_is_missing_or_of_another_network_is_said(hub, network, weights, words):

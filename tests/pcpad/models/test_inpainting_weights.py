@@ -116,14 +116,17 @@ def state_of(**changes):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"weight": torch.ones(2, 2), "bias": torch.ones(2)}, r"no inpainting network.*2 tensors, weight, bias.*Known"),
+        (
+            {"weight": torch.ones(2, 2), "bias": torch.ones(2)},
+            r"no known inpainting network.*2 tensors, weight, bias.*Known",
+        ),
         (
             {
                 "pytorch-lightning_version": "2.6.6",
                 "hyper_parameters": {"_class_path": "pcpad.tasks.ClassificationTask"},
                 "state_dict": {"network.fc.weight": torch.ones(2, 2)},
             },
-            "no inpainting network.*It is a checkpoint of ClassificationTask",
+            "no known inpainting network.*It is a checkpoint of ClassificationTask",
         ),
         ({"p_conv2d_1.kernel": torch.ones(7, 7, 3, 64)}, "later version of PConv-Keras"),
         ({"epoch": 3}, "holds no state dict"),
@@ -158,14 +161,14 @@ def test_other_files_are_refused_with_what_was_found(content, said, tmp_path):
 )
 def test_checkpoints_that_say_nonsense_of_their_images_are_refused(name, value, tmp_path):
     torch.save(checkpoint(inpainting_unet(1, width=2), **{name: value}), tmp_path / "last.ckpt")
-    with pytest.raises(UserValueError, match=f"says of its images `{name}="):
+    with pytest.raises(UserValueError, match=f"Expected `{name}` of the images in"):
         load_inpainter(tmp_path / "last.ckpt")
 
 
 @pytest.mark.faults
 def test_a_file_that_is_cut_off_or_missing_or_of_another_depth(tmp_path):
     torch.save(state_of(), tmp_path / "weights.pth")
-    with pytest.raises(UserValueError, match="depth 2, and depth=7 was asked for"):
+    with pytest.raises(UserValueError, match="depth 2, but got depth=7"):
         load_inpainter(tmp_path / "weights.pth", depth=7)
     with pytest.raises(UserValueError, match="Expected argument `depth` to be a positive integer or None, but got 0"):
         load_inpainter(tmp_path / "weights.pth", depth=0)

@@ -50,7 +50,7 @@ def test_what_cannot_be_adapted_is_refused():
     with pytest.raises(UserValueError, match="Expected argument `in_channels` to be in 1 … 512, but got 0"):
         adapt_input_channels(nn.Conv2d(3, 4, 1), 0, trained=False)
     with pytest.raises(
-        UserValueError, match="`in_channels` 5 is for networks that begin with a convolution of the three"
+        UserValueError, match="a network that begins with a convolution of RGB's three channels for in_channels=5"
     ):
         adapt_input_channels(nn.Conv2d(4, 4, 1), 5, trained=False)
     with pytest.raises(UserValueError, match=r"Expected argument `std` to be 5 numbers, .*but got \[0.1, 0.2, 0.3\]"):

@@ -79,7 +79,9 @@ def test_torchvision_s_deeplab_is_sent_to_the_architecture_that_reads_it(tmp_pat
     with torch.device("meta"):
         theirs = segmentation.deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=4)
     torch.save({name: torch.zeros(value.shape) for name, value in theirs.state_dict().items()}, tmp_path / "w.pth")
-    with pytest.raises(ValueError, match=r"DeepLabV3, which has no decoder: --model\.architecture torchvision/deeplab"):
+    with pytest.raises(
+        ValueError, match=r"DeepLabV3, which has no decoder: load it with --model\.architecture torchvision/deeplab"
+    ):
         deeplabv3plus("resnet50", 4, weights=tmp_path / "w.pth")
 
 
@@ -89,10 +91,10 @@ def test_torchvision_s_deeplab_is_sent_to_the_architecture_that_reads_it(tmp_pat
     [
         (
             {"opt": {"no_max_pool": True}},
-            "no_max_pool=True, and this network has no_max_pool=False.*variant.no_max_pool",
+            "no_max_pool=True, but this network has no_max_pool=False.*variant.no_max_pool",
         ),
         ({"opts": {"conv1_t_stride": 2}}, "conv1_t_stride=2.*--model.variant.conv1_t_stride 2"),
-        ({"arch": "resnet-34"}, "arch='resnet-34', and this network has arch='resnet-18'"),
+        ({"arch": "resnet-34"}, "arch='resnet-34', but this network has arch='resnet-18'"),
         ({"opt": {"model": "preresnet", "model_depth": 18}}, "preresnet-18"),
         ({"hyper_parameters": {"_class_path": "x", "network": "r", "variant": R3D}}, "no_max_pool=True"),
     ],
@@ -137,5 +139,5 @@ def test_what_files_say():
     assert stated(content) == {"a": 1, "b": (1, 2), "arch": "x"}
     assert stated_here(content) == {}
     refuse_stated({"b": [1, 2]}, {"b": (1, 2), "c": 3}, "w.pth", {})
-    with pytest.raises(ValueError, match=re.escape("b=[1, 2], and this network has b=(1, 3)")):
+    with pytest.raises(ValueError, match=re.escape("b=[1, 2], but this network has b=(1, 3)")):
         refuse_stated({"b": [1, 2]}, {"b": (1, 3)}, "w.pth", {})

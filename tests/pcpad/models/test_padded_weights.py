@@ -46,7 +46,7 @@ def test_another_padding_is_refused_and_nothing_changed(written):
     _, path = written
     other = network("zeros")
     before = {name: value.clone() for name, value in other.state_dict().items()}
-    with pytest.raises(UserValueError, match="for partial padding, and the network's is zeros"):
+    with pytest.raises(UserValueError, match="for partial padding, but the network's is zeros"):
         load_weights(other, path)
     assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
 

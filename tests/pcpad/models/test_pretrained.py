@@ -136,15 +136,15 @@ def test_the_description_says_where_weights_come_from(tmp_path):
 @pytest.mark.faults
 def test_another_network_than_the_description_s_is_not_written(tmp_path, narrow):
     network = filtering_unet(width=4, padding="zeros")
-    with pytest.raises(UserValueError, match="builds another network than the one to be saved"):
+    with pytest.raises(UserValueError, match="builds a different network from the one to save"):
         save_pretrained(network, tmp_path / "a", "filtering_unet", {"width": 4, "padding": "partial"}, **SAID)
     with pytest.raises(UserValueError, match="of another shape"):
         save_pretrained(network, tmp_path / "a", "filtering_unet", {"width": 8, "padding": "zeros"}, **SAID)
     # Weights that fit, and a stride that differs.
     wide = wide_resnet38(output_stride=16, num_classes=2).half()
-    with pytest.raises(UserValueError, match="builds another network"):
+    with pytest.raises(UserValueError, match="builds a different network"):
         save_pretrained(wide, tmp_path / "a", "wide_resnet38", {"num_classes": 2}, **SAID)
-    with pytest.raises(UserValueError, match="builds another network"):
+    with pytest.raises(UserValueError, match="builds a different network"):
         save_pretrained(nn.Conv2d(1, 1, 1), tmp_path / "a", "filtering_unet", **SAID)
     assert not (tmp_path / "a").exists()
 
@@ -153,7 +153,7 @@ def test_another_network_than_the_description_s_is_not_written(tmp_path, narrow)
 def test_what_users_have_to_know_is_asked_for(tmp_path):
     network = filtering_unet(width=4)
     for missing in ("data", "license"):
-        with pytest.raises(UserValueError, match=f"Expected {missing} to be said"):
+        with pytest.raises(UserValueError, match=f"Expected a text for `{missing}`"):
             save_pretrained(network, tmp_path / "a", "filtering_unet", {"width": 4}, **{**SAID, missing: " "})
     (tmp_path / "file").touch()
     with pytest.raises(UserFileExistsError, match="is a file"):
@@ -189,11 +189,11 @@ def test_what_users_have_to_know_is_asked_for(tmp_path):
             },
             "has an option 'checkpoint_path'",
         ),
-        ({"arguments": []}, "has no proper arguments"),
+        ({"arguments": []}, "has no valid arguments"),
         ({"library_name": "timm"}, "does not describe weights of pcpad"),
         ({"format": 2}, "reads format 1"),
-        ({"sha256": "0"}, "has no proper sha256"),
-        ({"sha256": "0" * 64}, "their sums differ"),
+        ({"sha256": "0"}, "has no valid sha256"),
+        ({"sha256": "0" * 64}, "the checksums differ"),
         ({"mean": [0.5], "std": [0]}, "expected mean and std"),
         ({"mean": 0.5, "std": 0.5}, "expected mean and std"),
         ({"numbers": {"a": {}}}, "expected numbers"),
@@ -221,9 +221,9 @@ def test_a_flipped_bit_is_noticed(saved):
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UserValueError, match="their sums differ"):
+    with pytest.raises(UserValueError, match="the checksums differ"):
         from_pretrained(folder)
-    with pytest.raises(UserValueError, match="their sums differ"):
+    with pytest.raises(UserValueError, match="the checksums differ"):
         push_to_hub(folder, "me/mine")
 
 
@@ -234,7 +234,7 @@ def test_what_is_not_there_is_told(saved, tmp_path, monkeypatch):
         from_pretrained(tmp_path / "nowhere")
     alone = tmp_path / "alone.safetensors"
     shutil.copy(folder / "model.safetensors", alone)
-    with pytest.raises(UserFileNotFoundError, match="Weights alone are loaded by"):
+    with pytest.raises(UserFileNotFoundError, match="Load weights without a description with"):
         from_pretrained(alone)
     (folder / "README.md").unlink()
     with pytest.raises(UserFileNotFoundError, match=r"lacks README\.md"):

@@ -158,9 +158,13 @@ def test_a_description_that_is_refused_costs_no_weights(hub, run, tmp_path):
 @pytest.mark.parametrize(
     ("args", "environment", "said"),
     [
-        (("me/nothing",), {}, "UserFileNotFoundError: No folder me/nothing here, and config.json of me/nothing could"),
-        (("me/nothing", "v2"), {"HF_HUB_OFFLINE": "1"}, "config.json of me/nothing at v2 could not be fetched"),
-        (("me/nothing",), {"HF_ENDPOINT": "http://127.0.0.1:1"}, "could not be fetched from the hub"),
+        (
+            ("me/nothing",),
+            {},
+            "UserFileNotFoundError: There is no folder me/nothing, and config.json of me/nothing could",
+        ),
+        (("me/nothing", "v2"), {"HF_HUB_OFFLINE": "1"}, "config.json of me/nothing at v2 could not be downloaded"),
+        (("me/nothing",), {"HF_ENDPOINT": "http://127.0.0.1:1"}, "could not be downloaded from the hub"),
     ],
 )
 def test_a_hub_without_it_is_told(run, args, environment, said):

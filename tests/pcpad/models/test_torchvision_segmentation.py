@@ -27,5 +27,5 @@ def test_names(tmp_path, monkeypatch):
         torchvision_segmentation("deeplabv3", weights="COCO_WITH_VOC_LABELS_V1")
     with pytest.raises(FileNotFoundError, match="resnet50-0676ba61"):
         torchvision_segmentation("fcn", encoder_weights="imagenet")
-    with pytest.raises(ValueError, match="no segmentation network 'deeplab' on 'resnet50'"):
+    with pytest.raises(ValueError, match="no 'deeplab' on 'resnet50': expected one of"):
         torchvision_segmentation("deeplab")

@@ -92,7 +92,7 @@ def test_published_weights_run_as_torchvision_runs_them(coco_state, tmp_path, mo
     theirs = fasterrcnn_resnet50_fpn(weights=sets.COCO_V1).eval()
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
     with pytest.raises(
-        FileNotFoundError, match=r"fasterrcnn_resnet50_fpn_coco-258fb6c6\.pth is missing from .*Get htt"
+        FileNotFoundError, match=r"fasterrcnn_resnet50_fpn_coco-258fb6c6\.pth is missing from .*Download htt"
     ):
         load_detector()
     (tmp_path / "checkpoints").mkdir()
@@ -132,13 +132,11 @@ def test_files_that_are_no_such_detector(coco_state, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"No weight file at .*absent\.pth.* Expected the detector"):
         load_detector(tmp_path / "absent.pth")
     torch.save({"fc.weight": torch.zeros(2, 2)}, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match="no Faster R-CNN of torchvision's: expected one `roi_heads"):
+    with pytest.raises(ValueError, match="is not a Faster R-CNN of torchvision: expected one `roi_heads"):
         load_detector(tmp_path / "other.pth")
     head = "roi_heads.box_predictor.cls_score.weight"
     torch.save({head: torch.zeros(21, 1024)}, tmp_path / "voc.pth")
-    with pytest.raises(
-        ValueError, match=r"tells 21 classes apart: expected 91, COCO's, or 9, background and person, r"
-    ):
+    with pytest.raises(ValueError, match=r"has 21 classes: expected 91, COCO's, or 9, background and person, r"):
         load_detector(tmp_path / "voc.pth")
     torch.save({head: coco_state[head]}, tmp_path / "part.pth")
     with pytest.raises(ValueError, match="missing from the file"):
@@ -318,7 +316,7 @@ def test_nothing_found_nothing_there_and_a_new_start(monkeypatch):
     seen.update(image, image, road, road)  # the car before is forgotten
     assert all(bool(value.isnan()) for value in seen.compute().values())
     seen.update(image, image, road, road)
-    with pytest.raises(ValueError, match=r"one size for detAP, but got \(64, 64\) after \(32, 32\)"):
+    with pytest.raises(ValueError, match=r"images for detAP to have one size, but got \(64, 64\) after \(32, 32\)"):
         seen.update(torch.zeros(1, 3, 64, 64), image, road, road)
 
 
