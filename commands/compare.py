@@ -108,7 +108,7 @@ def _run(given: Namespace, grid: Grid, cells: Sequence[Cell]) -> list[str]:
         for stage in (tune_cells_for(root, grid, cells), cells):
             why = {cell.name: waits_for(root, grid, cell) for cell in stage}
             waiting += [f"{name} {line}" for name, line in why.items() if line]
-            run(root, grid, [cell for cell in stage if not why[cell.name]])
+            waiting += run(root, grid, [cell for cell in stage if not why[cell.name]])
             if stage is not cells:
                 waiting += decide(root, grid)
     return waiting

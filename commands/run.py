@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
@@ -46,12 +46,13 @@ from pcpad.terminal import escaped_stderr, is_unicode, say
 from pcpad.trust import Trust, named_in, named_values
 
 
-def main(verb: str, args: list[str]) -> SuiteCLI:
+def main(verb: str, args: list[str], *, on_training: Callable[[], None] | None = None) -> SuiteCLI:
     """Run one of the trainer's verbs.
 
     Args:
         verb: `fit`, `validate`, `test` or `predict`.
         args: The arguments after it.
+        on_training: Called when the first training batch starts.
 
     Returns:
         The command-line object, with `trainer`, `model` and `datamodule` as the run left them.
@@ -62,10 +63,10 @@ def main(verb: str, args: list[str]) -> SuiteCLI:
     """
     _quieten()
     with reading_once():
-        return _run(verb, args)
+        return _run(verb, args, on_training)
 
 
-def _run(verb: str, args: list[str]) -> SuiteCLI:
+def _run(verb: str, args: list[str], on_training: Callable[[], None] | None) -> SuiteCLI:
     modules, args = split_imports(args)
     refuse_other_bytes(args)
     args = resolve_configs(args)
@@ -94,7 +95,7 @@ def _run(verb: str, args: list[str]) -> SuiteCLI:
     if home is not None:  # a resumed run stays with its first part
         folder, name = home
         settings.setdefault("trainer", {})["default_root_dir"] = folder
-    return SuiteCLI(verb, args, name=name, remembered=settings, trust=trust, configs=configs)
+    return SuiteCLI(verb, args, name=name, remembered=settings, trust=trust, configs=configs, on_training=on_training)
 
 
 class SuiteCLI(LightningCLI):
@@ -107,6 +108,7 @@ class SuiteCLI(LightningCLI):
         remembered: The checkpoint's settings, see `pcpad.commands.checkpoint.remembered`.
         trust: What it may name; None without a checkpoint.
         configs: The configuration files among the arguments.
+        on_training: Called when the first training batch starts.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class SuiteCLI(LightningCLI):
         remembered: dict[str, Any],
         trust: Trust | None = None,
         configs: Sequence[Path] = (),
+        on_training: Callable[[], None] | None = None,
     ) -> None:
         self.verb = verb
         self.name = name
@@ -126,7 +129,7 @@ class SuiteCLI(LightningCLI):
         self.configs = list(configs)
         # As a first config, whatever comes later on the command line outranks it.
         front = ["--config", json.dumps(remembered)] if remembered else []
-        self.start = Start()
+        self.start = Start(on_training)
         try:
             super().__init__(
                 LightningModule,

@@ -18,11 +18,12 @@ import time
 import traceback
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pcpad.commands.comparison.cells import LOG_FILE, last_error, remaining, write_failures
+from pcpad.commands.comparison.cells import LOG_FILE, TRAINING_FILE, last_error, remaining, write_failures
 from pcpad.commands.comparison.grid import CRASH_FILE, LOCK_FILE, read_grid
 from pcpad.files import locked
 from pcpad.terminal import for_terminal, say
@@ -75,12 +76,12 @@ def _run_remaining(root: Path, name: str, tests: Mapping[str, Any]) -> int:
     grid = read_grid(root).with_tests(tests)
     cell = grid.cell(name)
     todo = remaining(root, grid, cell)
-    (root / name / CRASH_FILE).unlink(missing_ok=True)
+    forget_attempt(root / name)
     commands = [step.command() for step in todo]
     os.environ[_STEPS] = json.dumps(commands)
     failed = []
     for step, command in zip(todo, commands, strict=True):
-        error = _run(command)
+        error = _run(command, root / name / TRAINING_FILE)
         if error == _EXIT:
             error = last_error(root / name / LOG_FILE)
         if error is None and not step.done():
@@ -94,14 +95,20 @@ def _run_remaining(root: Path, name: str, tests: Mapping[str, Any]) -> int:
     return CRASHED if failed else 0
 
 
-def _run(command: list[str]) -> str | None:
-    """Run a command of pcpad's; what went wrong in a line, or None."""
+def forget_attempt(folder: Path) -> None:
+    """Remove what a cell's last attempt left beside its results: why it failed, and whether it trained."""
+    for name in (CRASH_FILE, TRAINING_FILE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _run(command: list[str], trained: Path | None = None) -> str | None:
+    """Run a command of pcpad's, which leaves a file when it begins to train; what went wrong in a line, or None."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     from pcpad.commands.run import main as run
 
     say(f"$ {shlex.join(['pcpad', *command])}")
     try:
-        run(command[0], command[1:])
+        run(command[0], command[1:], on_training=trained and partial(_note, trained))
     except SystemExit as end:
         sys.stderr.flush()
         return None if end.code in (0, None) else _EXIT
@@ -111,6 +118,11 @@ def _run(command: list[str]) -> str | None:
     finally:
         gc.collect()  # the next step's network should find this one's memory free
     return None
+
+
+def _note(path: Path) -> None:
+    with suppress(OSError):  # it tells which cells fail alike, and is worth no run
+        path.touch()
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
