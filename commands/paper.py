@@ -96,7 +96,7 @@ def parser() -> Parser:
         "files of `pcpad bench --json`. Without it a table is printed as the paper has it",
     )  # fmt: skip
     add("--all-rows", action="store_true",
-        help="keep the rows of the paper's networks that no run is of (default: one line says which they are)")  # fmt: skip
+        help="keep the rows of the paper's networks that no run is of (default: one line names these)")  # fmt: skip
     add("--as", dest="stand_in", action="append", default=[], metavar="PAPER=OURS",
         help="the network OURS stands in the rows of the paper's network PAPER")  # fmt: skip
     add("--format", choices=FORMATS, default="text", help="of tables; LaTeX for booktabs (default: text)")
