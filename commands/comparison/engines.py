@@ -19,10 +19,10 @@ def add_engines(parser: argparse.ArgumentParser) -> None:
     """Add `--on` and what belongs to it."""
     add = parser.add_argument
     add("--jobs", type=int, default=1, metavar="N", help="runs side by side, which share out the GPUs (default: 1)")
-    text = "run on several machines, which share the folder: as Ray tasks, or as a SLURM job array"
     text = "run all runs, though two have ended before their first training step with the same error (default: those "
     text += "that this error would meet too are not run, and with --on their jobs are cancelled)"
     add("--keep-going", action="store_true", help=text)
+    text = "run on several machines, which share the folder: as Ray tasks, or as a SLURM job array"
     add("--on", choices=("ray", "slurm"), help=text)
     text = "of a Ray cluster (default: one of this machine alone, at 127.0.0.1); whoever reaches a cluster without a "
     text += "token can run code on it"
