@@ -16,7 +16,7 @@ from pcpad.commands.papers.measured import KINDS
 from pcpad.commands.papers.published import find, published_figures, published_tables
 from pcpad.commands.papers.trained import Found, read_folders
 from pcpad.commands.papers.writing import FORMATS
-from pcpad.commands.parser import Parser, path_name
+from pcpad.commands.parser import Parser, path_name, verb_parser
 from pcpad.errors import UserValueError
 from pcpad.files import refuse_dear, refuse_no_folder, refuse_replacing, write_text
 from pcpad.tables import Table
@@ -81,13 +81,7 @@ def main(args: list[str]) -> None:
 
 def parser() -> Parser:
     """Of the command line."""
-    made = Parser(
-        prog="pcpad paper",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    made = verb_parser("paper", _DESCRIPTION, _EXAMPLES)
     add = made.add_argument
     add("name", nargs="+", metavar="NAME", help="2018:T2, 2022:F9, …; `list` names them, `all` is every table")
     add(
