@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from pcpad.commands.comparison import worker
 from pcpad.commands.comparison.cells import TRAINING_FILE, remaining, write_failures
 from pcpad.commands.comparison.failing import SharedFailures
-from pcpad.commands.comparison.grid import GRID_FILE, LOCK_FILE, Cell, Grid, read_grid
+from pcpad.commands.comparison.grid import GRID_FILE, LOCK_FILE, Cell, Grid
+from pcpad.commands.comparison.grid_file import read_grid
 from pcpad.commands.comparison.running import ending, environment, sigterm_raises, start
 from pcpad.files import locked
 from pcpad.terminal import say

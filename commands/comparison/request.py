@@ -18,7 +18,8 @@ from typing import Any
 from pcpad.bounded_yaml import read_yaml
 from pcpad.commands.comparison.axes import exclude, read_axes, refuse_reserved
 from pcpad.commands.comparison.engines import add_engines, check_engine
-from pcpad.commands.comparison.grid import PADDING, Cell, Grid, expand, in_common
+from pcpad.commands.comparison.grid import PADDING, Cell, Grid, expand
+from pcpad.commands.comparison.grid_file import in_common
 from pcpad.commands.comparison.metrics import parse_metric
 from pcpad.commands.comparison.templates import check_templates, filled, read_templates
 from pcpad.commands.comparison.tuning import read_tuning

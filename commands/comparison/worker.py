@@ -24,7 +24,8 @@ from types import FrameType
 from typing import Any
 
 from pcpad.commands.comparison.cells import LOG_FILE, TRAINING_FILE, last_error, remaining, write_failures
-from pcpad.commands.comparison.grid import CRASH_FILE, LOCK_FILE, read_grid
+from pcpad.commands.comparison.grid import CRASH_FILE, LOCK_FILE
+from pcpad.commands.comparison.grid_file import read_grid
 from pcpad.files import locked
 from pcpad.terminal import for_terminal, say
 
@@ -51,7 +52,7 @@ def main(folder: str, name: str, tests: str) -> int:
         # A further process of a run on several devices: Lightning starts it as it found the first, by this very
         # command. It does what the first one decided to do.
         for command in json.loads(os.environ[_STEPS]):
-            _run(command)
+            _run(command, None)
         return 0
     return run_cell(Path(folder), name, json.loads(tests))
 
@@ -101,14 +102,14 @@ def forget_attempt(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _run(command: list[str], trained: Path | None = None) -> str | None:
-    """Run a command of pcpad's, which leaves a file when it begins to train; what went wrong in a line, or None."""
+def _run(command: list[str], trained: Path | None) -> str | None:
+    """Run a command of pcpad's, which leaves a file, if one is named, when it begins to train; what went wrong in a line, or None."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     from pcpad.commands.run import main as run
 
     say(f"$ {shlex.join(['pcpad', *command])}")
     try:
-        run(command[0], command[1:], on_training=trained and partial(_note, trained))
+        run(command[0], command[1:], on_training=partial(_note, trained))
     except SystemExit as end:
         sys.stderr.flush()
         return None if end.code in (0, None) else _EXIT
@@ -120,9 +121,10 @@ def _run(command: list[str], trained: Path | None = None) -> str | None:
     return None
 
 
-def _note(path: Path) -> None:
+def _note(path: Path | None) -> None:
     with suppress(OSError):  # it tells which cells fail alike, and is worth no run
-        path.touch()
+        if path is not None:
+            path.touch()
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from io import BufferedReader
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
@@ -291,11 +292,11 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".strip().splitlines()[0]
 
 
-def _sum(file: BinaryIO) -> str:
+def _sum(file: BufferedReader) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _refuse_damaged(file: BinaryIO, weights: Path, expected: str) -> None:
+def _refuse_damaged(file: BufferedReader, weights: Path, expected: str) -> None:
     if _sum(file) != expected:
         message = (
             f"{weights} is not the file that its {CONFIG} describes (their sums differ): it is damaged, or one of the "

@@ -10,7 +10,8 @@ import yaml
 
 from pcpad import cli
 from pcpad.commands.comparison.cells import folder_of_test
-from pcpad.commands.comparison.grid import PADDING, SEED, Grid, enter_grid, expand
+from pcpad.commands.comparison.grid import PADDING, SEED, Grid, expand
+from pcpad.commands.comparison.grid_file import enter_grid
 from pcpad.commands.papers.published import published_figures, published_tables
 
 # The 2018 paper's Table 2, ResNet-50, and its Table 4.

@@ -7,7 +7,8 @@ import pytest
 from pcpad.commands.comparison import running, worker
 from pcpad.commands.comparison.cells import TRAINING_FILE, write_failures
 from pcpad.commands.comparison.failing import SharedFailures, alike
-from pcpad.commands.comparison.grid import PADDING, SEED, Cell, Grid, enter_grid, expand
+from pcpad.commands.comparison.grid import PADDING, SEED, Cell, Grid, expand
+from pcpad.commands.comparison.grid_file import enter_grid
 from pcpad.commands.comparison.running import run_cells
 
 NO_DATA = "FileNotFoundError: Data set not found in /data: no run starts without it"

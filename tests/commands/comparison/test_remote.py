@@ -6,7 +6,8 @@ import pytest
 
 from pcpad.commands.comparison import worker
 from pcpad.commands.comparison.cells import TRAINING_FILE, failures, folder_of_test, write_failures
-from pcpad.commands.comparison.grid import PADDING, SEED, Grid, enter_grid, expand
+from pcpad.commands.comparison.grid import PADDING, SEED, Grid, expand
+from pcpad.commands.comparison.grid_file import enter_grid
 from pcpad.commands.comparison.remote import RETRIES, LostError, run_here, run_on
 
 
