@@ -103,7 +103,7 @@ def forget_attempt(folder: Path) -> None:
 
 
 def _run(command: list[str], trained: Path | None) -> str | None:
-    """Run a command of pcpad's, which leaves a file, if one is named, when it begins to train; what went wrong in a line, or None."""
+    """Run a command of pcpad's; what went wrong in a line, or None. When it begins to train, `trained` is made."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     from pcpad.commands.run import main as run
 
