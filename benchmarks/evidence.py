@@ -186,6 +186,9 @@ def _section(section: Section, results: Path) -> str:
     rows = section.rows(cells)
     command = _command(section.experiment)
     said = f"{section.note} `{command}`, {cells.hours:.2f} hours."
+    ended = [f"{arm}, seed {seed}: {why}" for arm, found in cells.diverged.items() for seed, why in found.items()]
+    if ended:
+        said += f"\n\nEnded because the loss was not finite, and not repeated: {'; '.join(ended)}"
     return f"## {section.title}\n\n{said}\n\n{_table(rows)}"
 
 

@@ -161,31 +161,47 @@ class Cells:
 
     Args:
         folder: Where their JSON files are.
+
+    Attributes:
+        runs: By arm and seed those that have a result.
+        diverged: By arm and seed why those ended whose loss was not finite; they are among `runs` only where their
+            protocol says what they count as.
+        rates: By arm how its learning rate was chosen.
+        judge: How the judge was trained.
     """
 
     def __init__(self, folder: Path) -> None:
         self.runs: dict[str, dict[int, Any]] = {}
+        self.diverged: dict[str, dict[int, str]] = {}
         self.rates: dict[str, Any] = {}
+        self._without: list[Any] = []
         self.judge: dict[str, Any] | None = None
         for path in sorted(folder.glob("*.json")):
             content = json.loads(path.read_text(encoding="utf-8"))
             if path.stem.startswith("rates, "):
                 self.rates[content["arm"]] = content
-            elif path.stem == "judge":
+                continue
+            if path.stem == "judge":
                 self.judge = content
-            else:
-                self.runs.setdefault(content["arm"], {})[int(content["seed"])] = content
+                continue
+            arm, seed = content["arm"], int(content["seed"])
+            if "diverged" in content:
+                self.diverged.setdefault(arm, {})[seed] = content["diverged"]
+                if not content["test"]:
+                    self._without.append(content)
+                    continue
+            self.runs.setdefault(arm, {})[seed] = content
 
     @property
     def hours(self) -> float:
         """Hours of processor time, the choice of learning rates and the judge included."""
         runs = [run for by_seed in self.runs.values() for run in by_seed.values()]
-        others = [*self.rates.values(), self.judge or {}]
+        others = [*self.rates.values(), self.judge or {}, *self._without]
         return sum(run.get("cpu_seconds", 0.0) for run in [*runs, *others]) / 3600
 
     def count(self, arm: str) -> int:
-        """How many of an arm's runs are finished."""
-        return len(self.runs.get(arm, {}))
+        """How many of an arm's runs are at their end, those included whose loss was not finite."""
+        return len({*self.runs.get(arm, {}), *self.diverged.get(arm, {})})
 
     def metric(self, arm: str, name: str) -> dict[int, float]:
         """A test metric by seed, for runs in which it is finite."""

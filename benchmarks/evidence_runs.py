@@ -8,7 +8,8 @@
 REAL holds `bsds500/`, `camvid/`, `cifar10/` and `urban100/` as `benchmarks/evidence_data.py` reads them; `position`
 takes the photographs of `pcpad sample photos`, and `act_demo` and `syn_demo` draw theirs. Runs are made by
 `pcpad compare` in DIR; each that is finished, its tests included, is one JSON file in `benchmarks/results/EXPERIMENT`,
-and one that is there is not run again. It may be stopped at any time: the same command resumes.
+and one that is there is not run again. That also holds for a run whose loss was not finite, where the protocol says so.
+It may be stopped at any time: the same command resumes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -30,7 +32,7 @@ import torch
 from benchmarks.common import machine
 from benchmarks.evidence_data import DRAWN, lay_out
 from benchmarks.evidence_scores import JUDGE, TILE, classification_scores, segmentation_scores, synthesis_scores
-from pcpad.commands.comparison.cells import finished_entry
+from pcpad.commands.comparison.cells import failures, finished_entry
 from pcpad.commands.comparison.grid import SEED, Cell
 from pcpad.files import write_text
 
@@ -39,6 +41,10 @@ RECIPES = Path(__file__).parent / "recipes"
 RATE = "model.optimizer.init_args.lr"
 PEAK_RATE = "model.scheduler.init_args.max_lr"
 TUNING_SEED = 100
+_NOT_FINITE = re.compile(
+    r"(?:pcpad: error: )?"
+    r"(?:The loss is not finite \(|\S+ is \S+: the weights or the data hold values that are not finite)"
+)
 _TESTS = [
     *("--test", "--eval+=Regular", "--eval+=Tile", f"--eval.size={TILE}"),
     *("--eval+=Tile", f"--eval.size={TILE}", "--eval.overlap=1/3"),
@@ -82,6 +88,8 @@ class Experiment:
         score: Further measurements of a run, from checkpoint, data, and the paddings that it is tested under.
         rate: The option of `pcpad fit` that is the learning rate.
         judge: The recipe of a judge that is trained before the first run, on `judge/` of the data.
+        diverged: What the test of a run counts as whose loss was not finite; None where the protocol does not say that
+            such a run is not repeated.
     """
 
     recipe: str
@@ -92,6 +100,7 @@ class Experiment:
     score: Callable[[Path, Path, Sequence[str]], dict[str, Any]] | None = None
     rate: str = RATE
     judge: str | None = None
+    diverged: Mapping[str, float] | None = None
 
     def crossed(self, arm: Arm) -> list[str]:
         """The paddings that an arm is tested under, its own first; one with parameters only under itself."""
@@ -115,7 +124,9 @@ def _normed(norm: str, padding: str, seeds: int) -> Arm:
 _FOUR = ("zeros", "reflect", "replicate", "partial")
 EXPERIMENTS = {
     "position": Experiment("position.yaml", _arms(_FOUR, 10), (0.03, 0.1, 0.3), score=classification_scores),
-    "gauss_unet": Experiment("gauss_narrow.yaml", _arms((*_FOUR, "explicit"), 10), (0.001, 0.003, 0.01), mode="min"),
+    "gauss_unet": Experiment(
+        "gauss_narrow.yaml", _arms((*_FOUR, "explicit"), 10), (0.001, 0.003, 0.01), mode="min", diverged={}
+    ),
     "cls_cifar": Experiment(
         "cls_cifar.yaml",
         [*_arms(_FOUR, 5), Arm("explicit", {"model.padding": "explicit"}, 3, rates="zeros")],
@@ -133,7 +144,11 @@ EXPERIMENTS = {
         score=segmentation_scores,
     ),
     "act_demo": Experiment(
-        "act_demo.yaml", _arms(("zeros", "replicate", "partial"), 5), (0.01, 0.03, 0.1), rate=PEAK_RATE
+        "act_demo.yaml",
+        _arms(("zeros", "replicate", "partial"), 5),
+        (0.01, 0.03, 0.1),
+        rate=PEAK_RATE,
+        diverged={"test/video_top1": 1 / 6},  # one movement of six for every video
     ),
     "syn_demo": Experiment(
         "syn_demo.yaml",
@@ -145,6 +160,7 @@ EXPERIMENTS = {
         tests=("--test", "--data.root={data}/test", f"--model.judge={{data}}/{JUDGE}"),
         score=synthesis_scores,
         judge="syn_judge.yaml",
+        diverged={},
     ),
 }
 
@@ -207,9 +223,13 @@ def run(name: str, given: argparse.Namespace, until: float) -> None:
         if experiment.judge is not None:
             train_judge(name, given.results, data)
         content: dict[str, Any] = {"experiment": name, "arm": arm.name, "seed": seed, "rate": rate}
-        spent = _spend(_compare(experiment, arm, rate, seed, grid, data))
         folder = _cell_folder(grid, experiment, arm, rate, seed)
+        if _record_diverged(experiment, file, folder, content):  # of an earlier call
+            continue
+        spent = _spend(_compare(experiment, arm, rate, seed, grid, data))
         fit, test = finished_entry(folder / "fit", "fit"), _tested(folder)
+        if _record_diverged(experiment, file, folder, content | {"cpu_seconds": spent}):
+            continue
         if fit is None or test is None:
             print(f"{name}: {file.stem}: no result, see {folder}", flush=True)
             continue
@@ -221,6 +241,19 @@ def run(name: str, given: argparse.Namespace, until: float) -> None:
         content["cpu_seconds"] = round(spent + time.process_time() - began, 1)
         write_text(file, json.dumps(content | {"machine": machine()}) + "\n")
         print(f"{time.strftime('%H:%M')} {name}: {file.stem}: {content['cpu_seconds']:.0f} s of CPU", flush=True)
+
+
+def _record_diverged(experiment: Experiment, file: Path, folder: Path, content: Mapping[str, Any]) -> bool:
+    """Write the results of a run that ended because its loss was not finite; whether it is one."""
+    errors = (failure["error"] for failure in failures(folder))
+    reason = next(filter(_NOT_FINITE.match, errors), None)
+    if reason is None or experiment.diverged is None:
+        return False
+    reason = reason.removeprefix("pcpad: error: ")
+    found = {"history": {}, "test": dict(experiment.diverged), "diverged": reason, "machine": machine()}
+    write_text(file, json.dumps({**content, **found}) + "\n")
+    print(f"{time.strftime('%H:%M')} {content['experiment']}: {file.stem}: diverged: {reason}", flush=True)
+    return True
 
 
 def chosen_rate(name: str, arm: Arm, given: argparse.Namespace, data: Path, until: float) -> float | None:

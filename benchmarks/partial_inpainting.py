@@ -26,7 +26,8 @@ import torch
 from benchmarks.common import machine
 from benchmarks.paired import compare, holm, markdown, write_section
 from pcpad.commands.comparison.cells import remaining
-from pcpad.commands.comparison.grid import SEED, Cell, Grid, read_grid
+from pcpad.commands.comparison.grid import SEED, Cell, Grid
+from pcpad.commands.comparison.grid_file import read_grid
 from pcpad.commands.loading import load_task
 from pcpad.datamodules.datasets.strokes import draw_mask
 from pcpad.datamodules.datasets.transforms import resize_and_crop

@@ -17,7 +17,7 @@ from pcpad.adaptation.recovery import recover
 from pcpad.adaptation.result import Recovery, plain_rows
 from pcpad.commands.benching.timing import default_device
 from pcpad.commands.networks import LoadedNetwork, load_network
-from pcpad.commands.parser import Parser, file_name, numbers, path_name
+from pcpad.commands.parser import Parser, file_name, numbers, path_name, verb_parser
 from pcpad.commands.plugins import take_imports
 from pcpad.datamodules.datasets.squares import Photographs
 from pcpad.datamodules.reading.folders import FileTable, find_images
@@ -152,9 +152,7 @@ def _about(given: argparse.Namespace, found: Recovery) -> dict[str, Any]:
 
 def parser() -> Parser:
     """Of the command line."""
-    made = Parser(
-        prog="pcpad adapt", description=_HELP, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    made = verb_parser("adapt", _HELP, _EPILOG, allow_abbrev=True)
     add, default = made.add_argument, Procedure()
     add("--network", required=True, help="of torchvision, timm or smp, a checkpoint of the suite, or my.module:make")
     add(

@@ -22,7 +22,7 @@ from pcpad.commands.benching.networks import Contestants, build, contestants
 from pcpad.commands.benching.report import Known, published, save, show, show_both_papers, show_counts
 from pcpad.commands.benching.timing import default_device, machine
 from pcpad.commands.benching.two_inputs import TWO_INPUTS, two_inputs
-from pcpad.commands.parser import Parser, count, path_name, some_of, words
+from pcpad.commands.parser import Parser, count, path_name, some_of, verb_parser, words
 from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserValueError
 from pcpad.files import refuse_dear, refuse_no_folder
@@ -172,9 +172,7 @@ def _choose(device: torch.device, rounds: int) -> None:
 
 def parser() -> Parser:
     """Of the command line."""
-    made = Parser(
-        prog="pcpad bench", description=_HELP, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    made = verb_parser("bench", _HELP, _EPILOG, allow_abbrev=True)
     add = made.add_argument
     add(
         "--network", type=words, default=["resnet50"], metavar="A,B,…",

@@ -20,7 +20,7 @@ from pcpad.commands.bordering.photographs import read_photographs
 from pcpad.commands.bordering.probing import PROBES, probe
 from pcpad.commands.networks import LoadedNetwork, load_network
 from pcpad.commands.outputs import named_files, refuse_within
-from pcpad.commands.parser import Parser, count, file_name, numbers, path_name, some_of, words
+from pcpad.commands.parser import Parser, count, file_name, numbers, path_name, some_of, verb_parser, words
 from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserRuntimeError, UserValueError
 from pcpad.files import refuse_replacing, write_text
@@ -83,12 +83,8 @@ def main(args: list[str]) -> None:
 
 def parser() -> Parser:
     """Of the command line."""
-    made = Parser(
-        prog="pcpad borders",
-        description="Measure how wrong a network is near borders, on photographs without labels.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    made = verb_parser(
+        "borders", "Measure how wrong a network is near borders, on photographs without labels.", _EPILOG
     )
     add = made.add_argument
     add("--network", required=True, metavar="NAME",

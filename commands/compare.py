@@ -12,7 +12,8 @@ from rich.console import Console
 from pcpad.commands.comparison.cells import remaining, shell_line, waits_for
 from pcpad.commands.comparison.choosing import decide, tune_cells_for
 from pcpad.commands.comparison.engines import engine
-from pcpad.commands.comparison.grid import GRID_FILE, Cell, Grid, enter_grid, read_grid
+from pcpad.commands.comparison.grid import GRID_FILE, Cell, Grid
+from pcpad.commands.comparison.grid_file import enter_grid, read_grid
 from pcpad.commands.comparison.plots import draw
 from pcpad.commands.comparison.report import show
 from pcpad.commands.comparison.request import completed, parse, resolve
@@ -108,7 +109,7 @@ def _run(given: Namespace, grid: Grid, cells: Sequence[Cell]) -> list[str]:
         for stage in (tune_cells_for(root, grid, cells), cells):
             why = {cell.name: waits_for(root, grid, cell) for cell in stage}
             waiting += [f"{name} {line}" for name, line in why.items() if line]
-            run(root, grid, [cell for cell in stage if not why[cell.name]])
+            waiting += run(root, grid, [cell for cell in stage if not why[cell.name]])
             if stage is not cells:
                 waiting += decide(root, grid)
     return waiting

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from pcpad.commands import TRAINER_VERBS, VERBS
-from pcpad.commands.parser import Parser, file_name, path_name
+from pcpad.commands.parser import Parser, file_name, path_name, verb_parser
 from pcpad.commands.recipes import packaged_recipes
 from pcpad.commands.short_help import options_of_classes
 from pcpad.errors import UserModuleNotFoundError
@@ -45,13 +45,13 @@ def main(args: list[str]) -> None:
 
 def parser() -> Parser:
     """Of the command line."""
-    made = Parser(
-        prog="pcpad completion",
-        description="Print what makes a shell complete verbs, options, classes, recipes and files.",
-        epilog="bash: pcpad completion bash > ~/.local/share/bash-completion/completions/pcpad\n"
+    made = verb_parser(
+        "completion",
+        "Print what makes a shell complete verbs, options, classes, recipes and files.",
+        "bash: pcpad completion bash > ~/.local/share/bash-completion/completions/pcpad\n"
         "zsh:  pcpad completion zsh > FOLDER/_pcpad, FOLDER being in $fpath\n"
         "fish: pcpad completion fish > ~/.config/fish/completions/pcpad.fish",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=True,
     )
     made.add_argument("shell", choices=SHELLS, help="which shell")
     return made

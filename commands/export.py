@@ -19,7 +19,7 @@ from pcpad.commands.exporting.network import Normalized, describe, example, need
 from pcpad.commands.exporting.write import export_program, need_onnx, write
 from pcpad.commands.loading import load_task
 from pcpad.commands.networks import load_network
-from pcpad.commands.parser import Parser, file_name, path_name
+from pcpad.commands.parser import Parser, file_name, path_name, verb_parser
 from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserValueError
 from pcpad.files import refuse_dear, refuse_no_folder, refuse_replacing
@@ -97,11 +97,8 @@ def _of_weights(given: argparse.Namespace) -> Task:
 
 def parser() -> Parser:
     """Of the command line."""
-    made = Parser(
-        prog="pcpad export",
-        description="Write a checkpoint as ONNX or torch.export, checked against PyTorch.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    made = verb_parser(
+        "export", "Write a checkpoint as ONNX or torch.export, checked against PyTorch.", _EPILOG, allow_abbrev=True
     )
     add = made.add_argument
     add(

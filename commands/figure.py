@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from pcpad.bounded_yaml import read_yaml
 from pcpad.commands.figures import FIGURES
 from pcpad.commands.outputs import refuse_figure
-from pcpad.commands.parser import Parser
+from pcpad.commands.parser import Parser, verb_parser
 from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserValueError, did_you_mean
 
@@ -25,11 +24,11 @@ def main(args: list[str]) -> None:
         ValueError: There is no figure of that name.
     """
     lines = "\n".join(f"  {name:<14} {text}" for name, (_, text) in FIGURES.items())
-    parser = Parser(
-        prog="pcpad figure",
-        description="Draw a figure.",
-        epilog=f"figures:\n{lines}\n\n`pcpad figure NAME --help` shows a figure's options.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = verb_parser(
+        "figure",
+        "Draw a figure.",
+        f"figures:\n{lines}\n\n`pcpad figure NAME --help` shows a figure's options.",
+        allow_abbrev=True,
     )
     parser.add_argument("name", metavar="NAME", help="which one")
     if not args or args[0].startswith("-"):

@@ -26,7 +26,7 @@ from pcpad.commands.filling.results import (
     sheet_row,
     small,
 )
-from pcpad.commands.parser import Parser, file_name, path_name
+from pcpad.commands.parser import Parser, file_name, path_name, verb_parser
 from pcpad.errors import UserError, UserFileExistsError, UserFileNotFoundError, UserRuntimeError, UserValueError
 from pcpad.files import refuse_dear, refuse_replacing
 from pcpad.pictures import FORMATS, Picture, read_picture, write_picture
@@ -88,13 +88,11 @@ def main(args: list[str]) -> None:
 
 def parser() -> Parser:
     """Of the command line."""
-    made = Parser(
-        prog="pcpad fill",
+    made = verb_parser(
+        "fill",
+        "Fill what is damaged in pictures: scratches, writing, stamps, holes.",
+        _EPILOG,
         usage="pcpad fill PICTURES [PICTURES ...] --output OUT [options]; pcpad fill --help lists them",
-        description="Fill what is damaged in pictures: scratches, writing, stamps, holes.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = made.add_argument
     add("pictures", nargs="+", type=path_name, metavar="PICTURES", help="files, and folders to search")

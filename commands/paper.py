@@ -16,7 +16,7 @@ from pcpad.commands.papers.measured import KINDS
 from pcpad.commands.papers.published import find, published_figures, published_tables
 from pcpad.commands.papers.trained import Found, read_folders
 from pcpad.commands.papers.writing import FORMATS
-from pcpad.commands.parser import Parser, path_name
+from pcpad.commands.parser import Parser, path_name, verb_parser
 from pcpad.errors import UserValueError
 from pcpad.files import refuse_dear, refuse_no_folder, refuse_replacing, write_text
 from pcpad.tables import Table
@@ -61,6 +61,9 @@ def main(args: list[str]) -> None:
     if further and not figures:
         message = f"What follows -- are options of a figure, but {', '.join(names)} is none: {' '.join(further)}"
         raise UserValueError(message)
+    if given.all_rows and (figures or not given.runs):
+        message = f"--all-rows has no effect {'on figures' if figures else 'without --runs: then all rows are printed'}"
+        raise UserValueError(message)
     _check_output(given, figures, names)
     found = read_folders(given.runs) if given.runs else None
     if given.output is not None:
@@ -78,13 +81,7 @@ def main(args: list[str]) -> None:
 
 def parser() -> Parser:
     """Of the command line."""
-    made = Parser(
-        prog="pcpad paper",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    made = verb_parser("paper", _DESCRIPTION, _EXAMPLES)
     add = made.add_argument
     add("name", nargs="+", metavar="NAME", help="2018:T2, 2022:F9, …; `list` names them, `all` is every table")
     add(
@@ -92,6 +89,8 @@ def parser() -> Parser:
         help="folders of `pcpad compare`, of `pcpad fit` and `pcpad test`, or of many of these; for tables of times "
         "files of `pcpad bench --json`. Without it a table is printed as the paper has it",
     )  # fmt: skip
+    add("--all-rows", action="store_true",
+        help="keep the rows of the paper's networks that no run is of (default: one line names these)")  # fmt: skip
     add("--as", dest="stand_in", action="append", default=[], metavar="PAPER=OURS",
         help="the network OURS stands in the rows of the paper's network PAPER")  # fmt: skip
     add("--format", choices=FORMATS, default="text", help="of tables; LaTeX for booktabs (default: text)")
@@ -167,7 +166,10 @@ def _tables(
     if found is not None and everything:
         skipped = {table.name: missing_runs(table, found) for table in tables}
     kept = [table for table in tables if skipped.get(table.name) is None]
-    made = [alone(table) if found is None else beside(table, found, stand_ins, given.reach) for table in kept]
+    made = [
+        alone(table) if found is None else beside(table, found, stand_ins, given.reach, all_rows=given.all_rows)
+        for table in kept
+    ]
     if not made:
         message = "None of the papers' tables can be made of these runs:\n" + "\n".join(map(str, skipped.values()))
         raise UserValueError(message)
@@ -180,3 +182,6 @@ def _tables(
         say(f"Written to {given.output}")
     for line in filter(None, skipped.values()):
         say(f"Not made: {line}", file=sys.stderr)
+    for one in made if given.format == "csv" else ():  # which has no lines below its rows
+        if one.left_out:
+            say(f"{one.table.name}: {one.left_out}", file=sys.stderr)

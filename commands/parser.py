@@ -11,7 +11,7 @@ from pcpad.errors import UserValueError, did_you_mean
 from pcpad.files import at_home
 from pcpad.terminal import for_terminal
 
-__all__ = ["Parser", "count", "file_name", "numbers", "path_name", "some_of", "words"]
+__all__ = ["Parser", "count", "file_name", "numbers", "path_name", "some_of", "verb_parser", "words"]
 
 
 def file_name(text: str) -> str:
@@ -80,3 +80,25 @@ class Parser(argparse.ArgumentParser):
         if message.startswith("unrecognized arguments") and unknown:
             message += did_you_mean(unknown[0], self._option_string_actions, cutoff=0.6)
         super().error(for_terminal(message))
+
+
+def verb_parser(
+    verb: str, description: str, epilog: str, *, usage: str | None = None, allow_abbrev: bool = False
+) -> Parser:
+    """The parser of a verb whose help is printed as it is written, line by line.
+
+    Args:
+        verb: `compare`, say.
+        description: Above the options.
+        epilog: Below them.
+        usage: Instead of the one that follows from the options.
+        allow_abbrev: Whether the beginning of an option stands for it.
+    """
+    return Parser(
+        prog=f"pcpad {verb}",
+        usage=usage,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=allow_abbrev,
+    )

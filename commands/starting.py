@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,24 @@ _PATIENCE = 100  # how often a folder may vanish between two calls
 class Start:
     """Creates the folders of a run, remembers which are new, and removes those if the run fails to start.
 
+    Args:
+        on_training: Called when the first training batch starts.
+
     Attributes:
         began: Whether the first batch has started; from then on everything is kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_training: Callable[[], None] | None = None) -> None:
         self.began = False
+        self._on_training = on_training
         self._new: list[list[Path]] = []
+
+    def train(self) -> None:
+        """Note that a training batch starts."""
+        self.began = True
+        if self._on_training is not None:
+            self._on_training()
+            self._on_training = None
 
     def watch(self, folder: str | Path) -> None:
         """Remember which of a folder and its parents are missing.
@@ -134,4 +146,8 @@ class Began(Callback):
     def _note(self, *_: Any, **__: Any) -> None:
         self.start.began = True
 
-    on_train_batch_start = on_validation_batch_start = on_test_batch_start = on_predict_batch_start = _note
+    def on_train_batch_start(self, *_: Any, **__: Any) -> None:
+        """Note it, and that this is training."""
+        self.start.train()
+
+    on_validation_batch_start = on_test_batch_start = on_predict_batch_start = _note

@@ -94,6 +94,10 @@ NAMES: dict[str, str] = {
     "pcpad._border.scale_strips_": "pcpad._scaling.scaled",
     "pcpad._border.strips_pay": "pcpad._scaling.kept_for",
     # pcpad.commands
+    "pcpad.commands.comparison.grid.enter_grid": "pcpad.commands.comparison.grid_file.enter_grid",
+    "pcpad.commands.comparison.grid.in_common": "pcpad.commands.comparison.grid_file.in_common",
+    "pcpad.commands.comparison.grid.locked": "pcpad.files.locked",
+    "pcpad.commands.comparison.grid.read_grid": "pcpad.commands.comparison.grid_file.read_grid",
     "pcpad.commands.comparison.report.REPORT_FILES": "pcpad.commands.comparison.written.REPORT_FILES",
     "pcpad.commands.comparison.report.write_report": "pcpad.commands.comparison.written.write_report",
     # pcpad.datamodules

@@ -117,7 +117,7 @@ def _refuse_others(mode: int, path: str | Path) -> None:
     raise NoRegularFileError(errno.EINVAL, f"{what}, where a file is expected", str(path))
 
 
-def opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> io.BufferedReader:
     """Open a user's file for reading: the only place where that is done.
 
     Args:

@@ -19,6 +19,7 @@ from pcpad.files import read_bytes, read_text, refuse_irregular, write_text
 
 LOG_FILE = "log.txt"
 ITEMS_FILE = "items.csv"
+TRAINING_FILE = ".trained"  # there from the first training step of a cell's last attempt
 
 
 @dataclass(frozen=True)

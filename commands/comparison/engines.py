@@ -19,6 +19,9 @@ def add_engines(parser: argparse.ArgumentParser) -> None:
     """Add `--on` and what belongs to it."""
     add = parser.add_argument
     add("--jobs", type=int, default=1, metavar="N", help="runs side by side, which share out the GPUs (default: 1)")
+    text = "run all runs, though two have ended before their first training step with the same error (default: those "
+    text += "that this error would meet too are not run, and with --on their jobs are cancelled)"
+    add("--keep-going", action="store_true", help=text)
     text = "run on several machines, which share the folder: as Ray tasks, or as a SLURM job array"
     add("--on", choices=("ray", "slurm"), help=text)
     text = "of a Ray cluster (default: one of this machine alone, at 127.0.0.1); whoever reaches a cluster without a "
@@ -56,13 +59,14 @@ def check_engine(given: argparse.Namespace) -> None:
             needs = " or ".join(f"--on {name}" for name in engines if name) or "no --on: engines do the sharing"
             message = f"{option} has no effect here: it needs {needs}"
             raise UserValueError(message)
-    if given.on and (given.list or given.report):
-        message = f"--on {given.on} runs cells, and {'--list' if given.list else '--report'} runs none: leave one out"
+    runs = f"--on {given.on}" if given.on else "--keep-going" if given.keep_going else None
+    if runs is not None and (given.list or given.report):
+        message = f"{runs} runs cells, and {'--list' if given.list else '--report'} runs none: leave one out"
         raise UserValueError(message)
 
 
 @contextmanager
-def engine(given: argparse.Namespace, grid: Grid) -> Iterator[Callable[[Path, Grid, Sequence[Cell]], None]]:
+def engine(given: argparse.Namespace, grid: Grid) -> Iterator[Callable[[Path, Grid, Sequence[Cell]], list[str]]]:
     """What runs cells, as the command line says.
 
     Args:
@@ -70,14 +74,15 @@ def engine(given: argparse.Namespace, grid: Grid) -> Iterator[Callable[[Path, Gr
         grid: The grid.
 
     Yields:
-        A function of the grid's folder, the grid and its cells.
+        A function of the grid's folder, the grid and its cells; it returns what is said of those that were not run.
 
     Raises:
         UserValueError: Cells of several machines are asked for, or what no machine has.
         UserModuleNotFoundError: The engine is not installed.
     """
     if given.on is None:
-        yield partial(run_cells, jobs=given.jobs, gpus=_gpus_here(grid) if given.jobs > 1 else 0)
+        gpus = _gpus_here(grid) if given.jobs > 1 else 0
+        yield partial(run_cells, jobs=given.jobs, gpus=gpus, keep_going=given.keep_going)
         return
     if grid.resolved.get("trainer", {}).get("num_nodes", 1) != 1:
         message = f"--on {given.on} gives each run one machine: trainer.num_nodes must be 1"
@@ -93,7 +98,7 @@ def engine(given: argparse.Namespace, grid: Grid) -> Iterator[Callable[[Path, Gr
 
         made = OnSlurm(given.output, grid, given.cell_cpus, gpus, given.slurm)
     try:
-        yield partial(run_on, made)
+        yield partial(run_on, made, keep_going=given.keep_going)
     finally:
         made.close()
 

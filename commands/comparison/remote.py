@@ -7,13 +7,17 @@ import signal
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from pcpad.commands.comparison import worker
-from pcpad.commands.comparison.cells import remaining, write_failures
-from pcpad.commands.comparison.grid import GRID_FILE, Cell, Grid, read_grid
+from pcpad.commands.comparison.cells import TRAINING_FILE, remaining, write_failures
+from pcpad.commands.comparison.failing import SharedFailures
+from pcpad.commands.comparison.grid import GRID_FILE, LOCK_FILE, Cell, Grid
+from pcpad.commands.comparison.grid_file import read_grid
 from pcpad.commands.comparison.running import ending, environment, sigterm_raises, start
+from pcpad.files import locked
 from pcpad.terminal import say
 
 RETRIES = 3
@@ -93,17 +97,22 @@ def run_here(root: str, name: str, tests: Mapping[str, Any], home: str) -> tuple
         time.sleep(2)
 
 
-def run_on(engine: Engine, root: Path, grid: Grid, cells: Sequence[Cell]) -> None:
+def run_on(engine: Engine, root: Path, grid: Grid, cells: Sequence[Cell], *, keep_going: bool = False) -> list[str]:
     """Run cells that are not finished by an engine, and print what becomes of each.
 
     A cell whose job was lost is run again, `RETRIES` times at most, and goes on from its last checkpoint. What is done
-    is never done again: each cell is locked while it runs, and looks at what is left when it begins.
+    is never done again: each cell is locked while it runs, and looks at what is left when it begins. Jobs whose cells
+    would fail as others did before they trained (see `SharedFailures`) are cancelled.
 
     Args:
         engine: Which.
         root: The grid's folder.
         grid: The grid, as `enter_grid` returned it.
         cells: Which of the grid's.
+        keep_going: Whether they are left alone.
+
+    Returns:
+        What is said of those that were not run.
 
     Raises:
         KeyboardInterrupt: The user stopped it.
@@ -116,45 +125,64 @@ def run_on(engine: Engine, root: Path, grid: Grid, cells: Sequence[Cell]) -> Non
     again = deque(todo)
     active: list[tuple[Any, Cell]] = []
     done = 0
+    failed = SharedFailures(root, keep_going=keep_going)
     with sigterm_raises():
         try:
             while again or active:
                 starting = list(again)
                 again.clear()
                 for cell in starting:
-                    (root / cell.name).mkdir(parents=True, exist_ok=True)
+                    _prepare(root / cell.name)
                 active += zip(engine.submit(starting), starting, strict=True) if starting else []
                 ended = engine.ended([handle for handle, _ in active])
                 for handle, cell in list(active):
                     if handle not in ended:
                         continue
                     active.remove((handle, cell))
-                    lines = _outcome(engine, handle, root, grid, cell)
-                    if lines is None and lost.get(cell.name, 0) < engine.retries:
+                    outcome = _outcome(engine, handle, root, grid, cell)
+                    if outcome is None and lost.get(cell.name, 0) < engine.retries:
                         lost[cell.name] = lost.get(cell.name, 0) + 1
                         again.append(cell)
                         say(f"{time.strftime('%H:%M:%S')} {cell.name} was lost with its job, and is run again")
                         continue
                     done += 1
-                    if lines is None:
-                        error = f"its job was lost {lost.get(cell.name, 0) + 1} times"
-                        step = remaining(root, grid, cell)[0].name
-                        write_failures(root / cell.name, [{"step": step, "error": error}])
-                        lines = [f"CRASHED: {error}"]
+                    code, lines = outcome or _given_up(root, grid, cell, lost.get(cell.name, 0) + 1)
                     say(f"{time.strftime('%H:%M:%S')} [{done}/{len(todo)}] {cell.name} {lines[0]}")
                     for line in lines[1:]:
                         say(line)
+                    failed.note(cell, code)
+                under_way = [cell for _, cell in active]
+                spared = failed.spared([*again, *under_way], under_way)
+                engine.cancel([handle for handle, cell in active if cell in spared])
+                active = [each for each in active if each[1] not in spared]
+                again = deque(cell for cell in again if cell not in spared)
         finally:
             engine.cancel([handle for handle, _ in active])
+    return failed.lines()
 
 
-def _outcome(engine: Engine, handle: Any, root: Path, grid: Grid, cell: Cell) -> list[str] | None:
-    """What is said of a cell whose job ended; None where it was lost with its job."""
+def _prepare(folder: Path) -> None:
+    """Make a cell's folder; that its last attempt trained is forgotten, unless another process is at it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError), locked(folder / LOCK_FILE, wait=False) as free:  # the cell says what is wrong with locks
+        if free:
+            (folder / TRAINING_FILE).unlink(missing_ok=True)
+
+
+def _given_up(root: Path, grid: Grid, cell: Cell, times: int) -> tuple[int, list[str]]:
+    """What is said of a cell whose job was lost too often, which is kept for reports."""
+    error = f"its job was lost {times} times"
+    write_failures(root / cell.name, [{"step": remaining(root, grid, cell)[0].name, "error": error}])
+    return -signal.SIGKILL, [f"CRASHED: {error}"]
+
+
+def _outcome(engine: Engine, handle: Any, root: Path, grid: Grid, cell: Cell) -> tuple[int, list[str]] | None:
+    """How a cell's process ended and what is said of it; None where it was lost with its job."""
     try:
         code, seconds = engine.result(handle)
     except LostError:
         # It may have been lost after its work was done.
-        return None if remaining(root, grid, cell) else [f"done (its job on {engine.name} was lost after that)"]
+        return None if remaining(root, grid, cell) else (0, [f"done (its job on {engine.name} was lost after that)"])
     if code in (128 + signal.SIGTERM, -signal.SIGTERM):  # as a scheduler ends what it wants the machine for
         return None
-    return ending(root, grid, cell, code, seconds)
+    return code, ending(root, grid, cell, code, seconds)

@@ -18,11 +18,12 @@ from typing import Any
 from pcpad.bounded_yaml import read_yaml
 from pcpad.commands.comparison.axes import exclude, read_axes, refuse_reserved
 from pcpad.commands.comparison.engines import add_engines, check_engine
-from pcpad.commands.comparison.grid import PADDING, Cell, Grid, expand, in_common
+from pcpad.commands.comparison.grid import PADDING, Cell, Grid, expand
+from pcpad.commands.comparison.grid_file import in_common
 from pcpad.commands.comparison.metrics import parse_metric
 from pcpad.commands.comparison.templates import check_templates, filled, read_templates
 from pcpad.commands.comparison.tuning import read_tuning
-from pcpad.commands.parser import Parser, file_name, path_name
+from pcpad.commands.parser import Parser, file_name, path_name, verb_parser
 from pcpad.commands.plugins import load_user_modules, take_imports
 from pcpad.commands.recipes import config_files, configured_imports, resolve_configs
 from pcpad.errors import UserValueError
@@ -111,13 +112,7 @@ def parse(args: Sequence[str]) -> argparse.Namespace:
 
 def parser() -> Parser:
     """Of the command line."""
-    made = Parser(
-        prog="pcpad compare",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    made = verb_parser("compare", _DESCRIPTION, _EXAMPLES)
     add = made.add_argument
     add(
         "--config",

@@ -17,13 +17,16 @@ from types import FrameType
 from pcpad import _start
 from pcpad.commands.comparison import worker
 from pcpad.commands.comparison.cells import LOG_FILE, failures, last_error, remaining, write_failures
+from pcpad.commands.comparison.failing import SharedFailures
 from pcpad.commands.comparison.grid import Cell, Grid
 from pcpad.terminal import say
 
 _GRACE = 10.0  # seconds between asking a cell to stop and killing it
 
 
-def run_cells(root: Path, grid: Grid, cells: Sequence[Cell], jobs: int = 1, gpus: int = 0) -> None:
+def run_cells(
+    root: Path, grid: Grid, cells: Sequence[Cell], jobs: int = 1, gpus: int = 0, *, keep_going: bool = False
+) -> list[str]:
     """Run cells that are not finished, in order, and print what becomes of each.
 
     Args:
@@ -32,6 +35,10 @@ def run_cells(root: Path, grid: Grid, cells: Sequence[Cell], jobs: int = 1, gpus
         cells: Which of the grid's.
         jobs: How many run side by side.
         gpus: How many GPUs there are to share out among these; 0 to leave the choice to each run.
+        keep_going: Whether cells are run too that would fail as others did, see `SharedFailures`.
+
+    Returns:
+        What is said of those that were not run.
 
     Raises:
         KeyboardInterrupt: The user stopped it.
@@ -44,6 +51,7 @@ def run_cells(root: Path, grid: Grid, cells: Sequence[Cell], jobs: int = 1, gpus
     active: dict[int, tuple[Cell, subprocess.Popen[bytes], float]] = {}  # by slot; with the time of the start
     seconds: list[float] = []
     total = left
+    failed = SharedFailures(root, keep_going=keep_going)
     with sigterm_raises():
         try:
             while waiting or active:
@@ -66,9 +74,14 @@ def run_cells(root: Path, grid: Grid, cells: Sequence[Cell], jobs: int = 1, gpus
                     say(f"{time.strftime('%H:%M:%S')} [{total - left}/{total}] {cell.name} {lines[0]}{to_go}")
                     for line in lines[1:]:
                         say(line)
+                    failed.note(cell, code)
+                for cell in failed.spared(waiting, [cell for cell, _, _ in active.values()]):
+                    waiting.remove(cell)
+                    left -= 1
                 time.sleep(0.1)
         finally:
             _stop([process for _, process, _ in active.values()])
+    return failed.lines()
 
 
 def start(root: Path, grid: Grid, cell: Cell, environment: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pcpad.commands.comparison.axes import names_of, read_option, refuse_typed
-from pcpad.commands.comparison.grid import SEED, Cell, Grid, read_grid, short_name
+from pcpad.commands.comparison.grid import SEED, Cell, Grid, short_name
+from pcpad.commands.comparison.grid_file import read_grid
 from pcpad.errors import UserFileNotFoundError, UserValueError, did_you_mean
 
 # What `{after}` stands for: which checkpoint of the earlier comparison's run.

@@ -18,12 +18,14 @@ import time
 import traceback
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pcpad.commands.comparison.cells import LOG_FILE, last_error, remaining, write_failures
-from pcpad.commands.comparison.grid import CRASH_FILE, LOCK_FILE, read_grid
+from pcpad.commands.comparison.cells import LOG_FILE, TRAINING_FILE, last_error, remaining, write_failures
+from pcpad.commands.comparison.grid import CRASH_FILE, LOCK_FILE
+from pcpad.commands.comparison.grid_file import read_grid
 from pcpad.files import locked
 from pcpad.terminal import for_terminal, say
 
@@ -50,7 +52,7 @@ def main(folder: str, name: str, tests: str) -> int:
         # A further process of a run on several devices: Lightning starts it as it found the first, by this very
         # command. It does what the first one decided to do.
         for command in json.loads(os.environ[_STEPS]):
-            _run(command)
+            _run(command, None)
         return 0
     return run_cell(Path(folder), name, json.loads(tests))
 
@@ -75,12 +77,12 @@ def _run_remaining(root: Path, name: str, tests: Mapping[str, Any]) -> int:
     grid = read_grid(root).with_tests(tests)
     cell = grid.cell(name)
     todo = remaining(root, grid, cell)
-    (root / name / CRASH_FILE).unlink(missing_ok=True)
+    forget_attempt(root / name)
     commands = [step.command() for step in todo]
     os.environ[_STEPS] = json.dumps(commands)
     failed = []
     for step, command in zip(todo, commands, strict=True):
-        error = _run(command)
+        error = _run(command, root / name / TRAINING_FILE)
         if error == _EXIT:
             error = last_error(root / name / LOG_FILE)
         if error is None and not step.done():
@@ -94,14 +96,20 @@ def _run_remaining(root: Path, name: str, tests: Mapping[str, Any]) -> int:
     return CRASHED if failed else 0
 
 
-def _run(command: list[str]) -> str | None:
-    """Run a command of pcpad's; what went wrong in a line, or None."""
+def forget_attempt(folder: Path) -> None:
+    """Remove what a cell's last attempt left beside its results: why it failed, and whether it trained."""
+    for name in (CRASH_FILE, TRAINING_FILE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _run(command: list[str], trained: Path | None) -> str | None:
+    """Run a command of pcpad's; what went wrong in a line, or None. When it begins to train, `trained` is made."""
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     from pcpad.commands.run import main as run
 
     say(f"$ {shlex.join(['pcpad', *command])}")
     try:
-        run(command[0], command[1:])
+        run(command[0], command[1:], on_training=partial(_note, trained))
     except SystemExit as end:
         sys.stderr.flush()
         return None if end.code in (0, None) else _EXIT
@@ -111,6 +119,12 @@ def _run(command: list[str]) -> str | None:
     finally:
         gc.collect()  # the next step's network should find this one's memory free
     return None
+
+
+def _note(path: Path | None) -> None:
+    with suppress(OSError):  # it tells which cells fail alike, and is worth no run
+        if path is not None:
+            path.touch()
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:

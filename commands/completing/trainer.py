@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
-from pcpad.commands.run import SuiteCLI
+from pcpad.commands.suite_cli import SuiteCLI
 
 __all__ = ["parsed_options", "verb_parser"]
 

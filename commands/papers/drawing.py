@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pcpad.commands import figure as figures
-from pcpad.commands.comparison.grid import read_grid
+from pcpad.commands.comparison.grid_file import read_grid
 from pcpad.commands.comparison.plots import draw_convergence
 from pcpad.commands.comparison.results import Study
 from pcpad.commands.papers.bars import draw_networks

@@ -76,6 +76,14 @@ class Groups:
         trained = [one.network for one in self.trained]
         return list(dict.fromkeys([*trained, *(one.network for one in self.timings)]))
 
+    def has(self, network: str) -> bool:
+        """Whether there are results of a network, or of one that differs in what else a grid varies.
+
+        Of a table's network, results of its stand-in.
+        """
+        name = self.stand_ins.get(network.casefold(), network.casefold())
+        return any(f"{other.casefold()},".startswith(f"{name},") for other in self.networks)
+
     def timing(self, network: str) -> Timing | None:
         """The times of a network, in the papers' setting if there are several; of a table's its stand-in's."""
         name = self.stand_ins.get(network.casefold(), network.casefold())

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from pcpad.commands.papers.comparable import differences
-from pcpad.commands.papers.lines import LEVEL, Groups, plan
+from pcpad.commands.papers.lines import LEVEL, Groups, Line, plan
 from pcpad.commands.papers.measured import KINDS, NOT_OURS, Kind
 from pcpad.commands.papers.published import PublishedLine, PublishedTable, published_tables
 from pcpad.commands.papers.trained import Found, Trained
@@ -95,7 +95,9 @@ def alone(table: PublishedTable) -> Beside:
     return Beside(table, lines, [], [*table.notes, "The paper's alone: --runs DIR puts ours beside it."])
 
 
-def beside(table: PublishedTable, found: Found, stand_ins: Mapping[str, str], level: float = LEVEL) -> Beside:
+def beside(
+    table: PublishedTable, found: Found, stand_ins: Mapping[str, str], level: float = LEVEL, *, all_rows: bool = True
+) -> Beside:
     """A table with ours beside the paper's.
 
     Args:
@@ -103,6 +105,7 @@ def beside(table: PublishedTable, found: Found, stand_ins: Mapping[str, str], le
         found: What there is.
         stand_ins: See `read_stand_ins`.
         level: The accuracy that epochs are counted to.
+        all_rows: Whether the paper's networks that no run is of keep their rows.
 
     Raises:
         UserValueError: It cannot be made of what there is.
@@ -121,6 +124,8 @@ def beside(table: PublishedTable, found: Found, stand_ins: Mapping[str, str], le
     replaced = {paper: ours for paper, ours in stand_ins.items() if paper in table.networks.values()}
     groups = Groups(runs, replaced or _only(table, networks), timings, level)
     lines = plan(table, groups)
+    left_out = "" if all_rows else _left_out(table, lines, groups)
+    lines = [line for line in lines if not left_out or groups.has(line.network)]
     cells = [kind.cells(table, line, groups) for line in lines]
     told = differences(
         table, runs, timings, {name: groups.stand_ins[name.casefold()] for name in _shown(table, groups)}
@@ -132,7 +137,21 @@ def beside(table: PublishedTable, found: Found, stand_ins: Mapping[str, str], le
     unfinished = [str(one.where) for one in found.unfinished if kind.task and one.task in (kind.task, None)]
     if unfinished:
         notes.append(f"Left out, because training did not come to its end: {_some(unfinished)}.")
-    return Beside(table, lines, cells, notes)
+    return Beside(table, lines, cells, notes, left_out)
+
+
+def _left_out(table: PublishedTable, lines: Sequence[Line], groups: Groups) -> str:
+    """The line on the paper's networks that no run is of; empty where there are none."""
+    papers = dict.fromkeys(line.network for line in lines if line.published)
+    without = [network for network in papers if not groups.has(network)]
+    if not without:
+        return ""
+    words = {ours: word or ours for word, ours in table.networks.items()}
+    return (
+        f"{len(without)} of the paper's {len(papers)} networks have no runs here, and their rows are left out "
+        f"({_some([words.get(network, network) for network in without])}): --all-rows prints them, --as PAPER=OURS "
+        "puts another network's results into them."
+    )
 
 
 def _shown(table: PublishedTable, groups: Groups) -> list[str]:

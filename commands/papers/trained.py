@@ -11,7 +11,8 @@ from typing import Any
 
 from pcpad.bounded_yaml import read_config
 from pcpad.commands.comparison.cells import finished_entry, read_results
-from pcpad.commands.comparison.grid import GRID_FILE, PADDING, SEED, Cell, Grid, read_grid, short_name
+from pcpad.commands.comparison.grid import GRID_FILE, PADDING, SEED, Cell, Grid, short_name
+from pcpad.commands.comparison.grid_file import read_grid
 from pcpad.commands.comparison.runs import Run, logged, read_run
 from pcpad.commands.papers.timings import Timing, read_timings
 from pcpad.errors import UserError, UserFileNotFoundError, UserValueError

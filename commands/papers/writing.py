@@ -37,12 +37,14 @@ class Beside:
         lines: Its rows, then those that are ours alone.
         cells: Ours of each row; empty where no run was given at all.
         notes: What stands below.
+        left_out: Which of the paper's rows are not shown, and why; empty where all are.
     """
 
     table: PublishedTable
     lines: Sequence[Line]
     cells: Sequence[Sequence[Cell]]
     notes: Sequence[str]
+    left_out: str = ""
 
     def texts(self) -> list[tuple[Line, Sequence[str], list[str]]]:
         """Each row with the paper's cells and ours, as they are written."""
@@ -68,7 +70,8 @@ class Beside:
                 rows.append([*heads, "ours", *ours])
         heads = [*self.table.heads, ""]
         title = f"{self.table.name}: {self.table.title}"
-        return Table(title, [*heads, *self.table.columns], rows, self.notes, texts=len(heads))
+        notes = [*filter(None, [self.left_out]), *self.notes]
+        return Table(title, [*heads, *self.table.columns], rows, notes, texts=len(heads))
 
 
 def _text(form: Form, cell: Cell) -> str:
@@ -120,7 +123,7 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 
 def _as_csv(found: Sequence[Beside], width: int | None) -> str:
-    """A row for each cell; `value` is ours with all its digits."""
+    """A row for each cell; `value` is ours with all its digits. Notes have no place in it."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["table", "row", "column", "published", "ours", "value"])

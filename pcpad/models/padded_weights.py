@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from torch import nn
 
@@ -17,7 +17,14 @@ from pcpad.errors import UserValueError
 from pcpad.files import at_home, opened, whole_file
 from pcpad.layers import ExplicitPadConv2d, _PartialConv
 
-__all__ = ["apply_exponents", "paddings_in", "read_metadata", "refuse_other_padding", "save_padded_weights"]
+__all__ = [
+    "apply_exponents",
+    "metadata_in",
+    "paddings_in",
+    "read_metadata",
+    "refuse_other_padding",
+    "save_padded_weights",
+]
 
 _MOST = 1 << 24  # bytes of the largest header that is read for its metadata
 
@@ -84,8 +91,25 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         return {}  # reading the weights raises the error
     with opened(path) as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = file.read(length) if 2 <= length <= min(_MOST, os.fstat(file.fileno()).st_size) else b""
+        return metadata_in(file, path)
+
+
+def metadata_in(file: BinaryIO, path: Path) -> dict[str, Any]:
+    """What an open file says of its weights' padding; see `read_metadata`.
+
+    Args:
+        file: What `pcpad.files.opened` returned, wherever it stands.
+        path: Its name, for errors.
+
+    Returns:
+        `padding` and `exponents`, each where the file has it.
+
+    Raises:
+        UserValueError: The exponents are not what this package writes.
+    """
+    file.seek(0)
+    length = int.from_bytes(file.read(8), "little")
+    header = file.read(length) if 2 <= length <= min(_MOST, os.fstat(file.fileno()).st_size) else b""
     if not header.startswith(b"{"):
         return {}
     try:

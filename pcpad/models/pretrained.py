@@ -10,9 +10,10 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from io import BufferedReader
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 
 from torch import nn
 
@@ -28,8 +29,8 @@ from pcpad.files import at_home, opened, write_text
 from pcpad.models.model_card import model_card
 from pcpad.models.padded_weights import (
     apply_exponents,
+    metadata_in,
     paddings_in,
-    read_metadata,
     refuse_other_padding,
     save_padded_weights,
 )
@@ -41,7 +42,8 @@ from pcpad.models.pretrained_description import (
     check_range,
     read_description,
 )
-from pcpad.models.weights import load_state, mismatch, read_weights, unwrap
+from pcpad.models.weight_files import weights_in
+from pcpad.models.weights import load_state, mismatch, unwrap
 
 __all__ = ["from_pretrained", "push_to_hub", "read_pretrained", "save_pretrained"]
 
@@ -70,16 +72,23 @@ def from_pretrained(source: str | Path, *, revision: str | None = None) -> nn.Mo
     description = read_description(config)
     if weights is None:
         weights = _from_hub(str(source), WEIGHTS, _commit(config) or revision)
-    _refuse_damaged(weights, description.sha256)
     said = f"{config}"
-    state = unwrap(read_weights(weights), str(weights))
+    # Opened once, so that the hashed file is the loaded one, whatever replaces it meanwhile.
+    with opened(weights) as file:
+        _refuse_damaged(file, weights, description.sha256)
+        return _loaded(description, file, weights, said)
+
+
+def _loaded(description: Pretrained, file: BinaryIO, weights: Path, said: str) -> nn.Module:
+    """Build the network of a description, which `said` names, with the weights of an open file."""
+    state = unwrap(weights_in(file, weights), str(weights))
     # First on the meta device: a description may claim a larger network than its weights fill.
     problem = mismatch(build(description.network, description.arguments, said, "meta"), state)
     if problem:
-        message = f"{weights} does not fit the {description.network} that {config} describes.\n{problem}"
+        message = f"{weights} does not fit the {description.network} that {said} describes.\n{problem}"
         raise UserValueError(message)
     network = build(description.network, description.arguments, said)
-    metadata = read_metadata(weights)
+    metadata = metadata_in(file, weights)
     refuse_other_padding(network, metadata, str(weights))
     load_state(network, state, str(weights))
     apply_exponents(network, metadata)
@@ -158,7 +167,8 @@ def save_pretrained(
     padding = _padding(network, given)
     description = Pretrained(name, given, data, license, measured, means, stds, notes)
     weights = save_padded_weights(network, folder / WEIGHTS, padding, exponents)
-    description = replace(description, sha256=_sum(weights))
+    with opened(weights) as file:
+        description = replace(description, sha256=_sum(file))
     write_text(folder / CARD, model_card(description, padding, folder.resolve().name))
     write_text(folder / CONFIG, description.json())  # last, as its checksum shows whether the folder is complete
     return folder
@@ -192,7 +202,9 @@ def push_to_hub(
     if missing:
         text = f"{folder} lacks {', '.join(missing)}: expected a folder that save_pretrained wrote"
         raise UserFileNotFoundError(text)
-    _refuse_damaged(folder / WEIGHTS, read_description(folder / CONFIG).sha256)
+    expected = read_description(folder / CONFIG).sha256
+    with opened(folder / WEIGHTS) as file:
+        _refuse_damaged(file, folder / WEIGHTS, expected)
     hub = _hub()
     try:
         api = hub.HfApi(token=token or None)
@@ -280,16 +292,12 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".strip().splitlines()[0]
 
 
-def _sum(path: Path) -> str:
-    found = hashlib.sha256()
-    with opened(path) as file:
-        while part := file.read(1 << 20):
-            found.update(part)
-    return found.hexdigest()
+def _sum(file: BufferedReader) -> str:
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _refuse_damaged(weights: Path, expected: str) -> None:
-    if _sum(weights) != expected:
+def _refuse_damaged(file: BufferedReader, weights: Path, expected: str) -> None:
+    if _sum(file) != expected:
         message = (
             f"{weights} is not the file that its {CONFIG} describes (the checksums differ): it is damaged, or one of "
             "the two was replaced. Copy both again from their source"

@@ -19,7 +19,7 @@ from pcpad.errors import UserFileNotFoundError, UserValueError
 from pcpad.files import again, at_home, opened
 from pcpad.models.hdf5_weights import is_hdf5, read_hdf5
 
-__all__ = ["MOST_LISTED", "listed", "read_weights"]
+__all__ = ["MOST_LISTED", "listed", "read_weights", "weights_in"]
 
 MOST_LISTED = 10
 """The number of names that an error lists."""
@@ -50,11 +50,29 @@ def read_weights(path: str | Path) -> Mapping[str, Any]:
         raise UserFileNotFoundError(message) from None
     # Opened once: another file may replace it under that name at any time.
     with file:
-        if is_hdf5(file):
-            return read_hdf5(file, path)
-        if path.suffix.lower() == ".safetensors" or _begins_like_safetensors(file):
-            return _read_safetensors(file, path)
-        return _read_pickle(file, path)
+        return weights_in(file, path)
+
+
+def weights_in(file: BinaryIO, path: Path) -> Mapping[str, Any]:
+    """Read the weights of an open file, as `read_weights` does.
+
+    Args:
+        file: What `pcpad.files.opened` returned, wherever it stands.
+        path: Its name, for errors; one that ends in `.safetensors` is taken for such a file.
+
+    Returns:
+        The file's content, envelopes included, on the CPU.
+
+    Raises:
+        ValueError: The file carries code or is unreadable.
+        ModuleNotFoundError: It is HDF5, and h5py is not installed.
+    """
+    file.seek(0)
+    if is_hdf5(file):
+        return read_hdf5(file, path)
+    if path.suffix.lower() == ".safetensors" or _begins_like_safetensors(file):
+        return _read_safetensors(file, path)
+    return _read_pickle(file, path)
 
 
 def _read_pickle(file: BinaryIO, path: Path) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 from scipy import stats
 
+from benchmarks.evidence import SECTIONS, _section
 from benchmarks.evidence_drawn_claims import _power, actions, runs_needed, synthesis
 from benchmarks.evidence_rows import Cells
 
@@ -32,6 +33,31 @@ def test_how_many_runs_converge_is_apart_from_how_well_those_do(tmp_path):
     assert ", 5 seeds" in rows["Of all runs, partial recognizes better than zeros"].ours
     for claim, row in rows.items():
         assert (row.verdict == "not run yet") == claim.endswith("replicate")
+
+
+def test_runs_whose_loss_was_not_finite_count_as_their_protocol_says(tmp_path):
+    for seed in range(5):
+        write(tmp_path, "partial", seed, test={"test/video_top1": 0.9 + 0.001 * seed}, cpu_seconds=1800)
+        diverged = {"diverged": "The loss is not finite (epoch 1).", "test": {"test/video_top1": 1 / 6}}
+        write(tmp_path, "zeros", seed, **(diverged if seed < 2 else {"test": {"test/video_top1": 0.7}}))
+    cells = Cells(tmp_path)
+    rows = {row.claim: row for row in actions(cells)}
+    assert rows["More runs converge with partial than with zeros"].ours == "5 of 5 against 3 of 5"
+    assert ", 3 seeds" in rows["Of runs that converge, partial recognizes better than zeros"].ours
+    assert ", 5 seeds" in rows["Of all runs, partial recognizes better than zeros"].ours
+    assert cells.diverged == {"zeros": dict.fromkeys((0, 1), "The loss is not finite (epoch 1).")}
+
+
+def test_where_nothing_is_said_of_them_they_have_no_part_and_are_named(tmp_path):
+    folder = tmp_path / "gauss_unet"
+    folder.mkdir()
+    write(folder, "zeros", 3, test={}, diverged="The loss is not finite (epoch 1).", cpu_seconds=3600)
+    cells = Cells(folder)
+    assert (cells.runs, cells.count("zeros"), cells.hours) == ({}, 1, 1)
+    section = next(section for section in SECTIONS if section.experiment == "gauss_unet")
+    text = _section(section, tmp_path)
+    assert "not finite, and not repeated: zeros, seed 3: The loss is not finite (epoch 1)." in text
+    assert "1.00 hours" in text
 
 
 def test_one_arm_that_never_converges_decides(tmp_path):

@@ -18,10 +18,13 @@ from benchmarks.evidence_data import LAYOUTS
 from benchmarks.evidence_drawn import draw_movements, draw_streets
 from benchmarks.evidence_networks import SmallDeepLab, SmallResNet, replace_norms
 from benchmarks.evidence_rows import Cells
-from benchmarks.evidence_runs import EXPERIMENTS, RECIPES, best_rate, cells
+from benchmarks.evidence_runs import EXPERIMENTS, PEAK_RATE, RECIPES, best_rate, cells
 from benchmarks.evidence_scores import instance_shares, knows_place, shares_off
 from pcpad import PartialConv2d, convert_padding
+from pcpad.commands.comparison.cells import write_failures
+from pcpad.commands.comparison.grid import SEED, Cell
 from pcpad.datamodules.datasets.panoptic_scenes import TRAIN_IDS
+from pcpad.tasks.finite import FiniteLoss, NonFiniteLossError, check_finite
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -106,6 +109,58 @@ def test_what_is_drawn_needs_no_folder_of_published_data(tmp_path, monkeypatch, 
     with pytest.raises(SystemExit):
         evidence_runs.main()
     assert "--data unless the data are drawn" in capsys.readouterr().err
+
+
+def not_finite(*, test):
+    """What a run says that ends so, word for word."""
+    infinite = torch.tensor(float("inf"))
+    check, place = (check_finite, "test/loss") if test else (FiniteLoss().update, "epoch 3, step 27")
+    with pytest.raises(NonFiniteLossError) as caught:
+        check(infinite, place)
+    return f"pcpad: error: {caught.value}"
+
+
+@pytest.mark.parametrize("test", [False, True], ids=["while it trains", "in its test"])
+def test_a_run_whose_loss_is_not_finite_is_recorded_and_not_repeated(tmp_path, monkeypatch, capsys, test):
+    grid, results = tmp_path / "work" / "act_demo", tmp_path / "results"
+    commands, error = [], not_finite(test=test)
+    errors = ["pcpad: error: Data set not found", f"killed by SIGKILL; last line: {error}", error]
+
+    def diverges(command):
+        commands.append(command)
+        folder = grid / Cell({"model.padding": "partial", PEAK_RATE: "0.03", SEED: "1"}).name
+        write_failures(folder, [{"step": "fit", "error": errors.pop(0)}])
+        return 12.5
+
+    monkeypatch.setitem(LAYOUTS, "act_demo", lambda source, root: root.mkdir(parents=True))
+    monkeypatch.setattr(evidence_runs, "_spend", diverges)
+    (results / "act_demo").mkdir(parents=True)
+    (results / "act_demo" / "rates, partial.json").write_text('{"arm": "partial", "chosen": 0.03}')
+    options = ["--work", str(tmp_path / "work"), "--results", str(results), "--cell", "partial, seed 1"]
+    monkeypatch.setattr(sys, "argv", ["evidence_runs", "act_demo", *options])
+    file = results / "act_demo" / "partial, seed 1.json"
+    for there in (False, False, True, True):
+        evidence_runs.main()
+        assert file.exists() == there
+    assert len(commands) == 3
+    content = json.loads(file.read_text())
+    assert content["diverged"] == error.removeprefix("pcpad: error: ")
+    assert content["test"] == {"test/video_top1": pytest.approx(1 / 6)}
+    assert content["cpu_seconds"] == 12.5
+    assert "act_demo: partial, seed 1: diverged: " in capsys.readouterr().out
+    # One that an earlier version left without a file is not run again either.
+    file.unlink()
+    evidence_runs.main()
+    assert len(commands) == 3
+    assert "cpu_seconds" not in json.loads(file.read_text())
+
+
+def test_what_a_run_counts_as_that_diverged_is_as_its_protocol_says():
+    said = {name: experiment.diverged for name, experiment in EXPERIMENTS.items()}
+    for name, counts in said.items():
+        text = " ".join((RECIPES.parent / "protocols" / f"{name}.md").read_text(encoding="utf-8").split())
+        assert (counts is not None) == ("not finite is reported as such" in text)
+    assert {name for name, counts in said.items() if counts} == {"act_demo"}
 
 
 def shorten(recipe, into):

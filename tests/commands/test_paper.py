@@ -10,7 +10,8 @@ import yaml
 
 from pcpad import cli
 from pcpad.commands.comparison.cells import folder_of_test
-from pcpad.commands.comparison.grid import PADDING, SEED, Grid, enter_grid, expand
+from pcpad.commands.comparison.grid import PADDING, SEED, Grid, expand
+from pcpad.commands.comparison.grid_file import enter_grid
 from pcpad.commands.papers.published import published_figures, published_tables
 
 # The 2018 paper's Table 2, ResNet-50, and its Table 4.
@@ -119,6 +120,7 @@ def test_table_2_with_the_papers_own_runs_is_the_papers(resnet, capsys):
     assert found["resnet50_ref"]["stdev"] == ("0.181", "0.181")
     assert found["resnet50_zero"]["PT_official"] == ("76.15", "–")
     assert found["resnet50_rep"]["average"] == ("76.207", "missing")
+    found = cells(capsys, "2018:T2", "--runs", resnet, "--all-rows")
     assert found["vgg16BN_zero"]["3_best"] == ("73.610", "missing")
 
 
@@ -176,6 +178,8 @@ def test_another_network_has_rows_of_its_own_or_stands_in(tmp_path, capsys):
     assert found["timm/small_zero"]["2_best"] == ("", "67.000")
     assert found["timm/small_zero"]["3_best"] == ("", "missing")
     assert found["timm/small_circular"]["diff"] == ("", "0.000")
+    assert set(found) == {"timm/small_zero", "timm/small_circular"}
+    found = cells(capsys, "2018:T2", "--runs", root, "--all-rows")
     assert found["resnet50_zero"]["average"] == ("76.132", "missing")
     found = cells(capsys, "2018:T2", "--runs", root, "--as", "resnet50=timm/small")
     assert found["resnet50_zero"]["average"] == ("76.132", "65.000")
@@ -212,6 +216,8 @@ def test_segmentation_tables(tmp_path, capsys):
     assert found["additional split: diff"] == ("0.164", "1.000")
     found = cells(capsys, "2022:T3", "--runs", root)
     assert found["WN38_zero"]["default split: stdev"] == ("0.18", "0.10")  # n - 1, as that paper's
+    assert "RN50_zero" not in found
+    found = cells(capsys, "2022:T3", "--runs", root, "--all-rows")
     assert found["RN50_zero"]["default split: mean"] == ("78.08", "missing")
     assert cells(capsys, "2018:T6", "--runs", root)["WN38_zero"]["1/3 Tile overlap"] == ("79.705", "72.000")
     found = cells(capsys, "2018:T7", "--runs", root)
@@ -335,7 +341,7 @@ def bench(path, network="resnet50", size=(224, 224)):
 
 def test_times_of_bench(tmp_path, capsys):
     files = [bench(tmp_path / "a.json"), bench(tmp_path / "b.json", "vgg11", (32, 32))]
-    found = cells(capsys, "2018:T1", "--runs", *files)
+    found = cells(capsys, "2018:T1", "--all-rows", "--runs", *files)
     assert found["resnet50_partial (2nd - nth)"]["relative"] == ("103.39%", "103.00%")
     assert found["resnet50_zero"]["running time"] == ("5.779", "5.000")
     assert found["vgg16BN_zero"]["relative"] == ("100%", "missing")
@@ -358,6 +364,29 @@ def test_all_prints_what_can_be_made_and_names_the_rest(resnet, capsys, tmp_path
     assert r"resnet50\_zero & paper & 76.240" in text
     assert "Not made: 2018:T5 is made of runs of SegmentationTask" in err
     assert "2018:T1 is made of files of `pcpad bench --json`" in err
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "latex", "csv"])
+def test_rows_of_networks_that_nobody_ran_are_one_line(resnet, capsys, form):
+    line = "4 of the paper's 5 networks have no runs here, and their rows are left out (vgg16BN, vgg19BN, resnet101,"
+    cli.main(["paper", "2018:T2", "--runs", str(resnet), "--format", form])
+    out, err = capsys.readouterr()
+    assert line in (err if form == "csv" else out)
+    assert "vgg16BN_zero" not in out.replace("\\", "")
+    assert "resnet50_partial" in out.replace("\\", "")
+    cli.main(["paper", "2018:T2", "--runs", str(resnet), "--format", form, "--all-rows"])
+    out, err = capsys.readouterr()
+    assert "have no runs" not in out + err
+    assert "vgg16BN_zero" in out.replace("\\", "")
+    cli.main(["paper", "all", "--runs", str(resnet), "--format", form])
+    out, err = capsys.readouterr()
+    assert (err if form == "csv" else out).count(line) == 2  # T2 and T3
+    assert "vgg16BN_zero" not in out.replace("\\", "")
+
+
+def test_all_rows_without_effect_is_refused(resnet, capsys):
+    assert "--all-rows has no effect without --runs" in failing(capsys, "2018:T2", "--all-rows")
+    assert "no effect on figures" in failing(capsys, "2018:F6", "--all-rows", "--runs", resnet)
 
 
 def test_markdown_and_the_paper_alone(resnet, capsys):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pcpad.commands.parser import Parser
+from pcpad.commands.parser import Parser, verb_parser
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,17 @@ def test_an_option_that_is_not_there(typed, said, capsys):
     with pytest.raises(SystemExit, match="2"):
         parser.parse_args(typed)
     assert said in capsys.readouterr().err
+
+
+def test_a_verb_s_help_is_printed_line_by_line_and_its_options_are_written_out(capsys):
+    parser = verb_parser("verb", "What it does.", "examples:\n  pcpad verb --masks x\n  and more")
+    parser.add_argument("--masks")
+    assert parser.prog == "pcpad verb"
+    assert "What it does.\n" in parser.format_help()
+    assert parser.format_help().endswith("examples:\n  pcpad verb --masks x\n  and more\n")
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args(["--mask", "x"])
+    shorter = verb_parser("verb", "", "", usage="pcpad verb it", allow_abbrev=True)
+    shorter.add_argument("--masks")
+    assert shorter.parse_args(["--mask", "x"]).masks == "x"
+    assert shorter.format_usage() == "usage: pcpad verb it\n"

@@ -13,8 +13,8 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from pcpad import cli
-from pcpad.commands.run import _loggers
 from pcpad.commands.starting import Start
+from pcpad.commands.suite_cli import _loggers
 from pcpad.errors import UserRuntimeError
 
 pytestmark = pytest.mark.faults

@@ -15,7 +15,8 @@ START = """
 import os, sys, random, json, subprocess, site, shlex, tempfile
 sys.path.insert(0, {home!r})
 from pathlib import Path
-from pcpad.commands.comparison.grid import PADDING, SEED, Grid, enter_grid, expand
+from pcpad.commands.comparison.grid import PADDING, SEED, Grid, expand
+from pcpad.commands.comparison.grid_file import enter_grid
 from pcpad.commands.comparison.running import environment, start
 axes = {{PADDING: ("zeros",), SEED: ("0",)}}
 root = Path("grid")

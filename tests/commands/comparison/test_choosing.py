@@ -7,7 +7,8 @@ import pytest
 
 from pcpad.commands.comparison.cells import remaining, steps, waits_for, write_failures
 from pcpad.commands.comparison.choosing import decide, tune_cells_for, tuned_table
-from pcpad.commands.comparison.grid import PADDING, SEED, Grid, Tuning, enter_grid, expand, read_grid
+from pcpad.commands.comparison.grid import PADDING, SEED, Grid, Tuning, expand
+from pcpad.commands.comparison.grid_file import enter_grid, read_grid
 from pcpad.commands.comparison.tuning import read_choices, read_tuning
 
 RATES = Tuning({"model.lr": ("0.1", "0.01", "0.001")}, "1000")

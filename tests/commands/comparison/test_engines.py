@@ -27,6 +27,7 @@ def asked(*words):
         (["--cell-gpus=-1", "--on=ray"], "--cell-gpus must be 0 or more"),
         (["--on=ray", "--list"], "--on ray runs cells, and --list runs none"),
         (["--on=slurm", "--report"], "--on slurm runs cells, and --report runs none"),
+        (["--keep-going", "--list"], "--keep-going runs cells, and --list runs none"),
     ],
 )
 def test_options_without_effect_are_refused(words, said):
@@ -45,7 +46,7 @@ def make_grid(**trainer):
 
 def test_without_on_cells_run_here():
     with engine(asked("--jobs=3"), make_grid(accelerator="cpu")) as run:
-        assert (run.func, run.keywords) == (run_cells, {"jobs": 3, "gpus": 0})
+        assert (run.func, run.keywords) == (run_cells, {"jobs": 3, "gpus": 0, "keep_going": False})
 
 
 @pytest.mark.parametrize("name", ["ray", "slurm"])

@@ -2,7 +2,8 @@
 
 import pytest
 
-from pcpad.commands.comparison.grid import CRASH_FILE, LOCK_FILE, Cell, Grid, enter_grid, read_grid
+from pcpad.commands.comparison.grid import CRASH_FILE, LOCK_FILE, Cell, Grid
+from pcpad.commands.comparison.grid_file import enter_grid, read_grid
 from pcpad.errors import UserValueError
 from pcpad.files import locked
 

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from pcpad.commands.comparison import worker
-from pcpad.commands.comparison.cells import failures, folder_of_test
-from pcpad.commands.comparison.grid import PADDING, SEED, Grid, enter_grid, expand
+from pcpad.commands.comparison.cells import TRAINING_FILE, failures, folder_of_test, write_failures
+from pcpad.commands.comparison.grid import PADDING, SEED, Grid, expand
+from pcpad.commands.comparison.grid_file import enter_grid
 from pcpad.commands.comparison.remote import RETRIES, LostError, run_here, run_on
 
 
@@ -92,6 +93,27 @@ def test_stopping_ends_the_jobs_under_way(tmp_path, grid, stop):
     with pytest.raises(type(stop)):
         run_on(engine, tmp_path, grid, grid.cells)
     assert engine.cancelled == ["padding=zeros/seed=2"]
+
+
+def test_jobs_that_would_fail_as_others_did_are_cancelled(tmp_path, grid, capsys):
+    def fails(engine):
+        for cell in grid.cells[:2]:
+            (tmp_path / cell.name).mkdir(parents=True, exist_ok=True)
+            write_failures(tmp_path / cell.name, [{"step": "fit", "error": "no data"}])
+        return run_on(engine, tmp_path, grid, grid.cells, keep_going=keep_going)
+
+    endings, keep_going = ([worker.CRASHED], [worker.CRASHED], ["done"]), False
+    (tmp_path / grid.cells[2].name).mkdir(parents=True)
+    (tmp_path / grid.cells[2].name / TRAINING_FILE).touch()  # of an attempt before: it says nothing of this one
+    engine = Jobs(tmp_path, grid, by_seed(*endings))
+    (said,) = fails(engine)
+    assert said.startswith("1 run, since padding=zeros/seed=0 and padding=zeros/seed=1 ended before their first")
+    assert engine.cancelled == ["padding=zeros/seed=2"]
+    keep_going = True
+    engine = Jobs(tmp_path, grid, by_seed(*([*each] for each in ([worker.CRASHED], [worker.CRASHED], ["done"]))))
+    assert fails(engine) == []
+    assert engine.cancelled == []
+    assert "padding=zeros/seed=2 done in 1:01" in capsys.readouterr().out
 
 
 def test_a_machine_without_the_folder_says_so(tmp_path):

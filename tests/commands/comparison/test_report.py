@@ -12,7 +12,8 @@ from scipy.stats import ttest_1samp
 
 from pcpad import cli
 from pcpad.commands.comparison.cells import CRASH_FILE, folder_of_test, remaining
-from pcpad.commands.comparison.grid import PADDING, SEED, Grid, enter_grid, expand, read_grid
+from pcpad.commands.comparison.grid import PADDING, SEED, Grid, expand
+from pcpad.commands.comparison.grid_file import enter_grid, read_grid
 from pcpad.commands.comparison.report import COLUMNS
 from pcpad.commands.comparison.results import Study
 

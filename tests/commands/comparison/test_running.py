@@ -9,7 +9,8 @@ import pytest
 
 from pcpad.commands.comparison import running, worker
 from pcpad.commands.comparison.cells import failures, finished_entry
-from pcpad.commands.comparison.grid import PADDING, SEED, Grid, enter_grid, expand
+from pcpad.commands.comparison.grid import PADDING, SEED, Grid, expand
+from pcpad.commands.comparison.grid_file import enter_grid
 
 pytestmark = pytest.mark.faults
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from pcpad.commands.comparison.cells import remaining, steps, waits_for
-from pcpad.commands.comparison.grid import PADDING, SEED, Cell, Grid, Tuning, enter_grid, expand
+from pcpad.commands.comparison.grid import PADDING, SEED, Cell, Grid, Tuning, expand
+from pcpad.commands.comparison.grid_file import enter_grid
 from pcpad.commands.comparison.templates import check_templates, filled, predecessor, read_templates
 
 AXES = {PADDING: ("zeros", "partial"), "model.network": ("timm/a", "b"), SEED: ("0", "1")}

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pcpad.commands.comparison.grid import PADDING, SEED, Grid, enter_grid, expand
+from pcpad.commands.comparison.grid import PADDING, SEED, Grid, expand
+from pcpad.commands.comparison.grid_file import enter_grid
 from pcpad.commands.comparison.running import environment, start
 
 

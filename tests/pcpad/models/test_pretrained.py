@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 from torch import nn
 
 from pcpad import convert_padding
@@ -16,7 +17,9 @@ from pcpad.models import (
     filtering_unet,
     from_pretrained,
     inpainting_unet,
+    padded_weights,
     patch_discriminator,
+    pretrained,
     push_to_hub,
     read_pretrained,
     resnet3d,
@@ -24,6 +27,7 @@ from pcpad.models import (
     save_pretrained,
     smp_network,
     spade_generator,
+    weight_files,
     wide_resnet38,
 )
 from pcpad.models.torchvision_segmentation import torchvision_segmentation
@@ -215,6 +219,30 @@ def test_descriptions_that_are_none_are_refused(saved, text):
 
 
 @pytest.mark.faults
+def test_weights_are_opened_once_and_are_those_that_were_summed(saved, monkeypatch):
+    folder, network = saved
+    weights = folder / "model.safetensors"
+    other = {name: torch.zeros_like(value) for name, value in network.state_dict().items()}
+    opened = []
+
+    def replaced_after(path):
+        opened.append(path)
+        file = open_file(path)
+        if path == weights:  # somebody puts another file under its name
+            save_file(other, folder / "other")
+            (folder / "other").replace(weights)
+        return file
+
+    open_file = pretrained.opened
+    for module in (pretrained, weight_files, padded_weights):
+        monkeypatch.setattr(module, "opened", replaced_after)
+    loaded = from_pretrained(folder).state_dict()
+    assert opened.count(weights) == 1
+    assert all(torch.equal(loaded[name], value) for name, value in network.state_dict().items())
+    with pytest.raises(UserValueError, match="their sums differ"):
+        from_pretrained(folder)
+
+
 def test_a_flipped_bit_is_noticed(saved):
     folder, _ = saved
     path = folder / "model.safetensors"
