@@ -19,8 +19,8 @@ def add_engines(parser: argparse.ArgumentParser) -> None:
     """Add `--on` and what belongs to it."""
     add = parser.add_argument
     add("--jobs", type=int, default=1, metavar="N", help="runs side by side, which share out the GPUs (default: 1)")
-    text = "run all runs, though two have ended before their first training step with the same error (default: those "
-    text += "that this error would meet too are not run, and with --on their jobs are cancelled)"
+    text = "run all runs, even if two end with the same error before their first training step (default: runs that "
+    text += "would share this error are skipped, and with --on their jobs are canceled)"
     add("--keep-going", action="store_true", help=text)
     text = "run on several machines, which share the folder: as Ray tasks, or as a SLURM job array"
     add("--on", choices=("ray", "slurm"), help=text)

@@ -1,4 +1,4 @@
-"""Failures before the first training step that would meet further cells of a grid too, so that these are not run."""
+"""Errors before the first training step that other cells of a grid would share, so that these are not run."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["SharedFailures", "alike"]
 
 
 class SharedFailures:
-    """What a grid's cells have failed by before their first training step, and which others would fail as they did.
+    """The errors of a grid's cells before their first training step, and the other cells that would share them.
 
-    A missing folder or a wrong value ends every cell in its first seconds. Two that end with the same error, apart from
-    their own words, are enough: it holds for what they have in common, seeds apart. Where paddings differ that is the
-    whole grid; where both are of one padding it is this padding. A cell of this call that trains shows that what it is
-    made of is sound. Errors of later steps, and processes that were killed, say nothing of other cells.
+    A missing folder or a wrong value ends every cell in its first seconds. Two cells with the same error, apart from
+    their own folder and values, suffice: the error is attributed to the values that they share, seeds aside. For two
+    paddings that is the whole grid; for two cells of one padding it is this padding. A cell of this call that trains
+    clears its values. Errors of later steps and killed processes do not count.
 
     Args:
         root: The grid's folder.
-        keep_going: Whether all cells are run all the same.
+        keep_going: Run all cells regardless.
     """
 
     def __init__(self, root: Path, *, keep_going: bool = False) -> None:
@@ -31,15 +31,15 @@ class SharedFailures:
         self.keep_going = keep_going
         self._early: list[tuple[Cell, str]] = []
         self._trained: list[Cell] = []
-        self._causes: list[tuple[Mapping[str, str], str]] = []  # what is in common, and what is said of it
-        self._spared: dict[str, list[str]] = {}  # what is said, and of which cells
+        self._causes: list[tuple[Mapping[str, str], str]] = []  # shared values, and the message
+        self._spared: dict[str, list[str]] = {}  # by message, the names of its cells
 
     def note(self, cell: Cell, code: int) -> None:
-        """Take in how a cell's process ended.
+        """Record how a cell's process ended.
 
         Args:
-            cell: Which.
-            code: The process's exit code; why it failed is kept in the cell's folder by now.
+            cell: The cell.
+            code: The process's exit code; the error must be in the cell's folder already.
         """
         if self._trains(cell):
             self._trained.append(cell)
@@ -55,11 +55,11 @@ class SharedFailures:
         self._early.append((cell, error))
 
     def spared(self, waiting: Iterable[Cell], under_way: Iterable[Cell] = ()) -> list[Cell]:
-        """Those of some cells that would fail as others did, and are not to be run; `lines` tells of them.
+        """The cells that would share an error and should not be run; `lines` reports them.
 
         Args:
-            waiting: Cells that have not trained yet.
-            under_way: Cells being run.
+            waiting: Cells that have not started.
+            under_way: Running cells.
         """
         if self.keep_going or not self._causes:
             return []
@@ -74,8 +74,8 @@ class SharedFailures:
         return found
 
     def lines(self) -> list[str]:
-        """What is said of the cells that were not run, one line per error."""
-        how = "put it right and repeat the command, or run them all the same with --keep-going"
+        """A report of the cells that were not run, one line per error."""
+        how = "fix it and repeat the command, or run them regardless with --keep-going"
         return [
             f"{len(names)} run{'s' if len(names) > 1 else ''}, since {said.rstrip('.')}; {how}"
             for said, names in self._spared.items()
@@ -86,13 +86,13 @@ class SharedFailures:
 
 
 def alike(one: Cell, text: str, other: Cell, text_of_other: str) -> bool:
-    """Whether two cells say the same, apart from their own folders and values.
+    """Whether two cells have the same error, apart from their own folders and values.
 
     Args:
         one: A cell.
-        text: What it says.
-        other: Another one.
-        text_of_other: What that says.
+        text: Its error.
+        other: Another cell.
+        text_of_other: That cell's error.
 
     Example:
         >>> zeros, partial = Cell({"model.padding": "zeros"}), Cell({"model.padding": "partial"})
@@ -109,14 +109,14 @@ def alike(one: Cell, text: str, other: Cell, text_of_other: str) -> bool:
 
 
 def _words(cell: Cell, text: str) -> Sequence[str]:
-    """A text's words and signs, each of the cell's folder and values being one."""
+    """Split a text into words and signs; the cell's folder and values are one word each."""
     own = sorted({cell.name, *cell.values.values()}, key=len, reverse=True)
     found = re.findall("|".join([*(rf"(?<!\w){re.escape(word)}(?!\w)" for word in own if word), r"\w+", r"\W"]), text)
     return ["the cell's folder" if word == cell.name else word for word in found]
 
 
 def _in_common(one: Cell, other: Cell) -> dict[str, str]:
-    """The values that two cells share; a seed is no reason to fail."""
+    """The values that two cells share; a seed does not cause such errors."""
     return {option: value for option, value in one.values.items() if option != SEED and other.values[option] == value}
 
 

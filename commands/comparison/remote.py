@@ -98,21 +98,21 @@ def run_here(root: str, name: str, tests: Mapping[str, Any], home: str) -> tuple
 
 
 def run_on(engine: Engine, root: Path, grid: Grid, cells: Sequence[Cell], *, keep_going: bool = False) -> list[str]:
-    """Run cells that are not finished by an engine, and print what becomes of each.
+    """Run unfinished cells by an engine, and print the outcome of each.
 
-    A cell whose job was lost is run again, `RETRIES` times at most, and goes on from its last checkpoint. What is done
-    is never done again: each cell is locked while it runs, and looks at what is left when it begins. Jobs whose cells
-    would fail as others did before they trained (see `SharedFailures`) are cancelled.
+    A cell whose job was lost is run again, at most `RETRIES` times, and resumes from its last checkpoint. Nothing is
+    run twice: each cell is locked while it runs, and checks what is left when it starts. Jobs whose cells would share
+    an error of two others before training (see `SharedFailures`) are canceled.
 
     Args:
-        engine: Which.
+        engine: The engine.
         root: The grid's folder.
         grid: The grid, as `enter_grid` returned it.
-        cells: Which of the grid's.
-        keep_going: Whether they are left alone.
+        cells: Some of the grid's cells.
+        keep_going: Cancel no jobs.
 
     Returns:
-        What is said of those that were not run.
+        A report of the cells that were not run.
 
     Raises:
         KeyboardInterrupt: The user stopped it.

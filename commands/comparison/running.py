@@ -35,7 +35,7 @@ def run_cells(
         cells: Which of the grid's.
         jobs: How many run side by side.
         gpus: How many GPUs there are to share out among these; 0 to leave the choice to each run.
-        keep_going: Whether cells are run too that would fail as others did, see `SharedFailures`.
+        keep_going: Also run cells that would fail as others did; see `SharedFailures`.
 
     Returns:
         What is said of those that were not run.

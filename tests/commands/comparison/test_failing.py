@@ -56,8 +56,8 @@ def test_two_cells_that_fail_alike_before_they_train_spare_the_others(tmp_path, 
     assert started == ["padding=zeros/seed=0", "padding=reflect/seed=0"]
     (line,) = said
     assert line.startswith("7 runs, since padding=zeros/seed=0 and padding=reflect/seed=0 ended before their first ")
-    assert f"with the same error: {NO_DATA}; put it right and repeat the command" in line
-    assert line.endswith("run them all the same with --keep-going")
+    assert f"with the same error: {NO_DATA}; fix it and repeat the command" in line
+    assert line.endswith("run them regardless with --keep-going")
     started, said = go(tmp_path, grid, monkeypatch, lambda cell: NO_DATA, jobs=jobs, keep_going=True)
     assert (len(started), said) == (9, [])
 
