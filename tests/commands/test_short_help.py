@@ -42,7 +42,7 @@ def test_no_verb_lacks_an_option_that_is_listed_for_another_by_mistake():
 def test_the_task_s_own_options_come_first_with_the_recipe_s_values(capsys):
     text = printed(capsys, "fit", "--config", "cls_digits.yaml", "--help")
     assert text.index("ClassificationTask (--model") < text.index("ImageNetDataModule (--data") < text.index("\nrun:")
-    assert re.search(r"--model\.num_classes +How many classes", text)
+    assert re.search(r"--model\.num_classes +Number of classes", text)
     assert "[10]" in text
     assert "[SGD: lr 0.05" in " ".join(text.split())
     assert "--data.root" in text
