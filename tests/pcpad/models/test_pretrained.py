@@ -239,7 +239,7 @@ def test_weights_are_opened_once_and_are_those_that_were_summed(saved, monkeypat
     loaded = from_pretrained(folder).state_dict()
     assert opened.count(weights) == 1
     assert all(torch.equal(loaded[name], value) for name, value in network.state_dict().items())
-    with pytest.raises(UserValueError, match="their sums differ"):
+    with pytest.raises(UserValueError, match="checksums differ"):
         from_pretrained(folder)
 
 
