@@ -15,8 +15,7 @@ valid where the mask is not 0; no value is read back from the device.
 
 from __future__ import annotations
 
-from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -24,49 +23,18 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
 from pcpad import _border
-from pcpad._border import Geometry, Plan, is_uneven, plan_for
+from pcpad._border import Geometry, Plan, plan_for
+from pcpad._conv_call import Conv, IntOrTuple, Padding, add_where, check_input, check_mask, times
 from pcpad._exponent import Exponent, checked, to_power
-from pcpad._mask_counts import can_count, count, full_mask, known_full, ratio_of
-from pcpad._other_layers import check_dense
+from pcpad._mask_counts import full_mask, known_full
+from pcpad._masked import masked
 from pcpad._scaling import kept_for, quickly_kept, scaled
-from pcpad.errors import UserTypeError, UserValueError
+from pcpad.errors import UserValueError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = ["padding_ratio", "partial_conv1d", "partial_conv2d", "partial_conv3d", "update_mask"]
-
-IntOrTuple = int | tuple[int, ...]
-Padding = IntOrTuple | tuple[tuple[int, int], ...] | str
-
-_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-
-
-class _Conv(NamedTuple):
-    """The arguments of one convolution, as `torch.nn.functional.convNd` takes them."""
-
-    input: Tensor
-    weight: Tensor
-    bias: Tensor | None
-    stride: IntOrTuple
-    padding: Padding
-    dilation: IntOrTuple
-    groups: int
-
-    @property
-    def dims(self) -> int:
-        return self.weight.dim() - 2
-
-    def run(self, input: Tensor, bias: Tensor | None = None) -> Tensor:
-        _, weight, _, stride, padding, dilation, groups = self
-        if is_uneven(padding):  # torch's convolutions pad alike on both sides
-            pairs: Any = padding
-            input, padding = F.pad(input, [side for pair in reversed(pairs) for side in pair]), 0
-        return _CONV[weight.dim() - 2](input, weight, bias, stride, padding, dilation, groups)  # type: ignore[arg-type]
-
-    def bias_for(self, y: Tensor) -> Tensor:
-        assert self.bias is not None
-        return self.bias.to(y.dtype).view(-1, *[1] * self.dims)
 
 
 def partial_conv1d(
@@ -91,7 +59,7 @@ def partial_conv1d(
             first = bias.detach() if bias is not None and kept.takes_bias else None
             y = F.conv1d(input, weight, first, stride, padding, dilation, groups)  # type: ignore[arg-type]
             return scaled(y, bias, kept)
-    conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
+    conv = Conv(input, weight, bias, stride, padding, dilation, groups)
     return _partial_conv(partial_conv1d, 1, conv, mask, mask_channels, return_mask, holes_are_zero, exponent)
 
 
@@ -154,7 +122,7 @@ def partial_conv2d(
             first = bias.detach() if bias is not None and kept.takes_bias else None
             y = F.conv2d(input, weight, first, stride, padding, dilation, groups)  # type: ignore[arg-type]
             return scaled(y, bias, kept)
-    conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
+    conv = Conv(input, weight, bias, stride, padding, dilation, groups)
     return _partial_conv(partial_conv2d, 2, conv, mask, mask_channels, return_mask, holes_are_zero, exponent)
 
 
@@ -180,7 +148,7 @@ def partial_conv3d(
             first = bias.detach() if bias is not None and kept.takes_bias else None
             y = F.conv3d(input, weight, first, stride, padding, dilation, groups)  # type: ignore[arg-type]
             return scaled(y, bias, kept)
-    conv = _Conv(input, weight, bias, stride, padding, dilation, groups)
+    conv = Conv(input, weight, bias, stride, padding, dilation, groups)
     return _partial_conv(partial_conv3d, 3, conv, mask, mask_channels, return_mask, holes_are_zero, exponent)
 
 
@@ -250,7 +218,7 @@ def update_mask(
 def _partial_conv(
     public: Callable[..., Any],
     dims: int,
-    conv: _Conv,
+    conv: Conv,
     mask: Tensor | None,
     mask_channels: Sequence[int] | None,
     return_mask: bool,
@@ -265,10 +233,10 @@ def _partial_conv(
         options |= {"exponent": exponent} if exponent is not None else {}
         result: Tensor | tuple[Tensor, Tensor] = handle_torch_function(public, overriding, *conv, **options)
         return result
-    _check_input(dims, conv)
+    check_input(dims, conv)
     exponent = checked(exponent, conv.weight.shape[0])
     plan = plan_for(input, weight, *arguments)
-    sizes = None if mask is None else _check_mask(conv, mask, mask_channels)
+    sizes = None if mask is None else check_mask(conv, mask, mask_channels)
     if mask is None or sizes is None or known_full(mask):
         if mask is None and mask_channels is not None:
             message = f"`mask_channels={mask_channels}` says how a mask's channels are shared, but no mask was given."
@@ -276,15 +244,15 @@ def _partial_conv(
         y = _padded(conv, plan) if exponent is None else _padded_to_power(conv, plan, exponent)
         return (y, _mask_of_padding(conv, plan, y)) if return_mask else y
     if input.dim() == dims + 2:
-        y, new_mask = _masked(conv, plan.geometry, mask, sizes, holes_are_zero, exponent, return_mask)
+        y, new_mask = masked(conv, plan.geometry, mask, sizes, holes_are_zero, exponent, return_mask)
     else:
         batched = conv._replace(input=input[None])
-        y, new_mask = _masked(batched, plan.geometry, mask[None], sizes, holes_are_zero, exponent, return_mask)
+        y, new_mask = masked(batched, plan.geometry, mask[None], sizes, holes_are_zero, exponent, return_mask)
         y, new_mask = y[0], new_mask[0]
     return (y, new_mask.to(input.dtype)) if return_mask else y
 
 
-def _padded(conv: _Conv, plan: Plan) -> Tensor:
+def _padded(conv: Conv, plan: Plan) -> Tensor:
     """Partial-convolution padding: only windows that reach into the padding differ from a plain convolution."""
     if not plan.pads:
         return conv.run(conv.input, conv.bias)
@@ -295,31 +263,20 @@ def _padded(conv: _Conv, plan: Plan) -> Tensor:
     y = conv.run(conv.input)
     ratio = _border.ratio_for(y, plan)
     if plan.may_miss and conv.bias is not None:
-        return _add_where(y.mul_(ratio), conv.bias_for(y), (ratio > 0).to(y.dtype))
+        return add_where(y.mul_(ratio), conv.bias_for(y), (ratio > 0).to(y.dtype))
     return _scaled(y, ratio, conv.bias)
 
 
-def _padded_to_power(conv: _Conv, plan: Plan, exponent: Exponent) -> Tensor:
+def _padded_to_power(conv: Conv, plan: Plan, exponent: Exponent) -> Tensor:
     """`_padded` with another exponent than 1; with the number 0 it is the zero-padded convolution itself."""
     if not plan.pads or (not isinstance(exponent, Tensor) and exponent == 0):
         return conv.run(conv.input, conv.bias)
     y = conv.run(conv.input)
     ratio = _border.ratio_for(y, plan)
-    y = _times(y, to_power(ratio, exponent, conv.dims, plan.may_miss))
+    y = times(y, to_power(ratio, exponent, conv.dims, plan.may_miss))
     if conv.bias is None:
         return y
     return y + (conv.bias_for(y) * (ratio > 0).to(y.dtype) if plan.may_miss else conv.bias_for(y))
-
-
-def _add_where(y: Tensor, bias: Tensor, valid: Tensor) -> Tensor:
-    """`y + bias·valid`, in place except under function transforms, where one y may have many biases."""
-    if torch.compiler.is_compiling() or not (_border.is_wrapped(y) or _border.is_wrapped(bias)):
-        return y.addcmul_(bias, valid)
-    return y + bias * valid
-
-
-def _times(y: Tensor, factor: Tensor) -> Tensor:
-    return (y * factor).to(y.dtype)
 
 
 def _scaled(y: Tensor, ratio: Tensor, bias: Tensor | None) -> Tensor:
@@ -332,145 +289,9 @@ def _scaled(y: Tensor, ratio: Tensor, bias: Tensor | None) -> Tensor:
     return torch.addcmul(bias, y, ratio) if ratio.dtype == y.dtype else y.mul_(ratio) + bias
 
 
-def _mask_of_padding(conv: _Conv, plan: Plan, y: Tensor) -> Tensor:
+def _mask_of_padding(conv: Conv, plan: Plan, y: Tensor) -> Tensor:
     """The new mask where no mask was given: (1, 1, *output size), without the batch axis if the input has none."""
     if not plan.may_miss:
         return full_mask(conv.input, (*[1] * (conv.input.dim() - conv.dims), *y.shape[-conv.dims :]))
     valid = (_border.ratio_for(y, plan) > 0).to(conv.input.dtype)
     return valid.view(*[1] * (conv.input.dim() - conv.dims), *valid.shape)
-
-
-def _masked(
-    conv: _Conv,
-    geometry: Geometry,
-    mask: Tensor,
-    sizes: tuple[int, ...],
-    holes_are_zero: bool,
-    exponent: Exponent | None,
-    needs_mask: bool,
-) -> tuple[Tensor, Tensor]:
-    """Output and new mask (bool) for a batched input and a mask whose channel g covers `sizes[g]` channels."""
-    if len(sizes) == 1 and exponent is None and can_count(conv.input, mask, conv.weight, conv.bias, geometry):
-        return _masked_alike(conv, geometry, mask, holes_are_zero, needs_mask)
-    valid = mask != 0
-    y = conv.run(conv.input if holes_are_zero else _fill_holes(conv.input, valid, sizes))
-    dtype = torch.promote_types(y.dtype, torch.float32)
-    # With one mask for all channels it is taps that are counted, else taps times channels; the ratio is the same.
-    channels = 1 if len(sizes) == 1 else conv.weight.shape[1]
-    taken = _border.window_sum(
-        valid.to(dtype) if len(sizes) == 1 else _valid_channels(valid, sizes, conv.groups, dtype),
-        geometry,
-        y.shape[2:],
-    )
-    if taken.shape[1] > 1:
-        taken = taken.repeat_interleave(y.shape[1] // taken.shape[1], dim=1)
-    new_mask = taken > 0
-    ratio = torch.where(new_mask, channels * prod(geometry.kernel) / taken, torch.zeros_like(taken))
-    # Out of place where the factor may be learned.
-    y = y.mul_(ratio) if exponent is None else _times(y, to_power(ratio, exponent, conv.dims, may_miss=True))
-    if conv.bias is not None:
-        y = _add_where(y, conv.bias_for(y), new_mask.to(y.dtype))
-    return y, new_mask
-
-
-def _masked_alike(
-    conv: _Conv, geometry: Geometry, mask: Tensor, holes_are_zero: bool, needs_mask: bool
-) -> tuple[Tensor, Tensor]:
-    """`_masked` where all channels have one mask; the new mask is in the input's dtype, and any if not needed."""
-    valid = count(conv.input, mask, geometry)
-    y = conv.run(conv.input if holes_are_zero else valid.fill(conv.input))
-    dtype = torch.promote_types(y.dtype, torch.float32)
-    needs_mask = needs_mask or conv.bias is not None
-    ratio, new_mask = ratio_of(mask, valid, geometry, dtype, conv.input.dtype, with_mask=needs_mask)
-    y = y.mul_(ratio)
-    if new_mask is None:
-        return y, mask
-    return (y if conv.bias is None else y.addcmul_(conv.bias_for(y), new_mask.to(y.dtype))), new_mask
-
-
-def _fill_holes(input: Tensor, valid: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """Zeros under the holes by selection: a product would let NaN through. No mask is copied per channel."""
-    if valid.shape[1] in (1, input.shape[1]):
-        return torch.where(valid, input, 0)  # masked_fill would lose channels_last
-    if len(set(sizes)) == 1:
-        return torch.where(valid.unsqueeze(2), input.unflatten(1, (len(sizes), sizes[0])), 0).flatten(1, 2)
-    parts = zip(input.split(sizes, dim=1), valid.split(1, dim=1), strict=True)
-    return torch.cat([torch.where(mask, part, 0) for part, mask in parts], dim=1)
-
-
-def _valid_channels(valid: Tensor, sizes: tuple[int, ...], groups: int, dtype: torch.dtype) -> Tensor:
-    """How many input channels are valid at each position, per group of the convolution: (N|1, groups, *spatial)."""
-    width = sum(sizes) // groups
-    if len(sizes) == sum(sizes):
-        summed: Tensor = valid.unflatten(1, (groups, width)).sum(2, dtype=dtype)
-        return summed
-    counts = []
-    for low in range(0, sum(sizes), width):
-        total, start = torch.zeros((), dtype=dtype, device=valid.device), 0
-        for channel, size in enumerate(sizes):
-            overlap = min(start + size, low + width) - max(start, low)
-            if overlap > 0:
-                total = total + overlap * valid[:, channel : channel + 1].to(dtype)
-            start += size
-        counts.append(total)
-    return torch.cat(counts, dim=1)
-
-
-def _check_input(dims: int, conv: _Conv) -> None:
-    input, weight = conv.input, conv.weight
-    if not isinstance(input, Tensor):
-        message = (
-            f"Expected `input` to be a tensor, but got {type(input).__name__}. A layer with `return_mask=True` returns "
-            "`(output, mask)`; `pcpad.MaskedSequential` threads masks through layers."
-        )
-        raise UserTypeError(message)
-    check_dense(input)
-    if weight.dim() != dims + 2:
-        message = (
-            f"Expected a weight of {dims + 2} dimensions for a {dims}D convolution, but got {tuple(weight.shape)}."
-        )
-        raise UserValueError(message)
-
-
-def _check_mask(conv: _Conv, mask: Tensor, mask_channels: Sequence[int] | None) -> tuple[int, ...]:
-    """How many input channels each channel of the mask covers.
-
-    Raises:
-        ValueError: If the mask does not fit the input.
-        TypeError: If it is not a tensor of bool, integers or floats.
-    """
-    meaning = "A mask is 1 where the input is valid and 0 in holes."
-    if not isinstance(mask, Tensor) or mask.is_complex():
-        came = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        message = f"Expected `mask` to be a tensor of bool, integers or floats, but got {came}. {meaning}"
-        raise UserTypeError(message)
-    x = conv.input
-    if mask.device != x.device:
-        message = f"Expected `mask` on the input's device {x.device}, but it is on {mask.device}. {meaning}"
-        raise UserValueError(message)
-    channels = x.shape[-conv.dims - 1]
-    if isinstance(mask_channels, int):
-        message = (
-            f"Expected `mask_channels` to be a sequence of ints, one per channel of the mask, but got {mask_channels}."
-        )
-        raise UserTypeError(message)
-    sizes = tuple(mask_channels) if mask_channels is not None else None
-    if sizes is not None and (sum(sizes) != channels or min(sizes) < 1):
-        message = (
-            f"Expected `mask_channels` to be positive and sum to the input's {channels} channels, but got {sizes}."
-        )
-        raise UserValueError(message)
-    batched = x.dim() == conv.dims + 2
-    # No set: while torch.jit traces, sizes are tensors, which can be equal with different hashes.
-    allowed = [1, channels] if sizes is None else [len(sizes)]
-    fits = mask.dim() == x.dim() and mask.shape[-conv.dims :] == x.shape[-conv.dims :]
-    fits = fits and mask.shape[-conv.dims - 1] in allowed and (not batched or mask.shape[0] in (1, x.shape[0]))
-    if not fits:
-        lead = [f"1 or {x.shape[0]}"] if batched else []
-        wanted = ", ".join([*lead, " or ".join(map(str, dict.fromkeys(allowed))), *map(str, x.shape[-conv.dims :])])
-        message = f"Expected `mask` of shape ({wanted}) for an input of {tuple(x.shape)}, but got {tuple(mask.shape)}. "
-        hint = f"`mask_channels={sizes}` asks for one channel per group. " if sizes is not None else ""
-        raise UserValueError(message + hint + meaning)
-    if sizes is None:
-        sizes = (channels,) if mask.shape[-conv.dims - 1] == 1 else (1,) * channels
-    return sizes

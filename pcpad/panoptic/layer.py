@@ -37,7 +37,7 @@ from pcpad.panoptic.plan import (
 )
 
 if TYPE_CHECKING:
-    from pcpad.functional import IntOrTuple, Padding
+    from pcpad._conv_call import IntOrTuple, Padding
 
 __all__ = ["PanopticPartialConv2d", "PanopticPlan", "panoptic_conv2d"]
 

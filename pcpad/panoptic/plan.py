@@ -23,7 +23,7 @@ from pcpad.panoptic.rows import Places, Table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pcpad.functional import IntOrTuple, Padding
+    from pcpad._conv_call import IntOrTuple, Padding
 
 __all__ = ["PanopticPlan", "is_traced", "panoptic_ids", "tap_of"]
 

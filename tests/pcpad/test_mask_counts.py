@@ -39,7 +39,7 @@ def slow_way(monkeypatch):
 
     def call(function, *arguments, **options):
         with monkeypatch.context() as patch:
-            patch.setattr("pcpad.functional.can_count", lambda *_: False)
+            patch.setattr("pcpad._masked.can_count", lambda *_: False)
             return function(*arguments, **options)
 
     return call
