@@ -186,6 +186,32 @@ def axis_counts(
     )
 
 
+def kept_counts(plan: Plan, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    """`axis_counts` of a plan of plain numbers.
+
+    On a CPU Python counts, with one operation per axis: a first call runs on cold caches, where each operation costs
+    as much as counting the few windows at the border. A GPU would be waited for.
+    """
+    windows = plan.geometry.output_size(plan.size)
+    if device.type != "cpu":
+        return axis_counts(plan.size, windows, plan.geometry, dtype, device)
+    axes = list(zip(plan.size, windows, *plan.geometry, interior(plan.size, windows, plan.geometry), strict=True))
+    counts = {axis: torch.tensor(_counted(*axis), dtype=dtype, device=device) for axis in dict.fromkeys(axes)}
+    return tuple(counts[axis] for axis in axes)
+
+
+def _counted(
+    size: int, windows: int, kernel: int, stride: int, lead: int, _: int, dilation: int, inside: tuple[int, int]
+) -> list[int]:
+    """`axis_taps` in plain numbers; all windows in `inside` see every tap."""
+    start, end = inside if inside[0] < inside[1] else (windows, windows)
+    counts = [kernel] * windows
+    for window in (*range(start), *range(end, windows)):
+        first = window * stride - lead
+        counts[window] = sum(0 <= first + tap * dilation < size for tap in range(kernel))
+    return counts
+
+
 def ratio_of(counts: Sequence[Tensor], geometry: Geometry) -> Tensor:
     """`r` where each axis has these numbers of valid taps; 0 where no tap is valid."""
     taps = counts[0]
@@ -257,7 +283,7 @@ def make_plan(
         message = f"Expected an input of shape (N, {channels}, {axes}) or ({channels}, {axes}), but got {tuple(input)}."
         raise UserValueError(message)
     geometry, size = Geometry.of(dims, weight[2:], stride, padding, dilation), tuple(input[-dims:])
-    strips = memoise = borders = False
+    may_miss, strips, memoise, borders = geometry.may_miss, False, False, False
     if strips_from is not None:
         windows = geometry.output_size(size)
         inner = 1
@@ -265,11 +291,11 @@ def make_plan(
             inner *= max(end - start, 0)
         outputs = (input[0] if len(input) == dims + 2 else 1) * weight[0] * prod(windows)
         # The interior is then not empty, on which `pcpad._scaling` relies.
-        borders = 2 * inner > prod(windows) and not geometry.may_miss and prod(windows) - inner <= STRIP_ELEMENTS
+        borders = 2 * inner > prod(windows) and not may_miss and prod(windows) - inner <= STRIP_ELEMENTS
         strips = borders and outputs >= strips_from
         memoise = prod(windows) <= _MEMO_ELEMENTS
     pads = any(is_symbol(side) or side for side in geometry.lead + geometry.trail)
-    return Plan(geometry, size, pads, geometry.may_miss, strips, memoise, borders, strips_from is not None)
+    return Plan(geometry, size, pads, may_miss, strips, memoise, borders, strips_from is not None)
 
 
 _remembered_plan = kept_calls(4 * _MEMO_ENTRIES)(make_plan)
@@ -305,14 +331,14 @@ def memoised(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int)
     """A pure function of its arguments, the stream included, so that no other stream reads an unfinished result."""
     # A tensor made under inference_mode could not be used in a later training step.
     with torch.inference_mode(False), torch.no_grad():
-        return closed_form(plan.size, plan.geometry.output_size(plan.size), plan.geometry, dtype, device)
+        return ratio_of(kept_counts(plan, dtype, device), plan.geometry)
 
 
 @kept_calls(_MEMO_ENTRIES)
 def _memoised_counts(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int) -> tuple[Tensor, ...]:
     """The same for maps whose ratio is too large to keep: one vector per axis."""
     with torch.inference_mode(False), torch.no_grad():
-        return axis_counts(plan.size, plan.geometry.output_size(plan.size), plan.geometry, dtype, device)
+        return kept_counts(plan, dtype, device)
 
 
 def known_valid(mask: Tensor) -> bool:

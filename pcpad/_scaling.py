@@ -69,7 +69,7 @@ def _memoised_strips(plan: Plan, dtype: torch.dtype, device: torch.device, _stre
 def _strips_of(plan: Plan, dtype: torch.dtype, device: torch.device) -> Kept:
     geometry, windows = plan.geometry, plan.geometry.output_size(plan.size)
     ranges = _border.interior(plan.size, windows, geometry)
-    counts = _border.axis_counts(plan.size, windows, geometry, dtype, device)
+    counts = _border.kept_counts(plan, dtype, device)
     whole, inner = [slice(0, count) for count in windows], list(starmap(slice, ranges))
     strips: list[Strip] = []
     at = 0
