@@ -15,7 +15,8 @@ def test_counts_in_plain_numbers_are_those_of_the_operations(seed):
     kernel = [draw.randint(1, 5) for _ in range(2)]
     stride, dilation = ([draw.randint(1, 3) for _ in range(2)] for _ in range(2))
     padding = tuple((draw.randint(0, 6), draw.randint(0, 6)) for _ in range(2))
-    size = [max(d * (k - 1) + 1 - sum(p), 1) + draw.randint(0, 9) for k, d, p in zip(kernel, dilation, padding, strict=True)]
+    least = [d * (k - 1) + 1 - sum(p) for k, d, p in zip(kernel, dilation, padding, strict=True)]
+    size = [max(length, 1) + draw.randint(0, 9) for length in least]
     plan = make_plan((1, 2, *size), (3, 2, *kernel), stride, padding, dilation, 1, strips_from=1)
     windows = plan.geometry.output_size(plan.size)
     where = torch.float32, torch.device("cpu")
