@@ -16,7 +16,7 @@ import os
 import warnings
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pcpad.errors import UserTypeError
 
@@ -82,11 +82,9 @@ def renamed_keywords(*, removed: str, **present: str) -> Callable[[T], T]:
 
     def _decorate(it: T) -> T:
         if not isinstance(it, type):
-            return _taking_old(it, it.__qualname__, present, removed)
-        if "__new__" in vars(it):  # a named tuple has no constructor beside it
-            it.__new__ = staticmethod(_taking_old(it.__new__, it.__qualname__, present, removed))
-        else:
-            it.__init__ = _taking_old(it.__init__, it.__qualname__, present, removed)  # type: ignore[misc]
+            return cast(T, _taking_old(it, it.__qualname__, present, removed))
+        constructor = "__new__" if "__new__" in vars(it) else "__init__"  # a named tuple's is `__new__`
+        setattr(it, constructor, _taking_old(getattr(it, constructor), it.__qualname__, present, removed))
         return it
 
     return _decorate

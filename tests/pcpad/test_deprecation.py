@@ -122,7 +122,9 @@ class Dot(NamedTuple):
     ids=["function", "all-keywords", "method", "dataclass", "named-tuple"],
 )
 def test_old_keywords_are_taken_and_warn_the_caller(call, result, name):
-    with pytest.warns(FutureWarning, match=rf"^`colour` of {name} is called `color` now; .* in pcpad 0\.4\.0") as caught:
+    with pytest.warns(
+        FutureWarning, match=rf"^`colour` of {name} is called `color` now; .* in pcpad 0\.4\.0"
+    ) as caught:
         assert call() == result
     assert [warning.filename for warning in caught] == [__file__]
 
