@@ -103,9 +103,9 @@ class Ours(DataModule):
 
     def predict_dataloader(self) -> DataLoader:
         """All of them, without their labels."""
-        return self.prediction_loader(self.unlabelled(), batch_size=1)
+        return self.prediction_loader(self.unlabeled(), batch_size=1)
 
-    def unlabelled(self) -> list[Item]:
+    def unlabeled(self) -> list[Item]:
         """The data to predict from."""
         return [
             {"path": f"{number}.png", **{key: item[key] for key in self.case.predicts}}
@@ -135,7 +135,7 @@ class Plain(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader:
         """All of them, without their labels."""
-        return DataLoader(self.ours.unlabelled(), batch_size=1)
+        return DataLoader(self.ours.unlabeled(), batch_size=1)
 
 
 class KeepStatistics(Callback):

@@ -8,7 +8,7 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
-from pcpad._renamed import present_path
+from pcpad._renamed import present_path, present_value
 from pcpad.commands.habits import add_habits
 from pcpad.errors import UserValueError
 from pcpad.tasks.callbacks.checkpoint import BestAndLast
@@ -81,7 +81,7 @@ def refuse_other_bytes(args: list[str]) -> None:
 
 
 def with_present_paths(config: Any) -> Any:
-    """Spell class paths as they are now, in place, so that the run's own files name no old ones.
+    """Spell class paths and options' values as they are now, in place, so that the run's own files name no old ones.
 
     Args:
         config: A parsed configuration, or a part of it.
@@ -97,5 +97,7 @@ def with_present_paths(config: Any) -> Any:
             if key == "class_path":
                 config[key] = present_path(value)
             else:
-                with_present_paths(value)
+                present = present_value(key, with_present_paths(value))
+                if present is not value:
+                    config[key] = present
     return config

@@ -23,7 +23,7 @@ from pcpad.datamodules.datasets.epochs import (
 from pcpad.datamodules.reading.failures import UsableItems, UsableLoader, WhatCanBeRead, raise_failures
 from pcpad.datamodules.unrepeated import UnrepeatedSampler, evaluation_sampler, need_length
 from pcpad.datamodules.worker_processes import start_opencv_worker, start_worker
-from pcpad.deprecation import warn_renamed
+from pcpad.deprecation import renamed_attributes
 from pcpad.errors import UserRuntimeError, UserValueError
 from pcpad.files import PathName, at_home
 from pcpad.trust import loading
@@ -79,27 +79,7 @@ def listed(found: T | None, what: str, *stages: str) -> T:
     return found
 
 
-class _Renamed:
-    """The old name of an attribute: it still reads and writes the new one, and warns."""
-
-    def __init__(self, new: str) -> None:
-        self.new = new
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.old = name
-
-    def _warn(self, owner: type) -> None:
-        warn_renamed(f"{owner.__name__}.{self.old}", self.new, removed="0.3.0", stacklevel=3)
-
-    def __get__(self, instance: DataModule | None, owner: type) -> Any:
-        self._warn(owner)
-        return getattr(owner if instance is None else instance, self.new)
-
-    def __set__(self, instance: DataModule, value: Any) -> None:
-        self._warn(type(instance))
-        setattr(instance, self.new, value)
-
-
+@renamed_attributes(removed="0.3.0", classes="class_names", class_colours="class_colors")
 class DataModule(LightningDataModule):
     """What every data module is; make your own a subclass of it, and little is left to write.
 
@@ -186,9 +166,6 @@ class DataModule(LightningDataModule):
     _num_classes: int | None = None
     _batch_compared = False
     _predicting: WhatCanBeRead | None = None
-
-    classes = _Renamed("class_names")
-    class_colours = _Renamed("class_colors")
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from pcpad.datamodules.datasets.augmentations import Augment
 from pcpad.datamodules.datasets.centroids import Centroids, load_centroids
 from pcpad.datamodules.datasets.cityscapes_files import CITIES, VAL_CITIES, Pair, find_coarse, find_fine, select_cities
 from pcpad.datamodules.datasets.cityscapes_labels import (
-    CLASS_COLOURS,
+    CLASS_COLORS,
     CLASSES,
     RARE_TRAIN_IDS,
     check_set_of_ids,
@@ -21,7 +21,7 @@ from pcpad.datamodules.datasets.cityscapes_labels import (
 )
 from pcpad.datamodules.datasets.epochs import CropLoader, CropPlan, run_seed
 from pcpad.datamodules.datasets.folds import Fold
-from pcpad.datamodules.datasets.image_folders import UnlabelledImages
+from pcpad.datamodules.datasets.image_folders import UnlabeledImages
 from pcpad.datamodules.datasets.label_maps import read_checked_ids
 from pcpad.datamodules.datasets.scenes import SceneAugmentation, SceneCrops, WholeScenes, collate_equal_sizes
 from pcpad.datamodules.reading.folders import FileTable, find_images
@@ -95,7 +95,7 @@ class CityscapesDataModule(DataModule):
     """
 
     class_names = CLASSES
-    class_colors = CLASS_COLOURS
+    class_colors = CLASS_COLORS
     reads_by_opencv = True
 
     def __init__(
@@ -195,7 +195,7 @@ class CityscapesDataModule(DataModule):
     def predict_dataloader(self) -> DataLoader[Any]:
         """All images of `predict_images`, once each and in batches of one, sorted by path."""
         files = listed(self._predict, "the images", "predict")
-        return self.prediction_loader(UnlabelledImages(files, _unchanged), files.passed_over, batch_size=1)
+        return self.prediction_loader(UnlabeledImages(files, _unchanged), files.passed_over, batch_size=1)
 
     def _prepare_training(self, fine: dict[str, list[Pair]]) -> tuple[SceneCrops, Centroids | None]:
         """List the images that crops are taken from, fine ones first, and load their centroids."""

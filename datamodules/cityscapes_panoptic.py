@@ -11,7 +11,7 @@ from pcpad.datamodules.datasets.augmentations import Augment
 from pcpad.datamodules.datasets.cityscapes_files import CITIES, VAL_CITIES, find_fine, select_cities
 from pcpad.datamodules.datasets.epochs import CropLoader
 from pcpad.datamodules.datasets.panoptic_scenes import (
-    COLOURS,
+    COLORS,
     NAMES,
     TRAIN_IDS,
     UNKNOWN,
@@ -69,7 +69,7 @@ class CityscapesPanopticDataModule(DataModule):
     """
 
     class_names = NAMES
-    class_colors = COLOURS
+    class_colors = COLORS
     train_ids = TRAIN_IDS
     unknown = UNKNOWN
 

@@ -21,7 +21,7 @@ from pcpad.datamodules.datasets.file_pairs import Layout, find_pairs
 from pcpad.datamodules.datasets.file_splits import Shares
 from pcpad.datamodules.datasets.folder_scenes import FolderCrops, FolderScenes, ScenePairs
 from pcpad.datamodules.datasets.folds import Fold
-from pcpad.datamodules.datasets.image_folders import UnlabelledImages
+from pcpad.datamodules.datasets.image_folders import UnlabeledImages
 from pcpad.datamodules.datasets.scenes import SceneAugmentation, collate_equal_sizes
 from pcpad.datamodules.reading.channels import image_tensor
 from pcpad.datamodules.reading.folders import FileTable, find_images
@@ -252,7 +252,7 @@ class FolderSegmentationDataModule(DataModule):
     def predict_dataloader(self) -> DataLoader[Any]:
         """All images of `predict_images`, once each and in batches of one, sorted by path."""
         files = listed(self._predict, "the images", "predict")
-        images = UnlabelledImages(files, None, partial(image_tensor, channels=self.channels, white=self.white))
+        images = UnlabeledImages(files, None, partial(image_tensor, channels=self.channels, white=self.white))
         return self.prediction_loader(images, files.passed_over, batch_size=1)
 
     def _evaluated(self, pairs: ScenePairs) -> DataLoader[Any]:

@@ -14,10 +14,10 @@ from pcpad.datamodules.datasets.file_splits import Shares
 from pcpad.datamodules.datasets.file_tables import SPLITS
 from pcpad.datamodules.datasets.folds import Fold
 from pcpad.datamodules.datasets.image_folders import (
-    LabelledFiles,
-    LabelledImages,
+    LabeledFiles,
+    LabeledImages,
     Reader,
-    UnlabelledImages,
+    UnlabeledImages,
     scan_split,
     split_folder,
     table_splits,
@@ -175,7 +175,7 @@ class ImageNetDataModule(DataModule):
         divided = fold is not None or annotations is not None
         require(group is None or divided, "group", "omitted without `fold` and `annotations`", group)
         self.fold = None if fold is None else Fold.parse(fold, split_seed, group)
-        self._splits: dict[str, LabelledFiles] = {}
+        self._splits: dict[str, LabeledFiles] = {}
         self._test_split = "val"
         self._undivided = False
         self._predict: FileTable | None = None
@@ -217,7 +217,7 @@ class ImageNetDataModule(DataModule):
     def train_dataloader(self) -> CropLoader:
         """Shuffled, augmented batches; a smaller last one is dropped, unless it is the only one."""
         options: dict[str, Any] = {"upright": self.upright, "read": self.read}
-        images = LabelledImages(self._split("train"), self.train_transform, self.max_broken, **options)
+        images = LabeledImages(self._split("train"), self.train_transform, self.max_broken, **options)
         return self.training_loader(images)
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -231,11 +231,11 @@ class ImageNetDataModule(DataModule):
     def predict_dataloader(self) -> DataLoader[Any]:
         """All images of `predict_images`, each once, sorted by path."""
         files = listed(self._predict, "the images", "predict")
-        return self.prediction_loader(UnlabelledImages(files, self.eval_transform, self.read), files.passed_over)
+        return self.prediction_loader(UnlabeledImages(files, self.eval_transform, self.read), files.passed_over)
 
     def _evaluated(self, split: str) -> DataLoader[Any]:
         options: dict[str, Any] = {"upright": self.upright, "read": self.read}
-        return self.evaluation_loader(LabelledImages(self._split(split), self.eval_transform, **options))
+        return self.evaluation_loader(LabeledImages(self._split(split), self.eval_transform, **options))
 
     def _scan(self, split: str) -> None:
         if self.annotations is not None:
@@ -266,10 +266,10 @@ class ImageNetDataModule(DataModule):
             rank_zero_info(f"{folder}: class folders without train/ and val/: 1 in {fold.of} images is for validation")
         files, labels = scan_split(folder, self.class_names or ())
         held_out = fold.held_out(files.names, labels)
-        self._splits["train"] = LabelledFiles(files.select(~held_out), labels[~held_out])
-        self._splits["val"] = LabelledFiles(files.select(held_out), labels[held_out])
+        self._splits["train"] = LabeledFiles(files.select(~held_out), labels[~held_out])
+        self._splits["val"] = LabeledFiles(files.select(held_out), labels[held_out])
 
-    def _split(self, split: str) -> LabelledFiles:
+    def _split(self, split: str) -> LabeledFiles:
         stages = ("fit",) if split == "train" else ("fit", "validate", "test")
         return listed(self._splits.get(split), f"the images of {split}", *stages)
 

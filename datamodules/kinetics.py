@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from torch.utils.data import DataLoader, Dataset
 
+from pcpad._renamed import present_value
 from pcpad.datamodules.base import DataModule, expanded, listed, require
 from pcpad.datamodules.datasets.clip_datasets import (
     TrainingClips,
@@ -19,7 +20,7 @@ from pcpad.datamodules.datasets.clips import ClipAugmentation, CropKind, Samplin
 from pcpad.datamodules.datasets.epochs import CropLoader
 from pcpad.datamodules.datasets.folds import Fold
 from pcpad.datamodules.datasets.kinetics_files import find_classes
-from pcpad.datamodules.datasets.kinetics_splits import find_test_split, load_split, load_unlabelled
+from pcpad.datamodules.datasets.kinetics_splits import find_test_split, load_split, load_unlabeled
 from pcpad.datamodules.datasets.video_indices import KnownVideos
 from pcpad.datamodules.datasets.video_lists import Annotations
 from pcpad.datamodules.datasets.video_table import VideoTable
@@ -79,7 +80,8 @@ class KineticsDataModule(DataModule):
         size: Height and width of the clips.
         crop: "multi_scale_corner" (the paper's) or "random_resized" (newer defaults), of a training clip.
         flip: Probability of mirroring a training clip.
-        val_clip: Whether validation with one clip per video takes the video's "centre" or its "start".
+        val_clip: Whether validation with one clip per video takes the video's "center" (old spelling: "centre") or
+            its "start".
         val_clips: Validation clips per video. More than 1 are spread from the video's start to its end, like the 3 of
             the public code (for 300 frames those from 0, 142 and 284); short videos give fewer.
         jpeg_fps: Frame rate that folders of JPEG frames were written at.
@@ -118,7 +120,7 @@ class KineticsDataModule(DataModule):
         size: int = 112,
         crop: CropKind = "multi_scale_corner",
         flip: float = 0.5,
-        val_clip: Literal["centre", "start"] = "centre",
+        val_clip: Literal["center", "start", "centre"] = "center",
         val_clips: int = 1,
         jpeg_fps: float = 30.0,
         predict_videos: PathName | None = None,
@@ -138,8 +140,9 @@ class KineticsDataModule(DataModule):
         require(fps is None or fps > 0, "fps", "None or above 0", fps)
         require(jpeg_fps > 0, "jpeg_fps", "above 0", jpeg_fps)
         require(crop in get_args(CropKind), "crop", f"one of {', '.join(get_args(CropKind))}", crop)
-        require(val_clip in ("centre", "start"), "val_clip", "centre or start", val_clip)
-        require(val_clips == 1 or val_clip == "centre", "val_clip", "omitted if `val_clips` is above 1", val_clip)
+        val_clip = present_value("val_clip", val_clip, stacklevel=2)
+        require(val_clip in ("center", "start"), "val_clip", "center or start", val_clip)
+        require(val_clips == 1 or val_clip == "center", "val_clip", "omitted if `val_clips` is above 1", val_clip)
         require(0 <= flip <= 1, "flip", "in [0, 1]", flip)
         require(0 <= max_missing <= 1, "max_missing", "in [0, 1]", max_missing)
         require(
@@ -152,7 +155,7 @@ class KineticsDataModule(DataModule):
         self.annotations = None if annotations is None else Annotations(annotations, columns or {}, others)
         self.sampling = Sampling(clip_length, stride, fps)
         self.augment = ClipAugmentation(size, crop, flip)
-        self.val_clip = val_clip
+        self.val_clip: Literal["center", "start"] = "start" if val_clip == "start" else "center"
         self.val_clips = val_clips
         self.jpeg_fps = jpeg_fps
         self.predict_videos = expanded(predict_videos)
@@ -186,7 +189,7 @@ class KineticsDataModule(DataModule):
                 message = "predict needs videos: --data.predict_videos FOLDER"
                 raise UserValueError(message)
             if "predict" not in self._splits:
-                self._splits["predict"], self._left_out = load_unlabelled(self.predict_videos, self.jpeg_fps)
+                self._splits["predict"], self._left_out = load_unlabeled(self.predict_videos, self.jpeg_fps)
             if self.root.is_dir():
                 self.class_names = find_classes(self.root, self.annotations)
             return

@@ -63,9 +63,9 @@ class Geometry(NamedTuple):
         padding: int | Sequence[int] | Sequence[tuple[int, int]] | str,
         dilation: int | Sequence[int],
         *,
-        centred: bool = False,
+        centered: bool = False,
     ) -> Geometry:
-        """Read the arguments as `nn.ConvNd` does, and pairs of padding; with `centred` only kernels with a center.
+        """Read the arguments as `nn.ConvNd` does, and pairs of padding; with `centered` only kernels with a center.
 
         Raises:
             ValueError: For a wrong number of entries, a negative padding, an unknown padding string, an even kernel.
@@ -91,7 +91,7 @@ class Geometry(NamedTuple):
         if any(not is_symbol(side) and side < 0 for side in lead + trail):
             message = f"Expected `padding` of at least 0, but got {padding}."
             raise UserValueError(message)
-        if centred and prod(kernel) % 2 == 0:
+        if centered and prod(kernel) % 2 == 0:
             message = f"Expected odd kernel sizes, since a window is compared with its center, but got {kernel}."
             raise UserValueError(message)
         return cls(kernel, stride, lead, trail, dilation)
@@ -257,7 +257,7 @@ class Plan(NamedTuple):
     pads: bool
     may_miss: bool  # a window may hold no valid tap
     strips: bool  # on a CPU, scaling the border alone beats one multiply over the whole map
-    memoise: bool  # the ratio is small enough to be cached
+    memoize: bool  # the ratio is small enough to be cached
     borders: bool  # the border's ratio is, and the border is at most half of the map
     numbers: bool  # sizes are plain numbers, so that something can be kept for them
 
@@ -283,7 +283,7 @@ def make_plan(
         message = f"Expected an input of shape (N, {channels}, {axes}) or ({channels}, {axes}), but got {tuple(input)}."
         raise UserValueError(message)
     geometry, size = Geometry.of(dims, weight[2:], stride, padding, dilation), tuple(input[-dims:])
-    may_miss, strips, memoise, borders = geometry.may_miss, False, False, False
+    may_miss, strips, memoize, borders = geometry.may_miss, False, False, False
     if strips_from is not None:
         windows = geometry.output_size(size)
         inner = 1
@@ -293,9 +293,9 @@ def make_plan(
         # The interior is then not empty, on which `pcpad._scaling` relies.
         borders = 2 * inner > prod(windows) and not may_miss and prod(windows) - inner <= STRIP_ELEMENTS
         strips = borders and outputs >= strips_from
-        memoise = prod(windows) <= _MEMO_ELEMENTS
+        memoize = prod(windows) <= _MEMO_ELEMENTS
     pads = any(is_symbol(side) or side for side in geometry.lead + geometry.trail)
-    return Plan(geometry, size, pads, may_miss, strips, memoise, borders, strips_from is not None)
+    return Plan(geometry, size, pads, may_miss, strips, memoize, borders, strips_from is not None)
 
 
 _remembered_plan = kept_calls(4 * _MEMO_ENTRIES)(make_plan)
@@ -320,14 +320,14 @@ def ratio_for(y: Tensor, plan: Plan) -> Tensor:
     if capturing or not plan.numbers or not is_ordinary(y):
         return closed_form(plan.size, windows, plan.geometry, dtype, y.device)
     stream = torch.cuda.current_stream(y.device).cuda_stream if y.is_cuda else 0
-    if plan.memoise:
-        ratio: Tensor = memoised(plan, dtype, y.device, stream)
+    if plan.memoize:
+        ratio: Tensor = memoized(plan, dtype, y.device, stream)
         return ratio
-    return ratio_of(_memoised_counts(plan, dtype, y.device, stream), plan.geometry)
+    return ratio_of(_memoized_counts(plan, dtype, y.device, stream), plan.geometry)
 
 
 @kept_calls(_MEMO_ENTRIES)
-def memoised(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int) -> Tensor:
+def memoized(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int) -> Tensor:
     """A pure function of its arguments, the stream included, so that no other stream reads an unfinished result."""
     # A tensor made under inference_mode could not be used in a later training step.
     with torch.inference_mode(False), torch.no_grad():
@@ -335,7 +335,7 @@ def memoised(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int)
 
 
 @kept_calls(_MEMO_ENTRIES)
-def _memoised_counts(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int) -> tuple[Tensor, ...]:
+def _memoized_counts(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int) -> tuple[Tensor, ...]:
     """The same for maps whose ratio is too large to keep: one vector per axis."""
     with torch.inference_mode(False), torch.no_grad():
         return kept_counts(plan, dtype, device)

@@ -80,12 +80,12 @@ def refuse_unknown_channels(image: Image.Image) -> None:
     if image.format != "TIFF":
         return
     tags = image.tag_v2  # type: ignore[attr-defined]
-    colours = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}.get(tags.get(_PHOTOMETRIC, 1), 1)
+    colors = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}.get(tags.get(_PHOTOMETRIC, 1), 1)
     channels, extra = tags.get(_CHANNELS, 1), tags.get(_EXTRA, ())
     extra = extra if isinstance(extra, tuple) else (extra,)
-    if channels > colours + (len(extra) == 1 and extra[0] in (1, 2)):
+    if channels > colors + (len(extra) == 1 and extra[0] in (1, 2)):
         message = (
-            f"it has {channels} channels, of which {colours} are colors and the others are not marked as alpha: "
+            f"it has {channels} channels, of which {colors} are colors and the others are not marked as alpha: "
             "save the channels to use as a separate picture"
         )
         raise UserValueError(message)
@@ -133,8 +133,8 @@ def refuse_cut_scan(source: Path | bytes, image: Image.Image, corner: Iterable[i
     """
     if image.format not in ("JPEG", "MPO"):
         return
-    grey = all(abs(int(value) - 128) <= 1 for value in corner)
-    if not grey and not image.info.get("progressive"):
+    gray = all(abs(int(value) - 128) <= 1 for value in corner)
+    if not gray and not image.info.get("progressive"):
         return
     data = source if isinstance(source, bytes) else read_bytes(source)
     end = _end_of_first(data)

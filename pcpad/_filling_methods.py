@@ -22,7 +22,7 @@ Solver = Callable[[Pixels, np.ndarray], Pixels]
 """Maps pixels and a hole (H, W) bool to pixels of the same type with values in the hole, arbitrary elsewhere."""
 
 _RADIUS = 3  # pixels around a hole that OpenCV's methods use, as in its documentation's example
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)
+_GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 
 REACH = {"telea": 48, "ns": 48, "biharmonic": 24}
 """How far from the nearest valid pixel a classical method's values are used; farther in, a coarser picture's are.
@@ -115,7 +115,7 @@ def network_solver(network: Inpainter, device: torch.device | str | None, white:
         refuse_infinite(output)
         values = output[0].float().cpu().permute(1, 2, 0).numpy()
         if pixels.shape[2] == 1:
-            values = (values @ _GREY)[..., None]
+            values = (values @ _GRAY)[..., None]
         return as_pixels(values, pixels.dtype, top)
 
     return solve

@@ -251,7 +251,7 @@ def _look_up(
         ratios, masks, both = _tables(taps, dtype, mask_dtype, device)
     else:
         stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
-        ratios, masks, both = _memoised_tables(taps, dtype, mask_dtype, device, stream)
+        ratios, masks, both = _memoized_tables(taps, dtype, mask_dtype, device, stream)
     flat, shape = count.flatten(), count.shape
     if not with_mask:
         return ratios.index_select(0, flat).view(shape), None
@@ -263,10 +263,10 @@ def _look_up(
 
 
 @kept_calls(64)
-def _memoised_tables(
+def _memoized_tables(
     taps: int, dtype: torch.dtype, mask_dtype: torch.dtype, device: torch.device, _stream: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """A pure function of its arguments, as `_border.memoised` requires."""
+    """A pure function of its arguments, as `_border.memoized` requires."""
     return _tables(taps, dtype, mask_dtype, device)
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from pcpad.deprecation import renamed_attributes, renamed_keywords
 from pcpad.errors import UserValueError
 from pcpad.georeference import Georeference
 
@@ -23,23 +24,25 @@ class PictureError(UserValueError):
     """
 
 
+@renamed_keywords(removed="0.3.0", colour="color")
+@renamed_attributes(removed="0.3.0", colour="color")
 @dataclass
 class Picture:
     """The pixels of a picture, upright.
 
     Attributes:
-        colour: (H, W, 1) gray or (H, W, 3) RGB, uint8 or uint16, writable. If requested, (H, W, 4) of a CMYK picture,
+        color: (H, W, 1) gray or (H, W, 3) RGB, uint8 or uint16, writable. If requested, (H, W, 4) of a CMYK picture,
             uint8: what each ink leaves white, so that 255 is no ink.
-        alpha: (H, W) opacity in `colour`'s type; None where the picture has none.
+        alpha: (H, W) opacity in `color`'s type; None where the picture has none.
         profile: Its ICC color profile; None where it has none, or one for a color space that it is no longer in.
         notes: In words, what was not kept as it was in the file.
-        top: The largest value a pixel can have, where that is not the largest of `colour`'s type.
+        top: The largest value a pixel can have, where that is not the largest of `color`'s type.
         place: Its georeference, of a GeoTIFF.
         exif: Its EXIF data, without the orientation, which is applied, and without what a format's own header says.
         dpi: Pixels per inch, across and down.
     """
 
-    colour: np.ndarray
+    color: np.ndarray
     alpha: np.ndarray | None = None
     profile: bytes | None = None
     notes: tuple[str, ...] = ()
@@ -51,25 +54,25 @@ class Picture:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width."""
-        return self.colour.shape[0], self.colour.shape[1]
+        return self.color.shape[0], self.color.shape[1]
 
     @property
     def white(self) -> int:
         """The largest value a pixel can have."""
-        return int(np.iinfo(self.colour.dtype).max) if self.top is None else self.top
+        return int(np.iinfo(self.color.dtype).max) if self.top is None else self.top
 
     @property
     def is_ink(self) -> bool:
         """Whether its channels are cyan, magenta, yellow and black."""
-        ink: bool = self.colour.shape[2] == 4
+        ink: bool = self.color.shape[2] == 4
         return ink
 
     def rgb(self) -> np.ndarray:
         """The colors as (H, W, 3) RGB, or (H, W, 1) where they are gray; inks by Pillow's plain formula."""
         if not self.is_ink:
-            return self.colour
-        black = self.colour[..., 3:].astype(np.uint16)
-        return ((self.colour[..., :3] * black + 127) // 255).astype(np.uint8)
+            return self.color
+        black = self.color[..., 3:].astype(np.uint16)
+        return ((self.color[..., :3] * black + 127) // 255).astype(np.uint8)
 
 
 def why_unreadable(error: Exception, what: str = "a picture") -> str:

@@ -60,11 +60,11 @@ def _encode(file: IO[bytes], picture: Picture, format: PictureFormat) -> tuple[s
     lost = ["its georeference"] if picture.place is not None else []
     if format == "jpg":
         return (*_write_jpeg(file, picture), *lost)
-    profile, colour = picture.profile, picture.colour
+    profile, color = picture.profile, picture.color
     if picture.is_ink:
-        profile, colour = None, picture.rgb()
+        profile, color = None, picture.rgb()
         lost.append("its inks (CMYK), which become RGB")
-    pixels = colour if picture.alpha is None else np.dstack([colour, picture.alpha])
+    pixels = color if picture.alpha is None else np.dstack([color, picture.alpha])
     if pixels.dtype == np.uint16:
         _write_deep_png(file, pixels, picture)
         return tuple(lost)
@@ -92,29 +92,29 @@ def _as_pillow(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
-def _as_inks(colour: np.ndarray) -> Image.Image:
+def _as_inks(color: np.ndarray) -> Image.Image:
     from PIL import Image
 
-    height, width, _ = colour.shape
-    return Image.frombuffer("CMYK", (width, height), 255 - colour, "raw", "CMYK", 0, 1)
+    height, width, _ = color.shape
+    return Image.frombuffer("CMYK", (width, height), 255 - color, "raw", "CMYK", 0, 1)
 
 
 def _write_jpeg(file: IO[bytes], picture: Picture) -> list[str]:
-    deep, white = picture.colour.dtype == np.uint16, picture.white
-    colour = (picture.colour.astype(np.uint32) * 255 + white // 2) // white if deep else picture.colour
+    deep, white = picture.color.dtype == np.uint16, picture.white
+    color = (picture.color.astype(np.uint32) * 255 + white // 2) // white if deep else picture.color
     lost = ["alpha"] if picture.alpha is not None else []
     lost += ["8 of the 16 bits per channel"] if deep else []
     options = _options(picture, picture.profile)
     if len(options.get("exif", b"")) > _MOST_EXIF:
         del options["exif"]
         lost.append("its EXIF data")
-    image = _as_inks(colour) if picture.is_ink else _as_pillow(colour.astype(np.uint8, copy=False))
+    image = _as_inks(color) if picture.is_ink else _as_pillow(color.astype(np.uint8, copy=False))
     image.save(file, "JPEG", quality=95, subsampling=0, **options)
     return lost
 
 
 def _tiff(picture: Picture) -> bytes:
-    pixels = picture.colour if picture.alpha is None else np.dstack([picture.colour, picture.alpha])
+    pixels = picture.color if picture.alpha is None else np.dstack([picture.color, picture.alpha])
     if pixels.dtype == np.uint16 and pixels.shape[2] > 1:
         entries = picture.place.entries() if picture.place is not None else []
         entries += [(_PROFILE, 7, picture.profile)] if picture.profile else []

@@ -4,7 +4,8 @@
 which Python shows to whoever runs the command, says where that is. Importing this module sets this up, as `pcpad` does;
 nothing else is imported before an old path is used.
 
-When a module moves, add it to `MODULES`; when a single name moves out of a module or is renamed, add it to `NAMES`.
+When a module moves, add it to `MODULES`; when a single name moves out of a module or is renamed, add it to `NAMES` (to
+`SPELLINGS` when it is only spelled otherwise); when an option's value is renamed, add it to `VALUES`.
 `tests/old_names.json` lists the names that must be found.
 """
 
@@ -106,10 +107,10 @@ NAMES: dict[str, str] = {
     "pcpad.datamodules.datasets.clips.Augmentation": "pcpad.datamodules.datasets.clips.ClipAugmentation",
     "pcpad.datamodules.datasets.scenes.Augmentation": "pcpad.datamodules.datasets.scenes.SceneAugmentation",
     "pcpad.datamodules.datasets.video_lists.Row": "pcpad.datamodules.datasets.video_lists.VideoRow",
-    "pcpad.datamodules.folders.LabelledFiles": "pcpad.datamodules.datasets.image_folders.LabelledFiles",
-    "pcpad.datamodules.folders.LabelledImages": "pcpad.datamodules.datasets.image_folders.LabelledImages",
+    "pcpad.datamodules.folders.LabelledFiles": "pcpad.datamodules.datasets.image_folders.LabeledFiles",
+    "pcpad.datamodules.folders.LabelledImages": "pcpad.datamodules.datasets.image_folders.LabeledImages",
     "pcpad.datamodules.folders.Transform": "pcpad.datamodules.datasets.transforms.Transform",
-    "pcpad.datamodules.folders.UnlabelledImages": "pcpad.datamodules.datasets.image_folders.UnlabelledImages",
+    "pcpad.datamodules.folders.UnlabelledImages": "pcpad.datamodules.datasets.image_folders.UnlabeledImages",
     "pcpad.datamodules.folders.scan_split": "pcpad.datamodules.datasets.image_folders.scan_split",
     "pcpad.datamodules.images.MAX_PIXELS": "pcpad.pictures.MOST_PIXELS",
     "pcpad.datamodules.scenes.Augmentation": "pcpad.datamodules.datasets.scenes.SceneAugmentation",
@@ -121,6 +122,31 @@ NAMES: dict[str, str] = {
     "pcpad.commands.comparison.files.write_whole": "pcpad.files.write_text",
     "pcpad.commands.figures.seams.Crop": "pcpad.commands.figures.seams.SeamCrop",
 }
+# British spellings, by module: each is found there and at the module's own old paths.
+SPELLINGS: dict[str, dict[str, str]] = {
+    "pcpad.commands.benching.timing": {"synchronise": "synchronize"},
+    "pcpad.commands.comparison.statistics": {"summarise": "summarize"},
+    "pcpad.datamodules.datasets.cityscapes_labels": {"CLASS_COLOURS": "CLASS_COLORS"},
+    "pcpad.datamodules.datasets.clips": {"centre_view": "center_view"},
+    "pcpad.datamodules.datasets.image_folders": {
+        "LabelledFiles": "LabeledFiles",
+        "LabelledImages": "LabeledImages",
+        "UnlabelledImages": "UnlabeledImages",
+    },
+    "pcpad.datamodules.datasets.kinetics_splits": {"load_unlabelled": "load_unlabeled"},
+    "pcpad.datamodules.datasets.panoptic_scenes": {"COLOURS": "COLORS"},
+    "pcpad.datamodules.samples.street_canvas": {"Colour": "Color"},
+    "pcpad.metrics.border": {"centred_rectangle": "centered_rectangle"},
+    "pcpad.models.spade": {"initialise_gan": "initialize_gan"},
+    "pcpad.models.weights": {"initialise": "initialize"},
+    "pcpad.tasks.pictures.segmentation": {"ERROR_COLOURS": "ERROR_COLORS"},
+}
+for _place in (*SPELLINGS, *(old for old, new in MODULES.items() if new in SPELLINGS)):
+    _module = MODULES.get(_place, _place)
+    NAMES |= {f"{_place}.{_old}": f"{_module}.{_new}" for _old, _new in SPELLINGS[_module].items()}
+
+# Values of options, by option and old value.
+VALUES: dict[tuple[str, str], str] = {("val_clip", "centre"): "center"}
 
 REMOVED = "0.3.0"
 """The first version without any of these. What moves later gets a table of its own."""
@@ -154,7 +180,7 @@ def with_present_paths(settings: Any) -> Any:
         settings: Dicts and lists of plain values.
 
     Returns:
-        The same, with other `class_path` and `_class_path` where classes have moved.
+        The same, with other `class_path` and `_class_path` where classes have moved, and other values of `VALUES`.
     """
     if isinstance(settings, (list, tuple)):
         return type(settings)(with_present_paths(value) for value in settings)
@@ -163,18 +189,36 @@ def with_present_paths(settings: Any) -> Any:
     changed = {}
     for key, value in settings.items():
         if key in ("class_path", "_class_path") and isinstance(value, str) and present_path(value) != value:
-            _warn(value, stacklevel=2)
+            _warn(value, present_path(value), stacklevel=2)
             changed[key] = present_path(value)
         else:
-            changed[key] = with_present_paths(value)
+            changed[key] = with_present_paths(present_value(key, value))
     return changed
 
 
-def _warn(old: str, stacklevel: int) -> None:
-    """Say once where something is now."""
+def present_value(option: str, value: Any, stacklevel: int = 1) -> Any:
+    """The present spelling of an option's value; old spellings warn.
+
+    Args:
+        option: The option's name, without what it is an option of.
+        value: Its value.
+        stacklevel: Whose line is shown: 1 the caller's, 2 its caller's.
+
+    Returns:
+        The value as it is called now; values that were not renamed come back as they are.
+    """
+    new = VALUES.get((option, value)) if isinstance(value, str) else None
+    if new is None:
+        return value
+    _warn(f'{option}="{value}"', f'{option}="{new}"', stacklevel=stacklevel + 1)
+    return new
+
+
+def _warn(old: str, new: str, stacklevel: int) -> None:
+    """Say once what something is called now."""
     if old not in _warned:
         _warned.add(old)
-        message = f"{old} is called {present_path(old)} now; the old name will be removed in pcpad {REMOVED}."
+        message = f"{old} is called {new} now; the old name will be removed in pcpad {REMOVED}."
         warnings.warn(message, FutureWarning, stacklevel=stacklevel + 1)
 
 
@@ -197,7 +241,7 @@ def moved(module: str, name: str) -> Any:
         raise AttributeError(message)
     home, _, present = NAMES[old].rpartition(".")
     value = getattr(import_module(home), present)
-    _warn(old, stacklevel=3)
+    _warn(old, NAMES[old], stacklevel=3)
     return value
 
 
@@ -232,7 +276,7 @@ class _MovedLoader:
         module.__doc__ = present.__doc__
         public = [name for name in dir(module) if not name.startswith("_")]
         module.__all__ = getattr(present, "__all__", public)  # type: ignore[attr-defined]  # for `import *`
-        _warn(module.__name__, stacklevel=2)
+        _warn(module.__name__, present_path(module.__name__), stacklevel=2)
 
 
 class _Finder:

@@ -60,8 +60,8 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 
 
 @kept_calls(_MEMO_STRIPS)
-def _memoised_strips(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int) -> Kept:
-    """A pure function of its arguments, as `_border._memoised` requires."""
+def _memoized_strips(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int) -> Kept:
+    """A pure function of its arguments, as `_border._memoized` requires."""
     with torch.inference_mode(False), torch.no_grad():
         return _strips_of(plan, dtype, device)
 
@@ -86,8 +86,8 @@ def _strips_of(plan: Plan, dtype: torch.dtype, device: torch.device) -> Kept:
 
 
 @kept_calls(_MEMO_STRIPS)
-def _memoised_table(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int) -> Kept:
-    """A pure function, as `_border._memoised` requires: the same strips, for a kernel that takes all."""
+def _memoized_table(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int) -> Kept:
+    """A pure function, as `_border._memoized` requires: the same strips, for a kernel that takes all."""
     with torch.inference_mode(False), torch.no_grad():
         strips, windows = _strips_of(plan, dtype, device).strips, plan.geometry.output_size(plan.size)
         plane = torch.arange(prod(windows), device=device, dtype=torch.int32).view(windows)
@@ -98,18 +98,18 @@ def _memoised_table(plan: Plan, dtype: torch.dtype, device: torch.device, _strea
 
 def kept_for(plan: Plan, like: Tensor, weight: Tensor, bias: Tensor | None) -> Kept | None:
     """The cached ratio for a call with this input, weight and bias; None where nothing may be cached."""
-    if not (plan.memoise or plan.borders) or not _border.is_ordinary(like) or like.dtype not in _KEPT_DTYPES:
+    if not (plan.memoize or plan.borders) or not _border.is_ordinary(like) or like.dtype not in _KEPT_DTYPES:
         return None
     if like.is_cuda and torch.cuda.is_current_stream_capturing():  # its memory holds no values until it is replayed
         return None
     stream = torch.cuda.current_stream(like.device).cuda_stream if like.is_cuda else 0
     if plan.borders and _alone(plan, like, weight, bias):
-        keep = _memoised_table if kernels.is_chosen(like) else _memoised_strips
+        keep = _memoized_table if kernels.is_chosen(like) else _memoized_strips
         strips: Kept | None = keep(plan, wide(like.dtype), like.device, stream)
         return strips
-    if not plan.memoise:
+    if not plan.memoize:
         return None
-    return Kept(_border.memoised(plan, wide(like.dtype), like.device, stream), dims=len(plan.size))
+    return Kept(_border.memoized(plan, wide(like.dtype), like.device, stream), dims=len(plan.size))
 
 
 def _alone(plan: Plan, input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
@@ -124,7 +124,7 @@ def _alone(plan: Plan, input: Tensor, weight: Tensor, bias: Tensor | None) -> bo
         return False
     if bias is not None and bias.dtype != input.dtype and not _casts(input.device.type):
         return False  # the convolution would not take it
-    if not plan.memoise or kernels.is_chosen(input):
+    if not plan.memoize or kernels.is_chosen(input):
         return True
     if not plan.strips or not _border.on_cpu(input):
         return False
@@ -174,8 +174,8 @@ def _remembered(
     if not plan.pads or plan.may_miss:
         return None
     where = (plan, wide(dtype), torch.device("cpu"), 0)
-    whole = Kept(_border.memoised(*where), dims=dims) if plan.memoise else None
-    border = _memoised_strips(*where) if plan.borders and (plan.strips or not plan.memoise) else None
+    whole = Kept(_border.memoized(*where), dims=dims) if plan.memoize else None
+    border = _memoized_strips(*where) if plan.borders and (plan.strips or not plan.memoize) else None
     return plan, whole, border
 
 

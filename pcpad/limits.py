@@ -28,7 +28,7 @@ _BELIEVED = 1 << 28
 _ANY = 1 << 26
 # Deflate, which PNG and TIFF use, expands one byte to 1032 at most, and a byte is 8 pixels in black and white.
 _PIXELS_OF_A_BYTE = 1032 * 8
-_GREY_PIXELS_OF_A_BYTE = 1032
+_GRAY_PIXELS_OF_A_BYTE = 1032
 
 
 def most_pixels() -> int:
@@ -72,7 +72,7 @@ def refuse_empty_claim(width: int, height: int, size: int, believed: int = 0) ->
     if pixels > max(_ANY, size * _PIXELS_OF_A_BYTE):
         message = f"damaged or not a picture: {size} bytes cannot hold the {width}x{height} pixels the header claims"
         raise UserValueError(message)
-    if pixels > max(_given() or _BELIEVED, size * _GREY_PIXELS_OF_A_BYTE):
+    if pixels > max(_given() or _BELIEVED, size * _GRAY_PIXELS_OF_A_BYTE):
         message = (
             f"its {size} bytes are few for the {width}x{height} pixels that the header claims, which would take "
             f"{pixels * 6 >> 30} GiB and more: if the file is what it should be, set the environment variable {OPTION} "

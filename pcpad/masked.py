@@ -203,11 +203,11 @@ def _batch_norm(module: nn.modules.batchnorm._BatchNorm, input: Tensor, mask: Te
     count = valid.sum().clamp(min=1)
     x = input.to(torch.promote_types(input.dtype, torch.float32))
     mean = torch.where(valid, x, 0).sum(dims) / count
-    centred = torch.where(valid, x - mean.view(shape), 0)
-    var = centred.square().sum(dims) / count
+    centered = torch.where(valid, x - mean.view(shape), 0)
+    var = centered.square().sum(dims) / count
     if module.training and module.track_running_stats:
         _update_running(module, mean, var * count / (count - 1).clamp(min=1))
-    y = centred * (var + module.eps).rsqrt().view(shape)
+    y = centered * (var + module.eps).rsqrt().view(shape)
     if module.affine:
         y = y * module.weight.view(shape) + module.bias.view(shape)
     return y.to(input.dtype), mask

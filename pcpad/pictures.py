@@ -258,13 +258,13 @@ def _deep_picture(path: Path, image: Image.Image, bits: int) -> Picture:
         cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA, dst=pixels)
     if image.format == "PNG":
         with opened(path) as file:
-            grey = file.read(26)[25] in (0, 4)
-        if grey and pixels.shape[2] == 4:  # OpenCV repeats the gray of a gray picture with alpha
+            gray = file.read(26)[25] in (0, 4)
+        if gray and pixels.shape[2] == 4:  # OpenCV repeats the gray of a gray picture with alpha
             pixels = pixels[..., 2:]
         # OpenCV turns TIFF files by itself.
         pixels = turned(pixels, orientation_of(image))
     picture = _split(pixels, profile, ())
-    top = range_of(picture.colour)
+    top = range_of(picture.color)
     if top < picture.white:
         picture.top, picture.notes = top, (f"none of its values is above {top}, so its 16 bits are taken for 12",)
     return picture

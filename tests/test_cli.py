@@ -51,10 +51,10 @@ SCORES = {
     **{"act": "val/loss", "adapt": "val/loss", "cls": "val/loss", "gauss": "val/mse", "inp": "val/psnr"},
     **{"seg": "val/accuracy", "syn": "val/l1"},
 }
-DATA = {"act": "motion", "adapt": "unlabelled", "seg": "streets", "syn": "streets"}  # fixtures; `folder` for the others
+DATA = {"act": "motion", "adapt": "unlabeled", "seg": "streets", "syn": "streets"}  # fixtures; `folder` for the others
 QUIET = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 MODEL = ["--model=ClassificationTask", f"--model.network={NETWORK}", "--model.num_classes=3"]
-# Noise is not learnt: at a rate of 0.001 every few runs end in losses that are not finite.
+# Noise is not learned: at a rate of 0.001 every few runs end in losses that are not finite.
 SGD = ["--model.optimizer=SGD", "--model.optimizer.lr=0.000001", "--model.optimizer.momentum=0.9"]
 STEPS = ["--model.scheduler=StepLR", "--model.scheduler.step_size=1", "--model.scheduler.gamma=0.5"]
 
@@ -73,9 +73,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def unlabelled(tmp_path_factory):
+def unlabeled(tmp_path_factory):
     """As few photographs as a network can be adapted on."""
-    root, draw = tmp_path_factory.mktemp("unlabelled"), np.random.default_rng(0)
+    root, draw = tmp_path_factory.mktemp("unlabeled"), np.random.default_rng(0)
     for index in range(16):
         Image.fromarray(draw.integers(0, 256, (64, 70, 3), dtype=np.uint8)).save(root / f"{index}.png")
     return root

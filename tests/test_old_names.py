@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import warnings
+from contextlib import suppress
 from inspect import isabstract
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,12 +14,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
 
 import pcpad
 from pcpad import _renamed
 from pcpad.cli import main
 from pcpad.commands.checkpoint import remembered
+from pcpad.commands.run_options import with_present_paths
 from pcpad.tasks.schedules import refuse_other_options
 
 # Written by `benchmarks/old_checkpoints.py names` with the last version before modules moved. Lines may be added.
@@ -64,6 +67,58 @@ def test_class_paths_and_their_arguments(path, anew):
 def test_modules_and_their_public_names(module):
     found = importlib.import_module(module)
     assert [name for name in OLD["modules"][module] if not hasattr(found, name)] == []
+
+
+@pytest.mark.parametrize("old", [f"{module}.{name}" for module, names in _renamed.SPELLINGS.items() for name in names])
+def test_british_spellings_warn_and_are_the_same_objects(old, anew):
+    with pytest.warns(FutureWarning, match=rf"^{old} is called {_renamed.present_path(old)} now"):
+        found = look_up(old)
+    assert found is look_up(_renamed.present_path(old))
+
+
+def respelled(kind):
+    """What the list holds of a kind: owner, old name, present name."""
+    return [
+        pytest.param(path, old, new, id=f"{path}-{old}")
+        for path, names in OLD[kind].items()
+        for old, new in names.items()
+    ]
+
+
+def member(path):
+    """A function or class of a module, or a method of such a class."""
+    owner, _, name = path.rpartition(".")
+    return getattr(look_up(owner), name) if owner.rpartition(".")[2][0].isupper() else look_up(path)
+
+
+@pytest.mark.parametrize(("path", "old", "new"), respelled("keywords"))
+def test_old_keywords_still_count(path, old, new):
+    function = member(path)
+    accepted = inspect.signature(function).parameters
+    assert new in accepted
+    assert old not in accepted
+    # Called with nothing else: Python says what is missing, and that is not the old keyword.
+    with pytest.warns(FutureWarning, match=f"^`{old}` of .* is called `{new}` now"), suppress(TypeError):
+        function(**{old: None})
+    with pytest.raises(TypeError, match=f"got both `{new}` and `{old}`"):
+        function(**{old: None, new: None})
+
+
+@pytest.mark.parametrize(("path", "old", "new"), respelled("attributes"))
+def test_old_attributes_still_count(path, old, new):
+    kind = look_up(path)
+    assert hasattr(kind, new) or new in inspect.signature(kind).parameters
+    with pytest.warns(FutureWarning, match=rf"^{kind.__name__}\.{old} is called {new} now"):
+        assert inspect.getattr_static(kind, old).__get__(SimpleNamespace(**{new: 7}), kind) == 7
+
+
+def test_old_values_of_options_warn_and_become_present_ones(anew):
+    stored = {"_class_path": "X", "val_clip": "centre", "crop": "centre", "more": [{"val_clip": "start"}]}
+    with pytest.warns(FutureWarning, match=r'^val_clip="centre" is called val_clip="center" now; .* in pcpad 0\.3\.0'):
+        present = _renamed.with_present_paths(stored)
+    assert present == {**stored, "val_clip": "center"}
+    parsed = Namespace(data=Namespace(class_path="X", init_args=Namespace(val_clip="centre", size=3)))
+    assert with_present_paths(parsed).data.init_args == Namespace(val_clip="center", size=3)
 
 
 def short_names(base):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from pcpad.commands.benching.networks import memory_format
-from pcpad.commands.benching.timing import peak_memory, synchronise
+from pcpad.commands.benching.timing import peak_memory, synchronize
 from pcpad.errors import UserError
 
 MODES = ("inference", "training")
@@ -104,7 +104,7 @@ def _prepare(network: nn.Module, x: Tensor, setting: Setting) -> Ready:
     call = _inference(run, x) if setting.mode == "inference" else _training(run, x, setting)
     start = time.perf_counter()
     call()
-    synchronise(x.device)
+    synchronize(x.device)
     first = time.perf_counter() - start
     network.zero_grad(set_to_none=True)
     if setting.backend == "cudagraphs":
@@ -168,7 +168,7 @@ def _capture(
 
     peak = peak_memory(record, device)
     graph.replay()
-    synchronise(device)
+    synchronize(device)
     return graph, peak
 
 

@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 import pcpad
+from pcpad._renamed import moved
 from pcpad.errors import UserValueError
 
 
@@ -43,7 +45,7 @@ def device_named(name: str) -> torch.device:
         raise UserValueError(message) from None
 
 
-def synchronise(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Wait until the device has finished all work; a CPU always has.
 
     Args:
@@ -82,14 +84,14 @@ def alternate(
     for _ in range(warmup):
         for name in order:
             calls[name]()
-    synchronise(device)
+    synchronize(device)
     seconds: dict[str, list[float]] = {name: [] for name in order}
     for _ in range(rounds):
         draw.shuffle(order)
         for name in order:
             start = clock()
             calls[name]()
-            synchronise(device)
+            synchronize(device)
             seconds[name].append(clock() - start)
         if on_round is not None:
             on_round()
@@ -161,11 +163,11 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> float:
         Bytes.
     """
     if device.type == "cuda":
-        synchronise(device)
+        synchronize(device)
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         call()
-        synchronise(device)
+        synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
     activities = [torch.profiler.ProfilerActivity.CPU]
     with _no_log(), torch.profiler.profile(profile_memory=True, activities=activities) as profile:
@@ -190,3 +192,10 @@ def _no_log() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+if not TYPE_CHECKING:  # else type checkers would accept any name
+
+    def __getattr__(name: str) -> Any:
+        """Names that were here in earlier versions."""
+        return moved(__name__, name)

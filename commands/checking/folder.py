@@ -31,7 +31,7 @@ __all__ = ["check_folder"]
 
 _SHOWN = 20
 _SAMPLES = 8
-_GREY = (150, 150, 150)  # of what is ignored
+_GRAY = (150, 150, 150)  # of what is ignored
 
 
 class _Looked(NamedTuple):
@@ -191,7 +191,7 @@ def _spread(count: int, wanted: int) -> list[int]:
 
 def _draw(scenes: ScenePairs, chosen: Sequence[int], values: ClassValues, path: Path) -> None:
     colors = palette(len(values.names), values.colors)
-    table = np.full((256, 3), _GREY, np.uint8)
+    table = np.full((256, 3), _GRAY, np.uint8)
     table[: len(colors)] = colors
     rows = []
     for index in chosen:
@@ -199,7 +199,7 @@ def _draw(scenes: ScenePairs, chosen: Sequence[int], values: ClassValues, path: 
         painted = table[label.classes]
         rows.append(SheetRow([_visible(image.pixels), painted], labels=[scenes.images[index].name, "mask"]))
     legend: dict[str, Any] = {name: tuple(map(int, color)) for name, color in zip(values.names, colors, strict=True)}
-    save_png(draw_sheet(rows, ["image", "mask"], legend={**legend, "ignored": _GREY}), path)
+    save_png(draw_sheet(rows, ["image", "mask"], legend={**legend, "ignored": _GRAY}), path)
 
 
 def _visible(pixels: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from pcpad.commands.comparison.cells import ITEMS_FILE, folder_of_test
 from pcpad.commands.comparison.grid import PADDING, short_name
 from pcpad.commands.comparison.metrics import Metric, Numbers
 from pcpad.commands.comparison.results import Study
-from pcpad.commands.comparison.statistics import FLIPS, Summary, corrected, paired, summarise
+from pcpad.commands.comparison.statistics import FLIPS, Summary, corrected, paired, summarize
 from pcpad.errors import UserValueError
 from pcpad.files import read_text
 from pcpad.tables import as_typed
@@ -115,7 +115,7 @@ def _rows(
     for value in study.values:
         own = {seed: items[column] for seed, items in tables[setting, value].items() if column in items}
         if value == study.baseline and own:
-            yield ItemResult(setting, value, metric, len(own), summarise(list(_means(own, list(own)).values())), None)
+            yield ItemResult(setting, value, metric, len(own), summarize(list(_means(own, list(own)).values())), None)
         seeds = [seed for seed in own if seed in base]
         if value == study.baseline or not own:
             continue

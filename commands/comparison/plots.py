@@ -10,7 +10,7 @@ from typing import Any
 from pcpad.commands.comparison.grid import PADDING, short_name
 from pcpad.commands.comparison.metrics import Metric, Numbers
 from pcpad.commands.comparison.results import Result, Study
-from pcpad.commands.comparison.statistics import summarise
+from pcpad.commands.comparison.statistics import summarize
 from pcpad.tasks.pictures.plots import figure_text, need_matplotlib, new_figure, padding_style, place_style, save_figure
 
 _MOST_PANELS = 12
@@ -76,7 +76,7 @@ def _bars(study: Study, axis: Any, rows: Sequence[Result]) -> None:
     tops = []
     for place, row in enumerate(rows):
         values = [numbers.scale * value for value in row.finite.values()]
-        summary = summarise(values)
+        summary = summarize(values)
         if not values:
             axis.text(place, 0.5, "no run", ha="center", rotation=90, transform=axis.get_xaxis_transform())
             continue
@@ -156,7 +156,7 @@ def _curves(study: Study, axis: Any, setting: tuple[str, ...], metric: Metric, s
         epochs = [epoch for epoch in sorted(runs[0]) if all(math.isfinite(run.get(epoch, math.nan)) for run in runs)][
             skip:
         ]
-        summaries = [summarise([numbers.scale * run[epoch] for run in runs]) for epoch in epochs]
+        summaries = [summarize([numbers.scale * run[epoch] for run in runs]) for epoch in epochs]
         means = [summary.mean for summary in summaries]
         spreads = [summary.stdev or 0.0 for summary in summaries]
         shown = style(study, value)

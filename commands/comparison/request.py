@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pcpad._renamed import with_present_paths
 from pcpad.bounded_yaml import read_yaml
 from pcpad.commands.comparison.axes import exclude, read_axes, refuse_reserved
 from pcpad.commands.comparison.engines import add_engines, check_engine
@@ -246,7 +247,7 @@ def _parsed(verb: str, arguments: list[str]) -> dict[str, Any]:
         except SystemExit as end:
             if end.code not in (0, None):
                 raise
-    resolved: dict[str, Any] = read_yaml(printed.getvalue(), "the resolved configuration")
+    resolved: dict[str, Any] = with_present_paths(read_yaml(printed.getvalue(), "the resolved configuration"))
     return resolved
 
 

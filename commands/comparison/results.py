@@ -10,7 +10,7 @@ from pathlib import Path
 from pcpad.commands.comparison.grid import PADDING, Cell, Grid, short_name
 from pcpad.commands.comparison.metrics import Metric, select_metrics
 from pcpad.commands.comparison.runs import Run, read_run
-from pcpad.commands.comparison.statistics import Summary, corrected, paired, summarise
+from pcpad.commands.comparison.statistics import Summary, corrected, paired, summarize
 from pcpad.errors import UserValueError
 
 
@@ -58,7 +58,7 @@ def _compared(
     baseline: str | None,
 ) -> Result:
     numbers = _finite(by_seed)
-    summary = summarise(list(numbers.values())) if against is None else paired(numbers, _finite(against))
+    summary = summarize(list(numbers.values())) if against is None else paired(numbers, _finite(against))
     return Result(setting, value, tested, *measure, by_seed, against, baseline, summary)
 
 

@@ -6,8 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from pcpad._renamed import moved
 
 FEW_PAIRS = 5  # below, a test finds only differences that are large against the spread
 FLIPS = 9999
@@ -56,7 +59,7 @@ class Summary:
     needed: int | None = None
 
 
-def summarise(values: Sequence[float]) -> Summary:
+def summarize(values: Sequence[float]) -> Summary:
     """Mean and spread.
 
     Args:
@@ -88,7 +91,7 @@ def paired(values: Mapping[str, float], baseline: Mapping[str, float]) -> Summar
     differences = [values[seed] - baseline[seed] for seed in seeds]
     count = len(seeds)
     mean = math.fsum(differences) / count if count else math.nan
-    found = replace(summarise(list(values.values())), pairs=count, difference=mean)
+    found = replace(summarize(list(values.values())), pairs=count, difference=mean)
     if count < 2:
         return replace(found, note="too few seeds for a p-value")
     size = max(abs(number) for seed in seeds for number in (values[seed], baseline[seed]))
@@ -238,3 +241,10 @@ def epochs_to_reach(history: Mapping[int, float], level: float, mode: str) -> in
         if (value >= level) if mode == "max" else (value <= level):
             return epoch + 1
     return None
+
+
+if not TYPE_CHECKING:  # else type checkers would accept any name
+
+    def __getattr__(name: str) -> Any:
+        """Names that were here in earlier versions."""
+        return moved(__name__, name)

@@ -170,5 +170,5 @@ def _plot(rows: Sequence[Sequence[Distance]], images: int, relative: bool, layer
 def _write_values(axis: Any, values: Tensor, top: float) -> None:
     for row, column in torch.cartesian_prod(*map(torch.arange, values.shape)).tolist():
         value = float(values[row, column])
-        colour = "white" if value < 0.6 * top else "black"
-        axis.text(column, row, f"{value:.2g}", ha="center", va="center", fontsize=7, color=colour)
+        color = "white" if value < 0.6 * top else "black"
+        axis.text(column, row, f"{value:.2g}", ha="center", va="center", fontsize=7, color=color)

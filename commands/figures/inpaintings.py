@@ -58,7 +58,7 @@ def filled_rows(tasks: list[Any], batch: dict[str, Tensor]) -> list[SheetRow]:
         batch: `image` (N, 3, H, W) and `mask` (N, 1, H, W), 1 = valid.
 
     Returns:
-        Rows of a sheet, labelled by the hole's share and each filling's PSNR.
+        Rows of a sheet, labeled by the hole's share and each filling's PSNR.
     """
     shown = [task.sample_images(batch) for task in tasks]
     rows = []

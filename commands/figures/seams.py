@@ -32,7 +32,7 @@ from pcpad.commands.parser import file_name
 from pcpad.errors import UserValueError
 from pcpad.tasks.base import Task
 from pcpad.tasks.pictures.palette import palette
-from pcpad.tasks.pictures.segmentation import ERROR_COLOURS, class_pictures
+from pcpad.tasks.pictures.segmentation import ERROR_COLORS, class_pictures
 from pcpad.tasks.pictures.sheets import SheetRow, draw_sheet, save_png
 from pcpad.terminal import say
 from pcpad.tiling import Tiling, Window, tiled_bands
@@ -66,12 +66,12 @@ class Score:
     """Pixels that are right, over all images: near tile edges (index 1) and elsewhere (0), by network."""
 
     right: Tensor = field(default_factory=lambda: torch.zeros(2, 2, dtype=torch.int64))
-    labelled: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.int64))
+    labeled: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.int64))
 
     def update(self, label: Tensor, predictions: Sequence[Tensor], near: Tensor) -> None:
         """Count one image's (H, W) maps."""
         for part, where in enumerate((~near & (label != _IGNORE), near & (label != _IGNORE))):
-            self.labelled[part] += where.sum()
+            self.labeled[part] += where.sum()
             for network, prediction in enumerate(predictions):
                 self.right[part, network] += ((prediction == label) & where).sum()
 
@@ -79,7 +79,7 @@ class Score:
         """Such as "Right within 16 pixels of …: zeros 81.20 %, partial 82.03 %; elsewhere: …"."""
         parts = []
         for part, where in ((1, f"Right within {band} pixels of a seam or border"), (0, "elsewhere")):
-            total = max(1, int(self.labelled[part]))
+            total = max(1, int(self.labeled[part]))
             shares = (
                 f"{label} {100 * int(n) / total:.2f} %" for label, n in zip(labels, self.right[part], strict=True)
             )
@@ -144,13 +144,13 @@ def draw(given: argparse.Namespace) -> None:
         )
         raise UserValueError(message)
     tiles = f"{given.size} x {given.size} tiles" + (f", which overlap by {given.overlap}" if tiling.overlap else "")
-    colours = palette(classes, getattr(data, "class_colors", None))
+    colors = palette(classes, getattr(data, "class_colors", None))
     note = f"{score.text(labels, band)}; {images} images."
     sheet = draw_sheet(
-        [_row(item, colours) for item in found],
+        [_row(item, colors) for item in found],
         ["input", "truth", *labels],
         heading=f"Where {labels[0]} and {labels[1]} differ most near the edges of {tiles}",
-        legend=_legend(found, colours, getattr(data, "class_names", None)),
+        legend=_legend(found, colors, getattr(data, "class_names", None)),
         note=f"Dashed lines: tile seams. Striped edges: the image's border. {note}",
     )
     say(note)
@@ -190,12 +190,12 @@ def _predict(task: LightningModule, image: Tensor, tiling: Tiling) -> Tensor:
     return torch.cat([band.argmax(dim=1) for _, band in tiled_bands(task, image, tiling)], dim=1)[0].cpu()
 
 
-def _row(item: SeamCrop, colours: np.ndarray) -> SheetRow:
+def _row(item: SeamCrop, colors: np.ndarray) -> SheetRow:
     window = item.place.window
     image, *maps = item.pictures
     if image.is_floating_point():
         image = (image.float().nan_to_num(0).clamp(0, 1) * 255).round().to(torch.uint8)
-    pictures = [image, *(class_pictures(part[None], colours)[0] for part in maps)]
+    pictures = [image, *(class_pictures(part[None], colors)[0] for part in maps)]
     arrays = [mark_edges(picture.permute(1, 2, 0).numpy(), window, item.windows) for picture in pictures]
     where = f"image {item.image}, rows {window.top} to {window.top + window.height}, columns {window.left} to "
     share = f"{100 * item.place.pixels / (window.height * window.width):.1f} % of the crop differs near edges"
@@ -216,7 +216,7 @@ def mark_edges(picture: np.ndarray, window: Window, windows: Sequence[Window]) -
     """
     factor = max(1, round(_CELL / picture.shape[1]))
     drawn = picture.repeat(factor, 0).repeat(factor, 1)
-    ink = np.array([(0, 0, 0), (255, 255, 255), ERROR_COLOURS["wrong"]], np.uint8)
+    ink = np.array([(0, 0, 0), (255, 255, 255), ERROR_COLORS["wrong"]], np.uint8)
     for axis, positions in enumerate(edges(windows)):
         start, length = (window.top, window.height) if axis == 0 else (window.left, window.width)
         lines = drawn if axis == 0 else drawn.transpose(1, 0, 2)  # a view: what is drawn in it is drawn
@@ -231,13 +231,13 @@ def mark_edges(picture: np.ndarray, window: Window, windows: Sequence[Window]) -
     return drawn
 
 
-def _legend(found: Sequence[SeamCrop], colours: np.ndarray, names: Any) -> dict[str, tuple[int, int, int]]:
+def _legend(found: Sequence[SeamCrop], colors: np.ndarray, names: Any) -> dict[str, tuple[int, int, int]]:
     """A legend of the visible classes, and of pixels without a label."""
     seen = sorted({int(value) for item in found for part in item.pictures[1:] for value in part.unique()})
-    legend = {str(names[index]) if names else f"class {index}": tuple(map(int, colours[index])) for index in seen
-              if index < len(colours)}  # fmt: skip
-    if any(index >= len(colours) for index in seen):
-        legend["not labeled"] = ERROR_COLOURS["not labeled"]
+    legend = {str(names[index]) if names else f"class {index}": tuple(map(int, colors[index])) for index in seen
+              if index < len(colors)}  # fmt: skip
+    if any(index >= len(colors) for index in seen):
+        legend["not labeled"] = ERROR_COLORS["not labeled"]
     return legend  # type: ignore[return-value]
 
 

@@ -39,12 +39,12 @@ class Look:
     Args:
         detector: It finds them.
         score: From here on they are drawn, in [0, 1].
-        colours: (K, 3) uint8, by label id.
+        colors: (K, 3) uint8, by label id.
     """
 
     detector: StreetDetector
     score: float
-    colours: np.ndarray
+    colors: np.ndarray
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,15 +91,15 @@ def draw(given: argparse.Namespace) -> None:
     data = load_datamodule(given.checkpoints[0], class_path=given.data, trusted=given.trust, **given.data_options)
     refuse_within([given.output], getattr(data, "root", "."))
     data.setup("test" if given.maps is None else "predict")
-    colours = palette(next(iter(tasks.values())).num_labels, getattr(data, "class_colors", None))
-    look = None if detector is None else Look(detector.to(given.device), given.score, colours)
+    colors = palette(next(iter(tasks.values())).num_labels, getattr(data, "class_colors", None))
+    look = None if detector is None else Look(detector.to(given.device), given.score, colors)
     rows: list[SheetRow] = []
     titles: list[str] = []
     for batch in read_batches(data, given, batch_size=1):
         if "instance" not in batch:
             message = f"{type(data).__name__} has no instance maps: name another one with --data"
             raise UserValueError(message)
-        columns = {"map": map_picture(batch["label"], batch["instance"], colours)}
+        columns = {"map": map_picture(batch["label"], batch["instance"], colors)}
         if "image" in batch:
             columns["real"] = _pixels(batch["image"])
         counts = [""] * len(columns)
@@ -140,34 +140,34 @@ def _read_tasks(given: argparse.Namespace) -> dict[str, SynthesisTask]:
     return dict(zip(names, tasks, strict=True))
 
 
-def map_picture(label: Tensor, instance: Tensor, colours: np.ndarray) -> np.ndarray:
+def map_picture(label: Tensor, instance: Tensor, colors: np.ndarray) -> np.ndarray:
     """A panoptic map: the labels' colors, and white lines between instances.
 
     Args:
         label: (1, 1, H, W) integers in [0, K).
         instance: (1, 1, H, W) integers.
-        colours: (K, 3) uint8.
+        colors: (K, 3) uint8.
 
     Returns:
         (n H, n W, 3) uint8, enlarged as far as fits the sheet, so that the lines stay thin.
     """
     times = _drawn_width(label.shape[-1]) // label.shape[-1] or 1
     label, instance = (ids.repeat_interleave(times, 2).repeat_interleave(times, 3) for ids in (label, instance))
-    semantics, _ = conditioning(label, instance, len(colours))
-    picture: np.ndarray = colours[label[0, 0].cpu().numpy()]
+    semantics, _ = conditioning(label, instance, len(colors))
+    picture: np.ndarray = colors[label[0, 0].cpu().numpy()]
     picture[semantics[0, -1].cpu().numpy() > 0] = 255
     return picture
 
 
 def mark_boxes(
-    picture: np.ndarray, found: Mapping[str, Tensor], colours: np.ndarray, names: Mapping[int, str]
+    picture: np.ndarray, found: Mapping[str, Tensor], colors: np.ndarray, names: Mapping[int, str]
 ) -> np.ndarray:
     """Enlarge or reduce a picture to what a sheet shows, and draw boxes into it, the most confident on top.
 
     Args:
         picture: (H, W, 3) uint8.
         found: `boxes` (M, 4) in the picture's own pixels, `labels` (M,) and `scores` (M,).
-        colours: (K, 3) uint8, by label.
+        colors: (K, 3) uint8, by label.
         names: By label.
 
     Returns:
@@ -179,7 +179,7 @@ def mark_boxes(
     boxes = (found["boxes"].cpu() * (width / picture.shape[1])).round().int().tolist()
     marks = sorted(zip(found["scores"].tolist(), found["labels"].tolist(), boxes, strict=True), key=lambda one: one[0])
     for score, label, (left, top, right, bottom) in marks:
-        ink = tuple(map(int, colours[label]))
+        ink = tuple(map(int, colors[label]))
         # White around it, since many of the classes' colors are as dark as the street.
         brush.rectangle((left - 1, top - 1, max(left, right) + 1, max(top, bottom) + 1), outline="white", width=4)
         brush.rectangle((left, top, max(left, right), max(top, bottom)), outline=ink, width=2)
@@ -201,7 +201,7 @@ def _looked_at(image: Tensor, picture: np.ndarray, look: Look) -> tuple[np.ndarr
     (found,) = look.detector(image)
     sure = found["scores"] >= look.score
     found = {name: values[sure] for name, values in found.items()}
-    return mark_boxes(picture, found, look.colours, OBJECTS), int(sure.sum())
+    return mark_boxes(picture, found, look.colors, OBJECTS), int(sure.sum())
 
 
 def _pixels(image: Tensor) -> np.ndarray:

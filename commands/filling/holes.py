@@ -204,12 +204,12 @@ def has_bled(picture: Picture, source: Path, hole: np.ndarray) -> bool:
     if not _is_lossy(source):
         return False
     rows = slice(0, max(1, _GREAT // hole.shape[1]))
-    hole, colour = hole[rows], picture.colour[rows]
+    hole, color = hole[rows], picture.color[rows]
     rings = [cv2.dilate(hole, np.ones((side, side), np.uint8)) for side in (3, 5, 9, 13)]
     places = (hole != 0, rings[0] > hole, rings[1] > rings[0], rings[3] > rings[2])
     if not all(place.any() for place in places):
         return False
-    inside, near, next_to_it, away = (colour[place].mean(axis=0, dtype=np.float64) / picture.white for place in places)
+    inside, near, next_to_it, away = (color[place].mean(axis=0, dtype=np.float64) / picture.white for place in places)
     way = inside - away
     length = float(way @ way)
     return length > _DISTINCT**2 and float((near - next_to_it) @ way) > _BLED * length

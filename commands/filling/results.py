@@ -66,7 +66,7 @@ def filled(
     """
     from pcpad.filling import fill_pixels  # with torch, which takes a second or two
 
-    summary = fill_pixels(picture.colour, hole, method, network, white=float(picture.white))
+    summary = fill_pixels(picture.color, hole, method, network, white=float(picture.white))
     alpha = picture.alpha
     if opaque and alpha is not None:
         alpha = np.where(_with_soft_edges(hole, alpha < picture.white), alpha.dtype.type(picture.white), alpha)
@@ -134,8 +134,8 @@ def small(picture: Picture) -> Image.Image:
     height, width = picture.size
     scale = min(1.0, _CELL / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    pixels = cv2.resize(picture.colour, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
-    shrunk = replace(picture, colour=_eight_bits(pixels, picture.white))
+    pixels = cv2.resize(picture.color, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
+    shrunk = replace(picture, color=_eight_bits(pixels, picture.white))
     rgb = np.broadcast_to(shrunk.rgb(), (size[1], size[0], 3)).astype(np.float32)
     if picture.alpha is not None:
         opacity = cv2.resize(picture.alpha.astype(np.float32) / picture.white, size, interpolation=cv2.INTER_AREA)

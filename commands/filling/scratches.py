@@ -18,7 +18,7 @@ _CONTRAST = 0.08  # of white
 _OVER_TEXTURE = 3.0  # times what is thin around it
 _LOOSE = 0.6  # of these two, where a scratch goes on
 _BAND = 1 << 24  # pixels
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)
+_GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def find_scratches(rgb: np.ndarray, white: int) -> np.ndarray:
@@ -74,9 +74,9 @@ def _thin(rgb: np.ndarray, white: int, band: tuple[int, int], scale: int, sign: 
     top, bottom = band
     above, below = max(0, top - 2 * side), min(len(rgb), bottom + 2 * side)
     values = rgb[above:below].astype(np.float32) / np.float32(white)
-    grey = np.ascontiguousarray(values @ _GREY if rgb.shape[2] == 3 else values[..., 0])
+    gray = np.ascontiguousarray(values @ _GRAY if rgb.shape[2] == 3 else values[..., 0])
     # A little smoothed, as noise makes gaps in a faint line.
-    smooth = cv2.GaussianBlur(grey, (0, 0), 0.7)
+    smooth = cv2.GaussianBlur(gray, (0, 0), 0.7)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     thin = cv2.morphologyEx(smooth, cv2.MORPH_TOPHAT if sign > 0 else cv2.MORPH_BLACKHAT, disc)
     return thin[top - above : bottom - above]

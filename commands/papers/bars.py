@@ -59,20 +59,20 @@ def draw_networks(figure: PublishedFigure, found: Found, path: Path) -> Path:
 def _bars(axes: Any, values: dict[str, dict[str, tuple[list[float], float | None]]]) -> None:
     paddings = list(dict.fromkeys(padding for each in values.values() for padding in each))
     width = _WIDTH / len(paddings)
-    labelled: set[str] = set()
+    labeled: set[str] = set()
     every = []
     for place, each in enumerate(values.values()):
         for padding, (numbers, average) in each.items():
             x = place + (paddings.index(padding) - (len(paddings) - 1) / 2) * width
             color = padding_style(padding)["color"]
-            label = "" if padding in labelled else figure_text(padding)
-            labelled.add(padding)
+            label = "" if padding in labeled else figure_text(padding)
+            labeled.add(padding)
             axes.bar(x, statistics.fmean(numbers), width=0.9 * width, color=color, alpha=0.6, label=label)
             axes.plot([x] * len(numbers), numbers, "o", markersize=3, color="black", fillstyle="none")
             every += numbers
             if average is not None:
-                label = "" if "published" in labelled else "published average"
-                labelled.add("published")
+                label = "" if "published" in labeled else "published average"
+                labeled.add("published")
                 axes.plot([x], [average], "D", markersize=5, color="black", label=label)
                 every.append(average)
     margin = 0.15 * (max(every) - min(every)) or 1.0

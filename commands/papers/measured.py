@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pcpad.commands.comparison.metrics import Metric
-from pcpad.commands.comparison.statistics import epochs_to_reach, paired, summarise
+from pcpad.commands.comparison.statistics import epochs_to_reach, paired, summarize
 from pcpad.commands.papers.lines import PADDING_WORDS, Groups, Line
 from pcpad.commands.papers.published import PublishedTable
 
@@ -52,7 +52,7 @@ def _percent(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _mean(values: Mapping[str, float]) -> Cell:
-    found = summarise(list(_finite(values).values()))
+    found = summarize(list(_finite(values).values()))
     return (found.mean,) if found.count else None
 
 

@@ -1,17 +1,21 @@
 """The classes of Cityscapes label maps: ids on disk, trainIds in memory, names and colors."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
 
+from pcpad._renamed import moved
+from pcpad.deprecation import renamed_attributes, renamed_keywords
 from pcpad.errors import UserValueError
 
 IGNORE = 255
 """The trainId of pixels that losses and metrics ignore."""
 
 
+@renamed_keywords(removed="0.3.0", colour="color")
+@renamed_attributes(removed="0.3.0", colour="color")
 class Label(NamedTuple):
     """One kind of region.
 
@@ -20,14 +24,14 @@ class Label(NamedTuple):
         name: The official name.
         train_id: Its class index 0 … 18, or 255 if it is not evaluated.
         countable: Whether `*_instanceIds.png` distinguishes single objects of it.
-        colour: RGB in `*_color.png`.
+        color: RGB in `*_color.png`.
     """
 
     id: int
     name: str
     train_id: int
     countable: bool
-    colour: tuple[int, int, int]
+    color: tuple[int, int, int]
 
 
 LABELS = (
@@ -71,7 +75,7 @@ LABELS = (
 
 CLASSES = tuple(label.name for label in LABELS if label.train_id != IGNORE)
 """Names of the 19 evaluated classes, by trainId."""
-CLASS_COLOURS = tuple(label.colour for label in LABELS if label.train_id != IGNORE)
+CLASS_COLORS = tuple(label.color for label in LABELS if label.train_id != IGNORE)
 """RGB of the 19 evaluated classes, by trainId."""
 
 RARE_TRAIN_IDS = (14, 15, 16, 3, 12, 17, 4)
@@ -173,3 +177,10 @@ def to_train_ids(ids: np.ndarray) -> np.ndarray:
     """
     # 0.5 ms for 1024 × 2048, compared with 6 for indexing the table.
     return cv2.LUT(ids, _TRAIN_IDS)
+
+
+if not TYPE_CHECKING:  # else type checkers would accept any name
+
+    def __getattr__(name: str) -> Any:
+        """Names that were here in earlier versions."""
+        return moved(__name__, name)

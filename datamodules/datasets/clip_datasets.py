@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 from torch.utils.data.distributed import DistributedSampler
 
-from pcpad.datamodules.datasets.clips import ClipAugmentation, Sampling, centre_view
+from pcpad.datamodules.datasets.clips import ClipAugmentation, Sampling, center_view
 from pcpad.datamodules.datasets.epochs import Crop, CropDataset
 from pcpad.datamodules.datasets.video_table import VideoTable
 from pcpad.datamodules.reading.failures import raise_failures
@@ -142,7 +142,7 @@ class ValidationClips(Dataset[Item]):
         videos: VideoTable,
         sampling: Sampling,
         size: int,
-        place: Literal["start", "centre"],
+        place: Literal["start", "center"],
         count: int = 1,
     ) -> None:
         self.videos = videos
@@ -160,13 +160,13 @@ class ValidationClips(Dataset[Item]):
         video, start = int(self.video[clip_number]), int(self.start[clip_number])
         index = self.videos.index(video)
         timeline = self.sampling.timeline(index)
-        view = centre_view(index.height, index.width, self.size)
+        view = center_view(index.height, index.width, self.size)
         with explained():
             clip = read_clip(self.videos, video, self.sampling.clip(timeline, start), view, least=self.size)
         return {"clip": clip, "label": _label(self.videos, video), "video": video}
 
 
-def _starts(sampling: Sampling, index: VideoIndex, place: Literal["start", "centre"], count: int) -> list[int]:
+def _starts(sampling: Sampling, index: VideoIndex, place: Literal["start", "center"], count: int) -> list[int]:
     timeline = sampling.timeline(index)
     if count > 1:
         return sampling.spread(timeline, count)
@@ -265,7 +265,7 @@ class Windows(Dataset[Item]):
     def _read(self, video: int, windows: Sequence[int]) -> Iterator[Item]:
         index = self.videos.index(video)
         timeline = self.sampling.timeline(index)
-        view = centre_view(index.height, index.width, self.size)
+        view = center_view(index.height, index.width, self.size)
         first = self.of_video(video).start
         with self.videos.open(video, index, self.size) as opened:
             for window in windows:

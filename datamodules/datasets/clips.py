@@ -163,7 +163,7 @@ class ClipAugmentation(NamedTuple):
         return (height - rows) // 2, (width - columns) // 2, rows, columns
 
 
-def centre_view(height: int, width: int, size: int) -> View:
+def center_view(height: int, width: int, size: int) -> View:
     """The view for evaluation: resize the shorter side to `size`, and crop the center.
 
     Args:

@@ -214,11 +214,11 @@ def _other_size(path: Path, mask_path: Path, size: tuple[int, int], came: tuple[
 
 def _as_tensor(picture: Picture) -> torch.Tensor:
     """(1, 3, H, W): uint8 sharing the picture's memory, or float32 in [0, 1] for 16 bits."""
-    colour = picture.colour
-    if colour.dtype == np.uint16:
-        colour = colour.astype(np.float32)
-        colour /= picture.white
-    return torch.from_numpy(colour).permute(2, 0, 1)[None].expand(1, 3, -1, -1)
+    color = picture.color
+    if color.dtype == np.uint16:
+        color = color.astype(np.float32)
+        color /= picture.white
+    return torch.from_numpy(color).permute(2, 0, 1)[None].expand(1, 3, -1, -1)
 
 
 def only(items: list[dict[str, Any]]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
+from pcpad.deprecation import renamed_attributes, renamed_keywords
 from pcpad.errors import UserValueError
 
 if TYPE_CHECKING:
@@ -21,17 +22,19 @@ if TYPE_CHECKING:
 Item = TypeVar("Item", covariant=True)
 
 
+@renamed_keywords(removed="0.3.0", centre="center")
+@renamed_attributes(removed="0.3.0", centre="center")
 class Crop(NamedTuple):
     """One crop to read.
 
     Attributes:
         file: Position of the image in the list of images.
-        centre: Row and column of a pixel that the crop has to contain; None: anywhere.
+        center: Row and column of a pixel that the crop has to contain; None: anywhere.
         seed: Determines everything else that is random.
     """
 
     file: int
-    centre: tuple[int, int] | None
+    center: tuple[int, int] | None
     seed: int
 
 

@@ -16,11 +16,13 @@ from pcpad.datamodules.datasets.scenes import SceneAugmentation, scene_item
 from pcpad.datamodules.reading.channels import ALL, ChannelImage, read_channels
 from pcpad.datamodules.reading.folders import FileTable
 from pcpad.datamodules.reading.label_files import read_label_file
+from pcpad.deprecation import renamed_attributes
 from pcpad.errors import UserValueError
 
 __all__ = ["ClassMap", "FolderCrops", "FolderScenes", "ScenePairs"]
 
 
+@renamed_attributes(removed="0.3.0", grey="gray")
 class ClassMap:
     """The classes of an image's pixels, upright.
 
@@ -31,7 +33,7 @@ class ClassMap:
     def __init__(self, classes: np.ndarray) -> None:
         self.classes = classes
 
-    def grey(self, rows: slice = ALL, columns: slice = ALL) -> np.ndarray:
+    def gray(self, rows: slice = ALL, columns: slice = ALL) -> np.ndarray:
         """A part of the classes."""
         return self.classes[rows, columns]
 
@@ -131,4 +133,4 @@ class FolderScenes(Dataset[dict[str, torch.Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         image, label = self.pairs.read(index)
-        return scene_item(image.rgb(), label.grey())
+        return scene_item(image.rgb(), label.gray())

@@ -69,8 +69,8 @@ def read_mask(
         PictureError: The file cannot be read, or has no alpha although the polarity needs it.
     """
     picture = read_picture(path, believed=believed)
-    colour = picture.colour
-    gray = cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY) if colour.shape[2] == 3 else colour[..., 0]
+    color = picture.color
+    gray = cv2.cvtColor(color, cv2.COLOR_RGB2GRAY) if color.shape[2] == 3 else color[..., 0]
     white = 1 if int(gray.max()) == 1 else picture.white
     if polarity not in OTHER:
         return Bilevel(_other_than(picture, polarity, path, white).view(np.uint8), 0)
@@ -102,7 +102,7 @@ def _other_than(picture: Picture, polarity: Polarity, path: str | Path, white: i
             message = f"{path}: it has no alpha channel, so transparent_hole finds no hole"
             raise PictureError(message)
         return picture.alpha > picture.white // 2
-    hole: np.ndarray = (picture.colour == (0 if polarity == "nonblack_hole" else white)).all(axis=2)
+    hole: np.ndarray = (picture.color == (0 if polarity == "nonblack_hole" else white)).all(axis=2)
     return hole
 
 
@@ -111,9 +111,9 @@ def _unclear(picture: Picture, is_white: np.ndarray) -> str:
 
     In a mask, foreground and background are black and white: neither may be rarer than other values.
     """
-    colour, top = picture.colour, picture.white
-    darkest, brightest = (int(pick(colour)) for pick in (np.min, np.max))
-    channels = [colour[..., channel] for channel in range(colour.shape[2])]  # reducing the last axis: ten times slower
+    color, top = picture.color, picture.white
+    darkest, brightest = (int(pick(color)) for pick in (np.min, np.max))
+    channels = [color[..., channel] for channel in range(color.shape[2])]  # reducing the last axis: ten times slower
     low, high = reduce(np.maximum, channels), reduce(np.minimum, channels)
     black, white = (int(np.count_nonzero(found)) for found in (low <= _NEARLY * top, high >= (1 - _NEARLY) * top))
     pixels = low.size

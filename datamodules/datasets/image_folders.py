@@ -4,12 +4,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from pcpad._renamed import moved
 from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.epochs import Crop, CropDataset, drawing_from
 from pcpad.datamodules.datasets.file_splits import Shares
@@ -28,14 +29,14 @@ Reader = Callable[[Path], torch.Tensor]
 _NO_CLASSES = {"images", "imgs", "img", "jpegimages", "labels", "masks", "annotations", "runs", "videos", "data"}
 
 
-class LabelledFiles(NamedTuple):
+class LabeledFiles(NamedTuple):
     """The files of one split with the class index of each, `(N,)` int64."""
 
     files: FileTable
     labels: np.ndarray
 
 
-def scan_split(folder: str | Path, classes: Sequence[str]) -> LabelledFiles:
+def scan_split(folder: str | Path, classes: Sequence[str]) -> LabeledFiles:
     """List the images of `folder/<class>/` with their class index; a warning lists other files.
 
     Args:
@@ -75,7 +76,7 @@ def scan_split(folder: str | Path, classes: Sequence[str]) -> LabelledFiles:
         )
         raise UserValueError(message)
     say_passed_over(folder, others, "images of a class")
-    return LabelledFiles(FileTable(folder, names), np.asarray(labels, dtype=np.int64))
+    return LabeledFiles(FileTable(folder, names), np.asarray(labels, dtype=np.int64))
 
 
 def split_folder(root: Path, split: str) -> Path:
@@ -110,7 +111,7 @@ def undivided_classes(root: Path) -> list[str]:
 
 def table_splits(
     root: Path, annotations: str, columns: Mapping[str, str], roots: Sequence[Path], shares: Shares
-) -> tuple[list[str], dict[str, LabelledFiles]]:
+) -> tuple[list[str], dict[str, LabeledFiles]]:
     """List the images that a table names, with their class indices.
 
     Args:
@@ -151,7 +152,7 @@ def table_splits(
         )
         raise UserValueError(message)
     return classes, {
-        split: LabelledFiles(
+        split: LabeledFiles(
             FileTable(root, [pair.image for pair in pairs]), np.array([index[pair.label] for pair in pairs], np.int64)
         )
         for split, pairs in splits.items()
@@ -163,7 +164,7 @@ def _some(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
 
 
-class LabelledImages(CropDataset[dict[str, Any]]):
+class LabeledImages(CropDataset[dict[str, Any]]):
     """Images with class labels: `{"image": (3, H, W) uint8, "label": int}`.
 
     Indexed with a `Crop`, whose seed determines the transform's random numbers, or with a plain position.
@@ -182,7 +183,7 @@ class LabelledImages(CropDataset[dict[str, Any]]):
 
     def __init__(
         self,
-        split: LabelledFiles,
+        split: LabeledFiles,
         transform: Transform,
         max_broken: int | None = None,
         *,
@@ -234,7 +235,7 @@ class LabelledImages(CropDataset[dict[str, Any]]):
         )
 
 
-class UnlabelledImages(Dataset[dict[str, Any]]):
+class UnlabeledImages(Dataset[dict[str, Any]]):
     """Images to predict: `{"image": (3, H, W) uint8, "path": str}`; an unreadable file raises an error.
 
     Args:
@@ -259,3 +260,10 @@ class UnlabelledImages(Dataset[dict[str, Any]]):
         path = self.files[index]
         image = self.read(path)
         return {"image": image if self.transform is None else self.transform(image), "path": str(path)}
+
+
+if not TYPE_CHECKING:  # else type checkers would accept any name
+
+    def __getattr__(name: str) -> Any:
+        """Names that were here in earlier versions."""
+        return moved(__name__, name)

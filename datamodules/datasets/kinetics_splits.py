@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities import rank_zero_warn
 
+from pcpad._renamed import moved
 from pcpad.datamodules.datasets.kinetics_files import class_indices, find_split, look_for_videos
 from pcpad.datamodules.datasets.video_indices import KnownVideos
 from pcpad.datamodules.datasets.video_lists import Annotations
@@ -75,7 +77,7 @@ def load_split(
     return table
 
 
-def load_unlabelled(path: Path, jpeg_fps: float) -> tuple[VideoTable, list[str]]:
+def load_unlabeled(path: Path, jpeg_fps: float) -> tuple[VideoTable, list[str]]:
     """List and index the videos below a folder, or a single video.
 
     Args:
@@ -137,3 +139,10 @@ def _lines(broken: Sequence[BrokenVideo]) -> list[str]:
 def _some(lines: Sequence[str]) -> str:
     shown = [f"\n  {line}" for line in lines[:_SHOWN]]
     return "".join(shown) + (f"\n  … and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else "")
+
+
+if not TYPE_CHECKING:  # else type checkers would accept any name
+
+    def __getattr__(name: str) -> Any:
+        """Names that were here in earlier versions."""
+        return moved(__name__, name)

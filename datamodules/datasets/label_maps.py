@@ -26,7 +26,7 @@ def read_checked_ids(root: Path, pair: Pair) -> np.ndarray:
     """
     label = PngFile(root / pair.label)
     match(PngOutline(root / pair.image), label)
-    ids = label.grey()
+    ids = label.gray()
     check_ids(count_ids(ids), label.path)
     return ids
 
@@ -45,7 +45,7 @@ def check_part(part: np.ndarray, label: PngFile) -> None:
     counts = count_ids(part)
     check_values(counts, label.path)
     if could_be_train_ids(counts):
-        check_ids(count_ids(label.grey()), label.path)
+        check_ids(count_ids(label.gray()), label.path)
 
 
 def match(image: PngFile | PngOutline, label: PngFile) -> None:

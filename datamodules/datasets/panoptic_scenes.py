@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch.utils.data import default_collate
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tvf
 
+from pcpad._renamed import moved
 from pcpad.datamodules.datasets.cityscapes_files import Pair
 from pcpad.datamodules.datasets.cityscapes_labels import LABELS, check_ids, count_ids
 from pcpad.datamodules.datasets.epochs import Crop, CropDataset
@@ -27,7 +28,7 @@ UNKNOWN = 34
 _BY_ID = {label.id if label.id >= 0 else UNKNOWN: label for label in LABELS}
 NAMES = tuple(_BY_ID[number].name for number in range(UNKNOWN + 1))
 """Names of the 35 labels, by number."""
-COLOURS = tuple(_BY_ID[number].colour for number in range(UNKNOWN + 1))
+COLORS = tuple(_BY_ID[number].color for number in range(UNKNOWN + 1))
 """RGB of the 35 labels, by number."""
 TRAIN_IDS = tuple(_BY_ID[number].train_id for number in range(UNKNOWN + 1))
 """For each of the 35 labels the class 0 ... 18 in segmentation, or 255."""
@@ -191,7 +192,7 @@ def read_maps(label: str | Path, instance: str | Path, image: PngFile | None = N
     if image is not None:
         match(image, file)
         match(image, other)
-    ids = file.grey()
+    ids = file.gray()
     wrong = np.flatnonzero((ids.ravel() >= UNKNOWN) & (ids.ravel() != 255))
     if len(wrong):
         row, column = divmod(int(wrong[0]), file.width)
@@ -201,7 +202,7 @@ def read_maps(label: str | Path, instance: str | Path, image: PngFile | None = N
         )
         raise UserValueError(message)
     check_ids(count_ids(ids), label)
-    return np.where(ids == 255, np.uint8(UNKNOWN), ids), other.grey16()
+    return np.where(ids == 255, np.uint8(UNKNOWN), ids), other.gray16()
 
 
 def read_instances(label: str | Path, instance: str | Path) -> np.ndarray:
@@ -210,7 +211,7 @@ def read_instances(label: str | Path, instance: str | Path) -> np.ndarray:
     Returns:
         `(H0, W0)` uint16.
     """
-    return _instances_of(PngFile(label), instance).grey16()
+    return _instances_of(PngFile(label), instance).gray16()
 
 
 def _instances_of(labels: PngFile, instance: str | Path) -> PngFile:
@@ -256,3 +257,10 @@ def collate_scenes(items: list[dict[str, Any]], plans: Literal["no", "inference"
         ids = panoptic_ids(batch["label"], batch["instance"])
         batch["plans"] = plans_of_strides(ids, gradients=plans == "training")
     return batch
+
+
+if not TYPE_CHECKING:  # else type checkers would accept any name
+
+    def __getattr__(name: str) -> Any:
+        """Names that were here in earlier versions."""
+        return moved(__name__, name)

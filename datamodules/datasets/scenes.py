@@ -17,6 +17,7 @@ from pcpad.datamodules.datasets.epochs import Crop, CropDataset
 from pcpad.datamodules.datasets.label_maps import check_part, match, read_checked_ids
 from pcpad.datamodules.reading.folders import FileTable
 from pcpad.datamodules.reading.pngs import PngFile
+from pcpad.deprecation import renamed_keywords
 from pcpad.errors import UserValueError
 
 
@@ -36,7 +37,8 @@ class Span(NamedTuple):
     offset: int
 
 
-def choose_span(length: int, crop: int, scale: float, centre: int | None, draws: np.random.Generator) -> Span:
+@renamed_keywords(removed="0.3.0", centre="center")
+def choose_span(length: int, crop: int, scale: float, center: int | None, draws: np.random.Generator) -> Span:
     """Choose the part that a crop of a resized image shows, along one axis, in pixels of the original image.
 
     Cropping before resizing equals resizing before cropping to within half a pixel, and costs only the crop's pixels.
@@ -45,7 +47,7 @@ def choose_span(length: int, crop: int, scale: float, centre: int | None, draws:
         length: The image's size in pixels.
         crop: The crop's size in pixels.
         scale: Factor by which the image is resized.
-        centre: A pixel that the crop contains, at a random place within it as far as the image allows; None: anywhere.
+        center: A pixel that the crop contains, at a random place within it as far as the image allows; None: anywhere.
             (As in public code. Centered crops would hardly ever show rare classes near a border.)
         draws: The random generator.
 
@@ -57,7 +59,7 @@ def choose_span(length: int, crop: int, scale: float, centre: int | None, draws:
         shown = min(crop, max(1, round(length * scale)))
         return Span(0, length, shown, (crop - shown) // 2)
     last = length - size
-    start = draws.integers(last + 1) if centre is None else draws.integers(centre - size + 1, centre + 1).clip(0, last)
+    start = draws.integers(last + 1) if center is None else draws.integers(center - size + 1, center + 1).clip(0, last)
     return Span(int(start), size, crop, 0)
 
 
@@ -82,7 +84,7 @@ LabelT = TypeVar("LabelT", bound="Labels")
 class Labels(Protocol):
     """A label map that can be read in parts."""
 
-    def grey(self, rows: slice, columns: slice) -> np.ndarray:
+    def gray(self, rows: slice, columns: slice) -> np.ndarray:
         """A part of the label map, `(rows, columns)` uint8."""
 
 
@@ -135,7 +137,7 @@ class SceneAugmentation:
         Args:
             image: The image.
             label: Its label map, of the same size.
-            crop: Its `centre` and `seed` are used. The same seed gives the same crop, in any process.
+            crop: Its `center` and `seed` are used. The same seed gives the same crop, in any process.
             check: Called with the part of the label map before it is padded with 255, which the file does not hold.
 
         Returns:
@@ -144,14 +146,14 @@ class SceneAugmentation:
         """
         draws = np.random.default_rng(crop.seed)
         scale = draws.uniform(*self.scale)
-        y, x = crop.centre or (None, None)
+        y, x = crop.center or (None, None)
         down = choose_span(image.height, self.crop, scale, y, draws)
         right = choose_span(image.width, self.crop, scale, x, draws)
         # Antialiased when shrinking, as in PIL and torchvision; plain bilinear interpolation would skip pixels.
         smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         part = (slice(down.start, down.start + down.size), slice(right.start, right.start + right.size))
         pixels = self._place(image.rgb(*part), down, right, smooth, 0)
-        shown = label.grey(*part)
+        shown = label.gray(*part)
         if check is not None:
             check(shown, label)
         ids = self._place(shown, down, right, cv2.INTER_NEAREST_EXACT, IGNORE)

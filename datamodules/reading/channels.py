@@ -112,7 +112,7 @@ def _of_picture(path: Path, channels: int, white: float | None) -> tuple[np.ndar
     with open_header(path) as header:
         # Pillow applies the orientation of TIFF files itself, masks included.
         orientation = 1 if header.format == "TIFF" else orientation_of(header)
-    color = picture.colour
+    color = picture.color
     if picture.top is not None and "taken for 12" not in " ".join(picture.notes) and white is None:
         color = (color.astype(np.float32) * (65535 / picture.top)).round().astype(np.uint16)  # 12 bits, by its header
     if channels == 1:

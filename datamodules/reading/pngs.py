@@ -11,6 +11,7 @@ import numpy as np
 from isal import isal_zlib
 
 from pcpad.datamodules.reading.images import BrokenImageError, decode_image
+from pcpad.deprecation import renamed_attributes
 from pcpad.errors import UserValueError
 from pcpad.files import opened
 from pcpad.pictures import open_header, orientation_of, refuse_too_large, turned, why_unreadable
@@ -85,6 +86,7 @@ class PngOutline(_Outline):
         self.orientation = _orientation(data)
 
 
+@renamed_attributes(removed="0.3.0", grey="gray", grey16="gray16")
 class PngFile(_Outline):
     """A PNG file in memory, with its header parsed and its pixels not yet decoded.
 
@@ -93,7 +95,7 @@ class PngFile(_Outline):
 
     Attributes:
         path: The file.
-        orientation: The EXIF orientation that `rgb`, `grey` and `grey16` apply to the pixels, 1 … 8; 1 is as stored.
+        orientation: The EXIF orientation that `rgb`, `gray` and `gray16` apply to the pixels, 1 … 8; 1 is as stored.
             It is only looked for before the pixels, where it is usually written.
         height: Rows, upright.
         width: Columns, upright.
@@ -128,7 +130,7 @@ class PngFile(_Outline):
             return turned(self._by_pil(), self.orientation)[rows, columns]
         return self._turned(rows, columns, 3)
 
-    def grey(self, rows: slice = ALL, columns: slice = ALL) -> np.ndarray:
+    def gray(self, rows: slice = ALL, columns: slice = ALL) -> np.ndarray:
         """Decode the values of an 8-bit gray file; `rows` and `columns` as in `rgb`.
 
         Returns:
@@ -143,7 +145,7 @@ class PngFile(_Outline):
             raise UserValueError(message)
         return self._turned(rows, columns, 1)
 
-    def grey16(self) -> np.ndarray:
+    def gray16(self) -> np.ndarray:
         """Decode the values of a 16-bit gray file without conversion to 8 bits or floats.
 
         Returns:
@@ -241,8 +243,8 @@ def _unfilter(filtered: np.ndarray, channels: int) -> np.ndarray:
         `(H, W)` uint8 for one channel, else `(H, W, 3)`.
     """
     height, length = filtered.shape
-    colour = {1: 0, 3: 2}[channels]
-    header = b"IHDR" + struct.pack(">IIBBBBB", (length - 1) // channels, height, 8, colour, 0, 0, 0)
+    color = {1: 0, 3: 2}[channels]
+    header = b"IHDR" + struct.pack(">IIBBBBB", (length - 1) // channels, height, 8, color, 0, 0, 0)
     size = height * (5 + length)
     head = _SIGNATURE + struct.pack(">I", 13) + header + _checksum(header)
     head += struct.pack(">I", 2 + size + 4) + b"IDAT\x78\x01"
@@ -331,12 +333,12 @@ def _header(path: Path, data: bytes, size: int | None = None) -> tuple[int, int,
         raise _broken(path, "the file is empty")
     if len(data) < _HEADER_BYTES or data[:8] != _SIGNATURE or data[12:16] != b"IHDR":
         raise _broken(path, "not a PNG file")
-    width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
+    width, height, depth, color = struct.unpack(">IIBB", data[16:26])
     try:
         refuse_too_large(width, height, size)
     except UserValueError as error:
         raise _broken(path, str(error)) from None
-    return height, width, f"{depth}-bit {_KINDS.get(colour, 'pixels of an unknown kind')}"
+    return height, width, f"{depth}-bit {_KINDS.get(color, 'pixels of an unknown kind')}"
 
 
 def _broken(path: Path, reason: str) -> BrokenImageError:

@@ -29,7 +29,7 @@ _CITIES = {
 _COLORS = np.zeros((256, 4), np.uint8)
 _COLORS[:, 3] = 255
 for _label in LABELS:
-    _COLORS[_label.id % 256, :3] = _label.colour
+    _COLORS[_label.id % 256, :3] = _label.color
 
 
 class _Task(NamedTuple):

@@ -2,19 +2,24 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
 
-Colour = tuple[float, float, float]
+from pcpad._renamed import moved
+from pcpad.deprecation import renamed_attributes, renamed_keywords
+
+Color = tuple[float, float, float]
 Points = Sequence[tuple[float, float]]
 
 _NEAR = 0.4  # meters; polygons are clipped at this distance from the camera
 _OVER = 2  # pictures are painted at twice the size and averaged, for antialiased edges
-_HAZE: Colour = (196, 204, 214)
+_HAZE: Color = (196, 204, 214)
 
 
+@renamed_keywords(removed="0.3.0", centre="center")
+@renamed_attributes(removed="0.3.0", centre="center")
 class Camera(NamedTuple):
     """A camera above the ground, looking along z; x points right and y up, in meters.
 
@@ -22,7 +27,7 @@ class Camera(NamedTuple):
         height: Rows of the picture.
         width: Columns of the picture.
         focal: Focal length in pixels.
-        centre: Column of x = 0.
+        center: Column of x = 0.
         horizon: Row of the horizon.
         eye: Height of the camera above the ground.
     """
@@ -30,7 +35,7 @@ class Camera(NamedTuple):
     height: int
     width: int
     focal: float
-    centre: float
+    center: float
     horizon: float
     eye: float
 
@@ -38,14 +43,14 @@ class Camera(NamedTuple):
         """Map points in space `(n, 3)` with z > 0 to columns and rows `(n, 2)`."""
         scale = self.focal / points[:, 2:]
         return np.concatenate(
-            [self.centre + points[:, :1] * scale, self.horizon + (self.eye - points[:, 1:2]) * scale], axis=1
+            [self.center + points[:, :1] * scale, self.horizon + (self.eye - points[:, 1:2]) * scale], axis=1
         )
 
     def rays(self) -> tuple[np.ndarray, np.ndarray]:
         """Return x / z `(1, w)` and (eye - y) / z `(h, 1)` of the painted pixels' centers."""
         columns = (np.arange(self.width * _OVER) + 0.5) / _OVER
         rows = (np.arange(self.height * _OVER) + 0.5) / _OVER
-        return ((columns - self.centre) / self.focal)[None], ((rows - self.horizon) / self.focal)[:, None]
+        return ((columns - self.center) / self.focal)[None], ((rows - self.horizon) / self.focal)[:, None]
 
 
 class Canvas:
@@ -75,10 +80,11 @@ class Canvas:
         self._counts[label] = count + 1
         return label * 1000 + count
 
+    @renamed_keywords(removed="0.3.0", colour="color")
     def paint(
         self,
         points: np.ndarray,
-        colour: Colour | None,
+        color: Color | None,
         label: int | None,
         instance: int | None = None,
         grain: float = 0.06,
@@ -88,7 +94,7 @@ class Canvas:
 
         Args:
             points: `(n, 3)`, in one plane.
-            colour: RGB; None changes only the labels.
+            color: RGB; None changes only the labels.
             label: Its label id; None changes only the pixels.
             instance: Its instance id; None: the plain label id.
             grain: How much the brightness varies.
@@ -98,10 +104,10 @@ class Canvas:
         if found is None:
             return
         window, inside, distance = found
-        if colour is not None:
+        if color is not None:
             # Colors fade with distance.
             pale = 1 - np.exp(-distance / 260)
-            mixed = np.asarray(colour, np.float32) * (1 - pale) + np.asarray(_HAZE, np.float32) * pale
+            mixed = np.asarray(color, np.float32) * (1 - pale) + np.asarray(_HAZE, np.float32) * pale
             noise = (self.leaves if leafy else self.grain)[window][inside]
             self.pixels[window][inside] = mixed * (1 + grain * noise)[:, None]
         if label is not None:
@@ -181,27 +187,31 @@ class Brush:
         self._axes = np.asarray([[across[0], 0, across[1]], [0, 1, 0]], np.float64)
         self._light = light
 
-    def polygon(self, points: Points, colour: Colour | None, grain: float = 0.06, leafy: bool = False) -> None:
+    @renamed_keywords(removed="0.3.0", colour="color")
+    def polygon(self, points: Points, color: Color | None, grain: float = 0.06, leafy: bool = False) -> None:
         """Fill a polygon; a color of None changes only the labels."""
-        lit = None if colour is None else (colour[0] * self._light, colour[1] * self._light, colour[2] * self._light)
+        lit = None if color is None else (color[0] * self._light, color[1] * self._light, color[2] * self._light)
         in_space = self._origin + np.asarray(points, np.float64) @ self._axes
         self.canvas.paint(in_space, lit, self.label, self.instance, grain, leafy)
 
-    def box(self, left: float, low: float, right: float, high: float, colour: Colour | None) -> None:
+    @renamed_keywords(removed="0.3.0", colour="color")
+    def box(self, left: float, low: float, right: float, high: float, color: Color | None) -> None:
         """Fill a rectangle."""
-        self.polygon([(left, low), (right, low), (right, high), (left, high)], colour)
+        self.polygon([(left, low), (right, low), (right, high), (left, high)], color)
 
-    def disc(self, x: float, y: float, radius: float, colour: Colour | None, sides: int = 20) -> None:
+    @renamed_keywords(removed="0.3.0", colour="color")
+    def disc(self, x: float, y: float, radius: float, color: Color | None, sides: int = 20) -> None:
         """Fill a circle."""
         angles = np.linspace(0, 2 * np.pi, sides, endpoint=False)
-        self.polygon([(x + radius * np.cos(a), y + radius * np.sin(a)) for a in angles], colour)
+        self.polygon([(x + radius * np.cos(a), y + radius * np.sin(a)) for a in angles], color)
 
-    def stroke(self, points: Points, width: float, colour: Colour | None) -> None:
+    @renamed_keywords(removed="0.3.0", colour="color")
+    def stroke(self, points: Points, width: float, color: Color | None) -> None:
         """Draw a line through points."""
         for (ax, ay), (bx, by) in pairwise(points):
             length = max(np.hypot(bx - ax, by - ay), 1e-6)
             sx, sy = -(by - ay) / length * width / 2, (bx - ax) / length * width / 2
-            self.polygon([(ax + sx, ay + sy), (bx + sx, by + sy), (bx - sx, by - sy), (ax - sx, ay - sy)], colour)
+            self.polygon([(ax + sx, ay + sy), (bx + sx, by + sy), (bx - sx, by - sy), (ax - sx, ay - sy)], color)
 
 
 def _clip_near(points: np.ndarray) -> np.ndarray:
@@ -225,3 +235,10 @@ def _noise(random: np.random.Generator, size: tuple[int, int], grains: Sequence[
         total += cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     noise: np.ndarray = total / np.sqrt(len(grains))
     return noise
+
+
+if not TYPE_CHECKING:  # else type checkers would accept any name
+
+    def __getattr__(name: str) -> Any:
+        """Names that were here in earlier versions."""
+        return moved(__name__, name)

@@ -89,8 +89,8 @@ def _ground(
     bricks = ((x % 0.25 < 0.04) | (z % 0.5 < 0.06)) & (ids == PARKING)
     brightness -= 0.22 * near * (slabs | bricks)
     paint = colors[ids] * brightness[:, None]
-    kerb = (np.abs(x - street.left) < 0.12) | (np.abs(x - street.right) < 0.12)
-    paint[kerb] = _rgb(178, 176, 170) * brightness[kerb][:, None]
+    curb = (np.abs(x - street.left) < 0.12) | (np.abs(x - street.right) < 0.12)
+    paint[curb] = _rgb(178, 176, 170) * brightness[curb][:, None]
     if street.rails is not None:
         middle = sum(street.rails) / 2
         rails = (np.abs(np.abs(x - middle) - 0.72) < 0.07) & (ids == RAIL_TRACK)

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from pcpad.datamodules.samples.street_canvas import Brush, Canvas, Colour
+from pcpad.datamodules.samples.street_canvas import Brush, Canvas, Color
 
 PERSON, RIDER, MOTORCYCLE, BICYCLE = 24, 25, 32, 33
-_SKINS: tuple[Colour, ...] = ((224, 182, 154), (198, 148, 116), (142, 98, 72), (94, 66, 50))
-_CLOTHES: tuple[Colour, ...] = (
+_SKINS: tuple[Color, ...] = ((224, 182, 154), (198, 148, 116), (142, 98, 72), (94, 66, 50))
+_CLOTHES: tuple[Color, ...] = (
     (44, 48, 62),
     (150, 36, 40),
     (62, 92, 146),
@@ -18,7 +18,7 @@ _CLOTHES: tuple[Colour, ...] = (
 )
 
 
-def _pick(random: np.random.Generator, colors: tuple[Colour, ...]) -> Colour:
+def _pick(random: np.random.Generator, colors: tuple[Color, ...]) -> Color:
     return colors[int(random.integers(len(colors)))]
 
 
@@ -108,7 +108,7 @@ def _rider(
         _head(brush, 0.13, top + 0.17, skin, random)
 
 
-def _head(brush: Brush, x: float, y: float, skin: Colour, random: np.random.Generator) -> None:
+def _head(brush: Brush, x: float, y: float, skin: Color, random: np.random.Generator) -> None:
     brush.disc(x, y, 0.125, skin)
     hair = _pick(random, ((38, 30, 26), (90, 66, 42), (168, 138, 90), (150, 150, 150)))
     brush.polygon([(x - 0.13, y), (x - 0.11, y + 0.11), (x, y + 0.15), (x + 0.11, y + 0.11), (x + 0.13, y)], hair)

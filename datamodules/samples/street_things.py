@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from pcpad.datamodules.samples.street_canvas import Brush, Canvas, Colour
+from pcpad.datamodules.samples.street_canvas import Brush, Canvas, Color
 
 STATIC, DYNAMIC, WALL, FENCE, POLE, LIGHT, SIGN, VEGETATION = 4, 5, 12, 13, 17, 19, 20, 21
-_METAL: Colour = (112, 116, 120)
+_METAL: Color = (112, 116, 120)
 
 
 def tree(canvas: Canvas, x: float, z: float, random: np.random.Generator) -> None:
@@ -44,7 +44,7 @@ def traffic_light(canvas: Canvas, x: float, z: float, random: np.random.Generato
     Brush(canvas, (x, 0, z), (1, 0), POLE).box(-0.06, 0, 0.06, 2.5, _METAL)
     brush = Brush(canvas, (x, 0, z), (1, 0), LIGHT)
     brush.box(-0.2, 2.2, 0.2, 3.2, (38, 40, 42))
-    lamps: tuple[Colour, Colour, Colour] = ((236, 40, 32), (244, 184, 40), (52, 220, 110))
+    lamps: tuple[Color, Color, Color] = ((236, 40, 32), (244, 184, 40), (52, 220, 110))
     shining = int(random.integers(3))
     for number, lamp in enumerate(lamps):
         dim = lamp if number == shining else (lamp[0] * 0.25, lamp[1] * 0.25, lamp[2] * 0.25)
@@ -89,7 +89,7 @@ def fence(canvas: Canvas, x: float, near: float, far: float, random: np.random.G
     height = random.uniform(1.0, 1.5)
     brush = Brush(canvas, (x, 0, 0), (0, 1), FENCE)
     brush.box(near, 0, far, height, None)
-    steel: Colour = (70, 88, 78) if random.random() < 0.5 else (150, 146, 138)
+    steel: Color = (70, 88, 78) if random.random() < 0.5 else (150, 146, 138)
     for bar in np.arange(near, far, 0.3):
         brush.box(bar, 0, min(bar + 0.09, far), height, steel)
     for rail in (0.12, height / 2, height - 0.1):

@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from pcpad.datamodules.samples.street_canvas import Brush, Canvas, Colour
+from pcpad.datamodules.samples.street_canvas import Brush, Canvas, Color
+from pcpad.deprecation import renamed_keywords
 
 CAR, TRUCK, BUS, TRAIN = 26, 27, 28, 31
-_GLASS: Colour = (44, 52, 62)
-_TYRE: Colour = (28, 28, 30)
-_PAINTS: tuple[Colour, ...] = (
+_GLASS: Color = (44, 52, 62)
+_TIRE: Color = (28, 28, 30)
+_PAINTS: tuple[Color, ...] = (
     (196, 198, 202),
     (40, 42, 46),
     (150, 28, 30),
@@ -53,27 +54,28 @@ class Box:
         light = 0.82 if seen is not None and seen > 0 else 1.08
         self.side = None if seen is None else Brush(canvas, (seen, 0, ends[0]), (0, 1), label, instance, light)
 
-    def fill(self, low: float, high: float, colour: Colour, near: float = 0, far: float | None = None) -> None:
+    @renamed_keywords(removed="0.3.0", colour="color")
+    def fill(self, low: float, high: float, color: Color, near: float = 0, far: float | None = None) -> None:
         """Paint the box between two heights and two distances from its near end, including its top."""
         far = self.length if far is None else far
         (left, right), z = self.sides, self.ends[0]
         if high < self.canvas.camera.eye:
             lid = [(left, high, z + near), (right, high, z + near), (right, high, z + far), (left, high, z + far)]
-            brighter = (colour[0] * 1.1, colour[1] * 1.1, colour[2] * 1.1)
+            brighter = (color[0] * 1.1, color[1] * 1.1, color[2] * 1.1)
             self.canvas.paint(np.asarray(lid, np.float64), brighter, self.label, self.instance)
         if self.side is not None:
-            self.side.box(near, low, far, high, colour)
+            self.side.box(near, low, far, high, color)
         face = Brush(self.canvas, (left, 0, z + near), (1, 0), self.label, self.instance)
-        face.box(0, low, self.width, high, colour)
+        face.box(0, low, self.width, high, color)
 
     def wheels(self, places: tuple[float, ...], radius: float) -> None:
         """Paint the wheels on the side, and the two that are visible from the end."""
         for place in places:
             if self.side is not None:
-                self.side.disc(place, radius, radius, _TYRE)
+                self.side.disc(place, radius, radius, _TIRE)
                 self.side.disc(place, radius, radius * 0.55, (128, 130, 134))
         for left in (0.05, self.width - 0.27):
-            self.end.box(left, 0, left + 0.22, radius, _TYRE)
+            self.end.box(left, 0, left + 0.22, radius, _TIRE)
 
     def shadow(self) -> None:
         """Darken the ground below and next to it."""
@@ -116,7 +118,7 @@ def truck(canvas: Canvas, x: float, z: float, random: np.random.Generator) -> No
     if cab.side is not None:
         cab.side.box(0.5, 1.6, 1.5, 2.4, _GLASS)
     box.fill(0.45, 0.95, (48, 48, 50))
-    cover: Colour = (204, 206, 204) if random.random() < 0.6 else (54, 92, 140)
+    cover: Color = (204, 206, 204) if random.random() < 0.6 else (54, 92, 140)
     box.fill(0.95, top, cover)
     if box.side is not None:
         box.side.box(0.5, 1.6, 5.6, top - 0.5, paint)
@@ -133,7 +135,7 @@ def bus(canvas: Canvas, x: float, z: float, random: np.random.Generator) -> None
     """A city bus seen from behind."""
     box = Box(canvas, (x - 1.25, x + 1.25), (z, z + 11.5), BUS, canvas.new_instance(BUS))
     box.shadow()
-    body: Colour = ((222, 180, 30), (190, 44, 40), (226, 226, 222))[int(random.integers(3))]
+    body: Color = ((222, 180, 30), (190, 44, 40), (226, 226, 222))[int(random.integers(3))]
     box.fill(0.25, 3.05, body)
     if box.side is not None:
         box.side.box(0.3, 1.35, 11.2, 2.5, _GLASS)
@@ -152,7 +154,7 @@ def train(canvas: Canvas, x: float, z: float, random: np.random.Generator) -> No
     """A tram of two cars on its track."""
     box = Box(canvas, (x - 1.2, x + 1.2), (z, z + 26), TRAIN, canvas.new_instance(TRAIN))
     box.shadow()
-    body: Colour = ((216, 212, 204), (70, 132, 108), (196, 40, 52))[int(random.integers(3))]
+    body: Color = ((216, 212, 204), (70, 132, 108), (196, 40, 52))[int(random.integers(3))]
     box.fill(0.12, 0.5, (52, 52, 54))
     box.fill(0.45, 3.4, body)
     if box.side is not None:
@@ -168,6 +170,6 @@ def train(canvas: Canvas, x: float, z: float, random: np.random.Generator) -> No
     Brush(canvas, (x, 0, z + 8), (0, 1), None).stroke([(0, 3.4), (0.9, 4.2), (0, 5.0)], 0.06, (60, 60, 62))
 
 
-def _lights(box: Box, height: float, colour: Colour) -> None:
+def _lights(box: Box, height: float, color: Color) -> None:
     for left in (0.06, box.width - 0.34):
-        box.end.box(left, height, left + 0.28, height + 0.17, colour)
+        box.end.box(left, height, left + 0.28, height + 0.17, color)

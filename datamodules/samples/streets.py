@@ -73,7 +73,7 @@ def _compose(size: tuple[int, int], wanted: tuple[int, ...], random: np.random.G
         height,
         width,
         focal=1.1 * width * random.uniform(0.92, 1.04),
-        centre=width * random.uniform(0.42, 0.58),
+        center=width * random.uniform(0.42, 0.58),
         horizon=height * random.uniform(0.40, 0.46),
         eye=random.uniform(1.25, 1.45),
     )
@@ -172,7 +172,7 @@ def _on_road(canvas: Canvas, street: Street, shown: set[int], random: np.random.
             add(people.motorcycle, random.uniform(other - 0.5, lane + 0.5), random.uniform(6, 11), rider=True)
     # A person at the left border, half in the picture.
     edge = random.uniform(5.5, 8)
-    add(people.person, -canvas.camera.centre / canvas.camera.focal * edge, edge)
+    add(people.person, -canvas.camera.center / canvas.camera.focal * edge, edge)
     if random.random() < 0.4:
         add(people.person, random.uniform(street.left, street.right), random.uniform(10, 25))
     return actions
@@ -184,17 +184,17 @@ def _on_sidewalk(
     """Draw the objects on the left (side 0) or right (side 1) sidewalk."""
     actions: list[_Action] = []
     if side == 0:
-        kerb = (street.rails[0] if street.rails else street.left) - 0.5
-        inner = (street.left_wall + street.green[0] + 0.4, kerb - 0.3)
+        curb = (street.rails[0] if street.rails else street.left) - 0.5
+        inner = (street.left_wall + street.green[0] + 0.4, curb - 0.3)
     else:
-        kerb = (street.parking[1] if street.parking else street.right) + 0.5
-        inner = (kerb + street.verge + 0.2, street.right_wall - street.green[1])
+        curb = (street.parking[1] if street.parking else street.right) + 0.5
+        inner = (curb + street.verge + 0.2, street.right_wall - street.green[1])
 
     def add(draw: Callable[..., None], x: float, z: float, **options: bool) -> None:
         actions.append((z, lambda: draw(canvas, x, z, random, **options)))
 
     def add_pole(z: float, height: float) -> None:
-        actions.append((z, lambda: things.pole(canvas, kerb, z, height)))
+        actions.append((z, lambda: things.pole(canvas, curb, z, height)))
 
     for z in np.arange(random.uniform(9, 14), 70, random.uniform(11, 16)):
         add_pole(float(z), random.uniform(4, 7))
@@ -204,7 +204,7 @@ def _on_sidewalk(
         (things.traffic_sign, 15, 40),
         (things.bin_or_box, 9, 25),
     ):
-        add(thing, kerb + random.uniform(-0.3, 0.1), random.uniform(low, high))
+        add(thing, curb + random.uniform(-0.3, 0.1), random.uniform(low, high))
     for _ in range(int(random.integers(2, 6))):
         add(people.person, random.uniform(*inner), random.uniform(9, 35))
     if random.random() < 0.5:  # people too close together to be told apart
@@ -217,7 +217,7 @@ def _on_sidewalk(
         for step in range(3):
             add(people.bicycle, place, z + 6 + 0.5 * step, rider=False, group=True)
     if people.MOTORCYCLE in shown and side == 1 and random.random() < 0.6:
-        add(people.motorcycle, kerb + 0.2, random.uniform(9, 14), rider=False)
+        add(people.motorcycle, curb + 0.2, random.uniform(9, 14), rider=False)
     return actions
 
 

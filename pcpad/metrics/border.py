@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from pcpad._fractions import as_fraction
+from pcpad._renamed import moved
 from pcpad.errors import UserValueError
 from pcpad.metrics.confusion import ConfusionMatrixMetric, count_pairs, segmentation_scores
 from pcpad.tiling import Window
 
-__all__ = ["LEAVE_OUT", "BorderIoU", "border_zones", "centred_rectangle"]
+__all__ = ["LEAVE_OUT", "BorderIoU", "border_zones", "centered_rectangle"]
 
 LEAVE_OUT = (0, "1/3", "1/2", "2/3", "3/4", "7/8")  # of the papers' tables; 0 is the whole image
 
 
-def centred_rectangle(height: int, width: int, fraction: float | str | Fraction) -> Window:
+def centered_rectangle(height: int, width: int, fraction: float | str | Fraction) -> Window:
     """The rectangle in the middle that is left out.
 
     Args:
@@ -66,7 +67,7 @@ def _zones_by_axis(height: int, width: int, fractions: tuple[Fraction, ...]) -> 
     """A pixel's zone is the larger of its row's (H,) and its column's (W,); not to be written to."""
     rows, columns = (torch.full((length,), len(fractions), dtype=torch.uint8) for length in (height, width))
     for kept in reversed(range(len(fractions))):  # rectangles grow with the fraction, so the smaller is drawn last
-        inside = centred_rectangle(height, width, fractions[kept])
+        inside = centered_rectangle(height, width, fractions[kept])
         rows[inside.rows] = kept
         columns[inside.columns] = kept
     return rows, columns
@@ -175,3 +176,10 @@ class BorderIoU(ConfusionMatrixMetric):
         """The scores by fraction, in the order of `leave_out`: see `segmentation_scores`."""
         regions = dict(zip(self._rising, self.confusion.flip(0).cumsum(0).flip(0), strict=True))
         return {fraction: segmentation_scores(regions[fraction]) for fraction in self.leave_out}
+
+
+if not TYPE_CHECKING:  # else type checkers would accept any name
+
+    def __getattr__(name: str) -> Any:
+        """Names that were here in earlier versions."""
+        return moved(__name__, name)

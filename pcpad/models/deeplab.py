@@ -17,7 +17,7 @@ from pcpad.models.dilated_resnet import RESNETS, dilated_resnet, from_torchvisio
 from pcpad.models.heads import check_head, head_of
 from pcpad.models.hub_cache import timm_file, timm_network
 from pcpad.models.origins import refuse_stated, stated_here
-from pcpad.models.weights import convert_and_load, encoder_state, fit_names, initialise, read_weights, unwrap
+from pcpad.models.weights import convert_and_load, encoder_state, fit_names, initialize, read_weights, unwrap
 from pcpad.models.wide_resnet import WideResNet38
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class DeepLabV3Plus(nn.Module):
             nn.Conv2d(_WIDTH, num_classes, 1, bias=False),
         )
         for part in (self.aspp, self.bot_fine, self.bot_aspp, self.final):
-            initialise(part)
+            initialize(part)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits at the image's size.

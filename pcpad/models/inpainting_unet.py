@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pcpad._border import known_valid
 from pcpad.errors import UserValueError
 from pcpad.layers import PartialConv2d
-from pcpad.models.weights import initialise, load_weights
+from pcpad.models.weights import initialize, load_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +104,7 @@ class InpaintingUNet(nn.Module):
             for level, (up, skip) in reversed(list(enumerate(zip(outs, ins, strict=True))))
         )
         self._frozen = False
-        initialise(self)
+        initialize(self)
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """Fill the holes.

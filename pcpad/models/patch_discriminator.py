@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from pcpad.class_counts import MOST_LABELS, check_num_classes
-from pcpad.models.spade import initialise_gan
+from pcpad.models.spade import initialize_gan
 from pcpad.models.weights import load_weights
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class MultiScaleDiscriminator(nn.Module):
             check_num_classes(value, name, most=MOST_LABELS)
         for scale in range(scales):
             self.add_module(f"discriminator_{scale}", PatchDiscriminator(in_channels, ndf))
-        initialise_gan(self)
+        initialize_gan(self)
 
     def forward(self, x: Tensor) -> list[list[Tensor]]:
         """Classify patches of (N, in_channels, H, W), with the image in [-1, 1].

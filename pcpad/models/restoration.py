@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pcpad.errors import UserFileNotFoundError, UserTypeError, UserValueError
 from pcpad.layers import PartialConv2d
 from pcpad.models.restoration_guess import smooth_guesses
-from pcpad.models.weights import initialise, load_weights
+from pcpad.models.weights import initialize, load_weights
 
 __all__ = ["SHIPPED", "RestorationNetwork", "restoration_network"]
 
@@ -99,7 +99,7 @@ class RestorationNetwork(nn.Module):
         self.up = nn.ModuleList(nn.Conv2d(below, above, 1) for above, below in pairs)
         self.decoder = nn.ModuleList(_Residual(width) for width in _WIDTHS[:-1])
         self.head = PartialConv2d(_WIDTHS[0], 4 * 4, 3, padding=1)
-        initialise(self)
+        initialize(self)
         for block in [*self.encoder, *self.decoder]:
             nn.init.zeros_(block.second.weight)
         nn.init.zeros_(self.head.weight)

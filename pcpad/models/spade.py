@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from pcpad._renamed import moved
 from pcpad.class_counts import MOST_LABELS, check_num_classes
 from pcpad.errors import UserValueError
 from pcpad.models.origins import refuse_stated, stated
@@ -24,7 +25,7 @@ __all__ = [
     "SpadeBlock",
     "SpadeGenerator",
     "Upsampling",
-    "initialise_gan",
+    "initialize_gan",
     "panoptic_upsample",
     "plans_of_strides",
     "refuse_other_spade",
@@ -138,7 +139,7 @@ class SpadeGenerator(nn.Module):
             self.add_module(name, SpadeBlock(channels, multiple * ngf, semantic_channels, partial))
             channels = multiple * ngf
         self.conv_img = nn.Conv2d(channels, 3, 3, padding=1)
-        initialise_gan(self)
+        initialize_gan(self)
 
     def forward(
         self,
@@ -336,7 +337,7 @@ def panoptic_upsample(x: Tensor, ids: Tensor, finer_ids: Tensor) -> Tensor:
     return enlarged
 
 
-def initialise_gan(network: nn.Module, gain: float = 0.02) -> None:
+def initialize_gan(network: nn.Module, gain: float = 0.02) -> None:
     """Initialize weights as in the published GANs: Xavier with this gain; biases are 0.
 
     Weights with spectral norm keep the initialization of `nn.Conv2d`, as in the published code: their magnitude does
@@ -348,3 +349,10 @@ def initialise_gan(network: nn.Module, gain: float = 0.02) -> None:
                 nn.init.xavier_normal_(module.weight, gain)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+if not TYPE_CHECKING:  # else type checkers would accept any name
+
+    def __getattr__(name: str) -> Any:
+        """Names that were here in earlier versions."""
+        return moved(__name__, name)

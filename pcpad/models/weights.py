@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from pcpad._renamed import moved
 from pcpad.errors import UserValueError
 from pcpad.files import at_home
 from pcpad.models.heads import keeping
@@ -97,7 +98,7 @@ def load_state(model: ModuleT, state: Mapping[str, Tensor], source: str) -> Modu
     return model
 
 
-def initialise(model: nn.Module) -> None:
+def initialize(model: nn.Module) -> None:
     """Initialize convolutions for ReLU (He et al. 2015, arXiv 1502.01852); norms stay the identity."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
@@ -312,3 +313,10 @@ def _check_finite(state: Mapping[str, Tensor], source: str) -> None:
 
 def _size(value: Tensor) -> str:
     return " x ".join(map(str, value.shape)) or "scalar"
+
+
+if not TYPE_CHECKING:  # else type checkers would accept any name
+
+    def __getattr__(name: str) -> Any:
+        """Names that were here in earlier versions."""
+        return moved(__name__, name)

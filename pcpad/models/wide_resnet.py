@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pcpad.class_counts import check_num_classes
 from pcpad.errors import UserValueError
 from pcpad.models.checkpointing import Stage, set_checkpointing
-from pcpad.models.weights import convert_and_load, encoder_state, initialise
+from pcpad.models.weights import convert_and_load, encoder_state, initialize
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,7 +108,7 @@ class WideResNet38(nn.Module):
             self.classifier = nn.Sequential(
                 OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), fc=nn.Linear(channels, num_classes))
             )
-        initialise(self)
+        initialize(self)
 
     def features(self, image: Tensor, depth: int = 5) -> list[Tensor]:
         """Feature maps for images (N, 3, H, W), fine to coarse.

@@ -98,7 +98,7 @@ class PanopticPartialConv2d(Guarded, nn.Conv2d):
     ) -> None:
         shape: tuple[Any, ...] = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
         super().__init__(*shape, device=device, dtype=dtype)  # type: ignore[misc]
-        Geometry.of(2, kernel_size, stride, padding, dilation, centred=True)
+        Geometry.of(2, kernel_size, stride, padding, dilation, centered=True)
 
     def forward(self, input: Tensor, ids_or_plan: Tensor | PanopticPlan) -> Tensor:  # type: ignore[override]
         """Convolve; see `panoptic_conv2d`.
@@ -211,7 +211,7 @@ def _plan_for(
     """
     make_plan(input.shape, weight.shape, *arguments, strips_from=None)  # refuses what a convolution would
     size, kernel, where = tuple(input.shape[2:]), tuple(weight.shape[2:]), arguments[:-1]
-    geometry = Geometry.of(2, kernel, *where, centred=True)
+    geometry = Geometry.of(2, kernel, *where, centered=True)
     plan = ids_or_plan
     if not isinstance(plan, PanopticPlan):
         plan = PanopticPlan.build(plan, kernel, *where, form=form)

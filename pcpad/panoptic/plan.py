@@ -115,7 +115,7 @@ class PanopticPlan:
         if form not in ("auto", "rows", "dense"):
             message = f'Expected `form` to be "auto", "rows" or "dense", but got {form!r}.'
             raise UserValueError(message)
-        geometry = Geometry.of(2, kernel_size, stride, padding, dilation, centred=True)
+        geometry = Geometry.of(2, kernel_size, stride, padding, dilation, centered=True)
         if form == "auto":
             form = "dense" if is_traced(ids) else "rows"
         if form == "rows" and torch.compiler.is_compiling():
@@ -310,12 +310,12 @@ def _compare(ids: Tensor, geometry: Geometry, windows: Sequence[int]) -> tuple[T
     rows, columns = rows & rows[middle[0]], columns & columns[middle[1]]  # without its center a window has no id
     pads = geometry.pads_of_f_pad
     padded = F.pad(ids, pads) if any(pads) else ids
-    centre = tap_of(padded, middle, geometry, windows)
+    center = tap_of(padded, middle, geometry, windows)
     taps = []
     for t in range(kernel[0]):
         inside = rows[t].unsqueeze(1).expand(windows).contiguous()  # once: to broadcast rows is slow
         for u in range(kernel[1]):
-            same = tap_of(padded, (t, u), geometry, windows) == centre
+            same = tap_of(padded, (t, u), geometry, windows) == center
             if any(pads):  # no id is left that padding could have
                 same &= inside
                 same &= columns[u]
@@ -348,9 +348,9 @@ def _compare_at_once(ids: Tensor, geometry: Geometry, windows: Sequence[int]) ->
     for axis in (0, 1):
         taps = taps.unfold(2 + axis, dilation[axis] * (kernel[axis] - 1) + 1, stride[axis])
     taps = taps[:, 0, ..., :: dilation[0], :: dilation[1]].permute(0, 3, 4, 1, 2)
-    centre = taps[:, kernel[0] // 2, kernel[1] // 2, None, None]
+    center = taps[:, kernel[0] // 2, kernel[1] // 2, None, None]
     valid = torch.empty(taps.shape, dtype=torch.bool, device=ids.device)
-    torch.eq(taps, centre, out=valid)
+    torch.eq(taps, center, out=valid)
     if pads and not exact:
         valid.logical_and_(rows[:, None, :, None]).logical_and_(columns[:, None, :])
     valid = valid.flatten(1, 2)

@@ -23,7 +23,7 @@ from pcpad.terminal import say
 
 _BAND = 256  # rows composited at once
 _SHEET_HEIGHT = 512
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luminance, for gray pictures
+_GRAY = np.array([0.299, 0.587, 0.114], np.float32)  # luminance, for gray pictures
 
 
 class InpaintedPictures(PictureFiles):
@@ -88,7 +88,7 @@ class InpaintedPictures(PictureFiles):
                 stacklevel=2,
             )
         image = prediction["image"].cpu()
-        size = image.nbytes + mask.nbytes + 3 * original.colour.nbytes
+        size = image.nbytes + mask.nbytes + 3 * original.color.nbytes
         self.in_background(partial(self._write, name, targets, original, image, mask), size)
 
     def _write(
@@ -152,15 +152,15 @@ def compose(original: Picture, prediction: Tensor, mask: Tensor) -> Picture:
     if prediction.shape != (1, 3, *original.size):
         message = f"Expected a prediction of {(1, 3, *original.size)}, but got {tuple(prediction.shape)}"
         raise UserValueError(message)
-    colour = original.colour.copy()
+    color = original.color.copy()
     known = mask.cpu().numpy() != 0
     if known.any():
-        for top in range(0, len(colour), _BAND):
+        for top in range(0, len(color), _BAND):
             rows = slice(top, top + _BAND)
             hole = ~known[rows]
             if hole.any():
-                colour[rows][hole] = _values(prediction[0, :, rows].cpu(), hole, original)
-    return replace(original, colour=colour)
+                color[rows][hole] = _values(prediction[0, :, rows].cpu(), hole, original)
+    return replace(original, color=color)
 
 
 def _values(band: Tensor, hole: np.ndarray, original: Picture) -> np.ndarray:
@@ -172,9 +172,9 @@ def _values(band: Tensor, hole: np.ndarray, original: Picture) -> np.ndarray:
     if not np.isfinite(values).all():
         message = "The network's output is not finite: its weights are broken, or the precision is too low for it."
         raise UserValueError(message)
-    if original.colour.shape[2] == 1:
-        values = (values @ _GREY)[:, None]
-    pixels: np.ndarray = np.rint(values.clip(0, 1) * original.white).astype(original.colour.dtype)
+    if original.color.shape[2] == 1:
+        values = (values @ _GRAY)[:, None]
+    pixels: np.ndarray = np.rint(values.clip(0, 1) * original.white).astype(original.color.dtype)
     return pixels
 
 
@@ -186,7 +186,7 @@ def _sheet(original: Picture, mask: Tensor, result: Picture) -> Picture:
     scale = min(1.0, _SHEET_HEIGHT / height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     columns = []
-    for pixels in (original.colour, mask.cpu().numpy().astype(np.uint8)[..., None] * np.uint8(255), result.colour):
+    for pixels in (original.color, mask.cpu().numpy().astype(np.uint8)[..., None] * np.uint8(255), result.color):
         small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
         deep = small.dtype == np.uint16
         eight = (small.astype(np.uint32) * 255 // original.white).astype(np.uint8) if deep else small

@@ -23,7 +23,7 @@ _ROWS = 256
 
 
 class LabelMaps(PictureFiles):
-    """Writes three PNGs per picture, at its size: `NAME.png` (class indices), `NAME_colour.png`, `NAME_overlay.png`.
+    """Writes three PNGs per picture, at its size: `NAME.png` (class indices), `NAME_color.png`, `NAME_overlay.png`.
 
     For a `NAME.tif` or `.tiff` the class indices are `NAME.tif`, with the georeference of a GeoTIFF: its position and
     projection, GDAL's metadata, and its value for "no data" where that is not the number of a class.
@@ -39,7 +39,7 @@ class LabelMaps(PictureFiles):
 
     def endings(self) -> list[str]:
         """Indices, colors, overlay."""
-        return [".png", "_colour.png", "_overlay.png"]
+        return [".png", "_color.png", "_overlay.png"]
 
     def endings_of(self, source: str) -> list[str]:
         """Indices of a TIFF are a TIFF."""

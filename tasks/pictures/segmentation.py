@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["ERROR_COLOURS", "border_band", "class_pictures", "error_pictures", "segmentation_pictures", "shown_as_rgb"]
+from pcpad._renamed import moved
+from pcpad.deprecation import renamed_keywords
+
+__all__ = ["ERROR_COLORS", "border_band", "class_pictures", "error_pictures", "segmentation_pictures", "shown_as_rgb"]
 
 # Orange and blue are distinct for every kind of color vision (Okabe and Ito's palette), and from the gray.
-ERROR_COLOURS = {"wrong": (213, 94, 0), "wrong at the border": (0, 114, 178), "not labeled": (150, 150, 150)}
+ERROR_COLORS = {"wrong": (213, 94, 0), "wrong at the border": (0, 114, 178), "not labeled": (150, 150, 150)}
 _BAND = 16  # the border band is the outer sixteenth of each side
 
 
@@ -29,20 +34,21 @@ def border_band(height: int, width: int) -> Tensor:
     return band
 
 
-def class_pictures(label: Tensor, colours: np.ndarray) -> Tensor:
+@renamed_keywords(removed="0.3.0", colours="colors")
+def class_pictures(label: Tensor, colors: np.ndarray) -> Tensor:
     """Color each class.
 
     Args:
         label: (N, H, W) integers; labels without a color are gray.
-        colours: (K, 3) uint8, see `pcpad.tasks.pictures.palette.palette`.
+        colors: (K, 3) uint8, see `pcpad.tasks.pictures.palette.palette`.
 
     Returns:
         (N, 3, H, W) uint8 on the labels' device.
     """
-    table = torch.tensor(ERROR_COLOURS["not labeled"], dtype=torch.uint8).repeat(len(colours) + 1, 1)
-    table[:-1] = torch.from_numpy(colours)
-    known = (label >= 0) & (label < len(colours))
-    return table.to(label.device)[torch.where(known, label.long(), len(colours))].permute(0, 3, 1, 2)
+    table = torch.tensor(ERROR_COLORS["not labeled"], dtype=torch.uint8).repeat(len(colors) + 1, 1)
+    table[:-1] = torch.from_numpy(colors)
+    known = (label >= 0) & (label < len(colors))
+    return table.to(label.device)[torch.where(known, label.long(), len(colors))].permute(0, 3, 1, 2)
 
 
 def shown_as_rgb(image: Tensor) -> Tensor:
@@ -66,17 +72,18 @@ def error_pictures(prediction: Tensor, label: Tensor, ignore_index: int = 255) -
         ignore_index: See `label`.
 
     Returns:
-        (N, 3, H, W) uint8: `ERROR_COLOURS` on white.
+        (N, 3, H, W) uint8: `ERROR_COLORS` on white.
     """
     kind = (prediction != label).long()
     kind += kind * border_band(*label.shape[-2:]).to(label.device)
     kind[label == ignore_index] = 3
-    table = torch.tensor([(255, 255, 255), *ERROR_COLOURS.values()], dtype=torch.uint8, device=label.device)
+    table = torch.tensor([(255, 255, 255), *ERROR_COLORS.values()], dtype=torch.uint8, device=label.device)
     return table[kind].permute(0, 3, 1, 2)
 
 
+@renamed_keywords(removed="0.3.0", colours="colors")
 def segmentation_pictures(
-    image: Tensor, label: Tensor, prediction: Tensor, colours: np.ndarray, ignore_index: int = 255
+    image: Tensor, label: Tensor, prediction: Tensor, colors: np.ndarray, ignore_index: int = 255
 ) -> dict[str, Tensor]:
     """The pictures of a sheet of samples, one per column.
 
@@ -84,7 +91,7 @@ def segmentation_pictures(
         image: (N, 3, H, W), uint8 or float in [0, 1].
         label: (N, H, W) true classes.
         prediction: (N, H, W) classes.
-        colours: (K, 3) uint8.
+        colors: (K, 3) uint8.
         ignore_index: Label of pixels without a class.
 
     Returns:
@@ -92,7 +99,14 @@ def segmentation_pictures(
     """
     return {
         "input": image,
-        "truth": class_pictures(label, colours),
-        "prediction": class_pictures(prediction, colours),
+        "truth": class_pictures(label, colors),
+        "prediction": class_pictures(prediction, colors),
         "errors (orange; at borders blue; unlabeled gray)": error_pictures(prediction, label, ignore_index),
     }
+
+
+if not TYPE_CHECKING:  # else type checkers would accept any name
+
+    def __getattr__(name: str) -> Any:
+        """Names that were here in earlier versions."""
+        return moved(__name__, name)

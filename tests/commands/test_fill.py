@@ -90,11 +90,11 @@ FORMATS = {
 def checked(source, result, hole):
     """That what is valid is bit by bit the same, in the same depth, and that the hole is filled smoothly."""
     before, after = read_picture(source, keep_inks=True), read_picture(result, keep_inks=True)
-    assert after.colour.dtype == before.colour.dtype
-    assert after.colour.shape == before.colour.shape
-    assert np.array_equal(after.colour[~hole], before.colour[~hole])
+    assert after.color.dtype == before.color.dtype
+    assert after.color.shape == before.color.shape
+    assert np.array_equal(after.color[~hole], before.color[~hole])
     white = before.white
-    assert (after.colour[hole] < 0.95 * white).mean() > 0.9
+    assert (after.color[hole] < 0.95 * white).mean() > 0.9
     return before, after
 
 
@@ -120,7 +120,7 @@ def test_sixteen_bits_stay_sixteen_bits(method, ending, channels):
     hole = mask()
     run(f"a.{ending}", "--masks", "mask.png", "--output", "out", "--method", method)
     before, _ = checked(f"a.{ending}", f"out/a.{ending}", hole)
-    assert before.colour.dtype == np.uint16
+    assert before.color.dtype == np.uint16
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.tif"])
@@ -169,7 +169,7 @@ def test_a_turned_photograph_is_filled_upright():
     hole = mask()
     run("a.png", "--masks", "mask.png", "--output", "out")
     _, after = checked("a.png", "out/a.png", hole)
-    assert np.array_equal(after.colour[~hole], upright[~hole])
+    assert np.array_equal(after.color[~hole], upright[~hole])
     with Image.open("out/a.png") as image:
         assert image.size == (80, 50)
         assert 274 not in image.getexif()
@@ -188,7 +188,7 @@ def test_what_was_erased_softly_becomes_opaque_up_to_its_edge():
     assert np.array_equal(after.alpha[:, :15], alpha[:, :15])
     outside = np.ones((50, 80), bool)
     outside[HOLE] = False
-    assert np.array_equal(after.colour[outside], pixels[outside])
+    assert np.array_equal(after.color[outside], pixels[outside])
 
 
 def test_alpha_is_kept_or_is_the_hole():
@@ -209,9 +209,9 @@ def test_red_paint(capsys):
     pixels[HOLE] = (255, 0, 0)
     save(pixels, "a.png")
     run("a.png", "--mask_from", "red", "--output", "out", "--masks_too")
-    after = read_picture("out/a.png").colour
+    after = read_picture("out/a.png").color
     assert not (after[..., 0] > 200).any()
-    written = read_picture("out/a_mask.png").colour[..., 0]
+    written = read_picture("out/a_mask.png").color[..., 0]
     assert (written[HOLE] == 255).all()
     assert (written == 255).sum() == 8 * 32 - 4  # a pixel wider all around, with a disc's corners
 
@@ -224,7 +224,7 @@ def test_scratches_are_proposed_and_the_proposal_is_written(capsys):
     run("scan.png", "--mask_from", "scratches", "--output", "out")
     said = capsys.readouterr().out
     assert "what was taken for scratches is white in out/scan_mask.png: look at it" in said
-    assert read_picture("out/scan_mask.png").colour.mean() > 1
+    assert read_picture("out/scan_mask.png").color.mean() > 1
     # The mask serves as one.
     run("scan.png", "--masks", "out", "--output", "again")
     assert Path("out/scan.png").read_bytes() == Path("again/scan.png").read_bytes()
@@ -246,7 +246,7 @@ def test_masks_beside_pictures_and_a_sheet():
     mask(name="in/deep/b_mask.png")
     run("in", "--output", "out", "--sheet", "out/sheet.png")
     assert sorted(str(path) for path in Path("out").rglob("*.png")) == ["out/a.png", "out/deep/b.png", "out/sheet.png"]
-    sheet = read_picture("out/sheet.png").colour
+    sheet = read_picture("out/sheet.png").color
     assert sheet.shape[1] == 3 * 80 + 4 * 8
     assert (sheet == (255, 60, 60)).all(axis=2).sum() == 2 * 6 * 30
 
@@ -256,7 +256,7 @@ def test_letters_with_accents_stand_on_the_sheet_without_them():
     sheets = []
     for name in ("caf\u00e9", "cafe\u0301", "cafe"):
         row = SheetRow(name, (Image.new("RGB", (20, 20)),) * 3)
-        sheets.append(read_picture(draw_sheet([row], Path("sheet.png"))).colour)
+        sheets.append(read_picture(draw_sheet([row], Path("sheet.png"))).color)
     assert np.array_equal(sheets[0], sheets[2])
     assert np.array_equal(sheets[1], sheets[2])
 
@@ -333,7 +333,7 @@ def test_pictures_without_holes_are_copied_and_if_all_are_that_is_an_error(capsy
     Image.new("L", (80, 50)).save("masks/b.png")
     run("in", "--masks", "masks", "--output", "out")
     assert "1 of 2 pictures filled (biharmonic 180 pixels), 1 had no hole and were copied" in capsys.readouterr().out
-    assert np.array_equal(read_picture("out/b.png").colour, read_picture("in/b.png").colour)
+    assert np.array_equal(read_picture("out/b.png").color, read_picture("in/b.png").color)
     run("in/b.png", "--masks", "masks", "--output", "again", code=1)
     assert "Nothing was filled" in capsys.readouterr().err
 
@@ -422,7 +422,7 @@ def test_one_color_and_one_pixel(value, capsys):
     save(np.full((1, 1, 3), value, np.uint8), "b.png")
     mask()
     run("a.png", "--masks", "mask.png", "--output", "out")
-    assert (read_picture("out/a.png").colour == value).all()
+    assert (read_picture("out/a.png").color == value).all()
     Image.new("L", (1, 1), 255).save("white.png")
     run("b.png", "--masks", "white.png", "--output", "out", "--mask_polarity", "white_hole", code=1)
     assert "b.png: its mask white.png covers 100 % of it" in capsys.readouterr().err

@@ -14,7 +14,7 @@ class Videos:
 
     @staticmethod
     def picture(number, height=48, width=64):
-        """Twelve fields, white for a one and black for a zero, on grey."""
+        """Twelve fields, white for a one and black for a zero, on gray."""
         picture = np.full((height, width, 3), 110, np.uint8)
         rows, columns = height // 3, width // 4
         for bit in range(12):

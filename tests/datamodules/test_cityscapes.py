@@ -256,7 +256,7 @@ def test_coarse_images_enter_through_rare_classes_alone(written):
     assert set(coarse.train_id.tolist()) == {14}  # trucks, of the classes the images hold
     crops = [crop for epoch in range(200) for crop in both.train_dataloader().sampler.plan.epoch(epoch)]
     assert len(crops) == 2000
-    assert all(crop.centre for crop in crops if crop.file >= 10)
+    assert all(crop.center for crop in crops if crop.file >= 10)
     assert {crop.file for crop in crops} == set(range(12))
 
 
@@ -572,10 +572,10 @@ def test_labels_without_any_class(root):
 
 @pytest.mark.parametrize("part", ["train", "val"])
 @pytest.mark.parametrize("number", [0, 1])
-@pytest.mark.parametrize(("kind", "pixels"), [("8-bit RGB", "colours"), ("16-bit gray", "instances")])
-def test_colours_or_instances_in_place_of_ids(root, part, number, kind, pixels):
+@pytest.mark.parametrize(("kind", "pixels"), [("8-bit RGB", "colors"), ("16-bit gray", "instances")])
+def test_colors_or_instances_in_place_of_ids(root, part, number, kind, pixels):
     image, ids = scene(0)
-    path = spoil(root, part, number, image if pixels == "colours" else ids.astype(np.uint16) * 1000)
+    path = spoil(root, part, number, image if pixels == "colors" else ids.astype(np.uint16) * 1000)
     each_way(root, part, f"{path}: expected 8-bit gray pixels, one id each, but the file has {kind} pixels")
 
 

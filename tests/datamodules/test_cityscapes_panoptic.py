@@ -52,7 +52,7 @@ def test_ids_are_those_of_the_files(maps):
     assert batch["label"].shape == (1, 1, *SIZE)
     assert batch["label_full"].shape == (1, 1, 128, 256)
     assert "image" not in batch
-    # Both maps are picked at the same places: the centres of 2x2 blocks.
+    # Both maps are picked at the same places: the centers of 2x2 blocks.
     np.testing.assert_array_equal(batch["instance"][0, 0], instance[1::2, 1::2])
     np.testing.assert_array_equal(batch["label"][0, 0], np.where(label == 255, 34, label)[1::2, 1::2])
 

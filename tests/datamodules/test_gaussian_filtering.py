@@ -112,8 +112,8 @@ def test_every_photograph_gives_equally_many_crops(root):
 
 @pytest.mark.parametrize("mode", ["I;16", "P", "LA", "CMYK"])
 def test_other_kinds_of_pixels(root, mode):
-    grey = np.random.default_rng(0).integers(0, 2**16, (60, 80), dtype=np.uint16)
-    picture = Image.fromarray(grey) if mode == "I;16" else Image.fromarray((grey // 256).astype(np.uint8)).convert(mode)
+    gray = np.random.default_rng(0).integers(0, 2**16, (60, 80), dtype=np.uint16)
+    picture = Image.fromarray(gray) if mode == "I;16" else Image.fromarray((gray // 256).astype(np.uint8)).convert(mode)
     picture.save(root / "test" / ("0.tif" if mode == "CMYK" else "0.png"))
     data = make(root, "test")
     number = next(i for i in range(len(data._files["test"])) if data._files["test"][i].stem == "0")

@@ -100,7 +100,7 @@ def test_without_test_folder_val_is_tested(tmp_path):
     assert len(labels_of(data.test_dataloader())) == 9
 
 
-def test_unlabelled_test_folder_is_passed_over_with_a_warning(tmp_path):
+def test_unlabeled_test_folder_is_passed_over_with_a_warning(tmp_path):
     write_data(tmp_path, {"val": 1})
     write_picture(tmp_path / "test" / "ILSVRC2012_test_00000001.JPEG", 0)
     with pytest.warns(UserWarning, match=r"test has no class folders, so no labels: val/ is used for testing"):
@@ -279,7 +279,7 @@ def test_broken_training_images_are_stepped_over_with_one_warning_each(root):
     assert torch.equal(taken["image"], dataset[2]["image"])
     with pytest.warns(UserWarning, match=rf"\(2 of at most 2 in this process\): {last}"):
         taken = dataset[17]
-    assert taken["label"] == 0  # the neighbour of the last is the first
+    assert taken["label"] == 0  # the neighbor of the last is the first
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         assert [dataset[1]["label"], dataset[17]["label"]] == [0, 0]
@@ -300,7 +300,7 @@ def test_budget_of_zero_stops_at_the_first(root):
         ready(root, max_broken=0).train_dataloader().dataset[0]
 
 
-def test_search_for_a_readable_neighbour_ends_where_there_is_none(tmp_path):
+def test_search_for_a_readable_neighbor_ends_where_there_is_none(tmp_path):
     write_data(tmp_path, {"train": 1, "val": 1})
     for path in (tmp_path / "train").rglob("*.JPEG"):
         cut(path)
@@ -449,14 +449,14 @@ def test_a_seeded_run_of_two_workers_and_two_epochs_is_repeatable(root, monkeypa
 
 
 def test_small_images_are_neither_cropped_nor_mirrored(tmp_path):
-    grey = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
+    gray = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
     for split in ("train", "val"):
         (tmp_path / split / "3").mkdir(parents=True)
-        Image.fromarray(grey).save(tmp_path / split / "3" / "3_0001.png")
+        Image.fromarray(gray).save(tmp_path / split / "3" / "3_0001.png")
     data = ready(tmp_path, image_size=16, resize=16, crop_scale=None, horizontal_flip=0.0)
     for loader in (data.train_dataloader(), data.val_dataloader()):
         image = next(iter(loader))["image"]
-        assert torch.equal(image, torch.from_numpy(grey).expand(1, 3, 16, 16))
+        assert torch.equal(image, torch.from_numpy(gray).expand(1, 3, 16, 16))
 
 
 @pytest.mark.parametrize(
@@ -567,7 +567,7 @@ def test_a_table_without_splits_is_split_by_share(tmp_path):
     assert len(labels_of(data.val_dataloader())) == 2
 
 
-def test_grey_images_stay_grey(tmp_path):
+def test_gray_images_stay_gray(tmp_path):
     for split in ("train", "val"):
         for name in "ab":
             (tmp_path / split / name).mkdir(parents=True)

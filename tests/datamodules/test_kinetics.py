@@ -12,11 +12,12 @@ import torch
 import yaml
 from lightning.pytorch import LightningModule, Trainer
 
+from pcpad import _renamed
 from pcpad.commands.recipes import packaged_recipes
 from pcpad.datamodules import KineticsDataModule
 from pcpad.datamodules.datasets import video_table as table_module
 from pcpad.datamodules.datasets.clip_datasets import WholeVideoSampler, Windows
-from pcpad.datamodules.datasets.clips import Sampling, centre_view
+from pcpad.datamodules.datasets.clips import Sampling, center_view
 from pcpad.datamodules.datasets.epochs import Crop
 from pcpad.datamodules.datasets.video_table import BrokenVideo, note_broken
 from pcpad.datamodules.reading import caches as caches_module
@@ -95,10 +96,10 @@ def test_testing_sees_every_window_of_every_video(written, videos):
     clips = torch.cat([batch["clip"] for batch in batches]).permute(0, 2, 3, 4, 1).numpy()
     wide = videos.picture(0).shape
     seen = {video: [] for video in owners}
-    view = centre_view(*wide[:2], 48)
+    view = center_view(*wide[:2], 48)
     assert view == View(48, 64, 0, 8, 48, 48)
     for video, clip in zip(owners, clips, strict=True):
-        whole = np.pad(clip, ((0, 0), (0, 0), (8, 8), (0, 0)), mode="edge")  # what the centre crop cut off
+        whole = np.pad(clip, ((0, 0), (0, 0), (8, 8), (0, 0)), mode="edge")  # what the center crop cut off
         seen[video] += [videos.number(picture) for picture in whole]
     # 33 frames: two full windows, and one of the last frame, looped.
     assert seen[0] == [*range(32), *[32] * 16]
@@ -135,7 +136,7 @@ def test_validation_takes_several_clips_of_a_video(written, videos):
     assert owners == [0, 0, 0, 1, 2, 3, 3, 3, 4, 5], "videos of 33, 16 and 5 frames"
     assert torch.cat([batch["label"] for batch in batches]).tolist() == [0] * 5 + [1] * 5
     first = torch.cat([batch["clip"] for batch in batches])[:3, :, 0].permute(0, 2, 3, 1).numpy()
-    whole = np.pad(first, ((0, 0), (0, 0), (8, 8), (0, 0)), mode="edge")  # what the centre crop cut off
+    whole = np.pad(first, ((0, 0), (0, 0), (8, 8), (0, 0)), mode="edge")  # what the center crop cut off
     assert [videos.number(picture) for picture in whole] == [0, 8, 16]
     with pytest.raises(ValueError, match="`val_clip` to be omitted if `val_clips` is above 1, but got start"):
         KineticsDataModule(written, val_clips=3, val_clip="start")
@@ -538,12 +539,19 @@ def test_read_only_data_is_indexed_in_the_users_cache(root, cache, monkeypatch):
 @pytest.mark.parametrize(
     ("argument", "value"),
     [("batch_size", 0), ("clip_length", 0), ("stride", 0), ("size", 0), ("num_workers", -1), ("fps", 0.0),
-     ("val_clips", 0), ("crop", "centre"), ("flip", 1.5), ("val_clip", "middle"), ("max_broken", -1),
+     ("val_clips", 0), ("crop", "center"), ("flip", 1.5), ("val_clip", "middle"), ("max_broken", -1),
      ("max_missing", 2.0), ("jpeg_fps", 0.0), ("effective_batch", 0)],
 )  # fmt: skip
 def test_arguments_out_of_range(argument, value):
     with pytest.raises(ValueError, match=f"Expected argument `{argument}` to be .* got {value}"):
         KineticsDataModule("x", **{argument: value})
+
+
+def test_the_old_spelling_of_the_center_still_counts(monkeypatch):
+    monkeypatch.setattr(_renamed, "_warned", set())
+    with pytest.warns(FutureWarning, match='val_clip="centre" is called val_clip="center" now') as caught:
+        assert KineticsDataModule("x", val_clip="centre").val_clip == KineticsDataModule("x").val_clip == "center"
+    assert caught[0].filename == __file__
 
 
 def test_loaders_before_setup(tmp_path):

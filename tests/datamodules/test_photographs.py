@@ -1,4 +1,4 @@
-"""Squares of unlabelled photographs."""
+"""Squares of unlabeled photographs."""
 
 import numpy as np
 import pytest

@@ -46,15 +46,15 @@ def exif(orientation):
 
 
 def pngs():
-    rgb, grey = Image.fromarray(VALUES[..., :3]), Image.fromarray(VALUES[..., 0])
+    rgb, gray = Image.fromarray(VALUES[..., :3]), Image.fromarray(VALUES[..., 0])
     palette = rgb.quantize(16)
     return (
         saved(rgb, "PNG"),
-        saved(grey, "PNG"),
+        saved(gray, "PNG"),
         saved(rgb, "PNG", exif=exif(6)),
         saved(Image.fromarray(VALUES), "PNG"),
         saved(palette, "PNG", transparency=bytes(range(16))),
-        saved(grey.convert("1"), "PNG"),
+        saved(gray.convert("1"), "PNG"),
         saved(Image.fromarray(VALUES[..., 0].astype(np.uint16) * 257), "PNG"),
         saved(rgb, "PNG", save_all=True, append_images=[rgb.transpose(Image.Transpose.FLIP_TOP_BOTTOM)]),
     )
@@ -151,7 +151,7 @@ def check(outcome, write, data, name="x"):
     path = write(name, data)
     found = outcome(read_picture, path, errors=(PictureError,))
     if not isinstance(found, PictureError):
-        assert 0 < found.colour.size <= 4 * MOST
+        assert 0 < found.color.size <= 4 * MOST
     found = outcome(read_image, path, errors=(BrokenImageError,))
     if not isinstance(found, BrokenImageError):
         assert found.shape[0] == 3
@@ -169,9 +169,9 @@ def check_png(outcome, write, data):
     if isinstance(file, BrokenImageError):
         return
     for rows, columns in ((slice(None), slice(None)), (slice(1, 3), slice(2, 5))):
-        for read in (file.rgb, file.grey):
+        for read in (file.rgb, file.gray):
             outcome(read, rows, columns, errors=(UserValueError,))
-    outcome(file.grey16, errors=(UserValueError,))
+    outcome(file.gray16, errors=(UserValueError,))
 
 
 PNGS, JPEGS, OTHERS = pngs(), jpegs(), others()

@@ -93,7 +93,7 @@ def check(seed):
 def geometries(start, stop):
     for seed in range(start, stop):
         check(seed)
-    assert _scaling._memoised_table.cache_info().misses >= min(stop - start, 10)
+    assert _scaling._memoized_table.cache_info().misses >= min(stop - start, 10)
 
 
 def test_some_geometries(interpreted):

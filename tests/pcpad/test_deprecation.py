@@ -1,17 +1,20 @@
 """Warnings of what will go away, and that it goes away."""
 
 import ast
+import inspect
 import pickle
 import re
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from packaging.version import Version
 
 import pcpad
 from pcpad import _renamed
-from pcpad.deprecation import deprecated, warn_renamed
+from pcpad.deprecation import deprecated, renamed_attributes, renamed_keywords, warn_renamed
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 mark = deprecated(since="0.2.0", removed="0.4.0", use="pcpad.new")
@@ -71,6 +74,91 @@ def test_methods_classes_and_who_inherits_from_them():
         assert isinstance(Younger(), Old)
     assert pickle.loads(pickle.dumps(it)).x == 3
     assert Old.__doc__ == "The class's."
+
+
+renamed = renamed_keywords(removed="0.4.0", colour="color")
+aliased = renamed_attributes(removed="0.4.0", colour="color")
+
+
+@renamed
+def paint(label, color=None, *, thick=1):
+    """The function's."""
+    return label, color, thick
+
+
+class Pen:
+    @renamed
+    def draw(self, color):
+        return color
+
+
+@renamed
+@aliased
+@dataclass
+class Ink:
+    """The dataclass's."""
+
+    color: str
+
+
+@renamed
+@aliased
+class Dot(NamedTuple):
+    """The tuple's."""
+
+    x: int
+    color: str = "black"
+
+
+@pytest.mark.parametrize(
+    ("call", "result", "name"),
+    [
+        (lambda: paint(1, colour="red"), (1, "red", 1), "paint"),
+        (lambda: paint(label=1, thick=2, colour="red"), (1, "red", 2), "paint"),
+        (lambda: Pen().draw(colour="red"), "red", "Pen.draw"),
+        (lambda: Ink(colour="red"), Ink("red"), "Ink"),
+        (lambda: Dot(1, colour="red"), Dot(1, "red"), "Dot"),
+    ],
+    ids=["function", "all-keywords", "method", "dataclass", "named-tuple"],
+)
+def test_old_keywords_are_taken_and_warn_the_caller(call, result, name):
+    with pytest.warns(
+        FutureWarning, match=rf"^`colour` of {name} is called `color` now; .* in pcpad 0\.4\.0"
+    ) as caught:
+        assert call() == result
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_present_keywords_are_silent_and_nothing_else_changes():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert paint(1, "red") == paint(1, color="red") == (1, "red", 1)
+        assert pickle.loads(pickle.dumps([Ink("red"), Dot(1)])) == [Ink(color="red"), Dot(1, "black")]
+        assert Dot(1)._replace(color="red") == (1, "red")
+    assert list(inspect.signature(Dot).parameters) == ["x", "color"]
+    assert list(inspect.signature(Ink).parameters) == ["color"]
+    assert (paint.__name__, paint.__doc__, Dot.__doc__) == ("paint", "The function's.", "The tuple's.")
+
+
+def test_an_old_keyword_beside_the_present_one_is_refused():
+    with pytest.raises(TypeError, match="paint got both `color` and `colour`, its old name: pass `color` alone"):
+        paint(1, color="red", colour="blue")
+    with pytest.raises(TypeError, match="multiple values for argument 'color'"), pytest.warns(FutureWarning):
+        paint(1, "red", colour="blue")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'hue'"):
+        paint(1, hue="blue")
+
+
+def test_old_attributes_read_and_write_the_present_ones():
+    ink = Ink("red")
+    with pytest.warns(FutureWarning, match=r"^Ink\.colour is called color now; .* removed in pcpad 0\.4\.0") as caught:
+        assert ink.colour == "red"
+    assert caught[0].filename == __file__
+    with pytest.warns(FutureWarning, match=r"Ink\.colour"):
+        ink.colour = "blue"
+    assert ink == Ink("blue")
+    with pytest.warns(FutureWarning, match=r"Dot\.colour"):
+        assert Dot(1).colour == "black"
 
 
 def test_old_names_blame_the_line_asked_for():

@@ -58,7 +58,7 @@ def test_tiles_see_bytes_as_floats_and_only_where_there_are_holes():
 
 
 def test_where_tiles_meet_there_is_no_seam():
-    # Each tile says something else; within the hole neighbouring pixels must still be near each other.
+    # Each tile says something else; within the hole neighboring pixels must still be near each other.
     calls = iter(torch.linspace(0, 1, 16))
 
     def network(image, mask):

@@ -104,7 +104,7 @@ def test_a_long_scratch_is_filled_in_pieces(monkeypatch):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_large_holes_are_filled_from_coarse_to_fine(method):
-    """Every pixel gets a value of its surroundings: no grey, no black."""
+    """Every pixel gets a value of its surroundings: no gray, no black."""
     image, mask = ramp(torch.float32, height=260, width=260) * 0.5 + 0.4, torch.ones(1, 260, 260)
     mask[:, 20:240, 20:240] = 0
     filled = fill_picture(image * mask, mask, method, Mean())

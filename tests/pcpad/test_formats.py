@@ -26,17 +26,17 @@ def test_content_decides(tmp_path, format, name):
     image, picture = read_image(tmp_path / name), read_picture(tmp_path / name)
     assert image.shape == (3, 60, 80)
     assert picture.size == image_size(tmp_path / name) == (60, 80)
-    assert np.array_equal(image.permute(1, 2, 0).numpy(), picture.colour)
+    assert np.array_equal(image.permute(1, 2, 0).numpy(), picture.color)
     if format in ("TGA", "JPEG2000", "PPM", "PNG", "BMP", "TIFF"):
-        assert np.array_equal(picture.colour, np.asarray(PHOTO))
+        assert np.array_equal(picture.color, np.asarray(PHOTO))
     else:
-        assert np.abs(picture.colour.astype(int) - np.asarray(PHOTO)).mean() < 12
+        assert np.abs(picture.color.astype(int) - np.asarray(PHOTO)).mean() < 12
 
 
 @pytest.mark.faults
 def test_bilevel_and_old_tga(tmp_path):
     PHOTO.convert("1").save(tmp_path / "a.pbm", "PPM")
-    assert np.array_equal(read_picture(tmp_path / "a.pbm").colour[..., 0], np.asarray(PHOTO.convert("1").convert("L")))
+    assert np.array_equal(read_picture(tmp_path / "a.pbm").color[..., 0], np.asarray(PHOTO.convert("1").convert("L")))
     PHOTO.save(tmp_path / "old.tga")
     (tmp_path / "old.tga").write_bytes((tmp_path / "old.tga").read_bytes()[:-26])  # without version 2's footer
     assert np.array_equal(read_image(tmp_path / "old.tga").permute(1, 2, 0).numpy(), np.asarray(PHOTO))
@@ -45,11 +45,11 @@ def test_bilevel_and_old_tga(tmp_path):
 @pytest.mark.faults
 def test_depth_is_kept_or_its_loss_said(tmp_path):
     deep = np.random.default_rng(0).integers(0, 65536, (60, 80)).astype(np.uint16)
-    Image.fromarray(deep).save(tmp_path / "grey.jp2")
-    picture = read_picture(tmp_path / "grey.jp2")
-    assert np.array_equal(picture.colour[..., 0], deep)
+    Image.fromarray(deep).save(tmp_path / "gray.jp2")
+    picture = read_picture(tmp_path / "gray.jp2")
+    assert np.array_equal(picture.color[..., 0], deep)
     assert picture.notes == ()
-    assert bits_of(tmp_path / "grey.jp2", "JPEG2000") == 16
+    assert bits_of(tmp_path / "gray.jp2", "JPEG2000") == 16
     with av.open(str(tmp_path / "a.avif"), "w", options={"movflags": "avif"}) as container:
         stream = container.add_stream("libsvtav1", rate=1, options={"svtav1-params": "log=-1:still-picture=1"})
         stream.width, stream.height, stream.pix_fmt = 80, 64, "yuv420p10le"

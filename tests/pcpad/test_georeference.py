@@ -44,7 +44,7 @@ def test_a_picture_keeps_its_place(tmp_path, shape, dtype):
     picture = read_picture(geotiff(tmp_path / "a.tif", pixels))
     assert write_picture(tmp_path / "b.tif", picture, "tiff") == ()
     assert tags_of(tmp_path / "b.tif") == tags_of(tmp_path / "a.tif")
-    assert (read_picture(tmp_path / "b.tif").colour == picture.colour).all()
+    assert (read_picture(tmp_path / "b.tif").color == picture.color).all()
     for format in ("png", "jpg"):
         assert "its georeference" in write_picture(tmp_path / f"b.{format}", picture, format)
 

@@ -79,7 +79,7 @@ def test_state_is_the_plain_layers(dims):
     layer(torch.randn(1, 4, *SIZES[dims]))
     assert list(layer.state_dict()) == ["weight", "bias"]
     assert list(layer.buffers()) == []
-    assert torch.equal(layer.weight, plain.weight), "initialised otherwise than nn.ConvNd"
+    assert torch.equal(layer.weight, plain.weight), "initialized otherwise than nn.ConvNd"
     assert torch.equal(layer.bias, plain.bias)
     assert plain.load_state_dict(layer.state_dict()).missing_keys == []
     assert layer.load_state_dict(plain.state_dict()).unexpected_keys == []

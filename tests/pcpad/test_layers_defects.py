@@ -72,7 +72,7 @@ def test_defect_2_windows_of_holes_are_finite(dtype, fill):
 
 
 def _masked_count(total, valid, dtype, path):
-    """The output at the centre of one 3 x 3 window in which `valid` of `total` entries are valid: the ratio itself."""
+    """The output at the center of one 3 x 3 window in which `valid` of `total` entries are valid: the ratio itself."""
     channels = total // 9
     mask = torch.ones(channels * 9)
     mask[torch.randperm(channels * 9 - 9)[: total - valid] + 9] = 0  # channel 0 stays whole

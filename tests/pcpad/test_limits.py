@@ -57,7 +57,7 @@ def flat_webp():
         (png(16_000, 16_000, 2), read_picture),
         (png(16_000, 16_000), lambda path: read_mask(path, "white_hole", 0.5)),
         (png(16_000, 16_000, 2), read_image),
-        (png(16_000, 16_000), lambda path: PngFile(path).grey()),
+        (png(16_000, 16_000), lambda path: PngFile(path).gray()),
         (flat_webp(), read_picture),
         (tiff(46_336), read_picture),
         (frame(), lambda path: index_folder(path.parent)),

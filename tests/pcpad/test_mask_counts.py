@@ -130,4 +130,4 @@ def test_tables_made_in_inference_mode_serve_training():
     with torch.inference_mode():
         partial_conv2d(x, weight, torch.zeros(4), 1, 1, mask=mask)
     partial_conv2d(x.requires_grad_(), weight, torch.zeros(4), 1, 1, mask=mask).sum().backward()
-    assert _mask_counts._memoised_tables.cache_info().currsize == 1
+    assert _mask_counts._memoized_tables.cache_info().currsize == 1

@@ -86,7 +86,7 @@ def test_a_picture_keeps_all_of_it(format, alpha, channels, kind, tmp_path):
     assert write_picture(path, picture, format) == ()
     again = read_picture(path)
     if not (format == "tiff" and kind is np.uint16 and alpha and channels == 1):  # which becomes RGB
-        assert np.array_equal(again.colour, picture.colour)
+        assert np.array_equal(again.color, picture.color)
     assert again.profile == PROFILE
     assert again.exif == picture.exif
     assert [round(value) for value in again.dpi] == [300, 150]
@@ -95,8 +95,8 @@ def test_a_picture_keeps_all_of_it(format, alpha, channels, kind, tmp_path):
 def test_a_place_on_earth_beside_it(tmp_path):
     place = Georeference({33550: (12, (0.5, 0.5, 0.0)), 33922: (12, (0.0, 0.0, 0.0, 7.0, 8.0, 0.0))})
     for kind in (np.uint8, np.uint16):
-        colour = np.full((9, 9, 3), np.iinfo(kind).max, kind)
-        write_picture(tmp_path / "a.tif", Picture(colour, place=place, exif=exif_of(opened(exif()))), "tiff")
+        color = np.full((9, 9, 3), np.iinfo(kind).max, kind)
+        write_picture(tmp_path / "a.tif", Picture(color, place=place, exif=exif_of(opened(exif()))), "tiff")
         again = read_picture(tmp_path / "a.tif")
         assert again.place is not None
         assert again.exif is not None

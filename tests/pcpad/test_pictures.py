@@ -28,16 +28,16 @@ def chunk(kind, data):
 def plain_png(array, *extra):
     """An independent, unfiltered PNG encoder."""
     depth = 8 * array.itemsize
-    colour = {1: 0, 2: 4, 3: 2, 4: 6}[array.shape[2]]
+    color = {1: 0, 2: 4, 3: 2, 4: 6}[array.shape[2]]
     rows = b"".join(b"\0" + row.astype(f">u{array.itemsize}").tobytes() for row in array)
-    header = struct.pack(">IIBBBBB", array.shape[1], array.shape[0], depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", array.shape[1], array.shape[0], depth, color, 0, 0, 0)
     return b"".join(
         [b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header), *extra, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
     )
 
 
 def turned(array, orientation):
-    """What each EXIF orientation asks for, spelt out."""
+    """What each EXIF orientation asks for, spelled out."""
     return {
         1: array,
         2: array[:, ::-1],
@@ -55,7 +55,7 @@ def exif(orientation):
 
 
 def whole(picture):
-    return picture.colour if picture.alpha is None else np.dstack([picture.colour, picture.alpha])
+    return picture.color if picture.alpha is None else np.dstack([picture.color, picture.alpha])
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
@@ -64,15 +64,15 @@ def test_png_of_any_depth_and_channels_is_read_and_written_bit_by_bit(tmp_path, 
     array = pixels(channels, kind)
     (tmp_path / "a.png").write_bytes(plain_png(array))
     picture = read_picture(tmp_path / "a.png")
-    assert picture.colour.dtype == kind
-    assert picture.colour.shape[2] == (1 if channels < 3 else 3)
+    assert picture.color.dtype == kind
+    assert picture.color.shape[2] == (1 if channels < 3 else 3)
     assert (picture.alpha is not None) == (channels in (2, 4))
     assert picture.notes == ()
     assert np.array_equal(whole(picture), array)
     assert write_picture(tmp_path / "b.png", picture) == ()
     again = read_picture(tmp_path / "b.png")
     assert np.array_equal(whole(again), array)
-    assert again.colour.dtype == kind
+    assert again.color.dtype == kind
     # Another decoder sees the same.
     seen = cv2.imread(str(tmp_path / "b.png"), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(seen.reshape(*array.shape[:2], -1)[..., -1], array[..., {3: 0}.get(channels, -1)])
@@ -83,8 +83,8 @@ def test_png_of_any_depth_and_channels_is_read_and_written_bit_by_bit(tmp_path, 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_tiff_is_lossless_too(tmp_path, channels, kind):
     array = pixels(channels, kind)
-    colour, alpha = (array[..., :3], array[..., 3]) if channels == 4 else (array, None)
-    assert write_picture(tmp_path / "a.tiff", Picture(colour, alpha), "tiff") == ()
+    color, alpha = (array[..., :3], array[..., 3]) if channels == 4 else (array, None)
+    assert write_picture(tmp_path / "a.tiff", Picture(color, alpha), "tiff") == ()
     assert np.array_equal(whole(read_picture(tmp_path / "a.tiff")), array)
 
 
@@ -93,7 +93,7 @@ def test_tiff_is_lossless_too(tmp_path, channels, kind):
 def test_png_orientation_is_applied(tmp_path, orientation, kind):
     array = pixels(3, kind)
     (tmp_path / "a.png").write_bytes(plain_png(array, chunk(b"eXIf", exif(orientation))))
-    assert np.array_equal(read_picture(tmp_path / "a.png").colour, turned(array, orientation))
+    assert np.array_equal(read_picture(tmp_path / "a.png").color, turned(array, orientation))
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 7, 8])
@@ -118,21 +118,21 @@ def test_tiff_orientation_is_applied_once(tmp_path, orientation, kind, channels)
     ]
     table = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
     (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<I", after + len(bits)) + data + bits + table)
-    assert np.array_equal(read_picture(tmp_path / "a.tif").colour, turned(array, orientation))
+    assert np.array_equal(read_picture(tmp_path / "a.tif").color, turned(array, orientation))
 
 
 def test_jpeg_orientation_is_applied(tmp_path):
     array = np.zeros((16, 32, 3), np.uint8)
     array[:, :16] = 255
     Image.fromarray(array).save(tmp_path / "a.jpg", quality=100, exif=b"Exif\0\0" + exif(6))
-    colour = read_picture(tmp_path / "a.jpg").colour
-    assert colour.shape == (32, 16, 3)
-    assert colour[:12].min() > 240
-    assert colour[20:].max() < 15
+    color = read_picture(tmp_path / "a.jpg").color
+    assert color.shape == (32, 16, 3)
+    assert color[:12].min() > 240
+    assert color[20:].max() < 15
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "P", "1", "LA"])
-def test_other_colours_become_rgb_which_is_said(tmp_path, mode):
+def test_other_colors_become_rgb_which_is_said(tmp_path, mode):
     image = Image.fromarray(pixels(3, np.uint8)).convert(mode)
     name = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
     image.save(name)
@@ -144,25 +144,25 @@ def test_other_colours_become_rgb_which_is_said(tmp_path, mode):
     assert picture.notes == said.get(mode, ())
 
 
-def test_transparent_colour_and_palette_become_alpha(tmp_path):
-    Image.fromarray(np.array([[0, 7]], np.uint8)).save(tmp_path / "grey.png", transparency=7)
-    assert read_picture(tmp_path / "grey.png").alpha.tolist() == [[255, 0]]
+def test_transparent_color_and_palette_become_alpha(tmp_path):
+    Image.fromarray(np.array([[0, 7]], np.uint8)).save(tmp_path / "gray.png", transparency=7)
+    assert read_picture(tmp_path / "gray.png").alpha.tolist() == [[255, 0]]
     palette = Image.fromarray(np.array([[0, 1, 2]], np.uint8)).convert("P")
     palette.save(tmp_path / "p.png", transparency=bytes([0, 128]))
     assert read_picture(tmp_path / "p.png").alpha.tolist() == [[0, 128, 255]]
-    assert read_picture(tmp_path / "p.png").colour.tolist() == [[[0] * 3, [1] * 3, [2] * 3]]
+    assert read_picture(tmp_path / "p.png").color.tolist() == [[[0] * 3, [1] * 3, [2] * 3]]
 
 
 def test_of_several_frames_the_first_is_used_which_is_said(tmp_path):
     frames = [Image.fromarray(np.full((4, 4), value, np.uint8)) for value in (10, 200)]
     frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
     picture = read_picture(tmp_path / "a.tif")
-    assert (picture.colour == 10).all()
+    assert (picture.color == 10).all()
     assert picture.notes == ("the first of its 2 frames is used",)
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
-def test_the_colour_profile_is_kept(tmp_path, kind):
+def test_the_color_profile_is_kept(tmp_path, kind):
     from PIL import ImageCms
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -181,17 +181,17 @@ def test_jpeg_says_what_it_cannot_keep(tmp_path):
     array = np.full((8, 8, 3), 40_000, np.uint16)
     lost = write_picture(tmp_path / "a.jpg", Picture(array, array[..., 0]), "jpg")
     assert lost == ("alpha", "8 of the 16 bits per channel")
-    assert abs(int(read_picture(tmp_path / "a.jpg").colour[4, 4, 0]) - 40_000 / 257) < 2
+    assert abs(int(read_picture(tmp_path / "a.jpg").color[4, 4, 0]) - 40_000 / 257) < 2
 
 
 def test_16_bit_portable_maps(tmp_path):
-    grey = pixels(1, np.uint16)
-    (tmp_path / "a.pgm").write_bytes(b"P5\n9 70\n65535\n" + grey.astype(">u2").tobytes())
-    assert np.array_equal(read_picture(tmp_path / "a.pgm").colour, grey)
-    colour = pixels(3, np.uint16)
-    (tmp_path / "a.ppm").write_bytes(b"P6\n9 70\n65535\n" + colour.astype(">u2").tobytes())
-    assert np.array_equal(read_picture(tmp_path / "a.ppm").colour, colour)
-    (tmp_path / "b.pgm").write_bytes(b"P5\n9 70\n1023\n" + (grey % 1024).astype(">u2").tobytes())
+    gray = pixels(1, np.uint16)
+    (tmp_path / "a.pgm").write_bytes(b"P5\n9 70\n65535\n" + gray.astype(">u2").tobytes())
+    assert np.array_equal(read_picture(tmp_path / "a.pgm").color, gray)
+    color = pixels(3, np.uint16)
+    (tmp_path / "a.ppm").write_bytes(b"P6\n9 70\n65535\n" + color.astype(">u2").tobytes())
+    assert np.array_equal(read_picture(tmp_path / "a.ppm").color, color)
+    (tmp_path / "b.pgm").write_bytes(b"P5\n9 70\n1023\n" + (gray % 1024).astype(">u2").tobytes())
     with pytest.raises(PictureError, match=r"b\.pgm: its largest value 1023"):
         read_picture(tmp_path / "b.pgm")
 
@@ -253,7 +253,7 @@ def test_a_picture_of_200_megapixels(tmp_path):
     array = np.zeros((14_200, 14_200, 1), np.uint8)
     array[-1, -1] = 9
     write_picture(tmp_path / "a.tiff", Picture(array), "tiff")
-    assert np.array_equal(read_picture(tmp_path / "a.tiff").colour, array)
+    assert np.array_equal(read_picture(tmp_path / "a.tiff").color, array)
 
 
 # Damage, and what is no damage
@@ -279,7 +279,7 @@ JPEGS = {
     "progressive": jpeg(progressive=True),
     "no chroma subsampling": jpeg(subsampling=0),
     "restart marks": jpeg(restart_marker_rows=1),
-    "grey": jpeg(PHOTO[..., 0]),
+    "gray": jpeg(PHOTO[..., 0]),
     "cmyk": jpeg(Image.fromarray(PHOTO).convert("CMYK")),
 }
 READERS = [read_picture, read_image]
@@ -298,10 +298,10 @@ def test_a_jpeg_cut_short_with_an_end_mark_is_noticed(tmp_path, kind, part, read
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_whole_jpeg_that_ends_in_grey_is_read(tmp_path, reader):
-    grey = PHOTO.copy()
-    grey[100:] = 128
-    for data in (jpeg(grey), jpeg(np.full_like(grey, 128)), jpeg(grey, progressive=True) + b"more\xff\xd9"):
+def test_a_whole_jpeg_that_ends_in_gray_is_read(tmp_path, reader):
+    gray = PHOTO.copy()
+    gray[100:] = 128
+    for data in (jpeg(gray), jpeg(np.full_like(gray, 128)), jpeg(gray, progressive=True) + b"more\xff\xd9"):
         (tmp_path / "a.jpg").write_bytes(data)
         reader(tmp_path / "a.jpg")
 
@@ -344,13 +344,13 @@ def tiff(values, bits, extra=None):
 
 @pytest.mark.faults
 @pytest.mark.parametrize("bits", [12, 16])
-def test_twelve_bits_of_grey_are_neither_black_nor_white(tmp_path, bits):
+def test_twelve_bits_of_gray_are_neither_black_nor_white(tmp_path, bits):
     values = np.linspace(0, 4095, 40 * 60).reshape(40, 60).astype(np.uint16)
     path = tmp_path / "a.tif"
     path.write_bytes(tiff(values, bits))
     assert abs(float(read_image(path).float().mean()) - 127.5) < 1
     picture = read_picture(path)
-    assert np.array_equal(picture.colour[..., 0], values)
+    assert np.array_equal(picture.color[..., 0], values)
     assert picture.white == 4095
     assert "12" in picture.notes[0]
     write_picture(tmp_path / "b.jpg", picture, "jpg")
@@ -370,14 +370,14 @@ def test_sixteen_bits_that_are_used_or_black_stay_what_they_are(tmp_path):
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize(("channels", "extra"), [(4, None), (4, 0), (5, None), (2, 0), (2, None)])
-def test_a_channel_more_than_colours_and_alpha_is_refused(tmp_path, channels, extra, bits, reader):
+def test_a_channel_more_than_colors_and_alpha_is_refused(tmp_path, channels, extra, bits, reader):
     (tmp_path / "a.tif").write_bytes(tiff(RNG.integers(0, 1 << bits, (8, 10, channels)), bits, extra))
     with pytest.raises(PictureError, match=r"a\.tif: "):
         reader(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize(("channels", "extra"), [(3, None), (4, 2), (4, 1)])
-def test_colours_and_alpha_are_read(tmp_path, channels, extra):
+def test_colors_and_alpha_are_read(tmp_path, channels, extra):
     (tmp_path / "a.tif").write_bytes(tiff(RNG.integers(0, 256, (8, 10, channels)), 8, extra))
     assert read_image(tmp_path / "a.tif").shape == (3, 8, 10)
     assert (read_picture(tmp_path / "a.tif").alpha is None) == (channels == 3)

@@ -33,7 +33,7 @@ def pictures():
     ramp = np.tile(np.linspace(255, 0, 400).astype(np.uint8), (300, 1))
     checks = (np.indices((300, 400)).sum(0) % 2 * 255).astype(np.uint8)
     white = Image.new("L", (900, 900), "white")
-    pages = {"photo": photo(), "grey": photo().convert("L"), "cmyk": photo().convert("CMYK"), "flat": flat}
+    pages = {"photo": photo(), "gray": photo().convert("L"), "cmyk": photo().convert("CMYK"), "flat": flat}
     return pages | {"white": white, "ramp": Image.fromarray(ramp), "checks": Image.fromarray(checks)}
 
 

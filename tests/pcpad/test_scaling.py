@@ -57,7 +57,7 @@ def test_the_border_alone_is_scaled(borders, dims, stride, with_bias, learns):
     bias = bias if with_bias else None
     y = CONVOLUTIONS[dims][1](x.requires_grad_(learns), weight, bias, stride, 1)
     torch.testing.assert_close(y.detach(), expected(dims, x.detach(), weight, bias, stride), rtol=1e-12, atol=1e-12)
-    assert _scaling._memoised_strips.cache_info().currsize
+    assert _scaling._memoized_strips.cache_info().currsize
 
 
 @pytest.mark.parametrize("with_bias", [True, False])
@@ -75,7 +75,7 @@ def test_gradients_of_both_orders_where_the_border_alone_is_scaled(borders, dims
 
     assert gradcheck(call, inputs, fast_mode=dims == 3)
     assert gradgradcheck(call, inputs, fast_mode=True)
-    assert _scaling._memoised_strips.cache_info().currsize == (dims < 3)  # of a small volume most is border
+    assert _scaling._memoized_strips.cache_info().currsize == (dims < 3)  # of a small volume most is border
 
 
 @pytest.mark.parametrize("frozen", ["x", "weight", "bias", "all but bias"])
@@ -208,13 +208,13 @@ def test_layout_is_the_convolutions_where_the_border_alone_is_scaled(borders, fo
 def test_memory_that_is_kept_is_bounded(monkeypatch):
     _border.forget()
     plan = _border.plan_for(torch.empty(1, 1, 1 << 17, 40, device="meta"), torch.empty(1, 1, 3, 3), 1, 1, 1, 1)
-    assert not plan.memoise
+    assert not plan.memoize
     assert not plan.borders  # more of them than are kept
     monkeypatch.setattr(_border, "STRIP_ELEMENTS", 10)
     monkeypatch.setattr(_border, "_MEMO_ELEMENTS", 10)
     x, weight, bias = operands(2)
     _border.forget()
     torch.testing.assert_close(partial_conv2d(x, weight, bias, 1, 1), expected(2, x, weight, bias))
-    assert not _scaling._memoised_strips.cache_info().currsize
-    assert _border._memoised_counts.cache_info().currsize == 1
+    assert not _scaling._memoized_strips.cache_info().currsize
+    assert _border._memoized_counts.cache_info().currsize == 1
     _border.forget()

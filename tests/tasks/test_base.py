@@ -2,6 +2,7 @@
 
 from enum import Enum
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ class Small(Task):
         self.log("test/mean", self.network(self.normalize(batch["image"])).mean())
 
 
-class Grey(LightningDataModule):
+class Gray(LightningDataModule):
     """Four images of one value."""
 
     def __init__(self, value=0.5, **stated):
@@ -114,24 +115,31 @@ def test_images_are_normalized_from_bytes_and_floats():
 
 def test_training_says_what_it_trained_with_and_on(tmp_path):
     task = Small(num_classes=2, optimizer=sgd)
-    trainer(tmp_path, max_steps=1).fit(task, Grey(num_classes=2, class_names=("a", "b")))
+    trainer(tmp_path, max_steps=1).fit(task, Gray(num_classes=2, class_names=("a", "b")))
     assert (task.trained_with, task.class_names) == ("partial", ["a", "b"])
 
 
 def test_old_names_of_what_data_state_still_count(tmp_path):
     task = Small(optimizer=sgd)
-    with pytest.warns(FutureWarning, match="`classes` of Grey is called `class_names` now"):
-        trainer(tmp_path, max_steps=1).fit(task, Grey(classes=["a", "b"]))
+    with pytest.warns(FutureWarning, match="`classes` of Gray is called `class_names` now"):
+        trainer(tmp_path, max_steps=1).fit(task, Gray(classes=["a", "b"]))
     assert task.class_names == ["a", "b"]
+
+
+def test_the_old_name_of_class_colors_still_counts():
+    task = Small()
+    task._trainer = SimpleNamespace(datamodule=Gray(class_colours=[(1, 2, 3)]))
+    with pytest.warns(FutureWarning, match="`class_colours` of Gray is called `class_colors` now"):
+        assert task.data_offer("class_colors") == [(1, 2, 3)]
 
 
 def test_classes_are_compared_before_anything_is_read(tmp_path):
     with pytest.raises(ValueError, match=r"The data has 3 classes and the network 2: pass --model\.num_classes 3"):
-        trainer(tmp_path).test(Small(num_classes=2), Grey(num_classes=3))
+        trainer(tmp_path).test(Small(num_classes=2), Gray(num_classes=3))
     task = Small(num_classes=2)
     task.class_names = ["b", "a"]
     with pytest.warns(UserWarning, match="named or ordered differently"):
-        trainer(tmp_path).test(task, Grey(class_names=["a", "b"]), verbose=False)
+        trainer(tmp_path).test(task, Gray(class_names=["a", "b"]), verbose=False)
 
 
 @pytest.mark.faults
@@ -139,7 +147,7 @@ def test_classes_are_compared_before_anything_is_read(tmp_path):
 def test_classes_in_another_order_are_said_by_every_verb(tmp_path, verb):
     task = Small(num_classes=2, optimizer=sgd)
     task.class_names = ["b", "a"]  # as a checkpoint would have it
-    data = Grey(num_classes=2, class_names=["a", "b"])
+    data = Gray(num_classes=2, class_names=["a", "b"])
     run = trainer(tmp_path, max_steps=1, limit_val_batches=1)
     with pytest.warns(UserWarning, match="named or ordered differently"):
         getattr(run, verb)(task, data)
@@ -149,7 +157,7 @@ def test_a_loss_that_is_not_finite_never_reaches_the_weights(tmp_path):
     task = Small(optimizer=sgd)
     before = task.network.weight.clone()
     with pytest.raises(NonFiniteLossError, match=r"loss is not finite \(epoch 0, step 0\)"):
-        trainer(tmp_path, max_steps=1).fit(task, Grey(torch.inf))
+        trainer(tmp_path, max_steps=1).fit(task, Gray(torch.inf))
     assert torch.equal(task.network.weight, before)
 
 

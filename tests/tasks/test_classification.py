@@ -250,7 +250,7 @@ def test_cross_testing_with_explicit_padding(tmp_path):
     (zeros,) = trainer(tmp_path).test(plain, Images(), verbose=False)
     explicit = task(padding="explicit")
     (result,) = trainer(tmp_path).test(explicit, Images(), ckpt_path=tmp_path / "zeros.ckpt", verbose=False)
-    assert result == pytest.approx(zeros, rel=1e-4)  # border filters copied from the centre are zero padding
+    assert result == pytest.approx(zeros, rel=1e-4)  # border filters copied from the center are zero padding
     assert explicit.trained_with == "zeros"
     run = trainer(tmp_path)
     run.fit(explicit, Images())

@@ -74,7 +74,7 @@ def test_cross_testing_with_explicit(tmp_path):
     run.save_checkpoint(tmp_path / "x.ckpt")
     image = torch.rand(1, 3, 32, 32)
     plain = GaussianFilteringTask.load_from_checkpoint(tmp_path / "x.ckpt", padding="zeros").eval()
-    assert torch.allclose(plain(image), model.eval()(image), atol=1e-5), "untrained border filters are the centre's"
+    assert torch.allclose(plain(image), model.eval()(image), atol=1e-5), "untrained border filters are the center's"
 
 
 def test_sample_images_show_the_error():

@@ -136,7 +136,7 @@ def test_options_that_the_restoration_network_has_not_are_refused(options):
 def test_scores_are_of_the_composite(tmp_path):
     class Wrong(torch.nn.Module):
         def forward(self, image, mask):
-            return image + 1  # after denormalising: one standard deviation, clamped to white
+            return image + 1  # after denormalizing: one standard deviation, clamped to white
 
     model, data = task(), Ramps()
     model.network = Wrong()

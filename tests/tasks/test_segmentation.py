@@ -25,7 +25,7 @@ class Scenes(LightningDataModule):
 
     num_classes = 3
     class_names = ("dark", "bright", "absent")
-    class_colours = ((10, 0, 0), (0, 20, 0), (0, 0, 30))
+    class_colors = ((10, 0, 0), (0, 20, 0), (0, 0, 30))
 
     def __init__(self, batch_size=2, paths=None):
         super().__init__()
@@ -85,7 +85,7 @@ def trainer(folder, *callbacks, **options):
 
 
 class Oracle(torch.nn.Module):
-    """Says class 1 where the image is bright: right but for the ignored row's neighbours, none here."""
+    """Says class 1 where the image is bright: right but for the ignored row's neighbors, none here."""
 
     def forward(self, image):
         bright = (image.mean(1, keepdim=True) > 0).float()
@@ -163,13 +163,13 @@ def test_predictions_are_pictures_of_the_original_size(tmp_path):
     model.predict_tiling = Tiling(16, "1/3")
     trainer(tmp_path, LabelMaps(tmp_path / "out"), enable_checkpointing=False).predict(model, Scenes())
     item = next(iter(Scenes().items()))
-    ids, colour, overlay = (
-        np.array(Image.open(tmp_path / "out" / f"0{kind}.png")) for kind in ("", "_colour", "_overlay")
+    ids, color, overlay = (
+        np.array(Image.open(tmp_path / "out" / f"0{kind}.png")) for kind in ("", "_color", "_overlay")
     )
     truth = np.where(np.arange(48) >= 24, 1, 0)
     assert (ids == truth).all()
-    assert (colour == np.array(Scenes.class_colours)[ids]).all()
-    assert (overlay == (item["image"].permute(1, 2, 0).numpy().astype(int) + colour) // 2).all()
+    assert (color == np.array(Scenes.class_colors)[ids]).all()
+    assert (overlay == (item["image"].permute(1, 2, 0).numpy().astype(int) + color) // 2).all()
     assert len(list((tmp_path / "out").iterdir())) == 15
 
 
@@ -206,12 +206,12 @@ def test_a_map_never_replaces_the_picture_it_is_of(tmp_path):
     assert picture.read_bytes() == b"the only copy"
 
 
-def test_a_palette_has_a_colour_a_class():
-    assert len({tuple(colour) for colour in palette(19)}) == 19
-    assert palette(3, Scenes.class_colours).tolist() == [list(colour) for colour in Scenes.class_colours]
+def test_a_palette_has_a_color_a_class():
+    assert len({tuple(color) for color in palette(19)}) == 19
+    assert palette(3, Scenes.class_colors).tolist() == [list(color) for color in Scenes.class_colors]
 
 
-def test_label_relaxation_forgives_the_neighbours_class(tmp_path):
+def test_label_relaxation_forgives_the_neighbors_class(tmp_path):
     batch = next(iter(Scenes().train_dataloader()))
     strict, relaxed = (
         task(label_relaxation=radius).eval().training_step(batch, 0).item() for radius in (0, 2)

@@ -29,10 +29,10 @@ TRAIN_IDS = (255, 0, 1, 2)
 
 
 class Blocks(LightningDataModule):
-    """Four images of coloured blocks, a block an instance."""
+    """Four images of colored blocks, a block an instance."""
 
     train_ids = TRAIN_IDS
-    class_colours = ((0, 0, 0), (200, 0, 0), (0, 200, 0), (0, 0, 200))
+    class_colors = ((0, 0, 0), (200, 0, 0), (0, 200, 0), (0, 0, 200))
 
     def __init__(self, names=(), batch_size=2, size=4):
         super().__init__()
@@ -40,7 +40,7 @@ class Blocks(LightningDataModule):
 
     def items(self):
         draw = torch.Generator().manual_seed(0)
-        colours = torch.tensor(self.class_colours, dtype=torch.uint8)
+        colors = torch.tensor(self.class_colors, dtype=torch.uint8)
         for index in range(len(self.names) or self.size):
             instance = torch.randint(0, 3, (4, 4), generator=draw).repeat_interleave(16, 0).repeat_interleave(16, 1)
             label = torch.randint(0, LABELS, (4, 4), generator=draw).repeat_interleave(16, 0).repeat_interleave(16, 1)
@@ -49,7 +49,7 @@ class Blocks(LightningDataModule):
                 yield item | {"path": str(self.names[index])}
             else:
                 full = label.repeat_interleave(2, 0).repeat_interleave(2, 1)[None].to(torch.uint8)
-                yield item | {"image": colours[label].permute(2, 0, 1).contiguous(), "label_full": full}
+                yield item | {"image": colors[label].permute(2, 0, 1).contiguous(), "label_full": full}
 
     def train_dataloader(self):
         return DataLoader(list(self.items()), batch_size=self.batch_size)
@@ -468,9 +468,9 @@ def test_fid_is_that_of_the_features_by_hand(inception_file, tmp_path):
             logits.append(features["fake"][-1] @ network.fc.weight.T)
     fake, real = (torch.cat(features[kind]).double().numpy() for kind in ("fake", "real"))
     # Of few images: the trace of a root of the covariances' product is the nuclear norm of what is left of both.
-    centred = [(x - x.mean(0)) / np.sqrt(len(x) - 1) for x in (fake, real)]
-    root = np.linalg.norm(centred[0] @ centred[1].T, "nuc")
-    fid = ((fake.mean(0) - real.mean(0)) ** 2).sum() + sum((x**2).sum() for x in centred) - 2 * root
+    centered = [(x - x.mean(0)) / np.sqrt(len(x) - 1) for x in (fake, real)]
+    root = np.linalg.norm(centered[0] @ centered[1].T, "nuc")
+    fid = ((fake.mean(0) - real.mean(0)) ** 2).sum() + sum((x**2).sum() for x in centered) - 2 * root
     assert fid > 1
     assert scores["test/fid"] == pytest.approx(fid, rel=1e-3)
     # Ten parts of four images: each a part of its own, and so no different from its part's mean.

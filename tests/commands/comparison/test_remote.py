@@ -18,7 +18,7 @@ class Jobs:
 
     def __init__(self, root, grid, endings, retries=RETRIES):
         self.root, self.grid, self.endings, self.retries = root, grid, endings, retries
-        self.submitted, self.cancelled = [], []
+        self.submitted, self.canceled = [], []
 
     def submit(self, cells):
         self.submitted.append([cell.name for cell in cells])
@@ -38,7 +38,7 @@ class Jobs:
         return (0 if ending == "done" else ending), 61.0
 
     def cancel(self, handles):
-        self.cancelled += [cell.name for cell in handles]
+        self.canceled += [cell.name for cell in handles]
 
     def close(self):
         pass
@@ -72,7 +72,7 @@ def test_what_is_lost_is_run_again_and_nothing_else(tmp_path, grid, capsys):
     assert printed.count(f"{one} was lost with its job, and is run again") == 2
     assert f"[1/2] {two} done (its job on jobs was lost after that)" in printed
     assert f"[2/2] {one} done in 1:01" in printed
-    assert engine.cancelled == []
+    assert engine.canceled == []
 
 
 @pytest.mark.parametrize(("retries", "times"), [(RETRIES, 4), (0, 1)])
@@ -92,7 +92,7 @@ def test_stopping_ends_the_jobs_under_way(tmp_path, grid, stop):
     engine = Jobs(tmp_path, grid, by_seed(["done"], [stop], []))
     with pytest.raises(type(stop)):
         run_on(engine, tmp_path, grid, grid.cells)
-    assert engine.cancelled == ["padding=zeros/seed=2"]
+    assert engine.canceled == ["padding=zeros/seed=2"]
 
 
 def test_jobs_that_would_fail_as_others_did_are_cancelled(tmp_path, grid, capsys):

@@ -15,14 +15,14 @@ from pcpad.commands.comparison.statistics import (
     paired,
     pairs_needed,
     sign_flips,
-    summarise,
+    summarize,
 )
 
 
 def test_statistics_at_the_edges():
-    assert summarise([]).count == 0
-    assert (summarise([2.0]).mean, summarise([2.0]).stdev) == (2.0, None)
-    assert summarise([1.0, 3.0]).stdev == pytest.approx(math.sqrt(2))
+    assert summarize([]).count == 0
+    assert (summarize([2.0]).mean, summarize([2.0]).stdev) == (2.0, None)
+    assert summarize([1.0, 3.0]).stdev == pytest.approx(math.sqrt(2))
     one = paired({"0": 1.0}, {"0": 0.5, "1": 9.0})
     assert (one.pairs, one.difference, one.p, one.note) == (1, 0.5, None, "too few seeds for a p-value")
     assert paired({"0": 1.0}, {"1": 1.0}).pairs == 0
@@ -107,7 +107,7 @@ def test_holm_by_hand():
     assert holm([]) == []
     base = by_seed([0, 0, 0, 0, 0, 0])
     some = [paired(by_seed(values), base) for values in ([1, 2, 3, 2, 1, 2], [1, -1, 2, -2, 1, 0], [1, 1, 1, 1, 1, 1])]
-    found = corrected([summarise([1.0]), *some])
+    found = corrected([summarize([1.0]), *some])
     assert found[0].p_holm is None
     assert found[1].p_holm == pytest.approx(2 * some[0].p)  # of two: the last has no p-value
     assert found[2].p_holm == pytest.approx(some[1].p)

@@ -7,7 +7,7 @@ from PIL import Image
 
 from pcpad import cli
 from pcpad.commands.figures.leave_out import leave_out_rows
-from pcpad.metrics.border import centred_rectangle
+from pcpad.metrics.border import centered_rectangle
 
 
 def test_the_middle_is_black_and_the_rest_as_it_was():
@@ -16,7 +16,7 @@ def test_the_middle_is_black_and_the_rest_as_it_was():
     rows = leave_out_rows(picture, fractions)
     assert [len(row.images) for row in rows] == [3, 1]
     for fraction, shown in zip(fractions, [image for row in rows for image in row.images], strict=True):
-        middle = centred_rectangle(30, 50, fraction)
+        middle = centered_rectangle(30, 50, fraction)
         expected = picture.copy()
         expected[middle.rows, middle.columns] = 0
         np.testing.assert_array_equal(shown, expected)

@@ -100,7 +100,7 @@ def test_maps_of_a_folder_and_a_detector_s_boxes(streets, checkpoints, tmp_path,
         assert list(rows[0].labels) == ["", counts, counts]
         assert f"d.pth finds with a score of at least {score}" in more["note"]
     assert read == ["d.pth"] * 2
-    # The car's box, three times enlarged, in the class's colour between two white lines.
+    # The car's box, three times enlarged, in the class's color between two white lines.
     picture = rows[0].images[1]
     assert picture.shape == (192, 384, 3)
     assert picture[120, 120].tolist() == [0, 0, 142]
@@ -129,8 +129,8 @@ def test_what_does_not_fit_is_said(streets, checkpoints, save_checkpoint, tmp_pa
 
 def test_lines_lie_between_instances():
     instance = torch.tensor([[[[1, 1, 2, 2]] * 4]])
-    colours = np.array([(10, 20, 30), (40, 50, 60)], np.uint8)
-    picture = map_picture(torch.ones(1, 1, 4, 4, dtype=torch.long), instance, colours)
+    colors = np.array([(10, 20, 30), (40, 50, 60)], np.uint8)
+    picture = map_picture(torch.ones(1, 1, 4, 4, dtype=torch.long), instance, colors)
     assert picture.shape == (480, 480, 3)
     white = (picture == 255).all(-1)
     assert white[:, 239:241].all()
@@ -139,12 +139,12 @@ def test_lines_lie_between_instances():
 
 
 def test_the_surest_box_is_drawn_last_and_stays_in_the_picture():
-    colours = np.zeros((35, 3), np.uint8)
-    colours[24], colours[26] = (200, 0, 0), (0, 0, 200)
+    colors = np.zeros((35, 3), np.uint8)
+    colors[24], colors[26] = (200, 0, 0), (0, 0, 200)
     boxes = torch.tensor([[0.0, 0.0, 480.0, 100.0]] * 2)
     found = {"boxes": boxes, "labels": torch.tensor([26, 24]), "scores": torch.tensor([0.9, 0.6])}
-    picture = mark_boxes(np.zeros((100, 480, 3), np.uint8), found, colours, OBJECTS)
+    picture = mark_boxes(np.zeros((100, 480, 3), np.uint8), found, colors, OBJECTS)
     assert picture.shape == (100, 480, 3)
     assert picture[50, 0].tolist() == [0, 0, 200]
     none = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0), "scores": torch.zeros(0)}
-    assert not mark_boxes(np.zeros((100, 480, 3), np.uint8), none, colours, OBJECTS).any()
+    assert not mark_boxes(np.zeros((100, 480, 3), np.uint8), none, colors, OBJECTS).any()

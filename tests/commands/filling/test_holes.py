@@ -117,7 +117,7 @@ def test_what_is_transparent():
 @pytest.mark.parametrize(("name", "color"), [("red", (255, 0, 0)), ("#12C0FF", (18, 192, 255))])
 def test_what_is_painted(name, color, white):
     given = picture(white=white)
-    given.colour[square() != 0] = np.array(color) * white // 255
+    given.color[square() != 0] = np.array(color) * white // 255
     assert color_of(name) == color
     assert np.array_equal(hole_of(given, SOURCE, None, MaskReading(name)), square() // 255)
 
@@ -157,7 +157,7 @@ def test_a_mask_may_have_as_many_pixels_as_its_picture_however_well_it_is_compre
     path = saved(square())
     monkeypatch.setattr("pcpad.limits._ANY", 1000)
     monkeypatch.setattr("pcpad.limits._BELIEVED", 1000)
-    monkeypatch.setattr("pcpad.limits._GREY_PIXELS_OF_A_BYTE", 1)
+    monkeypatch.setattr("pcpad.limits._GRAY_PIXELS_OF_A_BYTE", 1)
     monkeypatch.setattr("pcpad.limits._PIXELS_OF_A_BYTE", 1)
     with pytest.raises(ValueError, match="cannot hold the 80x60 pixels"):
         read_picture(path)

@@ -36,7 +36,7 @@ def test_bright_and_dark_lines_are_found(level, thickness, white):
     assert (found & ~near).sum() < 0.1 * damage.sum()
 
 
-def test_grey_pictures_too():
+def test_gray_pictures_too():
     picture, damage = scratched(background()[..., :1], 255, 2)
     assert (find_scratches(picture, 255) != 0)[damage].mean() > 0.9
 

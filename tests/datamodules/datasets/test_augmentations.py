@@ -186,10 +186,10 @@ def test_a_filter_s_target_is_that_of_the_augmented_image(tmp_path):
 
 
 def test_items_without_maps():
-    class Labelled(Items):
+    class Labeled(Items):
         def __getitem__(self, crop):
             return super().__getitem__(crop.file)
 
-    items = AugmentedItems(Labelled(), Augmentations([one(V + "RandomInvert", p=1.0)]), ("label", "mask"))
+    items = AugmentedItems(Labeled(), Augmentations([one(V + "RandomInvert", p=1.0)]), ("label", "mask"))
     assert items[Crop(2, None, 5)]["label"] == 2
     assert int(items[Crop(2, None, 5)]["image"][0, 0, 0]) == 155

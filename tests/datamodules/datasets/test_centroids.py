@@ -49,7 +49,7 @@ def test_no_centroids_of_ignored_pixels():
 
 
 @pytest.fixture
-def labelled(tmp_path):
+def labeled(tmp_path):
     pairs = []
     for number in range(3):
         pair = Pair(f"images/{number}.png", f"labels/{number}.png")
@@ -77,8 +77,8 @@ def cars(found):
     return list(zip(car.file.tolist(), car.y.tolist(), car.x.tolist(), strict=True))
 
 
-def test_index_is_built_once_with_a_progress_bar(labelled, monkeypatch, capsys):
-    root, pairs = labelled
+def test_index_is_built_once_with_a_progress_bar(labeled, monkeypatch, capsys):
+    root, pairs = labeled
     looked = counting(monkeypatch)
     first = load_centroids(root, "fine", pairs, 40)
     assert "class centroids of fine labels" in capsys.readouterr().err
@@ -93,8 +93,8 @@ def test_index_is_built_once_with_a_progress_bar(labelled, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("change", ["content", "time", "fewer", "tile", "other name", "damage"])
-def test_index_is_rebuilt_when_anything_changes(labelled, monkeypatch, change):
-    root, pairs = labelled
+def test_index_is_rebuilt_when_anything_changes(labeled, monkeypatch, change):
+    root, pairs = labeled
     load_centroids(root, "fine", pairs, 40)
     looked = counting(monkeypatch)
     label, tile, expected = root / pairs[1].label, 40, [(0, 5, 1), (1, 5, 11), (2, 5, 21)]
@@ -121,8 +121,8 @@ def test_index_is_rebuilt_when_anything_changes(labelled, monkeypatch, change):
     assert len(looked) == len(pairs)
 
 
-def test_index_of_read_only_data_lies_in_the_users_cache(labelled, tmp_path_factory, monkeypatch):
-    root, pairs = labelled
+def test_index_of_read_only_data_lies_in_the_users_cache(labeled, tmp_path_factory, monkeypatch):
+    root, pairs = labeled
     cache = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     write = caches_module._write
@@ -141,8 +141,8 @@ def test_index_of_read_only_data_lies_in_the_users_cache(labelled, tmp_path_fact
     assert not list(root.glob("*.npz"))
 
 
-def test_index_that_can_be_kept_nowhere_is_used_with_a_warning(labelled, monkeypatch):
-    root, pairs = labelled
+def test_index_that_can_be_kept_nowhere_is_used_with_a_warning(labeled, monkeypatch):
+    root, pairs = labeled
 
     def refuse(path, arrays):
         raise OSError(28, "No space left on device")
@@ -152,8 +152,8 @@ def test_index_that_can_be_kept_nowhere_is_used_with_a_warning(labelled, monkeyp
         assert len(cars(load_centroids(root, "fine", pairs, 40))) == 3
 
 
-def test_a_failed_write_leaves_nothing(labelled, monkeypatch):
-    root, pairs = labelled
+def test_a_failed_write_leaves_nothing(labeled, monkeypatch):
+    root, pairs = labeled
     monkeypatch.setenv("XDG_CACHE_HOME", str(root / "labels" / "0.png"))  # a file: no folder can be made in it
 
     def fill_the_disk(file, **arrays):

@@ -13,7 +13,7 @@ def test_table_of_ids():
     evaluated |= {27: 14, 28: 15, 31: 16, 32: 17, 33: 18}
     ids = np.asarray([[*range(34), 255]], np.uint8)
     assert to_train_ids(ids)[0].tolist() == [*(evaluated.get(label, 255) for label in range(34)), 255]
-    assert len({label.colour for label in LABELS if label.train_id != IGNORE}) == 19
+    assert len({label.color for label in LABELS if label.train_id != IGNORE}) == 19
 
 
 def test_count_ids():

@@ -101,8 +101,8 @@ def test_ids_where_colors_are_expected_and_the_other_way(tmp_path):
     assert classes(deep, {300: "x"}) == [[0]]
     with pytest.raises(UserValueError, match="more than 8 bits"):
         classes(deep, {"road": "#804080"})
-    grey = saved(tmp_path / "d.png", np.array([[[1, 1, 1], [0, 0, 0]]], np.uint8))
-    assert classes(grey, 2) == [[1, 0]], "grey saved as colors says the same"
+    gray = saved(tmp_path / "d.png", np.array([[[1, 1, 1], [0, 0, 0]]], np.uint8))
+    assert classes(gray, 2) == [[1, 0]], "gray saved as colors says the same"
 
 
 @pytest.mark.faults

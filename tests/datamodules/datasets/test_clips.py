@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pcpad.datamodules.datasets import video_table as table_module
-from pcpad.datamodules.datasets.clips import ClipAugmentation, Sampling, centre_view
+from pcpad.datamodules.datasets.clips import ClipAugmentation, Sampling, center_view
 from pcpad.datamodules.reading.videos import View
 
 
@@ -84,4 +84,4 @@ def test_crops_stay_inside_and_have_the_sizes_asked_for():
     flips = [ClipAugmentation(112, flip=0.5).draw(240, 320, draws)[1] for _ in range(400)]
     assert 150 < sum(flips) < 250
     assert ClipAugmentation(112, "random_resized").draw(10, 1000, draws)[0].rows == 112
-    assert centre_view(240, 320, 112) == View(112, 149, 0, 18, 112, 112)
+    assert center_view(240, 320, 112) == View(112, 149, 0, 18, 112, 112)

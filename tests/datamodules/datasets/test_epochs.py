@@ -28,18 +28,18 @@ def test_half_of_an_epoch_is_spread_evenly_over_the_classes():
     for epoch in (0, 1):
         crops = plan.epoch(epoch)
         assert len(crops) == 2975
-        centred = [crop for crop in crops if crop.centre]
-        assert len(centred) == round(2975 / 2)
+        centered = [crop for crop in crops if crop.center]
+        assert len(centered) == round(2975 / 2)
         # Row 100 + number and column 200 + number, 500 numbers a class.
-        assert all(x - y == 100 for y, x in (crop.centre for crop in centred))
-        per_class = Counter((crop.centre[0] - 100) // 500 for crop in centred)
+        assert all(x - y == 100 for y, x in (crop.center for crop in centered))
+        per_class = Counter((crop.center[0] - 100) // 500 for crop in centered)
         assert set(per_class) == set(range(19))
         assert set(per_class.values()) <= {78, 79}
         # Drawn without repetition, each with its own file, and no two crops alike.
-        assert len({crop.centre for crop in centred}) == len(centred)
-        assert all(crop.file == (crop.centre[0] - 100) % 10 for crop in centred)
+        assert len({crop.center for crop in centered}) == len(centered)
+        assert all(crop.file == (crop.center[0] - 100) % 10 for crop in centered)
         assert len({crop.seed for crop in crops}) == 2975
-        anywhere = [crop.file for crop in crops if not crop.centre]
+        anywhere = [crop.file for crop in crops if not crop.center]
         assert len(set(anywhere)) == len(anywhere)
         assert max(anywhere) < 2975
 
@@ -59,15 +59,15 @@ def test_few_centroids_are_repeated_evenly_and_missing_classes_leave_their_share
     plan = CropPlan(40, points({0: 3, 5: 1}), 1.0, 4 * 5, seed=0)
     crops = plan.epoch(0)
     assert len(crops) == 40
-    assert Counter(crop.centre for crop in crops if crop.centre)[103, 203] == 2  # the one point of class 5, twice
-    assert sum(crop.centre is not None for crop in crops) == 4
+    assert Counter(crop.center for crop in crops if crop.center)[103, 203] == 2  # the one point of class 5, twice
+    assert sum(crop.center is not None for crop in crops) == 4
     # 36 crops anywhere in 40 images.
-    assert len({crop.file for crop in crops if not crop.centre}) == 36
+    assert len({crop.file for crop in crops if not crop.center}) == 36
 
 
 def test_small_sets_get_classes_in_turn():
     plan = CropPlan(24, points(dict.fromkeys(range(19), 2)), 0.5, 19, seed=0)
-    seen = Counter((crop.centre[0] - 100) // 2 for epoch in range(60) for crop in plan.epoch(epoch) if crop.centre)
+    seen = Counter((crop.center[0] - 100) // 2 for epoch in range(60) for crop in plan.epoch(epoch) if crop.center)
     assert sum(seen.values()) == 12 * 60
     assert len(seen) == 19
     assert min(seen.values()) > 20
@@ -77,7 +77,7 @@ def test_small_sets_get_classes_in_turn():
 def test_without_centroids_each_image_is_seen_once(where, share):
     crops = CropPlan(30, where, share, 19, seed=0).epoch(0)
     assert sorted(crop.file for crop in crops) == list(range(30))
-    assert not any(crop.centre for crop in crops)
+    assert not any(crop.center for crop in crops)
 
 
 # Shares, epochs, resuming

@@ -114,9 +114,9 @@ MEANINGLESS = {
     "value 2": painted([2]),
     "values 1 and 2": painted([2], [1]),
     "values 254 and 255": painted([254], [255]),
-    "grey": painted([127]),
+    "gray": painted([127]),
     "16 bits of which 8 are used": painted([255], kind=np.uint16),
-    "one grey": np.full((60, 80), 127, np.uint8),
+    "one gray": np.full((60, 80), 127, np.uint8),
     "photograph": PHOTOGRAPH.astype(np.uint8),
     "dark photograph": (PHOTOGRAPH / 3).astype(np.uint8),
     "photograph with alpha": np.dstack([PHOTOGRAPH, painted([0], [255])]).astype(np.uint8),
@@ -134,7 +134,7 @@ def test_a_mask_that_means_nothing_is_known_as_such(tmp_path, kind, polarity):
         find_masks(tmp_path, polarity, "mask_polarity")
 
 
-def test_a_palette_means_what_its_colours_do(tmp_path):
+def test_a_palette_means_what_its_colors_do(tmp_path):
     mask = Image.fromarray(painted([15])).convert("P")
     mask.putpalette([c for i in range(256) for c in (i * 7 % 256, i * 13 % 256, i * 29 % 256)])
     mask.save(tmp_path / "m.png")
@@ -157,11 +157,11 @@ def test_a_mask_that_means_something_is_taken(tmp_path, kind):
 
 @pytest.mark.parametrize("polarity", ["white_hole", "white_valid"])
 def test_what_a_soft_brush_touched_belongs_to_the_hole_if_asked_for(tmp_path, polarity):
-    """Its edge is colored too; what is grey far from any hole is not."""
-    grey = np.zeros((9, 20), np.uint8)
-    grey[:, :6], grey[:, 6], grey[:, 7], grey[:, 8] = 255, 90, 2, 12
-    grey[:, 15] = 90
-    Image.fromarray(grey if polarity == "white_hole" else 255 - grey).save(tmp_path / "mask.png")
+    """Its edge is colored too; what is gray far from any hole is not."""
+    gray = np.zeros((9, 20), np.uint8)
+    gray[:, :6], gray[:, 6], gray[:, 7], gray[:, 8] = 255, 90, 2, 12
+    gray[:, 15] = 90
+    Image.fromarray(gray if polarity == "white_hole" else 255 - gray).save(tmp_path / "mask.png")
     columns = [
         (read_mask(tmp_path / "mask.png", polarity, 0.5, soft_edges=soft).valid == 0).any(axis=0).nonzero()[0].tolist()
         for soft in (None, 0)

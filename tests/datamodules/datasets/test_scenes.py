@@ -35,27 +35,27 @@ def test_span_reaches_all_places_uniformly():
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("centre", [50, 0, 99, 14, 16])
-def test_span_holds_the_point_anywhere_within(centre):
+@pytest.mark.parametrize("center", [50, 0, 99, 14, 16])
+def test_span_holds_the_point_anywhere_within(center):
     """All places that hold it are as likely, but for those beyond the image, which are moved inside."""
     draws = np.random.default_rng(0)
-    spans = [choose_span(100, 60, 2.0, centre, draws) for _ in range(6000)]
+    spans = [choose_span(100, 60, 2.0, center, draws) for _ in range(6000)]
     assert {(span.size, span.shown, span.offset) for span in spans} == {(30, 60, 0)}
     counts = np.bincount([span.start for span in spans], minlength=71)
-    expected = np.bincount(np.clip(np.arange(centre - 29, centre + 1), 0, 70), minlength=71) * 200
+    expected = np.bincount(np.clip(np.arange(center - 29, center + 1), 0, 70), minlength=71) * 200
     assert (counts[expected == 0] == 0).all(), "all of them hold the point"
     if (expected > 0).sum() > 1:
         assert stats.chisquare(counts[expected > 0], expected[expected > 0]).pvalue > 0.01
 
 
-@pytest.mark.parametrize("centre", [None, 3])
-def test_small_image_is_padded_on_both_sides(centre):
-    assert choose_span(20, 60, 2.0, centre, np.random.default_rng(0)) == (0, 20, 40, 10)
-    assert choose_span(1, 60, 0.1, centre, np.random.default_rng(0)) == (0, 1, 1, 29)
+@pytest.mark.parametrize("center", [None, 3])
+def test_small_image_is_padded_on_both_sides(center):
+    assert choose_span(20, 60, 2.0, center, np.random.default_rng(0)) == (0, 20, 40, 10)
+    assert choose_span(1, 60, 0.1, center, np.random.default_rng(0)) == (0, 1, 1, 29)
 
 
 def coordinates(height, width):
-    """An image whose colour says where a pixel is, and a label map that says it roughly, in blocks of 16."""
+    """An image whose color says where a pixel is, and a label map that says it roughly, in blocks of 16."""
     y, x = np.mgrid[:height, :width]
     image = np.stack([y, x, np.full_like(y, 90)], axis=-1).astype(np.uint8)
     return image, (y // 16 + x // 16).astype(np.uint8)
@@ -153,11 +153,11 @@ def measure(crop):
     return step, box[:, 0, 0].mean(), box[0, :, 1].mean()
 
 
-def test_changes_of_colour_and_blur_are_drawn_independently(tmp_path):
+def test_changes_of_color_and_blur_are_drawn_independently(tmp_path):
     """albumentations' set_random_seed would give each step the same numbers."""
-    grey = np.full((80, 80, 3), 100, np.uint8)
-    grey[40:] = 140
-    files = PngFile(png(tmp_path / "i.png", grey)), PngFile(png(tmp_path / "l.png", grey[..., 0] // 50))
+    gray = np.full((80, 80, 3), 100, np.uint8)
+    gray[40:] = 140
+    files = PngFile(png(tmp_path / "i.png", gray)), PngFile(png(tmp_path / "l.png", gray[..., 0] // 50))
     full = SceneAugmentation(64, (1.0, 1.0), 0.0, 0.25, (0.15, 1.3))
     seen = []
     for seed in range(300):
@@ -205,14 +205,14 @@ def test_places_are_distributed_as_by_whole_images(tmp_path, crop, size):
     fast = plain(crop)
     ours = [measure(fast(*files, Crop(0, None, seed))[0]) for seed in range(700)]
     slow = [measure(reference(image=image, mask=image[..., 2])["image"]) for _ in range(700)]
-    # Whole pixels: where all rows are shown, their middle is 44.5 but for how the colours were rounded.
+    # Whole pixels: where all rows are shown, their middle is 44.5 but for how the colors were rounded.
     assert_equal_distributions(*(np.floor(np.multiply(found, (20, 1, 1)) + 0.25) for found in (ours, slow)))
     mirrored = [np.mean([step < 0 for step, _, _ in found]) for found in (ours, slow)]
     assert all(0.45 < share < 0.55 for share in mirrored)
 
 
-def test_colours_and_blur_are_distributed_as_by_whole_images(tmp_path):
-    """The colour of one side (brightness, contrast, saturation, hue), and how far the edge between two is spread."""
+def test_colors_and_blur_are_distributed_as_by_whole_images(tmp_path):
+    """The color of one side (brightness, contrast, saturation, hue), and how far the edge between two is spread."""
     image = np.full((40, 40, 3), (170, 110, 70), np.uint8)
     image[20:] = (90, 120, 140)
     files = PngFile(png(tmp_path / "i.png", image)), PngFile(png(tmp_path / "l.png", image[..., 0] // 50))

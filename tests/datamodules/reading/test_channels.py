@@ -1,4 +1,4 @@
-"""Grey, 16-bit, float and many-channel images: as many channels as asked for, in [0, 255] or in [0, 1]."""
+"""Gray, 16-bit, float and many-channel images: as many channels as asked for, in [0, 255] or in [0, 1]."""
 
 import numpy as np
 import pytest
@@ -12,15 +12,15 @@ DRAW = np.random.default_rng(0)
 RGB = DRAW.integers(0, 256, (6, 8, 3), np.uint8)
 
 
-def test_pictures_give_grey_colors_and_alpha(tmp_path):
+def test_pictures_give_gray_colors_and_alpha(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "rgb.png")
-    Image.fromarray(RGB[..., 0]).save(tmp_path / "grey.png")
+    Image.fromarray(RGB[..., 0]).save(tmp_path / "gray.png")
     Image.fromarray(np.dstack([RGB, RGB[..., :1]])).save(tmp_path / "rgba.png")
     assert np.array_equal(read_channels(tmp_path / "rgb.png").pixels, RGB)
     assert np.array_equal(read_channels(tmp_path / "rgba.png").pixels, RGB), "alpha is left out of RGB"
     assert np.array_equal(read_channels(tmp_path / "rgba.png", 4).pixels[..., 3], RGB[..., 0])
-    assert np.array_equal(read_channels(tmp_path / "grey.png").pixels, np.dstack([RGB[..., 0]] * 3))
-    assert np.array_equal(read_channels(tmp_path / "grey.png", 1).pixels, RGB[..., :1])
+    assert np.array_equal(read_channels(tmp_path / "gray.png").pixels, np.dstack([RGB[..., 0]] * 3))
+    assert np.array_equal(read_channels(tmp_path / "gray.png", 1).pixels, RGB[..., :1])
     luminance = RGB @ [0.299, 0.587, 0.114]
     assert np.abs(read_channels(tmp_path / "rgb.png", 1).pixels[..., 0] - luminance).max() < 1
 

@@ -63,7 +63,7 @@ def test_jpeg_gives_the_same_pixels_by_both_decoders(decoder, write):
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
-def test_grey_and_cmyk_jpegs_are_read_as_pil_reads_them(decoder, write, mode):
+def test_gray_and_cmyk_jpegs_are_read_as_pil_reads_them(decoder, write, mode):
     data = encode(PHOTO.convert(mode), "JPEG")
     assert torch.equal(read_image(write(data)), pixels(Image.open(io.BytesIO(data))))
 

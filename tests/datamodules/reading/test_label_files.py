@@ -1,4 +1,4 @@
-"""Label maps keep their values: grey of few bits, palettes, sixteen bits, grey saved as colors."""
+"""Label maps keep their values: gray of few bits, palettes, sixteen bits, gray saved as colors."""
 
 import struct
 import zlib
@@ -12,7 +12,7 @@ from pcpad.datamodules.reading.label_files import read_label_file
 
 
 def png(path, bits, rows):
-    """A grey PNG of few bits a pixel, which Pillow does not write."""
+    """A gray PNG of few bits a pixel, which Pillow does not write."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -29,7 +29,7 @@ def png(path, bits, rows):
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_grey_of_few_bits_is_not_stretched(tmp_path, bits):
+def test_gray_of_few_bits_is_not_stretched(tmp_path, bits):
     rows = [[0, 1, 2 % 2**bits, 2**bits - 1]] * 2
     assert read_label_file(png(tmp_path / "a.png", bits, rows)).values.tolist() == rows
 

@@ -70,7 +70,7 @@ def file_of(path, data):
 
 
 def decode(file):
-    return file.rgb if file.kind == "8-bit RGB" else file.grey
+    return file.rgb if file.kind == "8-bit RGB" else file.gray
 
 
 # Whole and in parts
@@ -156,14 +156,14 @@ def test_other_pixels_become_rgb_but_no_ids(tmp_path):
         np.testing.assert_array_equal(file.rgb(slice(2), slice(1, 4)), expected[:2, 1:4])
         if kind != "8-bit gray":
             with pytest.raises(ValueError, match=f"x.png: expected 8-bit gray pixels, one id each, .* has {kind}"):
-                file.grey()
+                file.gray()
 
 
 def test_palette_files_are_no_ids(tmp_path):
     data = io.BytesIO()
     Image.fromarray(noise((6, 5)) % 8).convert("P").save(data, "PNG")
     with pytest.raises(ValueError, match="has 8-bit palette pixels"):
-        file_of(tmp_path / "x.png", data.getvalue()).grey()
+        file_of(tmp_path / "x.png", data.getvalue()).gray()
 
 
 def test_threads_do_not_share_memory(tmp_path):
@@ -224,7 +224,7 @@ def damaged(data, how):
     ],
 )
 def test_damaged_files_are_named(tmp_path, how, message):
-    for array, decoder in ((noise((50, 31, 3)), PngFile.rgb), (noise((50, 31)), PngFile.grey)):
+    for array, decoder in ((noise((50, 31, 3)), PngFile.rgb), (noise((50, 31)), PngFile.gray)):
         path = png(tmp_path / "x.png", array)
         path.unlink() if how == "missing" else path.write_bytes(damaged(path.read_bytes(), how))
         with pytest.raises(BrokenImageError, match=f"x.png: {message}") as caught:
@@ -333,10 +333,10 @@ def test_orientation_is_applied_to_all_parts(tmp_path, orientation):
     assert (file.height, file.width) == (outline.height, outline.width) == upright.shape[:2]
     assert np.array_equal(file.rgb(), upright)
     assert np.array_equal(file.rgb(slice(3, 30), slice(10, 33)), upright[3:30, 10:33])
-    grey = PngFile(turned_png(tmp_path / "g.png", image[..., 0], orientation))
-    assert np.array_equal(grey.grey(slice(3, 30), slice(10, 33)), upright[3:30, 10:33, 0])
+    gray = PngFile(turned_png(tmp_path / "g.png", image[..., 0], orientation))
+    assert np.array_equal(gray.gray(slice(3, 30), slice(10, 33)), upright[3:30, 10:33, 0])
     deep = PngFile(turned_png(tmp_path / "d.png", image[..., 0].astype(np.uint16) * 257, orientation))
-    assert np.array_equal(deep.grey16(), upright[..., 0].astype(np.uint16) * 257)
+    assert np.array_equal(deep.gray16(), upright[..., 0].astype(np.uint16) * 257)
 
 
 @pytest.mark.faults
@@ -347,8 +347,8 @@ def test_a_map_drawn_on_stored_pixels_is_turned_with_its_picture(tmp_path, orien
     picture = read(turned_png(tmp_path / "i.png", np.dstack([values] * 3), orientation))
     label = PngFile(png(tmp_path / "l.png", values))
     label.turn_with(picture)
-    assert np.array_equal(label.grey(), PngFile(picture.path).rgb()[..., 0])
-    drawn_upright = PngFile(png(tmp_path / "u.png", label.grey()))
+    assert np.array_equal(label.gray(), PngFile(picture.path).rgb()[..., 0])
+    drawn_upright = PngFile(png(tmp_path / "u.png", label.gray()))
     if orientation >= 5:
         drawn_upright.turn_with(picture)
-        assert np.array_equal(drawn_upright.grey(), label.grey())
+        assert np.array_equal(drawn_upright.gray(), label.gray())

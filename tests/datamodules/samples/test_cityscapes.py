@@ -14,7 +14,7 @@ from pcpad.datamodules.samples import SAMPLES, cityscapes
 from pcpad.datamodules.samples.streets import Scene, draw_scene
 
 NAME = re.compile(r"([a-z-]+)_\d{6}_\d{6}_(leftImg8bit|gt(Fine|Coarse)_(labelIds|instanceIds|color))\.png")
-COLOURS = {label.id: label.colour for label in LABELS}
+COLORS = {label.id: label.color for label in LABELS}
 COUNTABLE = {label.id for label in LABELS if label.countable}
 
 
@@ -53,17 +53,17 @@ def test_names(root):
 def test_formats(root):
     for path, ids in maps(root, "gt*"):
         assert ids.shape == (128, 256)
-        assert set(np.unique(ids)) <= set(COLOURS)
+        assert set(np.unique(ids)) <= set(COLORS)
         instances, mode = read(str(path).replace("labelIds", "instanceIds"))
         assert mode == "I;16"
         assert instances.dtype == np.uint16
         single = instances >= 1000
         np.testing.assert_array_equal(np.where(single, instances // 1000, instances), ids)
         assert set(np.unique(ids[single])) <= COUNTABLE
-        colour, mode = read(str(path).replace("labelIds", "color"))
+        color, mode = read(str(path).replace("labelIds", "color"))
         assert mode == "RGBA"
         for label in np.unique(ids):
-            assert (colour[ids == label] == (*COLOURS[label], 255)).all()
+            assert (color[ids == label] == (*COLORS[label], 255)).all()
     for path in root.glob("leftImg8bit/*/*/*.png"):
         picture, mode = read(path)
         assert (picture.shape, mode) == ((128, 256, 3), "RGB")
@@ -97,7 +97,7 @@ def test_objects_are_cut_by_the_borders(root):
 
 
 def test_labels_lie_on_what_is_painted(root):
-    """Neighbouring pixels differ far more across a label's edge than inside of it."""
+    """Neighboring pixels differ far more across a label's edge than inside of it."""
     for path, ids in maps(root, part="val"):
         picture = read(str(path).replace("gtFine_labelIds", "leftImg8bit").replace("gtFine", "leftImg8bit"))[0]
         steps = np.abs(np.diff(picture.astype(int), axis=1)).sum(-1)
@@ -160,7 +160,7 @@ def test_too_small_for_all_classes(monkeypatch):
 def test_coarse_polygons_do_not_cover_holes():
     ids = np.full((128, 256), 7, np.uint8)
     ids[40:90, 60:200] = 26
-    ids[60:64, 100:104] = 24  # too small to be labelled coarsely
+    ids[60:64, 100:104] = 24  # too small to be labeled coarsely
     scene = Scene(np.zeros((128, 256, 3), np.uint8), ids, np.where(ids == 26, 26004, ids.astype(np.uint16)))
     coarse = cityscapes.make_coarse(scene)
     assert set(np.unique(coarse.ids)) == {0, 7, 26}

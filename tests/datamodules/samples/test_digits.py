@@ -44,15 +44,15 @@ def test_images_are_scikit_learns_at_full_range_without_a_margin(folder):
     for name in files(folder, "val"):
         with Image.open(folder / "val" / name) as image:
             assert (image.size, image.mode, image.format) == ((32, 32), "L", "PNG")
-            grey = np.asarray(image)
+            gray = np.asarray(image)
         digit, number = name[:-4].split("/")[1].split("_")
         assert source.target[int(number)] == int(digit)
-        blocks = grey.reshape(8, 4, 8, 4).mean((1, 3))
+        blocks = gray.reshape(8, 4, 8, 4).mean((1, 3))
         # Bicubic enlarging keeps a block's mean to within its overshoot; a shifted or mixed-up image would not.
         assert np.corrcoef(blocks.ravel(), source.images[int(number)].ravel())[0, 1] > 0.95
-        assert grey.max() > 230
-        assert grey.min() == 0
-        reach += bool(max(grey[0].max(), grey[-1].max()) > 64)
+        assert gray.max() > 230
+        assert gray.min() == 0
+        reach += bool(max(gray[0].max(), gray[-1].max()) > 64)
     assert reach > 350
 
 

@@ -8,7 +8,7 @@ from pcpad.losses import GeneratorLoss, discriminator_hinge, feature_matching, g
 from pcpad.losses.vgg import VGG19Features
 
 
-def judgement(seed, scales=2):
+def judgment(seed, scales=2):
     draw = torch.Generator().manual_seed(seed)
     shapes = [(4, 9), (8, 5), (1, 3)]
     return [
@@ -17,7 +17,7 @@ def judgement(seed, scales=2):
 
 
 def test_hinge_by_hand():
-    fake, real = judgement(0), judgement(1)
+    fake, real = judgment(0), judgment(1)
     expected = 0.0
     for ours, theirs in zip(fake, real, strict=True):
         below = [max(0.0, 1 + v) for v in ours[-1].flatten().tolist()]
@@ -29,7 +29,7 @@ def test_hinge_by_hand():
 
 
 def test_feature_matching_by_hand():
-    fake, real = judgement(0), judgement(1)
+    fake, real = judgment(0), judgment(1)
     loss = feature_matching(fake, real)
     pairs = [pair for x, y in zip(fake, real, strict=True) for pair in zip(x[:2], y[:2], strict=True)]
     differences = [(a - b).detach().abs().mean() for a, b in pairs]
@@ -41,14 +41,14 @@ def test_feature_matching_by_hand():
 
 
 def test_half_precision_is_summed_in_float32():
-    fake = [[m.half() for m in maps] for maps in judgement(0)]
+    fake = [[m.half() for m in maps] for maps in judgment(0)]
     assert generator_hinge(fake).dtype == torch.float32
     assert feature_matching(fake, fake).dtype == torch.float32
 
 
 def test_scales_must_agree():
     with pytest.raises(ValueError, match="but got 2, 1"):
-        discriminator_hinge(judgement(0), judgement(1)[:1])
+        discriminator_hinge(judgment(0), judgment(1)[:1])
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_vgg_term_is_of_the_first_convolution_of_each_block(vgg):
         x, y = layer(x), layer(y)
         if number in (1, 6, 11, 20, 29):  # relu1_1 ... relu5_1 of torchvision's numbering
             expected += next(weights) * float((x - y).abs().mean())
-    terms = loss(image, truth, judgement(0), judgement(1))
+    terms = loss(image, truth, judgment(0), judgment(1))
     assert set(terms) == {"loss", "hinge", "vgg"}
     assert float(terms["vgg"]) == pytest.approx(expected, rel=1e-4)
     assert float(terms["loss"]) == pytest.approx(float(terms["hinge"] + 10 * terms["vgg"]), rel=1e-5)

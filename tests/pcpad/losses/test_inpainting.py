@@ -92,7 +92,7 @@ def test_every_term_by_its_formula(network, file, pictures):
 
 
 def variation(image, mask):
-    """Sums over pairs of neighbours that both lie in the hole or touch it, corners included."""
+    """Sums over pairs of neighbors that both lie in the hole or touch it, corners included."""
     samples, channels, height, width = image.shape
     total = 0.0
     for n in range(samples):
@@ -112,7 +112,7 @@ def variation(image, mask):
 def test_variation_counts_the_dilated_hole_alone():
     image, mask = torch.zeros(1, 3, 9, 9), torch.ones(1, 1, 9, 9)
     mask[..., 4, 4] = 0
-    image[..., 3, 3] = 1  # in the ring around the hole: four neighbours, two of them in the ring
+    image[..., 3, 3] = 1  # in the ring around the hole: four neighbors, two of them in the ring
     image[..., 0, 0] = 1  # far off
     assert float(hole_variation(image, mask)) == pytest.approx(2 * 3 / image.numel())
     assert float(hole_variation(image, torch.ones_like(mask))) == 0

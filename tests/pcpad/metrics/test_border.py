@@ -7,14 +7,14 @@ import torch
 
 from pcpad._fractions import as_fraction
 from pcpad.metrics import BorderIoU, SegmentationIoU
-from pcpad.metrics.border import border_zones, centred_rectangle
+from pcpad.metrics.border import border_zones, centered_rectangle
 from pcpad.tiling import Tiling
 
 PAPER = (0, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 7 / 8)
 
 
 def left_out(label, fraction, boxes=None):
-    """The labels with the centred rectangle of each box ignored, as the paper describes it."""
+    """The labels with the centered rectangle of each box ignored, as the paper describes it."""
     label = label.clone()
     height, width = label.shape[1:]
     for top, left, tall, wide in boxes or [(0, 0, height, width)]:
@@ -79,9 +79,9 @@ def test_of_a_batch_with_a_wrong_value_in_its_last_tile_nothing_is_counted():
 
 
 def test_the_rectangle_of_the_paper():
-    assert centred_rectangle(1024, 2048, 1 / 3) == (341, 682, 341, 683)
-    assert centred_rectangle(1024, 2048, Fraction(7, 8)) == (64, 128, 896, 1792)
-    assert centred_rectangle(1024, 2048, 0) == (512, 1024, 0, 0)
+    assert centered_rectangle(1024, 2048, 1 / 3) == (341, 682, 341, 683)
+    assert centered_rectangle(1024, 2048, Fraction(7, 8)) == (64, 128, 896, 1792)
+    assert centered_rectangle(1024, 2048, 0) == (512, 1024, 0, 0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 8), (24, 31)])

@@ -64,7 +64,7 @@ def test_explicit_takes_both_kinds_of_file(tmp_path):
     plain = classifier(SMALL, num_classes=3, padding="zeros")
     torch.save(plain.state_dict(), tmp_path / "plain.pth")
     explicit = classifier(SMALL, num_classes=3, padding="explicit", weights=tmp_path / "plain.pth")
-    assert torch.allclose(logits(explicit), logits(plain), atol=1e-5)  # border filters start as the centre's copy
+    assert torch.allclose(logits(explicit), logits(plain), atol=1e-5)  # border filters start as the center's copy
     with torch.no_grad():
         for parameter in explicit.parameters():
             parameter.add_(0.01)

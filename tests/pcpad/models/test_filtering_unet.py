@@ -40,7 +40,7 @@ def test_weights_go_from_one_padding_to_another(tmp_path):
     source = filtering_unet(4, "zeros")
     torch.save(source.state_dict(), tmp_path / "unet.pth")
     image = torch.rand(1, 3, 32, 32)
-    for padding in ("zeros", "explicit"):  # whose border filters start as the centre's copies
+    for padding in ("zeros", "explicit"):  # whose border filters start as the center's copies
         copy = filtering_unet(4, padding, weights=tmp_path / "unet.pth")
         assert torch.allclose(copy(image), source(image), atol=1e-5)
 

@@ -90,7 +90,7 @@ def masks_and_inputs(net, image, mask):
 
 @pytest.mark.parametrize("size", [(32, 40), (33, 47), (5, 3), (1, 1)])
 @pytest.mark.parametrize("train", [False, True])
-def test_output_is_that_of_materialised_masks(size, train):
+def test_output_is_that_of_materialized_masks(size, train):
     if train and size == (1, 1):
         size = (9, 1)
     image, mask = torch.randn(3, 3, *size), holes(3, *size)
@@ -191,7 +191,7 @@ def test_an_image_does_not_depend_on_its_batch():
     torch.testing.assert_close(net(image, mask[1:2]), net(image, mask[1:2].expand(3, -1, -1, -1)))
 
 
-def test_gradients_are_those_of_materialised_masks():
+def test_gradients_are_those_of_materialized_masks():
     image, mask = torch.randn(2, 3, 16, 24), holes(2, 16, 24)
     results = []
     for run in ("plain", "grouped"):

@@ -9,12 +9,12 @@ from pcpad.models import classifier, deeplabv3plus, smp_network
 from pcpad.models.input_channels import adapt_input_channels, channel_statistics
 
 
-def test_grey_gives_what_it_gave_as_rgb():
+def test_gray_gives_what_it_gave_as_rgb():
     network = classifier("resnet18", 4).eval()
-    grey = torch.rand(2, 1, 40, 40)
-    before = network(grey.expand(-1, 3, -1, -1))
+    gray = torch.rand(2, 1, 40, 40)
+    before = network(gray.expand(-1, 3, -1, -1))
     adapt_input_channels(network, 1, trained=True)
-    assert torch.allclose(network(grey), before, atol=1e-5)
+    assert torch.allclose(network(gray), before, atol=1e-5)
 
 
 def test_more_channels_take_the_filters_in_turn():

@@ -69,7 +69,7 @@ class Public:
         return F.conv2d(x, self.weight(name), self.state.get(f"{name}.bias"), padding=padding, **arguments)
 
     def panoptic(self, name, x):
-        """Every window by itself, with what has another id than its centre set to zero."""
+        """Every window by itself, with what has another id than its center set to zero."""
         if self.ids is None:
             return self.conv(name, x)
         ids = self.ids[..., :: self.ids.shape[2] // x.shape[2], :: self.ids.shape[3] // x.shape[3]]
@@ -306,7 +306,7 @@ def test_panoptic_upsampling_copies_from_its_own_instance():
     nearest = F.interpolate(values, scale_factor=2)
     own = coarse.repeat_interleave(2, 2).repeat_interleave(2, 3) == ids
     assert torch.equal(up[own], nearest[own])
-    # Where some neighbour of the coarse pixel has the id, it is a pixel of that id that is copied.
+    # Where some neighbor of the coarse pixel has the id, it is a pixel of that id that is copied.
     around = F.unfold(F.pad(coarse.double(), (1, 1, 1, 1), value=-1), 3).view(2, 9, 8, 12)
     around = around.repeat_interleave(2, 2).repeat_interleave(2, 3)
     known = (around == ids).any(1, keepdim=True)

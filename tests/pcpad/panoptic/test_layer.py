@@ -32,9 +32,9 @@ def by_definition(x, weight, bias, ids, stride=1, padding=0, dilation=1, groups=
             for a, b in itertools.product(*map(range, kernel))
         }
         inside = {tap: (p, q) for tap, (p, q) in at.items() if 0 <= p < height and 0 <= q < width}
-        centre = inside.get((kernel[0] // 2, kernel[1] // 2))
+        center = inside.get((kernel[0] // 2, kernel[1] // 2))
         valid = (
-            {} if centre is None else {t: p for t, p in inside.items() if own[p[0]][p[1]] == own[centre[0]][centre[1]]}
+            {} if center is None else {t: p for t, p in inside.items() if own[p[0]][p[1]] == own[center[0]][center[1]]}
         )
         if not valid:
             continue  # 0, the bias included
@@ -115,8 +115,8 @@ SHAPES = {  # stride, padding, dilation, groups, kernel
     "groups": (1, 1, 1, 2, 3),
     "kernel of 5": (1, 2, 1, 1, 5),
     "kernel of 1": (1, 0, 1, 1, 1),
-    "centres in the padding": (1, 3, 1, 1, 3),
-    "centres in the padding, stride": (2, 2, 1, 2, 3),
+    "centers in the padding": (1, 3, 1, 1, 3),
+    "centers in the padding, stride": (2, 2, 1, 2, 3),
 }
 
 

@@ -46,9 +46,9 @@ def test_valid_count_and_mixed_by_their_definition(setting, form):
             for tap in taps
         ]
         on_map = [0 <= y < SIZE[0] and 0 <= x < SIZE[1] for y, x in places]
-        centre = len(taps) // 2
+        center = len(taps) // 2
         valid = [
-            ok and on_map[centre] and bool(ids[n, 0, y, x] == ids[n, 0, *places[centre]])
+            ok and on_map[center] and bool(ids[n, 0, y, x] == ids[n, 0, *places[center]])
             for ok, (y, x) in zip(on_map, places, strict=True)
         ]
         assert plan.valid[n, :, i, j].tolist() == valid
@@ -79,7 +79,7 @@ def test_tables_are_kept_and_usable_in_training(transpose, everywhere):
     assert (len(table.taps) == (plan.mixed if not transpose else blocks()).numel()) == everywhere
 
 
-def test_even_kernels_have_no_centre():
+def test_even_kernels_have_no_center():
     with pytest.raises(ValueError, match=r"Expected odd kernel sizes, .* but got \(3, 2\)"):
         PanopticPlan.build(blocks(), (3, 2))
 
@@ -100,14 +100,14 @@ def test_even_kernels_have_no_centre():
     ids=str,
 )
 def test_all_taps_at_once_are_what_they_are_one_by_one(where, dtype):
-    """Padding wider than half of the kernel leaves windows without a centre; ids reach to their dtype's ends."""
+    """Padding wider than half of the kernel leaves windows without a center; ids reach to their dtype's ends."""
     torch.manual_seed(0)
     ids = torch.randint(0, 2, (2, 1, 11, 13))
     if dtype != torch.bool:
         ids = torch.where(ids > 0, torch.iinfo(dtype).max, torch.iinfo(dtype).min)
         ids[:, :, 4:7, 2:8] = torch.iinfo(dtype).max - 1
     ids = ids.to(dtype)
-    geometry = Geometry.of(2, *where, centred=True)
+    geometry = Geometry.of(2, *where, centered=True)
     windows = geometry.output_size((11, 13))
     for came, wanted in zip(_compare_at_once(ids, geometry, windows), _compare(ids, geometry, windows), strict=True):
         assert came.dtype == wanted.dtype
@@ -136,7 +136,7 @@ WAYS = {"pickled": sent, "moved": lambda plan: plan._of(plan._in_one(), torch.cl
 @pytest.mark.parametrize(
     ("ids", "stride"), [(mixing(1), 1), (mixing(7), 2), (mixing(9, (2, 3), 1), 1), (blocks() * 0, 1)]
 )
-def test_a_plan_that_travelled_computes_the_same(way, complete, ids, stride):
+def test_a_plan_that_traveled_computes_the_same(way, complete, ids, stride):
     layer = PanopticPartialConv2d(3, 4, 3, stride, 1)
     x = torch.randn(len(ids), 3, *ids.shape[2:], requires_grad=True)
 
@@ -148,13 +148,13 @@ def test_a_plan_that_travelled_computes_the_same(way, complete, ids, stride):
         return [y.detach(), x.grad, layer.weight.grad.clone(), layer.bias.grad.clone()]
 
     plan = PanopticPlan.build(ids, 3, stride, 1)
-    travelled = WAYS[way](plan.complete() if complete else plan)
-    before = len(travelled._tables)
-    for own, expected in zip(results(travelled), results(ids), strict=True):
+    traveled = WAYS[way](plan.complete() if complete else plan)
+    before = len(traveled._tables)
+    for own, expected in zip(results(traveled), results(ids), strict=True):
         assert torch.equal(own, expected)
-    made = {key for key in travelled._tables if not (key[0] and travelled._is_mutual)}
+    made = {key for key in traveled._tables if not (key[0] and traveled._is_mutual)}
     assert not complete or len(made) <= before, "a table was left to make"
-    assert repr(travelled) == repr(plan)
+    assert repr(traveled) == repr(plan)
 
 
 def test_a_plan_travels_in_one_piece():

@@ -78,7 +78,7 @@ def test_the_network_does_not_wait_for_the_disk(writer, tmp_path, monkeypatch):
     assert list(writer.folder.iterdir()) == [], "the writer came back before the disk did"
     disk.set()
     writer.made.on_predict_epoch_end(writer.trainer, writer.task)
-    assert sorted(path.name for path in writer.folder.iterdir()) == ["a.png", "a_colour.png", "a_overlay.png"]
+    assert sorted(path.name for path in writer.folder.iterdir()) == ["a.png", "a_color.png", "a_overlay.png"]
     assert np.asarray(Image.open(writer.folder / "a.png")).tolist() == [[1] * 8] * 8
 
 
@@ -136,5 +136,5 @@ def test_images_of_floats_are_drawn_as_they_are(writer, tmp_path):
     image = {"image": torch.ones(1, 3, 8, 8)}
     writer.made.write(writer.trainer, writer.task, prediction, image)
     writer.made.on_predict_epoch_end(writer.trainer, writer.task)
-    color = np.asarray(Image.open(writer.folder / "a_colour.png"))[0, 0].astype(int)
+    color = np.asarray(Image.open(writer.folder / "a_color.png"))[0, 0].astype(int)
     assert np.asarray(Image.open(writer.folder / "a_overlay.png"))[0, 0].tolist() == ((255 + color) // 2).tolist()

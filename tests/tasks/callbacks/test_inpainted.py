@@ -26,7 +26,7 @@ RNG = np.random.default_rng(0)
 
 
 class StandIn(Task):
-    """Fills holes with one grey, by tiles of 32 pixels."""
+    """Fills holes with one gray, by tiles of 32 pixels."""
 
     def predict_step(self, batch, batch_idx):
         image = fill(self.network, batch["image"], batch["mask"], Tiling(32, "1/4"), max_pixels=2000)
@@ -80,10 +80,10 @@ def add(folder, name, pictured=None, mask=None):
 def check(result, original, holes=None):
     """Valid pixels and alpha are the original's bit by bit, holes have the filling."""
     holes = hole(original.size) > 0 if holes is None else holes
-    assert result.colour.dtype == original.colour.dtype
-    assert result.colour.shape == original.colour.shape
-    assert np.array_equal(result.colour[~holes], original.colour[~holes])
-    assert np.allclose(result.colour[holes], FILLING * original.white, atol=1 if original.white == 255 else 2)
+    assert result.color.dtype == original.color.dtype
+    assert result.color.shape == original.color.shape
+    assert np.array_equal(result.color[~holes], original.color[~holes])
+    assert np.allclose(result.color[holes], FILLING * original.white, atol=1 if original.white == 255 else 2)
     assert (result.alpha is None) == (original.alpha is None)
     assert result.alpha is None or np.array_equal(result.alpha, original.alpha)
 
@@ -93,7 +93,7 @@ def check(result, original, holes=None):
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_valid_pixels_are_bit_exact_and_depth_and_alpha_stay(folder, channels, kind, name):
     if name == "a.tiff" and channels == 2 and kind == np.uint16:
-        pytest.skip("16-bit TIFF with grey and alpha is written as RGBA")
+        pytest.skip("16-bit TIFF with gray and alpha is written as RGBA")
     original = add(folder, name, picture(channels, kind))
     output = predict(folder)
     assert [path.name for path in output.iterdir()] == ["a.png"]
@@ -195,7 +195,7 @@ def test_a_mask_of_everything_is_named_and_the_picture_copied(folder):
     assert any("a.png: its mask covers all of it; it is copied" in one for one in told)
     assert any("b.png: its mask has no hole; it is copied" in one for one in told)
     for name, original in zip(("a.png", "b.png"), originals, strict=True):
-        assert np.array_equal(read_picture(output / name).colour, original.colour)
+        assert np.array_equal(read_picture(output / name).color, original.color)
 
 
 @pytest.mark.faults
@@ -207,7 +207,7 @@ def test_nothing_to_fill_in_any_picture_is_an_error(folder, value, capsys):
         pytest.raises(ValueError, match=r"nothing was filled: none of the 1 pictures"),
     ):
         predict(folder)
-    assert np.array_equal(read_picture(folder / "out" / "a.png").colour, original.colour)
+    assert np.array_equal(read_picture(folder / "out" / "a.png").color, original.color)
     assert "0 filled pictures and 1 copied unchanged" in capsys.readouterr().out
 
 
@@ -249,7 +249,7 @@ def test_pixels_that_no_valid_one_reached_are_counted(folder):
         trainer.predict(task, Places2DataModule(predict_images=folder / "images", **data), return_predictions=False)
     (count,) = (re.match(r".*" + said, str(one.message))[1] for one in caught if "reached" in str(one.message))
     # Those that the network says the same of, whatever is valid.
-    result = read_picture(folder / "out" / "a.png").colour.reshape(-1, 3)
+    result = read_picture(folder / "out" / "a.png").color.reshape(-1, 3)
     untouched = np.rint(255 * np.array([0.485, 0.456, 0.406])).astype(np.uint8)
     assert int(count) > 1000
     assert int(count) == np.count_nonzero((result == untouched).all(axis=1))
@@ -315,9 +315,9 @@ def test_other_formats_and_sheets_on_request(folder, capsys):
         predict(folder, callback=InpaintedPictures(str(output), format="jpg", sheets=True))
     assert f"1 filled pictures: {output}" in capsys.readouterr().out
     assert read_picture(output / "a.jpg").size == original.size
-    sheet = read_picture(output / "sheets" / "a.png").colour
+    sheet = read_picture(output / "sheets" / "a.png").color
     assert sheet.shape == (60, 3 * 50 + 8, 3)
-    assert np.array_equal(sheet[:, :50], original.colour // 257)
+    assert np.array_equal(sheet[:, :50], original.color // 257)
     assert np.array_equal(sheet[:, 54:104, 0] == 255, hole() == 0)
     assert abs(int(sheet[20, 130, 0]) - FILLING * 255) <= 1
     predict(folder, callback=InpaintedPictures(str(output), format="tiff"))
@@ -326,16 +326,16 @@ def test_other_formats_and_sheets_on_request(folder, capsys):
         InpaintedPictures(format="gif")
 
 
-def test_sheets_of_tall_grey_pictures_are_shrunk(folder):
+def test_sheets_of_tall_gray_pictures_are_shrunk(folder):
     add(folder, "a.png", picture(1, size=(1100, 300)), hole((1100, 300)))
     output = predict(folder, callback=InpaintedPictures(str(folder / "out"), sheets=True))
     assert read_picture(output / "sheets" / "a.png").size == (512, 3 * 140 + 8)
 
 
-def test_a_grey_picture_takes_the_luminance():
+def test_a_gray_picture_takes_the_luminance():
     image = torch.tensor([1.0, 0.5, 0.25]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
-    grey = compose(picture(1, size=(4, 4)), image, torch.eye(4)).colour
-    assert grey[0, 1, 0] == round(255 * (0.299 + 0.587 / 2 + 0.114 / 4))
+    gray = compose(picture(1, size=(4, 4)), image, torch.eye(4)).color
+    assert gray[0, 1, 0] == round(255 * (0.299 + 0.587 / 2 + 0.114 / 4))
 
 
 def test_broken_or_misshapen_predictions_are_refused():

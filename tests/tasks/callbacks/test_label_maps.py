@@ -26,7 +26,7 @@ def test_of_a_geotiff(tmp_path, name):
     writer.write(trainer, task, {"path": [str(tmp_path / name)], "label": label}, batch)
     writer.on_predict_epoch_end(trainer, task)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        f"{name[0]}.tif", f"{name[0]}_colour.png", f"{name[0]}_overlay.png"
+        f"{name[0]}.tif", f"{name[0]}_color.png", f"{name[0]}_overlay.png"
     ]  # fmt: skip
     with tifffile.TiffFile(tmp_path / "out" / f"{name[0]}.tif") as file:
         assert file.pages[0].tags[33922].value == PLACE[1][3]

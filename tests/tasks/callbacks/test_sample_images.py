@@ -17,12 +17,12 @@ from pcpad.tasks.base import Task
 from pcpad.tasks.callbacks import SampleImages
 from pcpad.tasks.callbacks.sample_images import check_columns
 from pcpad.tasks.evaluation.evaluators import Tile
-from pcpad.tasks.pictures.segmentation import ERROR_COLOURS, border_band, class_pictures, error_pictures
+from pcpad.tasks.pictures.segmentation import ERROR_COLORS, border_band, class_pictures, error_pictures
 from pcpad.tasks.pictures.sheets import SheetRow, draw_sheet
 
 
 class Numbers(LightningDataModule):
-    """Images that are all of one grey: their number."""
+    """Images that are all of one gray: their number."""
 
     def __init__(self, count=6, batch_size=2):
         super().__init__()
@@ -190,16 +190,16 @@ def test_errors_are_marked_by_place():
     prediction[0, 0, 3] = prediction[0, 5, 5] = prediction[0, 7, 7] = 1
     label[0, 7, 7] = 255
     picture = error_pictures(prediction, label)
-    inside, border, none = (list(colour) for colour in ERROR_COLOURS.values())
+    inside, border, none = (list(color) for color in ERROR_COLORS.values())
     assert picture[0, :, 5, 5].tolist() == inside
     assert picture[0, :, 0, 3].tolist() == border
     assert picture[0, :, 7, 7].tolist() == none
     assert (picture == 255).all(1).sum() == 16 * 16 - 3
 
 
-def test_classes_have_the_palettes_colours_and_the_rest_is_grey():
-    colours = np.array([(1, 2, 3), (4, 5, 6)], np.uint8)
-    picture = class_pictures(torch.tensor([[[0, 1, 255, 2]]]), colours)
+def test_classes_have_the_palettes_colors_and_the_rest_is_gray():
+    colors = np.array([(1, 2, 3), (4, 5, 6)], np.uint8)
+    picture = class_pictures(torch.tensor([[[0, 1, 255, 2]]]), colors)
     assert picture[0].permute(1, 2, 0)[0].tolist() == [[1, 2, 3], [4, 5, 6], [150] * 3, [150] * 3]
 
 
@@ -212,15 +212,15 @@ def test_segmentation_shows_what_is_scored():
         whole = task.sample_images(batch)
         check_columns(whole, "SegmentationTask")
         assert [title.split()[0] for title in whole] == ["input", "truth", "prediction", "errors"]
-        colour = whole["truth"][0, :, 0, 0]
-        right = (whole["prediction"] == colour[:, None, None]).all(1)
+        color = whole["truth"][0, :, 0, 0]
+        right = (whole["prediction"] == color[:, None, None]).all(1)
         assert torch.equal(right, task(image).argmax(1) == 0)
         assert torch.equal(right, (whole[list(whole)[3]] == 255).all(1))
         task.use_evaluators([Tile(32)])
         task.evaluators = SimpleNamespace(margin=lambda inference, module: None)  # a test is under way
         tiled = task.sample_images(batch)["prediction"]
         halves = torch.cat([task(image[..., :32]), task(image[..., 32:])], dim=-1).argmax(1)
-    assert torch.equal((tiled == colour[:, None, None]).all(1), halves == 0)
+    assert torch.equal((tiled == color[:, None, None]).all(1), halves == 0)
 
 
 # Sheets
@@ -244,7 +244,7 @@ def test_long_titles_break_into_lines_and_foreign_signs_are_spelled():
     np.testing.assert_array_equal(*same)
 
 
-def test_legend_shows_its_colours():
+def test_legend_shows_its_colors():
     sheet = np.asarray(
         draw_sheet([SheetRow([np.zeros((16, 16, 3), np.uint8)])], legend={"a": (9, 8, 7), "b": (1, 2, 3)})
     )

@@ -15,7 +15,7 @@ from pcpad.tasks.evaluation.evaluators import Border, Regular, Tile
 
 
 class Frames(LightningDataModule):
-    """Three bright images labelled 0 with a frame of class 1, which `Bright` never predicts."""
+    """Three bright images labeled 0 with a frame of class 1, which `Bright` never predicts."""
 
     num_classes = 2
     class_names = ("middle", "frame")

@@ -30,7 +30,7 @@ def test_boxes_are_those_of_a_loop_over_pixels():
     ids = np.array([7, 23, 24, 26, 24001, 25003, 26001, 26002, 29, 30001, 33010])
     instance = torch.from_numpy(draw.choice(ids, (2, 1, 9, 13)))
     label = torch.where(instance >= 1000, instance // 1000, instance)
-    label[0, 0, 0, 0] = 34  # a licence plate: the instance map has the car there
+    label[0, 0, 0, 0] = 34  # a license plate: the instance map has the car there
     found = street_objects(label, instance)
     assert len(found) == 2
     for image, objects in zip(instance[:, 0], found, strict=True):
