@@ -95,7 +95,7 @@ def test_stopping_ends_the_jobs_under_way(tmp_path, grid, stop):
     assert engine.canceled == ["padding=zeros/seed=2"]
 
 
-def test_jobs_that_would_fail_as_others_did_are_cancelled(tmp_path, grid, capsys):
+def test_jobs_that_would_fail_as_others_did_are_canceled(tmp_path, grid, capsys):
     def fails(engine):
         for cell in grid.cells[:2]:
             (tmp_path / cell.name).mkdir(parents=True, exist_ok=True)
@@ -108,11 +108,11 @@ def test_jobs_that_would_fail_as_others_did_are_cancelled(tmp_path, grid, capsys
     engine = Jobs(tmp_path, grid, by_seed(*endings))
     (said,) = fails(engine)
     assert said.startswith("1 run, since padding=zeros/seed=0 and padding=zeros/seed=1 ended before their first")
-    assert engine.cancelled == ["padding=zeros/seed=2"]
+    assert engine.canceled == ["padding=zeros/seed=2"]
     keep_going = True
     engine = Jobs(tmp_path, grid, by_seed(*([*each] for each in ([worker.CRASHED], [worker.CRASHED], ["done"]))))
     assert fails(engine) == []
-    assert engine.cancelled == []
+    assert engine.canceled == []
     assert "padding=zeros/seed=2 done in 1:01" in capsys.readouterr().out
 
 
