@@ -168,16 +168,18 @@ class Cells:
             protocol says what they count as.
         rates: By arm how its learning rate was chosen.
         judge: How the judge was trained.
+        hours: Of processor time in all files, the choice of learning rates and the judge included.
     """
 
     def __init__(self, folder: Path) -> None:
         self.runs: dict[str, dict[int, Any]] = {}
         self.diverged: dict[str, dict[int, str]] = {}
         self.rates: dict[str, Any] = {}
-        self._without: list[Any] = []
         self.judge: dict[str, Any] | None = None
+        seconds = 0.0
         for path in sorted(folder.glob("*.json")):
             content = json.loads(path.read_text(encoding="utf-8"))
+            seconds += content.get("cpu_seconds", 0.0)
             if path.stem.startswith("rates, "):
                 self.rates[content["arm"]] = content
                 continue
@@ -188,16 +190,9 @@ class Cells:
             if "diverged" in content:
                 self.diverged.setdefault(arm, {})[seed] = content["diverged"]
                 if not content["test"]:
-                    self._without.append(content)
                     continue
             self.runs.setdefault(arm, {})[seed] = content
-
-    @property
-    def hours(self) -> float:
-        """Hours of processor time, the choice of learning rates and the judge included."""
-        runs = [run for by_seed in self.runs.values() for run in by_seed.values()]
-        others = [*self.rates.values(), self.judge or {}, *self._without]
-        return sum(run.get("cpu_seconds", 0.0) for run in [*runs, *others]) / 3600
+        self.hours = seconds / 3600
 
     def count(self, arm: str) -> int:
         """How many of an arm's runs are at their end, those included whose loss was not finite."""

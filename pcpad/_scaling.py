@@ -61,7 +61,7 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 
 @kept_calls(_MEMO_STRIPS)
 def _memoized_strips(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int) -> Kept:
-    """A pure function of its arguments, as `_border._memoized` requires."""
+    """A pure function of its arguments, as `_border.memoized` requires."""
     with torch.inference_mode(False), torch.no_grad():
         return _strips_of(plan, dtype, device)
 
@@ -87,7 +87,7 @@ def _strips_of(plan: Plan, dtype: torch.dtype, device: torch.device) -> Kept:
 
 @kept_calls(_MEMO_STRIPS)
 def _memoized_table(plan: Plan, dtype: torch.dtype, device: torch.device, _stream: int) -> Kept:
-    """A pure function, as `_border._memoized` requires: the same strips, for a kernel that takes all."""
+    """A pure function, as `_border.memoized` requires: the same strips, for a kernel that takes all."""
     with torch.inference_mode(False), torch.no_grad():
         strips, windows = _strips_of(plan, dtype, device).strips, plan.geometry.output_size(plan.size)
         plane = torch.arange(prod(windows), device=device, dtype=torch.int32).view(windows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +16,7 @@ from pcpad.commands.comparison.cells import TRAINING_FILE, remaining, write_fail
 from pcpad.commands.comparison.failing import SharedFailures
 from pcpad.commands.comparison.grid import GRID_FILE, LOCK_FILE, Cell, Grid
 from pcpad.commands.comparison.grid_file import read_grid
-from pcpad.commands.comparison.running import ending, environment, sigterm_raises, start
+from pcpad.commands.comparison.running import ending, environment, say_outcome, sigterm_raises, start
 from pcpad.files import locked
 from pcpad.terminal import say
 
@@ -121,7 +121,7 @@ def run_on(engine: Engine, root: Path, grid: Grid, cells: Sequence[Cell], *, kee
     todo = [cell for cell in cells if remaining(root, grid, cell)]
     if len(todo) < len(cells):
         say(f"{len(cells) - len(todo)} of {len(cells)} runs are finished already")
-    lost: dict[str, int] = {}
+    lost: Counter[str] = Counter()
     again = deque(todo)
     active: list[tuple[Any, Cell]] = []
     done = 0
@@ -140,16 +140,14 @@ def run_on(engine: Engine, root: Path, grid: Grid, cells: Sequence[Cell], *, kee
                         continue
                     active.remove((handle, cell))
                     outcome = _outcome(engine, handle, root, grid, cell)
-                    if outcome is None and lost.get(cell.name, 0) < engine.retries:
-                        lost[cell.name] = lost.get(cell.name, 0) + 1
+                    if outcome is None and lost[cell.name] < engine.retries:
+                        lost[cell.name] += 1
                         again.append(cell)
                         say(f"{time.strftime('%H:%M:%S')} {cell.name} was lost with its job, and is run again")
                         continue
                     done += 1
-                    code, lines = outcome or _given_up(root, grid, cell, lost.get(cell.name, 0) + 1)
-                    say(f"{time.strftime('%H:%M:%S')} [{done}/{len(todo)}] {cell.name} {lines[0]}")
-                    for line in lines[1:]:
-                        say(line)
+                    code, lines = outcome or _given_up(root, grid, cell, lost[cell.name] + 1)
+                    say_outcome(f"[{done}/{len(todo)}] {cell.name} {lines[0]}", lines[1:])
                     failed.note(cell, code)
                 under_way = [cell for _, cell in active]
                 spared = failed.spared([*again, *under_way], under_way)

@@ -71,9 +71,7 @@ def run_cells(
                     # Cells under way count half: on average they are there.
                     units = (left - 0.5 * len(active)) / min(jobs, left) if left and seconds else 0
                     to_go = f"; about {clock(units * sum(seconds) / len(seconds))} to go" if units else ""
-                    say(f"{time.strftime('%H:%M:%S')} [{total - left}/{total}] {cell.name} {lines[0]}{to_go}")
-                    for line in lines[1:]:
-                        say(line)
+                    say_outcome(f"[{total - left}/{total}] {cell.name} {lines[0]}{to_go}", lines[1:])
                     failed.note(cell, code)
                 for cell in failed.spared(waiting, [cell for cell, _, _ in active.values()]):
                     waiting.remove(cell)
@@ -114,6 +112,13 @@ def environment(slot: int, jobs: int, gpus: int) -> dict[str, str]:
         names = visible if len(visible) == gpus else [str(index) for index in range(gpus)]
         found["CUDA_VISIBLE_DEVICES"] = ",".join(names[slot::jobs] or [names[slot % gpus]])
     return found
+
+
+def say_outcome(outcome: str, more: Sequence[str]) -> None:
+    """Print the outcome of a cell after the time, and further lines below it."""
+    say(f"{time.strftime('%H:%M:%S')} {outcome}")
+    for line in more:
+        say(line)
 
 
 def ending(root: Path, grid: Grid, cell: Cell, code: int, seconds: float) -> list[str]:

@@ -76,23 +76,27 @@ class Groups:
         trained = [one.network for one in self.trained]
         return list(dict.fromkeys([*trained, *(one.network for one in self.timings)]))
 
+    def _measured_as(self, network: str) -> str:
+        """A network's name among the results: of a table's network its stand-in's."""
+        return self.stand_ins.get(network.casefold(), network.casefold())
+
     def has(self, network: str) -> bool:
         """Whether there are results of a network, or of one that differs in what else a grid varies.
 
         Of a table's network, results of its stand-in.
         """
-        name = self.stand_ins.get(network.casefold(), network.casefold())
+        name = self._measured_as(network)
         return any(f"{other.casefold()},".startswith(f"{name},") for other in self.networks)
 
     def timing(self, network: str) -> Timing | None:
         """The times of a network, in the papers' setting if there are several; of a table's its stand-in's."""
-        name = self.stand_ins.get(network.casefold(), network.casefold())
+        name = self._measured_as(network)
         found = [one for one in self.timings if one.network.casefold() == name]
         return max(found, key=lambda one: one.comparable, default=None)
 
     def of(self, network: str, padding: str) -> list[Trained]:
         """The runs of one network and padding, by seed; of a table's network those of its stand-in, if it has one."""
-        name = self.stand_ins.get(network.casefold(), network.casefold())
+        name = self._measured_as(network)
         found = [one for one in self.trained if one.network.casefold() == name and one.padding == padding]
         return sorted(found, key=_by_seed)
 
