@@ -37,9 +37,11 @@ class Conv(NamedTuple):
 
     @property
     def dims(self) -> int:
+        """The number of spatial axes."""
         return self.weight.dim() - 2
 
     def run(self, input: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Convolve an input with the call's other arguments; only with this bias, not with the call's."""
         _, weight, _, stride, padding, dilation, groups = self
         if is_uneven(padding):  # torch's convolutions pad alike on both sides
             pairs: Any = padding
@@ -47,6 +49,7 @@ class Conv(NamedTuple):
         return _CONV[weight.dim() - 2](input, weight, bias, stride, padding, dilation, groups)  # type: ignore[arg-type]
 
     def bias_for(self, y: Tensor) -> Tensor:
+        """The call's bias in the dtype of an output, (O, 1, …) to be added to it."""
         assert self.bias is not None
         return self.bias.to(y.dtype).view(-1, *[1] * self.dims)
 
@@ -59,10 +62,17 @@ def add_where(y: Tensor, bias: Tensor, valid: Tensor) -> Tensor:
 
 
 def times(y: Tensor, factor: Tensor) -> Tensor:
+    """`y·factor` in the dtype of y, not in place: the factor may be learned."""
     return (y * factor).to(y.dtype)
 
 
 def check_input(dims: int, conv: Conv) -> None:
+    """Refuse an input or a weight that a convolution over `dims` spatial axes cannot take.
+
+    Raises:
+        TypeError: If the input is not a tensor, or is stored in a way that layers do not compute with.
+        ValueError: If the weight has another number of dimensions.
+    """
     input, weight = conv.input, conv.weight
     if not isinstance(input, Tensor):
         message = (
