@@ -22,6 +22,7 @@ from pcpad.commands.outputs import checkpoint_files, named_files, run_files
 from pcpad.commands.run_options import add_run_options, with_present_paths
 from pcpad.commands.starting import Began, Start
 from pcpad.datamodules.base import DataModule
+from pcpad.datamodules.worker_processes import prepare_server
 from pcpad.errors import UserValueError
 from pcpad.files import at_home, refuse_replacing
 from pcpad.tasks.base import Task
@@ -152,6 +153,7 @@ class SuiteCLI(LightningCLI):
         """
         with self._watch():
             super().instantiate_classes()
+        prepare_server(type(self.datamodule).__module__)
         if self.verb in ("test", "predict") and not self._get(self.config_init, "untrained"):
             self._refuse_untrained()
         config = self.config_dump.get("data")

@@ -7,9 +7,24 @@ import multiprocessing
 import signal
 from types import FrameType
 
-__all__ = ["start_opencv_worker", "start_worker"]
+__all__ = ["prepare_server", "start_opencv_worker", "start_worker"]
 
 _PATIENCE = 0.5  # seconds for a process to end after SIGTERM
+
+
+def prepare_server(module: str) -> None:
+    """Where a server starts workers (the default on Linux from Python 3.14 on), let it import a module once for all.
+
+    Each worker would otherwise import it anew, PyTorch and Lightning included, which takes seconds. To be called before
+    the first worker is started; elsewhere it does nothing.
+
+    Args:
+        module: The name of the module that defines what workers read; a module that cannot be imported is left out.
+    """
+    # Asked for without `allow_none`, the method could not be chosen any more.
+    method = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
+    if method == "forkserver":
+        multiprocessing.set_forkserver_preload(["__main__", "pcpad.datamodules.worker_server", module])
 
 
 def start_worker(worker: int) -> None:

@@ -42,6 +42,8 @@ __all__ = [
 FileName = str
 PathName = str | Path
 
+# Bytes that are read ahead: most files are opened for a header first, and Python 3.14 would read 128 KiB for it.
+_BUFFER = 8192
 _MOST_BYTES = 255  # of a name, on every file system in common use
 # Files that nothing here writes as a result, and that would be costly to lose.
 _DEAR = {
@@ -139,7 +141,7 @@ def opened(path: Path) -> io.BufferedReader:
         raise _as_users(error, path) from None
     try:
         _refuse_others(os.fstat(descriptor).st_mode, path)
-        return os.fdopen(descriptor, "rb")
+        return os.fdopen(descriptor, "rb", _BUFFER)
     except BaseException:
         os.close(descriptor)
         raise

@@ -1,9 +1,13 @@
 """Tests that need a process or an extra of their own, and samples that several folders share."""
 
+import atexit
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch.nn.functional as F
@@ -42,8 +46,21 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_configure(config):
+    _let_other_processes_import_tests()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job, as some runners are
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _let_other_processes_import_tests():
+    """Processes that are not forked import what they are given from `tests`, of which torch-fidelity installs another.
+
+    The checkout itself cannot lead the path: its `pcpad` would hide the installed one.
+    """
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "tests").mkdir()
+    (folder / "tests" / "__init__.py").write_text(f"__path__ = [{str(Path(__file__).parent)!r}]\n", encoding="utf-8")
+    sys.path.insert(0, str(folder))
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import zlib
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -138,6 +138,8 @@ def decoder_options() -> dict[str, str]:
     return {"max_pixels": str(MOST_PIXELS * 9 // 8)}
 
 
+# PyAV before 19 refuses files whose titles or comments are not UTF-8 unless told to replace such bytes; 19 always does.
+_LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 # The errors that PyAV raises for files: FFmpeg's, and its own, for example for impossible sizes.
 ERRORS = (av.error.FFmpegError, OSError, ValueError, MemoryError)
 
@@ -156,7 +158,7 @@ class VideoFile:
         try:
             regular(path)  # FFmpeg would block on a pipe
             # `file:` keeps FFmpeg from taking a name such as `a:b.mp4` for a protocol.
-            self.container = av.open(f"file:{path}", options=options, metadata_errors="replace")
+            self.container = av.open(f"file:{path}", options=options, **_LENIENT)
         except ERRORS as error:
             reason = reason_of(error)
             if isinstance(error, UserError):

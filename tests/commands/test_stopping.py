@@ -20,8 +20,11 @@ pytestmark = pytest.mark.faults
 
 # Stops a run at a known place: a process by its rank, or all there are, as a terminal does.
 STOPPER = """
-import os, signal
+import multiprocessing, os, signal
 from lightning.pytorch import Callback
+
+if "START_BY" in os.environ:
+    multiprocessing.set_start_method(os.environ["START_BY"])
 
 class Stop(Callback):
     def __init__(self):
@@ -121,8 +124,10 @@ def assert_same_run(whole, parts):
 
 
 @pytest.mark.slow
-def test_ctrl_c_and_sigterm_with_workers(place):
+@pytest.mark.parametrize("start", ["fork", "forkserver"])  # the default on Linux to Python 3.13, and after it
+def test_ctrl_c_and_sigterm_with_workers(place, monkeypatch, start):
     """To the whole group, as a terminal's Ctrl-C and a batch system's SIGTERM go to the workers as well."""
+    monkeypatch.setenv("START_BY", start)
     code, said = pcpad(recipe("whole", 2))
     assert code == 0, said
     code, said = pcpad(recipe("parts", 2), "train-1-2-rank0:SIGINT*")

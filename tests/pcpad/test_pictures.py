@@ -399,7 +399,10 @@ def test_a_jpeg_is_read_once(tmp_path, monkeypatch):
             taken.append(len(content := super().readall()))
             return content
 
-    monkeypatch.setattr(files_module.os, "fdopen", lambda fd, mode: io.BufferedReader(Counting(fd, mode)))
+    def counted(descriptor, mode, buffering):
+        return io.BufferedReader(Counting(descriptor, mode), buffering)
+
+    monkeypatch.setattr(files_module.os, "fdopen", counted)
     read_picture(tmp_path / "a.jpg")
     monkeypatch.setattr(files_module.os, "fdopen", opened)
     size = (tmp_path / "a.jpg").stat().st_size
