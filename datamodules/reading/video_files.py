@@ -138,7 +138,7 @@ def decoder_options() -> dict[str, str]:
     return {"max_pixels": str(MOST_PIXELS * 9 // 8)}
 
 
-# PyAV before 19 refuses files whose titles or comments are not UTF-8 unless told to replace such bytes; 19 always does.
+# PyAV before 19 refuses files whose titles or comments are not UTF-8 unless told to replace such bytes; 19 takes them.
 _LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 # The errors that PyAV raises for files: FFmpeg's, and its own, for example for impossible sizes.
 ERRORS = (av.error.FFmpegError, OSError, ValueError, MemoryError)

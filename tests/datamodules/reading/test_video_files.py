@@ -93,6 +93,23 @@ def test_one_frame(videos, tmp_path):
         assert videos.number(video.read([0, 0, 0])[2]) == 0
 
 
+def test_titles_of_any_bytes(videos, tmp_path):
+    import av
+
+    path, tagged = videos.write(tmp_path / "a.mp4", 3), tmp_path / "b.mp4"
+    with av.open(str(path)) as plain, av.open(str(tagged), "w") as container:
+        container.metadata["title"] = "a title"
+        stream = container.add_stream_from_template(plain.streams.video[0])
+        for packet in plain.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    content = tagged.read_bytes()
+    assert content.count(b"a title") == 1
+    tagged.write_bytes(content.replace(b"a title", b"a \xfftitl"))
+    assert len(index_video(tagged).pts) == 3
+
+
 def test_impossible_sizes_are_refused_unread(videos, tmp_path, monkeypatch):
     path = videos.write(tmp_path / "a.mp4", 2)
     monkeypatch.setattr(module, "MOST_PIXELS", 3000)
