@@ -4,6 +4,7 @@ import os
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -42,6 +43,14 @@ def test_bilevel_and_old_tga(tmp_path):
     assert np.array_equal(read_image(tmp_path / "old.tga").permute(1, 2, 0).numpy(), np.asarray(PHOTO))
 
 
+def _write_deep_avif(path):
+    with av.open(str(path), "w", options={"movflags": "avif"}) as container:
+        stream = container.add_stream("libsvtav1", rate=1, options={"svtav1-params": "log=-1:still-picture=1"})
+        stream.width, stream.height, stream.pix_fmt = 80, 64, "yuv420p10le"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(PHOTO.resize((80, 64))), "rgb24")))
+        container.mux(stream.encode())
+
+
 @pytest.mark.faults
 def test_depth_is_kept_or_its_loss_said(tmp_path):
     deep = np.random.default_rng(0).integers(0, 65536, (60, 80)).astype(np.uint16)
@@ -50,11 +59,9 @@ def test_depth_is_kept_or_its_loss_said(tmp_path):
     assert np.array_equal(picture.color[..., 0], deep)
     assert picture.notes == ()
     assert bits_of(tmp_path / "gray.jp2", "JPEG2000") == 16
-    with av.open(str(tmp_path / "a.avif"), "w", options={"movflags": "avif"}) as container:
-        stream = container.add_stream("libsvtav1", rate=1, options={"svtav1-params": "log=-1:still-picture=1"})
-        stream.width, stream.height, stream.pix_fmt = 80, 64, "yuv420p10le"
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(PHOTO.resize((80, 64))), "rgb24")))
-        container.mux(stream.encode())
+    # For root, SVT-AV1 makes the thread that calls it a realtime one, before which nothing else runs on its core.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(_write_deep_avif, tmp_path / "a.avif").result()
     assert read_picture(tmp_path / "a.avif").notes == ("its 10 bits per channel become 8",)
 
 
