@@ -16,6 +16,7 @@ _DATA = ("root", "image_size", "crop_size", "size", "clip_length", "resize", "co
 _LENGTH = ("max_epochs", "max_steps")
 _LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches")
 _BATCH = ("effective_batch", "batch_size")
+_RATES = ("lr", "max_lr")
 _OPTIMIZERS = ("optimizer", "generator_optimizer", "discriminator_optimizer")
 _NOT_KNOWN = "not known, no config.yaml is beside the results"
 
@@ -54,8 +55,27 @@ def _said(texts: Iterable[str]) -> str:
 
 
 def _chosen(runs: Sequence[Trained]) -> list[str]:
-    """What each padding has a value of its own for."""
-    return [f"{name} {value} with {one.padding}" for one in runs for name, value in one.chosen.items()]
+    """What each padding has a value of its own for, and which."""
+    texts = []
+    for option in dict.fromkeys(option for one in runs for option in one.chosen):
+        name = "learning rate" if _is_rate(option) else option
+        values = {(one.padding, one.network): one.chosen[option] for one in runs if option in one.chosen}
+        if len(set(values.values())) == 1:
+            texts.append(f"{name} {next(iter(values.values()))}")
+            continue
+        by_padding: dict[str, set[str]] = {}
+        for (padding, _), value in values.items():
+            by_padding.setdefault(padding, set()).add(value)
+        said = dict.fromkeys(
+            f"{value} with {padding if len(by_padding[padding]) == 1 else f'{padding} ({network})'}"
+            for (padding, network), value in values.items()
+        )
+        texts.append(f"{name} {', '.join(said)}")
+    return texts
+
+
+def _is_rate(option: str) -> bool:
+    return option.rpartition(".")[2] in _RATES
 
 
 def _counts(runs: Sequence[Trained]) -> str:
@@ -83,8 +103,11 @@ def _schedule(one: Trained) -> str:
     trainer, model = arguments_of(one.config, "trainer"), arguments_of(one.config, "model")
     if not trainer:
         return _NOT_KNOWN
-    kinds = [(class_of(model, name), arguments_of(model, name).get("lr")) for name in _OPTIMIZERS if model.get(name)]
-    optimizers = [f"{kind} of learning rate {rate}" for kind, rate in kinds]
+    optimizers = []
+    for name in filter(model.get, _OPTIMIZERS):
+        kind, rate = class_of(model, name), arguments_of(model, name).get("lr")
+        chosen = any(map(_is_rate, one.chosen))
+        optimizers.append(kind if chosen else f"{kind} of learning rate {rate}")
     data = arguments_of(one.config, "data")
     batch = next((f"{data[name]} a step" for name in _BATCH if data.get(name)), "")
     return ", ".join(filter(None, [*_named(trainer, _LENGTH), *optimizers, batch]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ __all__ = ["Found", "Trained", "Unfinished", "arguments_of", "class_of", "read_f
 
 _PARTIAL = "model.partial"
 _SPLIT = "data.split"
+_OF_SCHEDULE = re.compile(r"model\.(\w+_)?(optimizer|scheduler)\b")
 _NOT_CHOSEN = {PADDING, SEED, _PARTIAL, _SPLIT}
 
 
@@ -36,7 +38,7 @@ class Trained:
         split: Of the data, where that is said.
         run: Its numbers, with paddings tested with as names.
         config: What it was run with; empty where that is not known.
-        chosen: Options and their values that its grid has for its padding alone, such as a learning rate.
+        chosen: Options and their values that its grid has one of for its padding, such as a learning rate.
     """
 
     where: Path
@@ -176,18 +178,27 @@ def _read_grid_folder(root: Path, found: Found) -> None:
         found.trained.append(_of_cell(root, grid, run, entry, chosen))
 
 
-def _chosen_per_padding(cells: Iterable[Cell]) -> set[str]:
-    """The options of which each padding has one value: no other networks, but what suits the padding."""
-    values: dict[str, dict[tuple[str | None, ...], set[str]]] = {}
-    for cell in cells:
-        padding = cell.values.get(PADDING), cell.values.get(_PARTIAL)
-        for option, value in cell.values.items():
-            values.setdefault(option, {}).setdefault(padding, set()).add(value)
+def _chosen_per_padding(cells: Sequence[Cell]) -> set[str]:
+    """The options of which each padding has one value: no other networks, but what suits the padding.
+
+    What optimizers and schedulers are given may differ between a grid's networks too, such as those of another norm.
+    """
+    options = {option for cell in cells for option in cell.values} - _NOT_CHOSEN
+    of_schedule = {option for option in options if _OF_SCHEDULE.match(option)}
     return {
         option
-        for option, by_padding in values.items()
-        if len(by_padding) > 1 and all(len(found) == 1 for found in by_padding.values())
-    } - _NOT_CHOSEN
+        for option in options
+        if _has_one_value(option, cells, (PADDING, _PARTIAL))
+        or (option in of_schedule and _has_one_value(option, cells, (PADDING, _PARTIAL, *(options - of_schedule))))
+    }
+
+
+def _has_one_value(option: str, cells: Sequence[Cell], by: Sequence[str]) -> bool:
+    """Whether cells that agree in some options, of which there are two kinds or more, agree in this one."""
+    values: dict[tuple[str | None, ...], set[str | None]] = {}
+    for cell in cells:
+        values.setdefault(tuple(map(cell.values.get, by)), set()).add(cell.values.get(option))
+    return len(values) > 1 and all(len(found) == 1 for found in values.values())
 
 
 def _of_cell(root: Path, grid: Grid, run: Run, entry: Mapping[str, Any], chosen: Collection[str]) -> Trained:

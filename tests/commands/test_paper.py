@@ -546,4 +546,22 @@ def test_a_rate_that_goes_with_the_padding_makes_no_other_network(tmp_path, caps
     assert found["resnet50_zero"]["average"][1] == "60.000"
     assert found["resnet50_partial"]["average"][1] == "70.000"
     said = paper(capsys, "2018:T2", "--runs", root)
-    assert "model.optimizer.init_args.lr 0.03 with zeros, model.optimizer.init_args.lr 0.1 with partial" in said
+    assert "learning rate 0.03 with zeros, 0.1 with partial" in said
+    assert "learning rate None" not in said
+
+
+def test_a_rate_may_go_with_the_norm_as_well(tmp_path, capsys):
+    root, rate, norm = tmp_path / "grid", "model.optimizer.init_args.lr", "model.norm"
+    rows = [("zeros", "batch", "0.3", 0.6), ("partial", "batch", "0.1", 0.7)]
+    rows += [("zeros", "group", "0.03", 0.4), ("partial", "group", "0.03", 0.5)]
+    for padding, kind, value, top1 in rows:
+        grid, about = make_grid(root, {PADDING: (padding,), norm: (kind,), rate: (value,), SEED: ("0",)})
+        for cell in grid.cells:
+            if cell.values == {PADDING: padding, norm: kind, rate: value, SEED: "0"}:
+                write_fit(root, cell, about, [top1])
+    found = cells(capsys, "2018:T2", "--runs", root)
+    assert found["resnet50, model.norm=batch_partial"]["average"] == ("", "70.000")
+    assert found["resnet50, model.norm=batch_partial"]["diff"] == ("", "10.000")
+    assert found["resnet50, model.norm=group_partial"]["diff"] == ("", "10.000")
+    said = " ".join(paper(capsys, "2018:T2", "--runs", root).split())
+    assert "0.3 with zeros (resnet50, model.norm=batch), 0.1 with partial (resnet50, model.norm=batch)" in said
