@@ -141,7 +141,7 @@ def opened(path: Path) -> io.BufferedReader:
         raise _as_users(error, path) from None
     try:
         _refuse_others(os.fstat(descriptor).st_mode, path)
-        return os.fdopen(descriptor, "rb", _BUFFER)
+        return io.BufferedReader(io.FileIO(descriptor, "rb"), _BUFFER)
     except BaseException:
         os.close(descriptor)
         raise
