@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
-import os
 import signal
 from types import FrameType
-
-from pcpad.datamodules import worker_server
 
 __all__ = ["prepare_server", "start_opencv_worker", "start_worker"]
 
@@ -27,8 +24,7 @@ def prepare_server(module: str) -> None:
     # Asked for without `allow_none`, the method could not be chosen any more.
     method = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
     if method == "forkserver":
-        os.environ[worker_server.CLIENT] = str(os.getpid())  # before the server is started, which inherits it
-        multiprocessing.set_forkserver_preload(["__main__", worker_server.__name__, module])
+        multiprocessing.set_forkserver_preload(["__main__", "pcpad.datamodules.worker_server", module])
 
 
 def start_worker(worker: int) -> None:

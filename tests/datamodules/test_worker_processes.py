@@ -41,6 +41,12 @@ def test_a_server_imports_for_all_workers_and_outlives_sigterm(tmp_path, start, 
     assert done.stdout.split() == [str(imported), "SIG_DFL", "True"]
 
 
+def test_what_the_server_imports_changes_no_other_process():
+    code = "import signal, pcpad.datamodules.worker_server; print(signal.getsignal(signal.SIGTERM).name)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "SIG_DFL"
+
+
 def test_nothing_is_prepared_where_no_server_starts_workers(monkeypatch):
     monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none: "spawn")
     monkeypatch.setattr(multiprocessing, "set_forkserver_preload", lambda modules: pytest.fail("no server is used"))
