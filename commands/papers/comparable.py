@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -63,11 +64,10 @@ def _chosen(runs: Sequence[Trained]) -> list[str]:
         if len(set(values.values())) == 1:
             texts.append(f"{name} {next(iter(values.values()))}")
             continue
-        by_padding: dict[str, set[str]] = {}
-        for (padding, _), value in values.items():
-            by_padding.setdefault(padding, set()).add(value)
+        # Where a padding has one value with all networks, it is named alone.
+        of_padding = Counter(padding for padding, _ in {(padding, value) for (padding, _), value in values.items()})
         said = dict.fromkeys(
-            f"{value} with {padding if len(by_padding[padding]) == 1 else f'{padding} ({network})'}"
+            f"{value} with {padding}" + (f" ({network})" if of_padding[padding] > 1 else "")
             for (padding, network), value in values.items()
         )
         texts.append(f"{name} {', '.join(said)}")
@@ -103,11 +103,11 @@ def _schedule(one: Trained) -> str:
     trainer, model = arguments_of(one.config, "trainer"), arguments_of(one.config, "model")
     if not trainer:
         return _NOT_KNOWN
+    chosen = any(map(_is_rate, one.chosen))
     optimizers = []
     for name in filter(model.get, _OPTIMIZERS):
-        kind, rate = class_of(model, name), arguments_of(model, name).get("lr")
-        chosen = any(map(_is_rate, one.chosen))
-        optimizers.append(kind if chosen else f"{kind} of learning rate {rate}")
+        rate = "" if chosen else f" of learning rate {arguments_of(model, name).get('lr')}"
+        optimizers.append(class_of(model, name) + rate)
     data = arguments_of(one.config, "data")
     batch = next((f"{data[name]} a step" for name in _BATCH if data.get(name)), "")
     return ", ".join(filter(None, [*_named(trainer, _LENGTH), *optimizers, batch]))

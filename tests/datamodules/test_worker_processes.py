@@ -49,5 +49,7 @@ def test_what_the_server_imports_changes_no_other_process():
 
 def test_nothing_is_prepared_where_no_server_starts_workers(monkeypatch):
     monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none: "spawn")
-    monkeypatch.setattr(multiprocessing, "set_forkserver_preload", lambda modules: pytest.fail("no server is used"))
+    prepared = []
+    monkeypatch.setattr(multiprocessing, "set_forkserver_preload", prepared.append)
     prepare_server("pcpad.datamodules")
+    assert prepared == []
