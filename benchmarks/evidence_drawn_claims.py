@@ -32,8 +32,20 @@ def actions(cells: Cells) -> list[Row]:
             pair = scores["partial"], scores[other]
             said = Row(f"Of {of}, partial recognizes better than {other}", "2022 T5", published, "")
             family.append(Claim(said, cells.differences(*pair), Form(), prefix=_means(*pair)))
-        rows += corrected(family)
+        tested = corrected(family)
+        if scores is converged:
+            tested = [_or_never(row, found["partial"], found[other]) for row, other in zip(tested, _TOLD, strict=True)]
+        rows += tested
     return rows
+
+
+def _or_never(row: Row, first: Mapping[int, float], second: Mapping[int, float]) -> Row:
+    """The row, or why it has no test: runs there are, but no seed converges with both."""
+    seeds = first.keys() & second.keys()
+    if not seeds or _converged(first).keys() & _converged(second).keys():
+        return row
+    ours = f"of {len(seeds)} seeds none converges with both"
+    return replace(row, ours=ours, verdict="cannot be tested by these runs")
 
 
 def _converged(accuracy: Mapping[int, float]) -> dict[int, float]:

@@ -66,6 +66,9 @@ def test_one_arm_that_never_converges_decides(tmp_path):
         write(tmp_path, "replicate", seed, test={"test/video_top1": 0.2})
     rows = {row.claim: row for row in actions(Cells(tmp_path))}
     assert rows["More runs converge with partial than with replicate"].verdict == "**confirmed**"
+    of_these = rows["Of runs that converge, partial recognizes better than replicate"]
+    assert of_these.ours == "of 5 seeds none converges with both"
+    assert of_these.verdict == "cannot be tested by these runs"
 
 
 @pytest.mark.parametrize(("shares", "needed"), [((1.0, 0.0), 4), ((0.4, 0.4), None)], ids=["all or none", "equal"])
