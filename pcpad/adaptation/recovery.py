@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from pcpad.errors import UserRuntimeError, UserValueError
 from pcpad.files import at_home, whole_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["ControlDegradedError", "recover"]
 
@@ -64,7 +65,7 @@ def recover(
         fallback: See `pcpad.convert_padding`.
         control: An earlier recovery of the same network by the same procedure, to another padding; its control is
             reused.
-        resume: A file for the run's state, from which a run with the same settings resumes.
+        resume: A file for the run's state, from which a run with the same network, images and settings resumes.
         said: Called with each line of progress.
 
     Returns:
@@ -72,7 +73,8 @@ def recover(
 
     Raises:
         ControlDegradedError: The same procedure made the original worse, so its settings do not suit the network.
-        UserValueError: Too few or too small images, nothing to convert, or a value out of range.
+        UserValueError: Too few or too small images, nothing to convert, a value out of range, or a `resume` file of
+            another network, other images or other settings.
         UserTypeError: The network's output contains no floating-point tensor.
         UserRuntimeError: The network does not run on the images, or its output or loss is not finite.
 
@@ -94,7 +96,7 @@ def recover(
     converted = _converted(original, padding, fallback)
     material, dense, margin, reach, more = _material(original, images, procedure, prepare)
     notes += more
-    runs = _Runs(original, material, procedure, dense, margin, resume, padding, said)
+    runs = _Runs(original, material, procedure, dense, margin, resume, _Settings(padding, fallback), said)
     rows = {ROWS[0]: runs.score(copy.deepcopy(original)), ROWS[1]: runs.score(copy.deepcopy(converted))}
     for row in ROWS[:2]:
         said(f"{row}: {shown(rows[row])}")
@@ -235,6 +237,25 @@ def _refuse_degraded(before: Values, after: Values, dense: bool) -> None:
         raise ControlDegradedError(message)
 
 
+def _sum_of(tensors: Iterable[Any]) -> str:
+    """A checksum of tensors' bytes; of other values in a state dict, of what they print."""
+    found = hashlib.sha256()
+    for value in tensors:
+        if isinstance(value, Tensor):
+            found.update(f"{value.dtype}, {tuple(value.shape)}".encode())
+            found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        else:
+            found.update(repr(value).encode())
+    return found.hexdigest()
+
+
+class _Settings(NamedTuple):
+    """How the network is converted."""
+
+    padding: str
+    fallback: str | None
+
+
 class _Runs:
     """The training runs of one recovery, each saved to a file when it ends."""
 
@@ -246,25 +267,33 @@ class _Runs:
         dense: bool,
         margin: int,
         resume: str | Path | None,
-        padding: str,
+        settings: _Settings,
         said: Callable[[str], None],
     ) -> None:
         self.original, self.material, self.procedure = original, material, procedure
         self.dense, self.margin, self.said = dense, margin, said
         self.path = None if resume is None else at_home(resume)
-        self.about = f"{padding}, {asdict(procedure)}, {len(material.images)} images"
-        self.kept: dict[str, Any] = {"about": self.about, "legs": {}, "current": None}
-        if self.path is not None and self.path.is_file():
-            self._read(self.path)
+        padding, fallback = settings
+        about = f"{padding}, fallback {fallback}, {asdict(procedure)}, {len(material.images)} images"
+        self.kept: dict[str, Any] = {"about": about, "legs": {}, "current": None}
+        if self.path is not None:
+            held = material.held_out(procedure.batch_size)
+            self.kept |= {"network": _sum_of(original.state_dict().values()), "images": _sum_of(held)}
+            if self.path.is_file():
+                self._read(self.path)
 
     def _read(self, path: Path) -> None:
         kept = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(kept, dict) or kept.get("about") != self.about:
-            was = kept.get("about") if isinstance(kept, dict) else type(kept).__name__
-            message = (
-                f"{path} holds the state of a run with different settings: expected {self.about}, but got {was}. Pass "
-                "another file, or remove it."
-            )
+        about = kept.get("about") if isinstance(kept, dict) else type(kept).__name__
+        wrong = ""
+        if about != self.kept["about"]:
+            wrong = f"a run with different settings: expected {self.kept['about']}, but got {about}"
+        elif kept.get("network") != self.kept["network"]:
+            wrong = "another network's run: its weights are not those of `model`"
+        elif kept.get("images") != self.kept["images"]:
+            wrong = "a run on other images, or with another `prepare`"
+        if wrong:
+            message = f"{path} holds the state of {wrong}. Pass another file, or remove it."
             raise UserValueError(message)
         self.kept = kept
 

@@ -127,6 +127,17 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(photographs, tmp_path):
     assert exponents_of(resumed.model) == exponents_of(whole.model)
     with pytest.raises(UserValueError, match="different settings"):
         recover(filtering(), photographs, "partial", replace(settings, seed=1), resume=state)
+    with pytest.raises(UserValueError, match="different settings"):
+        recover(filtering(), photographs, "partial", settings, fallback="replicate", resume=state)
+    retrained = filtering()
+    with torch.no_grad():
+        next(retrained.parameters()).flatten()[0] += 1e-3
+    with pytest.raises(UserValueError, match="another network's run: its weights"):
+        recover(retrained, photographs, "partial", settings, resume=state)
+    with pytest.raises(UserValueError, match="on other images"):
+        recover(filtering(), [1 - image for image in photographs], "partial", settings, resume=state)
+    with pytest.raises(UserValueError, match="another `prepare`"):
+        recover(filtering(), photographs, "partial", settings, prepare=lambda x: x / 2, resume=state)
 
 
 def test_a_run_stops_where_even_the_control_becomes_worse(photographs):
