@@ -220,6 +220,6 @@ def _put(model: nn.Module, name: str, module: nn.Module) -> None:
     """Under every name that the module there has."""
     old = model.get_submodule(name)
     for parent in model.modules():
-        for child, value in list(parent.named_children()):
+        for child, value in list(parent._modules.items()):  # `named_children` has each module once
             if value is old:
                 setattr(parent, child, module)

@@ -12,6 +12,7 @@ image's border come to count as valid, layer by layer. The result is therefore *
 from __future__ import annotations
 
 from functools import singledispatch
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -246,8 +247,8 @@ def _max_pool(module: nn.modules.pooling._MaxPoolNd, input: Tensor, mask: Tensor
 def _average_pool(module: nn.AvgPool2d, input: Tensor, mask: Tensor | None) -> Masked:
     if mask is None:
         return module(input), None
-    valid = mask != 0
-    size = module(mask).shape[2:]  # with ceil_mode the last window may reach beyond: room for it is added at the end
+    valid, wide = mask != 0, torch.promote_types(input.dtype, torch.float32)
+    size = module(mask.to(wide)).shape[2:]  # with ceil_mode the last window may reach beyond: room for it is added at the end
     geometry = Geometry.of(len(size), module.kernel_size, module.stride, module.padding, 1)
     room = [
         max(0, (count - 1) * s + k - p - length)
@@ -256,9 +257,12 @@ def _average_pool(module: nn.AvgPool2d, input: Tensor, mask: Tensor | None) -> M
         )
     ]
     geometry = geometry._replace(trail=tuple(room))
-    total = window_sum(torch.where(valid, input, 0), geometry, size)
-    count = window_sum(valid.to(torch.promote_types(input.dtype, torch.float32)), geometry, size)
-    return _over(total, count)
+    total = window_sum(torch.where(valid, input, 0).to(wide), geometry, size)
+    mean, new_mask = _over(total, window_sum(valid.to(wide), geometry, size))
+    divisor = getattr(module, "divisor_override", None)  # what the sum of a window without holes is divided by
+    if divisor is not None:
+        mean = mean * (prod(geometry.kernel) / divisor)
+    return mean.to(input.dtype), new_mask.to(input.dtype)
 
 
 @apply_masked.register(nn.modules.pooling._AdaptiveAvgPoolNd)

@@ -58,6 +58,23 @@ def test_fused_is_the_same_network(padding, inplace):
         assert count(lambda: fused(x)).total <= count(lambda: Block(padding).eval()(x)).total - 3
 
 
+@pytest.mark.parametrize("aliased", ["first", "norm"])
+def test_a_module_with_two_names_is_fused_under_both(aliased):
+    class Aliased(Block):
+        def forward(self, x):
+            return torch.relu(self.norm(self.first(x)))
+
+    torch.manual_seed(0)
+    network, x = Aliased().eval(), torch.randn(2, 3, 15, 18)
+    setattr(network, "again", getattr(network, aliased))
+    del network._modules[aliased]
+    setattr(network, aliased, network.again)  # called by its second name
+    before = network(x)
+    fused, report = fuse_padding(network, return_report=True)
+    assert len(report.fused) == 1
+    assert (fused(x) - before).abs().max() <= 1e-6 * before.abs().max()
+
+
 def test_half_precision_is_rounded_once():
     torch.manual_seed(0)
     network = nn.Sequential(PartialConv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)).eval()

@@ -106,6 +106,16 @@ def test_average_pooling_divides_by_the_valid_count(pool, ragged):
         assert torch.equal(new_mask[:, :, i, j], (valid.sum((2, 3)) > 0).float())
 
 
+@pytest.mark.parametrize("pool", [nn.AvgPool2d(8), nn.AvgPool2d((4, 8), divisor_override=25)], ids=["mean", "divisor"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+def test_average_pooling_with_a_full_mask_is_the_module(pool, dtype):
+    batch = torch.full((1, 2, 16, 16), 2000.0, dtype=dtype)  # a window's sum is beyond float16's range
+    for kind in (dtype, torch.bool, torch.uint8):
+        output, new_mask = apply_masked(pool, batch, torch.ones(1, 1, 16, 16, dtype=kind))
+        assert output.dtype == new_mask.dtype == dtype
+        assert torch.equal(output, pool(batch.float()).to(dtype))
+
+
 def test_max_pooling_ignores_what_is_outside(ragged):
     batch, mask = ragged
     output, _ = apply_masked(nn.MaxPool2d(2), torch.where(mask != 0, batch - 2, 100), mask)
