@@ -248,7 +248,7 @@ def _average_pool(module: nn.AvgPool2d, input: Tensor, mask: Tensor | None) -> M
     if mask is None:
         return module(input), None
     valid, wide = mask != 0, torch.promote_types(input.dtype, torch.float32)
-    size = module(mask.to(wide)).shape[2:]  # with ceil_mode the last window may reach beyond: room for it is added at the end
+    size = module(mask.to(wide)).shape[2:]  # with ceil_mode the last window may reach beyond, where room is added
     geometry = Geometry.of(len(size), module.kernel_size, module.stride, module.padding, 1)
     room = [
         max(0, (count - 1) * s + k - p - length)

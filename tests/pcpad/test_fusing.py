@@ -66,7 +66,7 @@ def test_a_module_with_two_names_is_fused_under_both(aliased):
 
     torch.manual_seed(0)
     network, x = Aliased().eval(), torch.randn(2, 3, 15, 18)
-    setattr(network, "again", getattr(network, aliased))
+    network.again = getattr(network, aliased)
     del network._modules[aliased]
     setattr(network, aliased, network.again)  # called by its second name
     before = network(x)
