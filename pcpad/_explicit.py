@@ -10,6 +10,7 @@ are views, whose gradients are assembled once.
 from __future__ import annotations
 
 import itertools
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -207,14 +208,14 @@ def _of_corners(
     if (down, right) != (1, 1):
         taken = [piece[..., ::down, ::right] for piece in taken]
     *ahead, channels, height, width = taken[0].shape
-    windows = torch.stack(taken).reshape(len(taken), -1, channels * height * width)
+    windows = torch.stack(taken).reshape(len(taken), prod(ahead), channels * height * width)
     parts = windows.split([len(row) for row in layout.corners.values()])
     outputs: dict[_Place, Tensor] = {}
     for (row, corners), part in zip(layout.corners.items(), parts, strict=True):
         both = len(corners) == 2
         own = (pairs[row] if both else pairs[row][corners[0][1] // 2].unsqueeze(0)).flatten(2)
         values = _product(part, own, bias)
-        outputs |= zip(corners, values.reshape(len(corners), *ahead, -1, 1, 1).unbind(), strict=True)
+        outputs |= zip(corners, values.reshape(len(corners), *ahead, values.shape[-1], 1, 1).unbind(), strict=True)
     return outputs
 
 

@@ -324,13 +324,22 @@ class _FrontPartial(_Front):
         padding = self.padding_for(input)
         return layer._convolve(input, self._weight(layer.weight), layer.bias, padding, mask=mask, **options)
 
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Any:
+        layer: Any = self
+        input = self._cropped(input)
+        return layer._convolve(input, self._weight(weight), bias, self.padding_for(input))
+
 
 class _FrontPadded(_Front):
     def forward(self, input: Tensor) -> Tensor:
         """Pad and convolve (N, C, *spatial)."""
         layer: Any = self
+        return self._conv_forward(input, layer.weight, layer.bias)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        layer: Any = self
         input = self._cropped(input)
-        output: Tensor = layer._convolve(input, self._weight(layer.weight), layer.bias, self.padding_for(input))
+        output: Tensor = layer._convolve(input, self._weight(weight), bias, self.padding_for(input))
         return output
 
 
@@ -338,9 +347,13 @@ class _FrontExplicit(_Front):
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (N, C, H, W), each output position with its class's filter."""
         layer: Any = self
+        return self._conv_forward(input, layer.weight, layer.bias)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        layer: Any = self
         input, border = self._cropped(input), layer.border_weight
         filters = self._weight(border.flatten(0, 1)).view_as(border)
-        output: Tensor = layer._convolve(input, self._weight(layer.weight), filters, self.padding_for(input))
+        output: Tensor = layer._convolve(input, self._weight(weight), filters, self.padding_for(input))
         return output
 
 

@@ -130,11 +130,12 @@ class Sink:
             return
         values = block if len(self.output.shape) == block.dim() else block[0]
         if isinstance(self.output, Tensor):
-            self.output[..., window.rows, window.columns] = values
-            return
-        array = values.numpy()
-        cast = array.astype(self.output.dtype)
-        if not values.is_floating_point() and not bool((cast == array).all()):
+            whole: Any = values
+            cast: Any = values.to(self.output.dtype)
+        else:
+            whole = values.numpy()
+            cast = whole.astype(self.output.dtype)
+        if not values.is_floating_point() and not bool((cast == whole).all()):
             message = f"Values up to {int(values.max())} do not fit into `output`, whose type is {self.output.dtype}"
             raise UserValueError(message)
         self.output[..., window.rows, window.columns] = cast

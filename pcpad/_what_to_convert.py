@@ -10,13 +10,15 @@ from pcpad import layers
 from pcpad._conversion_report import CROPS, NO_PADDING, OUTSIDE, OWN_KIND, POOLS, REPLACED, UNUSED, LayerRow
 from pcpad._observed import Observed, Zeros, weights_of
 from pcpad._other_convolutions import BY_CONFIG, own_class, pads_by_config, rule_of
-from pcpad._other_layers import lost_under, pads
+from pcpad._other_layers import Guarded, lost_under, pads
 from pcpad._own_padding import BY_HAND, padding_of_its_own
 
 __all__ = ["add_configured", "own_of", "padding_of", "pool_pads", "what_to_convert"]
 
 _PLAIN: tuple[type, ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _PARTIAL: tuple[type, ...] = (layers.PartialConv1d, layers.PartialConv2d, layers.PartialConv3d)
+# What layers of this package look up in themselves, which a plain convolution does not have.
+_OUR_ATTRIBUTES = ("return_mask", "exponent", "fallback", "zeros_before", "border_weight", "rule")
 _OURS = {*_PARTIAL, layers.PaddedConv1d, layers.PaddedConv2d, layers.PaddedConv3d, layers.ExplicitPadConv2d}
 
 
@@ -164,6 +166,12 @@ def _why_kept(module: nn.modules.conv._ConvNd, padding: str) -> str | None:
         return "it returns masks, which only partial convolution has"
     if not (pads(module) or rule.pads(module)):
         return NO_PADDING
+    if not isinstance(module, Guarded):
+        taken = next((name for name in _OUR_ATTRIBUTES if hasattr(module, name)), None)
+        if taken is not None:
+            return f"it has an attribute `{taken}` of its own, and layers of pcpad use that name"
+        if "forward" in vars(module) and (rule.weight or rule.padding):
+            return "its own forward has been replaced, by a wrapper of another library or by hand"
     if rule.hands_on and padding == "explicit":
         return "its class has a forward of its own, which knows one filter where explicit padding has nine"
     return None

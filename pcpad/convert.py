@@ -30,7 +30,7 @@ Model = TypeVar("Model", bound=nn.Module)
 _PARTIAL: tuple[type, ...] = (layers.PartialConv1d, layers.PartialConv2d, layers.PartialConv3d)
 _PADDED: tuple[type, ...] = (layers.PaddedConv1d, layers.PaddedConv2d, layers.PaddedConv3d)
 # Attributes that plain convolutions do not have.
-_EXTRAS = ("return_mask", "fallback", "layer_name", "zeros_before", "exponent")
+_EXTRAS = ("return_mask", "fallback", "_found_as", "zeros_before", "exponent")
 _watching: ContextVar[list[ConversionReport] | None] = ContextVar("watching", default=None)
 
 
@@ -195,7 +195,7 @@ def _convert(row: LayerRow, module: nn.modules.conv._ConvNd, padding: str, fallb
     kept_mask = padding == "partial" and getattr(module, "return_mask", False)
     zeros_before = getattr(module, "zeros_before", None)
     exponent = getattr(module, "exponent", None) if before == padding == "partial" else None
-    for extra in _EXTRAS:
+    for extra in _EXTRAS if isinstance(module, Guarded) else ():  # a plain convolution has none, or one of its own
         vars(module).pop(extra, None)
     if before == "explicit" and padding != "explicit":
         del module.border_weight
@@ -210,7 +210,7 @@ def _convert(row: LayerRow, module: nn.modules.conv._ConvNd, padding: str, fallb
     if exponent is not None:
         extras["exponent"] = exponent
     if not ordinary:
-        extras = {"fallback": fallback, "layer_name": row.name}
+        extras = {"fallback": fallback, "_found_as": row.name}
     if zeros_before is not None and padding != "zeros":
         extras["zeros_before"] = zeros_before
     vars(module).update(extras)

@@ -190,7 +190,7 @@ class _PaddedConv(Guarded, nn.modules.conv._ConvNd):
     """What the three layers share: pad by a registered function, then convolve without padding."""
 
     fallback: str | None = None
-    layer_name: str | None = None  # where `convert_padding` found the layer, for its errors
+    _found_as: str | None = None  # where `convert_padding` found the layer, for its errors
 
     def __init__(
         self,
@@ -228,7 +228,7 @@ class _PaddedConv(Guarded, nn.modules.conv._ConvNd):
         )
 
     def _said(self) -> str:
-        return f"Layer {self.layer_name!r}" if self.layer_name else f"This {type(self).__name__}"
+        return f"Layer {self._found_as!r}" if self._found_as else f"This {type(self).__name__}"
 
     def extra_repr(self) -> str:
         """The arguments that differ from the defaults."""
@@ -368,6 +368,10 @@ class ExplicitPadConv2d(Guarded, nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (N, C, H, W) or (C, H, W), each output position with its class's filter."""
         return self._convolve(input, self.weight, self.border_weight, self.padding)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        # Where a library has put a function in the place of the instance's forward that calls `nn.Conv2d`'s.
+        return self._convolve(input, weight, self.border_weight, self.padding)
 
     def _convolve(self, input: Tensor, weight: Tensor, border_weight: Tensor, padding: Any) -> Tensor:
         where = (self.stride, padding, self.dilation, self.groups)

@@ -35,6 +35,17 @@ def test_gradients_of_first_and_second_order(shape, groups):
     assert torch.autograd.gradgradcheck(run, (x, *tensors(layer)), fast_mode=True)
 
 
+def test_an_empty_batch_has_an_empty_output_and_gradient():
+    layer, x = layer_and_input(3, 1, 1, batch=(0,))
+    output = layer(x)
+    assert output.shape == (0, 2, 5, 6)
+    output.sum().backward()
+    assert x.grad.shape == x.shape
+    assert torch.equal(layer.border_weight.grad, torch.zeros_like(layer.border_weight))
+    with torch.no_grad():
+        assert layer(x).shape == (0, 2, 5, 6)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 7), (6, 5)])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_the_ways_agree(size, stride):

@@ -282,6 +282,70 @@ def test_what_cannot_be_known_is_left_and_listed(kind):
     assert not report.converted
 
 
+class Labeled(nn.Conv2d):
+    """Has attributes whose names a conversion might use too."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.layer_name = "stem"
+
+    def forward(self, x):
+        assert self.layer_name == "stem"
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("name", ["partial", "reflect"])
+def test_attributes_of_a_subclass_stay(name):
+    layer, x = Labeled(3, 4, 3, padding=1), torch.randn(1, 3, 6, 6)
+    plain = convert_padding(nn.Conv2d(3, 4, 3, padding=1), name)
+    plain.load_state_dict(layer.state_dict())
+    assert torch.equal(convert_padding(layer, name)(x), plain(x))
+    assert convert_padding(layer, "zeros").layer_name == "stem"
+
+
+@pytest.mark.parametrize("taken", ["exponent", "fallback", "return_mask", "rule"])
+def test_a_subclass_that_uses_our_names_is_left_and_listed(taken):
+    layer, x = Named(3, 4, 3, padding=1), torch.randn(1, 3, 6, 6)
+    setattr(layer, taken, nn.Parameter(torch.ones(1)) if taken == "exponent" else False)
+    before = layer(x)
+    _, report = convert_padding(layer, "partial", return_report=True)
+    assert report.left[0].why == f"it has an attribute `{taken}` of its own, and layers of pcpad use that name"
+    assert torch.equal(layer(x), before)
+    assert getattr(layer, taken) is not None
+
+
+def patch(layer):
+    """As accelerate does: the forward that the instance had is called by the one that it gets."""
+    old = layer.forward
+    layer.forward = lambda *args: old(*args)
+    return layer
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("zeros_before", [False, True], ids=["own padding", "zeros before"])
+def test_a_replaced_forward_reaches_the_padding(name, zeros_before):
+    def build():
+        torch.manual_seed(0)
+        front = nn.ZeroPad2d((1, 2, 0, 1)) if zeros_before else nn.Identity()
+        return nn.Sequential(front, nn.Conv2d(3, 4, 3, padding=1))
+
+    network, patched, x = build(), build(), torch.randn(2, 3, 7, 8)
+    patch(patched[1])
+    for each in (network, patched):
+        convert_padding(each, name)
+        if name == "explicit":
+            torch.manual_seed(1)
+            nn.init.normal_(each[1].border_weight)
+    assert torch.equal(patched(x), network(x))
+    assert not torch.allclose(patched(x), build()(x))
+
+
+def test_a_replaced_forward_of_a_class_that_standardizes_is_left_and_listed():
+    layer = patch(StdConv2d(3, 4, 3, padding=1))
+    _, report = convert_padding(layer, "partial", return_report=True)
+    assert report.left[0].why.startswith("its own forward has been replaced")
+
+
 def test_torch_s_own_subclasses_are_left():
     layer = torch.ao.nn.qat.Conv2d(3, 4, 3, padding=1, qconfig=torch.ao.quantization.get_default_qat_qconfig())
     _, report = convert_padding(nn.Sequential(layer), "partial", return_report=True)
