@@ -42,11 +42,29 @@ def norms(cells: Cells) -> list[Row]:
         )
         family.append(Claim(row, differences, Form(), sign=-1, flips=True, word="photographs"))
         told.append(signs(first, second) if there else "")
-    rows = corrected(family, alpha=0.01)
-    return [
+    rows = [
         replace(row, ours=row.ours + more, verdict=_direction(row.verdict, more))
-        for row, more in zip(rows, told, strict=True)
+        for row, more in zip(corrected(family, alpha=0.01), told, strict=True)
     ]
+    return [*rows, _larger([(pair, one, row) for pair, one, row in zip(pairs, family, rows, strict=True)])]
+
+
+def _larger(tested: list[tuple[tuple[str, str], Claim, Row]]) -> Row:
+    """The answer: the largest effect of padding that counts beside the largest of the norm."""
+    row = Row("Which has the larger effect on it, padding or norm", "arXiv 2503.19545", "the norm", "")
+    if not all(one.differences for _, one, _ in tested):
+        return replace(row, ours="not all pairs of runs are there")
+    largest: dict[str, tuple[float, str]] = {}
+    for place, ((first, second), one, found) in enumerate(tested):
+        if found.verdict in ("**less**", "**more**"):
+            mean = 100 * float(np.mean(one.differences))
+            kind = "padding" if place < 3 else "norm"
+            said = f"{kind} {mean:+.2f} points ({first} against {second})"
+            largest[kind] = max(largest.get(kind, (0.0, "")), (abs(mean), said))
+    if not largest:
+        return replace(row, ours="no difference counts", verdict="undecided")
+    ours = "; ".join(said for _, said in largest.values()) + (", the largest that count" if len(largest) == 2 else "")
+    return replace(row, ours=ours, verdict=f"**{max(largest, key=lambda kind: largest[kind])}**")
 
 
 def _direction(said: str, signs: str) -> str:

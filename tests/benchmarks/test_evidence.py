@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.evidence import PAGE, RESULTS, page
 from benchmarks.evidence_claims import border_log, classification
+from benchmarks.evidence_further import norms
 from benchmarks.evidence_rows import Cells, Claim, Form, Row, corrected, verdict
 
 
@@ -80,3 +81,33 @@ def test_claims_are_computed_from_the_runs(tmp_path):
     assert "+10.20 points" in better.ours
     assert rows["Reflection is not better than zeros"].verdict == "not run yet"
     assert rows["… zeros lose more under partial than partial under zeros"].verdict == "**confirmed**"
+
+
+def test_norm_and_padding_are_compared_by_the_largest_effects_that_count(tmp_path):
+    shares = {
+        "zeros": 0.20,
+        "partial": 0.15,
+        "zeros, group norm": 0.20,
+        "partial, group norm": 0.20,
+        "zeros, instance norm": 0.29,
+        "partial, instance norm": 0.22,
+    }
+    noise = np.random.default_rng(0)
+
+    def write(arm, steps):
+        for seed, step in enumerate(steps):
+            near = list(shares[arm] + step + noise.normal(0, 0.01, 40))
+            (tmp_path / f"{arm}, seed {seed}.json").write_text(json.dumps({"arm": arm, "seed": seed, "near": near}))
+
+    for arm in shares:
+        write(arm, (0, 0, 0))
+    answer = norms(Cells(tmp_path))[-1]
+    assert answer.verdict == "**norm**"
+    assert "norm +9." in answer.ours or "norm +8." in answer.ours
+    assert "(zeros, instance norm against zeros)" in answer.ours
+    write("zeros, instance norm", (0.1, 0.1, -0.3))  # the largest, but the seeds disagree
+    answer = norms(Cells(tmp_path))[-1]
+    assert "padding -" in answer.ours
+    assert answer.ours.endswith("(partial, instance norm against partial), the largest that count")
+    (tmp_path / "zeros, group norm, seed 1.json").unlink()
+    assert norms(Cells(tmp_path))[-1].verdict == "not run yet"
