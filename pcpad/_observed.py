@@ -49,6 +49,7 @@ class Observed:
         reached: For each module that pads, the convolutions that its zeros reach.
         elsewhere: Modules that also pad something else, or with other values than zeros, and why that matters.
         seen: Modules whose own code was followed.
+        called: Modules that were called, those whose code was not followed included.
         multiply_adds: By module, for one example.
     """
 
@@ -56,6 +57,7 @@ class Observed:
     reached: dict[str, set[str]] = field(default_factory=dict)
     elsewhere: dict[str, str] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
+    called: set[str] = field(default_factory=set)
     multiply_adds: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: Observed, prefix: str = "") -> None:
@@ -75,6 +77,7 @@ class Observed:
             self.reached.setdefault(full(name), set()).update(map(full, reached))
         self.elsewhere |= {full(name): why for name, why in other.elsewhere.items()}
         self.seen |= set(map(full, other.seen))
+        self.called |= set(map(full, other.called))
 
     def before(self, name: str) -> Zeros:
         """The zeros that a convolution's input always comes with.

@@ -41,8 +41,8 @@ def look(model: nn.Module, example: Any = None) -> Observed:
             observed = whole
         elif ran is not None:
             observed = ran
-        elif bare is not None:
-            _look_at_parts(bare, holders, observed)
+        if bare is not None:  # what is called in training alone, or by other methods, is looked at by itself
+            _look_at_parts(bare, [name for name in holders if not _any_called(name, observed)], observed)
     if ran is not None:
         observed.multiply_adds = ran.multiply_adds
     return observed
@@ -52,6 +52,11 @@ def _pads_outside(module: nn.Module) -> bool:
     if any(zeros_by_module(child) for child in module.children()):
         return True
     return calls_pad(module) and any(takes_borders(below) for below in module.modules())
+
+
+def _any_called(name: str, observed: Observed) -> bool:
+    """Whether a module or a part of it was called."""
+    return any(called == name or not name or called.startswith(f"{name}.") for called in observed.called)
 
 
 def _look_at_parts(model: nn.Module, holders: list[str], observed: Observed) -> None:

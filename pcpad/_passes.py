@@ -166,6 +166,7 @@ class _Recorder(TorchFunctionMode):
         name = self.names[module]
         self.stack.append(name)
         self.observed.seen.add(name)
+        self.observed.called.add(name)
         if isinstance(module, CONVOLUTIONS):
             source = args[0] if args else kwargs["input"]
             padding, holders = self.padded.get(source, ((), ()))

@@ -25,6 +25,20 @@ __all__ = ["traced"]
 
 
 class _Tracer(fx.Tracer):
+    """Follows every module that may pad, and notes which modules are called, and which of these are followed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called = {""}
+        self.followed = {""}
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        name = self.path_of_module(m)
+        self.called.add(name)
+        if not self.is_leaf_module(m, name):
+            self.followed.add(name)
+        return super().call_module(m, forward, args, kwargs)
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if super().is_leaf_module(m, module_qualified_name) or isinstance(m, CONVOLUTIONS):
             return True
@@ -41,11 +55,12 @@ def traced(model: nn.Module) -> Observed | None:
         What was seen; None where it cannot be traced.
     """
     try:
-        graph = _Tracer().trace(model)
+        tracer = _Tracer()
+        graph = tracer.trace(model)
     except Exception:  # of any kind: other people's code gets proxies in place of tensors
         return None
     modules, observed = dict(model.named_modules()), Observed()
-    observed.seen.update(modules)
+    observed.seen, observed.called = tracer.followed, tracer.called
     for node in graph.nodes:
         module = modules.get(node.target) if node.op == "call_module" else None
         if isinstance(module, CONVOLUTIONS):

@@ -11,12 +11,13 @@ from pcpad._conversion_report import CROPS, NO_PADDING, OUTSIDE, OWN_KIND, POOLS
 from pcpad._observed import Observed, Zeros, weights_of
 from pcpad._other_convolutions import BY_CONFIG, own_class, pads_by_config, rule_of
 from pcpad._other_layers import lost_under, pads
-from pcpad._own_padding import BY_HAND, padding_of_its_own
+from pcpad._own_padding import BY_HAND, may_call, padding_of_its_own
 
 __all__ = ["add_configured", "own_of", "padding_of", "pool_pads", "what_to_convert"]
 
 _PLAIN: tuple[type, ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _PARTIAL: tuple[type, ...] = (layers.PartialConv1d, layers.PartialConv2d, layers.PartialConv3d)
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)  # what is in these may be called by who holds them
 _OURS = {*_PARTIAL, layers.PaddedConv1d, layers.PaddedConv2d, layers.PaddedConv3d, layers.ExplicitPadConv2d}
 
 
@@ -48,10 +49,13 @@ def what_to_convert(
         if reason is None and isinstance(module, nn.modules.conv._ConvNd):
             changes.append((row, module))
             taken.add(name)
-            within.update(set(module.modules()) - {module})  # layers that pad by which it pads itself
+            rule = rule_of(own_of(module))
+            if rule is not None and rule.padding is not None:
+                within.update(set(module.modules()) - {module})  # layers that pad, whose part it takes over
         elif reason:
             left.append((module, row))
-    rows = (_by_whom(row, module in within, taken, outside) for module, row in left)
+    unused = {row.name for _, row in left if row.why == OUTSIDE and _nothing_calls(row.name, model, outside)}
+    rows = (_by_whom(row, module in within, row.name in unused, taken, outside) for module, row in left)
     return changes, [row for row in rows if row is not None]
 
 
@@ -67,6 +71,7 @@ def add_configured(model: nn.Module, outside: Observed) -> None:
             convolution = f"{name}.convolution".lstrip(".")
             outside.zeros[convolution] = [BY_CONFIG]
             outside.seen.add(name)
+            outside.called.add(name)
             outside.reached[name] = {convolution}
             outside.elsewhere.pop(name, None)
 
@@ -81,16 +86,30 @@ def _why_not_taken(module: nn.modules.conv._ConvNd, padding: str, zeros: Zeros) 
     return None
 
 
-def _by_whom(row: LayerRow, within: bool, taken: set[str], outside: Observed) -> LayerRow | None:
+def _nothing_calls(name: str, model: nn.Module, outside: Observed) -> bool:
+    """Whether a module is called by no code: neither by what was followed, nor in training or by another method."""
+    if name in outside.called or name == "(root)":
+        return False
+    path = name.split(".")
+    for at in range(len(path) - 1, -1, -1):
+        caller = ".".join(path[:at])
+        module = model.get_submodule(caller)
+        if caller in outside.seen:
+            return not may_call(type(module), path[at])
+        if not isinstance(module, _CONTAINERS):
+            return False
+    return False
+
+
+def _by_whom(row: LayerRow, within: bool, unused: bool, taken: set[str], outside: Observed) -> LayerRow | None:
     """The report's reason for a module that pads outside of convolutions, once these are known."""
     pads_elsewhere = row.why in (OUTSIDE, BY_HAND)
     if within and pads_elsewhere:
         return row._replace(why=REPLACED)
     name = row.name.removeprefix("(root)")
-    known = name in outside.reached or name in outside.elsewhere
-    if row.why == OUTSIDE and name and not known and name.rpartition(".")[0] in outside.seen:
+    if unused:
         return row._replace(why=UNUSED)
-    if not pads_elsewhere or name not in outside.seen:
+    if not pads_elsewhere or name not in outside.called:
         return row
     if name in outside.elsewhere:
         return row if row.why == OUTSIDE else row._replace(why=outside.elsewhere[name])
