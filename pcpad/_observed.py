@@ -14,6 +14,7 @@ from torch import nn
 __all__ = [
     "ASKING",
     "BY_SIZE",
+    "CHANGED",
     "CONVOLUTIONS",
     "ELSEWHERE",
     "PADS",
@@ -33,6 +34,7 @@ Zeros = Pairs | str | None  # known ones; why they are not known; none
 PADS = (F.pad, torch.constant_pad_nd, torch._C._nn.pad)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 BY_SIZE = "its input comes with zeros around it, by an amount that depends on the size"
+CHANGED = "its input comes with zeros around it, and is then changed in place"
 ELSEWHERE = "it also pads the input of layers that are no convolutions"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from pcpad._observed import (
     ASKING,
     BY_SIZE,
+    CHANGED,
     CONVOLUTIONS,
     ELSEWHERE,
     PADS,
@@ -154,6 +155,22 @@ def _pass(model: nn.Module, example: Any) -> Observed:
     return observed
 
 
+class _Padded(NamedTuple):
+    """What is known of a tensor that was padded.
+
+    Args:
+        padding: Amounts, mode and value of each padding.
+        holders: The modules that padded.
+        changed: Whether one of the tensors was changed before the next padding.
+        version: Of the tensor when it was made; a change in place counts it up, by a view of it too.
+    """
+
+    padding: tuple[Any, ...] = ()
+    holders: tuple[str, ...] = ()
+    changed: bool = False
+    version: int | None = None
+
+
 class _Recorder(TorchFunctionMode):
     """Notes every tensor that zeros were put around, and where it goes."""
 
@@ -169,10 +186,10 @@ class _Recorder(TorchFunctionMode):
         self.observed.called.add(name)
         if isinstance(module, CONVOLUTIONS):
             source = args[0] if args else kwargs["input"]
-            padding, holders = self.padded.get(source, ((), ()))
-            zeros = _sum(padding, len(module.kernel_size))
-            self.observed.zeros.setdefault(name, []).append(zeros)
-            for holder in holders:
+            known = self._known(source)
+            zeros = _sum(known.padding, len(module.kernel_size))
+            self.observed.zeros.setdefault(name, []).append(CHANGED if known.changed and zeros else zeros)
+            for holder in known.holders:
                 self.observed.reached.setdefault(holder, set()).add(name)
 
     def leave(self, module: Any, args: Any, output: Any) -> None:
@@ -195,21 +212,33 @@ class _Recorder(TorchFunctionMode):
                 self._note_elsewhere(inputs, output)
         if is_pad and isinstance(output, Tensor):
             source = args[0] if args else kwargs["input"]
-            padding, holders = self.padded.get(source, ((), ()))
+            known = self._known(source)
             more = arguments_of_pad(args[1:], {k: v for k, v in kwargs.items() if k != "input"}, func)
-            self.padded[output] = ((*padding, more), (*holders, holder))
+            padding, holders = (*known.padding, more), (*known.holders, holder)
+            self.padded[output] = _Padded(padding, holders, known.changed, _version(output))
             self.observed.reached.setdefault(holder, set())
         return output
 
+    def _known(self, tensor: Tensor) -> _Padded:
+        known: _Padded = self.padded.get(tensor, _Padded())
+        return known._replace(changed=known.changed or (bool(known.padding) and known.version != _version(tensor)))
+
     def _note_elsewhere(self, inputs: list[Tensor], output: Any) -> None:
         for tensor in inputs:
-            for origin in self.padded[tensor][1]:
+            known = self.padded.get(tensor, _Padded())  # one that is named twice is gone the second time
+            for origin in known.holders:
                 self.observed.elsewhere[origin] = ELSEWHERE
-            if output is tensor:  # changed in place: what surrounds it is no longer known
-                del self.padded[tensor]
+            if output is tensor and known.version == _version(
+                tensor
+            ):  # `contiguous` and the like: `torch.fx` sees a new one
+                self.padded.pop(tensor, None)
 
     def _inputs(self, args: Any, kwargs: Any) -> Iterator[Tensor]:
         return (leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and leaf in self.padded)
+
+
+def _version(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version
 
 
 def _sum(padding: Any, dims: int) -> Zeros:

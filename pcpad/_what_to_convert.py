@@ -8,7 +8,7 @@ from torch.nn.utils import parametrize
 
 from pcpad import layers
 from pcpad._conversion_report import CROPS, NO_PADDING, OUTSIDE, OWN_KIND, POOLS, REPLACED, UNUSED, LayerRow
-from pcpad._observed import Observed, Zeros, weights_of
+from pcpad._observed import CHANGED, Observed, Zeros, weights_of
 from pcpad._other_convolutions import BY_CONFIG, own_class, pads_by_config, rule_of
 from pcpad._other_layers import lost_under, pads
 from pcpad._own_padding import BY_HAND, may_call, padding_of_its_own
@@ -40,6 +40,8 @@ def what_to_convert(
     for name, module in model.named_modules():
         zeros = outside.before(name) if padding != "zeros" else None
         reason = _why_left(module, padding, count_include_pad)
+        if zeros == CHANGED and reason is None:
+            zeros = None  # they are a part of the input, around which the convolution pads
         if isinstance(module, nn.modules.conv._ConvNd) and zeros is not None and reason in (None, NO_PADDING):
             reason = _why_not_taken(module, padding, zeros)
         if reason is None:
@@ -111,9 +113,11 @@ def _by_whom(row: LayerRow, within: bool, unused: bool, taken: set[str], outside
         return row._replace(why=UNUSED)
     if not pads_elsewhere or name not in outside.called:
         return row
+    reached = outside.reached.get(name, set())
+    if row.why != OUTSIDE and any(outside.before(reach) == CHANGED for reach in reached - taken):
+        return None  # the convolution's row says more
     if name in outside.elsewhere:
         return row if row.why == OUTSIDE else row._replace(why=outside.elsewhere[name])
-    reached = outside.reached.get(name)
     if reached and reached <= taken:
         return row._replace(why=REPLACED)
     # Convolutions that are left have a row of their own; code that never padded needs none.

@@ -7,6 +7,7 @@ from torch import nn
 
 from pcpad import PartialConv2d, convert_padding
 from pcpad._conversion_report import IN_PLACE, NO_PADDING, OUTSIDE, REPLACED, UNUSED
+from pcpad._observed import CHANGED
 from pcpad.functional import partial_conv2d
 
 
@@ -133,3 +134,108 @@ def test_the_zeros_of_a_convolution_s_own_layer_are_listed(options, example):
     assert reasons(report)["1.pad"] == OUTSIDE
     assert [row.name for row in report.kept] == ["1.pad"]
     assert isinstance(network[1], PartialConv2d) == bool(options)
+
+
+class ByHand(nn.Module):
+    """Pads with zeros, and changes them or not before it convolves."""
+
+    def __init__(self, change, **options):
+        super().__init__()
+        self.conv, self.change = nn.Conv2d(3, 4, 3, **options), change
+
+    def forward(self, x):
+        x = F.pad(x, (1, 1, 1, 1))
+        self.change(x)
+        return self.conv(x)
+
+
+def circular(x):
+    x[..., 0] = x[..., -2]
+    x[..., -1] = x[..., 1]
+
+
+def copied(x):
+    x[..., 0].copy_(x[..., -2])
+
+
+def filled(x):
+    x[:, :, 0] = 1.0
+
+
+def added_to(x):
+    x[:, :, :1] += 1.0
+
+
+def added_to_a_view(x):
+    first = x.narrow(2, 0, 1)
+    first += 1.0
+
+
+def named_twice(x):
+    torch.add(x, 1.0, out=x)
+
+
+def in_a_function(x):
+    F.hardtanh(x.transpose(2, 3), 1.0, 2.0, inplace=True)
+
+
+CHANGES = (circular, copied, filled, added_to, added_to_a_view, named_twice, in_a_function)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+@EXAMPLES
+def test_a_border_written_by_hand_stays(change, example):
+    network, x = ByHand(change), torch.rand(1, 3, 8, 8)
+    before = network(x)
+    report = converted(network, "replicate", example=example)
+    assert {row.name: row.why for row in report.kept} == {"conv": CHANGED}
+    assert torch.equal(network(x), before)
+
+
+@EXAMPLES
+def test_a_convolution_s_own_padding_is_converted_around_a_border_written_by_hand(example):
+    network, x = ByHand(circular, padding=1), torch.rand(1, 3, 8, 8)
+    report = converted(network, "replicate", example=example)
+    assert [(row.name, row.why) for row in report.converted] == [("conv", "")]
+    padded = F.pad(x, (1, 1, 1, 1))
+    circular(padded)
+    expected = F.conv2d(F.pad(padded, (1, 1, 1, 1), mode="replicate"), network.conv.weight, network.conv.bias)
+    assert torch.allclose(network(x), expected, atol=1e-6)
+
+
+class After(ByHand):
+    """Changes other tensors, or what it has padded once that is convolved."""
+
+    def forward(self, x):
+        x = x.clone()
+        x[..., 0] = 1.0
+        padded = F.pad(x, (1, 1, 1, 1))
+        height = padded.shape[2]
+        height += 1
+        y = self.conv(padded)
+        x += 1.0
+        y[..., 0].copy_(padded.mean((1, 3))[:, None, 1:-1].expand(-1, 4, -1))
+        padded.zero_()
+        return y
+
+
+@pytest.mark.faults
+def test_other_changes_in_place_do_not_matter():
+    network = After(None)
+    report = converted(network)
+    assert [(row.name, row.why) for row in report.converted] == [("conv", IN_PLACE)]
+
+
+@pytest.mark.faults
+def test_changes_between_two_paddings_count():
+    class Two(ByHand):
+        def forward(self, x):
+            x = F.pad(x, (1, 0, 1, 0))
+            x[..., 0] = 1.0
+            return self.conv(F.pad(x, (0, 1, 0, 1)))
+
+    for example in (None, torch.rand(1, 3, 8, 8)):
+        network = Two(None)
+        report = converted(network, example=example)
+        assert {row.name: row.why for row in report.kept} == {"conv": CHANGED}
