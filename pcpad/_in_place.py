@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import fx, nn
 
-__all__ = ["RecordingProxy", "changed_before", "changed_by"]
+__all__ = ["RecordingProxy", "changed_before", "changed_by", "is_view"]
 
 _OPERATORS = (
     operator.iadd, operator.isub, operator.imul, operator.imatmul, operator.itruediv, operator.ifloordiv,
@@ -74,8 +74,13 @@ def _aliases(node: Any) -> Iterator[Any]:
     """A node and those whose tensors may share its memory."""
     yield node
     for user in node.users:
-        if user.op in ("call_function", "call_method") and user.args[:1] == (node,) and _result(user) in _VIEWS:
+        if is_view(user, node):
             yield from _aliases(user)
+
+
+def is_view(node: Any, of: Any) -> bool:
+    """Whether a node's tensor may share its memory with another node's, and is no other function of it."""
+    return node.op in ("call_function", "call_method") and node.args[:1] == (of,) and _result(node) in _VIEWS
 
 
 def _result(node: Any) -> str:

@@ -6,7 +6,7 @@ import dis
 import itertools
 import types
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,10 @@ __all__ = ["BY_HAND", "borrows_padding", "calls_pad", "hands_on", "may_call", "p
 
 BY_HAND = "it calls `pad` before a convolution without padding"
 _PADS = [F.pad, torch.constant_pad_nd]
+_PAD_LAYERS = tuple(
+    getattr(nn.modules.padding, f"_{name}Nd")
+    for name in ("ConstantPad", "ReflectionPad", "ReplicationPad", "CircularPad")
+)
 _CONVOLUTIONS = [function for home in (F, torch) for function in (home.conv1d, home.conv2d, home.conv3d)]
 _CONVOLUTIONS += [torch.convolution]
 # Calls into these do no padding that is unknown.
@@ -84,7 +88,7 @@ def borrows_padding(kind: type) -> bool:
 
 
 def calls_pad(module: nn.Module) -> bool:
-    """Whether the forward of a module calls `F.pad`, itself or through its own functions.
+    """Whether the forward of a module calls `F.pad`, or makes a layer that pads, itself or by its own functions.
 
     Args:
         module: Any; for torch's own, no.
@@ -203,7 +207,7 @@ def _calls_of(forward: Any, kind: type) -> frozenset[str]:
     found: set[str] = set()
     for code, values in _followed(forward, kind):
         for value in values:
-            if any(value is one for one in _PADS):
+            if any(value is one for one in _PADS) or (_is_layer(value) and issubclass(value, _PAD_LAYERS)):
                 found.add("pad")
             elif any(value is one for one in _CONVOLUTIONS):
                 found |= {"conv", "borrowed"} if _reads_padding_of_another(code) else {"conv"}
@@ -213,9 +217,9 @@ def _calls_of(forward: Any, kind: type) -> frozenset[str]:
 def _followed(forward: Any, kind: type) -> Iterator[tuple[types.CodeType, list[object]]]:
     """The code of a class's forward and of its own functions, and the functions that each names."""
     seen: set[types.CodeType] = set()
-    queue: list[tuple[Any, int]] = [(forward, 0)]
+    queue: list[tuple[Any, type, int]] = [(forward, kind, 0)]
     while queue:
-        function, depth = queue.pop()
+        function, kind, depth = queue.pop()
         function = _plain(function)
         code = getattr(function, "__code__", None)
         home = getattr(function, "__module__", None) or ""
@@ -224,7 +228,15 @@ def _followed(forward: Any, kind: type) -> Iterator[tuple[types.CodeType, list[o
         seen.add(code)
         values = list(_named(function, kind))
         yield code, values
-        queue += [(value, depth + 1) for value in values if isinstance(value, types.FunctionType) and depth < _DEPTH]
+        for value in values if depth < _DEPTH else ():
+            if isinstance(value, types.FunctionType | types.MethodType):
+                queue.append((value, kind, depth + 1))
+            elif _is_layer(value) and not value.__module__.startswith("torch."):
+                queue.append((value.forward, value, depth + 1))
+
+
+def _is_layer(value: object) -> TypeGuard[type[nn.Module]]:
+    return isinstance(value, type) and issubclass(value, nn.Module)
 
 
 def _plain(function: Any) -> Any:
@@ -242,21 +254,29 @@ def _reads_padding_of_another(code: types.CodeType) -> bool:
     )
 
 
-def _is_self(step: dis.Instruction) -> bool:
+def _self_of(function: Any, kind: type) -> str:
+    """The name by which a method knows its module; `self` for other functions, which may be handed it."""
+    own = next((vars(base)[function.__name__] for base in kind.__mro__ if function.__name__ in vars(base)), None)
+    is_method = _plain(own) is function and not isinstance(own, staticmethod) and function.__code__.co_argcount
+    return function.__code__.co_varnames[0] if is_method else "self"
+
+
+def _is_self(step: dis.Instruction, name: str = "self") -> bool:
     if not step.opname.startswith("LOAD_FAST"):
         return False
     # From Python 3.13 on one instruction may load two names.
-    is_self: bool = (step.argval[-1] if isinstance(step.argval, tuple) else step.argval) == "self"
+    is_self: bool = (step.argval[-1] if isinstance(step.argval, tuple) else step.argval) == name
     return is_self
 
 
 def _named(function: Any, kind: type) -> Iterator[object]:
     """The functions that a function's code names: `pad`, `F.pad`, `torch.nn.functional.pad`, `self.helper`."""
     held: object = None
+    first = _self_of(function, kind)
     for step in _steps(function.__code__):
         if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             held = function.__globals__.get(step.argval)
-        elif _is_self(step):
+        elif _is_self(step, first):
             held = kind
         elif step.opname in _READS and isinstance(held, types.ModuleType | type):
             held = vars(held).get(step.argval) if held is not kind else _of_class(kind, step.argval)
@@ -267,9 +287,8 @@ def _named(function: Any, kind: type) -> Iterator[object]:
 
 
 def _of_class(kind: type, name: str) -> Callable[..., Any] | None:
-    return next(
-        (vars(base)[name] for base in kind.__mro__ if isinstance(vars(base).get(name), types.FunctionType)), None
-    )
+    found = (_plain(vars(base)[name]) for base in kind.__mro__ if name in vars(base))
+    return next((function for function in found if isinstance(function, types.FunctionType)), None)
 
 
 def _steps(code: types.CodeType) -> Iterator[dis.Instruction]:

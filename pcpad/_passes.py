@@ -54,7 +54,7 @@ def bare_copy(model: nn.Module) -> nn.Module | None:
 
 
 def guessed(module: nn.Module) -> Observed | None:
-    """Observe the forward of a module that pads, on an input that its first convolution takes.
+    """Observe the forward of a module that pads, on an input that its first convolution takes; on an image without one.
 
     Args:
         module: On the device "meta".
@@ -64,7 +64,7 @@ def guessed(module: nn.Module) -> Observed | None:
     """
     first = next((part for part in module.modules() if isinstance(part, CONVOLUTIONS)), None)
     if first is None:
-        return None
+        return run(module, torch.empty((1, 3, 32, 32), device="meta"), exact=False)
     shape = (1, first.in_channels, *[32] * len(first.kernel_size))
     return run(module, torch.empty(shape, device="meta", dtype=first.weight.dtype), exact=False)
 
@@ -144,9 +144,12 @@ def _pass(model: nn.Module, example: Any) -> Observed:
         with torch.no_grad(), recorder:
             model.eval()
             if isinstance(example, dict):
-                model(**example)
+                output = model(**example)
             else:
-                model(*example) if isinstance(example, tuple | list) else model(example)
+                output = model(*example) if isinstance(example, tuple | list) else model(example)
+        for tensor in tree_leaves(output):
+            if isinstance(tensor, Tensor):
+                observed.returned.update(recorder.padded.get(tensor, _Padded()).holders)
     finally:
         for handle in handles:
             handle.remove()
@@ -228,6 +231,8 @@ class _Recorder(TorchFunctionMode):
             known = self.padded.get(tensor, _Padded())  # one that is named twice is gone the second time
             for origin in known.holders:
                 self.observed.elsewhere[origin] = ELSEWHERE
+                if origin not in self.stack:
+                    self.observed.handed.add(origin)
             if output is tensor and known.version == _version(
                 tensor
             ):  # `contiguous` and the like: `torch.fx` sees a new one

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import fx, nn
 
-from pcpad._in_place import RecordingProxy, changed_before
+from pcpad._in_place import RecordingProxy, changed_before, is_view
 from pcpad._observed import (
     ASKING,
     CHANGED,
@@ -35,7 +35,10 @@ class _Tracer(fx.Tracer):
         self.followed = {""}
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-        name = self.path_of_module(m)
+        try:
+            name = self.path_of_module(m)
+        except NameError:  # made in a forward, such as `nn.ZeroPad2d(1)(x)`: followed as a function
+            return forward(*args, **kwargs)
         self.called.add(name)
         if not self.is_leaf_module(m, name):
             self.followed.add(name)
@@ -77,6 +80,11 @@ def traced(model: nn.Module) -> Observed | None:
             if not all(map(flow.takes_padding, node.users)):
                 observed.elsewhere[_holder(node)] = ELSEWHERE
             observed.reached.setdefault(_holder(node), set())
+            for end in flow.ends(node):
+                if end.op == "output":
+                    observed.returned.add(_holder(node))
+                elif not _is_within(_holder(end), _holder(node)):
+                    observed.handed.add(_holder(node))
     return observed
 
 
@@ -86,6 +94,10 @@ def _holder(node: Any) -> str:
         return str(node.target)
     path: str = list(node.meta.get("nn_module_stack") or {"": None})[-1]
     return path
+
+
+def _is_within(name: str, outer: str) -> bool:
+    return not outer or name == outer or name.startswith(f"{outer}.")
 
 
 class _Flow:
@@ -112,6 +124,15 @@ class _Flow:
         if node.op == "call_function":
             return any(node.target is pad for pad in PADS) or (node.target is getattr and node.args[1:] == ("shape",))
         return node.op == "call_method" and node.target in ASKING
+
+    def ends(self, node: Any) -> Iterator[Any]:
+        """What takes a padded value in the end, behind paddings and views of it, other than convolutions."""
+        for user in node.users:
+            module = self.modules.get(user.target) if user.op == "call_module" else None
+            if isinstance(module, nn.Identity) or self.padding(user) is not None or is_view(user, node):
+                yield from self.ends(user)
+            elif not self.takes_padding(user):
+                yield user
 
     def zeros_before(self, user: Any, dims: int) -> tuple[Zeros, list[str]]:
         """The zeros around the value that a node takes, and the modules that put them there."""

@@ -7,11 +7,23 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from pcpad import layers
-from pcpad._conversion_report import CROPS, NO_PADDING, OUTSIDE, OWN_KIND, POOLS, REPLACED, UNUSED, LayerRow
+from pcpad._conversion_report import (
+    CROPS,
+    HANDED,
+    NO_PADDING,
+    OUTSIDE,
+    OWN_KIND,
+    POOLS,
+    REPLACED,
+    UNSEEN,
+    UNUSED,
+    LayerRow,
+)
 from pcpad._observed import CHANGED, Observed, Zeros, weights_of
 from pcpad._other_convolutions import BY_CONFIG, own_class, pads_by_config, rule_of
 from pcpad._other_layers import lost_under, pads
-from pcpad._own_padding import BY_HAND, may_call, padding_of_its_own
+from pcpad._outside_padding import takes_borders_within
+from pcpad._own_padding import BY_HAND, calls_pad, may_call, padding_of_its_own
 
 __all__ = ["add_configured", "own_of", "padding_of", "pool_pads", "what_to_convert"]
 
@@ -36,10 +48,12 @@ def what_to_convert(
         Both.
     """
     changes, left, wrapped, within = [], [], _wrapped(model, padding), set()
-    taken = set()
+    taken, borders = set(), padding != "zeros" and takes_borders_within(model)
     for name, module in model.named_modules():
         zeros = outside.before(name) if padding != "zeros" else None
         reason = _why_left(module, padding, count_include_pad)
+        if not reason and reason is not None and borders and calls_pad(module):
+            reason = UNSEEN
         if zeros == CHANGED and reason is None:
             zeros = None  # they are a part of the input, around which the convolution pads
         if isinstance(module, nn.modules.conv._ConvNd) and zeros is not None and reason in (None, NO_PADDING):
@@ -105,7 +119,7 @@ def _nothing_calls(name: str, model: nn.Module, outside: Observed) -> bool:
 
 def _by_whom(row: LayerRow, within: bool, unused: bool, taken: set[str], outside: Observed) -> LayerRow | None:
     """The report's reason for a module that pads outside of convolutions, once these are known."""
-    pads_elsewhere = row.why in (OUTSIDE, BY_HAND)
+    pads_elsewhere = row.why in (OUTSIDE, BY_HAND, UNSEEN)
     if within and pads_elsewhere:
         return row._replace(why=REPLACED)
     name = row.name.removeprefix("(root)")
@@ -116,6 +130,10 @@ def _by_whom(row: LayerRow, within: bool, unused: bool, taken: set[str], outside
     reached = outside.reached.get(name, set())
     if row.why != OUTSIDE and any(outside.before(reach) == CHANGED for reach in reached - taken):
         return None  # the convolution's row says more
+    if row.why == UNSEEN and name in outside.returned:
+        return row
+    if row.why == UNSEEN and name in outside.elsewhere:
+        return row._replace(why=HANDED) if name in outside.handed else None
     if name in outside.elsewhere:
         return row if row.why == OUTSIDE else row._replace(why=outside.elsewhere[name])
     if reached and reached <= taken:
