@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 __all__ = [
     "CROPS",
+    "HANDED",
     "IN_PLACE",
     "NO_PADDING",
     "OUTSIDE",
     "OWN_KIND",
     "POOLS",
     "REPLACED",
+    "UNSEEN",
     "UNUSED",
     "ConversionReport",
     "LayerRow",
@@ -21,6 +23,8 @@ __all__ = [
 
 IN_PLACE = "in place of zeros that are padded before it"
 OUTSIDE = "pads outside of a convolution"
+UNSEEN = "it calls `pad`, and where its zeros go is not seen"
+HANDED = "what it pads goes to layers that are no convolutions"
 OWN_KIND = "a convolution of its own kind, not exactly torch.nn's"
 # Reasons for which it does not matter that a module is left.
 NO_PADDING = "no padding"

@@ -14,6 +14,7 @@ from torch import nn
 __all__ = [
     "ASKING",
     "BY_SIZE",
+    "CHANGED",
     "CONVOLUTIONS",
     "ELSEWHERE",
     "PADS",
@@ -33,6 +34,7 @@ Zeros = Pairs | str | None  # known ones; why they are not known; none
 PADS = (F.pad, torch.constant_pad_nd, torch._C._nn.pad)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 BY_SIZE = "its input comes with zeros around it, by an amount that depends on the size"
+CHANGED = "its input comes with zeros around it, and is then changed in place"
 ELSEWHERE = "it also pads the input of layers that are no convolutions"
 
 
@@ -48,14 +50,20 @@ class Observed:
         zeros: For each convolution, the zeros around each call's input.
         reached: For each module that pads, the convolutions that its zeros reach.
         elsewhere: Modules that also pad something else, or with other values than zeros, and why that matters.
+        handed: Modules that pad, and whose padded output goes to other modules that are no convolutions.
+        returned: Modules whose zeros are around what the network returns.
         seen: Modules whose own code was followed.
+        called: Modules that were called, those whose code was not followed included.
         multiply_adds: By module, for one example.
     """
 
     zeros: dict[str, list[Zeros]] = field(default_factory=dict)
     reached: dict[str, set[str]] = field(default_factory=dict)
     elsewhere: dict[str, str] = field(default_factory=dict)
+    handed: set[str] = field(default_factory=set)
+    returned: set[str] = field(default_factory=set)
     seen: set[str] = field(default_factory=set)
+    called: set[str] = field(default_factory=set)
     multiply_adds: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: Observed, prefix: str = "") -> None:
@@ -74,7 +82,35 @@ class Observed:
         for name, reached in other.reached.items():
             self.reached.setdefault(full(name), set()).update(map(full, reached))
         self.elsewhere |= {full(name): why for name, why in other.elsewhere.items()}
-        self.seen |= set(map(full, other.seen))
+        for mine, more in zip(self._sets(), other._sets(), strict=True):
+            mine |= set(map(full, more))
+
+    def _sets(self) -> tuple[set[str], ...]:
+        return self.handed, self.returned, self.seen, self.called
+
+    def complete(self, other: Observed) -> None:
+        """Add the zeros that were seen in forward passes alone, below code that could not be followed.
+
+        Args:
+            other: What was seen in forward passes.
+        """
+        for name, calls in other.zeros.items():
+            unknown = all(zeros is None for zeros in self.zeros.get(name, []))
+            # What is padded with other values is a layer's row; the convolution's own padding is converted.
+            if unknown and any(isinstance(zeros, tuple) or zeros in (BY_SIZE, CHANGED) for zeros in calls):
+                self.zeros[name] = calls
+                for origin in (origin for origin, reached in other.reached.items() if name in reached):
+                    self.reached.setdefault(origin, set()).add(name)
+                    self.elsewhere |= {key: why for key, why in other.elsewhere.items() if key == origin}
+                    self.called.add(origin)
+
+    def any_called(self, name: str) -> bool:
+        """Whether a module or a part of it was called.
+
+        Args:
+            name: The module's name; "" for the network.
+        """
+        return any(called == name or not name or called.startswith(f"{name}.") for called in self.called)
 
     def before(self, name: str) -> Zeros:
         """The zeros that a convolution's input always comes with.

@@ -10,12 +10,13 @@ from typing import Any
 
 from torch import nn
 
-from pcpad._observed import Observed, zeros_by_module
+from pcpad._observed import CONVOLUTIONS, Observed, zeros_by_module
+from pcpad._other_convolutions import own_class, rule_of
 from pcpad._own_padding import calls_pad, takes_borders
 from pcpad._passes import bare_copy, guessed, run
 from pcpad._tracing import traced
 
-__all__ = ["look"]
+__all__ = ["look", "takes_borders_within"]
 
 
 def look(model: nn.Module, example: Any = None) -> Observed:
@@ -29,45 +30,69 @@ def look(model: nn.Module, example: Any = None) -> Observed:
     Returns:
         What was seen; empty where nothing pads.
     """
-    holders = [name for name, module in model.named_modules() if _pads_outside(module)]
-    observed = Observed()
-    if not holders and example is None:
-        return observed
+    borders = takes_borders_within(model)
+    holders = [name for name, module in model.named_modules() if _pads_outside(module, borders)]
     ran = run(model, example) if example is not None else None
-    if holders:
-        bare = bare_copy(model)
-        whole = None if bare is None else traced(bare)
-        if whole is not None:
-            observed = whole
-        elif ran is not None:
-            observed = ran
-        elif bare is not None:
-            _look_at_parts(bare, holders, observed)
-    if ran is not None:
-        observed.multiply_adds = ran.multiply_adds
+    observed = ran or Observed()
+    observed.returned.clear()  # no convolution follows
+    if not holders:
+        alone = Observed(seen=observed.seen, called=observed.called, multiply_adds=observed.multiply_adds)
+        alone.complete(observed)
+        return alone
+    bare = bare_copy(model)
+    whole = None if bare is None else traced(bare)
+    if whole is not None:
+        whole.returned.clear()
+        if ran is not None:
+            whole.complete(ran)
+            whole.multiply_adds = ran.multiply_adds
+        observed = whole
+    if bare is not None:  # what is called in training alone, or by other methods, is looked at by itself
+        _look_at_parts(bare, holders, observed)
     return observed
 
 
-def _pads_outside(module: nn.Module) -> bool:
+def takes_borders_within(model: nn.Module) -> bool:
+    """Whether a network has a convolution that takes borders off, and whose class does not pad by itself.
+
+    Args:
+        model: The network.
+    """
+    for module in model.modules():
+        if takes_borders(module):
+            rule = rule_of(own_class(type(module)))
+            if rule is None or not rule.pads(module):
+                return True
+    return False
+
+
+def _pads_outside(module: nn.Module, borders: bool) -> bool:
     if any(zeros_by_module(child) for child in module.children()):
         return True
-    return calls_pad(module) and any(takes_borders(below) for below in module.modules())
+    return calls_pad(module) and (borders or any(takes_borders(below) for below in module.modules()))
 
 
 def _look_at_parts(model: nn.Module, holders: list[str], observed: Observed) -> None:
-    """By the smallest part that shows where each holder's zeros end; by a guess at the holder's input otherwise."""
-    done: set[str] = set()
+    """Add what is seen of holders that were not called, each in the smallest part that shows where its zeros end."""
+    whole = observed.any_called("")
     for holder in holders:
-        if any(holder == name or holder.startswith(f"{name}.") for name in done):
+        if observed.any_called(holder):
             continue
-        name, part = holder, None
-        while True:
-            part = traced(model.get_submodule(name))
-            if part is None or not part.elsewhere or not name:
+        found, name = None, holder
+        while not (whole and observed.any_called(name)):
+            module = model.get_submodule(name)
+            part = traced(module) or guessed(module)
+            if part is not None and part.any_called(holder[len(name) :].lstrip(".")):
+                found = name, part
+            if not name or not _goes_on(module, part):
                 break
             name = name.rpartition(".")[0]
-        if part is None:
-            name, part = holder, guessed(model.get_submodule(holder))
-        if part is not None:
-            done.add(name)
-            observed.add(part, f"{name}." if name else "")
+        if found is not None:
+            observed.add(found[1], f"{found[0]}." if found[0] else "")
+
+
+def _goes_on(module: nn.Module, part: Observed | None) -> bool:
+    """Whether what is around a part may show more: where its zeros go, or what it takes."""
+    if part is not None:
+        return bool(part.returned)
+    return not any(isinstance(below, CONVOLUTIONS) for below in module.modules())

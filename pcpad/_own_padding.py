@@ -6,7 +6,7 @@ import dis
 import itertools
 import types
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -15,14 +15,19 @@ from torch import nn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["BY_HAND", "borrows_padding", "calls_pad", "hands_on", "padding_of_its_own", "takes_borders"]
+__all__ = ["BY_HAND", "borrows_padding", "calls_pad", "hands_on", "may_call", "padding_of_its_own", "takes_borders"]
 
 BY_HAND = "it calls `pad` before a convolution without padding"
 _PADS = [F.pad, torch.constant_pad_nd]
+_PAD_LAYERS = tuple(
+    getattr(nn.modules.padding, f"_{name}Nd")
+    for name in ("ConstantPad", "ReflectionPad", "ReplicationPad", "CircularPad")
+)
 _CONVOLUTIONS = [function for home in (F, torch) for function in (home.conv1d, home.conv2d, home.conv3d)]
 _CONVOLUTIONS += [torch.convolution]
 # Calls into these do no padding that is unknown.
 _KNOWN = ("torch.", "pcpad.functional.", "pcpad.layers.", "pcpad.panoptic.", "pcpad.masked.")
+_READS = ("LOAD_ATTR", "LOAD_METHOD")
 _DEPTH = 4  # of calls: from a forward to a helper, and to the helper's
 
 
@@ -83,12 +88,41 @@ def borrows_padding(kind: type) -> bool:
 
 
 def calls_pad(module: nn.Module) -> bool:
-    """Whether the forward of a module calls `F.pad`, itself or through its own functions.
+    """Whether the forward of a module calls `F.pad`, or makes a layer that pads, itself or by its own functions.
 
     Args:
         module: Any; for torch's own, no.
     """
     return not type(module).__module__.startswith("torch.") and "pad" in _calls(type(module))  # type: ignore[arg-type]
+
+
+def may_call(kind: type, child: str) -> bool:
+    """Whether a class's code may call a child where a forward pass in evaluation mode does not.
+
+    That is in training, or by a method that `forward` does not use, such as `encode`. Code is read as above.
+
+    Args:
+        kind: A class of modules.
+        child: The name of the attribute.
+
+    Example:
+        >>> class Half(nn.Module):
+        ...     def forward(self, x):
+        ...         return self.before(x) if self.training else self.pad(x)
+        ...     def decode(self, x):
+        ...         return self.after(x)
+        >>> may_call(Half, "before"), may_call(Half, "after"), may_call(Half, "other")
+        (True, True, False)
+    """
+    forward = {code for code, _ in _followed(kind.forward, kind)}  # type: ignore[attr-defined]
+    bases = (base for base in reversed(kind.__mro__) if not base.__module__.startswith("torch."))
+    own = {name: function for base in bases for name, function in vars(base).items() if name != "__init__"}
+    for function in own.values():
+        code = getattr(_plain(function), "__code__", None)
+        read = {step.argval for step in _steps(code) if step.opname in _READS} if code is not None else set()
+        if child in read and (code not in forward or "training" in read):
+            return True
+    return False
 
 
 def hands_on(base: type, kind: type) -> bool:
@@ -171,24 +205,44 @@ def _calls(kind: type) -> frozenset[str]:
 def _calls_of(forward: Any, kind: type) -> frozenset[str]:
     """What the forward of a class does, itself or through its own functions: `pad`, `conv`, or `conv` "borrowed"."""
     found: set[str] = set()
+    for code, values in _followed(forward, kind):
+        for value in values:
+            if any(value is one for one in _PADS) or (_is_layer(value) and issubclass(value, _PAD_LAYERS)):
+                found.add("pad")
+            elif any(value is one for one in _CONVOLUTIONS):
+                found |= {"conv", "borrowed"} if _reads_padding_of_another(code) else {"conv"}
+    return frozenset(found)
+
+
+def _followed(forward: Any, kind: type) -> Iterator[tuple[types.CodeType, list[object]]]:
+    """The code of a class's forward and of its own functions, and the functions that each names."""
     seen: set[types.CodeType] = set()
-    queue: list[tuple[Any, int]] = [(forward, 0)]
+    queue: list[tuple[Any, type, int]] = [(forward, kind, 0)]
     while queue:
-        function, depth = queue.pop()
-        function = getattr(function, "__wrapped__", function)  # behind a decorator
+        function, kind, depth = queue.pop()
+        function = _plain(function)
         code = getattr(function, "__code__", None)
         home = getattr(function, "__module__", None) or ""
         if code is None or code in seen or f"{home}.".startswith(_KNOWN):
             continue
         seen.add(code)
-        for value in _named(function, kind):
-            if any(value is one for one in _PADS):
-                found.add("pad")
-            elif any(value is one for one in _CONVOLUTIONS):
-                found |= {"conv", "borrowed"} if _reads_padding_of_another(code) else {"conv"}
-            elif isinstance(value, types.FunctionType) and depth < _DEPTH:
-                queue.append((value, depth + 1))
-    return frozenset(found)
+        values = list(_named(function, kind))
+        yield code, values
+        for value in values if depth < _DEPTH else ():
+            if isinstance(value, types.FunctionType | types.MethodType):
+                queue.append((value, kind, depth + 1))
+            elif _is_layer(value) and not value.__module__.startswith("torch."):
+                queue.append((value.forward, value, depth + 1))
+
+
+def _is_layer(value: object) -> TypeGuard[type[nn.Module]]:
+    return isinstance(value, type) and issubclass(value, nn.Module)
+
+
+def _plain(function: Any) -> Any:
+    """A function without what a class or a decorator put around it."""
+    function = getattr(function, "__func__", function)  # of static and class methods
+    return getattr(function, "__wrapped__", function)
 
 
 def _reads_padding_of_another(code: types.CodeType) -> bool:
@@ -200,23 +254,31 @@ def _reads_padding_of_another(code: types.CodeType) -> bool:
     )
 
 
-def _is_self(step: dis.Instruction) -> bool:
+def _self_of(function: Any, kind: type) -> str:
+    """The name by which a method knows its module; `self` for other functions, which may be handed it."""
+    own = next((vars(base)[function.__name__] for base in kind.__mro__ if function.__name__ in vars(base)), None)
+    is_method = _plain(own) is function and not isinstance(own, staticmethod) and function.__code__.co_argcount
+    return function.__code__.co_varnames[0] if is_method else "self"
+
+
+def _is_self(step: dis.Instruction, name: str = "self") -> bool:
     if not step.opname.startswith("LOAD_FAST"):
         return False
     # From Python 3.13 on one instruction may load two names.
-    is_self: bool = (step.argval[-1] if isinstance(step.argval, tuple) else step.argval) == "self"
+    is_self: bool = (step.argval[-1] if isinstance(step.argval, tuple) else step.argval) == name
     return is_self
 
 
 def _named(function: Any, kind: type) -> Iterator[object]:
     """The functions that a function's code names: `pad`, `F.pad`, `torch.nn.functional.pad`, `self.helper`."""
     held: object = None
+    first = _self_of(function, kind)
     for step in _steps(function.__code__):
         if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             held = function.__globals__.get(step.argval)
-        elif _is_self(step):
+        elif _is_self(step, first):
             held = kind
-        elif step.opname in ("LOAD_ATTR", "LOAD_METHOD") and isinstance(held, types.ModuleType | type):
+        elif step.opname in _READS and isinstance(held, types.ModuleType | type):
             held = vars(held).get(step.argval) if held is not kind else _of_class(kind, step.argval)
         else:
             held = None
@@ -225,9 +287,8 @@ def _named(function: Any, kind: type) -> Iterator[object]:
 
 
 def _of_class(kind: type, name: str) -> Callable[..., Any] | None:
-    return next(
-        (vars(base)[name] for base in kind.__mro__ if isinstance(vars(base).get(name), types.FunctionType)), None
-    )
+    found = (_plain(vars(base)[name]) for base in kind.__mro__ if name in vars(base))
+    return next((function for function in found if isinstance(function, types.FunctionType)), None)
 
 
 def _steps(code: types.CodeType) -> Iterator[dis.Instruction]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from pcpad._observed import (
     ASKING,
     BY_SIZE,
+    CHANGED,
     CONVOLUTIONS,
     ELSEWHERE,
     PADS,
@@ -53,7 +54,7 @@ def bare_copy(model: nn.Module) -> nn.Module | None:
 
 
 def guessed(module: nn.Module) -> Observed | None:
-    """Observe the forward of a module that pads, on an input that its first convolution takes.
+    """Observe the forward of a module that pads, on an input that its first convolution takes; on an image without one.
 
     Args:
         module: On the device "meta".
@@ -63,7 +64,7 @@ def guessed(module: nn.Module) -> Observed | None:
     """
     first = next((part for part in module.modules() if isinstance(part, CONVOLUTIONS)), None)
     if first is None:
-        return None
+        return run(module, torch.empty((1, 3, 32, 32), device="meta"), exact=False)
     shape = (1, first.in_channels, *[32] * len(first.kernel_size))
     return run(module, torch.empty(shape, device="meta", dtype=first.weight.dtype), exact=False)
 
@@ -143,15 +144,34 @@ def _pass(model: nn.Module, example: Any) -> Observed:
         with torch.no_grad(), recorder:
             model.eval()
             if isinstance(example, dict):
-                model(**example)
+                output = model(**example)
             else:
-                model(*example) if isinstance(example, tuple | list) else model(example)
+                output = model(*example) if isinstance(example, tuple | list) else model(example)
+        for tensor in tree_leaves(output):
+            if isinstance(tensor, Tensor):
+                observed.returned.update(recorder.padded.get(tensor, _Padded()).holders)
     finally:
         for handle in handles:
             handle.remove()
         for module, mode in training.items():
             module.training = mode
     return observed
+
+
+class _Padded(NamedTuple):
+    """What is known of a tensor that was padded.
+
+    Args:
+        padding: Amounts, mode and value of each padding.
+        holders: The modules that padded.
+        changed: Whether one of the tensors was changed before the next padding.
+        version: Of the tensor when it was made; a change in place counts it up, by a view of it too.
+    """
+
+    padding: tuple[Any, ...] = ()
+    holders: tuple[str, ...] = ()
+    changed: bool = False
+    version: int | None = None
 
 
 class _Recorder(TorchFunctionMode):
@@ -166,12 +186,13 @@ class _Recorder(TorchFunctionMode):
         name = self.names[module]
         self.stack.append(name)
         self.observed.seen.add(name)
+        self.observed.called.add(name)
         if isinstance(module, CONVOLUTIONS):
             source = args[0] if args else kwargs["input"]
-            padding, holders = self.padded.get(source, ((), ()))
-            zeros = _sum(padding, len(module.kernel_size))
-            self.observed.zeros.setdefault(name, []).append(zeros)
-            for holder in holders:
+            known = self._known(source)
+            zeros = _sum(known.padding, len(module.kernel_size))
+            self.observed.zeros.setdefault(name, []).append(CHANGED if known.changed and zeros else zeros)
+            for holder in known.holders:
                 self.observed.reached.setdefault(holder, set()).add(name)
 
     def leave(self, module: Any, args: Any, output: Any) -> None:
@@ -194,21 +215,35 @@ class _Recorder(TorchFunctionMode):
                 self._note_elsewhere(inputs, output)
         if is_pad and isinstance(output, Tensor):
             source = args[0] if args else kwargs["input"]
-            padding, holders = self.padded.get(source, ((), ()))
+            known = self._known(source)
             more = arguments_of_pad(args[1:], {k: v for k, v in kwargs.items() if k != "input"}, func)
-            self.padded[output] = ((*padding, more), (*holders, holder))
+            padding, holders = (*known.padding, more), (*known.holders, holder)
+            self.padded[output] = _Padded(padding, holders, known.changed, _version(output))
             self.observed.reached.setdefault(holder, set())
         return output
 
+    def _known(self, tensor: Tensor) -> _Padded:
+        known: _Padded = self.padded.get(tensor, _Padded())
+        return known._replace(changed=known.changed or (bool(known.padding) and known.version != _version(tensor)))
+
     def _note_elsewhere(self, inputs: list[Tensor], output: Any) -> None:
         for tensor in inputs:
-            for origin in self.padded[tensor][1]:
+            known = self.padded.get(tensor, _Padded())  # one that is named twice is gone the second time
+            for origin in known.holders:
                 self.observed.elsewhere[origin] = ELSEWHERE
-            if output is tensor:  # changed in place: what surrounds it is no longer known
-                del self.padded[tensor]
+                if origin not in self.stack:
+                    self.observed.handed.add(origin)
+            if output is tensor and known.version == _version(
+                tensor
+            ):  # `contiguous` and the like: `torch.fx` sees a new one
+                self.padded.pop(tensor, None)
 
     def _inputs(self, args: Any, kwargs: Any) -> Iterator[Tensor]:
         return (leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and leaf in self.padded)
+
+
+def _version(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version
 
 
 def _sum(padding: Any, dims: int) -> Zeros:

@@ -7,11 +7,23 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from pcpad import layers
-from pcpad._conversion_report import CROPS, NO_PADDING, OUTSIDE, OWN_KIND, POOLS, REPLACED, UNUSED, LayerRow
-from pcpad._observed import Observed, Zeros, weights_of
+from pcpad._conversion_report import (
+    CROPS,
+    HANDED,
+    NO_PADDING,
+    OUTSIDE,
+    OWN_KIND,
+    POOLS,
+    REPLACED,
+    UNSEEN,
+    UNUSED,
+    LayerRow,
+)
+from pcpad._observed import CHANGED, Observed, Zeros, weights_of
 from pcpad._other_convolutions import BY_CONFIG, own_class, pads_by_config, rule_of
 from pcpad._other_layers import Guarded, lost_under, pads
-from pcpad._own_padding import BY_HAND, padding_of_its_own
+from pcpad._outside_padding import takes_borders_within
+from pcpad._own_padding import BY_HAND, calls_pad, may_call, padding_of_its_own
 
 __all__ = ["add_configured", "own_of", "padding_of", "pool_pads", "what_to_convert"]
 
@@ -19,6 +31,7 @@ _PLAIN: tuple[type, ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _PARTIAL: tuple[type, ...] = (layers.PartialConv1d, layers.PartialConv2d, layers.PartialConv3d)
 # What layers of this package look up in themselves, which a plain convolution does not have.
 _OUR_ATTRIBUTES = ("return_mask", "exponent", "fallback", "zeros_before", "border_weight", "rule")
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)  # what is in these may be called by who holds them
 _OURS = {*_PARTIAL, layers.PaddedConv1d, layers.PaddedConv2d, layers.PaddedConv3d, layers.ExplicitPadConv2d}
 
 
@@ -37,10 +50,14 @@ def what_to_convert(
         Both.
     """
     changes, left, wrapped, within = [], [], _wrapped(model, padding), set()
-    taken = set()
+    taken, borders = set(), padding != "zeros" and takes_borders_within(model)
     for name, module in model.named_modules():
         zeros = outside.before(name) if padding != "zeros" else None
         reason = _why_left(module, padding, count_include_pad)
+        if not reason and reason is not None and borders and calls_pad(module):
+            reason = UNSEEN
+        if zeros == CHANGED and reason is None:
+            zeros = None  # they are a part of the input, around which the convolution pads
         if isinstance(module, nn.modules.conv._ConvNd) and zeros is not None and reason in (None, NO_PADDING):
             reason = _why_not_taken(module, padding, zeros)
         if reason is None:
@@ -50,10 +67,13 @@ def what_to_convert(
         if reason is None and isinstance(module, nn.modules.conv._ConvNd):
             changes.append((row, module))
             taken.add(name)
-            within.update(set(module.modules()) - {module})  # layers that pad by which it pads itself
+            rule = rule_of(own_of(module))
+            if rule is not None and rule.padding is not None:
+                within.update(set(module.modules()) - {module})  # layers that pad, whose part it takes over
         elif reason:
             left.append((module, row))
-    rows = (_by_whom(row, module in within, taken, outside) for module, row in left)
+    unused = {row.name for _, row in left if row.why == OUTSIDE and _nothing_calls(row.name, model, outside)}
+    rows = (_by_whom(row, module in within, row.name in unused, taken, outside) for module, row in left)
     return changes, [row for row in rows if row is not None]
 
 
@@ -69,6 +89,7 @@ def add_configured(model: nn.Module, outside: Observed) -> None:
             convolution = f"{name}.convolution".lstrip(".")
             outside.zeros[convolution] = [BY_CONFIG]
             outside.seen.add(name)
+            outside.called.add(name)
             outside.reached[name] = {convolution}
             outside.elsewhere.pop(name, None)
 
@@ -83,20 +104,40 @@ def _why_not_taken(module: nn.modules.conv._ConvNd, padding: str, zeros: Zeros) 
     return None
 
 
-def _by_whom(row: LayerRow, within: bool, taken: set[str], outside: Observed) -> LayerRow | None:
+def _nothing_calls(name: str, model: nn.Module, outside: Observed) -> bool:
+    """Whether a module is called by no code: neither by what was followed, nor in training or by another method."""
+    if name in outside.called or name == "(root)":
+        return False
+    path = name.split(".")
+    for at in range(len(path) - 1, -1, -1):
+        caller = ".".join(path[:at])
+        module = model.get_submodule(caller)
+        if caller in outside.seen:
+            return not may_call(type(module), path[at])
+        if not isinstance(module, _CONTAINERS):
+            return False
+    return False
+
+
+def _by_whom(row: LayerRow, within: bool, unused: bool, taken: set[str], outside: Observed) -> LayerRow | None:
     """The report's reason for a module that pads outside of convolutions, once these are known."""
-    pads_elsewhere = row.why in (OUTSIDE, BY_HAND)
+    pads_elsewhere = row.why in (OUTSIDE, BY_HAND, UNSEEN)
     if within and pads_elsewhere:
         return row._replace(why=REPLACED)
     name = row.name.removeprefix("(root)")
-    known = name in outside.reached or name in outside.elsewhere
-    if row.why == OUTSIDE and name and not known and name.rpartition(".")[0] in outside.seen:
+    if unused:
         return row._replace(why=UNUSED)
-    if not pads_elsewhere or name not in outside.seen:
+    if not pads_elsewhere or name not in outside.called:
         return row
+    reached = outside.reached.get(name, set())
+    if row.why != OUTSIDE and any(outside.before(reach) == CHANGED for reach in reached - taken):
+        return None  # the convolution's row says more
+    if row.why == UNSEEN and name in outside.returned:
+        return row
+    if row.why == UNSEEN and name in outside.elsewhere:
+        return row._replace(why=HANDED) if name in outside.handed else None
     if name in outside.elsewhere:
         return row if row.why == OUTSIDE else row._replace(why=outside.elsewhere[name])
-    reached = outside.reached.get(name)
     if reached and reached <= taken:
         return row._replace(why=REPLACED)
     # Convolutions that are left have a row of their own; code that never padded needs none.

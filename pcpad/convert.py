@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 
 from pcpad import layers
 from pcpad._conversion_report import IN_PLACE, ConversionReport, LayerRow, some
-from pcpad._observed import Observed, weights_of
+from pcpad._observed import CHANGED, Observed, weights_of
 from pcpad._other_convolutions import BY_CONFIG, class_for, set_config_padding
 from pcpad._other_layers import Guarded, watch_calls
 from pcpad._outside_padding import look
@@ -121,7 +121,7 @@ def convert_padding(
     _check([(row.name, module) for row, module in changes], padding, drop_border_filters)
     for row, module in changes if padding != "zeros" else ():
         zeros = outside.before(row.name)
-        if zeros is not None:
+        if zeros is not None and zeros != CHANGED:
             vars(module)["zeros_before"] = zeros
         if zeros == BY_CONFIG:
             set_config_padding(model.get_submodule(row.name.rpartition(".")[0]), pads=False)

@@ -50,6 +50,41 @@ class Method(Valid):
         return self.convolution(self.grown(x))
 
 
+class Static(Valid):
+    @staticmethod
+    def grown(x):
+        return F.pad(x, (1, 1, 1, 1))
+
+    def forward(module, x):
+        return module.convolution(module.grown(x))
+
+
+class OfClass(Valid):
+    @classmethod
+    def grown(cls, x):
+        return F.pad(x, (1, 1, 1, 1))
+
+    def forward(self, x):
+        return self.convolution(self.grown(x))
+
+
+class Inline(Valid):
+    """Makes a layer that pads whenever it is called."""
+
+    def forward(self, x):
+        return self.convolution(nn.ZeroPad2d((0, 1, 0, 1))(x))
+
+
+class Grown(nn.Module):
+    def forward(self, x):
+        return F.pad(x, (1, 1, 1, 1))
+
+
+class InlineOwn(Valid):
+    def forward(self, x):
+        return self.convolution(Grown()(x))
+
+
 class Deep(nn.Module):
     """Pads what is convolved further down."""
 
@@ -104,6 +139,10 @@ class Attribute(Valid):
         (Helper(), HAND),
         (Downsampler(stride=2), HAND),
         (Method(), HAND),
+        (Static(), HAND),
+        (OfClass(), HAND),
+        (Inline(), HAND),
+        (InlineOwn(), HAND),
         (Deep(), HAND),
         (Blur(), FUNCTION),
         (DeformConv2d(3, 4, 3, padding=1), OWN),
