@@ -139,7 +139,7 @@ class _Flow:
         node = user.args[0] if user.args else user.kwargs.get("input")
         if not isinstance(node, fx.Node):
             return None, []
-        if node.op == "call_module" and isinstance(self.modules[node.target], nn.Identity):
+        if node.op == "call_module" and isinstance(self.modules[str(node.target)], nn.Identity):
             return self.zeros_before(node, dims)
         padding = self.padding(node)
         if padding is None:

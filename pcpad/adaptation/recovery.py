@@ -243,7 +243,7 @@ def _sum_of(tensors: Iterable[Any]) -> str:
     for value in tensors:
         if isinstance(value, Tensor):
             found.update(f"{value.dtype}, {tuple(value.shape)}".encode())
-            found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         else:
             found.update(repr(value).encode())
     return found.hexdigest()
