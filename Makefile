@@ -1,4 +1,7 @@
-PYTHON ?= python3.11
+# The first that runs and is new enough: version managers leave commands that only print an error.
+PYTHON ?= $(or $(shell $(FIND_PYTHON)),$(error no Python 3.11 or later was found: make PYTHON=/path/to/python))
+FIND_PYTHON = for each in python3.11 python3.12 python3.13 python3.14 python3; do \
+	"$$each" -c "import sys; sys.exit(sys.version_info < (3, 11))" >/dev/null 2>&1 && echo "$$each" && break; done
 VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find pcpad tasks datamodules commands configs cli.py pyproject.toml -type f -not -path '*/__pycache__/*' 2>/dev/null)

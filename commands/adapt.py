@@ -17,7 +17,7 @@ from pcpad.adaptation.recovery import recover
 from pcpad.adaptation.result import Recovery, plain_rows
 from pcpad.commands.benching.timing import default_device
 from pcpad.commands.networks import LoadedNetwork, load_network
-from pcpad.commands.parser import Parser, file_name, numbers, path_name, verb_parser
+from pcpad.commands.parser import Parser, add_import_option, file_name, numbers, path_name, verb_parser
 from pcpad.commands.plugins import take_imports
 from pcpad.datamodules.datasets.squares import Photographs
 from pcpad.datamodules.reading.folders import FileTable, find_images
@@ -155,11 +155,12 @@ def parser() -> Parser:
     made = verb_parser("adapt", _HELP, _EPILOG, allow_abbrev=True)
     add, default = made.add_argument, Procedure()
     add("--network", required=True, help="of torchvision, timm or smp, a checkpoint of the suite, or my.module:make")
+    add_import_option(made)
     add(
         "--weights",
         type=file_name,
         metavar="FILE",
-        help="what it was trained to; `published` for torchvision's classifiers",
+        help="its trained weights; `published` for torchvision's or timm's classifiers, from their local caches",
     )
     add("--padding", default="partial", help=f"of {', '.join(padding_names())}; default partial")
     add("--fallback", help="what the padding does where a map is too small for it: replicate")
@@ -189,7 +190,7 @@ def parser() -> Parser:
     add("--precision", choices=["32", "bf16", "16"], default=default.precision, help="of training, by autocast")
     add("--seed", type=int, default=default.seed)
     add("--device", help="cpu or cuda:1; the GPU by default if there is one")
-    add("--num_classes", type=int, help="of networks by name")
+    add("--num_classes", type=int, help="of a network by name; default 1000, of smp 19")
     add("--mean", type=numbers, metavar="R,G,B", help="of images in [0, 1], where the network's are not known")
     add("--std", type=numbers, metavar="R,G,B")
     return made

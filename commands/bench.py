@@ -22,7 +22,7 @@ from pcpad.commands.benching.networks import Contestants, build, contestants
 from pcpad.commands.benching.report import Known, published, save, show, show_both_papers, show_counts
 from pcpad.commands.benching.timing import default_device, machine
 from pcpad.commands.benching.two_inputs import TWO_INPUTS, two_inputs
-from pcpad.commands.parser import Parser, count, path_name, some_of, verb_parser, words
+from pcpad.commands.parser import Parser, add_import_option, count, path_name, some_of, verb_parser, words
 from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserValueError
 from pcpad.files import refuse_dear, refuse_no_folder
@@ -179,6 +179,7 @@ def parser() -> Parser:
         help="of torchvision, timm or pcpad.models, several in turn; default resnet50. "
         f"{' and '.join(TWO_INPUTS)}, of two inputs, are timed with their own layers beside ordinary ones",
     )  # fmt: skip
+    add_import_option(made)
     add(
         "--paddings", type=words, default=["zeros", "reflect", "replicate", "explicit", "partial"], metavar="A,B,…",
         help=f"of {', '.join(padding_names())}; zeros are always measured; "

@@ -20,7 +20,17 @@ from pcpad.commands.bordering.photographs import read_photographs
 from pcpad.commands.bordering.probing import PROBES, probe
 from pcpad.commands.networks import LoadedNetwork, load_network
 from pcpad.commands.outputs import named_files, refuse_within
-from pcpad.commands.parser import Parser, count, file_name, numbers, path_name, some_of, verb_parser, words
+from pcpad.commands.parser import (
+    Parser,
+    add_import_option,
+    count,
+    file_name,
+    numbers,
+    path_name,
+    some_of,
+    verb_parser,
+    words,
+)
 from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserRuntimeError, UserValueError
 from pcpad.files import refuse_replacing, write_text
@@ -90,13 +100,14 @@ def parser() -> Parser:
     add("--network", required=True, metavar="NAME",
         help="of torchvision, timm (timm/NAME), pcpad.models (deeplabv3plus/resnet50) or smp (smp/Unet-resnet18), a "
         "checkpoint, or a function or class of a module that --import names")  # fmt: skip
+    add_import_option(made)
     add(
         "--weights",
         type=file_name,
         metavar="FILE",
-        help="safetensors or a weights-only pickle; `published` for torchvision's own",
+        help="safetensors or a weights-only pickle; `published` for torchvision's or timm's, from their local caches",
     )
-    add("--untrained", action="store_true", help="random weights are meant")
+    add("--untrained", action="store_true", help="use random weights on purpose")
     add("--num_classes", type=count, metavar="N", help="of a network by name; default 1000, of smp 19")
     add("--images", required=True, type=path_name, metavar="DIR", help=f"photographs, at least {LEAST_IMAGES}")
     add("--limit", type=count, default=100, metavar="N", help="evenly spread over the folder; default 100")

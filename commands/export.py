@@ -19,7 +19,7 @@ from pcpad.commands.exporting.network import Normalized, describe, example, need
 from pcpad.commands.exporting.write import export_program, need_onnx, write
 from pcpad.commands.loading import load_task
 from pcpad.commands.networks import load_network
-from pcpad.commands.parser import Parser, file_name, path_name, verb_parser
+from pcpad.commands.parser import Parser, add_import_option, file_name, path_name, verb_parser
 from pcpad.commands.plugins import take_imports
 from pcpad.errors import UserValueError
 from pcpad.files import refuse_dear, refuse_no_folder, refuse_replacing
@@ -108,6 +108,7 @@ def parser() -> Parser:
         help="a checkpoint of a task on images or label maps, not on clips or masks",
     )
     add("--network", metavar="NAME", help="in place of a checkpoint: of torchvision, timm or smp, with --weights")
+    add_import_option(made)
     add(
         "--weights",
         type=file_name,

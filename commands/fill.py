@@ -41,11 +41,11 @@ _ROWS = 200  # of a sheet
 _EPILOG = """\
 MASKS is a folder of masks that are called like their pictures (NAME.* or NAME_mask.*), or one mask for all. Without it,
 a picture's mask lies beside it: photo_mask.png beside photo.jpg. White is what is filled, and so are its soft edges:
-grays within two pixels of it. --mask_polarity says it if white is what is valid.
+grays within two pixels of it. If white marks the valid part, pass --mask_polarity white_valid.
 
-Results are OUT/NAME.png, and OUT/NAME.tif of TIFF and CMYK pictures, in folders as the pictures are. What is valid is
-the picture's bit by bit, and depth, alpha, inks, color profile, EXIF data and resolution are kept. JPEG changes all
-of a picture, so it is written only where --format says so.
+Results are OUT/NAME.png, and OUT/NAME.tif of TIFF and CMYK pictures, in folders as the pictures are. Pixels outside
+holes are copied unchanged; depth, alpha, inks, color profile, EXIF data and resolution are kept. JPEG changes all of a
+picture, so it is written only where --format says so.
 
 --mask_from fills what the pictures themselves mark: what is transparent (alpha), what was painted in a color, or
 scratches: a proposal, thin lines that are brighter or darker than their surroundings, which is written as
@@ -97,7 +97,7 @@ def parser() -> Parser:
     add = made.add_argument
     add("pictures", nargs="+", type=path_name, metavar="PICTURES", help="files, and folders to search")
     add("--masks", type=path_name, metavar="MASKS", help="a folder of masks, or one for all; default beside PICTURES")
-    text = "what a mask's name adds to its picture's; default %(default)s"
+    text = "what follows the picture's name in its mask's name; default %(default)s"
     add("--mask_suffix", default="_mask", metavar="TEXT", help=text)
     add("--mask_from", type=_mask_from, metavar="WHAT", help=f"alpha, scratches, {', '.join(NAMED_COLORS)} or #rrggbb")
     text = "how far from that color a channel may be, of 255; default %(default)s"
@@ -118,7 +118,7 @@ def parser() -> Parser:
     add("--fit_masks", choices=("nearest",), help="resize masks of another size than their picture")
     add("--output", required=True, type=path_name, metavar="OUT", help="the folder for the results")
     add("--method", choices=METHODS, default="auto", help="auto takes for each hole what is best for its kind")
-    text = "of an inpainting network, the public's or ours; default the one that ships"
+    text = "weights of an inpainting network, published elsewhere or trained with pcpad; default the one that ships"
     add("--weights", type=file_name, metavar="FILE", help=text)
     add("--device", default="auto", help="where the network runs; default a GPU if there is one")
     add("--format", choices=("auto", *FORMATS), default="auto", help="of the results")

@@ -94,9 +94,9 @@ def load_network(
             where torchvision has none of that name), of `pcpad.models` (`deeplabv3plus/resnet50`: the first argument
             behind the stroke), or of segmentation-models-pytorch (`smp/Unet-resnet18`); a checkpoint of the suite
             (`best.ckpt`); or `my.module:make`, a function without arguments that returns the network, or its class.
-        weights: A local file, see `pcpad.models.load_weights`; for torchvision's classifiers also `published`. Of a
-            network that a function makes, the weights that it has when not given. A Lightning checkpoint of another
-            project is such a file.
+        weights: A local file, see `pcpad.models.load_weights`; a Lightning checkpoint of another project is such a
+            file. For torchvision's and timm's classifiers also `published`, from their local caches. If not given, a
+            network that a function makes keeps the weights it has.
         padding: Convert the network to it; None leaves it its own.
         fallback: See `pcpad.convert_padding`.
         imports: Modules whose functions may be called, beside those that `--import` has loaded.
@@ -137,7 +137,7 @@ def load_network(
         if not trained and not untrained:
             message = (
                 f"{name} has random weights, from which nothing can be learned: pass --weights FILE (or `--weights "
-                "published` for torchvision's classifiers)"
+                "published` for torchvision's and timm's classifiers, from their local caches)"
             )
             message += ", or --untrained if that is meant" if untrained is not None else ""
             raise UserValueError(message)

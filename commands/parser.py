@@ -11,7 +11,17 @@ from pcpad.errors import UserValueError, did_you_mean
 from pcpad.files import at_home
 from pcpad.terminal import for_terminal
 
-__all__ = ["Parser", "count", "file_name", "numbers", "path_name", "some_of", "verb_parser", "words"]
+__all__ = [
+    "Parser",
+    "add_import_option",
+    "count",
+    "file_name",
+    "numbers",
+    "path_name",
+    "some_of",
+    "verb_parser",
+    "words",
+]
 
 
 def file_name(text: str) -> str:
@@ -102,3 +112,13 @@ def verb_parser(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=allow_abbrev,
     )
+
+
+def add_import_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--import` to a verb's help; `pcpad.commands.plugins.take_imports` reads it before the parser does.
+
+    Args:
+        parser: The verb's.
+    """
+    text = "load a module first, installed or a file of this folder: `mine` for mine.py; may be repeated"
+    parser.add_argument("--import", dest="imports", action="append", metavar="MODULE", help=text)

@@ -86,7 +86,7 @@ def load_user_modules(names: Sequence[str]) -> None:
     allow_modules_of(())
     for name in names:
         if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name):
-            message = f"Expected --import to be a module such as mine or my.paddings, but got {name!r}"
+            message = f"Expected --import to be a module such as mine (for mine.py) or my.paddings, but got {name!r}"
             raise UserValueError(message)
         _finder.typed.add(name.partition(".")[0])
         try:
@@ -94,10 +94,18 @@ def load_user_modules(names: Sequence[str]) -> None:
         except ModuleNotFoundError as error:
             if error.name is None or not f"{name}.".startswith(f"{error.name}."):
                 raise  # a module that it imports in turn
-            file = f"{name.replace('.', '/')}.py"
-            message = f"--import {name}: no such module, neither installed nor as {file} in {Path.cwd()}"
+            message = f"--import {name}: {_missing(name)}"
             raise UserModuleNotFoundError(message, name=name) from error
         _loaded.add(name)
+
+
+def _missing(name: str) -> str:
+    """Why there is no module of that name; of a file's name, what it is called instead."""
+    module = name.removesuffix(".py")
+    if module != name:
+        place = "" if Path(f"{module.replace('.', '/')}.py").is_file() else f", which {Path.cwd()} does not have"
+        return f"a module is named without its ending: --import {module} loads {module.replace('.', '/')}.py{place}"
+    return f"no such module, neither installed nor as {name.replace('.', '/')}.py in {Path.cwd()}"
 
 
 def take_imports(args: Sequence[str]) -> list[str]:

@@ -60,6 +60,14 @@ def test_what_readme_links_to_is_there():
     assert pages <= set(targets)
 
 
+@pytest.mark.parametrize("name", ["README", "CONTRIBUTING", "SECURITY"])
+def test_links_of_pages_that_a_forge_shows_lead_to_files_of_the_checkout(name):
+    text = (ROOT / f"{name}.md").read_text(encoding="utf-8")
+    links = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
+    made = [link for link in links if link and "://" not in link and not (ROOT / link).is_file()]
+    assert not made, "these pages are read without the site, so they cannot link to what only the site has"
+
+
 def test_readme_is_a_screen_and_a_half():
     assert len(README.splitlines()) <= 95
     for picture in re.findall(r"!\[[^\]]+\]\((docs/[^)]+)\)", README):

@@ -1,7 +1,10 @@
 """What stands around the code says what is so: citation, guide for contributors, workflows, forms."""
 
 import importlib.util
+import os
 import re
+import shutil
+import subprocess
 import sys
 import tarfile
 import tomllib
@@ -73,6 +76,25 @@ def test_the_workflow_runs_every_python_and_system():
     assert ".[test]" in said
     assert not [path for path in re.findall(r"tests/[\w/.]+", said) if not (ROOT / path).exists()]
     assert workflow["permissions"] == {"contents": "read"}
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
+@pytest.mark.parametrize("working", ["python3.11", "python3.13", "python3", None])
+def test_make_takes_the_first_python_that_runs_and_is_new_enough(working, tmp_path):
+    new = f'#!/bin/sh\nexec {sys.executable} "$@"\n'
+    for name in ("python3.11", "python3.12", "python3.13", "python3.14", "python3"):
+        # A version manager's command fails without such a version; that of an old system is too old.
+        (tmp_path / name).write_text(new if name == working else "#!/bin/sh\necho not found >&2\nexit 127\n")
+        (tmp_path / name).chmod(0o755)
+    command = ["make", "-n", "demo", f"VENV={tmp_path / 'none'}"]
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHON", "MAKEFLAGS")}
+    environment["PATH"] = f"{tmp_path}{os.pathsep}{environment['PATH']}"
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if working is None:
+        assert done.returncode == 2
+        assert "no Python 3.11 or later was found: make PYTHON=/path/to/python" in done.stderr
+        done = subprocess.run([*command, "PYTHON=mine"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert f"{working or 'mine'} -m venv" in done.stdout
 
 
 def test_forms_ask_for_what_the_doctor_says():

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Subset
 
 from pcpad.commands.loading import load_datamodule, load_task
 from pcpad.commands.outputs import refuse_within
-from pcpad.commands.parser import file_name, path_name
+from pcpad.commands.parser import add_import_option, file_name, path_name
 from pcpad.errors import UserValueError
 from pcpad.tasks.base import Task
 
@@ -75,6 +75,7 @@ def add_checkpoint_options(parser: argparse.ArgumentParser, images: int | None) 
     parser.add_argument("--device", default=cuda, help="where the networks run (default here: %(default)s)")
     text = "a class from another package that a checkpoint may name; importing it runs its code"
     parser.add_argument("--trust", nargs="+", default=[], metavar="CLASS", help=text)
+    add_import_option(parser)
     parser.set_defaults(data_options={})
 
 

@@ -299,8 +299,9 @@ def _class_count_hint(own: Mapping[str, Tensor], state: Mapping[str, Tensor], sh
     file_classes, own_classes = len(state[shapes[0]]), len(own[shapes[0]])
     return [
         f"the file's classifier has {file_classes} classes, the network {own_classes}: pass "
-        f"num_classes={file_classes}, or use weights trained on {own_classes} classes; head='new' loads all but the "
-        "classifier (--model.weights FILE --model.head new)"
+        f"num_classes={file_classes} (--num_classes {file_classes} to borders, adapt and export, --model.num_classes "
+        f"{file_classes} in training), or use weights trained on {own_classes} classes. To train on other classes, "
+        "head='new' loads all but the classifier (in training --model.weights FILE --model.head new)"
     ]
 
 

@@ -127,7 +127,12 @@ def test_a_checkpoint_is_never_enough(folder, capsys):
 def test_missing_and_wrong_modules_are_one_message(folder):
     with pytest.raises(ModuleNotFoundError, match=r"--import nowhere_at_all: no such module, neither installed nor as"):
         load_user_modules(["nowhere_at_all"])
-    with pytest.raises(ValueError, match=r"to be a module such as mine or my.paddings, but got 'mine.py/x'"):
+    with pytest.raises(ModuleNotFoundError, match=r"--import nowhere loads nowhere\.py, which .* does not have"):
+        load_user_modules(["nowhere.py"])
+    write(folder, "own_h", "")
+    with pytest.raises(ModuleNotFoundError, match=r"named without its ending: --import own_h loads own_h\.py$"):
+        load_user_modules(["own_h.py"])
+    with pytest.raises(ValueError, match=r"such as mine \(for mine.py\) or my.paddings, but got 'mine.py/x'"):
         load_user_modules(["mine.py/x"])
     with pytest.raises(ValueError, match="--import needs a module"):
         split_imports(["--import"])
@@ -199,3 +204,10 @@ def test_classes_named_in_a_config_are_imported_and_others_stay_out():
     assert done.stdout.strip() == "['pcpad.tasks.gaussian_filtering']"
     import_named(["GaussianFilteringTask"], ["--help"])
     assert "pcpad.tasks.synthesis" in sys.modules
+
+
+@pytest.mark.parametrize("verb", ["borders", "adapt", "bench", "export"])
+def test_help_lists_the_option(verb, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([verb, "--help"])
+    assert "--import MODULE" in capsys.readouterr().out

@@ -104,7 +104,9 @@ def test_long_lists_are_cut():
 
 
 def test_class_count():
-    with pytest.raises(ValueError, match=r"classifier has 1000 classes, the network 10: pass num_classes=1000, or"):
+    with pytest.raises(
+        ValueError, match=r"classifier has 1000 classes, the network 10: pass num_classes=1000 \(--num_classes 1000 to"
+    ):
         load_weights(network(10), other_state(1000))
 
 
