@@ -20,6 +20,7 @@ from pcpad._damage import (
     refuse_unknown_channels,
     unlimited_pillow,
 )
+from pcpad._deep_tiff import decode_deep_tiff, refuse_other_values
 from pcpad._formats import bits_of, opened_by_pillow
 from pcpad._picture import FORMATS, Picture, PictureError, PictureFormat, why_unreadable
 from pcpad._picture_tags import dpi_of, exif_of
@@ -236,10 +237,10 @@ def last_pixel(image: Image.Image) -> tuple[int, ...]:
 
 def _deep_picture(path: Path, image: Image.Image, bits: int) -> Picture:
     """Read 16 bits per channel by OpenCV, as Pillow only reads gray ones; and 12, which OpenCV reads as if 16."""
-    import cv2
-
     profile = image.info.get("icc_profile")
     if bits < 16 or image.format == "JPEG2000":
+        if image.format == "TIFF":
+            refuse_other_values(image)
         decode(image)
         if not image.mode.startswith("I;16"):
             message = f"{bits} bits per channel cannot be read; convert the file to 8 or 16 bits"
@@ -248,6 +249,22 @@ def _deep_picture(path: Path, image: Image.Image, bits: int) -> Picture:
         if bits == 16:
             return Picture(values, None, profile)
         return Picture(values, None, profile, (f"its {bits} bits per channel are kept in 16",), (1 << bits) - 1)
+    if image.format == "TIFF":
+        pixels, notes = decode_deep_tiff(read_bytes(path), image)
+        picture = _split(pixels, profile, notes)
+    else:
+        picture = _split(_deep_pixels(path, image), profile, ())
+    top = range_of(picture.color)
+    if top < picture.white:
+        note = f"none of its values is above {top}, so its 16 bits are taken for 12"
+        picture.top, picture.notes = top, (*picture.notes, note)
+    return picture
+
+
+def _deep_pixels(path: Path, image: Image.Image) -> np.ndarray:
+    """Decode a picture of 16 bits per channel that is no TIFF, by OpenCV: (H, W, C) upright."""
+    import cv2
+
     pixels = cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         what = "damaged, or of a kind" if pixels is None else f"{pixels.dtype} pixels"
@@ -261,13 +278,8 @@ def _deep_picture(path: Path, image: Image.Image, bits: int) -> Picture:
             gray = file.read(26)[25] in (0, 4)
         if gray and pixels.shape[2] == 4:  # OpenCV repeats the gray of a gray picture with alpha
             pixels = pixels[..., 2:]
-        # OpenCV turns TIFF files by itself.
         pixels = turned(pixels, orientation_of(image))
-    picture = _split(pixels, profile, ())
-    top = range_of(picture.color)
-    if top < picture.white:
-        picture.top, picture.notes = top, (f"none of its values is above {top}, so its 16 bits are taken for 12",)
-    return picture
+    return pixels
 
 
 def range_of(values: np.ndarray) -> int:
