@@ -25,6 +25,7 @@ from pcpad.commands.filling.results import (
     said,
     sheet_row,
     small,
+    still_unseen,
 )
 from pcpad.commands.parser import Parser, file_name, path_name, verb_parser
 from pcpad.errors import UserError, UserFileExistsError, UserFileNotFoundError, UserRuntimeError, UserValueError
@@ -120,7 +121,7 @@ def parser() -> Parser:
     add("--method", choices=METHODS, default="auto", help="auto takes for each hole what is best for its kind")
     text = "of an inpainting network, the public's or ours; default the one that ships"
     add("--weights", type=file_name, metavar="FILE", help=text)
-    add("--device", default="auto", help="where the network runs; default a GPU if there is one")
+    add("--device", default="auto", help="where the network runs; default CUDA if there is one, else cpu")
     add("--format", choices=("auto", *FORMATS), default="auto", help="of the results")
     add("--overwrite", action="store_true", help="replace results of that name in OUT")
     add("--masks_too", action="store_true", help="also write what was filled, as OUT/NAME_mask.png")
@@ -322,6 +323,8 @@ class _Run:
         else:
             self.copied += 1
         say(f"{job.source}: {text}: {target}")
+        if hidden := still_unseen(picture, hole):
+            say(f"{job.source}: {hidden}")
         if lost:
             say(f"{job.source}: {kind} does not keep {' and '.join(lost)}")
         if self.reading.source == "scratches":

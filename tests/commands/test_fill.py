@@ -204,6 +204,21 @@ def test_alpha_is_kept_or_is_the_hole():
     assert np.array_equal(read_picture("out/a.png").alpha, alpha[..., 0])
 
 
+@pytest.mark.faults
+def test_what_is_filled_where_the_picture_is_transparent_is_not_seen_which_is_said(capsys):
+    alpha = np.full((50, 80, 1), 255, np.uint8)
+    alpha[HOLE] = 0
+    alpha[20:22] = 255
+    save(np.dstack([damaged(), alpha]), "a.png")
+    mask()
+    run("a.png", "--masks", "mask.png", "--output", "out", "--method", "telea")
+    said = capsys.readouterr().out
+    assert "a.png: 120 of the 180 filled pixels are transparent and stay so" in said
+    assert "--mask_from alpha" in said
+    run("a.png", "--mask_from", "alpha", "--output", "opaque", "--method", "telea")
+    assert "stay so" not in capsys.readouterr().out
+
+
 def test_red_paint(capsys):
     pixels = photograph() // 2
     pixels[HOLE] = (255, 0, 0)
