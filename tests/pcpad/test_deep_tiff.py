@@ -86,3 +86,36 @@ def test_colors_that_are_multiplied_by_alpha_are_divided_by_it(tmp_path, planar)
     again = read_picture(tmp_path / "b.tif")
     assert again.notes == ()
     assert np.array_equal(again.color, picture.color)
+
+
+KINDS = {
+    "gray and alpha": (
+        COLOR[..., :2],
+        {"photometric": "minisblack", "extrasamples": ["unassalpha"]},
+        "gray, 2 channels",
+    ),
+    "Lab": (COLOR, {"photometric": "cielab"}, "Lab, 3 channels"),
+    "CMYK": (np.dstack([COLOR, COLOR[..., :1]]), {"photometric": "separated"}, "CMYK, 4 channels"),
+    "floats": (COLOR.astype(np.float32), {"photometric": "rgb"}, "RGB, 3 channels of 32-bit floating-point numbers"),
+    "one float": (COLOR[..., 0].astype(np.float32), {"photometric": "minisblack"}, "gray, 1 channel of 32-bit"),
+}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_that_is_not_read_is_not_called_damaged(tmp_path, kind, capfd):
+    values, options, said = KINDS[kind]
+    tifffile.imwrite(tmp_path / "a.tif", values, **options)
+    with pytest.raises(PictureError) as error:
+        read_picture(tmp_path / "a.tif")
+    assert f"a.tif: a TIFF of a kind that is not read ({said}" in str(error.value)
+    assert str(error.value).endswith("convert the file to gray or RGB of 8 or 16 bits per channel")
+    assert "damaged" not in str(error.value)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.faults
+def test_a_header_that_cannot_be_read_is_still_damaged(tmp_path):
+    (tmp_path / "a.tif").write_bytes(b"II*\0\x08\0\0\0" + bytes(60))
+    with pytest.raises(PictureError, match="damaged: it begins like a TIFF image, but its header cannot be read"):
+        read_picture(tmp_path / "a.tif")
