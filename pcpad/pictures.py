@@ -108,9 +108,10 @@ def _checked(path: Path, image: Image.Image, data: bytes | None = None, *, keep_
         refuse_rot(data, image.format)
     bits = _bits(path, image)
     place, note = georeference_of(image)
+    frames = _frames_left_out(image)  # before decoding, which closes the file
     picture = _deep_picture(path, image, bits) if bits > 8 else _picture(path, source, image, keep_inks)
     picture.exif, picture.dpi = exif_of(image), dpi_of(image)
-    picture.place, picture.notes = place, (*picture.notes, *([note] if note else []))
+    picture.place, picture.notes = place, (*frames, *picture.notes, *([note] if note else []))
     return picture
 
 
@@ -192,12 +193,19 @@ def _bits(path: Path, image: Image.Image) -> int:
     return 16 if image.mode.startswith("I;16") else 8
 
 
+def _frames_left_out(image: Image.Image) -> tuple[str, ...]:
+    """A note on the frames, or pages, of an opened picture after the first; none where there are none."""
+    with unlimited_pillow():  # counting frames reads their headers
+        if getattr(image, "is_animated", False) and image.format != "MPO":  # an MPO's other frames are previews
+            return (f"the first of its {image.n_frames} frames is used",)  # type: ignore[attr-defined]
+    return ()
+
+
 def _picture(path: Path, source: Path | bytes, image: Image.Image, keep_inks: bool) -> Picture:
     """Convert an opened 8-bit image, band by band."""
     notes = []
-    with unlimited_pillow():  # counting frames reads their headers
-        if getattr(image, "is_animated", False) and image.format != "MPO":  # an MPO's other frames are previews
-            notes.append(f"the first of its {image.n_frames} frames is used")  # type: ignore[attr-defined]
+    if image.mode == "1":
+        notes.append("its 1 bit per pixel becomes 8")
     if image.format in ("JPEG2000", "AVIF", "HEIF") and (bits := bits_of(path, image.format)) > 8:
         notes.append(f"its {bits} bits per channel become 8")
     mode = _KEPT.get(image.mode, "RGB")
