@@ -473,6 +473,55 @@ def test_large_holes_say_how_much_is_guessed(capsys):
     )
 
 
+@pytest.mark.faults
+def test_a_forgotten_mask_is_asked_for_and_no_folder_is_made(capsys):
+    save(damaged(), "photo.png")
+    mask()
+    run("photo.png", "mask.png", "--output", "out", code=1)
+    said = capsys.readouterr()
+    assert "photo.png: there is no mask beside it (photo_mask.*); pass --masks FILE, or let --mask_from" in said.err
+    assert "nothing is filled:" in said.err
+    assert "0 of 0" not in said.out
+    assert not Path("out").exists()
+
+
+@pytest.mark.faults
+def test_an_inverted_mask_is_a_matter_of_polarity(capsys):
+    save(damaged(), "photo.png")
+    mask()
+    run("photo.png", "--masks", "mask.png", "--output", "out", "--invert", code=2)
+    said = capsys.readouterr().err
+    assert "Did you mean --mask_polarity white_valid?" in said
+    assert "--overwrite" not in said
+
+
+@pytest.mark.faults
+def test_an_output_called_like_a_picture_is_refused_unless_it_is_a_folder(capsys):
+    save(damaged(), "photo.png")
+    mask()
+    run("photo.png", "--masks", "mask.png", "--output", "filled.PNG", code=1)
+    assert "Expected --output to be a folder for the results, but filled.PNG is called like" in capsys.readouterr().err
+    assert not Path("filled.PNG").exists()
+    Path("filled.PNG").mkdir()
+    run("photo.png", "--masks", "mask.png", "--output", "filled.PNG", "--method", "telea")
+    assert Path("filled.PNG/photo.png").exists()
+
+
+@pytest.mark.parametrize("color", [0, 255])
+def test_a_layer_of_strokes_is_a_mask_whose_opaque_part_is_filled(capsys, color):
+    save(damaged(), "photo.png")
+    alpha = np.zeros((50, 80, 1), np.uint8)
+    alpha[HOLE] = 255
+    save(np.dstack([np.full((50, 80, 3), color, np.uint8), alpha]), "layer.png")
+    run("photo.png", "--masks", "layer.png", "--output", "out", code=1)
+    if color:
+        assert "opaque_hole (all that is not)" in capsys.readouterr().err
+    layer = ("--masks", "layer.png", "--mask_polarity", "opaque_hole")
+    run("photo.png", *layer, "--output", "out", "--method", "telea")
+    assert "4.50% filled" in capsys.readouterr().out
+    checked("photo.png", "out/photo.png", mask())
+
+
 @pytest.mark.heif
 def test_heic(tmp_path):
     pillow_heif = pytest.importorskip("pillow_heif")
