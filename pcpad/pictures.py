@@ -23,6 +23,7 @@ from pcpad._damage import (
 from pcpad._deep_tiff import decode_deep_tiff, refuse_other_values
 from pcpad._formats import bits_of, opened_by_pillow
 from pcpad._picture import FORMATS, Picture, PictureError, PictureFormat, why_unreadable
+from pcpad._picture_metadata import metadata_of
 from pcpad._picture_tags import dpi_of, exif_of
 from pcpad._picture_writing import write_picture
 from pcpad._rot import refuse_rot
@@ -111,7 +112,8 @@ def _checked(path: Path, image: Image.Image, data: bytes | None = None, *, keep_
     frames = _frames_left_out(image)  # before decoding, which closes the file
     picture = _deep_picture(path, image, bits) if bits > 8 else _picture(path, source, image, keep_inks)
     picture.exif, picture.dpi = exif_of(image), dpi_of(image)
-    picture.place, picture.notes = place, (*frames, *picture.notes, *([note] if note else []))
+    picture.metadata, large = metadata_of(image)
+    picture.place, picture.notes = place, (*frames, *picture.notes, *([note] if note else []), *large)
     return picture
 
 
