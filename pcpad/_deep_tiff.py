@@ -13,7 +13,7 @@ from pcpad.errors import UserValueError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["decode_deep_tiff", "in_planes", "is_inverted", "kind_not_read", "refuse_other_values"]
+__all__ = ["decode_by_opencv", "decode_deep_tiff", "in_planes", "is_inverted", "kind_not_read", "refuse_other_values"]
 
 _BITS, _COMPRESSION, _PHOTOMETRIC, _CHANNELS, _PLANAR, _EXTRA, _VALUES = 258, 259, 262, 277, 284, 338, 339
 _LONG, _SHORT = 4, 3  # types of values in TIFF, and the tags that a picture of one plane has
@@ -93,9 +93,9 @@ def decode_deep_tiff(data: bytes, image: Image.Image) -> tuple[np.ndarray, tuple
     refuse_other_values(image)
     tags = image.tag_v2  # type: ignore[attr-defined]
     if in_planes(image):
-        pixels = np.dstack([_opencv(plane) for plane in _planes(data, tags)])
+        pixels = np.dstack([decode_by_opencv(plane) for plane in _planes(data, tags)])
     else:
-        pixels = _in_rgb(_opencv(data))
+        pixels = decode_by_opencv(data)
     if is_inverted(image):
         np.subtract(65535, pixels, out=pixels)
     if _first(tags.get(_EXTRA, 0)) == 1 and pixels.shape[2] == 4:
@@ -103,19 +103,19 @@ def decode_deep_tiff(data: bytes, image: Image.Image) -> tuple[np.ndarray, tuple
     return pixels, ()
 
 
-def _opencv(data: bytes | bytearray) -> np.ndarray:
+def decode_by_opencv(data: bytes | bytearray) -> np.ndarray:
+    """Decode a picture of 16 bits per channel: (H, W, C) uint16, gray or RGB, alpha last.
+
+    Raises:
+        ValueError: OpenCV cannot, or finds other values.
+    """
     import cv2
 
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
-        message = "damaged, or of a kind that is not read as 16 bits per channel; convert the file to 8 bits"
+        what = "damaged, or of a kind" if pixels is None else f"{pixels.dtype} pixels"
+        message = f"{what} that cannot be read as 16 bits per channel"
         raise UserValueError(message)
-    return pixels
-
-
-def _in_rgb(pixels: np.ndarray) -> np.ndarray:
-    import cv2
-
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     if pixels.shape[2] >= 3:
         cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA, dst=pixels)

@@ -20,7 +20,7 @@ from pcpad._damage import (
     refuse_unknown_channels,
     unlimited_pillow,
 )
-from pcpad._deep_tiff import decode_deep_tiff, refuse_other_values
+from pcpad._deep_tiff import decode_by_opencv, decode_deep_tiff, refuse_other_values
 from pcpad._formats import bits_of, opened_by_pillow
 from pcpad._picture import FORMATS, Picture, PictureError, PictureFormat, why_unreadable
 from pcpad._picture_metadata import metadata_of
@@ -273,16 +273,7 @@ def _deep_picture(path: Path, image: Image.Image, bits: int) -> Picture:
 
 def _deep_pixels(path: Path, image: Image.Image) -> np.ndarray:
     """Decode a picture of 16 bits per channel that is no TIFF, by OpenCV: (H, W, C) upright."""
-    import cv2
-
-    pixels = cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.dtype != np.uint16:
-        what = "damaged, or of a kind" if pixels is None else f"{pixels.dtype} pixels"
-        message = f"{what} that cannot be read as 16 bits per channel"
-        raise UserValueError(message)
-    pixels = pixels.reshape(*pixels.shape[:2], -1)
-    if pixels.shape[2] >= 3:
-        cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA, dst=pixels)
+    pixels = decode_by_opencv(read_bytes(path))
     if image.format == "PNG":
         with opened(path) as file:
             gray = file.read(26)[25] in (0, 4)
