@@ -98,7 +98,12 @@ def _iptc_of(image: Image.Image) -> bytes | None:
     resources = image.info.get("photoshop")
     found = resources.get(_RESOURCE) if isinstance(resources, dict) else None
     if image.format == "TIFF":
-        found = image.tag_v2.get(_IPTC)  # type: ignore[attr-defined]
+        try:
+            found = image.tag_v2.get(_IPTC)  # type: ignore[attr-defined]
+        except Warning:
+            raise  # the user's `-W error`
+        except Exception:  # a damaged tag, which leaves the pixels as they are
+            return None
     return found if isinstance(found, bytes) and found else None
 
 
