@@ -59,7 +59,7 @@ def metadata_of(image: Image.Image) -> tuple[Metadata, tuple[str, ...]]:
         Them, and in words what of them is left out, as it is too large.
     """
     info = image.info
-    texts = []
+    texts: list[tuple[str, str]] = []
     if image.format == "PNG":
         texts = [(str(key), str(text)) for key, text in info.items() if isinstance(text, str) and key not in _IN_EXIF]
         texts = [(key, text) for key, text in texts if key != _XMP_KEY]

@@ -19,7 +19,7 @@ from pcpad.pictures import Picture
 __all__ = ["NAMED_COLORS", "MaskReading", "color_of", "has_bled", "hole_of", "painted"]
 
 _PLAUSIBLE = 0.6  # as `check_polarity` of data sets has it
-_OTHER = {**OTHER, "transparent_hole": "opaque_hole", "opaque_hole": "transparent_hole"}
+_OTHER: dict[Polarity, Polarity] = {**OTHER, "transparent_hole": "opaque_hole", "opaque_hole": "transparent_hole"}
 _THRESHOLD = 0.5
 _MIXED = 3  # pixels
 _DISTINCT, _BLED = 0.15, 0.015  # of white; of the way from what is around to what is in the hole
