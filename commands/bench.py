@@ -193,7 +193,7 @@ def parser() -> Parser:
     _choice(add, "--backend", BACKENDS)
     _choice(add, "--layout", LAYOUTS)
     _choice(add, "--dtype", DTYPES)
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:1; auto is the GPU if there is one")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:1; auto is CUDA if there is one, else cpu")
     add(
         "--count", action="store_true",
         help="count kernels and the bytes that they move instead of timing: the same on every machine",

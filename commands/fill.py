@@ -25,9 +25,11 @@ from pcpad.commands.filling.results import (
     said,
     sheet_row,
     small,
+    still_unseen,
 )
 from pcpad.commands.parser import Parser, file_name, path_name, verb_parser
 from pcpad.errors import UserError, UserFileExistsError, UserFileNotFoundError, UserRuntimeError, UserValueError
+from pcpad.file_kinds import IMAGE_ENDINGS
 from pcpad.files import refuse_dear, refuse_replacing
 from pcpad.pictures import FORMATS, Picture, read_picture, write_picture
 from pcpad.terminal import say
@@ -35,13 +37,14 @@ from pcpad.terminal import say
 if TYPE_CHECKING:
     from pcpad.filling import Inpainter
 
-_POLARITIES = ("white_hole", "white_valid", "nonblack_hole", "nonwhite_hole", "transparent_hole")
+_POLARITIES = ("white_hole", "white_valid", "nonblack_hole", "nonwhite_hole", "transparent_hole", "opaque_hole")
 _GROWN = 1  # pixels by which what is painted or scratched is taken larger
 _ROWS = 200  # of a sheet
 _EPILOG = """\
 MASKS is a folder of masks that are called like their pictures (NAME.* or NAME_mask.*), or one mask for all. Without it,
 a picture's mask lies beside it: photo_mask.png beside photo.jpg. White is what is filled, and so are its soft edges:
-grays within two pixels of it. If white marks the valid part, pass --mask_polarity white_valid.
+grays within two pixels of it. If white marks the valid part, pass --mask_polarity white_valid; if the mask is a layer
+with strokes on a transparent ground, opaque_hole.
 
 Results are OUT/NAME.png, and OUT/NAME.tif of TIFF and CMYK pictures, in folders as the pictures are. Pixels outside
 holes are copied unchanged; depth, alpha, inks, color profile, EXIF data and resolution are kept. JPEG changes all of a
@@ -79,8 +82,9 @@ def main(args: list[str]) -> None:
         say(note)
     run = _Run(given, reading, list(found.failures))
     run.check(found.jobs)
-    run.network = None if given.masks_only else _network(given)
-    run.prepare()
+    if found.jobs:
+        run.network = None if given.masks_only else _network(given)
+        run.prepare()
     for job in found.jobs:
         run.do(job)
     run.end(len(found.jobs))
@@ -94,6 +98,7 @@ def parser() -> Parser:
         _EPILOG,
         usage="pcpad fill PICTURES [PICTURES ...] --output OUT [options]; pcpad fill --help lists them",
     )
+    made.meant = dict.fromkeys(("inver", "negat", "revers"), "--mask_polarity white_valid")
     add = made.add_argument
     add("pictures", nargs="+", type=path_name, metavar="PICTURES", help="files, and folders to search")
     add("--masks", type=path_name, metavar="MASKS", help="a folder of masks, or one for all; default beside PICTURES")
@@ -120,7 +125,7 @@ def parser() -> Parser:
     add("--method", choices=METHODS, default="auto", help="auto takes for each hole what is best for its kind")
     text = "weights of an inpainting network, published elsewhere or trained with pcpad; default the one that ships"
     add("--weights", type=file_name, metavar="FILE", help=text)
-    add("--device", default="auto", help="where the network runs; default a GPU if there is one")
+    add("--device", default="auto", help="where the network runs; default CUDA if there is one, else cpu")
     add("--format", choices=("auto", *FORMATS), default="auto", help="of the results")
     add("--overwrite", action="store_true", help="replace results of that name in OUT")
     add("--masks_too", action="store_true", help="also write what was filled, as OUT/NAME_mask.png")
@@ -234,6 +239,12 @@ class _Run:
         if folder.exists() and not folder.is_dir():
             message = f"Expected --output to be a folder for the results, but {folder} is a file"
             raise UserValueError(message)
+        if folder.suffix.lower() in IMAGE_ENDINGS and not folder.exists():
+            message = (
+                f"Expected --output to be a folder for the results, but {folder} is called like a picture: results "
+                "are called like their pictures, in a folder; --output filled, say"
+            )
+            raise UserValueError(message)
         inputs = [path for job in jobs for path in (job.source, job.mask) if path is not None]
         inputs += [Path(self.given.weights)] if self.given.weights is not None else []
         results = [path for job in jobs for path in self._targets(job)]
@@ -322,6 +333,8 @@ class _Run:
         else:
             self.copied += 1
         say(f"{job.source}: {text}: {target}")
+        if hidden := still_unseen(picture, hole):
+            say(f"{job.source}: {hidden}")
         if lost:
             say(f"{job.source}: {kind} does not keep {' and '.join(lost)}")
         if self.reading.source == "scratches":
@@ -338,7 +351,9 @@ class _Run:
         if self.rows:
             more = f" (the first {_ROWS} pictures)" if self.filled + self.copied > _ROWS else ""
             say(f"Sheet: {draw_sheet(self.rows, self.given.sheet)}{more}")
-        if self.given.masks_only:
+        if not count:
+            pass
+        elif self.given.masks_only:
             say(f"{self.proposed} masks of {count} pictures: {self.given.output}")
         else:
             by = f" ({', '.join(f'{name} {number}' for name, number in self.methods.most_common())} pixels)"
@@ -347,7 +362,8 @@ class _Run:
         if self.failures:
             lines = "\n  ".join(self.failures)
             files = "1 file" if len(self.failures) == 1 else f"{len(self.failures)} files"
-            message = f"{files} could not be filled or used; all else is done:\n  {lines}"
+            rest = "all else is done" if count else "nothing is filled"
+            message = f"{files} could not be filled or used; {rest}:\n  {lines}"
             raise UserRuntimeError(message)
         if not self.filled and not self.given.masks_only:
             message = "Nothing was filled: no picture has a hole. Is it the right mask, and the right --mask_polarity?"

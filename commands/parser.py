@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NoReturn
 
 from pcpad.errors import UserValueError, did_you_mean
@@ -82,13 +83,20 @@ class Parser(argparse.ArgumentParser):
     """An `argparse.ArgumentParser` whose errors show typed text without its control characters.
 
     Its arguments are those of `argparse.ArgumentParser`.
+
+    Attributes:
+        meant: By a part of an unknown option's name, what is meant by it where no name is near.
     """
+
+    meant: Mapping[str, str] = MappingProxyType({})
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, with the option that was perhaps meant, and end with exit code 2."""
         unknown = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
         if message.startswith("unrecognized arguments") and unknown:
-            message += did_you_mean(unknown[0], self._option_string_actions, cutoff=0.6)
+            known = [option for part, option in self.meant.items() if part in unknown[0]]
+            message += did_you_mean(unknown[0], self._option_string_actions, cutoff=0.6) if not known else ""
+            message += "".join(f" Did you mean {option}?" for option in known[:1])
         super().error(for_terminal(message))
 
 

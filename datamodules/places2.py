@@ -63,8 +63,8 @@ class Places2DataModule(DataModule):
         predict_images: Folder of pictures, or a single one, for `predict`.
         predict_masks: Folder of masks named like the pictures, or one mask for all.
         predict_mask_polarity: What white means in `predict_masks`, if it differs from `mask_polarity`; then any share
-            of holes is accepted. `nonblack_hole`, `nonwhite_hole` and `transparent_hole` are for masks that are not
-            black and white, which are refused otherwise.
+            of holes is accepted. `nonblack_hole`, `nonwhite_hole`, `transparent_hole` and `opaque_hole` are for masks
+            that are not black and white, which are refused otherwise.
         predict_mask_threshold: For gray masks, the fraction of white above which a pixel of `predict_masks` counts as
             white; None: half, and masks that are mostly neither black nor white are refused.
         fit_masks: `nearest` resizes masks whose size differs from their picture's; None refuses them.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pcpad._damage import unlimited_pillow
+from pcpad._deep_tiff import kind_not_read
 from pcpad.errors import UserModuleNotFoundError, UserValueError
 from pcpad.file_kinds import HEAD, FileKind, kind_of, named
 from pcpad.files import opened
@@ -36,6 +38,7 @@ _PLUGINS = {
 _BUILT_WITH = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}
 _FOOTER = b"TRUEVISION-XFILE"
 _DNG, _SUBFILE, _SUB_IFDS = 50706, 254, 330  # of TIFF
+_STATED = (256, 257, 258, 262)  # size, bits and colors
 _SIZ, _PIXI = b"\xff\x4f\xff\x51", b"pixi"
 
 
@@ -61,6 +64,8 @@ def opened_by_pillow(source: Path | bytes, name: str = "") -> Iterator[Image.Ima
             try:
                 image = pillow.open(file, formats=(_PLUGINS[kind.name],))
             except pillow.UnidentifiedImageError as error:
+                if kind.name == "TIFF" and (tags := _tags_of(file)):
+                    raise UserValueError(kind_not_read(tags)) from error
                 message = f"damaged: it begins like {named(kind)}, but its header cannot be read"
                 raise UserValueError(message) from error
         with image:
@@ -82,6 +87,23 @@ def _kind(file: Any, name: str) -> FileKind:
 
         raise UnidentifiedImageError
     return kind
+
+
+def _tags_of(file: Any) -> Mapping[int, Any]:
+    """The tags of a TIFF that Pillow does not open; none where they are damaged or say no size."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    try:
+        file.seek(0)
+        head = file.read(8)
+        directory = ImageFileDirectory_v2(head + (file.read(8) if 43 in head[2:4] else b""))
+        file.seek(directory.next)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is damaged is left out, with a warning
+            directory.load(file)
+        return dict(directory) if all(tag in directory for tag in _STATED) else {}
+    except Exception:  # as its parsing runs into anything
+        return {}
 
 
 def _need_plugin(kind: FileKind) -> None:

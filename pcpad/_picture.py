@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
+from pcpad._picture_metadata import Metadata
 from pcpad.deprecation import renamed_attributes, renamed_keywords
 from pcpad.errors import UserValueError
 from pcpad.georeference import Georeference
@@ -40,6 +41,7 @@ class Picture:
         place: Its georeference, of a GeoTIFF.
         exif: Its EXIF data, without the orientation, which is applied, and without what a format's own header says.
         dpi: Pixels per inch, across and down.
+        metadata: Its XMP and IPTC data, texts and gamma.
     """
 
     color: np.ndarray
@@ -50,6 +52,7 @@ class Picture:
     place: Georeference | None = None
     exif: bytes | None = None
     dpi: tuple[float, float] | None = None
+    metadata: Metadata = field(default_factory=Metadata)
 
     @property
     def size(self) -> tuple[int, int]:

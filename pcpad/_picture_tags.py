@@ -17,9 +17,9 @@ __all__ = ["EXIF_MARK", "dpi_of", "exif_of", "with_entries", "with_exif"]
 
 EXIF_MARK = b"Exif\0\0"
 _SUB, _GPS = 34665, 34853
-# Description, make, model, software, date, artist, rating, copyright, what Windows adds. All other tags here say how
-# the file's own pixels are stored.
-_TOLD = (270, 271, 272, 305, 306, 315, 18246, 18249, 33432, 40091, 40092, 40093, 40094, 40095)
+# Document and page of a scan, description, make, model, software, date, artist, host computer, rating, copyright, what
+# Windows adds. All other tags here say how the file's own pixels are stored.
+_TOLD = (269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432, 40091, 40092, 40093, 40094, 40095)
 _OF_THE_FILE = (40962, 40963, 40965)  # its size in pixels, and a table that points into the file
 _RESOLUTION = (282, 283, 296)
 _INCH = 2

@@ -5,17 +5,20 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from pcpad._picture import Picture, PictureError, PictureFormat, why_unreadable
+from pcpad._picture_metadata import for_jpeg, for_png, for_tiff
 from pcpad._picture_tags import EXIF_MARK, with_entries, with_exif
 from pcpad.files import whole_file
 
 if TYPE_CHECKING:
     from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
 __all__ = ["write_picture"]
 
@@ -31,7 +34,8 @@ def write_picture(path: str | Path, picture: Picture, format: PictureFormat = "p
     """Write a picture; the file appears under its name once it is complete.
 
     PNG and TIFF keep depth, alpha, color profile, EXIF data and resolution. JPEG has 8 bits and no alpha. TIFF and
-    JPEG keep inks (CMYK), of which PNG has the plain formula's RGB. Only TIFF keeps a georeference.
+    JPEG keep inks (CMYK), of which PNG has the plain formula's RGB. Only TIFF keeps a georeference. All keep XMP data;
+    TIFF and JPEG keep IPTC data, PNG texts and gamma, JPEG a comment.
 
     Args:
         path: Where to; its folder must exist.
@@ -55,8 +59,9 @@ def write_picture(path: str | Path, picture: Picture, format: PictureFormat = "p
 
 def _encode(file: IO[bytes], picture: Picture, format: PictureFormat) -> tuple[str, ...]:
     if format == "tiff":
-        file.write(_tiff(picture))
-        return ()
+        entries, lost = for_tiff(picture.metadata, bool(picture.profile))
+        file.write(with_entries(_tiff(picture), entries))
+        return tuple(lost)
     lost = ["its georeference"] if picture.place is not None else []
     if format == "jpg":
         return (*_write_jpeg(file, picture), *lost)
@@ -65,14 +70,25 @@ def _encode(file: IO[bytes], picture: Picture, format: PictureFormat) -> tuple[s
         profile, color = None, picture.rgb()
         lost.append("its inks (CMYK), which become RGB")
     pixels = color if picture.alpha is None else np.dstack([color, picture.alpha])
+    chunks, homeless = for_png(picture.metadata)
+    lost += homeless
     if pixels.dtype == np.uint16:
-        _write_deep_png(file, pixels, picture)
+        _write_deep_png(file, pixels, picture, chunks)
         return tuple(lost)
     options = _options(picture, profile)
     if pixels.shape[0] * pixels.shape[1] > _LARGE:
         options |= _QUICK
-    _as_pillow(pixels).save(file, "PNG", **options)
+    _as_pillow(pixels).save(file, "PNG", pnginfo=_png_info(chunks), **options)
     return tuple(lost)
+
+
+def _png_info(chunks: Sequence[tuple[bytes, bytes]]) -> PngInfo:
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    for kind, data in chunks:
+        info.add(kind, data)
+    return info
 
 
 def _options(picture: Picture, profile: bytes | None) -> dict[str, Any]:
@@ -104,7 +120,9 @@ def _write_jpeg(file: IO[bytes], picture: Picture) -> list[str]:
     color = (picture.color.astype(np.uint32) * 255 + white // 2) // white if deep else picture.color
     lost = ["alpha"] if picture.alpha is not None else []
     lost += ["8 of the 16 bits per channel"] if deep else []
-    options = _options(picture, picture.profile)
+    more, homeless = for_jpeg(picture.metadata, bool(picture.profile))
+    lost += homeless
+    options = _options(picture, picture.profile) | more
     if len(options.get("exif", b"")) > _MOST_EXIF:
         del options["exif"]
         lost.append("its EXIF data")
@@ -139,7 +157,9 @@ def _deep_tiff(pixels: np.ndarray) -> bytes:
     return data if pixels.shape[2] == 3 else with_entries(data, [(_EXTRA, 3, struct.pack("<H", 2))])
 
 
-def _write_deep_png(file: IO[bytes], pixels: np.ndarray, picture: Picture) -> None:
+def _write_deep_png(
+    file: IO[bytes], pixels: np.ndarray, picture: Picture, chunks: Sequence[tuple[bytes, bytes]]
+) -> None:
     """Write (H, W, C) uint16 as PNG, band by band: Pillow cannot, and OpenCV knows neither profiles nor gray alpha."""
 
     def chunk(kind: bytes, data: bytes) -> None:
@@ -154,6 +174,8 @@ def _write_deep_png(file: IO[bytes], pixels: np.ndarray, picture: Picture) -> No
         chunk(b"pHYs", struct.pack(">IIB", *(round(value / 0.0254) for value in picture.dpi), 1))
     if picture.exif:
         chunk(b"eXIf", picture.exif)
+    for kind, data in chunks:
+        chunk(kind, data)
     deflate = zlib.compressobj(1, strategy=zlib.Z_RLE) if height * width > _LARGE else zlib.compressobj()
     above = np.zeros((1, width * channels * 2), np.uint8)
     for top in range(0, height, _BAND):

@@ -20,8 +20,10 @@ from pcpad._damage import (
     refuse_unknown_channels,
     unlimited_pillow,
 )
+from pcpad._deep_tiff import decode_by_opencv, decode_deep_tiff, refuse_other_values
 from pcpad._formats import bits_of, opened_by_pillow
 from pcpad._picture import FORMATS, Picture, PictureError, PictureFormat, why_unreadable
+from pcpad._picture_metadata import metadata_of
 from pcpad._picture_tags import dpi_of, exif_of
 from pcpad._picture_writing import write_picture
 from pcpad._rot import refuse_rot
@@ -107,9 +109,11 @@ def _checked(path: Path, image: Image.Image, data: bytes | None = None, *, keep_
         refuse_rot(data, image.format)
     bits = _bits(path, image)
     place, note = georeference_of(image)
+    frames = _frames_left_out(image)  # before decoding, which closes the file
     picture = _deep_picture(path, image, bits) if bits > 8 else _picture(path, source, image, keep_inks)
     picture.exif, picture.dpi = exif_of(image), dpi_of(image)
-    picture.place, picture.notes = place, (*picture.notes, *([note] if note else []))
+    picture.metadata, large = metadata_of(image)
+    picture.place, picture.notes = place, (*frames, *picture.notes, *([note] if note else []), *large)
     return picture
 
 
@@ -191,12 +195,19 @@ def _bits(path: Path, image: Image.Image) -> int:
     return 16 if image.mode.startswith("I;16") else 8
 
 
+def _frames_left_out(image: Image.Image) -> tuple[str, ...]:
+    """A note on the frames, or pages, of an opened picture after the first; none where there are none."""
+    with unlimited_pillow():  # counting frames reads their headers
+        if getattr(image, "is_animated", False) and image.format != "MPO":  # an MPO's other frames are previews
+            return (f"the first of its {image.n_frames} frames is used",)  # type: ignore[attr-defined]
+    return ()
+
+
 def _picture(path: Path, source: Path | bytes, image: Image.Image, keep_inks: bool) -> Picture:
     """Convert an opened 8-bit image, band by band."""
     notes = []
-    with unlimited_pillow():  # counting frames reads their headers
-        if getattr(image, "is_animated", False) and image.format != "MPO":  # an MPO's other frames are previews
-            notes.append(f"the first of its {image.n_frames} frames is used")  # type: ignore[attr-defined]
+    if image.mode == "1":
+        notes.append("its 1 bit per pixel becomes 8")
     if image.format in ("JPEG2000", "AVIF", "HEIF") and (bits := bits_of(path, image.format)) > 8:
         notes.append(f"its {bits} bits per channel become 8")
     mode = _KEPT.get(image.mode, "RGB")
@@ -236,10 +247,10 @@ def last_pixel(image: Image.Image) -> tuple[int, ...]:
 
 def _deep_picture(path: Path, image: Image.Image, bits: int) -> Picture:
     """Read 16 bits per channel by OpenCV, as Pillow only reads gray ones; and 12, which OpenCV reads as if 16."""
-    import cv2
-
     profile = image.info.get("icc_profile")
     if bits < 16 or image.format == "JPEG2000":
+        if image.format == "TIFF":
+            refuse_other_values(image)
         decode(image)
         if not image.mode.startswith("I;16"):
             message = f"{bits} bits per channel cannot be read; convert the file to 8 or 16 bits"
@@ -248,26 +259,28 @@ def _deep_picture(path: Path, image: Image.Image, bits: int) -> Picture:
         if bits == 16:
             return Picture(values, None, profile)
         return Picture(values, None, profile, (f"its {bits} bits per channel are kept in 16",), (1 << bits) - 1)
-    pixels = cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.dtype != np.uint16:
-        what = "damaged, or of a kind" if pixels is None else f"{pixels.dtype} pixels"
-        message = f"{what} that cannot be read as 16 bits per channel"
-        raise UserValueError(message)
-    pixels = pixels.reshape(*pixels.shape[:2], -1)
-    if pixels.shape[2] >= 3:
-        cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA, dst=pixels)
+    if image.format == "TIFF":
+        pixels, notes = decode_deep_tiff(read_bytes(path), image)
+        picture = _split(pixels, profile, notes)
+    else:
+        picture = _split(_deep_pixels(path, image), profile, ())
+    top = range_of(picture.color)
+    if top < picture.white:
+        note = f"none of its values is above {top}, so its 16 bits are taken for 12"
+        picture.top, picture.notes = top, (*picture.notes, note)
+    return picture
+
+
+def _deep_pixels(path: Path, image: Image.Image) -> np.ndarray:
+    """Decode a picture of 16 bits per channel that is no TIFF, by OpenCV: (H, W, C) upright."""
+    pixels = decode_by_opencv(read_bytes(path))
     if image.format == "PNG":
         with opened(path) as file:
             gray = file.read(26)[25] in (0, 4)
         if gray and pixels.shape[2] == 4:  # OpenCV repeats the gray of a gray picture with alpha
             pixels = pixels[..., 2:]
-        # OpenCV turns TIFF files by itself.
         pixels = turned(pixels, orientation_of(image))
-    picture = _split(pixels, profile, ())
-    top = range_of(picture.color)
-    if top < picture.white:
-        picture.top, picture.notes = top, (f"none of its values is above {top}, so its 16 bits are taken for 12",)
-    return picture
+    return pixels
 
 
 def range_of(values: np.ndarray) -> int:

@@ -20,9 +20,11 @@ import pcpad
 from pcpad._renamed import moved
 from pcpad.errors import UserValueError
 
+_KINDS = ("cpu", "cuda", "mps", "xpu")
+
 
 def default_device() -> torch.device:
-    """The default device: the GPU if there is one."""
+    """The default device: CUDA if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -30,7 +32,7 @@ def device_named(name: str) -> torch.device:
     """The device of a name that was typed.
 
     Args:
-        name: As torch has it.
+        name: As torch has it: `cpu`, `cuda`, `cuda:1`, `mps`.
 
     Returns:
         The device, which can be used.
@@ -41,8 +43,22 @@ def device_named(name: str) -> torch.device:
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        message = f"--device {name} cannot be used here: {str(error).splitlines()[0]}"
+        message = f"--device {name} cannot be used here: {_why(name, error)}; there is {', '.join(_devices())}"
         raise UserValueError(message) from None
+
+
+def _why(name: str, error: Exception) -> str:
+    """Why a device cannot be used: torch's first sentence, unless it lists its backends or how torch is built."""
+    if name.partition(":")[0] not in _KINDS:
+        return f"expected {', '.join(_KINDS)} or one of them with a number (cuda:0)"
+    text = str(error).splitlines()[0].partition(". ")[0].removesuffix(".")
+    return "this machine or this torch has none" if "Could not run" in text or "PyTorch is not" in text else text
+
+
+def _devices() -> list[str]:
+    """The names of the devices that there are."""
+    found = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    return [*found, *(["mps"] if torch.backends.mps.is_available() else [])]
 
 
 def synchronize(device: torch.device) -> None:

@@ -203,7 +203,8 @@ class _Matching:
             files = next((table[key] for table, key in tries if key in table), [])
             where = f"in {given} ({stem}.* or {stem}{suffix}.*)"
         if not files:
-            message = f"{source}: there is no mask {where}; --mask_from makes one from the picture itself"
+            way = "pass --masks FILE, or let --mask_from make" if given is None else "--mask_from makes"
+            message = f"{source}: there is no mask {where}; {way} one from the picture itself"
             raise UserValueError(message)
         if len(files) > 1:
             message = f"{source}: it has {len(files)} masks: {', '.join(map(str, files))}; keep only one"

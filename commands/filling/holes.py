@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from pcpad.commands.filling.scratches import find_scratches
-from pcpad.datamodules.datasets.hole_masks import Polarity, fit_nearest, hole_share, read_mask, ways
+from pcpad.datamodules.datasets.hole_masks import OTHER, Polarity, fit_nearest, hole_share, read_mask, ways
 from pcpad.errors import UserValueError
 from pcpad.file_kinds import kind_of_file
 from pcpad.pictures import Picture
@@ -19,6 +19,7 @@ from pcpad.pictures import Picture
 __all__ = ["NAMED_COLORS", "MaskReading", "color_of", "has_bled", "hole_of", "painted"]
 
 _PLAUSIBLE = 0.6  # as `check_polarity` of data sets has it
+_OTHER: dict[Polarity, Polarity] = {**OTHER, "transparent_hole": "opaque_hole", "opaque_hole": "transparent_hole"}
 _THRESHOLD = 0.5
 _MIXED = 3  # pixels
 _DISTINCT, _BLED = 0.15, 0.015  # of white; of the way from what is around to what is in the hole
@@ -140,7 +141,7 @@ def _of_file(picture: Picture, source: Path, path: Path, reading: MaskReading) -
         raise UserValueError(message)
     share = hole_share(valid)
     if _PLAUSIBLE < share < 1 and not reading.sure:
-        other = {"white_hole": "white_valid", "white_valid": "white_hole"}.get(reading.polarity, "another one")
+        other = _OTHER.get(reading.polarity, "another one")
         message = (
             f"{source}: {share:.0%} of it is a hole by its mask {path}, more than the {_PLAUSIBLE:.0%} that are "
             f"plausible: pass --mask_polarity {other} if it is inverted, or --mask_polarity "

@@ -18,13 +18,14 @@ from pcpad.pictures import Picture, PictureFormat
 if TYPE_CHECKING:
     from pcpad.filling import Inpainter, Method, Summary
 
-__all__ = ["ENDINGS", "SheetRow", "draw_sheet", "filled", "format_of", "said", "sheet_row", "small"]
+__all__ = ["ENDINGS", "SheetRow", "draw_sheet", "filled", "format_of", "said", "sheet_row", "small", "still_unseen"]
 
 ENDINGS: Mapping[PictureFormat, str] = {"png": ".png", "tiff": ".tif", "jpg": ".jpg"}
 _TIFFS = (".tif", ".tiff")
 _CELL, _GAP, _LINE = 320, 8, 14  # pixels of the sheet
 _HOLE = (255, 60, 60)
 _TITLES = ("before", "filled here", "after")
+_UNSEEN = 1 / 8  # of white: opacity up to which a pixel shows next to nothing
 _SOFT = 16  # pixels around what was transparent that become opaque, too
 
 
@@ -97,6 +98,27 @@ def said(summary: Summary, size: int) -> str:
             "so they are blurred"
         )
     return text
+
+
+def still_unseen(picture: Picture, hole: np.ndarray) -> str:
+    """What there is to say of a filled picture whose alpha hides what was filled.
+
+    Args:
+        picture: The filled picture.
+        hole: (H, W) uint8, 1 = filled.
+
+    Returns:
+        In words, how much of it is transparent, and what to do; empty where none is.
+    """
+    if picture.alpha is None:
+        return ""
+    unseen = int(np.count_nonzero(hole.view(bool) & (picture.alpha <= _UNSEEN * picture.white)))
+    if not unseen:
+        return ""
+    return (
+        f"{unseen} of the {np.count_nonzero(hole)} filled pixels are transparent and stay so, so what fills them is "
+        "not to be seen: --mask_from alpha instead of a mask fills what is transparent, and makes it opaque"
+    )
 
 
 @dataclass(frozen=True)

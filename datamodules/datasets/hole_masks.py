@@ -13,7 +13,7 @@ from pcpad.datamodules.reading.folders import FileTable, find_images
 from pcpad.errors import UserValueError
 from pcpad.pictures import Picture, PictureError, read_picture
 
-Polarity = Literal["white_valid", "white_hole", "nonblack_hole", "nonwhite_hole", "transparent_hole"]
+Polarity = Literal["white_valid", "white_hole", "nonblack_hole", "nonwhite_hole", "transparent_hole", "opaque_hole"]
 OTHER: dict[Polarity, Polarity] = {"white_valid": "white_hole", "white_hole": "white_valid"}
 
 _TRAIN_THRESHOLD = 0.6
@@ -55,7 +55,8 @@ def read_mask(
         path: The file. Colors count by luminance; a file with only the values 0 and 1 counts as black and white; alpha
             is ignored, unless the polarity uses it.
         polarity: What is a hole: either what white means; or `nonblack_hole`, `nonwhite_hole`: all pixels that are not
-            exactly black, not exactly white; or `transparent_hole`: all pixels of less than half opacity.
+            exactly black, not exactly white; or `transparent_hole`: all pixels of less than half opacity; or
+            `opaque_hole`: all pixels of more than an eighth, as of strokes on a layer that was saved alone.
         threshold: Gray level, as a fraction of white, above which a pixel counts as white.
         judge: Whether to check that black and white define holes.
         soft_edges: Antialiased edges of holes become holes too: pixels within two of a hole that belong to it by more
@@ -97,10 +98,12 @@ def _with_soft_edges(
 
 def _other_than(picture: Picture, polarity: Polarity, path: str | Path, white: int) -> np.ndarray:
     """The valid pixels for one of the polarities that are not about black and white."""
-    if polarity == "transparent_hole":
+    if polarity in ("transparent_hole", "opaque_hole"):
         if picture.alpha is None:
-            message = f"{path}: it has no alpha channel, so transparent_hole finds no hole"
+            message = f"{path}: it has no alpha channel, so {polarity} finds no hole"
             raise PictureError(message)
+        if polarity == "opaque_hole":
+            return picture.alpha <= _NEARLY * picture.white
         return picture.alpha > picture.white // 2
     hole: np.ndarray = (picture.color == (0 if polarity == "nonblack_hole" else white)).all(axis=2)
     return hole
@@ -135,8 +138,8 @@ def ways(option: str) -> str:
     """The ways to define holes of a mask that is not black and white, with the option for it."""
     return (
         "make it black and white, or define holes with: "
-        f"{option} nonblack_hole (all but pure black), nonwhite_hole (all but pure white) or "
-        "transparent_hole (all that is transparent)"
+        f"{option} nonblack_hole (all but pure black), nonwhite_hole (all but pure white), "
+        "transparent_hole (all that is transparent) or opaque_hole (all that is not)"
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from pcpad._deep_tiff import decode_deep_tiff, in_planes, is_inverted
 from pcpad.errors import UserValueError
 from pcpad.file_kinds import IMAGE_ENDINGS
 from pcpad.files import read_bytes
@@ -120,7 +121,7 @@ def decode_image(data: bytes, *, upright: bool = True, name: str = "") -> torch.
             refuse_cut_scan(data, header, image[:, -1, -1].tolist())
         else:
             image = _to_rgb(header, data)
-        orientation = orientation_of(header) if upright else 1
+        orientation = orientation_of(header) if upright and header.format != "TIFF" else 1
     if orientation == 1:
         decoded: torch.Tensor = image
         return decoded
@@ -135,11 +136,16 @@ def _to_rgb(image: Image.Image, data: bytes) -> torch.Tensor:
         raise UserValueError(message)
     see_through = "transparency" in image.info
     bits = max(image.tag_v2.get(258, (1,))) if image.format == "TIFF" else 0  # type: ignore[attr-defined]
+    if bits == 16 and in_planes(image):
+        pixels, _ = decode_deep_tiff(data, image)
+        return torch.from_numpy((pixels[..., :3] >> 8).astype(np.uint8)).permute(2, 0, 1)
     decode(image)
     refuse_cut_scan(data, image, last_pixel(image))
     if image.mode.startswith("I;16"):
         # PIL's own conversion clips at 255, which would turn a 16-bit image white.
         values = np.asarray(image).astype(np.uint32)
+        if is_inverted(image):
+            values = 65535 - values
         white = (1 << bits) - 1 if 8 < bits < 16 else range_of(values)
         image = Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
     elif see_through:

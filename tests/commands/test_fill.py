@@ -204,6 +204,21 @@ def test_alpha_is_kept_or_is_the_hole():
     assert np.array_equal(read_picture("out/a.png").alpha, alpha[..., 0])
 
 
+@pytest.mark.faults
+def test_what_is_filled_where_the_picture_is_transparent_is_not_seen_which_is_said(capsys):
+    alpha = np.full((50, 80, 1), 255, np.uint8)
+    alpha[HOLE] = 0
+    alpha[20:22] = 255
+    save(np.dstack([damaged(), alpha]), "a.png")
+    mask()
+    run("a.png", "--masks", "mask.png", "--output", "out", "--method", "telea")
+    said = capsys.readouterr().out
+    assert "a.png: 120 of the 180 filled pixels are transparent and stay so" in said
+    assert "--mask_from alpha" in said
+    run("a.png", "--mask_from", "alpha", "--output", "opaque", "--method", "telea")
+    assert "stay so" not in capsys.readouterr().out
+
+
 def test_red_paint(capsys):
     pixels = photograph() // 2
     pixels[HOLE] = (255, 0, 0)
@@ -456,6 +471,55 @@ def test_large_holes_say_how_much_is_guessed(capsys):
         "too far from anything valid for it: they are filled at a smaller size, so they are blurred"
         in capsys.readouterr().out
     )
+
+
+@pytest.mark.faults
+def test_a_forgotten_mask_is_asked_for_and_no_folder_is_made(capsys):
+    save(damaged(), "photo.png")
+    mask()
+    run("photo.png", "mask.png", "--output", "out", code=1)
+    said = capsys.readouterr()
+    assert "photo.png: there is no mask beside it (photo_mask.*); pass --masks FILE, or let --mask_from" in said.err
+    assert "nothing is filled:" in said.err
+    assert "0 of 0" not in said.out
+    assert not Path("out").exists()
+
+
+@pytest.mark.faults
+def test_an_inverted_mask_is_a_matter_of_polarity(capsys):
+    save(damaged(), "photo.png")
+    mask()
+    run("photo.png", "--masks", "mask.png", "--output", "out", "--invert", code=2)
+    said = capsys.readouterr().err
+    assert "Did you mean --mask_polarity white_valid?" in said
+    assert "--overwrite" not in said
+
+
+@pytest.mark.faults
+def test_an_output_called_like_a_picture_is_refused_unless_it_is_a_folder(capsys):
+    save(damaged(), "photo.png")
+    mask()
+    run("photo.png", "--masks", "mask.png", "--output", "filled.PNG", code=1)
+    assert "Expected --output to be a folder for the results, but filled.PNG is called like" in capsys.readouterr().err
+    assert not Path("filled.PNG").exists()
+    Path("filled.PNG").mkdir()
+    run("photo.png", "--masks", "mask.png", "--output", "filled.PNG", "--method", "telea")
+    assert Path("filled.PNG/photo.png").exists()
+
+
+@pytest.mark.parametrize("color", [0, 255])
+def test_a_layer_of_strokes_is_a_mask_whose_opaque_part_is_filled(capsys, color):
+    save(damaged(), "photo.png")
+    alpha = np.zeros((50, 80, 1), np.uint8)
+    alpha[HOLE] = 255
+    save(np.dstack([np.full((50, 80, 3), color, np.uint8), alpha]), "layer.png")
+    run("photo.png", "--masks", "layer.png", "--output", "out", code=1)
+    if color:
+        assert "opaque_hole (all that is not)" in capsys.readouterr().err
+    layer = ("--masks", "layer.png", "--mask_polarity", "opaque_hole")
+    run("photo.png", *layer, "--output", "out", "--method", "telea")
+    assert "4.50% filled" in capsys.readouterr().out
+    checked("photo.png", "out/photo.png", mask())
 
 
 @pytest.mark.heif

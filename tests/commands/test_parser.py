@@ -22,6 +22,19 @@ def test_an_option_that_is_not_there(typed, said, capsys):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.faults
+def test_an_option_that_is_called_otherwise_here_is_named_instead_of_the_nearest(capsys):
+    parser = Parser(prog="pcpad verb", allow_abbrev=False)
+    parser.add_argument("--overwrite")
+    parser.meant = {"inver": "--mask_polarity white_valid"}
+    for typed in ("--invert", "--mask_inverted=yes"):
+        with pytest.raises(SystemExit, match="2"):
+            parser.parse_args([typed])
+        said = capsys.readouterr().err
+        assert said.rstrip().endswith("Did you mean --mask_polarity white_valid?")
+        assert "--overwrite?" not in said
+
+
 def test_a_verb_s_help_is_printed_line_by_line_and_its_options_are_written_out(capsys):
     parser = verb_parser("verb", "What it does.", "examples:\n  pcpad verb --masks x\n  and more")
     parser.add_argument("--masks")

@@ -156,7 +156,7 @@ def check(outcome, write, data, name="x"):
     if not isinstance(found, BrokenImageError):
         assert found.shape[0] == 3
         assert outcome(image_size, path, errors=(BrokenImageError,))
-    for polarity in (*OTHER, "nonblack_hole", "transparent_hole"):
+    for polarity in (*OTHER, "nonblack_hole", "transparent_hole", "opaque_hole"):
         outcome(read_mask, path, polarity, 0.5, judge=True, errors=(PictureError,))
 
 

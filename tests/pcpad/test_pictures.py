@@ -141,6 +141,7 @@ def test_other_colors_become_rgb_which_is_said(tmp_path, mode):
     picture = read_picture(name)
     assert np.array_equal(np.squeeze(whole(picture)), expected)
     said = {"CMYK": ("converted from CMYK to RGB",), "P": ("converted from a palette to RGB",)}
+    said["1"] = ("its 1 bit per pixel becomes 8",)
     assert picture.notes == said.get(mode, ())
 
 
@@ -153,8 +154,9 @@ def test_transparent_color_and_palette_become_alpha(tmp_path):
     assert read_picture(tmp_path / "p.png").color.tolist() == [[[0] * 3, [1] * 3, [2] * 3]]
 
 
-def test_of_several_frames_the_first_is_used_which_is_said(tmp_path):
-    frames = [Image.fromarray(np.full((4, 4), value, np.uint8)) for value in (10, 200)]
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_of_several_frames_the_first_is_used_which_is_said(tmp_path, kind):
+    frames = [Image.fromarray(np.full((4, 4), value, kind)) for value in (10, 200)]
     frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
     picture = read_picture(tmp_path / "a.tif")
     assert (picture.color == 10).all()
