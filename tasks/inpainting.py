@@ -168,6 +168,8 @@ class InpaintingTask(Task):
     def _load(self) -> None:
         assert self.weights is not None
         load_start(self.network, self.weights, self.mean.flatten().tolist(), self.std.flatten().tolist())
+        if self.average is not None:  # built as a copy of the random network, before the file was read
+            self.average.restart(self.network)
 
     def on_train_start(self) -> None:
         """Record that weights trained here are trained with this convolution, whatever was loaded before."""
