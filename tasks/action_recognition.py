@@ -142,6 +142,11 @@ class ActionRecognitionTask(Task):
         kept = {name: batch[name] for name in ("start", "end")}
         return {"path": list(batch["path"]), **kept, "probability": probability}
 
+    def validation_names(self) -> set[str]:
+        """The names of `val/*`; those of videos are logged if batches have `video`."""
+        assert self.num_classes is not None
+        return {*self.val_metrics, *(f"video_top{k}" for k in top_ks(self.num_classes))}
+
     def on_validation_epoch_start(self) -> None:
         """Forget the videos of a validation that was interrupted."""
         super().on_validation_epoch_start()

@@ -164,6 +164,10 @@ class AdaptationTask(Task):
         """Add one batch to `test/*`."""
         self._lesson().score(self._input(batch), self.test_metric)
 
+    def validation_names(self) -> set[str]:
+        """The names of `val/*`, of maps or of classes."""
+        return {"loss", "border", "interior"} if self._teaching.dense else {"loss", "agreement", "kl"}
+
     def on_validation_epoch_end(self) -> None:
         """Log `val/*`."""
         self._log_values(self.val_metric, "val")

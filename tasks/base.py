@@ -19,6 +19,7 @@ from pcpad.tasks.counting import count_each_once, over_all_samples
 from pcpad.tasks.finite import FiniteLoss, NonFiniteLossError, check_finite
 from pcpad.tasks.hyperparameters import is_plain, plain
 from pcpad.tasks.learning import LearningParts
+from pcpad.tasks.monitoring import refuse_unlogged
 from pcpad.trust import loading
 
 if TYPE_CHECKING:
@@ -215,13 +216,15 @@ class Task(LearningParts):
         """Check that the data's classes and channels fit the network, and set up evaluations to count each sample once.
 
         Raises:
-            UserValueError: The data states another number.
+            UserValueError: The data states another number, or the run would wait for a metric that is not logged.
         """
         self.report = None
         if stage == "fit":
             self.freeze_parts()
         if self._trainer is not None:
             count_each_once(self.trainer)
+            if stage == "fit":
+                refuse_unlogged(self, self.trainer)
         channels = self.data_offer("channels")
         if channels is not None and channels != self.in_channels:
             message = (
@@ -261,6 +264,8 @@ class Task(LearningParts):
 
     def on_train_start(self) -> None:
         """Record that weights trained here have this padding and these classes, whatever was loaded before."""
+        if self._trainer is not None:
+            refuse_unlogged(self, self.trainer, self.trainer.lr_scheduler_configs)
         self._warn_of_other_classes()
         self.trained_with = self.padding
         self.class_names = self._data_class_names()
@@ -400,6 +405,14 @@ class Task(LearningParts):
 
         Returns:
             The callback; None, the default, for a task without a writer of predictions.
+        """
+        return None
+
+    def validation_names(self) -> set[str] | None:
+        """The metrics that a validation logs, so that a run that watches another is refused when it starts.
+
+        Returns:
+            Each that it may log with its options, without `val/`; None, the default, to be checked for none.
         """
         return None
 

@@ -155,6 +155,10 @@ class ClassificationTask(Task):
         top = probability.topk(min(5, probability.shape[1]), dim=1)
         return {"path": list(batch["path"]), "label": top.indices, "probability": top.values}
 
+    def validation_names(self) -> set[str]:
+        """The names of `val/*`."""
+        return set(self.val_metrics)
+
     def on_validation_epoch_end(self) -> None:
         """A validation loss that is not finite ends the run."""
         check_finite(self.val_metrics["loss"].compute(), "val/loss")

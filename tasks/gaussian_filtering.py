@@ -97,6 +97,10 @@ class GaussianFilteringTask(Task):
             found = one_by_one(self.test_metric, output, batch["target"])
             self.items.add({name: [float(one[name]) for one in found] for name in found[0]})
 
+    def validation_names(self) -> set[str]:
+        """The names of `val/*`."""
+        return set(self.units)
+
     def on_validation_epoch_end(self) -> None:
         """Log `val/*`."""
         self._log_errors(self.val_metric, "val")

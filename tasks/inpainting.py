@@ -220,6 +220,10 @@ class InpaintingTask(Task):
         output = self(batch["image"], batch["mask"]).float().clamp(0, 1)
         return composite(output, truth, mask), truth, mask
 
+    def validation_names(self) -> set[str]:
+        """The names of `val/*`, whatever the losses."""
+        return set(_SCORES)
+
     def on_validation_epoch_end(self) -> None:
         """Log `val/*`."""
         scores = self.val_metric.compute()

@@ -215,6 +215,10 @@ class SegmentationTask(Task):
         prediction = inference.run(self, batch["image"], margin)
         return segmentation_pictures(shown_as_rgb(batch["image"]), batch["label"], prediction, colors, IGNORE)
 
+    def validation_names(self) -> set[str]:
+        """The names of `val/*`."""
+        return {"mIoU", "accuracy", "class_accuracy"}
+
     def on_validation_epoch_end(self) -> None:
         """Log `val/*`."""
         self._log_scores(self.val_metric, "val")

@@ -241,6 +241,12 @@ class SynthesisTask(Task):
             self.items.add({"l1": each})
         self.judges.update(fake, truth, batch)
 
+    def validation_names(self) -> set[str]:
+        """The names of `val/*`: terms with weight 0 are not computed, and mIoU needs a judge."""
+        terms = {name for name, weight in self.loss_weights.items() if weight}
+        judged = {"mIoU"} if self.judge_files.segmentation is not None else set()
+        return {"l1", "loss", "hinge", "discriminator", *terms, *judged}
+
     def on_validation_epoch_end(self) -> None:
         """Log the judge's `val/mIoU`."""
         scores = self.judges.compute()
