@@ -24,7 +24,7 @@ from pcpad.tasks.callbacks.inpainted import InpaintedPictures
 from pcpad.tasks.evaluation.files import EvaluationFiles
 from pcpad.tasks.evaluation.inpainting_report import InpaintingReport
 from pcpad.tasks.judges.inception import InceptionJudge
-from pcpad.tasks.optimization import optimizer_and_scheduler
+from pcpad.tasks.optimization import Interval
 
 _SCORES = ("l1", "psnr", "ssim")
 # Of the 2018 test set, whose pictures have 512x512 pixels.
@@ -61,6 +61,7 @@ class InpaintingTask(Task):
         network: `inpainting_unet`, or `restoration`, see `pcpad.models.restoration`, whose depth and width are fixed;
             it takes images in [0, 1]: `mean` 0, `std` 1, and without `depth`, `width` and `partial`.
         ema: Decay of a running average of the network's weights, which is used in evaluation and prediction; 0: none.
+        scheduler_interval: When the schedule is stepped. See `Task`.
 
     Raises:
         ValueError: An argument is out of range.
@@ -93,6 +94,7 @@ class InpaintingTask(Task):
         rates: dict[str, float] | None = None,
         network: Literal["inpainting_unet", "restoration"] = "inpainting_unet",
         ema: float = 0.0,
+        scheduler_interval: Interval | None = None,
     ) -> None:
         partial = plain(partial)
         own_size = network == "restoration"
@@ -103,6 +105,7 @@ class InpaintingTask(Task):
             std=std,
             optimizer=optimizer,
             scheduler=scheduler,
+            scheduler_interval=scheduler_interval,
             not_kept=["weights", "vgg", "inception"],
             freeze=freeze,
             rates=rates,
@@ -132,7 +135,7 @@ class InpaintingTask(Task):
         """One optimizer over the network's parameters, of which frozen ones get no gradient, and its schedule."""
         if self.frozen or self.rates:
             return super().configure_optimizers()
-        return optimizer_and_scheduler(self.network.parameters(), self.optimizer, self.scheduler)
+        return self.optimized(self.network.parameters())
 
     def configure_callbacks(self) -> list[Callback]:
         """The table of a test."""
