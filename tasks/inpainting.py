@@ -46,8 +46,9 @@ class InpaintingTask(Task):
         width: Channels of its first level.
         partial: Partial convolutions; false: the baseline with ordinary ones, which sees the mean color in holes.
         weights: A local file that training starts from, such as stage 1's checkpoint, or that is tested or applied;
-            also naoto0804's and mmagic's files, with the `mean` and `std` that they were trained with. Read when a
-            training run starts, not when one resumes, nor together with a checkpoint; not kept in checkpoints.
+            also naoto0804's and mmagic's files, with the `mean` and `std` that they were trained with. Of a checkpoint
+            with `ema`, training starts from the network, and its average is tested or applied. Read when a training
+            run starts, not when one resumes, nor together with a checkpoint; not kept in checkpoints.
         freeze_encoder_norm: The second stage: the encoder's batch norms keep the statistics of `weights`.
         loss_weights: Of `valid`, `hole`, `perceptual`, `style`, `tv`; those not named keep the published ones.
         vgg: VGG16's weights for the perceptual and style losses, `published` or a local file; read for training only.
@@ -149,7 +150,7 @@ class InpaintingTask(Task):
             if self.loss.features is None:
                 rank_zero_info("Training without VGG16's perceptual and style losses: their weights are 0.")
         elif self.weights is not None and not self._started and not self.trainer.ckpt_path:
-            self._load()
+            self._load(averaged=True)
         self.judge = InceptionJudge(self.inception) if stage == "test" and self.inception else None
 
     def on_fit_start(self) -> None:
@@ -168,9 +169,13 @@ class InpaintingTask(Task):
             message = f"{error} {first}"
             raise UserFileNotFoundError(message) from error
 
-    def _load(self) -> None:
+    def _load(self, averaged: bool = False) -> None:
         assert self.weights is not None
-        load_start(self.network, self.weights, self.mean.flatten().tolist(), self.std.flatten().tolist())
+        statistics = self.mean.flatten().tolist(), self.std.flatten().tolist()
+        taken = load_start(self.network, self.weights, *statistics, averaged=averaged)
+        if taken is not None:
+            used = {"network": "network, not from its running average", "average": "running average of its network"}
+            rank_zero_info(f"The network's weights are from {self.weights}, from the {used[taken]}")
         if self.average is not None:  # built as a copy of the random network, before the file was read
             self.average.restart(self.network)
 

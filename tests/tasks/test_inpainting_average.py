@@ -1,5 +1,8 @@
 """Running averages of inpainting networks: what they start from, and what starts from them."""
 
+import logging
+
+import pytest
 import torch
 from lightning.pytorch import Trainer
 from torch.optim import SGD
@@ -67,3 +70,40 @@ def test_the_average_of_a_fit_starts_from_the_files_weights(tmp_path):
     # Nothing learned, and so nothing of the random network may be left in the average.
     for name, value in model.average.network.named_parameters():
         torch.testing.assert_close(value, source.network.get_parameter(name))
+
+
+def moved(**options):
+    """A task whose average is not its network, as after training."""
+    model = task(seed=1, ema=0.9, **options)
+    for value in model.average.network.parameters():
+        value.data.mul_(0.5)
+    model.average.updates += 9
+    return model
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.99])
+def test_a_run_starts_from_the_network_of_a_checkpoint_with_an_average(ema, tmp_path, caplog):
+    source = moved()
+    model = task(weights=written(source, tmp_path / "last.ckpt"), ema=ema)
+    with caplog.at_level(logging.INFO):
+        trainer(tmp_path, num_sanity_val_steps=0).fit(model, loader(), loader())
+    assert "last.ckpt, from the network, not from its running average" in caplog.text
+    for name, value in model.network.named_parameters():
+        assert torch.equal(value, source.network.get_parameter(name))
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.99])
+def test_a_test_is_of_the_average_of_a_checkpoint_that_has_one(ema, tmp_path, caplog):
+    source = moved()
+    model = task(weights=written(source, tmp_path / "last.ckpt"), ema=ema)
+    with caplog.at_level(logging.INFO):
+        trainer(tmp_path).test(model, loader(), verbose=False)
+    assert "last.ckpt, from the running average of its network" in caplog.text
+    assert torch.equal(output(model), output(source))
+
+
+@pytest.mark.faults
+def test_a_checkpoint_with_an_average_of_another_network_is_refused(tmp_path):
+    model = task(weights=written(moved(depth=3), tmp_path / "last.ckpt"))
+    with pytest.raises(ValueError, match=r"last\.ckpt does not fit InpaintingUNet"):
+        trainer(tmp_path).fit(model, loader())
