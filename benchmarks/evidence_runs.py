@@ -233,7 +233,7 @@ def run(name: str, given: argparse.Namespace, until: float) -> None:
         if fit is None or test is None:
             print(f"{name}: {file.stem}: no result, see {folder}", flush=True)
             continue
-        content |= {"history": fit["history"], "test": test, "cpu_seconds": spent}
+        content |= {**_history(fit), "test": test, "cpu_seconds": spent}
         began = time.process_time()
         if experiment.score is not None:
             checkpoint = folder / "checkpoints" / "last.ckpt"
@@ -241,6 +241,12 @@ def run(name: str, given: argparse.Namespace, until: float) -> None:
         content["cpu_seconds"] = round(spent + time.process_time() - began, 1)
         write_text(file, json.dumps(content | {"machine": machine()}) + "\n")
         print(f"{time.strftime('%H:%M')} {name}: {file.stem}: {content['cpu_seconds']:.0f} s of CPU", flush=True)
+
+
+def _history(fit: Mapping[str, Any]) -> dict[str, Any]:
+    """The validations of a run, by epoch, or by step where it says so."""
+    by = {} if fit.get("history_by", "epoch") == "epoch" else {"history_by": fit["history_by"]}
+    return {"history": fit["history"], **by}
 
 
 def _record_diverged(experiment: Experiment, file: Path, folder: Path, content: Mapping[str, Any]) -> bool:
@@ -301,7 +307,7 @@ def train_judge(name: str, results: Path, data: Path) -> None:
     if fit is None:
         message = f"{name}: the judge has no result, see {folder}"
         raise SystemExit(message)
-    content = {"arm": "judge", "seed": TUNING_SEED, "history": fit["history"], "cpu_seconds": spent}
+    content = {"arm": "judge", "seed": TUNING_SEED, **_history(fit), "cpu_seconds": spent}
     write_text(results / name / "judge.json", json.dumps(content | {"machine": machine()}) + "\n")
 
 

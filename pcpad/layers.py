@@ -269,8 +269,8 @@ def _pad(input: Tensor, pads: list[int], mode: str, fallback: str | None, cannot
     if fallback is None:
         message = (
             f"{cannot} an input of spatial size {tuple(size)} by {padding} with {mode!r}: that needs a size of at "
-            f"least {least}. Use larger inputs, another padding, or `fallback='replicate'`, which replicates on just "
-            "those axes."
+            f"least {least}. Use larger inputs, another padding, or `fallback='replicate'` (of a task on the command "
+            "line: --model.fallback replicate), which replicates on just those axes."
         )
         raise UserValueError(message)
     # Both paddings work axis by axis, so the small axes can go first and by the other one.

@@ -17,6 +17,7 @@ from pcpad.models.resnet3d import resnet3d
 from pcpad.tasks.base import Task, check_finite, plain
 from pcpad.tasks.callbacks.predictions import VideoPredictionTable
 from pcpad.tasks.class_scores import class_metrics, class_scores, log_class_metrics, top_ks
+from pcpad.tasks.optimization import Interval
 
 _NETWORKS = {f"resnet3d{depth}": depth for depth in (18, 34, 50, 101)}
 # ActivityNet's mean color in 0…255 and no scaling, the public code's default for Kinetics; here in units of [0, 1].
@@ -52,6 +53,7 @@ class ActionRecognitionTask(Task):
         head: `new` starts with a new last layer, where `weights` are of other classes. Not kept in checkpoints.
         freeze: Parts that do not learn: `encoder` (all but the last layer), `norms`, names of parts. See `Task`.
         rates: Learning rates of parts, as factors. See `Task`.
+        scheduler_interval: When the schedule is stepped. See `Task`.
 
     Raises:
         ValueError: An argument is out of range, or the weights do not fit.
@@ -85,6 +87,7 @@ class ActionRecognitionTask(Task):
         head: Head | None = None,
         freeze: str | list[str] | None = None,
         rates: dict[str, float] | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None:
         num_classes = 400 if num_classes is None else num_classes
         network, num_classes = plain(network), plain(num_classes)
@@ -94,6 +97,7 @@ class ActionRecognitionTask(Task):
             num_classes=num_classes,
             optimizer=optimizer,
             scheduler=scheduler,
+            scheduler_interval=scheduler_interval,
             not_kept=["weights", "head"],
             freeze=freeze,
             rates=rates,
@@ -141,6 +145,11 @@ class ActionRecognitionTask(Task):
         probability = self(batch["clip"]).float().softmax(dim=1)
         kept = {name: batch[name] for name in ("start", "end")}
         return {"path": list(batch["path"]), **kept, "probability": probability}
+
+    def validation_names(self) -> set[str]:
+        """The names of `val/*`; those of videos are logged if batches have `video`."""
+        assert self.num_classes is not None
+        return {*self.val_metrics, *(f"video_top{k}" for k in top_ks(self.num_classes))}
 
     def on_validation_epoch_start(self) -> None:
         """Forget the videos of a validation that was interrupted."""

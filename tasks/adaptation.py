@@ -19,6 +19,7 @@ from pcpad.files import FileName
 from pcpad.metrics.teaching_error import TeachingError
 from pcpad.models.classifiers import classifier
 from pcpad.tasks.base import Task, check_finite, plain, unit
+from pcpad.tasks.optimization import Interval
 
 _SMP = "smp/"
 
@@ -54,6 +55,7 @@ class AdaptationTask(Task):
         std: Of each channel of images in [0, 1]; divided by.
         optimizer: Makes the optimizer from the parameters; needed to train.
         scheduler: Makes the learning-rate schedule from the optimizer.
+        scheduler_interval: When the schedule is stepped. See `Task`.
 
     Raises:
         ValueError: An argument is out of range, the weights do not fit, or there is no padding to convert.
@@ -78,6 +80,7 @@ class AdaptationTask(Task):
         std: tuple[float, float, float] = (0.229, 0.224, 0.225),
         optimizer: OptimizerCallable | None = None,
         scheduler: LRSchedulerCallable | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None:
         network = plain(network)
         super().__init__(
@@ -88,6 +91,7 @@ class AdaptationTask(Task):
             std=std,
             optimizer=optimizer,
             scheduler=scheduler,
+            scheduler_interval=scheduler_interval,
             not_kept=["weights"],
         )
         if margin < 0:
@@ -129,7 +133,9 @@ class AdaptationTask(Task):
         from pcpad.tasks.optimization import optimizer_and_scheduler
 
         optimizer = self._with_exponents(self.optimizer) if self.optimizer and len(self.exponents) else self.optimizer
-        return optimizer_and_scheduler(self.network.parameters(), optimizer, self.scheduler)
+        return optimizer_and_scheduler(
+            self.network.parameters(), optimizer, self.scheduler, interval=self.scheduler_interval
+        )
 
     def _with_exponents(self, make: OptimizerCallable) -> Callable[[Any], Optimizer]:
         def both(weights: Any) -> Optimizer:
@@ -163,6 +169,10 @@ class AdaptationTask(Task):
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Add one batch to `test/*`."""
         self._lesson().score(self._input(batch), self.test_metric)
+
+    def validation_names(self) -> set[str]:
+        """The names of `val/*`, of maps or of classes."""
+        return {"loss", "border", "interior"} if self._teaching.dense else {"loss", "agreement", "kl"}
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/*`."""

@@ -17,8 +17,10 @@ from pcpad.errors import UserValueError
 from pcpad.tasks.checkpoint_weights import fit_checkpoint
 from pcpad.tasks.counting import count_each_once, over_all_samples
 from pcpad.tasks.finite import FiniteLoss, NonFiniteLossError, check_finite
+from pcpad.tasks.horizons import warn_of_other_horizons
 from pcpad.tasks.hyperparameters import is_plain, plain
 from pcpad.tasks.learning import LearningParts
+from pcpad.tasks.monitoring import refuse_unlogged
 from pcpad.trust import loading
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from pcpad.tasks.evaluation.items import ItemScores
     from pcpad.tasks.evaluation.report import Report
+    from pcpad.tasks.optimization import Interval
 
 __all__ = ["FiniteLoss", "NonFiniteLossError", "Task", "check_finite", "is_plain", "plain", "unit"]
 
@@ -56,6 +59,9 @@ class Task(LearningParts):
             finite; Lightning refuses to where `automatic_optimization` is off.
         freeze: Parts of `self.network` that do not learn: `encoder`, `norms` (all normalization layers), names of
             parts (`layer1`), or several of these. Their norms stay in evaluation mode, the optimizer does not get them.
+        scheduler_interval: Whether the schedule is stepped once per `step` or per `epoch`; None: per step for
+            `OneCycleLR`, `CyclicLR` and `PolynomialLR`, per epoch for all others. A schedule that is not made for the
+            length of the run causes a warning.
         rates: Factors of the optimizer's learning rate by part: `{encoder: 0.1}`, `{layer1: 0.01}`; if several match,
             the longest name counts. `{decay: 0.75}`: each block's rate is that of the block after it times this factor.
 
@@ -120,6 +126,7 @@ class Task(LearningParts):
         clips_gradients: bool = True,
         freeze: str | Sequence[str] | None = None,
         rates: Mapping[str, float] | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None:
         super().__init__()
         frame = inspect.currentframe()
@@ -131,6 +138,12 @@ class Task(LearningParts):
             check_num_classes(self.num_classes)
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self.scheduler_interval = plain(scheduler_interval)
+        if self.scheduler_interval not in (None, "step", "epoch"):
+            message = (
+                f"Expected argument `scheduler_interval` to be 'step', 'epoch' or None, but got {scheduler_interval!r}"
+            )
+            raise UserValueError(message)
         self.class_names = None
         self.trained_with = None
         self.random_parts = None
@@ -215,13 +228,15 @@ class Task(LearningParts):
         """Check that the data's classes and channels fit the network, and set up evaluations to count each sample once.
 
         Raises:
-            UserValueError: The data states another number.
+            UserValueError: The data states another number, or the run would wait for a metric that is not logged.
         """
         self.report = None
         if stage == "fit":
             self.freeze_parts()
         if self._trainer is not None:
             count_each_once(self.trainer)
+            if stage == "fit":
+                refuse_unlogged(self, self.trainer)
         channels = self.data_offer("channels")
         if channels is not None and channels != self.in_channels:
             message = (
@@ -261,6 +276,9 @@ class Task(LearningParts):
 
     def on_train_start(self) -> None:
         """Record that weights trained here have this padding and these classes, whatever was loaded before."""
+        if self._trainer is not None:
+            refuse_unlogged(self, self.trainer, self.trainer.lr_scheduler_configs)
+            warn_of_other_horizons(self.trainer)
         self._warn_of_other_classes()
         self.trained_with = self.padding
         self.class_names = self._data_class_names()
@@ -400,6 +418,14 @@ class Task(LearningParts):
 
         Returns:
             The callback; None, the default, for a task without a writer of predictions.
+        """
+        return None
+
+    def validation_names(self) -> set[str] | None:
+        """The metrics that a validation logs, so that a run that watches another is refused when it starts.
+
+        Returns:
+            Each that it may log with its options, without `val/`; None, the default, to be checked for none.
         """
         return None
 

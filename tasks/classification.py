@@ -19,6 +19,7 @@ from pcpad.models.input_channels import adapt_input_channels, channel_statistics
 from pcpad.tasks.base import Task, check_finite, plain
 from pcpad.tasks.callbacks.predictions import PredictionTable
 from pcpad.tasks.class_scores import class_metrics, class_scores, log_class_metrics
+from pcpad.tasks.optimization import Interval
 
 
 class ClassificationTask(Task):
@@ -49,6 +50,7 @@ class ClassificationTask(Task):
         head: `new` starts with a new last layer, where `weights` are of other classes. Not kept in checkpoints.
         freeze: Parts that do not learn: `encoder` (all but the last layer), `norms`, names of parts. See `Task`.
         rates: Learning rates of parts, as factors. See `Task`.
+        scheduler_interval: When the schedule is stepped. See `Task`.
 
     Example:
         >>> from torch.optim import SGD
@@ -79,6 +81,7 @@ class ClassificationTask(Task):
         head: Head | None = None,
         freeze: str | list[str] | None = None,
         rates: dict[str, float] | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None:
         num_classes = 1000 if num_classes is None else num_classes
         in_channels = 3 if in_channels is None else plain(in_channels)
@@ -92,6 +95,7 @@ class ClassificationTask(Task):
             std=std,
             optimizer=optimizer,
             scheduler=scheduler,
+            scheduler_interval=scheduler_interval,
             not_kept=["weights", "head"],
             freeze=freeze,
             rates=rates,
@@ -154,6 +158,10 @@ class ClassificationTask(Task):
         probability = self(batch["image"]).float().softmax(dim=1)
         top = probability.topk(min(5, probability.shape[1]), dim=1)
         return {"path": list(batch["path"]), "label": top.indices, "probability": top.values}
+
+    def validation_names(self) -> set[str]:
+        """The names of `val/*`."""
+        return set(self.val_metrics)
 
     def on_validation_epoch_end(self) -> None:
         """A validation loss that is not finite ends the run."""

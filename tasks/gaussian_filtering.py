@@ -13,6 +13,7 @@ from pcpad.metrics.band_error import BandError
 from pcpad.models.filtering_unet import filtering_unet
 from pcpad.tasks.base import Task, check_finite, unit
 from pcpad.tasks.evaluation.items import one_by_one
+from pcpad.tasks.optimization import Interval
 
 
 class GaussianFilteringTask(Task):
@@ -36,6 +37,7 @@ class GaussianFilteringTask(Task):
         scheduler: Makes the learning-rate schedule from the optimizer.
         freeze: Parts that do not learn: `encoder`, names of parts. See `Task`.
         rates: Learning rates of parts, as factors. See `Task`.
+        scheduler_interval: When the schedule is stepped. See `Task`.
 
     Raises:
         ValueError: An argument is out of range, or the weights do not fit.
@@ -58,6 +60,7 @@ class GaussianFilteringTask(Task):
         scheduler: LRSchedulerCallable | None = None,
         freeze: str | list[str] | None = None,
         rates: dict[str, float] | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None:
         super().__init__(
             network_name=f"filtering_unet width {width}",
@@ -66,6 +69,7 @@ class GaussianFilteringTask(Task):
             std=std,
             optimizer=optimizer,
             scheduler=scheduler,
+            scheduler_interval=scheduler_interval,
             not_kept=["weights"],
             freeze=freeze,
             rates=rates,
@@ -96,6 +100,10 @@ class GaussianFilteringTask(Task):
         if self.items is not None:
             found = one_by_one(self.test_metric, output, batch["target"])
             self.items.add({name: [float(one[name]) for one in found] for name in found[0]})
+
+    def validation_names(self) -> set[str]:
+        """The names of `val/*`."""
+        return set(self.units)
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/*`."""

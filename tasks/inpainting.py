@@ -24,7 +24,7 @@ from pcpad.tasks.callbacks.inpainted import InpaintedPictures
 from pcpad.tasks.evaluation.files import EvaluationFiles
 from pcpad.tasks.evaluation.inpainting_report import InpaintingReport
 from pcpad.tasks.judges.inception import InceptionJudge
-from pcpad.tasks.optimization import optimizer_and_scheduler
+from pcpad.tasks.optimization import Interval
 
 _SCORES = ("l1", "psnr", "ssim")
 # Of the 2018 test set, whose pictures have 512x512 pixels.
@@ -46,8 +46,9 @@ class InpaintingTask(Task):
         width: Channels of its first level.
         partial: Partial convolutions; false: the baseline with ordinary ones, which sees the mean color in holes.
         weights: A local file that training starts from, such as stage 1's checkpoint, or that is tested or applied;
-            also naoto0804's and mmagic's files, with the `mean` and `std` that they were trained with. Read when a
-            training run starts, not when one resumes, nor together with a checkpoint; not kept in checkpoints.
+            also naoto0804's and mmagic's files, with the `mean` and `std` that they were trained with. Of a checkpoint
+            with `ema`, training starts from the network, and its average is tested or applied. Read when a training
+            run starts, not when one resumes, nor together with a checkpoint; not kept in checkpoints.
         freeze_encoder_norm: The second stage: the encoder's batch norms keep the statistics of `weights`.
         loss_weights: Of `valid`, `hole`, `perceptual`, `style`, `tv`; those not named keep the published ones.
         vgg: VGG16's weights for the perceptual and style losses, `published` or a local file; read for training only.
@@ -61,6 +62,7 @@ class InpaintingTask(Task):
         network: `inpainting_unet`, or `restoration`, see `pcpad.models.restoration`, whose depth and width are fixed;
             it takes images in [0, 1]: `mean` 0, `std` 1, and without `depth`, `width` and `partial`.
         ema: Decay of a running average of the network's weights, which is used in evaluation and prediction; 0: none.
+        scheduler_interval: When the schedule is stepped. See `Task`.
 
     Raises:
         ValueError: An argument is out of range.
@@ -93,6 +95,7 @@ class InpaintingTask(Task):
         rates: dict[str, float] | None = None,
         network: Literal["inpainting_unet", "restoration"] = "inpainting_unet",
         ema: float = 0.0,
+        scheduler_interval: Interval | None = None,
     ) -> None:
         partial = plain(partial)
         own_size = network == "restoration"
@@ -103,6 +106,7 @@ class InpaintingTask(Task):
             std=std,
             optimizer=optimizer,
             scheduler=scheduler,
+            scheduler_interval=scheduler_interval,
             not_kept=["weights", "vgg", "inception"],
             freeze=freeze,
             rates=rates,
@@ -132,7 +136,7 @@ class InpaintingTask(Task):
         """One optimizer over the network's parameters, of which frozen ones get no gradient, and its schedule."""
         if self.frozen or self.rates:
             return super().configure_optimizers()
-        return optimizer_and_scheduler(self.network.parameters(), self.optimizer, self.scheduler)
+        return self.optimized(self.network.parameters())
 
     def configure_callbacks(self) -> list[Callback]:
         """The table of a test."""
@@ -146,7 +150,7 @@ class InpaintingTask(Task):
             if self.loss.features is None:
                 rank_zero_info("Training without VGG16's perceptual and style losses: their weights are 0.")
         elif self.weights is not None and not self._started and not self.trainer.ckpt_path:
-            self._load()
+            self._load(averaged=True)
         self.judge = InceptionJudge(self.inception) if stage == "test" and self.inception else None
 
     def on_fit_start(self) -> None:
@@ -165,9 +169,15 @@ class InpaintingTask(Task):
             message = f"{error} {first}"
             raise UserFileNotFoundError(message) from error
 
-    def _load(self) -> None:
+    def _load(self, averaged: bool = False) -> None:
         assert self.weights is not None
-        load_start(self.network, self.weights, self.mean.flatten().tolist(), self.std.flatten().tolist())
+        statistics = self.mean.flatten().tolist(), self.std.flatten().tolist()
+        taken = load_start(self.network, self.weights, *statistics, averaged=averaged)
+        if taken is not None:
+            used = {"network": "network, not from its running average", "average": "running average of its network"}
+            rank_zero_info(f"The network's weights are from {self.weights}, from the {used[taken]}")
+        if self.average is not None:  # built as a copy of the random network, before the file was read
+            self.average.restart(self.network)
 
     def on_train_start(self) -> None:
         """Record that weights trained here are trained with this convolution, whatever was loaded before."""
@@ -217,6 +227,10 @@ class InpaintingTask(Task):
         truth, mask = unit(batch["image"]).float(), (batch["mask"] != 0).float()
         output = self(batch["image"], batch["mask"]).float().clamp(0, 1)
         return composite(output, truth, mask), truth, mask
+
+    def validation_names(self) -> set[str]:
+        """The names of `val/*`, whatever the losses."""
+        return set(_SCORES)
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/*`."""

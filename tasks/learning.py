@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from lightning.pytorch import LightningModule
@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from pcpad.errors import UserValueError
 from pcpad.models.heads import head_of, within
 from pcpad.tasks.freezing import check_rates, freeze_parts, rate_groups
-from pcpad.tasks.optimization import optimizer_and_scheduler
+from pcpad.tasks.optimization import Interval, optimizer_and_scheduler
 from pcpad.tasks.starts import warn_of_other_start
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class LearningParts(LightningModule):
     """Parts of the network whose weights are neither from a file nor trained; None where the task does not say."""
     optimizer: OptimizerCallable | None
     scheduler: LRSchedulerCallable | None
+    scheduler_interval: Interval | None
+    """When the schedule is stepped; None for the usual of its class."""
     frozen: list[str]
     """The frozen parts."""
     rates: dict[str, float]
@@ -113,13 +115,17 @@ class LearningParts(LightningModule):
     def configure_optimizers(self) -> Any:
         """One optimizer over all parameters that learn, and its schedule."""
         if not self.frozen and not self.rates:
-            return optimizer_and_scheduler(self.parameters(), self.optimizer, self.scheduler)
+            return self.optimized(self.parameters())
         learning = [(name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad]
         if not self.rates:
-            return optimizer_and_scheduler([one for _, one in learning], self.optimizer, self.scheduler)
+            return self.optimized([one for _, one in learning])
         groups = rate_groups(learning, self._network(), self.rates, self.encoder_parts())
         factors = [factor for factor, _ in groups]
-        return optimizer_and_scheduler([group for _, group in groups], self.optimizer, self.scheduler, factors)
+        return self.optimized([group for _, group in groups], factors)
+
+    def optimized(self, parameters: Any, factors: Sequence[float] = ()) -> dict[str, Any]:
+        """The task's optimizer over these parameters, and its schedule, see `optimizer_and_scheduler`."""
+        return optimizer_and_scheduler(parameters, self.optimizer, self.scheduler, factors, self.scheduler_interval)
 
     def refuse_other_parts(self, made: Mapping[str, Any]) -> None:
         """Check that a run resumes with the parameters that its optimizer has a state of.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch.nn import Parameter
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR, PolynomialLR, ReduceLROnPlateau
 
 from pcpad.errors import UserValueError
+
+Interval = Literal["step", "epoch"]
 
 _BY_STEP = (CyclicLR, OneCycleLR, PolynomialLR)
 
@@ -19,23 +21,26 @@ def optimizer_and_scheduler(
     optimizer: OptimizerCallable | None,
     scheduler: LRSchedulerCallable | None,
     factors: Sequence[float] = (),
+    interval: Interval | None = None,
 ) -> dict[str, Any]:
     """Build one optimizer and, if requested, its schedule.
 
     Args:
         parameters: What to optimize: parameters, or groups of them.
         optimizer: Makes the optimizer from the parameters.
-        scheduler: Makes the schedule from the optimizer; stepped once per epoch, or once per step for the schedules of
-            PyTorch that are counted in steps (`OneCycleLR`, `CyclicLR`, and `PolynomialLR` as segmentation uses it).
-            A plateau's schedule must be Lightning's own class, which knows its metric, and is stepped once per epoch.
+        scheduler: Makes the schedule from the optimizer. A plateau's schedule must be Lightning's own class, which
+            knows its metric, and is stepped once per epoch.
         factors: The factor of each group's learning rate; empty for one rate.
+        interval: Whether the schedule is stepped once per `step` of the optimizer or per `epoch`. If None, once per
+            step for the schedules of PyTorch that are counted in steps (`OneCycleLR`, `CyclicLR`, and `PolynomialLR` as
+            segmentation uses it), and once per epoch for all others.
 
     Returns:
         Lightning's dictionary.
 
     Raises:
-        ValueError: There is no optimizer, a plateau's schedule does not know its metric, or a schedule would give all
-            groups one rate.
+        ValueError: There is no optimizer, a plateau's schedule does not know its metric or is to be stepped once per
+            step, or a schedule would give all groups one rate.
     """
     if optimizer is None:
         message = (
@@ -55,7 +60,13 @@ def optimizer_and_scheduler(
             "schedule (CosineAnnealingLR, PolynomialLR, MultiStepLR, …) or leave `rates` out"
         )
         raise UserValueError(message)
-    config = {"scheduler": schedule, "interval": "step" if isinstance(schedule, _BY_STEP) else "epoch"}
+    if isinstance(schedule, ReduceLROnPlateau) and interval == "step":
+        message = (
+            "ReduceLROnPlateau waits for a metric of a whole validation: leave `scheduler_interval` out, or 'epoch'"
+        )
+        raise UserValueError(message)
+    usual = "step" if isinstance(schedule, _BY_STEP) else "epoch"
+    config = {"scheduler": schedule, "interval": interval or usual}
     if hasattr(schedule, "monitor"):  # Lightning's ReduceLROnPlateau
         config["monitor"] = schedule.monitor
     elif isinstance(schedule, ReduceLROnPlateau):

@@ -20,6 +20,7 @@ from pcpad.tasks.base import Task, check_finite, plain
 from pcpad.tasks.callbacks.label_maps import LabelMaps
 from pcpad.tasks.evaluation.evaluators import Evaluator, Evaluators, Inference, MarginOption, Regular
 from pcpad.tasks.evaluation.items import of_each_image
+from pcpad.tasks.optimization import Interval
 from pcpad.tasks.pictures.palette import palette
 from pcpad.tasks.pictures.segmentation import segmentation_pictures, shown_as_rgb
 from pcpad.tiling import Margin, Tiling, tiled_argmax
@@ -60,6 +61,7 @@ class SegmentationTask(Task):
         head: `new` starts with a new last layer, where `weights` are of other classes. Not kept in checkpoints.
         freeze: Parts that do not learn: `encoder`, `norms`, names of parts. See `Task`.
         rates: Learning rates of parts, as factors. See `Task`.
+        scheduler_interval: When the schedule is stepped. See `Task`.
 
     Raises:
         ValueError: An argument is out of range, or the weights do not fit.
@@ -93,6 +95,7 @@ class SegmentationTask(Task):
         head: Head | None = None,
         freeze: str | list[str] | None = None,
         rates: dict[str, float] | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None:
         num_classes = 19 if num_classes is None else num_classes
         architecture, encoder, num_classes = plain(architecture), plain(encoder), plain(num_classes)
@@ -106,6 +109,7 @@ class SegmentationTask(Task):
             std=std,
             optimizer=optimizer,
             scheduler=scheduler,
+            scheduler_interval=scheduler_interval,
             not_kept=["encoder_weights", "weights", "head"],
             freeze=freeze,
             rates=rates,
@@ -214,6 +218,10 @@ class SegmentationTask(Task):
         colors = palette(self._classes, self.data_offer("class_colors"))
         prediction = inference.run(self, batch["image"], margin)
         return segmentation_pictures(shown_as_rgb(batch["image"]), batch["label"], prediction, colors, IGNORE)
+
+    def validation_names(self) -> set[str]:
+        """The names of `val/*`."""
+        return {"mIoU", "accuracy", "class_accuracy"}
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/*`."""

@@ -22,14 +22,14 @@ from pcpad.panoptic import PanopticPlan
 from pcpad.tasks.base import Task, check_finite, plain, unit
 from pcpad.tasks.callbacks.synthesized import SynthesizedPictures
 from pcpad.tasks.judges.synthesis import JudgeFiles, SynthesisJudges
-from pcpad.tasks.optimization import optimizer_and_scheduler
+from pcpad.tasks.optimization import Interval, optimizer_and_scheduler
 from pcpad.tasks.pictures.palette import palette
 from pcpad.tasks.schedules import refuse_other_options
 from pcpad.tasks.starts import warn_of_other_start
 from pcpad.tasks.synthesis_inputs import conditioning, judge_both
 from pcpad.tasks.synthesis_start import start_synthesis
 
-_OPTIONS = ("generator_optimizer", "discriminator_optimizer", "scheduler")
+_OPTIONS = ("generator_optimizer", "discriminator_optimizer", "scheduler", "scheduler_interval")
 
 
 class SynthesisTask(Task):
@@ -70,6 +70,7 @@ class SynthesisTask(Task):
             same names and shapes, see `pcpad.models.spade_generator`.
         freeze: Parts of the generator that do not learn: `norms` (its batch norms keep their statistics) and names of
             parts (`head_0`, `up_3`). It has no encoder; the discriminators, which are not kept for use, learn all.
+        scheduler_interval: When the schedule is stepped. See `Task`.
 
     Raises:
         ValueError: An argument is out of range, or the generator has no such part.
@@ -100,12 +101,14 @@ class SynthesisTask(Task):
         weights: FileName | None = None,
         num_upsampling_layers: Upsampling = "more",
         freeze: str | list[str] | None = None,
+        scheduler_interval: Interval | None = None,
     ) -> None:
         num_labels, partial = plain(num_labels), plain(partial)
         super().__init__(
             network_name=f"spade_generator ngf {ngf}",
             padding="partial" if partial else "zeros",
             scheduler=scheduler,
+            scheduler_interval=scheduler_interval,
             not_kept=["weights", "vgg", "judge", "protocols", "detector", "inception"],
             clips_gradients=False,
             freeze=freeze,
@@ -143,7 +146,12 @@ class SynthesisTask(Task):
                 message = f"Training needs `{name}` (the packaged recipes have one: `pcpad configs`)"
                 raise UserValueError(message)
         made = [
-            optimizer_and_scheduler([one for one in net.parameters() if one.requires_grad], make, self.scheduler)
+            optimizer_and_scheduler(
+                [one for one in net.parameters() if one.requires_grad],
+                make,
+                self.scheduler,
+                interval=self.scheduler_interval,
+            )
             for net, make in pairs.values()
         ]
         if any("monitor" in one.get("lr_scheduler", {}) for one in made):
@@ -240,6 +248,12 @@ class SynthesisTask(Task):
         if self.items is not None:
             self.items.add({"l1": each})
         self.judges.update(fake, truth, batch)
+
+    def validation_names(self) -> set[str]:
+        """The names of `val/*`: terms with weight 0 are not computed, and mIoU needs a judge."""
+        terms = {name for name, weight in self.loss_weights.items() if weight}
+        judged = {"mIoU"} if self.judge_files.segmentation is not None else set()
+        return {"l1", "loss", "hinge", "discriminator", *terms, *judged}
 
     def on_validation_epoch_end(self) -> None:
         """Log the judge's `val/mIoU`."""

@@ -7,7 +7,6 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info
 
-from pcpad.models.averaging import AveragedNetwork
 from pcpad.models.origins import stated
 from pcpad.models.spade import refuse_other_spade
 from pcpad.models.weights import load_state, read_weights, unwrap
@@ -32,7 +31,7 @@ def start_synthesis(task: Any, weights: str | Path, num_upsampling_layers: str) 
     parts = {"generator": task.generator, "discriminator": task.discriminator, "average": task.average}
     if not any(name.startswith("average.") for name in state):
         load_state(task.generator, state, source)
-        task.average = AveragedNetwork(task.generator, task.average.decay)
+        task.average.restart(task.generator)
         rank_zero_info(f"The generator starts from {source}, the discriminators start from random values")
         return
     for part, network in parts.items():

@@ -184,7 +184,9 @@ def read_results(path: Path) -> dict[str, Any]:
         for entry in entries.values():
             entry["metrics"] = {str(name): _number(value) for name, value in entry["metrics"].items()}
             history = entry.get("history") or {}
-            entry["history"] = {int(epoch): _number(value) for epoch, value in history.items()}
+            entry["history"] = {int(when): _number(value) for when, value in history.items()}
+            if entry.get("history_by", "epoch") not in ("epoch", "step"):
+                raise ValueError(entry["history_by"])
     except (*UNREADABLE, AttributeError, KeyError, TypeError) as error:
         message = f"{path} is damaged ({type(error).__name__}: {error})"
         raise UserValueError(message) from error

@@ -25,8 +25,9 @@ def tune_cells_for(root: Path, grid: Grid, cells: Sequence[Cell]) -> list[Cell]:
 def decide(root: Path, grid: Grid) -> list[str]:
     """Choose for each group whose runs are all done, and record it; earlier choices are kept.
 
-    The best epoch of each candidate's run by the monitored validation metric is compared; of equal ones the first that
-    was typed is taken. A run whose loss became infinite or NaN has lost. Tests have no part in it.
+    The best epoch (or validation, where epochs have several) of each candidate's run by the monitored validation metric
+    is compared; of equal ones the first that was typed is taken. A run whose loss became infinite or NaN has lost.
+    Tests have no part in it.
 
     Args:
         root: The grid's folder.
@@ -79,7 +80,8 @@ def _choose(grid: Grid, runs: Sequence[Run]) -> tuple[dict[str, Any] | None, str
         return None, f"{metric.name} is not finite for any of the values to choose from"
     top = max(numbers) if grid.mode == "max" else min(numbers)
     first, *equal = [each["values"] for each in candidates if each["best"] == top]
-    return {"chosen": first, "as_good": equal, "candidates": candidates}, ""
+    by = {"by": "step"} if any(run.by(metric) == "step" for run in runs) else {}
+    return {"chosen": first, "as_good": equal, "candidates": candidates, **by}, ""
 
 
 def tuned_table(root: Path, grid: Grid) -> Table | None:
@@ -106,7 +108,8 @@ def tuned_table(root: Path, grid: Grid) -> Table | None:
         f"Each value had one run of the full length with seed {grid.tuning.seed}, {count} for each row of the "
         "comparison, and was chosen by validation alone."
     )
-    title = f"Chosen on validation: {grid.monitor}, best epoch; {Metric('', grid.mode).direction}{numbers.unit}"
+    best = "best validation" if any(choice.get("by") == "step" for choice in choices.values()) else "best epoch"
+    title = f"Chosen on validation: {grid.monitor}, {best}; {Metric('', grid.mode).direction}{numbers.unit}"
     return Table(title, ["for", *map(short_name, options), str(grid.monitor), ""], rows, notes)
 
 

@@ -143,8 +143,11 @@ def draw_convergence(study: Study, path: Path) -> Path | None:
 
 
 def _curves(study: Study, axis: Any, setting: tuple[str, ...], metric: Metric, skip: int) -> None:
+    by = study.by(metric)
     histories = {
-        value: [run.epochs(metric) for run in study.group(setting, value) if run.epochs(metric)]
+        value: [
+            run.epochs(metric) for run in study.group(setting, value) if run.epochs(metric) and run.by(metric) == by
+        ]
         for value in study.values
     }
     numbers = Numbers(metric.name, [v for runs in histories.values() for run in runs for v in run.values()])
@@ -160,7 +163,7 @@ def _curves(study: Study, axis: Any, setting: tuple[str, ...], metric: Metric, s
         means = [summary.mean for summary in summaries]
         spreads = [summary.stdev or 0.0 for summary in summaries]
         shown = style(study, value)
-        shown_epochs = [epoch + 1 for epoch in epochs]
+        shown_epochs = [epoch + (by == "epoch") for epoch in epochs]
         every = max(1, len(epochs) // 12)
         axis.plot(
             shown_epochs, means, label=figure_text(f"{value} (n = {len(runs)})"), markersize=4, markevery=every, **shown
@@ -168,7 +171,7 @@ def _curves(study: Study, axis: Any, setting: tuple[str, ...], metric: Metric, s
         low, high = _band(means, spreads)
         axis.fill_between(shown_epochs, low, high, color=shown["color"], alpha=0.15, linewidth=0)
         most = max(most, len(runs))
-    axis.set_xlabel("epochs trained")
+    axis.set_xlabel(f"{by}s trained")
     axis.set_ylabel(metric.name + numbers.unit)
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.grid(alpha=0.3)

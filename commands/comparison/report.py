@@ -18,7 +18,7 @@ from pcpad.commands.comparison.items import NOTE, item_cells, item_results
 from pcpad.commands.comparison.metrics import Metric, Numbers
 from pcpad.commands.comparison.results import Result, Study
 from pcpad.commands.comparison.runs import problems
-from pcpad.commands.comparison.statistics import MOST_NEEDED, epochs_to_reach
+from pcpad.commands.comparison.statistics import MOST_NEEDED, epochs_to_reach, first_to_reach
 from pcpad.tables import Table
 from pcpad.terminal import for_terminal
 
@@ -248,18 +248,21 @@ def _reach_tables(study: Study, level: float) -> Iterator[Table]:
         assert metric is not None
         rows = [[value, *_reach_cells(study, setting, value, metric, level)] for value in study.values]
         sign = "≥" if metric.mode == "max" else "≤"
-        title = _titled(study, f"Epochs trained until {metric.name} {sign} {level:g}", setting)
+        by_step = study.by(metric) == "step"
+        counted = "Steps" if by_step else "Epochs"
+        title = _titled(study, f"{counted} trained until {metric.name} {sign} {level:g}", setting)
         columns = [short_name(study.grid.compared), *_seeds(study), "mean of those that did", "never did"]
-        yield Table(title, columns, rows, ["Counted at validations; the first epoch is 1."])
+        yield Table(title, columns, rows, [f"Counted at validations{'' if by_step else '; the first epoch is 1'}."])
 
 
 def _reach_cells(study: Study, setting: tuple[str, ...], value: str, metric: Metric, level: float) -> list[str]:
     epochs = {}
     for run in study.group(setting, value):
-        history = run.epochs(metric)
+        history = run.epochs(metric) if run.by(metric) == study.by(metric) else {}
         if history:
             assert metric.mode is not None  # see Study
-            epochs[run.cell.seed] = epochs_to_reach(history, level, metric.mode)
+            count = first_to_reach if run.by(metric) == "step" else epochs_to_reach
+            epochs[run.cell.seed] = count(history, level, metric.mode)
     reached = [count for count in epochs.values() if count is not None]
     cells = [
         study.absent(setting, value, seed) if seed not in epochs else str(epochs[seed] or "never")
@@ -288,6 +291,12 @@ def footnotes(study: Study) -> list[str]:
     ]
     if any(study.crossed(setting, *measure) for setting in study.settings for measure in study.measures):
         notes.append("In cross testing diff is to the same weights under the padding they were trained with.")
+    old = sorted(run.cell.name for run in study.runs if run.finished and run.history and run.history_by == "epoch")
+    if old and any(run.history_by == "step" for run in study.runs):
+        notes.append(
+            f"Only one validation in each epoch is known of {', '.join(old)}, which an earlier version trained; of the "
+            "other runs all count. Numbers of best and last validations are comparable once these are run again."
+        )
     if item_results(study):
         notes.append(NOTE)
     return notes

@@ -143,6 +143,10 @@ class Study:
             return Metric(self.grid.monitor, self.grid.mode)
         return next((metric for metric in self.metrics if not metric.is_test), None)
 
+    def by(self, metric: Metric) -> str:
+        """What a metric is counted by: `epoch`, or `step` if any run validated several times in an epoch."""
+        return "step" if any(run.by(metric) == "step" for run in self.runs) else "epoch"
+
     def group(self, setting: tuple[str, ...], value: str) -> list[Run]:
         """The runs of one setting and one compared value, by seed."""
         found = [run for run in self.runs if run.cell.values[self.grid.compared] == value]
@@ -199,9 +203,10 @@ class Study:
     def label(self, metric: Metric, when: str) -> str:
         """When a metric is taken, for titles: `best epoch of each run`."""
         logged = max((len(run.epochs(metric)) for run in self.runs), default=0)
-        epochs = min(logged, self.grid.last_epochs) or self.grid.last_epochs
+        count = min(logged, self.grid.last_epochs) or self.grid.last_epochs
+        one = "validation" if self.by(metric) == "step" else "epoch"
         return {
-            "best": "best epoch of each run",
-            "last": "mean of the last epoch" if epochs == 1 else f"mean of the last {epochs} epochs",
+            "best": f"best {one} of each run",
+            "last": f"mean of the last {one}" if count == 1 else f"mean of the last {count} {one}s",
             "test": f"{self.grid.checkpoint} checkpoint of each run",
         }[when]

@@ -25,6 +25,9 @@ from pcpad.commands.comparison.metrics import Metric
 from pcpad.errors import UserValueError
 from pcpad.files import read_text
 
+VALIDATION = "val/"
+"""How names of metrics begin that are logged in validation."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -33,14 +36,15 @@ class Run:
     Args:
         cell: The cell.
         monitor: What its recipe monitors.
-        history: Epoch to the monitored metric's value; empty unless training came to its end.
+        history: Epoch, or step, to the monitored metric's value; empty unless training came to its end.
         finished: Whether it did.
-        logs: Metrics of finished training by name, epoch to value.
+        logs: Metrics of finished training by name, epoch (or step, see `by`) to value.
         tests: What it was tested with to the test's metrics; None is as trained.
         failed: `(step, error)` of each step that failed in the last attempt.
         damaged: Which of its files cannot be used, and why.
         log: What the cell printed.
-        last_epochs: Over how many of its last epochs a run is averaged.
+        last_epochs: Over how many of its last epochs, or validations by step, a run is averaged.
+        history_by: `step` for a run with several validations in an epoch, each of which counts; else `epoch`.
     """
 
     cell: Cell
@@ -53,9 +57,14 @@ class Run:
     log: Path
     damaged: tuple[str, ...] = ()
     last_epochs: int = 5
+    history_by: str = "epoch"
+
+    def by(self, metric: Metric) -> str:
+        """What `epochs` counts: `epoch`, or `step` for a metric of several validations in an epoch."""
+        return self.history_by if metric.name == self.monitor or metric.name.startswith(VALIDATION) else "epoch"
 
     def epochs(self, metric: Metric) -> dict[int, float]:
-        """A validation or training metric's value at the end of each epoch."""
+        """A validation or training metric's value at the end of each epoch, or at each validation; see `by`."""
         if not self.finished:
             return {}
         return self.history if metric.name == self.monitor else self.logs.get(metric.name, {})
@@ -65,7 +74,7 @@ class Run:
 
         Args:
             metric: Which metric.
-            when: Of its `best` epoch, the mean of its `last` epochs, or of its `test`.
+            when: Of its `best` epoch or validation, the mean of its `last` ones, or of its `test`.
             tested: Under which padding, where that is not the one trained with.
 
         Returns:
@@ -104,7 +113,8 @@ def read_run(root: Path, grid: Grid, cell: Cell) -> Run:
     todo = steps(root, grid, cell, to_run=False)
     done = [step.name for step in todo if step.done()]
     damaged = [line for step in todo if step.name not in done for line in damaged_results(step.folder)]
-    logs, unread = _read_logs(folder / "fit") if fit is not None else ({}, [])
+    by = (fit or {}).get("history_by", "epoch")
+    logs, unread = _read_logs(folder / "fit", by) if fit is not None else ({}, [])
     return Run(
         cell=cell,
         monitor=grid.monitor,
@@ -116,17 +126,19 @@ def read_run(root: Path, grid: Grid, cell: Cell) -> Run:
         log=folder / LOG_FILE,
         damaged=(*(f"{line}: the step is done again by the next `pcpad compare`" for line in damaged), *unread),
         last_epochs=grid.last_epochs,
+        history_by=by,
     )
 
 
-def _read_logs(folder: Path) -> tuple[dict[str, dict[int, float]], list[str]]:
+def _read_logs(folder: Path, by: str) -> tuple[dict[str, dict[int, float]], list[str]]:
     """`metrics.csv` of a training run and of what it was resumed from; an epoch done again counts once.
 
     Args:
         folder: Of the cell's fits.
+        by: What validations are counted by, `epoch` or `step`.
 
     Returns:
-        Metric to epoch to value, and a line for each file that is damaged, of which nothing counts.
+        Metric to epoch, or step, to value, and a line for each file that is damaged, of which nothing counts.
     """
     found: dict[str, dict[int, float]] = {}
     damaged = []
@@ -135,23 +147,28 @@ def _read_logs(folder: Path) -> tuple[dict[str, dict[int, float]], list[str]]:
         if not path.is_file() or not _has_fit(run):
             continue
         try:
-            for name, epoch, value in logged(path):
-                found.setdefault(name, {})[epoch] = value
+            for name, when, value in logged(path, by):
+                found.setdefault(name, {})[when] = value
         except (OSError, ValueError, OverflowError, csv.Error) as error:
             damaged.append(f"{path} is damaged ({error}): remove {run}, and the cell is run again")
     return found, damaged
 
 
-def logged(path: Path) -> list[tuple[str, int, float]]:
-    """Metric, epoch and value of each number in a `metrics.csv`."""
+def logged(path: Path, by: str = "epoch") -> list[tuple[str, int, float]]:
+    """Metric, epoch and value of each number in a `metrics.csv`; of validations by `step`, the steps taken instead."""
     with io.StringIO(read_text(path), newline="") as file:
         return [
-            (name, int(float(row["epoch"])), float(value))
+            (name, _when(row, name, by), float(value))
             for row in csv.DictReader(file)
             if row.get("epoch")
             for name, value in row.items()
             if value and name not in ("epoch", "step")
         ]
+
+
+def _when(row: dict[str, str], name: str, by: str) -> int:
+    # Lightning logs a validation under the number of the last step, counted from 0.
+    return int(float(row["step"])) + 1 if by == "step" and name.startswith(VALIDATION) else int(float(row["epoch"]))
 
 
 def _has_fit(run: Path) -> bool:

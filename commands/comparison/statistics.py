@@ -225,6 +225,15 @@ def pairs_needed(effect: float) -> int | None:
     return count if count <= MOST_NEEDED else None
 
 
+def first_to_reach(history: Mapping[int, float], level: float, mode: str) -> int | None:
+    """The first epoch, or step, at which a metric reached a level; see `epochs_to_reach`."""
+    for when in sorted(history):
+        value = history[when]
+        if (value >= level) if mode == "max" else (value <= level):
+            return when
+    return None
+
+
 def epochs_to_reach(history: Mapping[int, float], level: float, mode: str) -> int | None:
     """How many epochs a run was trained until a metric first reached a level.
 
@@ -236,11 +245,8 @@ def epochs_to_reach(history: Mapping[int, float], level: float, mode: str) -> in
     Returns:
         The number of epochs, 1 for the first; None when it never did. NaN reaches nothing.
     """
-    for epoch in sorted(history):
-        value = history[epoch]
-        if (value >= level) if mode == "max" else (value <= level):
-            return epoch + 1
-    return None
+    epoch = first_to_reach(history, level, mode)
+    return None if epoch is None else epoch + 1
 
 
 if not TYPE_CHECKING:  # else type checkers would accept any name

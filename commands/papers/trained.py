@@ -312,11 +312,12 @@ def _of_run(
             monitor=(fit or {}).get("monitor"),
             history=(fit or {}).get("history", {}),
             finished=fit is not None,
-            logs=_log(home, damaged) if fit is not None else {},
+            logs=_log(home, damaged, fit.get("history_by", "epoch")) if fit is not None else {},
             tests=tests,
             failed=[],
             log=home / "log.txt",
             last_epochs=last_epochs if isinstance(last_epochs, int) and last_epochs > 0 else 5,
+            history_by=(fit or {}).get("history_by", "epoch"),
         ),
         config=config,
     )
@@ -334,12 +335,12 @@ def _config(folder: Path, damaged: list[str]) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _log(folder: Path, damaged: list[str]) -> dict[str, dict[int, float]]:
+def _log(folder: Path, damaged: list[str], by: str) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = {}
     path = folder / "metrics.csv"
     try:
-        for name, epoch, value in logged(path) if path.is_file() else ():
-            found.setdefault(name, {})[epoch] = value
+        for name, when, value in logged(path, by) if path.is_file() else ():
+            found.setdefault(name, {})[when] = value
     except (OSError, ValueError, OverflowError, csv.Error) as error:
         damaged.append(f"{path} is damaged ({error})")
     return found

@@ -104,7 +104,8 @@ class VGG19Features(nn.Module):
         except FileNotFoundError as error:
             message = (
                 f"The perceptual loss compares features of VGG19, whose weights are missing. {error} To train without "
-                "it set its weight to 0 (on the command line --model.loss_weights '{vgg: 0}'): the pictures get worse."
+                "it set its weight to 0, and decide which checkpoint is best by another metric than val/vgg (on the "
+                "command line --model.loss_weights '{vgg: 0}' --checkpoint.monitor val/l1): the pictures get worse."
             )
             raise UserFileNotFoundError(message) from error
         _keep(self, state, path, "VGG19", _BLOCKS_19, _CHANNELS_19)

@@ -41,6 +41,11 @@ class AveragedNetwork(nn.Module):
         """Stay in evaluation mode: the average must not collect batch statistics itself."""
         return super().train(False)
 
+    def restart(self, network: nn.Module) -> None:
+        """Begin again from the original's current weights, in place, as after these were loaded from a file."""
+        self.network.load_state_dict(network.state_dict(), strict=True)
+        self.updates.zero_()
+
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Take one step toward the original's current weights."""

@@ -32,6 +32,8 @@ __all__ = ["Inpainter", "load_inpainter", "load_start"]
 _OWN = "pcpad"
 _IMAGENET = (NAOTO0804.mean, NAOTO0804.std)
 _DEEPEST, _WIDEST = 16, 4096
+# The two networks in a checkpoint of a task that keeps a running average.
+_NETWORK, _AVERAGE = "network.", "average.network."
 
 
 class Inpainter(nn.Module):
@@ -145,24 +147,39 @@ def load_inpainter(file: str | Path, *, depth: int | None = None) -> nn.Module:
     return Inpainter(network, _OWN, 2**network.depth, mean, std).eval()
 
 
-def load_start(network: nn.Module, file: str | Path, mean: Sequence[float], std: Sequence[float]) -> None:
+def load_start(
+    network: nn.Module, file: str | Path, mean: Sequence[float], std: Sequence[float], *, averaged: bool = False
+) -> str | None:
     """Load weights, including public ones, into a network of RGB images with this mean and deviation.
+
+    A checkpoint of `InpaintingTask` with `ema` holds two networks, of which one is taken: the network itself, from
+    which training goes on, or its running average.
 
     Args:
         network: The network to fill in place; an `InpaintingUNet` for public weights.
         file: A local file.
         mean: Mean per channel of images in [0, 1].
         std: Standard deviation per channel, likewise.
+        averaged: Whether to take the average, where the file has both.
+
+    Returns:
+        Which was taken of two, `network` or `average`; None for a file with one network.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The weights do not fit, or are of a family with another normalization.
     """
     source = str(file)
-    found = family_of(unwrap(read_weights(file), source))
+    state = unwrap(read_weights(file), source)
+    if any(name.startswith(_AVERAGE) for name in state):
+        prefix = _AVERAGE if averaged else _NETWORK
+        own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        load_state(network, own, source)
+        return prefix.partition(".")[0]
+    found = family_of(state)
     if found is None or found.family.own_layers:
         load_weights(network, file)
-        return
+        return None
     family = found.family
     given, meant = [*mean, *std], [*family.mean, *family.std]
     if not all(math.isclose(a, b, abs_tol=1e-3) for a, b in zip(given, meant, strict=True)):
@@ -176,6 +193,7 @@ def load_start(network: nn.Module, file: str | Path, mean: Sequence[float], std:
     load_weights(network, file)
     if family.bgr:
         network.load_state_dict(swap_colors(network.state_dict()), strict=True)
+    return None
 
 
 def _rounded(values: Sequence[float]) -> list[float]:

@@ -1,4 +1,4 @@
-"""The results of a run: best epoch, mean of the last epochs, test metrics, as a table and as JSON."""
+"""The results of a run: best validation, mean of the last ones, test metrics, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ from pcpad.terminal import tell
 class RunResults(Callback):
     """Keeps the numbers that the papers report of a training run, and writes all results to the run's `results.json`.
 
-    For the monitored validation metric, the best epoch's value and the mean of the last five epochs'. The values are
-    part of the checkpoint, so an interrupted run reports all of its epochs, each counted once. The file
+    For the monitored validation metric, the best epoch's value and the mean of the last five epochs'. A run that
+    validates several times in an epoch has them of all validations instead, by step: `history_by` is then `step`. The
+    values are part of the checkpoint, so an interrupted run reports all of its validations, each counted once. The file
     has one entry for each of `fit`, `validate` and `test`, with the paddings trained and tested with, and under
     `meanings` the unit of each number, and whether `higher` or `lower` is better, null if unknown.
 
     Args:
         monitor: The validation metric, such as `val/top1`; without one, only final metrics are kept.
         mode: Whether its best is the `max` or the `min`.
-        last_epochs: Number of epochs that the mean is taken over.
+        last_epochs: Number of epochs, or of validations by step, that the mean is taken over.
     """
 
     def __init__(self, monitor: str | None = None, mode: Literal["max", "min"] = "max", last_epochs: int = 5) -> None:
@@ -42,25 +43,34 @@ class RunResults(Callback):
         self.mode = mode
         self.last_epochs = last_epochs
         self.history: dict[int, float] = {}
+        # None in a run resumed from a checkpoint of an earlier version, which kept only the last in each epoch.
+        self.steps: dict[int, float] | None = {}
         self._closing: list[RichTable | str] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """The metric of every epoch so far."""
-        return {"monitor": self.monitor, "history": dict(self.history)}
+        """The metric of every epoch and of every validation so far."""
+        kept: dict[str, Any] = {"monitor": self.monitor, "history": dict(self.history)}
+        return kept if self.steps is None else kept | {"steps": dict(self.steps)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue counting from the checkpoint, if it counted the same metric."""
-        self.history = dict(state_dict["history"]) if state_dict["monitor"] == self.monitor else {}
+        self.history, self.steps = {}, {}
+        if state_dict["monitor"] == self.monitor:
+            self.history = dict(state_dict["history"])
+            self.steps = dict(state_dict["steps"]) if "steps" in state_dict else None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the epoch's value; several validations in an epoch, or a repeated epoch, count once."""
+        """Keep the value, by epoch and by step; a repeated validation counts once."""
         if trainer.sanity_checking:
             return
         if trainer.state.fn != "fit":
             self._report(trainer, pl_module, "validate", "val/")
             return
         if self.monitor is not None and self.monitor in trainer.callback_metrics:
-            self.history[trainer.current_epoch] = float(trainer.callback_metrics[self.monitor])
+            value = float(trainer.callback_metrics[self.monitor])
+            self.history[trainer.current_epoch] = value
+            if self.steps is not None:
+                self.steps[trainer.global_step] = value
         self._write(trainer, "fit", {**self._summary(trainer, pl_module, "val/"), **self.summary(), "finished": False})
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -70,10 +80,11 @@ class RunResults(Callback):
         entry = {**self._summary(trainer, pl_module, "val/"), **summary, "best_checkpoint": best, "finished": True}
         path = self._write(trainer, "fit", entry)
         if summary:
-            mean, count = summary["mean_last_epochs"], len(summary["last_epochs"])
+            by, many = ("step", "validations") if "best_step" in summary else ("epoch", "epochs")
+            count = len(summary[f"last_{by}s"])
             self._closing.append(
-                f"{self.monitor}: best {shown(summary['best'])} (epoch {summary['best_epoch']}), "
-                f"mean of the last {count} epochs {shown(mean)}"
+                f"{self.monitor}: best {shown(summary['best'])} ({by} {summary[f'best_{by}']}), "
+                f"mean of the last {count} {many} {shown(summary[f'mean_last_{many}'])}"
             )
         self._closing += [f"Written to {path}"] if path else []
 
@@ -82,25 +93,30 @@ class RunResults(Callback):
         self._report(trainer, pl_module, "test", "test/")
 
     def summary(self) -> dict[str, Any]:
-        """The best epoch and the mean of the last ones.
+        """The best validation and the mean of the last ones.
 
         Returns:
             `monitor`, `best`, `best_epoch`, `mean_last_epochs`, `last_epochs` (their numbers) and `history`; empty
-            before the first epoch.
+            before the first epoch. If any epoch had several validations, `history_by` "step", `best_step`,
+            `mean_last_validations`, `last_steps` and `history` by the number of steps taken.
         """
         if not self.history:
             return {}
-        epochs = sorted(self.history)
+        by_step = self.steps is not None and len(self.steps) > len(self.history)
+        history = self.steps if self.steps is not None and by_step else self.history
+        by, many = ("step", "validations") if by_step else ("epoch", "epochs")
+        order = sorted(history)
         pick = max if self.mode == "max" else min
-        best_epoch = pick(epochs, key=lambda epoch: self.history[epoch])  # the first of equals
-        last = epochs[-self.last_epochs :]
+        best = pick(order, key=lambda when: history[when])  # the first of equals
+        last = order[-self.last_epochs :]
         return {
             "monitor": self.monitor,
-            "best": self.history[best_epoch],
-            "best_epoch": best_epoch,
-            "mean_last_epochs": math.fsum(self.history[epoch] for epoch in last) / len(last),
-            "last_epochs": last,
-            "history": {epoch: self.history[epoch] for epoch in epochs},
+            **({"history_by": "step"} if by_step else {}),
+            "best": history[best],
+            f"best_{by}": best,
+            f"mean_last_{many}": math.fsum(history[when] for when in last) / len(last),
+            f"last_{by}s": last,
+            "history": {when: history[when] for when in order},
         }
 
     def _summary(self, trainer: Trainer, pl_module: LightningModule, prefix: str) -> dict[str, Any]:

@@ -20,10 +20,12 @@ def make_grid(root, mode="max", paddings=("zeros", "partial"), tuning=RATES):
     return enter_grid(root, Grid(("fake.yaml",), (), tuple(axes), expand(axes), resolved, tuning=tuning))
 
 
-def write_fit(root, cell, history):
+def write_fit(root, cell, history, by=None):
+    history = dict(enumerate(history)) if by is None else history
+    entry = {"history": history, "metrics": {}, **({} if by is None else {"history_by": by})}
     run = root / cell.name / "fit" / "fake" / "version_0"
     run.mkdir(parents=True)
-    (run / "results.json").write_text(json.dumps({"fit": {"history": dict(enumerate(history)), "metrics": {}}}))
+    (run / "results.json").write_text(json.dumps({"fit": entry}))
 
 
 def tune(root, grid, scores):
@@ -68,6 +70,15 @@ def test_each_padding_has_its_own_best_by_validation_alone(tmp_path):
     assert "padding=zeros: model.lr=0.1 is the largest that was tried; a better one may lie beyond." in text
     assert "padding=partial: model.lr=0.01" not in text
     assert "one run of the full length with seed 1000, 3 for each row" in text
+
+
+def test_every_validation_counts_where_an_epoch_has_several(tmp_path):
+    grid = make_grid(tmp_path, paddings=("zeros",))
+    for cell, history in zip(grid.tune_cells, [{100: 0.5, 200: 0.4}, {100: 0.9, 200: 0.1}, {100: 0.6}], strict=True):
+        write_fit(tmp_path, cell, history, by="step")
+    assert decide(tmp_path, grid) == []
+    assert read_choices(tmp_path, grid)["padding=zeros"]["chosen"] == {"model.lr": "0.01"}
+    assert "Chosen on validation: val/top1, best validation" in tuned_table(tmp_path, grid).markdown()
 
 
 def test_lower_is_better_where_the_recipe_says_so(tmp_path):
