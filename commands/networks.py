@@ -128,9 +128,9 @@ def load_network(
     elif ":" in name:
         module = _made(name, imports, weights is not None)
         if weights is not None:
-            own = read_metadata(weights).get("padding", "zeros")
-            if own != "zeros":  # as `pcpad adapt` writes them
-                convert_padding(module, own)
+            stated = read_metadata(weights).get("padding")
+            if stated is not None:  # as `pcpad adapt` writes them
+                convert_padding(module, stated)
             load_weights(module, weights)
     else:
         trained = weights is not None

@@ -237,7 +237,8 @@ class BorderReport:
     def verdict(self) -> str:
         """The conclusion, the numbers behind it, and the recommendation."""
         if not self.results:
-            return f"No convolution of {self.network} pads: borders are as accurate as the rest, nothing to measure."
+            known = self.notes[0] if self.notes else "Borders are as accurate as the rest, nothing to measure."
+            return f"No convolution of {self.network} pads. {known}"
         return " ".join(part for part in (self._of_own(), self._of_others(), self._of_margin(), self.advice) if part)
 
     def _of_own(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import torch
@@ -32,6 +32,11 @@ PADDINGS = ("zeros", "partial", "reflect", "replicate", "mean")
 LEAST_IMAGES = 16
 """The minimum number of images: with fewer, the intervals are unreliable."""
 
+_ROUNDING = 1e-4  # errors up to this, relative to the output's spread, are those of float32
+_ELSEWHERE = (
+    "No convolution pads that could be converted, so only the network's own padding was measured: pooling, transposed "
+    "convolutions or functions pad."
+)
 _FEW_CHANNELS = 4  # outputs of up to this many channels are colors, not classes
 
 
@@ -105,19 +110,27 @@ def border_report(
     photographs = _checked(images, targets)
     own, pads = own_padding(model)
     called = name or type(model).__name__
-    if not pads:
-        return BorderReport(called, "dense", len(photographs), 0, 0, band, tolerance, "none")
+    nothing = BorderReport(called, "dense", len(photographs), 0, 0, band, tolerance, "none")
     ready = Photographs(photographs, normalize, model)
     with _undisturbed():
-        variants, left, failed = _variants(model, own, paddings, fallback)
-        plan = plan_for(variants[own], ready, crop, context, output_key)
+        variants, left, failed = _variants(model, own, paddings if pads else (), fallback)
+        try:
+            plan = plan_for(variants[own], ready, crop, context, output_key)
+        except UserError:
+            if pads:
+                raise
+            return replace(nothing, notes=("Its output could not be compared with that of a larger image.",))
         measured = _Measured(plan, own, variants, list(targets) if targets is not None else None, failed=failed)
         if plan.kind == "classifier":
             measured.decisions = Decisions(own, _decision_size(decision_size, ready.least, plan))
         for start in range(0, len(ready), batch_size):
             measured.update(ready, range(start, min(len(ready), start + batch_size)), band, output_key)
             progress(min(len(ready), start + batch_size), len(ready))
-        return measured.report(called, band, tolerance, left, len(ready))
+        report = measured.report(called, band, tolerance, left, len(ready))
+    if pads:
+        return report
+    # Pooling, transposed convolutions and functions may pad nevertheless, which the errors show.
+    return replace(report, notes=(_ELSEWHERE, *report.notes)) if report.results[0].error.value > _ROUNDING else nothing
 
 
 def own_padding(model: nn.Module) -> tuple[str, bool]:
@@ -127,16 +140,16 @@ def own_padding(model: nn.Module) -> tuple[str, bool]:
         model: The network, which is not changed.
 
     Returns:
-        The padding's name, or `own` if it is unknown, and whether anything pads.
+        The padding's name, or `own` if it is unknown, and whether a convolution, or anything that is named, pads.
 
     Example:
         >>> own_padding(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect")), own_padding(nn.Conv2d(1, 1, 3))
-        (('reflect', True), ('zeros', False))
+        (('reflect', True), ('own', False))
     """
     _, report = convert_padding(shared_copy(model), "partial", drop_border_filters=True, return_report=True)
     befores = Counter(row.before for row in report.converted) or Counter(row.before for row in report.kept)
     if not befores:
-        return "zeros", False
+        return "own", False
     most = befores.most_common(1)[0][0]
     return ("own" if most == "-" else most), True
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities import rank_zero_info
@@ -18,6 +20,12 @@ class StopsEarly(EarlyStopping):
 
     def __init__(self, monitor: str, mode: str, patience: int) -> None:
         super().__init__(monitor=monitor, mode=mode, patience=patience, verbose=False)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Resume counting from a checkpoint; the patience is this run's, which may be larger, and so is its end."""
+        patience = self.patience
+        super().load_state_dict(state_dict)
+        self.patience, self.stopped_epoch = patience, 0
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report that early stopping ended the run."""

@@ -18,6 +18,7 @@ def mine(tmp_path, monkeypatch):
     (tmp_path / "my_nets.py").write_text(
         "from torch import nn\n"
         "def make():\n    return nn.Sequential(nn.Conv2d(1, 1, 3, padding=1))\n"
+        "def mirrored():\n    return nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, padding_mode='reflect'))\n"
         "def other():\n    return 3\n"
         "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
         "        self.conv = nn.Conv2d(3, 2, 3, padding=1)\n"
@@ -103,6 +104,14 @@ def test_recovered_weights_of_a_function_s_network_bring_their_padding(mine):
     image = torch.rand(1, 1, 8, 8)
     network[0].exponent = 0.5
     assert isinstance(loaded[0], PartialConv2d)
+    assert torch.equal(loaded(image), network(image))
+
+
+def test_weights_for_zeros_convert_a_network_of_another_padding(mine):
+    network = convert_padding(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1)), "zeros").eval()
+    save_padded_weights(network, "zeros.safetensors", "zeros")
+    loaded = load_network(f"{mine}:mirrored", imports=[mine], weights="zeros.safetensors").module
+    image = torch.rand(1, 1, 8, 8)
     assert torch.equal(loaded(image), network(image))
 
 

@@ -2,11 +2,13 @@
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from pcpad.commands.comparison import statistics
 from pcpad.commands.comparison.statistics import (
     corrected,
     effect_interval,
@@ -70,6 +72,19 @@ def test_signs_by_hand():
     many = np.random.default_rng(0).normal(0.3, 1, 200)
     assert sign_flips(many) == sign_flips(many) == 2 / 10_000  # at random, but the same each time
     assert sign_flips(many - many.mean()) > 0.9
+
+
+@pytest.mark.parametrize("mean", [0, 0.05, 0.15])
+def test_flips_of_many_pairs_say_the_same_in_little_memory(mean, monkeypatch):
+    sample = np.random.default_rng(1).normal(mean, 1, 400)
+    by_scipy = sign_flips(sample)
+    monkeypatch.setattr(statistics, "_MANY", 300)
+    assert sign_flips(sample) == pytest.approx(by_scipy, abs=0.02)
+    assert sign_flips(-sample) == pytest.approx(by_scipy, abs=0.02)
+    tracemalloc.start()
+    sign_flips(np.random.default_rng(1).normal(mean, 1, 20_000), flips=200)
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
 
 
 def test_effects_by_hand():

@@ -133,12 +133,41 @@ def test_few_images_are_refused():
 
 
 @pytest.mark.faults
-def test_a_network_without_padding_is_told_and_nothing_is_run():
+def test_a_network_without_padding_is_told():
     network = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 1))
     report = border_report(network, photographs())
     assert not report.results
     assert "nothing to measure" in str(report)
-    assert own_padding(network) == ("zeros", False)
+    assert own_padding(network) == ("own", False)
+
+
+class ByFunction(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((1, 1, 3, 3), 1 / 9))
+
+    def forward(self, x):
+        return F.conv2d(x, self.weight, padding=1)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: nn.AvgPool2d(7, 1, 3),
+        lambda: nn.Sequential(nn.Conv2d(1, 4, 2, stride=2), nn.ConvTranspose2d(4, 1, 4, 2, 1)),
+        ByFunction,
+    ],
+    ids=["pooling", "transposed", "function"],
+)
+def test_what_pads_and_is_no_convolution_is_measured(build):
+    torch.manual_seed(0)
+    report = border_report(build().eval(), photographs(), paddings=("replicate",), crop=32, context=8)
+    (own,) = report.results
+    assert own.name == "own"
+    assert own.error.value > 0.05 > own.inside
+    assert report.failed or "only the network's own padding was measured" in str(report)
+    assert "nothing to measure" not in report.verdict
 
 
 @pytest.mark.faults
