@@ -142,9 +142,8 @@ def _planes(data: bytes, tags: Mapping[int, Any]) -> Iterator[bytearray]:
     file = bytearray(data)
     for channel in range(channels):
         del file[len(data) :]
-        plane: dict[int, tuple[int, ...]] = {
-            tag: (_first(tags[tag]),) for tag in (*_SHORTS, *_LONGS) if tag in tags
-        } | {_BITS: (16,), _PHOTOMETRIC: (1,), _CHANNELS: (1,), _PLANAR: (1,)}
+        plane: dict[int, tuple[int, ...]] = {_BITS: (16,), _PHOTOMETRIC: (1,), _CHANNELS: (1,), _PLANAR: (1,)}
+        plane |= {tag: (_first(tags[tag]),) for tag in (*_SHORTS, *_LONGS) if tag in tags and tag not in plane}
         for tag, values in parts.items():
             number = len(values) // channels
             plane[tag] = values[channel * number : (channel + 1) * number]

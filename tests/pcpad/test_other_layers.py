@@ -169,7 +169,7 @@ def test_fuse_conv_bn_eval(case):
     same(fused(*inputs(case)), network.norm(network.conv(*inputs(case))))
 
 
-@line("`fuse_conv_bn_eval` of `explicit`, of layers that get or return masks, of windows in the padding", "refused")
+@line("`fuse_conv_bn_eval` of `explicit`, of layers with masks, or with windows entirely in the padding", "refused")
 def test_fusion_that_would_be_wrong():
     norm = nn.BatchNorm2d(4).eval()
     with pytest.raises(UserTypeError, match="border filters would be left without it"):
