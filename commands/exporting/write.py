@@ -23,6 +23,7 @@ from pcpad.files import whole_file
 from pcpad.tasks.base import Task
 
 METADATA = "pcpad.json"
+_UNBOUNDED = 1 << 30  # pixels; what torch.export says of a size that nothing limits is larger
 
 
 def need_onnx() -> None:
@@ -58,13 +59,34 @@ def export_program(task: Task, kind: str, inputs: dict[str, Tensor], dynamic: bo
     try:
         # Else a map that is one pixel high in the example would be so for ever, and a batch of one another network.
         with torch.no_grad(), quiet(), _fx_config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
-            return torch.export.export(network, tuple(inputs.values()), dynamic_shapes=(shapes,))
+            program = torch.export.export(network, tuple(inputs.values()), dynamic_shapes=(shapes,))
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         why = f"{type(error).__name__}: {' '.join(lines[:2])}"
         advice = "Pass --fixed_size to export it for one size" if dynamic else "It has no fixed-size export either"
         message = f"torch.export cannot trace this network{' with a dynamic size' * dynamic}. {advice}. It said: {why}"
         raise UserValueError(message) from error
+    if dynamic:
+        _refuse_branches(program, inputs)
+    return program
+
+
+def _refuse_branches(program: ExportedProgram, inputs: dict[str, Tensor]) -> None:
+    """Refuse a program that holds only up to some size, of which an ONNX file would say nothing.
+
+    Raises:
+        ValueError: Larger inputs would take another branch.
+    """
+    uppers = (found.upper for found in program.range_constraints.values())
+    bounds = [int(upper) for upper in uppers if upper.is_Integer and upper < _UNBOUNDED]
+    if bounds:
+        size = "x".join(map(str, next(iter(inputs.values())).shape[-2:]))
+        message = (
+            f"The network computes differently for inputs of more than {min(bounds)} pixels (as where a fallback pads "
+            f"maps that are small), and a file made from an example of {size} would not: pass a larger --size, or "
+            "--fixed_size"
+        )
+        raise UserValueError(message)
 
 
 def write(

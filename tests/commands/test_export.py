@@ -10,11 +10,12 @@ from torch import nn
 from torch.nn import functional as F
 
 import pcpad
-from pcpad import cli
+from pcpad import cli, convert_padding
 from pcpad.adaptation.exponents import exponents_of, set_exponents
 from pcpad.commands import export
 from pcpad.commands.exporting import check, network, write
 from pcpad.commands.loading import load_task
+from pcpad.errors import UserValueError
 from pcpad.models import classifier, exportable_pooling
 from pcpad.models.padded_weights import save_padded_weights
 from pcpad.models.pooling import ExportablePool2d
@@ -220,6 +221,17 @@ def test_tasks_say_how_they_are_exported(tmp_path):
         task.network.weight.add_(0.01)
     with pytest.raises(ValueError, match="failed its check and was deleted"):
         check.check_file(path, "torch", task, (16, 24), 4)
+
+
+def test_a_network_that_pads_large_maps_otherwise_is_refused_for_any_size():
+    layers = nn.Sequential(nn.Conv2d(3, 4, 8, stride=8), nn.Conv2d(4, 2, 3, padding=12, dilation=12))
+    convert_padding(layers, "reflect", fallback="replicate")
+    task = network.Normalized(layers, "x", "reflect", (0.0,) * 3, (1.0,) * 3).eval()
+    write.export_program(task, "torch", network.example(task, 2, (128, 128)), dynamic=True)
+    small = network.example(task, 2, (64, 64))
+    with pytest.raises(UserValueError, match=r"more than 103 pixels .* of 64x64 would not: pass a larger --size"):
+        write.export_program(task, "torch", small, dynamic=True)
+    write.export_program(task, "torch", small, dynamic=False)
 
 
 @pytest.mark.parametrize(("size", "step"), [((224, 224), 1), ((65, 96), 1), ((64, 64), 32), ((96, 64), 32)])
