@@ -164,10 +164,10 @@ def _evaluated(line: Line, groups: Groups, pattern: str) -> dict[str, float]:
     names = {name for one in runs for found in one.run.tests.values() for name in found if re.fullmatch(pattern, name)}
     if not names:
         return {}
-    name = max(names, key=_size)
+    name = max(names, key=lambda each: (_size(each) == 1024, _size(each)))
     if len(names) > 1:
-        groups.remark(f"Of tiles of several sizes ours are the largest: {name}.")
-    elif _size(name) not in (0, 1024):
+        groups.remark(f"Of tiles of several sizes ours are those of {_size(name)} pixels: {name}.")
+    if _size(name) not in (0, 1024):
         groups.remark(f"Our tiles are of {_size(name)} pixels; the papers' of 1024.")
     return _percent(groups.values(runs, name, "test"))
 

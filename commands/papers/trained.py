@@ -228,7 +228,9 @@ def _tests(root: Path, grid: Grid, run: Run, padding: str) -> dict[str | None, d
     for folder in sorted((root / run.cell.name / "tests").glob("*/*")):
         kind = folder.parent.name
         if kind != grid.checkpoint and not kind.startswith(f"{grid.checkpoint}_eval"):
-            continue  # of another checkpoint, or of other data
+            continue  # of another checkpoint
+        if re.search(r"_(data|model)\.", kind):
+            continue  # of other data or with other options
         entry = finished_entry(folder, "test")
         if entry is not None:
             said = folder.name.removeprefix("padding=") if folder.name.startswith("padding=") else padding

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import statistics
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -226,6 +227,15 @@ def test_segmentation_tables(tmp_path, capsys):
     # That column is of 1/2.
     assert cells(capsys, "2022:T4", "--runs", root)["WN38_zero"]["1/3 x 1/3"] == ("80.472", "78.000")
     assert "Our tiles are of 512 pixels; the papers' of 1024." in paper(capsys, "2018:T7", "--runs", root)
+    for arguments, sizes in (
+        (("--eval+=Tile", "--eval.size=2048"), {"test/tile2048_o0/mIoU": 0.3, "test/tile1024_o0/mIoU": 0.4}),
+        (("--eval+=Tile", "--data.root=elsewhere"), {"test/tile1024_o0/mIoU": 0.1}),
+    ):
+        beside = replace(grid, test_arguments=arguments)
+        for cell in grid.cells:
+            write_test(root, beside, cell, about, sizes)
+    # The papers' size before larger ones; a test on other data is none of the table's.
+    assert cells(capsys, "2018:T6", "--runs", root)["WN38_zero"]["0 Tile overlap"][1] == "40.000"
 
 
 def single(folder, about, seed, *, fit=None, test=None, max_epochs=3):
