@@ -215,6 +215,49 @@ def test_going_on_equals_never_having_stopped(tmp_path, uninterrupted, case):
     assert signal.getsignal(TERM) is signal.SIG_DFL
 
 
+class Ends(Callback):
+    """As a timer ends a run: within an epoch."""
+
+    def on_train_batch_end(self, trainer, *args):
+        trainer.should_stop = trainer.should_stop or trainer.global_step == 10
+
+
+EXTENSIONS = {
+    "steps within an epoch": ({"max_steps": 10}, {"max_steps": 16}),
+    "steps, to epochs": ({"max_steps": 10}, {}),
+    "steps of a first epoch": ({"max_steps": 3}, {"max_steps": 16}),
+    "steps of a whole epoch": ({"max_steps": 7}, {"max_steps": 16}),
+    "a callback": ({"callbacks": [Ends]}, {}),
+    "seldom validated": ({"max_steps": 10, "check_val_every_n_epoch": 2}, {"check_val_every_n_epoch": 2}),
+    "just validated": ({"max_steps": 10, "val_check_interval": 3}, {"val_check_interval": 3}),
+    "often validated": ({"max_steps": 11, "val_check_interval": 3}, {"val_check_interval": 3}),
+    "not validated": ({"max_steps": 10, "limit_val_batches": 0}, {"limit_val_batches": 0}),
+}
+
+
+@pytest.mark.parametrize("case", EXTENSIONS)
+def test_an_extended_run_equals_one_that_was_as_long_from_the_start(tmp_path, uninterrupted, case):
+    short, long = EXTENSIONS[case]
+    assert run(tmp_path, **short) is None
+    assert run(tmp_path, resume=tmp_path / "version_0/checkpoints/last.ckpt", **long) is None
+    expected_rows, expected = outcome(uninterrupted(long))
+    rows, saved = outcome(tmp_path)
+    for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step"):
+        assert same(saved[key], expected[key]), key
+    for counted in ("epoch_progress", "epoch_loop.batch_progress", "epoch_loop.state_dict", "state_dict"):
+        assert saved["loops"]["fit_loop"][counted] == expected["loops"]["fit_loop"][counted], counted
+    assert [row for row in expected_rows if row not in rows] == [], "steps and the averages of whole epochs"
+
+
+def test_a_run_that_is_not_extended_stays_as_it_is(tmp_path):
+    assert run(tmp_path, max_steps=10) is None
+    first = outcome(tmp_path)
+    last = tmp_path / "version_0/checkpoints/last.ckpt"
+    assert run(tmp_path, resume=last, max_steps=10) is None
+    assert not (tmp_path / "version_1/checkpoints/last.ckpt").exists()
+    assert same(outcome(tmp_path)[1], first[1])
+
+
 class Twice(Callback):
     """Ctrl-C twice within a step, a while apart."""
 
