@@ -11,6 +11,8 @@ from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 
+from pcpad.errors import UserValueError
+
 __all__ = [
     "EpochLoop",
     "FitLoop",
@@ -63,6 +65,31 @@ class FitLoop(_FitLoop):
         epochs = self.epoch_progress.current
         unfinished = (epochs.ready, epochs.started) != (epochs.processed, epochs.processed)  # type: ignore[attr-defined]
         _Loop.restarting.fset(self, restarting and unfinished)  # type: ignore[attr-defined]
+
+    def on_run_start(self) -> None:
+        """Start, or resume."""
+        super().on_run_start()
+        self._count_other_batches()
+
+    def _count_other_batches(self) -> None:
+        """Resume an epoch in batches of another size, of which its loader tells how many count as done."""
+        loaders = self._combined_loader.flattened if self._combined_loader is not None else []
+        done = getattr(loaders[0], "batches_done", None) if len(loaders) == 1 else None
+        if done is None or not self.restarting:
+            return
+        progress, batches = self.epoch_loop.batch_progress, self.max_batches
+        if not progress.is_last_batch and done >= batches:
+            message = (
+                f"{self.trainer.ckpt_path}: what is left of its epoch does not fill a step of this run. Resume with "
+                "the checkpoint's batch size (data.batch_size x processes) or a smaller one, or from an epoch's end"
+            )
+            raise UserValueError(message)
+        counts: Any = progress.current
+        more = (batches if progress.is_last_batch else done) - counts.processed
+        for name in ("ready", "started", "processed", "completed"):
+            setattr(counts, name, getattr(counts, name) + more)
+        # No validation is due after none of the batches, as Lightning would have it.
+        self.epoch_loop._skip_next_val = self.epoch_loop.resuming_after_step and counts.ready == 0
 
     def on_advance_end(self) -> None:
         """End the epoch; a resumed one like any other."""

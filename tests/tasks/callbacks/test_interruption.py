@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchmetrics import MeanMetric
 
 from pcpad.datamodules.base import DataModule
+from pcpad.errors import UserValueError
 from pcpad.tasks import Task
 from pcpad.tasks.callbacks import BestAndLast, Interruption, LastState, RandomState
 from pcpad.tasks.callbacks.interruption import Interrupted
@@ -247,6 +248,53 @@ def test_an_extended_run_equals_one_that_was_as_long_from_the_start(tmp_path, un
     for counted in ("epoch_progress", "epoch_loop.batch_progress", "epoch_loop.state_dict", "state_dict"):
         assert saved["loops"]["fit_loop"][counted] == expected["loops"]["fit_loop"][counted], counted
     assert [row for row in expected_rows if row not in rows] == [], "steps and the averages of whole epochs"
+
+
+def flat(batches):
+    return [sample for batch in batches for sample in batch]
+
+
+class Batched(Numbers):
+    """Remembers the samples of each batch."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.batch_size, self.batches = size, []
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        if self.trainer.training:
+            self.batches.append(batch[:, 3].tolist())
+        return batch
+
+
+@pytest.mark.parametrize(("seen", "size", "steps"), [(6, 2, 4), (6, 3, 2), (6, 4, 2), (6, 8, 1), (2, 6, 2)])
+def test_an_epoch_resumes_in_batches_of_another_size(tmp_path, seen, size, steps):
+    stop = run(tmp_path, {("train", 0, 0): INT}, data=Batched(seen))
+    data = Batched(size)
+    assert run(tmp_path, resume=stop.file, data=data, max_epochs=2) is None
+    whole = Batched(BATCH)
+    assert run(tmp_path / "whole", data=whole, max_epochs=1) is None
+    assert flat(data.batches[:steps]) == flat(whole.batches)[seen : seen + steps * size]
+    assert len(data.batches) == steps + TRAIN // size, "and then the next epoch"
+    _, saved = outcome(tmp_path)
+    assert saved["global_step"] == 1 + len(data.batches)
+    rows, _ = outcome(tmp_path)
+    assert sum("val/loss" in row for row in rows) == 2
+
+
+def test_a_batch_larger_than_what_is_left_of_an_epoch_is_refused(tmp_path):
+    stop = run(tmp_path, {("train", 0, 4): INT})
+    with pytest.raises(UserValueError, match=r"last\.ckpt: what is left of its epoch does not fill a step"):
+        run(tmp_path, resume=stop.file, data=Batched(7))
+
+
+@pytest.mark.parametrize("size", [3, 7])
+def test_after_a_whole_epoch_a_run_resumes_in_batches_of_any_size(tmp_path, size):
+    stop = run(tmp_path, {("train", 0, 6): INT})
+    data = Batched(size)
+    assert run(tmp_path, resume=stop.file, data=data, max_epochs=2) is None
+    assert len(data.batches) == TRAIN // size
+    assert sum("val/loss" in row for row in outcome(tmp_path)[0]) == 2
 
 
 def test_a_run_that_is_not_extended_stays_as_it_is(tmp_path):
