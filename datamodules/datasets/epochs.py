@@ -215,7 +215,13 @@ class CropSampler(DistributedSampler[Crop]):
         if self._passed:
             self.resume(self.epoch + 1, 0)
         self._passed = True
-        return iter(self.plan.epoch(self.epoch)[self.seen + self.rank : self.total_size : self.num_replicas])
+        end = self.seen + self.left * self.num_replicas
+        return iter(self.plan.epoch(self.epoch)[self.seen + self.rank : end : self.num_replicas])
+
+    @property
+    def left(self) -> int:
+        """How many crops of the epoch are left, for each process: as many for one as for another."""
+        return max(0, self.total_size - self.seen) // self.num_replicas
 
 
 class CropLoader(DataLoader[Any]):
@@ -226,30 +232,45 @@ class CropLoader(DataLoader[Any]):
 
     Unlike a DataLoader, it starts reading at the first `next()`. Lightning creates the first iterator of a resumed run
     before it sets the epoch; workers would already be reading crops of epoch 0.
+
+    Attributes:
+        batches_done: After a state of another batch size or number of processes was loaded, which number of batches
+            counts as done, such that those that are left complete an epoch; otherwise None.
     """
+
+    batches_done: int | None = None
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """Yield the batches of one epoch."""
         for batch in super().__iter__():
             # Counted before the batch is yielded: a checkpoint is saved while it is in use.
             if isinstance(self.sampler, CropSampler):
-                self.sampler.seen += (self.batch_size or 1) * self.sampler.num_replicas
+                self.sampler.seen += self._step(self.sampler)
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch, and how many of its crops have been yielded, over all processes."""
+        """The epoch, and over all processes, how many of its crops have been yielded and how many are at once."""
         # Lightning's overfit_batches replaces the sampler by a standard one.
         sampler = self.sampler
-        return {"epoch": sampler.epoch, "seen": sampler.seen} if isinstance(sampler, CropSampler) else {}
+        if not isinstance(sampler, CropSampler):
+            return {}
+        return {"epoch": sampler.epoch, "seen": sampler.seen, "batch": self._step(sampler)}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Continue in the next pass where the state was saved; a pass of another epoch starts at its beginning."""
         if state_dict and isinstance(self.sampler, CropSampler):
-            epoch, seen = state_dict["epoch"], state_dict["seen"]
-            if not all(type(count) is int and count >= 0 for count in (epoch, seen)):
-                message = f"expected epoch and number of crops as integers, but got {epoch!r} and {seen!r}"
+            step = self._step(self.sampler)
+            epoch, seen, batch = state_dict["epoch"], state_dict["seen"], state_dict.get("batch", step)
+            if not all(type(count) is int and count >= 0 for count in (epoch, seen, batch)):
+                message = f"expected epoch and numbers of crops as integers, but got {epoch!r}, {seen!r}, {batch!r}"
                 raise ValueError(message)  # the caller knows the file
             self.sampler.resume(epoch, seen)
+            size = self.batch_size or 1
+            left = self.sampler.left // size if self.drop_last else -(-self.sampler.left // size)
+            self.batches_done = len(self) - left if batch != step else None
+
+    def _step(self, sampler: CropSampler) -> int:
+        return (self.batch_size or 1) * sampler.num_replicas
 
 
 def run_seed() -> int:

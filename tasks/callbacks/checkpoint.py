@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from pcpad.files import FileName
+from pcpad.tasks.callbacks.loops import ends_within_epoch, save_within_epoch
 from pcpad.tasks.callbacks.restoring import refuse_odd
 
 
@@ -21,6 +22,8 @@ class BestAndLast(ModelCheckpoint):
     run that fails because they are no longer finite. So only a stop saves here, and only `last.ckpt`: by
     `pcpad.tasks.callbacks.Interruption`, or without it at SIGTERM, which Lightning answers between two steps. At Ctrl-C
     Lightning stops within a step, whose batch a resumed run would skip.
+
+    A run that ends within an epoch, by its steps or time or by a callback, resumes with the rest of that epoch.
 
     Args:
         monitor: The metric that decides which is best; without one, the newest.
@@ -56,16 +59,27 @@ class BestAndLast(ModelCheckpoint):
             # One name, replaced in place (Lightning writes the complete file, then renames), so that it can be typed.
             enable_version_counter=False,
         )
+        self._ends_within_epoch = False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the best, and always the last, where saving waits for the end of the training epoch."""
         super().on_train_epoch_end(trainer, pl_module)
         self._keep_last(trainer, at_epoch_end=True)
+        self._ends_within_epoch = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the best, and always the last, where saving follows validation."""
+        # If the run ends within an epoch, saving waits until Lightning has counted the step in all of its counters.
+        self._ends_within_epoch = ends_within_epoch(trainer) and not self._defer_save_until_validation
         super().on_validation_end(trainer, pl_module)
         self._keep_last(trainer, at_epoch_end=False)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Save the end of a run within an epoch as such."""
+        save_within_epoch(trainer, checkpoint)
+
+    def _should_save_on_train_epoch_end(self, trainer: Trainer) -> bool:
+        return self._ends_within_epoch or super()._should_save_on_train_epoch_end(trainer)
 
     def _keep_last(self, trainer: Trainer, at_epoch_end: bool) -> None:
         # Also skipped when this very step has just been saved.

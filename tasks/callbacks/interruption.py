@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pcpad.distributed import gathered, rank
 from pcpad.tasks.callbacks.checkpoint import BestAndLast
-from pcpad.tasks.callbacks.loops import FitLoop, give_boundaries
+from pcpad.tasks.callbacks.loops import FitLoop, give_boundaries, save_within_epoch, validates_anyway
 from pcpad.tasks.callbacks.randomness import check_random_state, random_state, set_random_state
 from pcpad.tasks.callbacks.restoring import is_number, refuse_odd, restoring
 from pcpad.tasks.callbacks.running_metrics import running_metrics, set_running_metrics
@@ -23,7 +23,7 @@ from pcpad.tasks.callbacks.signals import StopSignals
 __all__ = ["Interrupted", "Interruption"]
 
 _KEY = "pcpad_interruption"
-_FIRST, _AFTER_STEP = "before the first step", "after a step"
+_FIRST, _AFTER_STEP, _WITHIN_EPOCH = "before the first step", "after a step", "within an epoch"
 
 
 class Interrupted(SystemExit):
@@ -59,6 +59,8 @@ class Interruption(Callback):
     is answered at the same places. A second Ctrl-C ends the run at once; then, and after SIGKILL, only the last
     checkpoint saved before exists.
 
+    A run that ends within an epoch by its steps, time or a callback can be extended likewise.
+
     Resumed with the same processes and workers, weights, optimizers and logged values equal those of an uninterrupted
     run, on the CPU bit for bit. That takes a training loader that keeps its position (`state_dict`), as those of
     `pcpad.datamodules` do; the closing message names a loader without one.
@@ -69,6 +71,7 @@ class Interruption(Callback):
         self._trainer: Trainer | None = None
         self._position: str | None = None
         self._before_validation: dict[str, Any] | None = None
+        self._early_end: dict[str, Any] | None = None
         self._kept: dict[str, Any] = {}
         self._loaded: dict[str, Any] = {}
 
@@ -77,7 +80,7 @@ class Interruption(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Install the loops' boundaries, before a checkpoint is loaded into them."""
         self._trainer = trainer
-        self._position, self._kept, self._loaded = None, {}, {}
+        self._position, self._kept, self._loaded, self._early_end = None, {}, {}, None
         if stage == "fit" and not give_boundaries(trainer, self):
             rank_zero_warn("The trainer has loops of its own: Ctrl-C and SIGTERM end it as Lightning does")
 
@@ -135,6 +138,8 @@ class Interruption(Callback):
         if self._position == _AFTER_STEP:
             parts = {"random": random_state(), "running": self._kept["running"]}
             entry["processes"] = gathered(parts)
+        if save_within_epoch(trainer, checkpoint) and self._early_end is not None:
+            entry |= {"position": _WITHIN_EPOCH, "processes": gathered(self._early_end)}
         checkpoint[_KEY] = entry
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -146,8 +151,10 @@ class Interruption(Callback):
         with restoring(trainer, _KEY):
             _check(entry)
         self._loaded = dict(entry)
-        if self._loaded.get("position") == _AFTER_STEP and isinstance(trainer.fit_loop, FitLoop):
-            trainer.fit_loop.epoch_loop.resuming_after_step = True
+        if isinstance(trainer.fit_loop, FitLoop):
+            position, loop = self._loaded.get("position"), trainer.fit_loop.epoch_loop
+            loop.resuming_after_step = position == _AFTER_STEP
+            loop.resuming_within_epoch = position == _WITHIN_EPOCH
 
     # Boundaries
 
@@ -159,8 +166,9 @@ class Interruption(Callback):
 
     def at_validation_start(self) -> None:
         """Save what validation changes and Lightning's checkpoints don't restore."""
-        progress = self._training.fit_loop.epoch_loop.val_loop.batch_progress.state_dict()
-        self._before_validation = {**self._present(), "random": random_state(), "progress": progress}
+        loop = self._training.fit_loop.epoch_loop
+        progress, batch = loop.val_loop.batch_progress.state_dict(), loop.total_batch_idx
+        self._before_validation = {**self._present(), "random": random_state(), "progress": progress, "batch": batch}
 
     def at_validation_end(self) -> None:
         """Stop here if requested, with the state before validation."""
@@ -175,6 +183,14 @@ class Interruption(Callback):
             if isinstance(callback, WeightAveraging):  # puts the trained weights back in place
                 callback.on_validation_epoch_end(trainer, trainer.lightning_module)
         self._stop(_FIRST if trainer.sanity_checking else _AFTER_STEP)
+
+    def at_early_end(self) -> None:
+        """Keep this process's state as a longer run has it here: as if not validated, unless it validates as well."""
+        trainer, before = self._training, self._before_validation
+        random = random_state()
+        if before is not None and before["batch"] == trainer.fit_loop.total_batch_idx and not validates_anyway(trainer):
+            random = before["random"]
+        self._early_end = {"random": random, "running": running_metrics(trainer, trainer.lightning_module)}
 
     def at_resumption(self) -> None:
         """Continue from the state of each process."""
@@ -281,7 +297,7 @@ def _check(entry: Any) -> None:
     refuse_odd({"position": None, "callback_metrics": {}}, entry, "it")
     for name, value in entry.get("callback_metrics", {}).items():
         refuse_odd(0.0 if is_number(value) else Tensor(), value, f"callback_metrics.{name}")
-    if entry.get("position") == _AFTER_STEP:
+    if entry.get("position") in (_AFTER_STEP, _WITHIN_EPOCH):
         refuse_odd([{"running": {}}] * len(entry["processes"]), entry["processes"], "processes")
         for part in entry["processes"]:
             check_random_state(part["random"])

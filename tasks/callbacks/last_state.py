@@ -6,6 +6,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from pcpad.tasks.callbacks.loops import is_last_step
+
 __all__ = ["LastState"]
 
 
@@ -23,19 +25,10 @@ class LastState(Callback):
         decide = loop._should_check_val_fx
 
         def decide_or_last(fetcher: Any) -> bool:
-            return decide(fetcher) or (trainer.enable_validation and _is_last(trainer))
+            return decide(fetcher) or (trainer.enable_validation and is_last_step(trainer))
 
         loop._should_check_val_fx = decide_or_last  # type: ignore[method-assign, assignment]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the trainer."""
         trainer.fit_loop.epoch_loop.__dict__.pop("_should_check_val_fx", None)
-
-
-def _is_last(trainer: Trainer) -> bool:
-    """Whether the step just taken is the last one."""
-    loop = trainer.fit_loop
-    if 0 <= trainer.max_steps <= trainer.global_step or (trainer.should_stop and loop._can_stop_early):
-        return True
-    ends_with_epochs = loop.max_epochs not in (None, -1) and trainer.current_epoch + 1 >= loop.max_epochs
-    return ends_with_epochs and loop.epoch_loop.batch_progress.is_last_batch

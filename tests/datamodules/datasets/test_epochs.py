@@ -169,6 +169,32 @@ def test_loader_resumes_with_another_number_of_processes():
     assert [seed for pair in zip(*rest, strict=True) for seed in pair] == expected
 
 
+@pytest.mark.parametrize(
+    ("done", "size", "processes", "counted"), [(3, 8, 1, 2), (3, 2, 1, 6), (2, 3, 2, 1), (9, 8, 1, 5), (3, 2, 2, None)]
+)
+def test_loader_says_which_batch_it_resumes_with_where_batches_are_of_another_size(done, size, processes, counted):
+    def of(size, processes=1, rank=0):
+        sampler = CropSampler(plan_of(40), processes, rank)
+        return CropLoader(Seeds(40), batch_size=size, sampler=sampler, drop_last=True)
+
+    first = of(4)
+    iterator = iter(first)
+    for _ in range(done):
+        next(iterator)
+    for rank in range(processes):
+        other = of(size, processes, rank)
+        other.load_state_dict(first.state_dict())
+        assert other.batches_done == counted
+        left = len(list(other))
+        assert counted in (None, len(other) - left)
+
+
+def test_a_state_of_an_earlier_version_resumes_as_before():
+    reading = loader()
+    reading.load_state_dict({"epoch": 1, "seen": 4})
+    assert (reading.sampler.seen, reading.batches_done) == (4, None)
+
+
 def test_a_finished_epochs_state_starts_the_next_one():
     first, second = loader(), loader()
     seeds(first)

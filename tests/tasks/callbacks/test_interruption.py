@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchmetrics import MeanMetric
 
 from pcpad.datamodules.base import DataModule
+from pcpad.errors import UserValueError
 from pcpad.tasks import Task
 from pcpad.tasks.callbacks import BestAndLast, Interruption, LastState, RandomState
 from pcpad.tasks.callbacks.interruption import Interrupted
@@ -213,6 +214,96 @@ def test_going_on_equals_never_having_stopped(tmp_path, uninterrupted, case):
     assert_same_run(uninterrupted(options), parts)
     assert signal.getsignal(INT) is signal.default_int_handler
     assert signal.getsignal(TERM) is signal.SIG_DFL
+
+
+class Ends(Callback):
+    """As a timer ends a run: within an epoch."""
+
+    def on_train_batch_end(self, trainer, *args):
+        trainer.should_stop = trainer.should_stop or trainer.global_step == 10
+
+
+EXTENSIONS = {
+    "steps within an epoch": ({"max_steps": 10}, {"max_steps": 16}),
+    "steps, to epochs": ({"max_steps": 10}, {}),
+    "steps of a first epoch": ({"max_steps": 3}, {"max_steps": 16}),
+    "steps of a whole epoch": ({"max_steps": 7}, {"max_steps": 16}),
+    "a callback": ({"callbacks": [Ends]}, {}),
+    "seldom validated": ({"max_steps": 10, "check_val_every_n_epoch": 2}, {"check_val_every_n_epoch": 2}),
+    "just validated": ({"max_steps": 10, "val_check_interval": 3}, {"val_check_interval": 3}),
+    "often validated": ({"max_steps": 11, "val_check_interval": 3}, {"val_check_interval": 3}),
+    "not validated": ({"max_steps": 10, "limit_val_batches": 0}, {"limit_val_batches": 0}),
+}
+
+
+@pytest.mark.parametrize("case", EXTENSIONS)
+def test_an_extended_run_equals_one_that_was_as_long_from_the_start(tmp_path, uninterrupted, case):
+    short, long = EXTENSIONS[case]
+    assert run(tmp_path, **short) is None
+    assert run(tmp_path, resume=tmp_path / "version_0/checkpoints/last.ckpt", **long) is None
+    expected_rows, expected = outcome(uninterrupted(long))
+    rows, saved = outcome(tmp_path)
+    for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step"):
+        assert same(saved[key], expected[key]), key
+    for counted in ("epoch_progress", "epoch_loop.batch_progress", "epoch_loop.state_dict", "state_dict"):
+        assert saved["loops"]["fit_loop"][counted] == expected["loops"]["fit_loop"][counted], counted
+    assert [row for row in expected_rows if row not in rows] == [], "steps and the averages of whole epochs"
+
+
+def flat(batches):
+    return [sample for batch in batches for sample in batch]
+
+
+class Batched(Numbers):
+    """Remembers the samples of each batch."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.batch_size, self.batches = size, []
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        if self.trainer.training:
+            self.batches.append(batch[:, 3].tolist())
+        return batch
+
+
+@pytest.mark.parametrize(("seen", "size", "steps"), [(6, 2, 4), (6, 3, 2), (6, 4, 2), (6, 8, 1), (2, 6, 2)])
+def test_an_epoch_resumes_in_batches_of_another_size(tmp_path, seen, size, steps):
+    stop = run(tmp_path, {("train", 0, 0): INT}, data=Batched(seen))
+    data = Batched(size)
+    assert run(tmp_path, resume=stop.file, data=data, max_epochs=2) is None
+    whole = Batched(BATCH)
+    assert run(tmp_path / "whole", data=whole, max_epochs=1) is None
+    assert flat(data.batches[:steps]) == flat(whole.batches)[seen : seen + steps * size]
+    assert len(data.batches) == steps + TRAIN // size, "and then the next epoch"
+    _, saved = outcome(tmp_path)
+    assert saved["global_step"] == 1 + len(data.batches)
+    rows, _ = outcome(tmp_path)
+    assert sum("val/loss" in row for row in rows) == 2
+
+
+def test_a_batch_larger_than_what_is_left_of_an_epoch_is_refused(tmp_path):
+    stop = run(tmp_path, {("train", 0, 4): INT})
+    with pytest.raises(UserValueError, match=r"last\.ckpt: what is left of its epoch does not fill a step"):
+        run(tmp_path, resume=stop.file, data=Batched(7))
+
+
+@pytest.mark.parametrize("size", [3, 7])
+def test_after_a_whole_epoch_a_run_resumes_in_batches_of_any_size(tmp_path, size):
+    stop = run(tmp_path, {("train", 0, 6): INT})
+    data = Batched(size)
+    assert run(tmp_path, resume=stop.file, data=data, max_epochs=2) is None
+    assert len(data.batches) == TRAIN // size
+    assert sum("val/loss" in row for row in outcome(tmp_path)[0]) == 2
+
+
+def test_a_run_that_is_not_extended_stays_as_it_is(tmp_path):
+    assert run(tmp_path, max_steps=10) is None
+    first = outcome(tmp_path)
+    last = tmp_path / "version_0/checkpoints/last.ckpt"
+    assert run(tmp_path, resume=last, max_steps=10) is None
+    assert not (tmp_path / "version_1/checkpoints/last.ckpt").exists()
+    assert same(outcome(tmp_path)[1], first[1])
 
 
 class Twice(Callback):
