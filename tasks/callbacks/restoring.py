@@ -43,6 +43,7 @@ class SoundStates(Callback):
         _guard(connector, "restore_precision_plugin_state", trainer, "precision")
         _guard(connector, "restore_callbacks", trainer, "callbacks", _look_at_callbacks)
         _guard(connector, "restore_loops", trainer, "loops", _look_at_loops)
+        _guard(connector, "restore_optimizers_and_schedulers", trainer, "optimizer_states or lr_schedulers")
         _guard(connector, "restore_optimizers", trainer, "optimizer_states", _look_at_optimizers)
         _guard(connector, "restore_lr_schedulers", trainer, "lr_schedulers", _look_at_schedules)
         _guard(loop, "_load_combined_loader_states", trainer, "loops.fit_loop.state_dict.combined_loader")
@@ -258,6 +259,9 @@ class _References:
             like_it = isinstance(fresh, Tensor) and fresh.shape == shape
             if not (isinstance(fresh, Tensor) and fresh.dim() and not like_it):
                 refuse_odd(parameter if like_it else fresh, state[name], f"a parameter's {name}")
+            if name == "step" and float(state[name]) < 0:  # Adam would divide by zero, or its averages grow
+                message = f"a parameter's step is {float(state[name]):g}"
+                raise OddStateError(message)
 
     def _step(self, number: int, like: Tensor) -> tuple[torch.Size, Mapping[str, Any]]:
         small = torch.zeros(tuple(range(2, 2 + like.dim())), dtype=like.dtype).requires_grad_()

@@ -193,6 +193,16 @@ def test_any_odd_state_ends_in_a_sentence_or_not_at_all(contents, tmp_path, kind
     assert not wrong
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [(("lr_schedulers",), GONE), (("optimizer_states",), GONE), (("optimizer_states", 0, "state", 0, "step"), -1)],
+    ids=["no schedules", "no optimizers", "a step below 0"],
+)
+def test_what_is_missing_or_below_zero_is_refused(contents, tmp_path, path, value):
+    said = outcome(tmp_path, changed(contents["Adam", 4], path, value), "Adam")
+    assert "odd.ckpt: its entry `optimizer_states" in said
+
+
 def test_nothing_is_refused_that_a_library_changes():
     refuse_odd(
         {"best": float("inf"), "last": [0.1], "name": None}, {"best": torch.tensor(1.0), "last": [1], "new": "a"}, "it"
