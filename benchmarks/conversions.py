@@ -143,7 +143,9 @@ def names(pattern: str) -> list[str]:
 
     families = defaultdict(list)
     for name in timm.list_models(pattern):
-        families[model_entrypoint(name).__module__].append(name)
+        family = model_entrypoint(name).__module__
+        if family.startswith("timm."):  # others may be registered too
+            families[family].append(name)
     ranked = (sorted(part, key=_size_by_name) for part in families.values())
     return [name for name in chain(*zip_longest(*ranked)) if name]
 
