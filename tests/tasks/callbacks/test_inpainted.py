@@ -242,6 +242,7 @@ def test_pixels_that_no_valid_one_reached_are_counted(folder):
     add(folder, "a.png", mask=mask)
     data = {"predict_masks": folder / "masks", "predict_mask_polarity": "white_hole", "num_workers": 0}
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    torch.manual_seed(0)  # some weights give a few pixels the very color of what is not reached
     task = InpaintingTask(depth=2, width=4)
     trainer = Trainer(callbacks=[InpaintedPictures(str(folder / "out"))], **quiet)
     said = r"a\.png: no valid pixel reached ([0-9]+) of the 2880 pixels of its hole"
