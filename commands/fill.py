@@ -351,11 +351,9 @@ class _Run:
         if self.rows:
             more = f" (the first {_ROWS} pictures)" if self.filled + self.copied > _ROWS else ""
             say(f"Sheet: {draw_sheet(self.rows, self.given.sheet)}{more}")
-        if not count:
-            pass
-        elif self.given.masks_only:
+        if count and self.given.masks_only:
             say(f"{self.proposed} masks of {count} pictures: {self.given.output}")
-        else:
+        elif count:
             by = f" ({', '.join(f'{name} {number}' for name, number in self.methods.most_common())} pixels)"
             copied = f", {self.copied} had no hole and were copied" if self.copied else ""
             say(f"{self.filled} of {count} pictures filled{by if self.filled else ''}{copied}: {self.given.output}")

@@ -233,9 +233,8 @@ class _Recorder(TorchFunctionMode):
                 self.observed.elsewhere[origin] = ELSEWHERE
                 if origin not in self.stack:
                     self.observed.handed.add(origin)
-            if output is tensor and known.version == _version(
-                tensor
-            ):  # `contiguous` and the like: `torch.fx` sees a new one
+            # Of `contiguous` and the like, in which `torch.fx` sees a new tensor.
+            if output is tensor and known.version == _version(tensor):
                 self.padded.pop(tensor, None)
 
     def _inputs(self, args: Any, kwargs: Any) -> Iterator[Tensor]:

@@ -25,12 +25,13 @@ from pcpad._other_layers import Guarded, lost_under, pads
 from pcpad._outside_padding import takes_borders_within
 from pcpad._own_padding import BY_HAND, calls_pad, may_call, padding_of_its_own
 
-__all__ = ["add_configured", "own_of", "padding_of", "pool_pads", "what_to_convert"]
+__all__ = ["EXTRAS", "add_configured", "own_of", "padding_of", "pool_pads", "what_to_convert"]
 
 _PLAIN: tuple[type, ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _PARTIAL: tuple[type, ...] = (layers.PartialConv1d, layers.PartialConv2d, layers.PartialConv3d)
-# What layers of this package look up in themselves, which a plain convolution does not have.
-_OUR_ATTRIBUTES = ("return_mask", "exponent", "fallback", "zeros_before", "border_weight", "rule")
+# What a conversion sets in a layer, which a plain convolution does not have.
+EXTRAS = ("return_mask", "exponent", "fallback", "zeros_before")
+_OUR_ATTRIBUTES = (*EXTRAS, "border_weight", "rule")  # with what else layers of this package look up in themselves
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)  # what is in these may be called by who holds them
 _OURS = {*_PARTIAL, layers.PaddedConv1d, layers.PaddedConv2d, layers.PaddedConv3d, layers.ExplicitPadConv2d}
 
@@ -54,7 +55,7 @@ def what_to_convert(
     for name, module in model.named_modules():
         zeros = outside.before(name) if padding != "zeros" else None
         reason = _why_left(module, padding, count_include_pad)
-        if not reason and reason is not None and borders and calls_pad(module):
+        if reason == "" and borders and calls_pad(module):
             reason = UNSEEN
         if zeros == CHANGED and reason is None:
             zeros = None  # they are a part of the input, around which the convolution pads

@@ -16,7 +16,7 @@ from pcpad._observed import CHANGED, Observed, weights_of
 from pcpad._other_convolutions import BY_CONFIG, class_for, set_config_padding
 from pcpad._other_layers import Guarded, watch_calls
 from pcpad._outside_padding import look
-from pcpad._what_to_convert import add_configured, own_of, padding_of, pool_pads, what_to_convert
+from pcpad._what_to_convert import EXTRAS, add_configured, own_of, padding_of, pool_pads, what_to_convert
 from pcpad.errors import UserValueError
 from pcpad.paddings import check_padding, pad_function
 
@@ -29,8 +29,6 @@ Model = TypeVar("Model", bound=nn.Module)
 
 _PARTIAL: tuple[type, ...] = (layers.PartialConv1d, layers.PartialConv2d, layers.PartialConv3d)
 _PADDED: tuple[type, ...] = (layers.PaddedConv1d, layers.PaddedConv2d, layers.PaddedConv3d)
-# Attributes that plain convolutions do not have.
-_EXTRAS = ("return_mask", "fallback", "_found_as", "zeros_before", "exponent")
 _watching: ContextVar[list[ConversionReport] | None] = ContextVar("watching", default=None)
 
 
@@ -195,8 +193,9 @@ def _convert(row: LayerRow, module: nn.modules.conv._ConvNd, padding: str, fallb
     kept_mask = padding == "partial" and getattr(module, "return_mask", False)
     zeros_before = getattr(module, "zeros_before", None)
     exponent = getattr(module, "exponent", None) if before == padding == "partial" else None
-    for extra in _EXTRAS if isinstance(module, Guarded) else ():  # a plain convolution has none, or one of its own
-        vars(module).pop(extra, None)
+    if isinstance(module, Guarded):  # a plain convolution has none of these, or one of its own
+        for extra in (*EXTRAS, "_found_as"):
+            vars(module).pop(extra, None)
     if before == "explicit" and padding != "explicit":
         del module.border_weight
     _swap_class(module, _class_under(module, padding, zeros_before is not None))

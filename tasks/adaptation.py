@@ -130,12 +130,8 @@ class AdaptationTask(Task):
 
     def configure_optimizers(self) -> Any:
         """One optimizer for all weights, with the exponents at their own rate."""
-        from pcpad.tasks.optimization import optimizer_and_scheduler
-
         optimizer = self._with_exponents(self.optimizer) if self.optimizer and len(self.exponents) else self.optimizer
-        return optimizer_and_scheduler(
-            self.network.parameters(), optimizer, self.scheduler, interval=self.scheduler_interval
-        )
+        return self.optimized(self.network.parameters(), optimizer=optimizer)
 
     def _with_exponents(self, make: OptimizerCallable) -> Callable[[Any], Optimizer]:
         def both(weights: Any) -> Optimizer:

@@ -64,7 +64,7 @@ def horizon(schedule: Any) -> Horizon | None:
         if isinstance(schedule, kind):
             return Horizon(int(getattr(schedule, option)), option, _LEAST, _MOST)
     if isinstance(schedule, MultiStepLR):
-        return Horizon(max(schedule.milestones, default=0), "milestones", _EARLIEST) if schedule.milestones else None
+        return Horizon(max(schedule.milestones), "milestones", _EARLIEST) if schedule.milestones else None
     if isinstance(schedule, _WARM_UPS):
         return Horizon(int(schedule.total_iters), "total_iters")
     if isinstance(schedule, SequentialLR):

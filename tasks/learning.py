@@ -123,9 +123,12 @@ class LearningParts(LightningModule):
         factors = [factor for factor, _ in groups]
         return self.optimized([group for _, group in groups], factors)
 
-    def optimized(self, parameters: Any, factors: Sequence[float] = ()) -> dict[str, Any]:
-        """The task's optimizer over these parameters, and its schedule, see `optimizer_and_scheduler`."""
-        return optimizer_and_scheduler(parameters, self.optimizer, self.scheduler, factors, self.scheduler_interval)
+    def optimized(
+        self, parameters: Any, factors: Sequence[float] = (), optimizer: OptimizerCallable | None = None
+    ) -> dict[str, Any]:
+        """The task's optimizer, or another, over these parameters, and its schedule; see `optimizer_and_scheduler`."""
+        made = optimizer or self.optimizer
+        return optimizer_and_scheduler(parameters, made, self.scheduler, factors, self.scheduler_interval)
 
     def refuse_other_parts(self, made: Mapping[str, Any]) -> None:
         """Check that a run resumes with the parameters that its optimizer has a state of.

@@ -22,7 +22,7 @@ from pcpad.panoptic import PanopticPlan
 from pcpad.tasks.base import Task, check_finite, plain, unit
 from pcpad.tasks.callbacks.synthesized import SynthesizedPictures
 from pcpad.tasks.judges.synthesis import JudgeFiles, SynthesisJudges
-from pcpad.tasks.optimization import Interval, optimizer_and_scheduler
+from pcpad.tasks.optimization import Interval
 from pcpad.tasks.pictures.palette import palette
 from pcpad.tasks.schedules import refuse_other_options
 from pcpad.tasks.starts import warn_of_other_start
@@ -146,12 +146,7 @@ class SynthesisTask(Task):
                 message = f"Training needs `{name}` (the packaged recipes have one: `pcpad configs`)"
                 raise UserValueError(message)
         made = [
-            optimizer_and_scheduler(
-                [one for one in net.parameters() if one.requires_grad],
-                make,
-                self.scheduler,
-                interval=self.scheduler_interval,
-            )
+            self.optimized([one for one in net.parameters() if one.requires_grad], optimizer=make)
             for net, make in pairs.values()
         ]
         if any("monitor" in one.get("lr_scheduler", {}) for one in made):

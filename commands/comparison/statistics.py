@@ -157,14 +157,14 @@ def sign_flips(differences: Sequence[float] | np.ndarray, flips: int = FLIPS, se
 def _flips_of_many(sample: np.ndarray, flips: int, random: np.random.Generator) -> float:
     """The same for many pairs, for which SciPy takes minutes and gigabytes, as it draws and keeps each flip."""
     total = sample.sum()
-    means = np.concatenate(
+    sums = np.concatenate(
         [
             np.where(random.random((min(_AT_ONCE, flips - at), len(sample))) < 0.5, -sample, sample).sum(axis=1)
             for at in range(0, flips, _AT_ONCE)
         ]
     )
     close = 1e-12 * np.abs(sample).sum()  # sums that differ by rounding alone are equal
-    sides = (means >= total - close).sum(), (means <= total + close).sum()
+    sides = (sums >= total - close).sum(), (sums <= total + close).sum()
     return min(1.0, 2 * (int(min(sides)) + 1) / (flips + 1))
 
 

@@ -7,7 +7,7 @@ import hashlib
 import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -96,7 +96,7 @@ def recover(
     converted = _converted(original, padding, fallback)
     material, dense, margin, reach, more = _material(original, images, procedure, prepare)
     notes += more
-    runs = _Runs(original, material, procedure, dense, margin, resume, _Settings(padding, fallback), said)
+    runs = _Runs(original, material, procedure, dense, margin, resume, f"{padding}, fallback {fallback}", said)
     rows = {ROWS[0]: runs.score(copy.deepcopy(original)), ROWS[1]: runs.score(copy.deepcopy(converted))}
     for row in ROWS[:2]:
         said(f"{row}: {shown(rows[row])}")
@@ -249,13 +249,6 @@ def _sum_of(tensors: Iterable[Any]) -> str:
     return found.hexdigest()
 
 
-class _Settings(NamedTuple):
-    """How the network is converted."""
-
-    padding: str
-    fallback: str | None
-
-
 class _Runs:
     """The training runs of one recovery, each saved to a file when it ends."""
 
@@ -267,14 +260,13 @@ class _Runs:
         dense: bool,
         margin: int,
         resume: str | Path | None,
-        settings: _Settings,
+        conversion: str,
         said: Callable[[str], None],
     ) -> None:
         self.original, self.material, self.procedure = original, material, procedure
         self.dense, self.margin, self.said = dense, margin, said
         self.path = None if resume is None else at_home(resume)
-        padding, fallback = settings
-        about = f"{padding}, fallback {fallback}, {asdict(procedure)}, {len(material.images)} images"
+        about = f"{conversion}, {asdict(procedure)}, {len(material.images)} images"
         self.kept: dict[str, Any] = {"about": about, "legs": {}, "current": None}
         if self.path is not None:
             held = material.held_out(procedure.batch_size)

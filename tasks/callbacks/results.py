@@ -102,8 +102,9 @@ class RunResults(Callback):
         """
         if not self.history:
             return {}
-        by_step = self.steps is not None and len(self.steps) > len(self.history)
-        history = self.steps if self.steps is not None and by_step else self.history
+        steps = self.steps or {}
+        by_step = len(steps) > len(self.history)
+        history = steps if by_step else self.history
         by, many = ("step", "validations") if by_step else ("epoch", "epochs")
         order = sorted(history)
         pick = max if self.mode == "max" else min

@@ -86,5 +86,7 @@ def test_other_names_are_accepted(monitor):
 
 
 def test_names_that_others_may_log_are_accepted():
+    assert known_names(Mine(**SMALL["SynthesisTask"]), run_with()) is None
+    assert known_names(synthesis(), run_with(Logs())) is None
     refuse_unlogged(Mine(**SMALL["SynthesisTask"]), run_with(BestAndLast("val/mine")))
     refuse_unlogged(synthesis(), run_with(BestAndLast("val/mine"), Logs()))
